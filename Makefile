@@ -1,0 +1,53 @@
+# Every target does all the set-up it needs, in a .venv of its own. Override on the command line: make test PYTHON=python3.12
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PLUGINS := $(wildcard plugins/*/pyproject.toml)
+READY := $(VENV)/.ready
+SOURCES := detzoo plugins tests $(wildcard benchmarks examples)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo test lint types unit test-all bench docs clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## own .venv with detzoo and its plugins, editable; at once when nothing changed
+
+# The stamp is older than a pyproject.toml only when something must be installed.
+$(READY): pyproject.toml $(PLUGINS)
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; detzoo needs Python 3.11 or newer: make setup PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"make: $(PYTHON) is Python {v[0]}.{v[1]}; detzoo needs 3.11 or newer: make setup PYTHON=python3.11")'
+	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV) || { echo "make: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }; }
+	@echo "Installing detzoo and $(words $(PLUGINS)) plugin(s); the first time this fetches PyTorch (minutes) ..."
+	@$(BIN)/python -m pip install --quiet --progress-bar on -e '.[dev,timm,tensorboard,onnx,faster]' $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
+	@touch $(READY)
+
+demo: setup  ## train, evaluate, benchmark and compare two detectors on generated pictures (6 minutes)
+	@$(BIN)/detzoo demo --out demo
+
+test: lint types unit  ## set-up, lint, types, tests
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup
+	@$(BIN)/mypy $(SOURCES)
+
+unit: setup
+	@$(BIN)/python -m pytest
+
+test-all: lint types  ## test, and the slow tests too
+	@$(BIN)/python -m pytest -m "slow or not slow"
+
+bench: setup  ## the numbers of docs/results, measured on this machine
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+docs: setup  ## check the pages of docs/
+	@$(BIN)/python -m pytest tests/docs
+
+clean:  ## remove what make made, the .venv too
+	rm -rf $(VENV) demo build dist site .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,48 @@
+"""detzoo: a plugin-based zoo of object detectors.
+
+Importing this package loads neither torch nor any plugin; the functions below load what they need when called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from detzoo.build import build, convert_weights, load
+    from detzoo.data import open_dataset
+    from detzoo.evaluation import evaluate
+    from detzoo.registry import list_detectors
+    from detzoo.training import train
+
+_LAZY = {
+    "build": "detzoo.build",
+    "convert_weights": "detzoo.build",
+    "evaluate": "detzoo.evaluation",
+    "list_detectors": "detzoo.registry",
+    "load": "detzoo.build",
+    "open_dataset": "detzoo.data",
+    "train": "detzoo.training",
+}
+
+__all__ = [
+    "__version__",
+    "build",
+    "convert_weights",
+    "evaluate",
+    "list_detectors",
+    "load",
+    "open_dataset",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value

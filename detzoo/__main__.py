@@ -1,0 +1,5 @@
+"""``python -m detzoo``."""
+
+from detzoo.cli import main
+
+main()

@@ -1,0 +1,324 @@
+"""Names become objects here, and nowhere else: the torch-free half and the tensor half meet in this file."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from torch import Tensor
+
+from detzoo.class_names import class_names
+from detzoo.config import Recipe, load_recipe, recipe_from_values
+from detzoo.errors import RecipeError, WeightsError
+from detzoo.interfaces import Backbone, Detector, Neck
+from detzoo.registry import Registry, get_registry
+from detzoo.schema import nearest
+from detzoo.yaml_source import Key, show_key
+
+_log = logging.getLogger("detzoo.build")
+_RESERVED: Final = ("type", "weights", "freeze")
+
+
+def build(
+    target: str | Path,
+    *,
+    num_classes: int | None = None,
+    classes: Sequence[str | None] | None = None,
+    overrides: Mapping[str, Any] | Sequence[str] | None = None,
+    weights: str | None = "backbone",
+) -> Detector:
+    """Build a detector.
+
+    Args:
+        target: a name from ``detzoo list``, or a recipe file (``mine.yaml``, ``mine.yaml#cells``).
+        num_classes: replaces the recipe's; class names are then unknown unless ``classes`` gives them.
+        classes: class names in label order; implies ``num_classes``.
+        overrides: ``{"loss.box.type": "giou"}`` or ``["loss.box.type=giou"]``.
+        weights: ``backbone`` loads the pretrained backbone that the recipe names, if it names one; ``published`` the
+            detector's own first published weights, or one of them by name; a path loads a checkpoint or a detzoo
+            state dict; None loads nothing.
+
+    Raises:
+        RecipeError: the recipe is wrong, or cannot be built.
+        WeightsError: weights are missing or do not fit.
+    """
+    recipe = load_recipe(target, overrides)
+    for line in recipe.dropped:
+        _log.info(line)
+    detector = build_recipe(recipe, num_classes=num_classes, classes=classes, backbone_weights=weights == "backbone")
+    if weights not in (None, "backbone"):
+        load_weights(detector, str(weights))
+    _announce(detector, recipe)
+    return detector
+
+
+def load(path: str | Path) -> Detector:
+    """A trained detector from a run folder (its best checkpoint, else its last) or a checkpoint file.
+
+    Raises:
+        WeightsError: there is no checkpoint, or it does not fit the recipe stored in it.
+    """
+    from detzoo.training.checkpoint import load_model_state
+
+    values, classes, state = load_model_state(Path(path))
+    recipe = recipe_from_values(str(path), values)
+    detector = build_recipe(recipe, classes=classes, backbone_weights=False)
+    load_state(detector, state, str(path))
+    _announce(detector, recipe)
+    return detector
+
+
+def build_recipe(
+    recipe: Recipe,
+    *,
+    num_classes: int | None = None,
+    classes: Sequence[str | None] | None = None,
+    backbone_weights: bool = True,
+) -> Detector:
+    """The detector of a checked recipe; see ``build``."""
+    registry = get_registry()
+    values = dict(recipe.values)
+    if classes is not None:
+        values |= {"num_classes": len(classes), "classes": list(classes)}
+    elif num_classes is not None and num_classes != values["num_classes"]:
+        values |= {"num_classes": num_classes, "classes": None}
+    if values is not recipe.values:
+        recipe = dataclasses.replace(recipe, values=values)
+    builder = _Builder(recipe, registry, backbone_weights=backbone_weights)
+    detector = builder.component("join", {"type": values["join"]} | _slots(values, registry), {}, ())
+    assert isinstance(detector, Detector)
+    detector.recipe = recipe
+    detector.input = builder.settings("input", values["input"])
+    detector.train_plan = builder.settings("train", values["train"])
+    detector.classes = class_names(values["classes"], values["num_classes"])
+    return detector
+
+
+def build_component(kind: str, config: Mapping[str, Any], **supplies: Any) -> Any:
+    """One component from its configuration, outside any recipe.
+
+    Args:
+        kind: ``head``, ``neck``, ...
+        config: ``{"type": name, ...}``.
+        supplies: ``features``, ``num_classes``, ``input_size`` as the class needs them.
+
+    Raises:
+        RecipeError: the configuration is wrong.
+    """
+    from detzoo.config import check_component
+
+    registry = get_registry()
+    problems = check_component(kind, dict(config), (), registry)
+    if problems:
+        raise RecipeError("\n".join(f"{show_key(p.key) or kind}: {p.message}" for p in problems))
+    recipe = Recipe(kind, {"num_classes": supplies.get("num_classes"), "input": {}})
+    return _Builder(recipe, registry, backbone_weights=True).component(kind, dict(config), supplies, ())
+
+
+def load_weights(detector: Detector, weights: str) -> None:
+    """Load ``published`` weights, one of them by name, or a file of the detector's own names.
+
+    Raises:
+        WeightsError: there are none, or they do not fit.
+    """
+    entries = detector.recipe.values["weights"]
+    chosen = [e for e in entries if weights in ("published", e["name"])]
+    if chosen:
+        from detzoo.weights.sources import fetch
+
+        entry = chosen[0]
+        convert_weights(detector, fetch(entry["url"], sha256=entry["sha256"]), source=entry["source"])
+        return
+    path = Path(weights)
+    if path.exists():
+        from detzoo.training.checkpoint import load_model_state
+
+        load_state(detector, load_model_state(path)[2], weights)
+        return
+    names = ", ".join(e["name"] for e in entries) or "none"
+    hint = nearest(weights, [e["name"] for e in entries])
+    raise WeightsError(
+        f'{detector.recipe.name}: no weights "{weights}": not a file, and not published ({names}); {hint}'.rstrip("; ")
+    )
+
+
+def convert_weights(detector: Detector, weights: Mapping[str, Tensor] | str | Path, *, source: str) -> None:
+    """Load another implementation's state dict into a detector, every key accounted for.
+
+    Args:
+        detector: built with the matching recipe and number of classes.
+        weights: a state dict, or a file of one (``.safetensors``, or ``.pth`` read without unpickling objects).
+        source: ``torchvision``, ``darknet``, ... as the plugin's converters name it; ``detzoo`` renames nothing.
+
+    Raises:
+        WeightsError: no converter, or keys and shapes that do not fit.
+    """
+    from detzoo.weights.sources import read_state_dict
+
+    state = dict(weights) if isinstance(weights, Mapping) else read_state_dict(Path(weights))
+    if source != "detzoo":
+        found = get_registry().plugins.call(
+            "detzoo_convert_weights", detector=detector, state_dict=state, source=source
+        )
+        if not found:
+            raise WeightsError(f'{detector.recipe.name}: no installed plugin converts weights from "{source}"')
+        state = found[0]
+    load_state(detector, state, source)
+
+
+def load_state(detector: Detector, state: Mapping[str, Tensor], where: str) -> None:
+    """Load a state dict of the detector's own names, strictly.
+
+    Raises:
+        WeightsError: names or shapes differ; the first of each are listed.
+    """
+    own = detector.state_dict()
+    wrong = {
+        "missing": [k for k in own if k not in state],
+        "unknown": [k for k in state if k not in own],
+        "of another shape": [
+            f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
+            for k in own
+            if k in state and state[k].shape != own[k].shape
+        ],
+    }
+    if any(wrong.values()):
+        lists = "; ".join(f"{len(v)} {name}: {', '.join(v[:5])}" for name, v in wrong.items() if v)
+        raise WeightsError(f"{where} does not fit {detector.recipe.name}: {lists}; is num_classes the same?")
+    detector.load_state_dict(dict(state))
+
+
+class _Builder:
+    """Builds bottom-up; knows the recipe, so that an error of a constructor names file, line and path."""
+
+    def __init__(self, recipe: Recipe, registry: Registry, *, backbone_weights: bool) -> None:
+        self.recipe, self.registry, self.backbone_weights = recipe, registry, backbone_weights
+
+    def component(self, kind: str, config: dict[str, Any], supplies: dict[str, Any], key: Key) -> Any:
+        """Build one component and everything inside it."""
+        entry = self.registry.find(kind, config["type"])
+        schema = self.registry.schema(entry)
+        cls = self.registry.load(entry)
+        supplies = self._supplies() | supplies
+        arguments = {}
+        for name, item in schema["fields"].items():
+            if name not in config:
+                continue
+            built = self._value(cls, name, item["type"], config[name], supplies, (*key, name))
+            if isinstance(built, (Backbone, Neck)):
+                supplies["features"] = built.out
+            arguments[name] = built
+        try:
+            made = cls(*(supplies[name] for name in schema["supplies"]), **arguments)
+        except (RecipeError, ValueError) as error:
+            raise RecipeError(f"{self.recipe.origin(key)}: {self._path(key)}: {error}") from error
+        if kind == "backbone":
+            self._prepare_backbone(made, config, key)
+        return made
+
+    def settings(self, name: str, values: dict[str, Any]) -> Any:
+        """Build a settings dataclass, with the components inside it."""
+        cls = self.registry.load(self.registry.find("settings", name))
+        return self._dataclass(
+            cls, self.registry.schema(self.registry.find("settings", name))["fields"], values, (name,)
+        )
+
+    def _value(
+        self, owner: Any, name: str, expr: dict[str, Any], value: Any, supplies: dict[str, Any], key: Key
+    ) -> Any:
+        form = expr["is"]
+        if form == "component":
+            return self.component(expr["kind"], value, supplies | expr.get("scope", {}), key)
+        if form == "settings" and isinstance(value, dict):
+            return self._dataclass(_annotated_dataclass(owner, name), expr["fields"], value, key, supplies)
+        if form == "union" and value is not None:
+            for member in expr["of"]:
+                if member["is"] in ("settings", "list", "tuple", "dict", "component"):
+                    return self._value(owner, name, member, value, supplies, key)
+        if form in ("list", "tuple") and isinstance(value, (list, tuple)):
+            inner = expr.get("items") or [expr["of"]] * len(value)
+            made = [
+                self._value(owner, name, member, v, supplies, (*key, i))
+                for i, (member, v) in enumerate(zip(inner, value, strict=True))
+            ]
+            return tuple(made) if form == "tuple" else made
+        if form == "dict" and isinstance(value, dict):
+            return {k: self._value(owner, name, expr["of"], v, supplies, (*key, k)) for k, v in value.items()}
+        return float(value) if form == "float" and value is not None else value
+
+    def _dataclass(
+        self,
+        cls: type[Any],
+        fields: dict[str, Any],
+        values: dict[str, Any],
+        key: Key,
+        supplies: dict[str, Any] | None = None,
+    ) -> Any:
+        supplies = supplies or self._supplies()
+        made = {
+            name: self._value(cls, name, item["type"], values[name], supplies, (*key, name))
+            for name, item in fields.items()
+            if name in values
+        }
+        try:
+            return cls(**made)
+        except (RecipeError, ValueError) as error:
+            raise RecipeError(f"{self.recipe.origin(key)}: {self._path(key)}: {error}") from error
+
+    def _prepare_backbone(self, backbone: Any, config: dict[str, Any], key: Key) -> None:
+        from detzoo.components.backbones.freeze import freeze
+        from detzoo.weights.backbone import load_backbone_weights
+
+        location = config.get("weights")
+        if location and self.backbone_weights:
+            written = self.recipe.marks.get((*key, "weights"))
+            beside = Path(written.file).parent / location if written and written.line else Path(location)
+            load_backbone_weights(backbone, str(beside) if beside.exists() else location)
+        if config.get("freeze"):
+            freeze(backbone, config["freeze"])
+
+    def _supplies(self) -> dict[str, Any]:
+        size = self.recipe.values["input"].get("size")
+        return {"num_classes": self.recipe.values["num_classes"], "input_size": tuple(size) if size else None}
+
+    def _path(self, key: Key) -> str:
+        from detzoo.config import short_name
+
+        return show_key(("detectors", short_name(self.recipe.name), *key))
+
+
+def _annotated_dataclass(owner: Any, name: str) -> type[Any]:
+    """The dataclass that annotates a parameter or field, out of ``X | None``, ``list[X]`` or ``Annotated[X, ...]``."""
+    import typing
+
+    hints = typing.get_type_hints(owner if dataclasses.is_dataclass(owner) else owner.__init__)
+    waiting = [hints[name]]
+    while waiting:
+        hint = waiting.pop()
+        if dataclasses.is_dataclass(hint):
+            return typing.cast("type[Any]", hint)
+        waiting += typing.get_args(hint)
+    raise AssertionError(f"{owner}: {name} is not annotated with a dataclass")
+
+
+def _slots(values: dict[str, Any], registry: Registry) -> dict[str, Any]:
+    fields = registry.schema(registry.find("join", values["join"]))["fields"]
+    return {name: values[name] for name in fields if name in values}
+
+
+def _announce(detector: Detector, recipe: Recipe) -> None:
+    get_registry().plugins.call("detzoo_detector_built", detector=detector, recipe=recipe)
+
+
+__all__ = [
+    "build",
+    "build_component",
+    "build_recipe",
+    "convert_weights",
+    "load",
+    "load_state",
+    "load_weights",
+]

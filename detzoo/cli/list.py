@@ -1,0 +1,19 @@
+"""``detzoo list``: what is installed, and what could be. Imports no plugin and no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def command(
+    kind: Annotated[str | None, typer.Option(help="List components of a kind (backbone, head, ...) instead.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+) -> None:
+    """List detectors with their reported accuracy, or the components of a kind."""
+    from detzoo.listing import component_rows, detector_rows, not_installed, render
+
+    rows = detector_rows() if kind is None else component_rows(kind)
+    missing = not_installed() if kind is None else {}
+    typer.echo(render(rows, missing, as_json=json_))

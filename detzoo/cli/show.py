@@ -1,0 +1,34 @@
+"""``detzoo show``: a resolved recipe, where each value came from, and pictures of what the matcher sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    target: Annotated[str, typer.Argument(help="A name from `detzoo list`, or mine.yaml, or mine.yaml#name.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
+    why: Annotated[bool, typer.Option("--why", help="Say where each value came from.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="JSON instead of YAML.")] = False,
+    priors: Annotated[Path | None, typer.Option(help="Draw the candidates of each level to this picture.")] = None,
+    matches: Annotated[Path | None, typer.Option(help="A picture with annotations (in --data) to match.")] = None,
+    data: Annotated[str, typer.Option(help="Data set for --matches.")] = "shapes",
+    out: Annotated[Path, typer.Option(help="Where --matches draws to.")] = Path("matches.png"),
+) -> None:
+    """Print a resolved recipe: every class that will run and every value it runs with."""
+    from detzoo.config import load_recipe
+    from detzoo.recipe_text import as_json, as_yaml, with_origins
+
+    if priors is not None or matches is not None:
+        from detzoo.report.matches import draw_matches_of, draw_priors_of
+
+        if priors is not None:
+            typer.echo(draw_priors_of(target, set_ or [], priors))
+        if matches is not None:
+            typer.echo(draw_matches_of(target, set_ or [], data, matches, out))
+        return
+    recipe = load_recipe(target, set_)
+    typer.echo(as_json(recipe) if json_ else with_origins(recipe) if why else as_yaml(recipe))

@@ -1,0 +1,36 @@
+"""``detzoo weights``: other implementations' weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+
+
+@app.callback()
+def root() -> None:
+    """Import other implementations' weights."""
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A state dict: .pth (read without unpickling objects) or .safetensors.")],
+    detector: Annotated[str, typer.Option(help="The recipe the weights belong to.")],
+    from_: Annotated[str, typer.Option("--from", help="torchvision, tutorial, ultralight, ...")],
+    out: Annotated[Path, typer.Option(help="Checkpoint to write.")],
+    num_classes: Annotated[int | None, typer.Option(help="Replaces the recipe's.")] = None,
+) -> None:
+    """Convert a foreign state dict into a detzoo checkpoint, every key accounted for."""
+    from detzoo.build import build, convert_weights
+    from detzoo.errors import WeightsError
+    from detzoo.training.checkpoint import save_model
+
+    if out.exists():
+        raise WeightsError(f"{out} exists already; choose another --out")
+    built = build(detector, num_classes=num_classes, weights=None)
+    convert_weights(built, file, source=from_)
+    save_model(built, out)
+    typer.echo(f"written: {out}; try `detzoo predict {out} PICTURE --out found`")

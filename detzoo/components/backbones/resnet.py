@@ -1,0 +1,126 @@
+"""ResNet 18, 34, 50, 101 and ResNeXt 50."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Final, Literal
+
+import torchvision
+from pydantic import Field
+from torch import nn
+
+from detzoo.components.backbones.freeze import Norm, norm_factory
+from detzoo.components.backbones.tapped import Tap, TappedBackbone
+
+Eps = Annotated[float, Field(ge=0)]
+Momentum = Annotated[float, Field(gt=0, le=1)]
+
+_STEPS: Final = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+_TAPS: Final = {
+    "s2": Tap("relu", 2),
+    "s4": Tap("layer1", 4),
+    "s8": Tap("layer2", 8),
+    "s16": Tap("layer3", 16),
+    "s32": Tap("layer4", 32),
+}
+
+
+class _BasicResNet(TappedBackbone):
+    """ResNet of basic blocks: two 3x3 convolutions.
+
+    Source: He et al. 2016 (arXiv:1512.03385); torchvision's model of the same name, whose state dict loads.
+
+    Args:
+        input_size: (height, width) px, where fixed.
+        levels: of ``s2`` (the first ReLU, 64 channels), ``s4`` (layer1, 64), ``s8`` (layer2, 128), ``s16`` (layer3, 256),
+            ``s32`` (layer4, 512).
+        norm: ``frozen`` where statistics and affine part are constants, as torchvision's pretrained detectors have it.
+        norm_eps: torchvision's COCO detectors with frozen norms were trained with 0.
+        norm_momentum: share of the new batch in the running statistics.
+    """
+
+    builder: ClassVar[str]
+
+    def __init__(
+        self,
+        input_size: tuple[int, int] | None = None,
+        /,
+        *,
+        levels: tuple[str, ...] = ("s8", "s16", "s32"),
+        norm: Norm = "batch",
+        norm_eps: Eps = 1e-5,
+        norm_momentum: Momentum = 0.1,
+    ) -> None:
+        factory = norm_factory(norm, eps=norm_eps, momentum=norm_momentum)
+        body = getattr(torchvision.models, self.builder)(norm_layer=factory)
+        super().__init__(body, steps=_STEPS, taps=_TAPS, levels=levels, input_size=input_size)
+
+
+class ResNet18(_BasicResNet):
+    __doc__ = _BasicResNet.__doc__
+    builder = "resnet18"
+
+
+class ResNet34(_BasicResNet):
+    __doc__ = _BasicResNet.__doc__
+    builder = "resnet34"
+
+
+class _BottleneckResNet(TappedBackbone):
+    """ResNet of bottleneck blocks: 1x1, 3x3, 1x1.
+
+    Source: He et al. 2016 (arXiv:1512.03385), Xie et al. 2017 (arXiv:1611.05431) for ResNeXt; torchvision's model of the
+    same name, whose state dict loads.
+
+    Args:
+        input_size: (height, width) px, where fixed.
+        levels: of ``s2`` (the first ReLU, 64 channels), ``s4`` (layer1, 256), ``s8`` (layer2, 512), ``s16`` (layer3,
+            1024), ``s32`` (layer4, 2048).
+        stride_in: the convolution of a stage's first block that strides: ``3x3`` (torchvision, "v1.5") or ``1x1`` (the
+            paper, Caffe's and Detectron's weights). Keys and shapes are equal, outputs are not.
+        norm: ``frozen`` where statistics and affine part are constants, as torchvision's pretrained detectors have it.
+        norm_eps: torchvision's COCO detectors with frozen norms were trained with 0.
+        norm_momentum: share of the new batch in the running statistics.
+    """
+
+    builder: ClassVar[str]
+
+    def __init__(
+        self,
+        input_size: tuple[int, int] | None = None,
+        /,
+        *,
+        levels: tuple[str, ...] = ("s8", "s16", "s32"),
+        stride_in: Literal["1x1", "3x3"] = "3x3",
+        norm: Norm = "batch",
+        norm_eps: Eps = 1e-5,
+        norm_momentum: Momentum = 0.1,
+    ) -> None:
+        factory = norm_factory(norm, eps=norm_eps, momentum=norm_momentum)
+        body = getattr(torchvision.models, self.builder)(norm_layer=factory)
+        if stride_in == "1x1":
+            _stride_first(body)
+        super().__init__(body, steps=_STEPS, taps=_TAPS, levels=levels, input_size=input_size)
+
+
+class ResNet50(_BottleneckResNet):
+    __doc__ = _BottleneckResNet.__doc__
+    builder = "resnet50"
+
+
+class ResNet101(_BottleneckResNet):
+    __doc__ = _BottleneckResNet.__doc__
+    builder = "resnet101"
+
+
+class ResNeXt50(_BottleneckResNet):
+    __doc__ = _BottleneckResNet.__doc__
+    builder = "resnext50_32x4d"
+
+
+def _stride_first(body: nn.Module) -> None:
+    """Move the stride of each stage's first block from its 3x3 to its 1x1 convolution."""
+    for stage in ("layer2", "layer3", "layer4"):
+        first = body.get_submodule(f"{stage}.0")
+        conv1, conv2 = first.get_submodule("conv1"), first.get_submodule("conv2")
+        if isinstance(conv1, nn.Conv2d) and isinstance(conv2, nn.Conv2d):
+            conv1.stride, conv2.stride = conv2.stride, conv1.stride

@@ -1,0 +1,79 @@
+"""How a head writes boxes: offsets of centre and size, or distances to the four edges."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from detzoo.errors import RecipeError
+from detzoo.interfaces import BoxCoder
+from detzoo.ops.box_coder import decode_centre_size, decode_edges, encode_centre_size, encode_edges
+
+Positive = Annotated[float, Field(gt=0)]
+DEFAULT_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+
+
+class CentreSize(BoxCoder):
+    """Centre offsets in units of the candidate's sides, and logarithms of the ratios of sides.
+
+    Args:
+        weights: multipliers of dx, dy, dw, dh, as torchvision and Detectron write them. Default 10, 10, 5, 5.
+        variances: the same as Caffe's SSD writes it: divisors, 0.1, 0.1, 0.2, 0.2. Give one of the two.
+        clamp: upper bound of log side ratios when decoding; log(1000 / 16) in Detectron and torchvision, null for none.
+        legacy_plus_one: sides are x2 - x1 + 1, as in Caffe, py-faster-rcnn and Detectron; only for their old weights.
+
+    Source: R-CNN, appendix C.
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: tuple[Positive, Positive, Positive, Positive] | None = None,
+        variances: tuple[Positive, Positive, Positive, Positive] | None = None,
+        clamp: Positive | None = math.log(1000 / 16),
+        legacy_plus_one: bool = False,
+    ) -> None:
+        super().__init__()
+        if weights is not None and variances is not None:
+            raise RecipeError(
+                "box_coder centre_size: both weights and variances are given, and they are two ways to write one "
+                "thing (weight = 1 / variance); keep one of them"
+            )
+        if variances is not None:
+            weights = (1 / variances[0], 1 / variances[1], 1 / variances[2], 1 / variances[3])
+        self.weights = DEFAULT_WEIGHTS if weights is None else weights
+        self.clamp = clamp
+        self.legacy_plus_one = legacy_plus_one
+
+    def encode(self, targets: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
+        """Deltas [...,4] of ``targets`` [...,4] seen from ``boxes`` [...,4]; strides play no part."""
+        return encode_centre_size(targets, boxes, self.weights, plus_one=self.legacy_plus_one)
+
+    def decode(self, deltas: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
+        """Boxes [...,4] xyxy px; strides play no part."""
+        return decode_centre_size(deltas, boxes, self.weights, clamp=self.clamp, plus_one=self.legacy_plus_one)
+
+
+class Edges(BoxCoder):
+    """Distances from the candidate's centre to the left, top, right and bottom edge.
+
+    Args:
+        by_stride: measured in strides of the candidate's level, else in px.
+
+    Source: FCOS, eq. 1. A box with negative distances is decoded as it stands; FCOS's head keeps them positive.
+    """
+
+    def __init__(self, *, by_stride: bool = True) -> None:
+        super().__init__()
+        self.by_stride = by_stride
+
+    def encode(self, targets: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
+        """Distances [...,4] to the edges of ``targets`` [...,4] from the centres of ``boxes`` [...,4]."""
+        return encode_edges(targets, boxes, strides if self.by_stride else strides.new_ones(()))
+
+    def decode(self, deltas: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
+        """Boxes [...,4] xyxy px."""
+        return decode_edges(deltas, boxes, strides if self.by_stride else strides.new_ones(()))

@@ -1,0 +1,28 @@
+"""What necks of several levels have to check and to declare."""
+
+from __future__ import annotations
+
+from detzoo.errors import RecipeError
+from detzoo.types import FeatureSpec, FeatureSpecs
+
+
+def check_pyramid(neck: str, features: FeatureSpecs) -> None:
+    """Refuse maps that are not a pyramid, each level coarser than the one before.
+
+    Raises:
+        RecipeError: with the strides found.
+    """
+    strides = [spec.stride for spec in features.values()]
+    if not strides or any(a >= b for a, b in zip(strides, strides[1:], strict=False)):
+        found = ", ".join(f"{name} (stride {spec.stride:g})" for name, spec in features.items()) or "none"
+        raise RecipeError(
+            f"neck: {neck} needs maps that become coarser from one to the next, found: {found}. "
+            "Change backbone.levels, or use neck: {type: identity}."
+        )
+
+
+def coarser(spec: FeatureSpec) -> tuple[str, FeatureSpec]:
+    """Name and spec of the map that a stride of two makes of ``spec``."""
+    size = None if spec.size is None else ((spec.size[0] + 1) // 2, (spec.size[1] + 1) // 2)
+    stride = spec.stride * 2
+    return f"s{stride:g}", FeatureSpec(spec.channels, stride, size)

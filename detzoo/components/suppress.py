@@ -1,0 +1,78 @@
+"""Duplicate detections: removed, weakened or left."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from detzoo.interfaces import Suppress
+from detzoo.ops.nms import nms_keep, soft_nms
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Nms(Suppress):
+    """Greedy non-maximum suppression.
+
+    Args:
+        iou: a box that overlaps a better one of its class by more than this is removed.
+    """
+
+    def __init__(self, *, iou: Fraction = 0.5) -> None:
+        super().__init__()
+        self.iou = iou
+
+    def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor) -> Tensor:
+        """Scores [B,N] as they are for the kept, 0 for the removed."""
+        return torch.where(nms_keep(boxes, scores, group, iou=self.iou, valid=valid), scores, 0)
+
+
+class SoftNms(Suppress):
+    """Boxes that overlap a better one lose score instead of being removed.
+
+    Args:
+        method: ``gaussian``: times exp(-IoU² / sigma). ``linear``: times 1 - IoU where IoU exceeds ``iou``.
+        sigma: width of the gaussian.
+        iou: threshold of the linear method; the gaussian has none.
+        min_score: boxes that fall below are removed.
+
+    Source: Bodla et al., Soft-NMS, ICCV 2017.
+    """
+
+    def __init__(
+        self,
+        *,
+        method: Literal["gaussian", "linear"] = "gaussian",
+        sigma: Annotated[float, Field(gt=0)] = 0.5,
+        iou: Fraction = 0.3,
+        min_score: Fraction = 0.001,
+    ) -> None:
+        super().__init__()
+        self.method = method
+        self.sigma = sigma
+        self.iou = iou
+        self.min_score = min_score
+
+    def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor) -> Tensor:
+        """Weakened scores [B,N]; 0 for the removed."""
+        return soft_nms(
+            boxes,
+            scores,
+            group,
+            valid=valid,
+            method=self.method,
+            sigma=self.sigma,
+            iou=self.iou,
+            min_score=self.min_score,
+        )
+
+
+class KeepAll(Suppress):
+    """No suppression, for heads that give one box per object."""
+
+    def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor) -> Tensor:
+        """Scores [B,N]; 0 where invalid."""
+        return torch.where(valid, scores, 0)

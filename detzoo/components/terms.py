@@ -1,0 +1,136 @@
+"""Unreduced loss terms: what a wrong class costs, and what a misplaced box costs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from detzoo.errors import RecipeError
+from detzoo.interfaces import BoxCoder, BoxLoss, ClassLoss
+from detzoo.ops.boxes import ciou, full_precision, giou
+from detzoo.types import Candidates
+
+
+class CrossEntropy(ClassLoss):
+    """Softmax cross-entropy; background is column 0 of the logits, private to them.
+
+    Source: SSD, eq. 3.
+    """
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Loss [B,N] of logits [B,N,K+1] against labels [B,N], 0..K-1 or BACKGROUND."""
+        column = labels.clamp(min=-1) + 1
+        flat = F.cross_entropy(full_precision(logits).flatten(0, 1), column.flatten(), reduction="none")
+        return flat.view(labels.shape)
+
+
+class BinaryCrossEntropy(ClassLoss):
+    """Sigmoid cross-entropy, summed over classes; background is the row of all zeros.
+
+    Source: YOLOv3, section 2.2; TensorFlow's SSD.
+    """
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Loss [B,N] of logits [B,N,K] against labels [B,N], 0..K-1 or BACKGROUND."""
+        logits = full_precision(logits)
+        return F.binary_cross_entropy_with_logits(logits, one_hot(labels, logits), reduction="none").sum(-1)
+
+
+class Focal(ClassLoss):
+    """Sigmoid focal loss, summed over classes: easy examples are weighted down by (1 - p)^gamma.
+
+    Args:
+        alpha: weight of the true class; 1 - alpha of the others. Null: no weighting.
+        gamma: focusing exponent; 0 gives (weighted) binary cross-entropy.
+
+    Source: RetinaNet, eq. 5, in the form of torchvision's ``sigmoid_focal_loss``.
+    """
+
+    def __init__(
+        self, *, alpha: Annotated[float, Field(ge=0, le=1)] | None = 0.25, gamma: Annotated[float, Field(ge=0)] = 2.0
+    ) -> None:
+        super().__init__()
+        self.alpha = alpha
+        self.gamma = gamma
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Loss [B,N] of logits [B,N,K] against labels [B,N], 0..K-1 or BACKGROUND."""
+        logits = full_precision(logits)
+        truth = one_hot(labels, logits)
+        loss = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        chance = torch.sigmoid(logits)
+        miss = chance + truth - 2 * chance * truth  # 1 - p of the right answer
+        loss = loss * miss**self.gamma
+        if self.alpha is not None:
+            loss = loss * (self.alpha * truth + (1 - self.alpha) * (1 - truth))
+        return loss.sum(-1)
+
+
+class SmoothL1(BoxLoss):
+    """Huber-like loss on encoded boxes: quadratic up to beta, linear beyond.
+
+    Args:
+        beta: where the two meet; 0 is L1. Faster R-CNN: 1/9 in the RPN, 1 in the RoI head; SSD 1; detectron2 0.
+
+    Source: Fast R-CNN, eq. 3; beta = 1 / sigma² of py-faster-rcnn.
+    """
+
+    def __init__(self, *, beta: Annotated[float, Field(ge=0)] = 1.0) -> None:
+        super().__init__()
+        self.beta = beta
+
+    def forward(self, deltas: Tensor, boxes: Tensor, candidates: Candidates) -> Tensor:
+        """Loss [B,N] of deltas [B,N,4] against boxes [B,N,4], summed over the four coordinates."""
+        deltas = full_precision(deltas)
+        truth = _coder(candidates, "smooth_l1").encode(boxes, candidates.boxes, candidates.strides())
+        return F.smooth_l1_loss(deltas, truth.to(deltas.dtype).detach(), reduction="none", beta=self.beta).sum(-1)
+
+
+class L1(BoxLoss):
+    """Absolute differences of encoded boxes."""
+
+    def forward(self, deltas: Tensor, boxes: Tensor, candidates: Candidates) -> Tensor:
+        """Loss [B,N] of deltas [B,N,4] against boxes [B,N,4], summed over the four coordinates."""
+        deltas = full_precision(deltas)
+        truth = _coder(candidates, "l1").encode(boxes, candidates.boxes, candidates.strides())
+        return (deltas - truth.to(deltas.dtype).detach()).abs().sum(-1)
+
+
+class Giou(BoxLoss):
+    """1 - generalised IoU of the decoded box.
+
+    Source: Rezatofighi et al., CVPR 2019.
+    """
+
+    def forward(self, deltas: Tensor, boxes: Tensor, candidates: Candidates) -> Tensor:
+        """Loss [B,N] in [0,2] of deltas [B,N,4] against boxes [B,N,4]."""
+        found = _coder(candidates, "giou").decode(full_precision(deltas), candidates.boxes, candidates.strides())
+        return 1 - giou(found, boxes.to(found.dtype))
+
+
+class Ciou(BoxLoss):
+    """1 - complete IoU of the decoded box.
+
+    Source: Zheng et al., AAAI 2020.
+    """
+
+    def forward(self, deltas: Tensor, boxes: Tensor, candidates: Candidates) -> Tensor:
+        """Loss [B,N] of deltas [B,N,4] against boxes [B,N,4]."""
+        found = _coder(candidates, "ciou").decode(full_precision(deltas), candidates.boxes, candidates.strides())
+        return 1 - ciou(found, boxes.to(found.dtype))
+
+
+def one_hot(labels: Tensor, like: Tensor) -> Tensor:
+    """Truth [B,N,K] in the dtype of ``like``; rows of zeros for BACKGROUND."""
+    classes = torch.arange(like.shape[-1], device=labels.device)
+    return (labels.unsqueeze(-1) == classes).to(like.dtype)
+
+
+def _coder(candidates: Candidates, name: str) -> BoxCoder:
+    if candidates.coder is None:
+        raise RecipeError(f"box_loss {name}: the candidates carry no box coder; give the head one (`coder: ...`)")
+    return candidates.coder

@@ -1,0 +1,218 @@
+"""Reading pictures: any file that people really have -> uint8 [H,W,3] RGB, upright.
+
+OpenCV decodes ordinary JPEGs (it is the faster and gives the same bytes); Pillow reads the header of every file and
+decodes all that OpenCV gets wrong or reads silently when it is cut short: CMYK, palette, 16-bit, truncated files.
+"""
+
+from __future__ import annotations
+
+import io
+import urllib.error
+import urllib.request
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from detzoo.errors import DataError
+
+MAX_PIXELS: Final = 178_956_970
+"""Pictures beyond this are refused as decompression bombs (Pillow's own limit for an error: 512 MiB of RGB)."""
+MAX_DOWNLOAD_BYTES: Final = 100 * 2**20
+ORIENTATION_TAG: Final = 0x0112
+SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+"""File endings that are taken for pictures when a folder is searched."""
+_EIGHT_BIT: Final = frozenset(
+    {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
+)
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What a file says about itself before it is decoded.
+
+    Args:
+        format: ``JPEG``, ``PNG``, ...
+        mode: Pillow's name of the pixel format: ``RGB``, ``L``, ``RGBA``, ``P``, ``CMYK``, ``I;16``, ...
+        size: (height, width) px as shown, EXIF orientation applied.
+        orientation: EXIF orientation 1..8; 1 is upright.
+        frames: pictures in the file; only the first is read.
+    """
+
+    format: str
+    mode: str
+    size: tuple[int, int]
+    orientation: int
+    frames: int = 1
+
+
+def is_url(source: object) -> bool:
+    """Whether ``source`` is an http(s) address."""
+    return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
+
+
+def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Read one picture.
+
+    Grey and palette pictures become RGB, 16-bit values are divided by 257, transparency is dropped (not blended), of
+    an animation the first frame is taken.
+
+    Args:
+        source: path, http(s) URL, PIL image, or array: uint8 [H,W,3] RGB or [H,W] grey.
+        max_pixels: larger pictures are refused.
+
+    Returns:
+        uint8 [H,W,3] RGB, C-contiguous, EXIF orientation applied.
+
+    Raises:
+        DataError: the picture is missing, truncated, too large or not a picture; the message names it.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _from_pil(source, "the PIL image", max_pixels)
+    if is_url(source):
+        return decode_image(_download(str(source)), str(source), max_pixels=max_pixels)
+    if not isinstance(source, str | Path):
+        raise DataError(
+            f"cannot read a picture from {type(source).__name__}: "
+            "give a path, a URL, a PIL image or a uint8 array [H,W,3]"
+        )
+    return decode_image(read_bytes(Path(source)), str(source), max_pixels=max_pixels)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's bytes, or a DataError that names it."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such picture") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: is a folder, not a picture") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not data:
+        raise DataError(f"{path}: the file is empty")
+    return data
+
+
+def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode the bytes of a picture file; ``name`` is for messages. See ``read_image``."""
+    with _open(data, name) as opened:
+        _check_size(opened.size, name, max_pixels)
+        # A JPEG without its end mark is cut short: OpenCV would fill the rest with grey and say nothing.
+        if opened.format == "JPEG" and opened.mode == "RGB" and data.rstrip(b"\0\n\r ").endswith(b"\xff\xd9"):
+            decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+            if decoded is not None:
+                return np.asarray(decoded, np.uint8)
+        return _from_pil(opened, name, max_pixels)
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Format, mode and size of a picture without decoding it.
+
+    Raises:
+        DataError: the file is missing or not a picture.
+    """
+    return header_of(read_bytes(path), str(path))
+
+
+def header_of(data: bytes, name: str) -> ImageHeader:
+    """``read_header`` for bytes in memory; ``name`` is for messages."""
+    with _open(data, name) as opened:
+        orientation = _orientation(opened)
+        width, height = opened.size
+        size = (width, height) if orientation >= 5 else (height, width)
+        return ImageHeader(opened.format or "?", opened.mode, size, orientation, getattr(opened, "n_frames", 1))
+
+
+def _open(data: bytes, name: str) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's bomb warning: the size is checked by the caller
+        try:
+            return Image.open(io.BytesIO(data))
+        except Image.DecompressionBombError:
+            raise DataError(f"{name}: more than {MAX_PIXELS:,} pixels: refused as a decompression bomb") from None
+        except UnidentifiedImageError:
+            raise DataError(f"{name}: not a picture in a known format (it begins with {data[:8]!r})") from None
+        except (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError) as error:
+            raise DataError(f"{name}: the header is damaged: {error}") from None
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        value = picture.getexif().get(ORIENTATION_TAG, 1)
+    except (OSError, SyntaxError, ValueError, TypeError, EOFError, KeyError, IndexError, AttributeError):
+        return 1  # damaged EXIF says nothing; the pixels may still be fine
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _from_pil(picture: Image.Image, name: str, max_pixels: int) -> NDArray[np.uint8]:
+    _check_size(picture.size, name, max_pixels)
+    orientation = _orientation(picture)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # palette transparency in bytes, damaged EXIF: nothing a reader can act on
+        try:
+            picture.load()
+            upright = ImageOps.exif_transpose(picture) if orientation > 1 else picture
+            array = _to_rgb(upright, name)
+        except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
+            raise DataError(f"{name}: truncated or damaged: {error}") from None
+    return np.ascontiguousarray(array)
+
+
+def _to_rgb(picture: Image.Image, name: str) -> NDArray[np.uint8]:
+    if picture.mode in _EIGHT_BIT:
+        if picture.mode in {"LAB", "HSV"}:
+            picture = picture.convert("RGB")
+        # RGBA to RGB drops alpha; blending would invent colours that the file does not hold.
+        return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"), np.uint8)
+    if picture.mode.startswith("I"):
+        values = np.asarray(picture).astype(np.int64)
+        if values.size and (values.min() < 0 or values.max() > 65535):
+            raise DataError(
+                f"{name}: 32-bit grey values {values.min()}..{values.max()}: save the picture as 8 or 16 bit"
+            )
+        grey = ((values + 128) // 257).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    raise DataError(f"{name}: pixel format {picture.mode} is not supported: save the picture as 8-bit RGB")
+
+
+def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
+    if array.dtype == np.uint8 and array.ndim == 2:
+        array = np.repeat(array[:, :, None], 3, axis=2)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise DataError(
+            f"a picture given as an array must be uint8 [H,W,3] RGB or uint8 [H,W] grey, "
+            f"not {array.dtype} {list(array.shape)}"
+        )
+    if 0 in array.shape:
+        raise DataError(f"a picture given as an array has no pixels: {list(array.shape)}")
+    return np.ascontiguousarray(array)
+
+
+def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise DataError(f"{name}: {width} x {height} px: there is nothing to see")
+    if width * height > max_pixels:
+        raise DataError(f"{name}: {width} x {height} px: over the limit of {max_pixels:,} pixels for one picture")
+
+
+def _download(url: str) -> bytes:
+    request = urllib.request.Request(url, headers={"User-Agent": "detzoo"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            data: bytes = answer.read(MAX_DOWNLOAD_BYTES + 1)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise DataError(f"{url}: cannot be fetched: {getattr(error, 'reason', None) or error}") from None
+    if len(data) > MAX_DOWNLOAD_BYTES:
+        raise DataError(f"{url}: larger than {MAX_DOWNLOAD_BYTES // 2**20} MiB")
+    if not data:
+        raise DataError(f"{url}: the answer is empty")
+    return data

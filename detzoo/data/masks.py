@@ -1,0 +1,103 @@
+"""Masks as bytes in the index, decoded when a sample is read: polygons, COCO RLE, or a PNG file of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detzoo.errors import DataError
+
+NO_MASK: Final = b""
+# the first byte says what follows
+_POLYGONS, _RLE, _FILE = b"p", b"r", b"f"
+
+
+def encode_polygons(parts: Sequence[Sequence[float]]) -> bytes:
+    """Polygons in px (x, y, x, y, ...): float64, so that they rasterise as pycocotools does from the file."""
+    lengths = np.array([len(part) for part in parts], np.int64)
+    points = np.array([value for part in parts for value in part], np.float64)
+    return _POLYGONS + np.int64(len(parts)).tobytes() + lengths.tobytes() + points.tobytes()
+
+
+def encode_rle(counts: str | Sequence[int], size: Sequence[int]) -> bytes:
+    """COCO run lengths, compressed or not, of a mask of ``size`` (height, width)."""
+    return _RLE + json.dumps([list(size), counts if isinstance(counts, str) else list(counts)]).encode()
+
+
+def encode_file(path: str, value: int | None = None) -> bytes:
+    """A picture file: the mask is where it is not 0, or where it equals ``value``."""
+    return _FILE + json.dumps([path, value]).encode()
+
+
+def decode_mask(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """uint8 [H,W] of 0 and 1; zeros for ``NO_MASK``.
+
+    Raises:
+        DataError: the mask has another size than its picture, or cannot be read.
+    """
+    if not data:
+        return np.zeros(size, np.uint8)
+    if data[:1] == _FILE:
+        path, value = json.loads(data[1:])
+        mask = _read_mask_file(path, value)
+    else:
+        from pycocotools import mask as coco_mask
+
+        mask = np.asarray(coco_mask.decode(to_rle(data, size)), np.uint8)
+    if mask.shape != size:
+        raise DataError(f"a mask of {mask.shape[1]} x {mask.shape[0]} px lies on a picture of {size[1]} x {size[0]} px")
+    return mask
+
+
+def to_rle(data: bytes, size: tuple[int, int]) -> dict[str, Any]:
+    """COCO's compressed run lengths {size, counts: bytes} of an encoded mask."""
+    from pycocotools import mask as coco_mask
+
+    height, width = size
+    if data[:1] == _POLYGONS:
+        rles = coco_mask.frPyObjects(decode_polygons(data), height, width)
+        merged: dict[str, Any] = coco_mask.merge(rles)
+        return merged
+    if data[:1] == _RLE:
+        stored, counts = json.loads(data[1:])
+        if isinstance(counts, str):
+            return {"size": stored, "counts": counts.encode()}
+        packed: dict[str, Any] = coco_mask.frPyObjects({"size": stored, "counts": counts}, stored[0], stored[1])
+        return packed
+    encoded: dict[str, Any] = coco_mask.encode(np.asfortranarray(decode_mask(data, size)))
+    return encoded
+
+
+def decode_polygons(data: bytes) -> list[list[float]]:
+    """The parts that ``encode_polygons`` was given."""
+    count = int(np.frombuffer(data, np.int64, 1, 1)[0])
+    lengths = np.frombuffer(data, np.int64, count, 9)
+    points = np.frombuffer(data, np.float64, -1, 9 + 8 * count)
+    return [part.tolist() for part in np.split(points, np.cumsum(lengths)[:-1])]
+
+
+def is_polygons(data: bytes) -> bool:
+    """Whether an encoded mask is a polygon."""
+    return data[:1] == _POLYGONS
+
+
+def read_mask_values(path: Path | str) -> NDArray[np.int64]:
+    """Raw values [H,W] of a one-channel picture: palette indices, grey values; first channel of a colour picture."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as opened:
+            values = np.asarray(opened).astype(np.int64)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path}: the mask cannot be read: {error}") from None
+    return values if values.ndim == 2 else values[:, :, 0]
+
+
+def _read_mask_file(path: str, value: int | None) -> NDArray[np.uint8]:
+    values = read_mask_values(path)
+    return (values != 0 if value is None else values == value).astype(np.uint8)

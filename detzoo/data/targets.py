@@ -1,0 +1,98 @@
+"""Ground truth in network pixels: what a loss compares predictions with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from detzoo.types import ImageBatch, Sample, Targets
+
+Treatment: TypeAlias = Literal["train", "ignore", "drop"]
+"""What happens to difficult or crowd boxes in training."""
+TARGET_MULTIPLE = 16  # M is padded to it, so that compiled code sees few shapes
+
+
+def make_targets(
+    samples: Sequence[Sample], batch: ImageBatch, *, difficult: Treatment = "train", crowd: Treatment = "ignore"
+) -> Targets:
+    """Ground truth of a batch in network px.
+
+    Args:
+        samples: the samples whose images ``prepare`` made ``batch`` of, in the same order.
+        batch: for scale and region.
+        difficult: boxes flagged difficult are trained on, ignored, or left out.
+        crowd: the same for crowd regions; a box that is both gets the harsher of the two.
+
+    Returns:
+        boxes [B,M,4] with M padded to a multiple of 16, at least 16.
+    """
+    device = batch.pixels.device
+    kept = [_kept(sample, difficult, crowd) for sample in samples]
+    most = max((len(rows) for rows, _ in kept), default=0)
+    rows_padded = max(TARGET_MULTIPLE, -(-most // TARGET_MULTIPLE) * TARGET_MULTIPLE)
+    boxes = np.zeros((len(samples), rows_padded, 4), np.float32)
+    labels = np.zeros((len(samples), rows_padded), np.int64)
+    ignore = np.zeros((len(samples), rows_padded), np.bool_)
+    valid = np.zeros((len(samples), rows_padded), np.bool_)
+    scale = batch.scale.cpu().numpy()[:, [1, 0, 1, 0]]
+    offset = batch.region.cpu().numpy()[:, [0, 1, 0, 1]]
+    for row, (sample, (rows, ignored)) in enumerate(zip(samples, kept, strict=True)):
+        count = len(rows)
+        boxes[row, :count] = sample.boxes[rows] * scale[row] + offset[row]
+        labels[row, :count] = sample.labels[rows]
+        ignore[row, :count] = ignored
+        valid[row, :count] = True
+    masks, mask_row = _masks(samples, kept, batch, rows_padded)
+    return Targets(
+        boxes=torch.from_numpy(boxes).to(device),
+        labels=torch.from_numpy(labels).to(device),
+        ignore=torch.from_numpy(ignore).to(device),
+        valid=torch.from_numpy(valid).to(device),
+        region=batch.region,
+        masks=masks,
+        mask_row=mask_row,
+    )
+
+
+def _kept(sample: Sample, difficult: Treatment, crowd: Treatment) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Rows of the sample that stay, and which of them are ignored."""
+    drop = np.zeros(len(sample.boxes), np.bool_)
+    ignored = np.zeros(len(sample.boxes), np.bool_)
+    for flag, treatment in ((sample.difficult, difficult), (sample.crowd, crowd)):
+        if treatment == "drop":
+            drop |= flag
+        elif treatment == "ignore":
+            ignored |= flag
+    rows = np.flatnonzero(~drop)
+    return rows, ignored[rows]
+
+
+def _masks(
+    samples: Sequence[Sample], kept: list[tuple[NDArray[np.int64], NDArray[np.bool_]]], batch: ImageBatch, padded: int
+) -> tuple[Tensor | None, Tensor | None]:
+    """All masks of the batch [T,H,W], resized by nearest neighbour as torchvision does, and the row of each box."""
+    if all(sample.masks is None for sample in samples):
+        return None, None
+    height, width = batch.pixels.shape[-2:]
+    mask_row = torch.full((len(samples), padded), -1, dtype=torch.int64)
+    regions = batch.region.cpu().round().int().tolist()
+    pieces: list[Tensor] = []
+    total = 0
+    for row, (sample, (rows, _)) in enumerate(zip(samples, kept, strict=True)):
+        if sample.masks is None or len(rows) == 0:
+            continue
+        left, top, right, bottom = regions[row]
+        piece = torch.zeros(len(rows), height, width, dtype=torch.uint8)
+        source = torch.from_numpy(np.ascontiguousarray(sample.masks[rows]))[:, None]
+        piece[:, top:bottom, left:right] = F.interpolate(source, size=(bottom - top, right - left))[:, 0]
+        pieces.append(piece)
+        mask_row[row, : len(rows)] = torch.arange(total, total + len(rows))
+        total += len(rows)
+    masks = torch.cat(pieces) if pieces else torch.zeros(0, height, width, dtype=torch.uint8)
+    return masks.to(batch.pixels.device), mask_row.to(batch.pixels.device)

@@ -1,0 +1,30 @@
+"""The errors a user can cause. Each is one clear message: what, where, what is allowed, what next.
+
+The command line prints the message and leaves with exit code 2; no traceback is shown for them.
+"""
+
+from __future__ import annotations
+
+
+class DetzooError(Exception):
+    """A mistake that the user can mend; the message says how."""
+
+
+class RecipeError(DetzooError):
+    """A recipe, a name in it, or an override is wrong."""
+
+
+class PluginError(DetzooError):
+    """A plugin is missing, broken, incompatible or ambiguous."""
+
+
+class DataError(DetzooError):
+    """A data set, an annotation file or a picture is wrong."""
+
+
+class WeightsError(DetzooError):
+    """Weights are missing, damaged or do not fit."""
+
+
+class TrainingError(DetzooError):
+    """A run cannot start, go on or be resumed."""

@@ -1,0 +1,162 @@
+"""Evaluation: COCO and VOC average precision of a detector on a data set, or of detections in a file."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from detzoo.evaluation.classes import ClassMap, map_classes
+from detzoo.evaluation.collect import Collected, EvaluationSet, collect, gathered, share_of_this_process
+from detzoo.evaluation.engines import Engine
+from detzoo.evaluation.results import Evaluation, evaluate_detections
+
+if TYPE_CHECKING:
+    import torch
+
+    from detzoo.detectors.prediction import Precision
+    from detzoo.interfaces import Detector
+
+__all__ = ["Collected", "Evaluation", "EvaluationSet", "collect", "evaluate", "evaluate_detections", "score"]
+
+
+def evaluate(
+    detector: Detector,
+    dataset: EvaluationSet,
+    *,
+    batch: int = 8,
+    device: torch.device | str | None = None,
+    score_threshold: float | None = None,
+    precision: Precision = "fp32",
+    workers: int = 2,
+    engine: Engine = "pycocotools",
+    progress: bool = True,
+    switches: dict[str, Any] | None = None,
+) -> Evaluation:
+    """Detect in every picture of a data set and score what was found.
+
+    Under torchrun every process takes its share and returns the numbers of the whole.
+
+    Args:
+        detector: any; moved to ``device``.
+        dataset: any of detzoo's.
+        batch: pictures that go through the network together.
+        device: None leaves the detector where it is.
+        score_threshold: replaces the recipe's; 0.05 or less, or AP drops.
+        precision: of the network; scores, decoding and suppression stay in float32.
+        workers: threads that read pictures ahead.
+        engine: pycocotools, or faster-coco-eval (an extra).
+        progress: a bar on stderr.
+        switches: how the detector was prepared (``compile``, ...), to be recorded.
+
+    Raises:
+        DataError: the model's class names differ from the data set's.
+    """
+    classes = map_classes(detector.classes, dataset.classes, dataset.category_ids)
+    if device is not None:
+        detector.to(device)
+    found = collect(
+        detector,
+        dataset,
+        classes.category_of,
+        batch=batch,
+        workers=workers,
+        score_threshold=score_threshold,
+        precision=precision,
+        shard=share_of_this_process(),
+        progress=progress,
+    )
+    protocol = {"batch": batch, "precision": precision, "score_threshold": score_threshold, **(switches or {})}
+    return score(detector, dataset, gathered(found), classes, protocol=protocol, engine=engine)
+
+
+def score(
+    detector: Detector,
+    dataset: EvaluationSet,
+    found: Collected,
+    classes: ClassMap,
+    *,
+    protocol: dict[str, Any] | None = None,
+    engine: Engine = "pycocotools",
+) -> Evaluation:
+    """Score what ``collect`` found in a whole data set, in one process or several.
+
+    Args:
+        detector: that found it, for the record.
+        dataset: in which.
+        found: the shares of all processes, merged.
+        classes: how labels became categories.
+        protocol: how it was run.
+        engine: pycocotools, or faster-coco-eval.
+    """
+    truth = dataset.coco_ground_truth()
+    warnings = [*classes.warnings, *_doubts(detector, dataset, found, protocol or {})]
+    if found.broken:
+        lost = {dataset.image_ids[position] for position in found.broken}
+        truth = {
+            **truth,
+            "images": [image for image in truth["images"] if image["id"] not in lost],
+            "annotations": [a for a in truth["annotations"] if a["image_id"] not in lost],
+        }
+    facts = {
+        "model": _model_facts(detector),
+        "data": {"name": dataset.name, "split": getattr(dataset, "split", None), "classes": list(dataset.classes)},
+        "counts": {
+            "images": len(truth["images"]),
+            "broken_images": len(found.broken),
+            "detections_left_out": found.left_out,
+        },
+        "broken_images": [str(dataset.image_ids[position]) for position in sorted(found.broken)],
+        "protocol": _run_facts(detector) | {k: v for k, v in (protocol or {}).items() if v is not None},
+        "device": _device_facts(detector),
+    }
+    return evaluate_detections(found.rows, truth, engine=engine, facts=facts, warnings=warnings)
+
+
+def _doubts(detector: Detector, dataset: EvaluationSet, found: Collected, protocol: dict[str, Any]) -> list[str]:
+    warnings = []
+    if found.broken:
+        first = found.broken[min(found.broken)]
+        warnings.append(
+            f"{len(found.broken)} of {len(dataset)} pictures could not be read; they and their boxes are left out "
+            f"(the first: {first})"
+        )
+    threshold = protocol.get("score_threshold")
+    threshold = _run_facts(detector).get("score_threshold") if threshold is None else threshold
+    if threshold is not None and threshold > 0.05:
+        warnings.append(f"detections below a score of {threshold} were not kept: AP is lower than with 0.05 or less")
+    return warnings
+
+
+def _run_facts(detector: Detector) -> dict[str, Any]:
+    """The settings that decide which detections come out."""
+    from detzoo.detectors.prediction import postprocess_of
+
+    facts: dict[str, Any] = {}
+    post = postprocess_of(detector)
+    for name, owner, attribute in (
+        ("score_threshold", post, "score_threshold"),
+        ("nms_iou", getattr(post, "suppress", None), "iou"),
+        ("detections_kept", post, "keep"),
+    ):
+        value = getattr(owner, attribute, None)
+        if isinstance(value, int | float):
+            facts[name] = value
+    if dataclasses.is_dataclass(detector.input):
+        facts["input"] = dataclasses.asdict(detector.input)
+    return facts
+
+
+def _model_facts(detector: Detector) -> dict[str, Any]:
+    recipe = getattr(detector, "recipe", None)
+    return {
+        "name": getattr(recipe, "name", None) or type(detector).__name__,
+        "classes": list(detector.classes),
+        "parameters": sum(p.numel() for p in detector.parameters()),
+    }
+
+
+def _device_facts(detector: Detector) -> dict[str, Any]:
+    from detzoo.benchmark.environment import device_facts
+    from detzoo.detectors.prediction import device_of
+
+    return device_facts(device_of(detector))

@@ -1,0 +1,101 @@
+"""Which output of a model answers for which class of a data set: by name, never by position alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Final
+
+from detzoo.errors import DataError
+
+ALIASES: Final[dict[str, str]] = {
+    "aeroplane": "airplane",
+    "diningtable": "dining table",
+    "motorbike": "motorcycle",
+    "pottedplant": "potted plant",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+}
+"""VOC's names that COCO spells otherwise; both sides are looked up, so that either may have either."""
+
+
+def canonical(name: str) -> str:
+    """The name under which two spellings of one class meet."""
+    plain = " ".join(name.replace("_", " ").replace("-", " ").lower().split())
+    return ALIASES.get(plain, plain)
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """From a model's labels to a data set's category ids.
+
+    Args:
+        category_of: category id by model label; None where the data set has no such class, or the output is unused.
+        unmapped: names of model outputs whose detections are left out.
+        warnings: what was assumed.
+    """
+
+    category_of: tuple[int | None, ...]
+    unmapped: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def map_classes(model: Sequence[str | None], names: Sequence[str], category_ids: Sequence[int]) -> ClassMap:
+    """Match a model's outputs to a data set's classes.
+
+    Args:
+        model: names by label; None for unused outputs.
+        names: the data set's classes.
+        category_ids: its ids, in the same order.
+
+    Raises:
+        DataError: the data set has a class that the model cannot name.
+    """
+    if len(model) and all(name is None for name in model):
+        return by_position(model, names, category_ids)
+    outputs = {canonical(name): label for label, name in enumerate(model) if name is not None}
+    wanted = {canonical(name): category for name, category in zip(names, category_ids, strict=True)}
+    missing = [name for name in names if canonical(name) not in outputs]
+    if missing:
+        raise DataError(mismatch(model, names, missing))
+    category_of: list[int | None] = [None] * len(model)
+    for name, category in wanted.items():
+        category_of[outputs[name]] = category
+    unmapped = tuple(n for n, c in zip(model, category_of, strict=True) if n is not None and c is None)
+    warnings = ()
+    if unmapped:
+        warnings = (
+            f"{len(unmapped)} of the model's {len(outputs)} classes are not in the data set; "
+            f"their detections are left out ({listed(unmapped)})",
+        )
+    return ClassMap(tuple(category_of), unmapped, warnings)
+
+
+def by_position(model: Sequence[str | None], names: Sequence[str], category_ids: Sequence[int]) -> ClassMap:
+    """A model without any names is taken at its word where the number of classes agrees."""
+    if len(model) != len(names):
+        raise DataError(
+            f"the model has {len(model)} classes without names, the data set has {len(names)} ({listed(names)}); "
+            "build it with classes=[...], or train it on this data set"
+        )
+    warning = f"the model's classes have no names; they are taken in the data set's order ({listed(names)})"
+    return ClassMap(tuple(category_ids), (), (warning,))
+
+
+def mismatch(model: Sequence[str | None], names: Sequence[str], missing: Sequence[str]) -> str:
+    """Why a model cannot be scored on a data set, with the nearest names."""
+    known = [name for name in model if name is not None]
+    near = [f"{name} (near: {', '.join(m)})" for name in missing if (m := get_close_matches(name, known, n=1))]
+    hint = f"; {', '.join(near[:3])}" if near else ""
+    return (
+        f"the model's class names differ from the data set's: it has no output for {listed(missing)}{hint}. "
+        f"Model: {listed(known)}. Data set: {listed(names)}. "
+        "Use a detector trained on these classes, or rename the classes in the data set's yaml"
+    )
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """The first few names, and how many more."""
+    more = f", ... {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,295 @@
+"""COCO average precision: ground truth and results in COCO form -> the twelve numbers, and the same per class.
+
+The counting is pycocotools' (or faster-coco-eval's, which must agree to the last digit); this file prepares what the
+two need, so that the traps of the format (annotation id 0, missing areas, no detections, text image ids) cannot bite.
+
+Letters: T IoU thresholds (.50:.05:.95), R recall points (0:.01:1), K categories, A areas (all, s, m, l), N images.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detzoo.errors import DataError
+from detzoo.evaluation.engines import Engine, coco_object, engine_module, silence
+
+CocoDict: TypeAlias = Mapping[str, Any]
+IouType: TypeAlias = Literal["bbox", "segm"]
+
+METRICS: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+OUT_OF_EVERY_RANGE: Final = 1e12
+"""An area beyond the largest range (1e5 squared): both engines then ignore the box at every size."""
+
+
+@dataclass(frozen=True)
+class CocoResult:
+    """What COCO's protocol says about a set of detections.
+
+    Args:
+        metrics: the twelve numbers by name, 0..1; NaN where no ground truth exists to answer (pycocotools' -1).
+        per_class: category id -> AP, AP50, AP75, APs, APm, APl, AR100, each 0..1 or NaN.
+        precision: float64 [T,R,K], all areas, the largest number of detections; -1 for absent categories.
+        scores: float64 [T,R,K]: the score at which each of these precisions is reached.
+        category_ids: the data set's ids, in the order of K.
+        warnings: what the reader should know before believing the numbers.
+    """
+
+    metrics: dict[str, float]
+    per_class: dict[int, dict[str, float]]
+    precision: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    category_ids: tuple[int, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass
+class CocoGroundTruth:
+    """Ground truth prepared once for both engines and any number of evaluations.
+
+    Annotation ids are numbered from 1 (an id of 0 means "unmatched" to pycocotools), image ids from 1 in the order of
+    the data set's own sorted ids. A missing area is width times height. ``ignore: 1`` (VOC's difficult) is honoured:
+    pycocotools itself would overwrite it with ``iscrowd``.
+
+    Args:
+        data: COCO ground truth: images, annotations, categories; never changed.
+        honour_ignore: whether boxes flagged ``ignore`` count neither way. Official COCO files flag none.
+    """
+
+    data: CocoDict
+    honour_ignore: bool = True
+    image_ids: list[Any] = field(init=False)
+    warnings: list[str] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        require_keys(self.data)
+        ids = [image["id"] for image in self.data["images"]]
+        if len(set(ids)) != len(ids):
+            twice = sorted({str(i) for i in ids if ids.count(i) > 1})[:3]
+            raise DataError(f"ground truth: image id {twice[0]} is used more than once; image ids must be unique")
+        self.image_ids = sorted(ids, key=sorting_key)
+        self.number = {image_id: n for n, image_id in enumerate(self.image_ids, start=1)}
+        self.category_ids = tuple(sorted(int(category["id"]) for category in self.data["categories"]))
+        self._sizes = {image["id"]: (image.get("height"), image.get("width")) for image in self.data["images"]}
+        self._annotations = [self._prepared(i, a) for i, a in enumerate(self.data["annotations"], start=1)]
+        missing = sum(a.get("area") is None for a in self.data["annotations"])
+        if missing:
+            self.warnings.append(
+                f"{missing} of {len(self._annotations)} annotations have no area; width x height is used, "
+                "so that APs, APm and APl may differ from those of masks"
+            )
+        self._built: dict[tuple[Engine, IouType], Any] = {}
+
+    def _prepared(self, new_id: int, annotation: CocoDict) -> dict[str, Any]:
+        """A copy of one annotation with the fields that both engines read."""
+        for key in ("image_id", "category_id", "bbox"):
+            if key not in annotation:
+                raise DataError(f"ground truth: annotation {annotation.get('id', new_id)} has no {key!r}")
+        if annotation["image_id"] not in self.number:
+            raise DataError(
+                f"ground truth: annotation {annotation.get('id', new_id)} names image {annotation['image_id']!r}, "
+                "which is not among the images"
+            )
+        _, _, width, height = annotation["bbox"]
+        area = annotation.get("area")
+        copied = {
+            "id": new_id,
+            "image_id": self.number[annotation["image_id"]],
+            "category_id": int(annotation["category_id"]),
+            "bbox": [float(v) for v in annotation["bbox"]],
+            "area": float(width) * float(height) if area is None else float(area),
+            "iscrowd": int(annotation.get("iscrowd") or 0),
+        }
+        if annotation.get("segmentation") is not None:
+            copied["segmentation"] = annotation["segmentation"]
+        if self.honour_ignore and annotation.get("ignore") and not copied["iscrowd"]:
+            copied["area"] = OUT_OF_EVERY_RANGE
+        return copied
+
+    @property
+    def counted(self) -> dict[int, int]:
+        """Category id -> boxes that count (neither crowd nor ignored)."""
+        counts = dict.fromkeys(self.category_ids, 0)
+        for a in self._annotations:
+            if not a["iscrowd"] and a["area"] < OUT_OF_EVERY_RANGE:
+                counts[a["category_id"]] = counts.get(a["category_id"], 0) + 1
+        return counts
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether every annotation has a segmentation, and at least one annotation exists."""
+        return bool(self._annotations) and all("segmentation" in a for a in self._annotations)
+
+    def api(self, engine: Engine, iou_type: IouType) -> Any:
+        """The engine's COCO object of this ground truth, made on first use.
+
+        One per kind of IoU: segm turns the outlines into run lengths in place.
+        """
+        key = (engine, iou_type)
+        if key not in self._built:
+            self._built[key] = coco_object(engine, self._images(), self._categories(), self._copied(iou_type))
+        return self._built[key]
+
+    def _images(self) -> list[dict[str, Any]]:
+        sizes = self._sizes
+        return [{"id": self.number[i], "height": sizes[i][0], "width": sizes[i][1]} for i in self.image_ids]
+
+    def _categories(self) -> list[dict[str, Any]]:
+        return [{"id": i, "name": str(i)} for i in self.category_ids]
+
+    def _copied(self, iou_type: IouType) -> list[dict[str, Any]]:
+        if iou_type == "bbox":
+            return [{k: v for k, v in a.items() if k != "segmentation"} for a in self._annotations]
+        lacking = sum("segmentation" not in a for a in self._annotations)
+        if lacking:
+            raise DataError(
+                f"mask AP needs a segmentation on every annotation; {lacking} of {len(self._annotations)} have none"
+            )
+        return [dict(a) for a in self._annotations]
+
+    def results(self, detections: Sequence[CocoDict], engine: Engine, iou_type: IouType) -> Any:
+        """The engine's COCO object of detections; an empty list is a normal case."""
+        return coco_object(
+            engine, self._images(), self._categories(), list(prepared_results(detections, self, iou_type))
+        )
+
+
+def require_keys(data: CocoDict) -> None:
+    """Refuse what is not COCO ground truth."""
+    missing = [key for key in ("images", "annotations", "categories") if key not in data]
+    if missing:
+        raise DataError(
+            f"ground truth: not COCO form, {' and '.join(map(repr, missing))} missing; "
+            "allowed: an object with images, annotations, categories"
+        )
+
+
+def sorting_key(image_id: Any) -> tuple[int, int, str]:
+    """Numbers by value, then text by letters: pycocotools orders images by id, which decides ties of scores."""
+    return (0, image_id, "") if isinstance(image_id, int) else (1, 0, str(image_id))
+
+
+def prepared_results(detections: Sequence[CocoDict], truth: CocoGroundTruth, iou_type: IouType) -> Iterator[CocoDict]:
+    """COCO result rows -> annotations with id, area and renumbered image, in the given order."""
+    shape = "bbox" if iou_type == "bbox" else "segmentation"
+    for new_id, row in enumerate(detections, start=1):
+        if shape not in row or row["image_id"] not in truth.number:
+            raise DataError(refusal(row, new_id, shape))
+        score = float(row["score"])
+        if not math.isfinite(score):
+            raise DataError(f"detections: row {new_id} of image {row['image_id']!r} has the score {score}")
+        done = {
+            "id": new_id,
+            "image_id": truth.number[row["image_id"]],
+            "category_id": int(row["category_id"]),
+            "score": score,
+            "iscrowd": 0,
+            shape: row[shape],
+        }
+        done["area"] = row["bbox"][2] * row["bbox"][3] if iou_type == "bbox" else mask_area(row["segmentation"])
+        yield done
+
+
+def refusal(row: CocoDict, number: int, shape: str) -> str:
+    """Why a result row cannot be counted."""
+    if shape not in row:
+        return f"detections: row {number} of image {row.get('image_id')!r} has no {shape!r}"
+    return (
+        f"detections: row {number} names image {row['image_id']!r}, which the data set does not have; "
+        "check that the detections were made on this data set and split"
+    )
+
+
+def mask_area(segmentation: Any) -> float:
+    """Pixels of a run-length mask."""
+    from pycocotools import mask
+
+    return float(mask.area(segmentation))
+
+
+def coco_map(
+    detections: Sequence[CocoDict],
+    ground_truth: CocoDict | CocoGroundTruth,
+    *,
+    iou_type: IouType = "bbox",
+    engine: Engine = "pycocotools",
+) -> CocoResult:
+    """COCO's twelve numbers, and per class: 100 detections an image, crowd and ``ignore`` boxes ignored.
+
+    Args:
+        detections: COCO result rows: image_id, category_id, score, bbox xywh px or segmentation (run lengths).
+        ground_truth: COCO ground truth, or what was prepared from it once.
+        iou_type: overlap of boxes or of masks.
+        engine: pycocotools, or faster-coco-eval (an extra).
+
+    Raises:
+        DataError: rows that do not belong to the ground truth.
+
+    Source: https://cocodataset.org/#detection-eval; pycocotools.cocoeval. Deliberate differences: the ``ignore``
+    flag of ground truth is honoured; no detections give 0, not an error; a precision of 1 is exactly 1.
+    """
+    truth = ground_truth if isinstance(ground_truth, CocoGroundTruth) else CocoGroundTruth(ground_truth)
+    _, evaluator = engine_module(engine)
+    with silence():
+        run = evaluator(truth.api(engine, iou_type), truth.results(detections, engine, iou_type), iou_type)
+        run.evaluate()
+        run.accumulate()
+    shape = tuple(run.eval["counts"])
+    precision = np.array(run.eval["precision"], dtype=np.float64).reshape(shape)
+    # pycocotools divides by tp + fp + 2e-16: a perfect 1/1 becomes 0.9999999999999998. The C++ engine does not.
+    precision[precision > 1 - 1e-12] = 1.0
+    recall = np.asarray(run.eval["recall"], dtype=np.float64).reshape(shape[0], *shape[2:])
+    scores = np.asarray(run.eval["scores"], dtype=np.float64).reshape(shape)
+    warnings = [*truth.warnings, *doubts(detections, truth)]
+    return CocoResult(
+        metrics=summary(precision, recall),
+        per_class={c: class_summary(precision, recall, k) for k, c in enumerate(truth.category_ids)},
+        precision=precision[:, :, :, 0, -1],
+        scores=scores[:, :, :, 0, -1],
+        category_ids=truth.category_ids,
+        warnings=tuple(warnings),
+    )
+
+
+def doubts(detections: Sequence[CocoDict], truth: CocoGroundTruth) -> list[str]:
+    """Warnings about the input as a whole."""
+    found = []
+    if not detections:
+        found.append("there are no detections at all: AP is 0")
+    if not any(truth.counted.values()):
+        found.append("the ground truth has no box that counts: AP has no value")
+    known = set(truth.category_ids)
+    foreign = sum(int(row["category_id"]) not in known for row in detections)
+    if foreign:
+        found.append(f"{foreign} of {len(detections)} detections name a category that the data set does not have")
+    return found
+
+
+def mean_of_known(values: NDArray[np.float64]) -> float:
+    """Mean over entries that are not pycocotools' -1; NaN where none is."""
+    known = values[values > -1]
+    return float(np.mean(known)) if known.size else float("nan")
+
+
+def summary(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> dict[str, float]:
+    """precision [T,R,K,A,3], recall [T,K,A,3] (at most 1, 10, 100 detections) -> the twelve numbers."""
+    values = [
+        precision[:, :, :, 0, 2],
+        precision[0, :, :, 0, 2],
+        precision[5, :, :, 0, 2],
+        *(precision[:, :, :, area, 2] for area in (1, 2, 3)),
+        *(recall[:, :, 0, most] for most in (0, 1, 2)),
+        *(recall[:, :, area, 2] for area in (1, 2, 3)),
+    ]
+    return {name: mean_of_known(v) for name, v in zip(METRICS, values, strict=True)}
+
+
+def class_summary(precision: NDArray[np.float64], recall: NDArray[np.float64], k: int) -> dict[str, float]:
+    """The numbers of one class that tables show."""
+    whole = summary(precision[:, :, k : k + 1], recall[:, k : k + 1])
+    return {name: whole[name] for name in ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")}

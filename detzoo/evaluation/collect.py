@@ -1,0 +1,224 @@
+"""A detector over a data set: pictures read ahead, batches of one prepared size, COCO result rows out.
+
+The path is that of ``predict`` (prepare, detect, split), so that both give the same boxes and scores.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from detzoo.errors import DataError, DetzooError
+from detzoo.evaluation.progress import progress_bar
+from detzoo.types import Detections
+
+if TYPE_CHECKING:
+    from detzoo.detectors.prediction import Precision
+    from detzoo.interfaces import Detector
+    from detzoo.types import Sample
+
+
+class EvaluationSet(Protocol):
+    """What the evaluator asks of a data set."""
+
+    @property
+    def name(self) -> str:
+        """For messages and tables."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names by label."""
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """The data set's own id of each label."""
+
+    @property
+    def image_ids(self) -> Sequence[Any]:
+        """The data set's own id of each image."""
+
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int, /) -> Sample:
+        """One picture with its annotations; DataError where it cannot be read."""
+
+    def coco_ground_truth(self) -> dict[str, Any]:
+        """Ground truth in COCO form."""
+
+
+@dataclass
+class Collected:
+    """What a detector found in (a share of) a data set.
+
+    Args:
+        found: position in the data set -> COCO result rows, in the model's order.
+        broken: position -> why the picture could not be read.
+        left_out: detections of classes that the data set does not have.
+    """
+
+    found: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    broken: dict[int, str] = field(default_factory=dict)
+    left_out: int = 0
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows in the order of the data set, whatever the batches and processes were."""
+        return [row for position in sorted(self.found) for row in self.found[position]]
+
+    def merged(self, others: Sequence[Collected]) -> Collected:
+        """The shares of several processes as one."""
+        shares = [self, *others]
+        return Collected(
+            found={k: v for share in shares for k, v in share.found.items()},
+            broken={k: v for share in shares for k, v in share.broken.items()},
+            left_out=sum(share.left_out for share in shares),
+        )
+
+
+def collect(
+    detector: Detector,
+    dataset: EvaluationSet,
+    category_of: Sequence[int | None],
+    *,
+    batch: int = 8,
+    workers: int = 2,
+    score_threshold: float | None = None,
+    precision: Precision = "fp32",
+    shard: tuple[int, int] = (0, 1),
+    progress: bool = True,
+) -> Collected:
+    """Run a detector over a data set, or over every ``shard[1]``-th picture of it.
+
+    Args:
+        detector: on the device that shall do the work.
+        dataset: pictures.
+        category_of: category id by model label, None to leave out.
+        batch: pictures that go through the network together; those of one batch have the same prepared size.
+        workers: threads that read pictures ahead.
+        score_threshold: replaces the recipe's.
+        precision: of the network.
+        shard: (rank, number of shares).
+        progress: a bar on stderr.
+    """
+    from detzoo.detectors.prediction import detect_pictures, inference
+
+    if batch < 1:
+        raise DetzooError(f"batch is {batch}; it must be 1 or more")
+    rank, world = shard
+    positions = range(rank, len(dataset), world)
+    done = Collected()
+    with (
+        inference(detector, score_threshold=score_threshold, precision=precision),
+        progress_bar("evaluating", len(positions), shown=progress and rank == 0) as advance,
+    ):
+        for group in batches(read_ahead(dataset, positions, workers, done), detector, batch):
+            chosen = [position for position, _ in group]
+            results = detect_pictures(detector, [picture for _, picture in group])
+            for position, found in zip(chosen, results, strict=True):
+                rows, left_out = coco_rows(found, dataset.image_ids[position], category_of)
+                done.found[position] = rows
+                done.left_out += left_out
+            advance(len(group))
+    return done
+
+
+def read_ahead(
+    dataset: EvaluationSet, positions: Sequence[int], workers: int, done: Collected
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Pictures in order, decoded by threads a little ahead of the network; broken ones are noted and skipped."""
+
+    def picture(position: int) -> NDArray[np.uint8]:
+        return dataset.sample(position).image
+
+    waiting: deque[tuple[int, Future[NDArray[np.uint8]]]] = deque()
+    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+        ahead = iter(positions)
+        for position in ahead:
+            waiting.append((position, pool.submit(picture, position)))
+            if len(waiting) <= 4 * max(1, workers):
+                continue
+            yield from _next(waiting, done)
+        while waiting:
+            yield from _next(waiting, done)
+
+
+def _next(
+    waiting: deque[tuple[int, Future[NDArray[np.uint8]]]], done: Collected
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    position, future = waiting.popleft()
+    try:
+        yield position, future.result()
+    except DataError as error:
+        done.broken[position] = str(error)
+
+
+def batches(
+    pictures: Iterator[tuple[int, NDArray[np.uint8]]], detector: Detector, batch: int
+) -> Iterator[list[tuple[int, NDArray[np.uint8]]]]:
+    """Groups of one prepared size: padding to a larger neighbour would change what a picture's borders see."""
+    from detzoo.data.prepare import resized_size
+
+    waiting: dict[tuple[int, int], list[tuple[int, NDArray[np.uint8]]]] = {}
+    for position, picture in pictures:
+        size = resized_size(picture.shape[0], picture.shape[1], detector.input)
+        group = waiting.setdefault(size, [])
+        group.append((position, picture))
+        if len(group) == batch:
+            yield waiting.pop(size)
+        elif sum(map(len, waiting.values())) >= 8 * batch:
+            # Rare sizes must not pile up in memory.
+            yield waiting.pop(max(waiting, key=lambda s: len(waiting[s])))
+    yield from waiting.values()
+
+
+def coco_rows(found: Detections, image_id: Any, category_of: Sequence[int | None]) -> tuple[list[dict[str, Any]], int]:
+    """Detections of one image as COCO result rows, and how many had no category.
+
+    Coordinates keep 4 decimals and scores 8, here and not on writing, so that the file gives the same numbers again.
+    """
+    boxes = found.boxes.double()
+    xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1).numpy().round(4).tolist()
+    scores = found.scores.double().numpy().round(8).tolist()
+    outlines = None if found.masks is None else run_lengths(found.masks.numpy())
+    rows = []
+    for n, (box, score, label) in enumerate(zip(xywh, scores, found.labels.tolist(), strict=True)):
+        category = category_of[label]
+        if category is None:
+            continue
+        row = {"image_id": image_id, "category_id": category, "bbox": box, "score": score}
+        if outlines is not None:
+            row["segmentation"] = outlines[n]
+        rows.append(row)
+    return rows, len(scores) - len(rows)
+
+
+def run_lengths(masks: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """bool [D,H,W] -> COCO's compressed run lengths, as text that JSON can hold."""
+    from pycocotools import mask
+
+    encoded = mask.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
+    return [{"size": list(one["size"]), "counts": one["counts"].decode("ascii")} for one in encoded]
+
+
+def share_of_this_process() -> tuple[int, int]:
+    """(rank, processes) under torchrun; (0, 1) alone."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def gathered(own: Collected) -> Collected:
+    """The shares of all processes, the same in each of them."""
+    _, world = share_of_this_process()
+    if world == 1:
+        return own
+    shares: list[Any] = [None] * world
+    torch.distributed.all_gather_object(shares, own)
+    return Collected().merged(shares)

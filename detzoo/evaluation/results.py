@@ -1,0 +1,229 @@
+"""Evaluation: the numbers of one detector on one data set, with all that is needed to read them, and its two files."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from detzoo.errors import DataError
+from detzoo.evaluation.coco_map import CocoGroundTruth, CocoResult, coco_map
+from detzoo.evaluation.engines import Engine
+from detzoo.evaluation.voc_map import VocProtocol, average_precision, group_boxes, match, mean_ap
+
+FORMAT: Final = "detzoo.results/1"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a set of detections answers a set of ground truth.
+
+    Args:
+        metrics: COCO's twelve numbers (AP, AP50, ...), voc07_AP50, voc10_AP50, and mask_AP, ... where there are masks;
+            0..1, NaN where no ground truth exists to answer.
+        per_class: class name -> AP, AP50, AP75, APs, APm, APl, AR100, voc07_AP50, voc10_AP50, ground_truths,
+            detections.
+        detections: COCO result rows, with the data set's category ids.
+        ground_truth: COCO ground truth that they were held against.
+        coco: precision by IoU, recall and class, for curves.
+        facts: protocol, model, data set, counts, versions, device.
+        warnings: what the reader should know before believing the numbers.
+    """
+
+    metrics: dict[str, float]
+    per_class: dict[str, dict[str, float]]
+    detections: Sequence[Mapping[str, Any]]
+    ground_truth: Mapping[str, Any]
+    coco: CocoResult
+    facts: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """What results.json holds; NaN becomes null."""
+        return {
+            "format": FORMAT,
+            "metrics": plain(self.metrics),
+            "per_class": plain(self.per_class),
+            **plain(self.facts),
+            "warnings": list(self.warnings),
+        }
+
+    def write(self, folder: str | Path) -> Path:
+        """Write results.json and detections.json (COCO form) into ``folder``, made if need be.
+
+        Returns:
+            the path of results.json.
+
+        Raises:
+            DataError: a file of that name is there which detzoo did not write.
+        """
+        folder = Path(folder)
+        refuse_foreign(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "detections.json", json.dumps([dict(row) for row in self.detections]))
+        write_whole(folder / "results.json", json.dumps(self.as_dict(), indent=1) + "\n")
+        return folder / "results.json"
+
+
+def evaluate_detections(
+    detections: Sequence[Mapping[str, Any]],
+    ground_truth: Mapping[str, Any],
+    *,
+    engine: Engine = "pycocotools",
+    honour_ignore: bool = True,
+    facts: Mapping[str, Any] | None = None,
+    warnings: Sequence[str] = (),
+) -> Evaluation:
+    """Score detections, whoever made them.
+
+    Args:
+        detections: COCO result rows: image_id, category_id, bbox xywh px, score; segmentation where there are masks.
+        ground_truth: COCO ground truth; boxes with ``ignore`` (difficult) or ``iscrowd`` count neither way.
+        engine: pycocotools, or faster-coco-eval (an extra).
+        honour_ignore: False counts difficult boxes in the COCO numbers, as pycocotools itself would.
+        facts: what else belongs into results.json.
+        warnings: put before those of the scoring.
+    """
+    truth = CocoGroundTruth(ground_truth, honour_ignore=honour_ignore)
+    boxes = coco_map(detections, truth, engine=engine)
+    metrics = dict(boxes.metrics)
+    classes = {int(c["id"]): str(c["name"]) for c in ground_truth["categories"]}
+    per_class = {c: dict(values) for c, values in boxes.per_class.items()}
+    if truth.has_masks and any("segmentation" in row for row in detections):
+        masks = coco_map([row for row in detections if "segmentation" in row], truth, iou_type="segm", engine=engine)
+        metrics |= {f"mask_{name}": value for name, value in masks.metrics.items()}
+        for category, values in masks.per_class.items():
+            per_class[category]["mask_AP"] = values["AP"]
+    voc = voc_numbers(detections, ground_truth)
+    for metric, by_category in voc.items():
+        metrics[metric] = mean_ap(by_category)
+        for category, value in by_category.items():
+            per_class[category][metric] = value
+    count_rows(per_class, detections, truth)
+    protocol = protocol_of(engine, truth.honour_ignore)
+    given = dict(facts or {})
+    given["protocol"] = protocol | given.get("protocol", {})
+    return Evaluation(
+        metrics=metrics,
+        per_class=named(per_class, classes),
+        detections=detections,
+        ground_truth=ground_truth,
+        coco=boxes,
+        facts=with_counts(given, detections, ground_truth),
+        warnings=tuple(dict.fromkeys((*warnings, *boxes.warnings))),
+    )
+
+
+VOC: Final = {
+    "voc07_AP50": VocProtocol(metric="11point"),
+    "voc10_AP50": VocProtocol(metric="area"),
+}
+
+
+def voc_numbers(
+    detections: Sequence[Mapping[str, Any]], ground_truth: Mapping[str, Any]
+) -> dict[str, dict[int, float]]:
+    """VOC AP by metric name and category: matched once, counted twice."""
+    found: dict[str, dict[int, float]] = {name: {} for name in VOC}
+    for category, boxes in group_boxes(detections, ground_truth).items():
+        matches = match(boxes, VocProtocol())
+        for name, protocol in VOC.items():
+            found[name][category] = average_precision(matches, protocol)
+    return found
+
+
+def count_rows(
+    per_class: dict[int, dict[str, float]], detections: Sequence[Mapping[str, Any]], truth: CocoGroundTruth
+) -> None:
+    """Add how many boxes each class has on either side."""
+    counted = truth.counted
+    for category, values in per_class.items():
+        values["ground_truths"] = counted.get(category, 0)
+        values["detections"] = 0
+    for row in detections:
+        if int(row["category_id"]) in per_class:
+            per_class[int(row["category_id"])]["detections"] += 1
+
+
+def named(per_class: Mapping[int, dict[str, float]], classes: Mapping[int, str]) -> dict[str, dict[str, float]]:
+    """By class name; two categories of one name are told apart by id."""
+    names = list(classes.values())
+    return {
+        classes[c] if names.count(classes[c]) == 1 else f"{classes[c]} ({c})": values for c, values in per_class.items()
+    }
+
+
+def protocol_of(engine: Engine, honour_ignore: bool) -> dict[str, Any]:
+    """How the counting was done."""
+    first = VOC["voc10_AP50"]
+    return {
+        "engine": engine,
+        "coco": {
+            "iou": ".50:.05:.95",
+            "max_detections": 100,
+            "crowd": "ignored",
+            "difficult": "ignored" if honour_ignore else "counted",
+        },
+        "voc": {
+            "iou": first.iou,
+            "difficult": "ignored",
+            "plus_one_sizes": first.legacy_plus_one,
+            "match_at_threshold": first.inclusive,
+            "recall_steps": first.recall_steps,
+        },
+    }
+
+
+def with_counts(
+    facts: dict[str, Any], detections: Sequence[Mapping[str, Any]], ground_truth: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Facts with the sizes of the two sides."""
+    from detzoo.benchmark.environment import versions
+
+    counts = {
+        "images": len(ground_truth["images"]),
+        "annotations": len(ground_truth["annotations"]),
+        "detections": len(detections),
+    }
+    facts["counts"] = counts | facts.get("counts", {})
+    facts.setdefault("class_map", {str(c["name"]): int(c["id"]) for c in ground_truth["categories"]})
+    facts.setdefault("versions", versions())
+    return facts
+
+
+def plain(value: Any) -> Any:
+    """JSON has no NaN; null says the same."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Only files that an earlier evaluation wrote may be overwritten."""
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file; --out takes a folder")
+    results = folder / "results.json"
+    ours = False
+    if results.exists():
+        try:
+            ours = json.loads(results.read_text(encoding="utf-8")).get("format") == FORMAT
+        except (ValueError, AttributeError, OSError):
+            ours = False
+    for path in (results, folder / "detections.json"):
+        if path.exists() and not ours:
+            raise DataError(f"{path} exists and was not written by detzoo eval; choose another folder or move it")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """A reader sees the old file or the new one, never a part."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

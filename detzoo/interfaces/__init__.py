@@ -1,0 +1,45 @@
+"""The contracts that plugins implement: six interfaces, and the supporting kinds they are made of."""
+
+from detzoo.interfaces.backbone import Backbone
+from detzoo.interfaces.detector import Detector, Stage
+from detzoo.interfaces.head import Head
+from detzoo.interfaces.loss import Loss
+from detzoo.interfaces.matcher import Matcher
+from detzoo.interfaces.neck import Neck
+from detzoo.interfaces.postprocess import PostProcess
+from detzoo.interfaces.proposals import Proposals, Proposer
+from detzoo.interfaces.supporting import (
+    Anchors,
+    BoxCoder,
+    BoxLoss,
+    ClassLoss,
+    Miner,
+    Normaliser,
+    RoiPool,
+    Sampler,
+    Suppress,
+    Transform,
+)
+
+__all__ = [
+    "Anchors",
+    "Backbone",
+    "BoxCoder",
+    "BoxLoss",
+    "ClassLoss",
+    "Detector",
+    "Head",
+    "Loss",
+    "Matcher",
+    "Miner",
+    "Neck",
+    "Normaliser",
+    "PostProcess",
+    "Proposals",
+    "Proposer",
+    "RoiPool",
+    "Sampler",
+    "Stage",
+    "Suppress",
+    "Transform",
+]

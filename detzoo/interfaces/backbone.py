@@ -1,0 +1,31 @@
+"""Backbone: pixels -> feature maps."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from detzoo.types import FeatureMaps, FeatureSpecs
+
+
+class Backbone(nn.Module, ABC):
+    """Turns pixels into feature maps whose channels and strides are declared beforehand.
+
+    ``out`` maps each returned name to its FeatureSpec, finest first; the conformance kit compares it with real outputs.
+    """
+
+    kind: ClassVar[str] = "backbone"
+    out: FeatureSpecs
+    __call__: Callable[..., FeatureMaps]
+
+    @abstractmethod
+    def forward(self, pixels: Tensor) -> FeatureMaps:
+        """Compute the maps.
+
+        Args:
+            pixels: float [B,3,H,W], normalised.
+
+        Returns:
+            exactly the names of ``out``, each [B,channels,~H/stride,~W/stride].
+        """

@@ -1,0 +1,92 @@
+"""Detector: what the joins give: one object that trains, detects and predicts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from detzoo.types import DetectionBatch, Detections, ImageBatch, Targets
+
+if TYPE_CHECKING:
+    from detzoo.config import Recipe
+    from detzoo.data.prepare import InputSpec
+    from detzoo.training.plan import TrainPlan
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a training plan.
+
+    Args:
+        name: unique within the plan; names its checkpoint.
+        train: globs over parameter names; the rest is frozen.
+        start_from: ``previous`` stage, or the pretrained ``weights`` again.
+        losses: what is minimised; None for stages that are not gradient descent.
+        run: a stage of its own kind (feature extraction, SVMs); gets the training context.
+        batches: own loader, or None for the plan's.
+    """
+
+    name: str
+    train: tuple[str, ...] = ("*",)
+    start_from: Literal["weights", "previous"] = "previous"
+    losses: Callable[[ImageBatch, Targets], dict[str, Tensor]] | None = None
+    run: Callable[[Any], None] | None = None
+    batches: Callable[[Any], Iterable[tuple[ImageBatch, Targets]]] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+class Detector(nn.Module, ABC):
+    """A detector built from a recipe.
+
+    The door that is called decides between training and inference, never ``.training``.
+    ``build`` sets the four attributes below after construction.
+    """
+
+    kind: ClassVar[str] = "join"
+    recipe: Recipe
+    input: InputSpec
+    classes: tuple[str | None, ...]
+    train_plan: TrainPlan
+
+    def forward(self, batch: ImageBatch, targets: Targets | None = None) -> dict[str, Tensor] | DetectionBatch:
+        """``losses`` with targets, ``detect`` without: the one door for data-parallel wrappers."""
+        return self.detect(batch) if targets is None else self.losses(batch, targets)
+
+    @abstractmethod
+    def detect(self, batch: ImageBatch) -> DetectionBatch:
+        """Detections in network px."""
+
+    @abstractmethod
+    def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
+        """Weighted terms, to be summed."""
+
+    @abstractmethod
+    def stages(self) -> list[Stage]:
+        """The training plan; one gradient stage for most."""
+
+    def predict(
+        self,
+        images: Sequence[Any],
+        *,
+        score_threshold: float | None = None,
+        nms_iou: float | None = None,
+        top_k: int | None = None,
+    ) -> list[Detections]:
+        """Detect objects in pictures.
+
+        Args:
+            images: paths, URLs, arrays (uint8 [H,W,3] RGB) or PIL images, of any sizes.
+            score_threshold: replaces the recipe's, for this call.
+            nms_iou: replaces the recipe's, for this call.
+            top_k: detections kept per image, for this call.
+
+        Returns:
+            one Detections an image, in original pixels.
+        """
+        from detzoo.detectors.prediction import predict
+
+        return predict(self, images, score_threshold=score_threshold, nms_iou=nms_iou, top_k=top_k)

@@ -1,0 +1,45 @@
+"""Proposals: the first stage of a two-stage detector; Proposer: image-level regions made in the loader."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from detzoo.types import Candidates, FeatureMaps, ImageBatch, Targets
+
+
+class Proposals(nn.Module, ABC):
+    """Regions computed from feature maps, with a loss of their own."""
+
+    kind: ClassVar[str] = "proposals"
+    __call__: Callable[..., Candidates]
+
+    @abstractmethod
+    def forward(self, features: FeatureMaps, batch: ImageBatch) -> Candidates:
+        """Regions [B,N] in network px, with scores, best first, without gradient."""
+
+    @abstractmethod
+    def losses(
+        self, features: FeatureMaps, batch: ImageBatch, targets: Targets
+    ) -> tuple[Candidates, dict[str, Tensor]]:
+        """Training regions, and the named terms of this stage."""
+
+
+class Proposer(ABC):
+    """Regions from the picture alone, in NumPy, in the loader's workers: selective search, files, baselines."""
+
+    kind: ClassVar[str] = "proposer"
+
+    @abstractmethod
+    def __call__(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Propose.
+
+        Args:
+            image: uint8 [H,W,3] RGB.
+
+        Returns:
+            boxes float32 [P,4] xyxy px, best first, and scores float32 [P].
+        """

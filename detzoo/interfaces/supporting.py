@@ -1,0 +1,172 @@
+"""The small supporting kinds that the six interfaces are made of."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from detzoo.types import Assignment, Candidates, FeatureMaps, Level, Sample
+
+
+class Anchors(nn.Module, ABC):
+    """Dense candidates: a function of the maps' sizes and the network size alone."""
+
+    kind: ClassVar[str] = "anchors"
+    __call__: Callable[..., tuple[Tensor, tuple[Level, ...]]]
+
+    @abstractmethod
+    def forward(self, features: FeatureMaps, size: tuple[int, int]) -> tuple[Tensor, tuple[Level, ...]]:
+        """Make them.
+
+        Args:
+            features: the maps they stand on; only their sizes and device are read.
+            size: (height, width) of the network input in px.
+
+        Returns:
+            boxes float32 [N,4] xyxy px, flattened level, row, column, cell entry; and the levels.
+        """
+
+    @abstractmethod
+    def per_cell(self) -> tuple[int, ...]:
+        """Candidates per cell of each level, known before a tensor flows."""
+
+
+class BoxCoder(nn.Module, ABC):
+    """Boxes relative to candidates, and back."""
+
+    kind: ClassVar[str] = "box_coder"
+
+    @abstractmethod
+    def encode(self, targets: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
+        """Deltas of ``targets`` seen from ``boxes``.
+
+        Args:
+            targets: float [...,4] xyxy px, of positive size.
+            boxes: float [...,4] xyxy px: the candidates; broadcasts against ``targets``.
+            strides: float [...] px per cell of each candidate.
+
+        Returns:
+            float [...,4].
+        """
+
+    @abstractmethod
+    def decode(self, deltas: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
+        """Inverse of ``encode``: boxes [...,4] xyxy px; not clipped to any picture."""
+
+
+class ClassLoss(nn.Module, ABC):
+    """Unreduced classification loss."""
+
+    kind: ClassVar[str] = "class_loss"
+    __call__: Callable[..., Tensor]
+
+    @abstractmethod
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Loss per candidate.
+
+        Args:
+            logits: float [B,N,C].
+            labels: int64 [B,N]: 0..K-1, or BACKGROUND. Rows to be ignored may hold any of these.
+
+        Returns:
+            float [B,N].
+        """
+
+
+class BoxLoss(nn.Module, ABC):
+    """Unreduced box loss; it encodes or decodes itself, so that smooth L1 and GIoU are one line apart."""
+
+    kind: ClassVar[str] = "box_loss"
+    __call__: Callable[..., Tensor]
+
+    @abstractmethod
+    def forward(self, deltas: Tensor, boxes: Tensor, candidates: Candidates) -> Tensor:
+        """Loss per candidate.
+
+        Args:
+            deltas: float [B,N,4] predicted, in the coder's units.
+            boxes: float [B,N,4] xyxy px: the matched ground truth; safe boxes where unmatched.
+            candidates: [1 or B,N] with their coder.
+
+        Returns:
+            float [B,N], summed over the four coordinates.
+        """
+
+
+class Sampler(nn.Module, ABC):
+    """Chooses the candidates that enter the loss; the unchosen become IGNORE."""
+
+    kind: ClassVar[str] = "sampler"
+    size: int | None
+    """Chosen per image at most; None where all are kept."""
+    __call__: Callable[..., Assignment]
+
+    @abstractmethod
+    def forward(self, assignment: Assignment) -> Assignment:
+        """Return the thinned assignment [B,N]."""
+
+
+class Miner(nn.Module, ABC):
+    """Chooses by loss, inside a Loss: SSD's 3:1 and R-FCN's OHEM are one idea."""
+
+    kind: ClassVar[str] = "miner"
+    __call__: Callable[..., Tensor]
+
+    @abstractmethod
+    def forward(self, losses: Tensor, assignment: Assignment) -> Tensor:
+        """bool [B,N]: positives and the chosen negatives, from ``losses`` float [B,N]."""
+
+
+class Normaliser(nn.Module, ABC):
+    """The divisor of a loss. Counts are summed over processes, so that N processes equal one."""
+
+    kind: ClassVar[str] = "normaliser"
+    __call__: Callable[..., Tensor]
+
+    @abstractmethod
+    def forward(self, assignment: Assignment) -> Tensor:
+        """float scalar, or [B] for per-image normalisation; never zero."""
+
+
+class Suppress(nn.Module, ABC):
+    """Removes or weakens duplicate detections."""
+
+    kind: ClassVar[str] = "suppress"
+    __call__: Callable[..., Tensor]
+
+    @abstractmethod
+    def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor) -> Tensor:
+        """New scores; 0 for what is removed.
+
+        Args:
+            boxes: float32 [B,N,4] xyxy px.
+            scores: float32 [B,N].
+            group: int64 [B,N]: boxes of different groups (classes) never suppress each other.
+            valid: bool [B,N].
+
+        Returns:
+            float32 [B,N].
+        """
+
+
+class RoiPool(nn.Module, ABC):
+    """Fixed-size features of regions, from one or several maps."""
+
+    kind: ClassVar[str] = "roi_pool"
+    __call__: Callable[..., Tensor]
+
+    @abstractmethod
+    def forward(self, features: FeatureMaps, candidates: Candidates) -> Tensor:
+        """float [B*P,C,h,w]."""
+
+
+class Transform(ABC):
+    """An augmentation: Sample -> Sample in NumPy. Randomness comes from the generator it is given."""
+
+    kind: ClassVar[str] = "transform"
+
+    @abstractmethod
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Return a new sample; the given one is not changed."""

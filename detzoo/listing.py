@@ -1,0 +1,90 @@
+"""What ``detzoo list`` shows: rows read from manifests alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from detzoo.errors import RecipeError
+from detzoo.plugins.manifest import KINDS
+from detzoo.registry import Registry, get_registry
+from detzoo.schema import unknown
+
+
+def detector_rows(registry: Registry | None = None) -> list[dict[str, Any]]:
+    """One row a detector: name, plugin, what it gives, profile, reported results, summary."""
+    registry = registry or get_registry()
+    rows = []
+    for name, record in registry.detectors().items():
+        value = registry.recipe(name)[0]
+        rows.append(
+            {
+                "name": name,
+                "plugin": record.name,
+                "gives": "boxes+masks" if _inherited(registry, value, "mask") else "boxes",
+                "profile": _inherited(registry, value, "profile") or "modern",
+                "reported": [_short(result) for result in value.get("reported", [])],
+                "weights": [entry["name"] for entry in value.get("weights", [])],
+                "summary": value.get("summary", ""),
+            }
+        )
+    return rows
+
+
+def component_rows(kind: str, registry: Registry | None = None) -> list[dict[str, Any]]:
+    """One row a component of a kind.
+
+    Raises:
+        RecipeError: there is no such kind.
+    """
+    if kind not in KINDS:
+        raise RecipeError(unknown("kind", kind, KINDS))
+    entries = (registry or get_registry()).entries(kind)
+    return [{"name": e.name, "plugin": e.plugin, "summary": e.summary, "target": str(e.target)} for e in entries]
+
+
+def not_installed(registry: Registry | None = None) -> dict[str, list[str]]:
+    """Distribution -> detectors that the zoo has and this environment does not."""
+    registry = registry or get_registry()
+    have = registry.plugins.records
+    return {
+        str(plugin["distribution"]): sorted(plugin.get("detectors", {}))
+        for name, plugin in registry.installable.items()
+        if name not in have
+    }
+
+
+def render(rows: list[dict[str, Any]], missing: dict[str, list[str]], *, as_json: bool) -> str:
+    """Rows as an aligned table or as JSON."""
+    if as_json:
+        return json.dumps({"installed": rows, "not_installed": missing} if missing else rows, indent=2)
+    lines = _table(rows) if rows else ["nothing is installed here"]
+    for distribution, names in missing.items():
+        lines += ["", f"not installed: {', '.join(names)}", f"    pip install {distribution}"]
+    return "\n".join(lines)
+
+
+def _inherited(registry: Registry, value: Any, key: str) -> Any:
+    """A top-level key of a recipe or of the parents it names, without resolving all of it."""
+    for _ in range(20):
+        if not isinstance(value, dict) or key in value or "extends" not in value:
+            break
+        try:
+            value = registry.recipe(value["extends"])[0]
+        except RecipeError:
+            return None
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def _short(result: dict[str, Any]) -> str:
+    return f"{result['dataset']} {result['metric']} {result['value']:g}"
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    columns = [c for c in rows[0] if c not in ("target", "weights")]
+    text = [[", ".join(v) if isinstance(v, list) else str(v) for v in (row[c] for c in columns)] for row in rows]
+    widths = [max(len(line[i]) for line in [columns, *text]) for i in range(len(columns))]
+    widths[-1] = 0
+    return [
+        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in [columns, *text]
+    ]

@@ -1,0 +1,140 @@
+"""From overlaps to assignments, and from assignments to what each candidate should have said."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final, Literal
+
+import torch
+from torch import Tensor
+
+from detzoo.ops.boxes import area, full_precision, intersection_matrix, iou_matrix
+from detzoo.types import BACKGROUND, Assignment, Candidates, Targets
+
+MAX_PAIRS: Final = 1 << 25
+"""Overlaps held at once: 128 MB per intermediate, so that 16 images x 120,000 anchors x 100 boxes fit."""
+
+
+def matched_boxes(candidates: Candidates, targets: Targets, assignment: Assignment) -> Tensor:
+    """The ground-truth box of every positive candidate; elsewhere a safe box of positive size.
+
+    Unmatched rows get the candidate's own box before anything is encoded: masking a loss afterwards does not stop the
+    NaN gradients of log(0). Use it with ``safe_candidates``, which makes the candidates' sides positive too.
+
+    Args:
+        candidates: [1 or B,N].
+        targets: [B,M].
+        assignment: [B,N].
+
+    Returns:
+        float32 [B,N,4] xyxy px.
+    """
+    own = safe_candidates(candidates).boxes.expand(*assignment.index.shape, 4)
+    if targets.boxes.shape[1] == 0:
+        return own
+    row = assignment.index.clamp(min=0).unsqueeze(-1).expand(-1, -1, 4)
+    return torch.where(assignment.positive.unsqueeze(-1), targets.boxes.gather(1, row), own)
+
+
+def matched_labels(targets: Targets, assignment: Assignment) -> Tensor:
+    """int64 [B,N]: the label of every positive candidate, BACKGROUND elsewhere."""
+    if targets.labels.shape[1] == 0:
+        return torch.full_like(assignment.index, BACKGROUND)
+    labels = targets.labels.gather(1, assignment.index.clamp(min=0))
+    return torch.where(assignment.positive, labels, BACKGROUND)
+
+
+def safe_candidates(candidates: Candidates) -> Candidates:
+    """The same candidates, with the unit box in place of boxes without area (padding), so that they can be encoded."""
+    sound = (candidates.boxes[..., 2:] > candidates.boxes[..., :2]).all(-1, keepdim=True)
+    unit = candidates.boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
+    return dataclasses.replace(candidates, boxes=torch.where(sound, candidates.boxes, unit))
+
+
+def greedy_bipartite(overlaps: Tensor, usable: Tensor, *, least: float = 1e-6) -> Tensor:
+    """The candidate that each ground truth gets when pairs are taken best first and both leave the pool.
+
+    Args:
+        overlaps: float [B,M,N] IoU.
+        usable: bool [B,M]: ground truth that may be matched.
+        least: pairs that overlap less are never taken.
+
+    Returns:
+        int64 [B,M]: a candidate, all different within an image; -1 where there is none.
+
+    Source: Caffe SSD, ``MatchBBox`` with BIPARTITE in bbox_util.cpp; equal pairs go to the first candidate, then the
+    first ground truth.
+    """
+    batch, truths, count = overlaps.shape
+    found = torch.full((batch, truths), -1, dtype=torch.int64, device=overlaps.device)
+    if truths == 0 or count == 0:
+        return found
+    best, place = overlaps.max(dim=2)  # [B,M]
+    best = best.masked_fill(~usable, -1.0)
+    waiting = best >= least
+    eager = overlaps.device.type == "cpu" and not torch.compiler.is_compiling()
+    if eager and not _contested(place, waiting):
+        return torch.where(waiting, place, -1)
+    taken = torch.zeros(batch, count, dtype=torch.bool, device=overlaps.device)
+    for _ in range(int(waiting.sum(1).max()) if eager else truths):
+        top = best.masked_fill(~waiting, -1.0)
+        tied = top == top.amax(1, keepdim=True)
+        first = torch.where(tied, place, count).argmin(1, keepdim=True)  # [B,1]
+        active = waiting.gather(1, first)
+        chosen = place.gather(1, first)
+        found = torch.where(torch.zeros_like(waiting).scatter(1, first, active), chosen, found)
+        waiting = waiting.scatter(1, first, False)
+        taken = taken.scatter(1, chosen, taken.gather(1, chosen) | active)
+        robbed = waiting & active & (place == chosen)
+        if eager:  # few rows lose their best candidate: only those are read again
+            rows = robbed.nonzero(as_tuple=True)
+            left, where = overlaps[rows].masked_fill(taken[rows[0]], -1.0).max(1)
+            best[rows], place[rows] = left, where
+        else:
+            left, where = overlaps.masked_fill(taken.unsqueeze(1), -1.0).max(2)
+            best, place = torch.where(robbed, left, best), torch.where(robbed, where, place)
+        waiting = waiting & (best >= least)
+    return found
+
+
+def _contested(place: Tensor, waiting: Tensor) -> bool:
+    """Whether two waiting rows of one image want the same candidate."""
+    wanted = torch.where(waiting, place, -1 - torch.arange(place.shape[1], device=place.device)).sort(1).values
+    return bool((wanted[:, 1:] == wanted[:, :-1]).any())
+
+
+def overlaps_ignored(
+    candidates: Candidates, targets: Targets, *, by: Literal["iou", "area"], threshold: float
+) -> Tensor:
+    """Candidates that lie on ground truth flagged ``ignore``.
+
+    Args:
+        candidates: [1 or B,N].
+        targets: [B,M].
+        by: ``iou``, or ``area``: the part of the candidate that the ground truth covers, as COCO judges crowds.
+        threshold: overlap from which a candidate counts.
+
+    Returns:
+        bool [B,N].
+    """
+    flagged = targets.valid & targets.ignore
+    batch, count = flagged.shape[0], candidates.boxes.shape[1]
+    found = torch.zeros(batch, count, dtype=torch.bool, device=flagged.device)
+    if flagged.device.type == "cpu" and not torch.compiler.is_compiling() and not flagged.any():
+        return found  # most batches: the CPU may look at the data
+    places = full_precision(candidates.boxes)
+    for rows in chunks(batch, flagged.shape[1], count):
+        truth = full_precision(targets.boxes[:, rows])
+        if by == "iou":
+            overlap = iou_matrix(truth, places)
+        else:
+            own = area(places).unsqueeze(1)
+            overlap = intersection_matrix(truth, places) / torch.where(own > 0, own, 1)
+        found |= ((overlap >= threshold) & flagged[:, rows].unsqueeze(2)).any(1)
+    return found
+
+
+def chunks(batch: int, truths: int, count: int) -> list[slice]:
+    """Slices of the ground truths such that [B,slice,N] holds at most MAX_PAIRS numbers, one row at least."""
+    step = max(1, MAX_PAIRS // max(1, batch * count))
+    return [slice(start, min(start + step, truths)) for start in range(0, truths, step)]

@@ -1,0 +1,207 @@
+"""Finding plugins without importing them, and activating one when it is first used.
+
+pluggy's own ``load_setuptools_entrypoints`` imports every plugin, lets one bad plugin stop the program and skips
+duplicate names in silence; here each plugin has a record with a status, and nothing depends on the order of discovery.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pluggy
+
+from detzoo.errors import PluginError
+from detzoo.plugins import hookspecs
+from detzoo.plugins.manifest import API_VERSION, OLDEST_API, Manifest, core_manifest, read_manifest
+
+GROUP: Final = "detzoo.plugins"
+Status = Literal["ok", "not-loaded", "disabled", "conflict", "incompatible", "invalid", "broken"]
+USABLE: Final = ("ok", "not-loaded")
+
+
+@dataclass
+class PluginRecord:
+    """What is known of one plugin.
+
+    Args:
+        name: of its entry point; ``core`` for detzoo itself.
+        module: dotted path of the module with its hooks; empty for the core.
+        distribution: ``detzoo-ssd 0.1.0``, for messages.
+        status: ``ok`` once activated, ``not-loaded`` before; the others say why it is not used.
+        message: why, in one sentence.
+        manifest: where it could be read.
+        trace: the saved traceback of a failed import.
+    """
+
+    name: str
+    module: str
+    distribution: str
+    status: Status = "not-loaded"
+    message: str = ""
+    manifest: Manifest | None = None
+    trace: str = ""
+
+
+class PluginManager:
+    """All plugins of this environment.
+
+    Args:
+        found: entry points to read; those of the environment when None. Tests hand in their own.
+    """
+
+    def __init__(self, found: Iterable[EntryPoint] | None = None) -> None:
+        self._hooks = pluggy.PluginManager(hookspecs.PROJECT)
+        self._hooks.add_hookspecs(hookspecs.specifications())
+        core = PluginRecord("core", "", _core_distribution(), status="ok")
+        core.manifest = read_manifest(core_manifest())
+        found = entry_points(group=GROUP) if found is None else found
+        self.records: dict[str, PluginRecord] = {"core": core}
+        for record in sorted((_discover(point) for point in found), key=lambda r: (r.name, r.distribution)):
+            self._add(record)
+
+    def usable(self) -> Iterator[PluginRecord]:
+        """Records whose components and recipes may be used."""
+        return (record for record in self.records.values() if record.status in USABLE)
+
+    def unusable(self) -> list[PluginRecord]:
+        """Records with a problem, for messages about names that were not found."""
+        return [record for record in self.records.values() if record.status not in USABLE]
+
+    def activate(self, name: str) -> PluginRecord:
+        """Import a plugin's module and register its hooks; nothing happens the second time.
+
+        Raises:
+            PluginError: it cannot be used, with the reason.
+        """
+        record = self.records[name]
+        if record.status == "not-loaded":
+            self._import(record)
+        if record.status != "ok":
+            raise PluginError(describe_failure(record))
+        return record
+
+    def implementing(self, hook: str) -> list[PluginRecord]:
+        """Activated plugins whose manifests list ``hook``; a plugin that fails to import is recorded and left out."""
+        found = [r for r in self.usable() if r.manifest is not None and hook in r.manifest.hooks]
+        for record in found:
+            if record.status == "not-loaded":
+                self._import(record)
+        return [record for record in found if record.status == "ok"]
+
+    def call(self, hook: str, **arguments: Any) -> list[Any]:
+        """Call a hook plugin by plugin, so that one failure names its plugin and results keep their order by name.
+
+        Raises:
+            PluginError: an implementation raised; the cause is attached.
+        """
+        results = []
+        for record in self.implementing(hook):
+            plugin = self._hooks.get_plugin(record.name)
+            others = [p for n, p in self._hooks.list_name_plugin() if n != record.name and p is not None]
+            try:
+                result = self._hooks.subset_hook_caller(hook, others)(**arguments)
+            except Exception as error:
+                raise PluginError(f"plugin {record.name} ({record.distribution}): {hook} failed: {error}") from error
+            assert plugin is not None
+            results += result if isinstance(result, list) else [result] if result is not None else []
+        return results
+
+    def _add(self, record: PluginRecord) -> None:
+        other = self.records.get(record.name)
+        if other is not None:
+            both = f"{other.distribution} and {record.distribution}"
+            for one in (other, record) if other.name != "core" else (record,):
+                one.status = "conflict"
+                one.message = f'{both} both provide a plugin named "{record.name}"; uninstall one'
+            if other.name == "core":
+                self.records[f"{record.name} ({record.distribution})"] = record
+            return
+        self.records[record.name] = record
+        if record.status in ("invalid", "incompatible") and os.environ.get("DETZOO_STRICT") == "1":
+            raise PluginError(describe_failure(record))
+
+    def _import(self, record: PluginRecord) -> None:
+        try:
+            module = importlib.import_module(record.module)
+            self._hooks.register(module, record.name)
+        except (Exception, SystemExit) as error:
+            record.status, record.trace = "broken", traceback.format_exc()
+            record.message = f"importing {record.module} failed: {type(error).__name__}: {error}"
+            if os.environ.get("DETZOO_STRICT") == "1":
+                raise PluginError(describe_failure(record)) from error
+        else:
+            record.status = "ok"
+
+
+def describe_failure(record: PluginRecord) -> str:
+    """One sentence on why a plugin is not used, and what to do next."""
+    return (
+        f"plugin {record.name} ({record.distribution}) is {record.status}: {record.message}; "
+        "see `detzoo plugins check` for details"
+    )
+
+
+def _discover(point: EntryPoint) -> PluginRecord:
+    dist = point.dist
+    record = PluginRecord(point.name, point.module, f"{dist.name} {dist.version}" if dist else "unknown distribution")
+    if point.name in _listed("DETZOO_DISABLE") or (
+        "DETZOO_PLUGINS" in os.environ and point.name not in _listed("DETZOO_PLUGINS")
+    ):
+        record.status, record.message = "disabled", "switched off by DETZOO_DISABLE or DETZOO_PLUGINS"
+        return record
+    try:
+        record.manifest = read_manifest(_manifest_path(point.module))
+    except PluginError as error:
+        record.status, record.message = "invalid", str(error)
+        return record
+    _check(record)
+    return record
+
+
+def _check(record: PluginRecord) -> None:
+    manifest = record.manifest
+    assert manifest is not None
+    if manifest.plugin != record.name:
+        record.status = "invalid"
+        record.message = (
+            f'its manifest says plugin "{manifest.plugin}", its entry point "{record.name}"; make them equal'
+        )
+    elif manifest.api > API_VERSION:
+        record.status = "incompatible"
+        record.message = f"it was written for api {manifest.api}, this detzoo has api {API_VERSION}; upgrade detzoo"
+    elif manifest.api < OLDEST_API:
+        record.status = "incompatible"
+        record.message = f"it was written for api {manifest.api}, this detzoo needs {OLDEST_API}; upgrade the plugin"
+    unknown = sorted(set(manifest.hooks) - set(hookspecs.HOOKS))
+    if unknown:
+        record.status = "invalid"
+        record.message = f"unknown hook {', '.join(unknown)}; known: {', '.join(hookspecs.HOOKS)}"
+
+
+def _manifest_path(module: str) -> Path:
+    top = module.partition(".")[0]
+    try:
+        spec = importlib.util.find_spec(top)  # finds the top-level package without importing it
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise PluginError(f"package {top} of its entry point cannot be found; reinstall it")
+    return Path(next(iter(spec.submodule_search_locations))) / "registry.yaml"
+
+
+def _listed(variable: str) -> list[str]:
+    return [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
+
+
+def _core_distribution() -> str:
+    from detzoo import __version__
+
+    return f"detzoo {__version__}"

@@ -1,0 +1,226 @@
+"""The manifest: ``registry.yaml`` in a plugin's package. It says what the plugin holds, so that nothing is imported.
+
+The part above ``GENERATED`` is written by the author; the part below it, the schemas of the components, is written by
+``detzoo registry sync``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from detzoo.errors import PluginError, RecipeError
+from detzoo.schema import Fields, Problem, check_fields
+from detzoo.yaml_source import Document, Key, Mark, parse, show_key
+
+API_VERSION: Final = 1
+OLDEST_API: Final = 1
+GENERATED: Final = "# Schemas of the components, written by `detzoo registry sync`; edit the classes, not these lines."
+
+Kind = Literal[
+    "anchors", "backbone", "box_coder", "box_loss", "class_loss", "head", "join", "loss", "matcher", "miner", "neck",
+    "normaliser", "postprocess", "proposals", "proposer", "roi_pool", "sampler", "settings", "suppress", "transform",
+]  # fmt: skip
+KINDS: Final[tuple[str, ...]] = Kind.__args__  # type: ignore[attr-defined]
+
+_TEXT: Final = {"is": "str", "min_length": 1}
+_STRINGS: Final = {"type": {"is": "list", "of": _TEXT}, "default": []}
+_COMPONENT: Final[Fields] = {
+    "kind": {"type": {"is": "literal", "values": list(KINDS)}},
+    "name": {"type": _TEXT},
+    "target": {"type": _TEXT},
+    "summary": {"type": _TEXT},
+    "needs": _STRINGS,
+    "gives": _STRINGS,
+}
+_CONVERTER: Final[Fields] = {
+    "source": {"type": _TEXT},
+    "target": {"type": _TEXT},
+    "detectors": {"type": {"is": "list", "of": _TEXT}},
+}
+_MANIFEST: Final[Fields] = {
+    "api": {"type": {"is": "int", "ge": 1}},
+    "plugin": {"type": _TEXT},
+    "components": {"type": {"is": "list", "of": {"is": "settings", "fields": _COMPONENT}}, "default": []},
+    "converters": {"type": {"is": "list", "of": {"is": "settings", "fields": _CONVERTER}}, "default": []},
+    "hooks": _STRINGS,
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One component as its manifest declares it.
+
+    Args:
+        plugin: name of the plugin that holds it; ``core`` for detzoo's own.
+        kind: its interface.
+        name: short name; ``plugin/name`` is the full id.
+        target: ``package.module:Class``, or the class itself when registered by a hook.
+        summary: one line.
+        needs: fields of the values it reads beyond the contract's minimum.
+        gives: fields of the values it fills beyond it.
+    """
+
+    plugin: str
+    kind: str
+    name: str
+    target: str | type[Any]
+    summary: str
+    needs: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """``ssd/ssd_head``."""
+        return f"{self.plugin}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A checked manifest.
+
+    Args:
+        plugin: its name, equal to that of its entry point.
+        api: version of the contract it was written for.
+        entries: components.
+        detectors: recipes by name, as written.
+        converters: ``{source, target, detectors}``.
+        hooks: names of the hooks it implements.
+        document: the author's part, with marks.
+        generated: the text of the generated part.
+    """
+
+    plugin: str
+    api: int
+    entries: tuple[Entry, ...]
+    detectors: dict[str, Any]
+    converters: tuple[dict[str, Any], ...]
+    hooks: tuple[str, ...]
+    document: Document
+    generated: str = field(repr=False, default="")
+
+    @cached_property
+    def schemas(self) -> dict[str, dict[str, Any]]:
+        """Schemas by ``kind/name``; one line of JSON each, so they cost nothing until they are asked for."""
+        found: dict[str, dict[str, Any]] = {}
+        for line in self.generated.splitlines():
+            name, colon, text = line.strip().partition(": ")
+            if colon and text.startswith("{"):
+                found[json.loads(name)] = json.loads(text)
+        return found
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check a manifest.
+
+    Raises:
+        PluginError: every defect at once, each with file, line and path.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise PluginError(f"{path}: the manifest cannot be read ({error.strerror})") from None
+    written, _, generated = text.partition(GENERATED)
+    try:
+        document = parse(written, str(path))
+    except RecipeError as error:
+        raise PluginError(str(error)) from None
+    value = document.value
+    if not isinstance(value, dict):
+        raise PluginError(f"{path}: a manifest is a mapping with the keys {', '.join([*_MANIFEST, 'detectors'])}")
+    problems = check_manifest(value)
+    if problems:
+        raise PluginError("\n".join(locate(problem, document) for problem in problems))
+    plugin = value["plugin"]
+    return Manifest(
+        plugin=plugin,
+        api=value["api"],
+        entries=tuple(_entry(plugin, item) for item in value.get("components", [])),
+        detectors=value.get("detectors") or {},
+        converters=tuple(value.get("converters", [])),
+        hooks=tuple(value.get("hooks", [])),
+        document=document,
+        generated=generated,
+    )
+
+
+def check_manifest(value: dict[str, Any]) -> list[Problem]:
+    """Everything wrong with a manifest's own keys; its recipes are checked when they are resolved."""
+    own = {k: v for k, v in value.items() if k != "detectors"}
+    problems = check_fields(
+        {**_MANIFEST, "detectors": {"type": {"is": "null"}, "default": None}}, own, (), what="the manifest"
+    )
+    detectors = value.get("detectors")
+    if detectors is not None and not isinstance(detectors, dict):
+        problems.append(Problem(("detectors",), "expected a mapping of names to recipes"))
+    if problems:
+        return problems
+    seen: set[tuple[str, str]] = set()
+    for i, item in enumerate(value.get("components", [])):
+        if (item["kind"], item["name"]) in seen:
+            problems.append(Problem(("components", i), f'{item["kind"]} "{item["name"]}" is declared twice'))
+        seen.add((item["kind"], item["name"]))
+        if item["target"].count(":") != 1:
+            problems.append(Problem(("components", i, "target"), 'expected "package.module:Class"'))
+    return problems
+
+
+def locate(problem: Problem, document: Document) -> str:
+    """``file:line: path: message``; the line of the nearest key that was written."""
+    key = problem.key
+    while key and key not in document.marks:
+        key = key[:-1]
+    mark = document.marks.get(key, Mark(document.file))
+    path = show_key(problem.key)
+    return f"{mark}: {path}: {problem.message}" if path else f"{mark}: {problem.message}"
+
+
+def _entry(plugin: str, item: dict[str, Any]) -> Entry:
+    return Entry(
+        plugin=plugin,
+        kind=item["kind"],
+        name=item["name"],
+        target=item["target"],
+        summary=item["summary"],
+        needs=tuple(item.get("needs", ())),
+        gives=tuple(item.get("gives", ())),
+    )
+
+
+def core_manifest() -> Path:
+    """Where the core's own manifest lies."""
+    return Path(__file__).parents[1] / "components" / "registry.yaml"
+
+
+def zoo_index() -> Path | None:
+    """The zoo's index of all first-party plugins: inside an installed wheel, or beside the package in a checkout."""
+    package = Path(__file__).parents[1]
+    for candidate in (package / "registry.yaml", package.parent / "registry.yaml"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def key_of(kind: str, name: str) -> str:
+    """Key of a component in ``Manifest.schemas``."""
+    return f"{kind}/{name}"
+
+
+__all__ = [
+    "API_VERSION",
+    "GENERATED",
+    "KINDS",
+    "OLDEST_API",
+    "Entry",
+    "Key",
+    "Manifest",
+    "check_manifest",
+    "core_manifest",
+    "key_of",
+    "locate",
+    "read_manifest",
+    "zoo_index",
+]

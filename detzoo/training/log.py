@@ -1,0 +1,138 @@
+"""What a run writes while it trains: ``log.jsonl`` (a line a step), ``curve.csv`` (a line an epoch), TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from torch import nn
+
+from detzoo.errors import TrainingError
+from detzoo.training.checkpoint import write_text_durably
+
+LOG, CURVE, BOARD = "log.jsonl", "curve.csv", "tensorboard"
+_HISTOGRAMS_EVERY: Final = 1
+"""Epochs between histograms of the parameters."""
+
+
+class RunLog:
+    """The files of one run. Lines reach the operating system at once, so that a killed process loses none.
+
+    Args:
+        folder: of the run.
+        active: False on the processes that only compute.
+        board: whether TensorBoard's files are written too.
+        step: last step that counts: later lines, of a run that was killed after its last checkpoint, are removed.
+        epoch: the same for the curve.
+
+    Raises:
+        TrainingError: ``board`` without TensorBoard installed.
+    """
+
+    def __init__(self, folder: Path, *, active: bool, board: bool, step: int, epoch: int) -> None:
+        self.folder, self.active = folder, active
+        self._file: io.TextIOWrapper | None = None
+        self._board: Any = None
+        if not active:
+            return
+        _keep_lines(folder / LOG, step)
+        _keep_rows(folder / CURVE, epoch)
+        self._board = _open_board(folder / BOARD, step) if board else None
+        self._file = (folder / LOG).open("a", encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def step(self, record: dict[str, Any]) -> None:
+        """One optimiser step: ``step``, ``epoch``, ``loss``, ``terms``, ``lr`` and so on."""
+        if self._file is None:
+            return
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            self._board.add_scalar("loss/total", record["loss"], record["step"])
+            for name, value in record["terms"].items():
+                self._board.add_scalar(f"loss/{name}", value, record["step"])
+            for i, rate in enumerate(record["rates"]):
+                self._board.add_scalar(f"rate/group{i}", rate, record["step"])
+
+    def epoch(self, row: dict[str, Any], module: nn.Module) -> None:
+        """One epoch of the curve; columns that appear later are added to the earlier rows."""
+        if self._file is None:
+            return
+        rows = [*_read_rows(self.folder / CURVE), {k: "" if v is None else str(v) for k, v in row.items()}]
+        _write_rows(self.folder / CURVE, rows)
+        if self._board is not None:
+            for name in ("AP", "AP50"):
+                if row.get(name) is not None:
+                    self._board.add_scalar(f"validation/{name}", row[name], row["step"])
+            if row["epoch"] % _HISTOGRAMS_EVERY == 0:
+                for name, value in module.named_parameters():
+                    self._board.add_histogram(name, value.detach().float().cpu(), row["step"])
+            self._board.flush()
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log; a half-written last line is left out."""
+    return _read_lines(folder / LOG)
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    found: list[dict[str, Any]] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return found
+
+
+def _keep_lines(path: Path, step: int) -> None:
+    if path.is_file():
+        kept = [json.dumps(record) + "\n" for record in _read_lines(path) if record["step"] <= step]
+        write_text_durably(path, "".join(kept))
+
+
+def _keep_rows(path: Path, epoch: int) -> None:
+    if path.is_file():
+        _write_rows(path, [row for row in _read_rows(path) if int(row["epoch"]) <= epoch])
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text_durably(path, text.getvalue())
+
+
+def _open_board(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise TrainingError(
+            f"TensorBoard was asked for and cannot be imported ({error}): pip install detzoo[tensorboard]"
+        ) from None
+    return SummaryWriter(str(folder), purge_step=step + 1)  # type: ignore[no-untyped-call]

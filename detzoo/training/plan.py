@@ -1,0 +1,140 @@
+"""The training plan of a recipe: plain values, one frozen dataclass inside another.
+
+Every choice on which papers and ports differ (what is decayed, whether biases learn twice as fast, what a milestone
+counts) is a field here, so that a recipe says it instead of the code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from detzoo.errors import RecipeError
+from detzoo.interfaces import Transform
+
+Treatment = Literal["train", "ignore", "drop"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """Which optimiser, with which values, for which parameters.
+
+    Args:
+        name: the algorithm; ``rmsprop`` is PyTorch's (``alpha`` is TensorFlow's ``decay``).
+        lr: learning rate at ``TrainPlan.batch`` images a step; scaled linearly to the batch that is really used.
+        momentum: of sgd and rmsprop.
+        nesterov: Nesterov's momentum, sgd only.
+        betas: of adamw.
+        alpha: smoothing of rmsprop.
+        eps: of adamw and rmsprop.
+        weight_decay: L2 penalty (sgd, rmsprop) or decoupled decay (adamw).
+        decay: ``filters`` decays tensors of two or more dimensions: no biases, no norms; ``all`` decays everything.
+        bias_lr_multiplier: Caffe trains the biases of convolutions and linear layers at 2x; norms are not meant.
+        groups: parameter glob -> multiplier of the learning rate; of several globs that match, the last one counts.
+    """
+
+    name: Literal["sgd", "adamw", "rmsprop"] = "sgd"
+    lr: Annotated[float, Field(gt=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    decay: Literal["all", "filters"] = "filters"
+    bias_lr_multiplier: Annotated[float, Field(ge=0)] = 1.0
+    groups: dict[str, Annotated[float, Field(ge=0)]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How the learning rate moves: a factor of step ``t`` out of ``T``, multiplied by the warm-up's.
+
+    Args:
+        name: ``step`` (drops at milestones), ``cosine``, ``one_cycle`` (PyTorch's OneCycleLR with cosine arms and no
+            momentum cycle; its own rise replaces the warm-up), ``poly``, ``constant``.
+        milestones: of ``step``, ascending.
+        unit: what milestones count: fractions of the run, steps (at the reference batch) or epochs. A run that is made
+            longer or shorter moves them along.
+        gamma: factor at every milestone.
+        factors: one factor a milestone, in place of ``gamma``.
+        power: of ``poly``.
+        rise: fraction of the run in which ``one_cycle`` rises.
+        start_factor: where ``one_cycle`` starts.
+        final_factor: where ``cosine``, ``poly`` and ``one_cycle`` end.
+        warmup_steps: steps of linear warm-up; at most a fifth of the run.
+        warmup_factor: where the warm-up starts.
+    """
+
+    name: Literal["step", "cosine", "one_cycle", "constant", "poly"] = "step"
+    milestones: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    unit: Literal["fraction", "step", "epoch"] = "fraction"
+    gamma: Annotated[float, Field(gt=0)] = 0.1
+    factors: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    power: Annotated[float, Field(gt=0)] = 0.9
+    rise: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    start_factor: Annotated[float, Field(gt=0, le=1)] = 0.04
+    final_factor: Annotated[float, Field(ge=0, le=1)] = 0.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    warmup_factor: Annotated[float, Field(ge=0, le=1)] = 0.001
+
+    def __post_init__(self) -> None:
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise RecipeError(f"milestones must ascend, found {list(self.milestones)}")
+        if self.unit == "fraction" and any(m >= 1 for m in self.milestones):
+            raise RecipeError(
+                f"milestones are fractions of the run and stay below 1, found {list(self.milestones)}; "
+                "for steps or epochs write unit: step or unit: epoch"
+            )
+        if self.factors and len(self.factors) != len(self.milestones):
+            raise RecipeError(
+                f"factors has {len(self.factors)} values for {len(self.milestones)} milestones; "
+                "give one a milestone, or leave it out and set gamma"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPlan:
+    """How a detector is trained. Give ``epochs`` or ``steps``, not both.
+
+    Args:
+        epochs: passes over the data.
+        steps: optimiser steps at the reference batch; with another batch the number of images stays, not of steps.
+        batch: reference batch of ``optimizer.lr``, and the images of one step unless the run says otherwise.
+        optimizer: algorithm and learning rates.
+        schedule: how the learning rate moves.
+        transforms: augmentations, in order.
+        clip_norm: largest norm of the whole gradient, or None.
+        ema: decay of the moving average of the weights, or None.
+        accumulate: parts into which a step's images are cut. Each part is normalised by itself, as Caffe's iter_size.
+        difficult: what becomes of boxes that the data set calls difficult.
+        crowd: what becomes of boxes around crowds.
+        empty_images: whether images without objects are trained on.
+        eval_every: epochs between evaluations.
+        patience: stop after this many evaluations without a better AP, or None.
+        seed: of the order of images, the augmentations and everything drawn in training.
+    """
+
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    steps: Annotated[int, Field(ge=1)] | None = None
+    batch: Annotated[int, Field(ge=1)]
+    optimizer: Optimizer
+    schedule: Schedule = field(default_factory=Schedule)
+    transforms: list[Transform] = field(default_factory=list)
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    difficult: Treatment = "ignore"
+    crowd: Treatment = "ignore"
+    empty_images: Literal["keep", "drop"] = "keep"
+    eval_every: Annotated[int, Field(ge=1)] = 1
+    patience: Annotated[int, Field(ge=1)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise RecipeError(
+                f"the plan needs either epochs or steps (the other null), found epochs: {self.epochs}, steps: {self.steps}"
+            )

@@ -1,0 +1,335 @@
+"""The values that flow through a detector, and the shape legend of the whole project.
+
+Letters, everywhere in detzoo:
+
+- B images, C channels, H W network pixels (height, width);
+- N candidates (padded), M ground truths (padded to a multiple of 16, in the given order);
+- K classes, never counting background; D detections (padded); T all masks of a batch.
+
+Boxes are xyxy float pixels, right and bottom exclusive: a box covers ``x2 - x1`` pixels. Labels are 0..K-1.
+Padded tensors carry ``valid``. Sizes are (height, width). Every class here is a frozen dataclass and a pytree,
+so that ``torch.compile`` and ``torch.export`` see through it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+if TYPE_CHECKING:
+    from detzoo.interfaces.supporting import BoxCoder
+
+BACKGROUND: Final = -1
+"""``Assignment.index`` of a candidate that is a negative example."""
+IGNORE: Final = -2
+"""``Assignment.index`` of a candidate that takes no part in the loss."""
+
+Scoring: TypeAlias = Literal["softmax", "sigmoid", "linear"]
+FeatureMaps: TypeAlias = dict[str, Tensor]
+"""Name -> [B,C,h,w], finest first. Names are strides (``s4``, ``s8``, ...) unless the architecture has its own."""
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """What a feature map will be, declared before a tensor flows.
+
+    Args:
+        channels: number of channels.
+        stride: network pixels per cell; not always a whole number.
+        size: (height, width) in cells where the input size fixes it, else None.
+    """
+
+    channels: int
+    stride: float
+    size: tuple[int, int] | None = None
+
+
+FeatureSpecs: TypeAlias = dict[str, FeatureSpec]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture with its annotations, in NumPy, as the loader and the transforms see it.
+
+    Args:
+        image: uint8 [H,W,3] RGB, EXIF orientation applied.
+        boxes: float32 [M,4] xyxy px of this image.
+        labels: int64 [M], 0..K-1.
+        difficult: bool [M].
+        crowd: bool [M].
+        image_id: the data set's own id.
+        path: where the picture came from, for messages.
+        masks: uint8 [M,H,W] of 0 and 1, or None.
+        proposals: float32 [P,4] xyxy px, or None.
+    """
+
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    difficult: NDArray[np.bool_]
+    crowd: NDArray[np.bool_]
+    image_id: int | str
+    path: str
+    masks: NDArray[np.uint8] | None = None
+    proposals: NDArray[np.float32] | None = None
+
+
+class _Movable:
+    """``to`` for dataclasses of tensors: everything nested moves, modules and plain values stay."""
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """A copy with every tensor on ``device``."""
+        moved: Self = pytree.tree_map_only(Tensor, lambda t: t.to(device, non_blocking=non_blocking), self)
+        return moved
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a dense grid of candidates, flattened as level, row, column, cell entry.
+
+    Args:
+        name: the feature map it stands on.
+        height: rows.
+        width: columns.
+        per_cell: candidates in each cell.
+        stride: network pixels per cell.
+    """
+
+    name: str
+    height: int
+    width: int
+    per_cell: int
+    stride: float
+
+    @property
+    def count(self) -> int:
+        """Candidates of the level."""
+        return self.height * self.width * self.per_cell
+
+
+@dataclass(frozen=True)
+class Candidates(_Movable):
+    """The places at which a head predicts: priors, anchors, cells or regions.
+
+    Args:
+        boxes: float32 [1 or B,N,4] xyxy network px. The leading 1 says that all images share them.
+        valid: bool [1 or B,N].
+        levels: the grid they come from, flattened level, row, column, cell entry; empty for regions.
+        coder: the head's own box coder; None where nothing is decoded.
+        scores: float32 [B,N] or None.
+        labels: int64 [B,N] or None.
+    """
+
+    boxes: Tensor
+    valid: Tensor
+    levels: tuple[Level, ...] = ()
+    coder: BoxCoder | None = None
+    scores: Tensor | None = None
+    labels: Tensor | None = None
+
+    def strides(self) -> Tensor:
+        """float32 [N]: network pixels per cell of each candidate's level; ones where there are no levels."""
+        if not self.levels:
+            return self.boxes.new_ones(self.boxes.shape[1])
+        return torch.cat([self.boxes.new_full((level.count,), level.stride) for level in self.levels])
+
+    def detach(self) -> Candidates:
+        """The same places, cut from the graph."""
+        scores = None if self.scores is None else self.scores.detach()
+        return dataclasses.replace(self, boxes=self.boxes.detach(), scores=scores)
+
+
+@dataclass(frozen=True)
+class ImageBatch(_Movable):
+    """A batch of pictures as the network sees them. Original x = (x - region corner) / scale.
+
+    Args:
+        pixels: float32 [B,3,H,W], normalised.
+        region: float32 [B,4] xyxy network px: where the picture lies inside the padding.
+        original_size: int64 [B,2] (height, width) of the picture before preparation.
+        scale: float32 [B,2] (vertical, horizontal) network px per original px.
+        index: int64 [B]: position of each image in the caller's list or data set.
+        proposals: image-level candidates in network px, or None.
+    """
+
+    pixels: Tensor
+    region: Tensor
+    original_size: Tensor
+    scale: Tensor
+    index: Tensor
+    proposals: Candidates | None = None
+
+
+@dataclass(frozen=True)
+class Targets(_Movable):
+    """Ground truth of a batch, padded over M.
+
+    Args:
+        boxes: float32 [B,M,4] xyxy network px.
+        labels: int64 [B,M], 0..K-1.
+        ignore: bool [B,M]: never positive; candidates that overlap it leave the loss.
+        valid: bool [B,M]: False for padding.
+        region: float32 [B,4] xyxy network px, as in ImageBatch.
+        masks: uint8 [T,H,W] of 0 and 1, or None.
+        mask_row: int64 [B,M] row of ``masks`` for each box, -1 where it has none; None without masks.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    ignore: Tensor
+    valid: Tensor
+    region: Tensor
+    masks: Tensor | None = None
+    mask_row: Tensor | None = None
+
+    @property
+    def usable(self) -> Tensor:
+        """bool [B,M]: real boxes that may become positive."""
+        return self.valid & ~self.ignore
+
+
+@dataclass(frozen=True)
+class Predictions(_Movable):
+    """What a head says about each candidate; float32 once it leaves the network (``float()``).
+
+    Args:
+        class_logits: [B,N,C] or None. With ``softmax`` C = K+1 and background is column 0; else C = K.
+        scoring: how logits become scores.
+        deltas: [B,N,1,4] (one box for all classes) or [B,N,K,4].
+        quality_logits: [B,N] objectness or centreness, or None.
+        mask_logits: [B,N,K,m,m] or None.
+        aux: predictions of earlier decoder layers.
+    """
+
+    class_logits: Tensor | None
+    scoring: Scoring
+    deltas: Tensor
+    quality_logits: Tensor | None = None
+    mask_logits: Tensor | None = None
+    aux: tuple[Predictions, ...] = ()
+
+    def float(self) -> Predictions:
+        """The same predictions in float32: losses, decoding and NMS run in it under mixed precision."""
+        kept: Predictions = pytree.tree_map_only(Tensor, lambda t: t.float() if t.dtype.itemsize < 4 else t, self)
+        return kept
+
+
+@dataclass(frozen=True)
+class Assignment(_Movable):
+    """Which ground truth each candidate answers for.
+
+    Args:
+        index: int64 [B,N]: ground truth >= 0, else BACKGROUND or IGNORE. Invalid candidates are IGNORE.
+        overlap: float32 [B,N] best IoU, or None.
+    """
+
+    index: Tensor
+    overlap: Tensor | None = None
+
+    @property
+    def positive(self) -> Tensor:
+        """bool [B,N]."""
+        return self.index >= 0
+
+    @property
+    def negative(self) -> Tensor:
+        """bool [B,N]."""
+        return self.index == BACKGROUND
+
+
+@dataclass(frozen=True)
+class DetectionBatch(_Movable):
+    """Detections of a batch in network px, padded over D, best first.
+
+    Args:
+        boxes: float32 [B,D,4] xyxy.
+        scores: float32 [B,D] in [0,1].
+        labels: int64 [B,D], 0..K-1.
+        valid: bool [B,D].
+        mask_logits: [B,D,m,m] or None.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    valid: Tensor
+    mask_logits: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Detections of one image in its original pixels, best first, on the CPU.
+
+    Args:
+        boxes: float32 [D,4] xyxy, right and bottom exclusive, clipped to the image.
+        scores: float32 [D].
+        labels: int64 [D], 0..K-1.
+        classes: class names by label; None for outputs that the training data never used.
+        size: (height, width) of the image.
+        masks: bool [D,H,W] or None.
+        path: where the image came from, if it came from a file.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    classes: tuple[str | None, ...]
+    size: tuple[int, int]
+    masks: Tensor | None = None
+    path: str | None = None
+
+    def __len__(self) -> int:
+        return int(self.scores.numel())
+
+    @property
+    def names(self) -> list[str]:
+        """Class name of each detection; ``class 7`` where the class has no name."""
+        known = self.classes
+        labels = [int(label) for label in self.labels]
+        return [(known[i] if i < len(known) else None) or f"class {i}" for i in labels]
+
+    def draw(self, image: Any, *, min_score: float = 0.0) -> NDArray[np.uint8]:
+        """Boxes, names and scores drawn on a copy of ``image``.
+
+        Args:
+            image: array uint8 [H,W,3] RGB, PIL image or path.
+            min_score: detections below it are left out.
+
+        Returns:
+            uint8 [H,W,3] RGB.
+        """
+        from detzoo.report.drawing import draw_detections
+
+        return draw_detections(image, self, min_score=min_score)
+
+    def _repr_html_(self) -> str:
+        """A notebook shows the picture with its boxes, or a table where the file is not at hand."""
+        from detzoo.report.drawing import detections_html
+
+        return detections_html(self)
+
+
+def _register(cls: type[Any], static: tuple[str, ...] = ()) -> None:
+    """Make a dataclass a pytree; ``static`` fields ride along unchanged."""
+    dynamic = [f.name for f in dataclasses.fields(cls) if f.name not in static]
+
+    def flatten(value: Any) -> tuple[list[Any], tuple[Any, ...]]:
+        return [getattr(value, name) for name in dynamic], tuple(getattr(value, name) for name in static)
+
+    def unflatten(children: Any, context: Any) -> Any:
+        return cls(**dict(zip(dynamic, children, strict=True)), **dict(zip(static, context, strict=True)))
+
+    pytree.register_pytree_node(cls, flatten, unflatten, serialized_type_name=f"detzoo.{cls.__name__}")
+
+
+_register(Candidates, static=("levels", "coder"))
+_register(Predictions, static=("scoring",))
+for _cls in (ImageBatch, Targets, Assignment, DetectionBatch):
+    _register(_cls)

@@ -1,0 +1,90 @@
+"""The pixels that a set of weights was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from detzoo.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How pixels were normalised: (value / 255 * pixel_range - mean) / std, channel by channel.
+
+    It belongs to weights, not to an architecture: torchvision's detection VGG16 and its ImageNet VGG16 differ in it
+    (traps.md 9).
+
+    Args:
+        mean: in the order of ``channels``.
+        std: likewise.
+        channels: order of the channels.
+        pixel_range: 1 where values lie in [0,1] before mean and std are applied, 255 where in [0,255].
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    channels: Literal["rgb", "bgr"] = "rgb"
+    pixel_range: Literal[1, 255] = 1
+
+    def describe(self) -> str:
+        """As the keys of a recipe's ``input``."""
+        return (
+            f"channels: {self.channels}, mean: [{_numbers(self.mean)}], std: [{_numbers(self.std)}], "
+            f"pixel_range: {self.pixel_range}"
+        )
+
+
+IMAGENET: Final = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""torchvision's and timm's usual ImageNet weights."""
+
+
+def check_normalisation(
+    expects: Normalisation | None,
+    *,
+    channels: str,
+    mean: Sequence[float],
+    std: Sequence[float],
+    pixel_range: float,
+    weights: str,
+    tolerance: float = 0.01,
+) -> None:
+    """Refuse an input whose normalisation is not that of the weights.
+
+    Args:
+        expects: what the weights were trained on; None where nobody said.
+        channels: the recipe's channel order.
+        mean: the recipe's mean, in that order and range.
+        std: the recipe's standard deviation.
+        pixel_range: the recipe's range of values before mean and std.
+        weights: name of the weights, for the message.
+        tolerance: allowed difference of black and white after normalisation; rounded constants stay below it.
+
+    Raises:
+        RecipeError: they differ.
+    """
+    if expects is None:
+        return
+    given = _black_and_white(mean, std, pixel_range, channels)
+    wanted = _black_and_white(expects.mean, expects.std, expects.pixel_range, expects.channels)
+    apart = max(abs(g - w) / max(1.0, abs(w)) for g, w in zip(given, wanted, strict=True))
+    if channels == expects.channels and apart <= tolerance:
+        return
+    found = f"channels: {channels}, mean: [{_numbers(mean)}], std: [{_numbers(std)}], pixel_range: {pixel_range:g}"
+    raise RecipeError(
+        f"input: normalisation does not fit the backbone's weights ({weights}).\n"
+        f"  found:    {found}\n"
+        f"  expected: {expects.describe()}\n"
+        "  Write the expected values under input, or set backbone.weights to null to train from scratch."
+    )
+
+
+def _black_and_white(mean: Sequence[float], std: Sequence[float], top: float, channels: str) -> list[float]:
+    """The six numbers that black and white become: equal for equal normalisations, however they are written."""
+    order = (0, 1, 2) if channels == "rgb" else (2, 1, 0)
+    return [(value - mean[i]) / std[i] for value in (0.0, float(top)) for i in order]
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

@@ -1,0 +1,221 @@
+"""YAML as detzoo reads it: plain values with the file and line of each, and nothing else.
+
+A strict subset of YAML 1.2: ``1e-3`` is a float, ``no`` is a word. Tags, anchors, aliases, duplicate keys and deep
+nesting are refused, so that a recipe from a stranger can neither run code nor fill the memory. Values are built from
+parser events in a loop, not by recursion.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import yaml
+
+from detzoo.errors import RecipeError
+
+Value: TypeAlias = Any
+"""None, bool, int, float, str, list of Value, or dict of str to Value."""
+Key: TypeAlias = tuple[str | int, ...]
+
+MAX_BYTES: Final = 4_000_000
+MAX_DEPTH: Final = 32
+
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_INT = re.compile(r"[-+]?[0-9]+")
+_RADIX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_WORDS: Final[dict[str, Value]] = {
+    "": None, "~": None, "null": None, "Null": None, "NULL": None,
+    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a value was written; line 0 is a command line or a call."""
+
+    file: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed file: ``value``, and the mark of every key and element by its path."""
+
+    value: Value
+    marks: dict[Key, Mark]
+    file: str
+
+
+def show_key(key: Key) -> str:
+    """``("head", "ratios", 2)`` -> ``head.ratios[2]``."""
+    text = ""
+    for part in key:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def read(path: Path) -> Document:
+    """Read and parse a file.
+
+    Raises:
+        RecipeError: it is missing, too large, not text, or not the YAML described above.
+    """
+    try:
+        data = path.read_bytes()
+    except IsADirectoryError:
+        raise RecipeError(f"{path}: is a folder; expected a YAML file") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
+    if len(data) > MAX_BYTES:
+        raise RecipeError(f"{path}: {len(data):,} bytes; a recipe file has at most {MAX_BYTES:,}")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise RecipeError(f"{path}:{line}: not a text file (byte {error.start} is not UTF-8)") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, file: str) -> Document:
+    """Parse one document; ``file`` is used in messages only."""
+    builder = _Builder(file)
+    try:
+        for event in _events(text):
+            builder.add(event)
+    except yaml.reader.ReaderError as error:
+        raise RecipeError(f"{file}: not a text file (character #x{ord(_char(error)):04x} is not allowed)") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise RecipeError(f"{file}:{line}: not valid YAML: {_problem(error, text, line)}") from None
+    return Document(builder.root, builder.marks, file)
+
+
+def parse_value(text: str, file: str) -> Value:
+    """Parse the right-hand side of ``--set key=value``."""
+    return parse(text, file).value
+
+
+def _events(text: str) -> Iterator[yaml.Event]:
+    yield from yaml.parse(text, Loader=_LOADER)
+
+
+def _char(error: yaml.reader.ReaderError) -> str:
+    character = error.character
+    return character if isinstance(character, str) else chr(character if isinstance(character, int) else character[0])
+
+
+def _problem(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
+    lines = text.splitlines()
+    content = lines[line - 1] if line <= len(lines) else ""
+    if "\t" in content[: len(content) - len(content.lstrip())]:
+        return "a tab indents this line; use spaces"
+    return str(error.problem or error.context)
+
+
+def _line(event: yaml.Event) -> int:
+    assert event.start_mark is not None
+    return event.start_mark.line + 1
+
+
+@dataclass
+class _Open:
+    """A mapping or list still being filled."""
+
+    value: Any
+    key: Key
+    pending: str | None = None
+    lines: dict[str, int] = field(default_factory=dict)
+
+
+class _Builder:
+    """Turns parser events into values; keeps its own stack, so that no nesting can exhaust Python's."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.root: Value = None
+        self.marks: dict[Key, Mark] = {}
+        self._stack: list[_Open] = []
+        self._documents = 0
+
+    def add(self, event: yaml.Event) -> None:
+        if isinstance(event, yaml.DocumentStartEvent):
+            self._documents += 1
+            if self._documents > 1:
+                raise self._error(event, "a second document starts here; a file holds one")
+        elif isinstance(event, yaml.AliasEvent):
+            raise self._error(event, f"alias *{event.anchor} is not allowed; derive a recipe with `extends`")
+        elif isinstance(event, yaml.NodeEvent):
+            self._node(event)
+        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            self._stack.pop()
+
+    def _node(self, event: Any) -> None:
+        if event.anchor is not None:
+            raise self._error(event, f"anchor &{event.anchor} is not allowed; derive a recipe with `extends`")
+        if event.tag is not None and event.tag != "!":
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            raise self._error(event, f"tag {tag} is not allowed; recipes hold plain values only")
+        if isinstance(event, yaml.ScalarEvent):
+            if self._expects_key():
+                self._key(event)
+            else:
+                self._place(event, self._scalar(event))
+            return
+        if self._expects_key():
+            raise self._error(event, "a key must be a word, not a list or mapping")
+        if len(self._stack) >= MAX_DEPTH:
+            raise self._error(event, f"nested more than {MAX_DEPTH} deep")
+        value: Value = {} if isinstance(event, yaml.MappingStartEvent) else []
+        self._stack.append(_Open(value, self._place(event, value)))
+
+    def _expects_key(self) -> bool:
+        return bool(self._stack) and isinstance(self._stack[-1].value, dict) and self._stack[-1].pending is None
+
+    def _key(self, event: yaml.ScalarEvent) -> None:
+        top, line = self._stack[-1], _line(event)
+        if event.value in top.lines:
+            raise self._error(event, f'key "{event.value}" is written twice (first on line {top.lines[event.value]})')
+        top.pending, top.lines[event.value] = event.value, line
+
+    def _place(self, event: yaml.Event, value: Value) -> Key:
+        line = _line(event)
+        key: Key = ()
+        if not self._stack:
+            self.root = value
+        else:
+            top = self._stack[-1]
+            if isinstance(top.value, list):
+                key = (*top.key, len(top.value))
+                top.value.append(value)
+            else:
+                assert top.pending is not None
+                key, line = (*top.key, top.pending), top.lines[top.pending]
+                top.value[top.pending], top.pending = value, None
+        self.marks[key] = Mark(self.file, line)
+        return key
+
+    def _scalar(self, event: yaml.ScalarEvent) -> Value:
+        text: str = event.value
+        if event.style:  # quoted or block: always text
+            return text
+        if text in _WORDS:
+            return _WORDS[text]
+        if _INT.fullmatch(text) and len(text) <= 18:
+            return int(text)
+        if _RADIX.fullmatch(text) and len(text) <= 18:
+            return int(text, 0)
+        if _FLOAT.fullmatch(text):
+            return float(text.replace(".", "") if text[-1].isalpha() else text)
+        return text
+
+    def _error(self, event: yaml.Event, message: str) -> RecipeError:
+        return RecipeError(f"{self.file}:{_line(event)}: {message}")

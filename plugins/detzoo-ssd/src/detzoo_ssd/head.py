@@ -1,0 +1,142 @@
+"""SSD's head: on every map, one small predictor for the classes of its priors and one for their boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Literal, TypeAlias
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
+
+from detzoo.errors import RecipeError
+from detzoo.interfaces import Anchors, BoxCoder, Head
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
+from detzoo_ssd.initialisation import Init, initialise
+
+Predictor: TypeAlias = Literal["conv3x3", "conv1x1", "depthwise"]
+
+
+class SsdHead(Head):
+    """Class logits and box deltas for every prior of every map.
+
+    Args:
+        features: the maps, finest first; each gets predictors of its own.
+        num_classes: K, without background.
+        anchors: the priors.
+        box_coder: how deltas become boxes.
+        predictors: the convolution on each map: ``conv3x3`` (paper), ``conv1x1`` (TF's MobileNet SSDs), or
+            ``depthwise``: 3x3 depthwise, norm, activation, then 1x1 (SSDLite). One entry serves all maps.
+        scoring: ``softmax`` over background and K classes (paper), or ``sigmoid`` for each class (TF).
+        norm: between the two convolutions of a ``depthwise`` predictor.
+        activation: likewise.
+        norm_eps: batch norm's; SSDLite uses 1e-3.
+        norm_momentum: batch norm's; SSDLite uses 0.03.
+        init: ``xavier`` (uniform; paper's released code) or ``normal`` (std 0.03: SSDLite).
+        foreground_prior: probability that every class starts with, through the bias (focal loss's initialisation);
+            null leaves biases at 0.
+
+    Source: Liu et al. 2016, section 2.1; SSDLite: Sandler et al. 2018, section 6.2, torchvision's ssdlite.py.
+    """
+
+    def __init__(
+        self,
+        features: FeatureSpecs,
+        num_classes: int,
+        /,
+        *,
+        anchors: Anchors,
+        box_coder: BoxCoder,
+        predictors: list[Predictor],
+        scoring: Literal["softmax", "sigmoid"] = "softmax",
+        norm: Literal["none", "batch"] = "none",
+        activation: Literal["relu", "relu6"] = "relu",
+        norm_eps: Annotated[float, Field(gt=0)] = 1e-5,
+        norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1,
+        init: Init = "xavier",
+        foreground_prior: Annotated[float, Field(gt=0, lt=1)] | None = None,
+    ) -> None:
+        super().__init__()
+        kinds = predictors * len(features) if len(predictors) == 1 else predictors
+        if len(kinds) != len(features):
+            raise RecipeError(
+                f"predictors has {len(predictors)} entries, but the head gets {len(features)} maps: "
+                f"{', '.join(features)}. Give one entry for all, or one for each."
+            )
+        self.anchors, self.coder, self.scoring = anchors, box_coder, scoring
+        self.names = tuple(features)
+        self.columns = num_classes + (scoring == "softmax")  # background is column 0 of a softmax, private to it
+        make = partial(
+            _predictor,
+            norm=partial(nn.BatchNorm2d, eps=norm_eps, momentum=norm_momentum) if norm == "batch" else None,
+            activation=nn.ReLU6 if activation == "relu6" else nn.ReLU,
+        )
+        places = list(zip(kinds, features.values(), anchors.per_cell(), strict=True))
+        self.classification = nn.ModuleList(make(kind, spec.channels, n * self.columns) for kind, spec, n in places)
+        self.regression = nn.ModuleList(make(kind, spec.channels, n * 4) for kind, spec, n in places)
+        initialise(self.classification, init)
+        initialise(self.regression, init)
+        if foreground_prior is not None:
+            self._start_at(foreground_prior)
+
+    def forward(
+        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+    ) -> tuple[Candidates, Predictions]:
+        """Priors and their predictions, [B,N,C] and [B,N,1,4]; ``candidates`` is not used."""
+        maps = {name: features[name] for name in self.names}
+        height, width = batch.pixels.shape[-2:]
+        boxes, levels = self.anchors(maps, (height, width))
+        logits = self._flat(self.classification, maps, self.columns)
+        deltas = self._flat(self.regression, maps, 4)
+        valid = torch.ones((1, boxes.shape[0]), dtype=torch.bool, device=boxes.device)
+        priors = Candidates(boxes=boxes[None], valid=valid, levels=levels, coder=self.coder)
+        return priors, Predictions(class_logits=logits, scoring=self.scoring, deltas=deltas[:, :, None])
+
+    @staticmethod
+    def _flat(predictors: nn.ModuleList, maps: FeatureMaps, columns: int) -> Tensor:
+        """[B,N,columns], flattened level, row, column, cell entry."""
+        flat = []
+        for predictor, level in zip(predictors, maps.values(), strict=True):
+            answer: Tensor = predictor(level)
+            flat.append(answer.permute(0, 2, 3, 1).reshape(answer.shape[0], -1, columns))
+        return torch.cat(flat, dim=1)
+
+    @torch.no_grad()
+    def _start_at(self, probability: float) -> None:
+        """Set the class biases so that untrained scores are ``probability`` for each class."""
+        odds = torch.tensor(probability / (1 - probability))
+        if self.scoring == "softmax":  # p for each of K classes, the rest for background
+            share = min(probability, 0.99 / (self.columns - 1))
+            odds = torch.tensor(share / (1 - share * (self.columns - 1)))
+        for predictor in self.classification:
+            bias = last_conv(predictor).bias
+            assert bias is not None
+            rows = bias.view(-1, self.columns)
+            rows.fill_(float(odds.log()))
+            if self.scoring == "softmax":
+                rows[:, 0] = 0.0
+
+
+def last_conv(module: nn.Module) -> nn.Conv2d:
+    """The convolution whose outputs are the predictions."""
+    return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)][-1]
+
+
+def _predictor(
+    kind: Predictor,
+    channels: int,
+    outputs: int,
+    *,
+    norm: Callable[..., nn.Module] | None,
+    activation: Callable[..., nn.Module],
+) -> nn.Module:
+    if kind == "conv3x3":
+        return nn.Conv2d(channels, outputs, 3, padding=1)
+    if kind == "conv1x1":
+        return nn.Conv2d(channels, outputs, 1)
+    depthwise = Conv2dNormActivation(
+        channels, channels, 3, groups=channels, norm_layer=norm, activation_layer=activation, bias=norm is None
+    )
+    return nn.Sequential(depthwise, nn.Conv2d(channels, outputs, 1))

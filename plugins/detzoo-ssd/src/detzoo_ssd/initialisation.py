@@ -1,0 +1,28 @@
+"""How SSD's new layers start."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from torch import nn
+
+Init: TypeAlias = Literal["xavier", "normal"]
+
+
+def initialise(module: nn.Module, how: Init) -> None:
+    """Set the convolutions of ``module``; biases become 0.
+
+    Args:
+        module: whose convolutions are set, in place.
+        how: ``xavier``: uniform, as Caffe's released training code; ``normal``: std 0.03, SSDLite's.
+
+    Source: weiliu89/caffe ssd_pascal.py; torchvision's ssd.py and ssdlite.py.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            if how == "xavier":
+                nn.init.xavier_uniform_(layer.weight)
+            else:
+                nn.init.normal_(layer.weight, mean=0.0, std=0.03)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

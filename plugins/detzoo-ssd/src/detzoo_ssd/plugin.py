@@ -1,0 +1,31 @@
+"""The plugin's door: hook implementations and nothing heavy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from detzoo.plugins.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from detzoo.interfaces import Detector
+
+
+@hookimpl
+def detzoo_convert_weights(
+    detector: Detector, state_dict: dict[str, Tensor], source: str
+) -> dict[str, Tensor] | None:
+    """Rename a foreign state dict; None where the source is none of SSD's."""
+    from detzoo_ssd import converters
+
+    known: dict[str, Any] = {
+        "torchvision": converters.from_torchvision,
+        "tutorial": converters.from_tutorial,
+        "ultralight_face": converters.from_ultralight_face,
+    }
+    convert = known.get(source)
+    if convert is None:
+        return None
+    renamed: dict[str, Tensor] = convert(state_dict, detector)
+    return renamed

@@ -1,0 +1,52 @@
+"""Model outputs meet data set classes by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from detzoo.class_names import SETS
+from detzoo.errors import DataError
+from detzoo.evaluation.classes import map_classes
+
+
+def test_other_order_and_unused_outputs() -> None:
+    found = map_classes(["b", None, "a"], ["a", "b"], [7, 3])
+    assert found.category_of == (3, None, 7)
+    assert (found.unmapped, found.warnings) == ((), ())
+
+
+def test_trap_38_coco_model_with_unused_outputs_answers_for_voc() -> None:
+    voc = [name for name in SETS["voc"] if name]
+    found = map_classes(SETS["coco90"], voc, range(1, 21))
+    assert sum(category is not None for category in found.category_of) == 20
+    # sofa is VOC's 18th class; couch is COCO's category 63, output 62.
+    assert found.category_of[62] == 18
+    assert len(found.unmapped) == 60
+    assert found.warnings[0].startswith("60 of the model's 80 classes are not in the data set; their detections are")
+
+
+def test_aliases_work_both_ways() -> None:
+    assert map_classes(["tv", "airplane"], ["aeroplane", "tvmonitor"], [1, 2]).category_of == (2, 1)
+    assert map_classes(["potted_plant", "Dining Table"], ["pottedplant", "diningtable"], [1, 2]).category_of == (1, 2)
+
+
+def test_names_that_differ_are_refused() -> None:
+    with pytest.raises(DataError) as caught:
+        map_classes(["cat", "dog"], ["cats", "dog"], [1, 2])
+    assert str(caught.value) == (
+        "the model's class names differ from the data set's: it has no output for cats; cats (near: cat). "
+        "Model: cat, dog. Data set: cats, dog. "
+        "Use a detector trained on these classes, or rename the classes in the data set's yaml"
+    )
+
+
+def test_models_without_names() -> None:
+    found = map_classes([None, None], ["a", "b"], [5, 6])
+    assert found.category_of == (5, 6)
+    assert found.warnings == ("the model's classes have no names; they are taken in the data set's order (a, b)",)
+    with pytest.raises(DataError) as caught:
+        map_classes([None], ["a", "b"], [5, 6])
+    assert str(caught.value) == (
+        "the model has 1 classes without names, the data set has 2 (a, b); "
+        "build it with classes=[...], or train it on this data set"
+    )
