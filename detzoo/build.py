@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -214,7 +215,7 @@ class _Builder:
         try:
             made = cls(*(supplies[name] for name in schema["supplies"]), **arguments)
         except (RecipeError, ValueError) as error:
-            raise RecipeError(f"{self.recipe.origin(key)}: {self._path(key)}: {error}") from error
+            raise RecipeError(self.recipe.located(key, str(error))) from error
         if kind == "backbone":
             self._prepare_backbone(made, config, key)
         return made
@@ -266,28 +267,40 @@ class _Builder:
         try:
             return cls(**made)
         except (RecipeError, ValueError) as error:
-            raise RecipeError(f"{self.recipe.origin(key)}: {self._path(key)}: {error}") from error
+            raise RecipeError(self.recipe.located(key, str(error))) from error
 
     def _prepare_backbone(self, backbone: Any, config: dict[str, Any], key: Key) -> None:
         from detzoo.components.backbones.freeze import freeze
         from detzoo.weights.backbone import load_backbone_weights
+        from detzoo.weights.normalisation import check_normalisation
 
         location = config.get("weights")
         if location and self.backbone_weights:
             written = self.recipe.marks.get((*key, "weights"))
             beside = Path(written.file).parent / location if written and written.line else Path(location)
-            load_backbone_weights(backbone, str(beside) if beside.exists() else location)
+            path = str(beside) if beside.exists() else location
+            with self._located((*key, "weights")):
+                loaded = load_backbone_weights(backbone, path)
+            pixels = {k: self.recipe.values["input"].get(k) for k in ("channels", "mean", "std", "pixel_range")}
+            if loaded.expects is not None and None not in pixels.values():
+                with self._located(("input",)):
+                    check_normalisation(loaded.expects, weights=location, **pixels)
         if config.get("freeze"):
-            freeze(backbone, config["freeze"])
+            with self._located((*key, "freeze")):
+                freeze(backbone, config["freeze"])
+
+    @contextmanager
+    def _located(self, key: Key) -> Iterator[None]:
+        """Errors of what is built inside name file, line and path."""
+        try:
+            yield
+        except (RecipeError, WeightsError, ValueError) as error:
+            kind = WeightsError if isinstance(error, WeightsError) else RecipeError
+            raise kind(self.recipe.located(key, str(error))) from error
 
     def _supplies(self) -> dict[str, Any]:
         size = self.recipe.values["input"].get("size")
         return {"num_classes": self.recipe.values["num_classes"], "input_size": tuple(size) if size else None}
-
-    def _path(self, key: Key) -> str:
-        from detzoo.config import short_name
-
-        return show_key(("detectors", short_name(self.recipe.name), *key))
 
 
 def _annotated_dataclass(owner: Any, name: str) -> type[Any]:

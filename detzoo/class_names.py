@@ -54,5 +54,18 @@ def class_names(value: str | list[str | None] | None, num_classes: int) -> tuple
     else:
         names = tuple(value)
     if len(names) != num_classes:
-        raise RecipeError(f"classes names {len(names)} classes, num_classes is {num_classes}; make them equal")
+        raise RecipeError(
+            f"num_classes is {num_classes}, but classes names {len(names)} ({_shortened(value)}); "
+            "make them equal, or write `classes: null`"
+        )
+    twice = sorted({name for name in names if name is not None and names.count(name) > 1})
+    if twice:
+        raise RecipeError(f"classes names {', '.join(twice)} more than once; each class has its own name")
     return names
+
+
+def _shortened(value: str | list[str | None]) -> str:
+    if isinstance(value, str):
+        return value
+    shown = ", ".join("null" if name is None else name for name in value[:3])
+    return f"{shown}, ..." if len(value) > 3 else shown

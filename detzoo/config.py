@@ -9,11 +9,13 @@ from typing import Any, Final
 
 import yaml
 
+from detzoo.class_names import class_names
 from detzoo.errors import PluginError, RecipeError
-from detzoo.merge import Layer, Merged, parse_override
+from detzoo.merge import Layer, Merged, keys_in, parse_override
+from detzoo.recipe_files import layers_of
 from detzoo.registry import Registry, get_registry
-from detzoo.schema import BACKBONE_KEYS, Fields, Problem, check_fields, components_in, describe, shown, unknown
-from detzoo.yaml_source import Document, Key, Mark, read, show_key
+from detzoo.schema import BACKBONE_KEYS, Fields, Problem, check_fields, components_in, describe, fits, nearest, shown
+from detzoo.yaml_source import Key, Mark, show_key
 
 _TEXT: Final = {"is": "str", "min_length": 1}
 _OPTIONAL_TEXT: Final = {"type": {"is": "union", "of": [_TEXT, {"is": "null"}]}, "default": None}
@@ -49,6 +51,7 @@ HEADER: Final[Fields] = {
     "reported": {"type": {"is": "list", "of": {"is": "settings", "fields": REPORTED}}, "default": []},
 }
 """The keys of every recipe; ``input``, ``train`` and the slots of the join come beside them."""
+_EXTENDS: Final[Fields] = {"extends": _OPTIONAL_TEXT}
 
 
 @dataclass(frozen=True)
@@ -69,17 +72,22 @@ class Recipe:
     chain: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
 
+    @property
+    def title(self) -> str:
+        """Its own name, without file or plugin: ``cells`` of ``runs/mine.yaml#cells``."""
+        return short_name(self.chain[-1] if self.chain else self.name)
+
     def origin(self, key: Key) -> str:
         """``file:line`` that wrote a value, or ``default``."""
-        while key:
-            if key in self.marks:
-                return str(self.marks[key])
-            key = key[:-1]
-        return "default"
+        return str(self.marks[key]) if key in self.marks else "default"
+
+    def located(self, key: Key, message: str) -> str:
+        """``file:line: detectors.cells.head: message``, by the nearest key that was written."""
+        return located(Problem(key, message), self.marks, self.title, self.name)
 
     def to_yaml(self) -> str:
         """The recipe as a file of one's own, which builds the same detector."""
-        recipe = {short_name(self.name): self.values}
+        recipe = {self.title: self.values}
         text: str = yaml.safe_dump({"api": 1, "detectors": recipe}, sort_keys=False, width=120)
         return text
 
@@ -101,7 +109,7 @@ def load_recipe(
         RecipeError: everything that is wrong, each line with file, line and path.
     """
     registry = registry or get_registry()
-    layers = _chain(str(target), registry)
+    layers = layers_of(str(target), registry)
     merged = Merged()
     for i, layer in enumerate(layers):
         if i:
@@ -119,7 +127,7 @@ def load_recipe(
 def recipe_from_values(name: str, values: dict[str, Any], *, registry: Registry | None = None) -> Recipe:
     """Check values that were resolved before, as a checkpoint holds them."""
     merged = Merged(value=values)
-    merged.marks[()] = Mark(name)
+    merged.marks |= {(): Mark(name)} | {key: Mark(name) for key in keys_in(values)}
     return check(name, merged, registry or get_registry(), (name,))
 
 
@@ -135,25 +143,29 @@ def check(name: str, merged: Merged, registry: Registry, chain: tuple[str, ...])
     if isinstance(join, str):
         fields, problems = _fields_of(join, registry)
     else:
-        known = ", ".join(entry.name for entry in registry.entries("join"))
-        problems = [Problem(("join",), f'missing key "join"; allowed: {known}; or extend a recipe')]
+        problems = _without_join(values, registry)
     if fields:
-        problems += check_fields(fields, values, (), what="the recipe")
+        problems += check_fields(fields | _EXTENDS, values, (), what="the recipe")
         problems += _check_inside(fields, values, (), registry)
+        problems += _check_classes(values, merged)
     if problems:
-        raise RecipeError("\n".join(dict.fromkeys(_located(problem, merged.marks, name) for problem in problems)))
+        title = short_name(chain[-1] if chain else name)
+        lines = (located(problem, merged.marks, title, name) for problem in problems)
+        raise RecipeError("\n".join(dict.fromkeys(lines)))
     return Recipe(name, _filled(fields, values, registry), dict(merged.marks), chain, tuple(merged.dropped))
 
 
 def check_component(kind: str, value: Any, key: Key, registry: Registry) -> list[Problem]:
     """Everything wrong with one component's configuration, nested ones included."""
+    names = ", ".join(entry.name for entry in registry.entries(kind))
     if not isinstance(value, dict):
-        expected = describe({"is": "component", "kind": kind})
+        expected = f"{{type: {value}}}" if isinstance(value, str) else describe({"is": "component", "kind": kind})
         return [Problem(key, f"found {shown(value)}; expected {expected}")]
-    name = value.get("type")
+    if "type" not in value:
+        return [Problem(key, f'missing key "type" of this {kind}; installed: {names}')]
+    name = value["type"]
     if not isinstance(name, str):
-        names = ", ".join(entry.name for entry in registry.entries(kind))
-        return [Problem(key, f'missing key "type" of this {kind}; allowed: {names}')]
+        return [Problem((*key, "type"), f"found {shown(name)}; expected the name of one {kind}; installed: {names}")]
     try:
         fields = component_fields(kind, name, registry)
     except (RecipeError, PluginError) as error:
@@ -174,13 +186,20 @@ def short_name(target: str) -> str:
     return target.rpartition("#")[2].rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml")
 
 
-def _located(problem: Problem, marks: dict[Key, Mark], name: str) -> str:
-    """``file:line: detectors.mine.head.ratios[2]: message``; the line of the nearest key that was written."""
+def located(problem: Problem, marks: dict[Key, Mark], title: str, name: str) -> str:
+    """``file:line: detectors.mine.head.ratios[2]: message``; the line of the nearest key that was written.
+
+    Args:
+        problem: what is wrong, and where in the recipe.
+        marks: where its keys were written.
+        title: the recipe's own name.
+        name: what it was asked for as, for what has no line.
+    """
     key = problem.key
     while key and key not in marks:
         key = key[:-1]
     where = marks.get(key, Mark(name))
-    return f"{where}: {show_key(('detectors', short_name(name), *problem.key))}: {problem.message}"
+    return f"{where}: {show_key(('detectors', title, *problem.key))}: {problem.message}"
 
 
 def _fields_of(join: str, registry: Registry) -> tuple[Fields, list[Problem]]:
@@ -193,13 +212,41 @@ def _fields_of(join: str, registry: Registry) -> tuple[Fields, list[Problem]]:
     return HEADER | nested | slots, []
 
 
+def _without_join(values: dict[str, Any], registry: Registry) -> list[Problem]:
+    """What can be said of a recipe whose join, and so whose slots, are not known."""
+    joins = [entry.name for entry in registry.entries("join")]
+    known = HEADER | _EXTENDS
+    problems = [
+        Problem((name,), f"unknown key {shown(name)} of the recipe; {hint}")
+        for name in values
+        if name not in known and (hint := nearest(name, known))
+    ]
+    if "join" in values:
+        wrong = f"found {shown(values['join'])}; expected the name of one join"
+        return [*problems, Problem(("join",), f"{wrong}; installed: {', '.join(joins)}")]
+    missing = 'missing key "join" of the recipe, or "extends" to derive it from another'
+    return [*problems, Problem((), f"{missing}; installed joins: {', '.join(joins)}")]
+
+
+def _check_classes(values: dict[str, Any], merged: Merged) -> list[Problem]:
+    number, names = values.get("num_classes"), values.get("classes")
+    if not fits(HEADER["num_classes"]["type"], number) or not fits(HEADER["classes"]["type"], names):
+        return []
+    try:
+        class_names(names, number)
+    except RecipeError as error:
+        # of the two keys, the one that was written last is the one to look at
+        last = max(("num_classes", "classes"), key=lambda name: list(merged.marks).index((name,)))
+        return [Problem((last,), str(error))]
+    return []
+
+
 def _check_inside(fields: Fields, values: dict[str, Any], key: Key, registry: Registry) -> list[Problem]:
     problems: list[Problem] = []
     for name, item in fields.items():
         if name in values:
             for expr, value, at in components_in(item["type"], values[name], (*key, name)):
-                if value is not None or item["type"]["is"] == "component":
-                    problems += check_component(expr["kind"], value, at, registry)
+                problems += check_component(expr["kind"], value, at, registry)
     return problems
 
 
@@ -220,15 +267,15 @@ def _filled_value(expr: dict[str, Any], value: Any, registry: Registry) -> Any:
         return _filled(expr["fields"], value, registry)
     if form == "union":
         for member in expr["of"]:
-            if member["is"] in ("component", "settings", "list", "dict", "tuple"):
-                value = _filled_value(member, value, registry)
+            if fits(member, value):
+                return _filled_value(member, value, registry)
         return value
     if form in ("list", "tuple") and isinstance(value, list):
         inner = expr.get("items") or [expr["of"]] * len(value)
         return [_filled_value(member, v, registry) for member, v in zip(inner, value, strict=True)]
     if form == "dict" and isinstance(value, dict):
         return {k: _filled_value(expr["of"], v, registry) for k, v in value.items()}
-    return value
+    return float(value) if form == "float" and isinstance(value, int) else value
 
 
 def _override_items(overrides: Mapping[str, Any] | Sequence[str] | None) -> list[tuple[str, Any]]:
@@ -242,88 +289,6 @@ def _override_items(overrides: Mapping[str, Any] | Sequence[str] | None) -> list
 def _check_join(merged: Merged, layer: Layer) -> None:
     old, new = merged.value.get("join"), layer.value.get("join")
     if old is not None and new is not None and new != old:
-        mark = layer.marks.get(("join",), Mark(layer.label))
-        raise RecipeError(f'{mark}: join: found "{new}"; the parent recipe is a "{old}", and the join cannot change')
-
-
-def _chain(target: str, registry: Registry) -> list[Layer]:
-    """The layers of a recipe, root first."""
-    layers: list[Layer] = []
-    seen: list[str] = []
-    name: str | None = target
-    folder, siblings, mark = Path(), None, None
-    while name is not None:
-        layer, document, folder = _find(name, folder, siblings, registry, mark)
-        if layer.label in seen:
-            cycle = " -> ".join([*seen[seen.index(layer.label) :], layer.label])
-            raise RecipeError(f"{layer.marks.get(('extends',), layer.label)}: extends: a cycle: {cycle}")
-        seen.append(layer.label)
-        layers.insert(0, layer)
-        mark = layer.marks.get(("extends",))
-        siblings, name = document, layer.value.get("extends")
-        if name is not None and not isinstance(name, str):
-            raise RecipeError(f"{mark}: extends: found {shown(name)}; expected the name of one recipe")
-    return layers
-
-
-def _find(
-    name: str, folder: Path, siblings: Document | None, registry: Registry, mark: Mark | None
-) -> tuple[Layer, Document | None, Path]:
-    """One layer by name: beside the current recipe, in a file, or in the zoo."""
-    if siblings is not None and name in siblings.value["detectors"]:
-        return _from_document(siblings, name), siblings, folder
-    file, _, inner = name.partition("#")
-    if file.endswith((".yaml", ".yml")):
-        path = folder / file
-        document = _read_file(path, mark)
-        return _from_document(document, inner or _only(document)), document, path.parent
-    try:
-        value, marks, label = registry.recipe(name)
-    except RecipeError as error:
-        raise RecipeError(f"{mark}: extends: {error}" if mark else str(error)) from None
-    if not isinstance(value, dict):
-        raise RecipeError(f"{marks.get((), label)}: detectors.{name}: expected a mapping")
-    beside = registry.plugins.records[label.partition("/")[0]].manifest
-    return Layer(value, marks, label), beside.document if beside else None, folder
-
-
-def _read_file(path: Path, mark: Mark | None) -> Document:
-    try:
-        document = read(path)
-    except RecipeError as error:
-        raise RecipeError(f"{mark}: extends: {error}" if mark else str(error)) from None
-    value = document.value
-    if value is None:
-        raise RecipeError(f"{path}: is empty; expected `api: 1` and `detectors:`, see `detzoo show ssd300_vgg16_voc`")
-    if not isinstance(value, dict) or not isinstance(value.get("detectors"), dict) or not value["detectors"]:
-        raise RecipeError(f"{path}:1: expected a mapping with `api: 1` and `detectors:`, each a name with its recipe")
-    extra = [key for key in value if key not in ("api", "detectors")]
-    if extra:
-        line = document.marks[(extra[0],)]
-        raise RecipeError(f"{line}: {extra[0]}: {unknown('key of a recipe file', extra[0], ['api', 'detectors'])}")
-    if value.get("api") != 1:
-        raise RecipeError(
-            f"{document.marks.get(('api',), Mark(str(path), 1))}: api: found {shown(value.get('api'))}; expected 1"
-        )
-    return document
-
-
-def _only(document: Document) -> str:
-    names = list(document.value["detectors"])
-    if len(names) > 1:
-        raise RecipeError(
-            f"{document.file}: holds {len(names)} detectors; write {document.file}#NAME with one of {', '.join(names)}"
-        )
-    return str(names[0])
-
-
-def _from_document(document: Document, name: str) -> Layer:
-    detectors = document.value["detectors"]
-    if name not in detectors:
-        raise RecipeError(f"{document.file}: {unknown('detector', name, detectors)}")
-    value = detectors[name]
-    prefix = ("detectors", name)
-    if not isinstance(value, dict):
-        raise RecipeError(f"{document.marks[prefix]}: {show_key(prefix)}: found {shown(value)}; expected a mapping")
-    marks = {key[2:]: mark for key, mark in document.marks.items() if key[:2] == prefix}
-    return Layer(value, marks, f"{document.file}#{name}")
+        message = f"found {shown(new)}; the parent recipe is a {shown(old)}, and the join of a recipe cannot change"
+        title = short_name(layer.label)
+        raise RecipeError(located(Problem(("join",), message), layer.marks, title, layer.label))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Final, Literal, Union
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from detzoo.config import HEADER, component_fields
 from detzoo.plugins.manifest import KINDS
 from detzoo.registry import Registry, get_registry
-from detzoo.schema import json_schema
+from detzoo.schema import BOUNDS, Fields, TypeExpr
+
+_PLAIN: Final[dict[str, type]] = {"bool": bool, "int": int, "float": float, "str": str}
 
 
 def recipe_file_schema(registry: Registry | None = None) -> dict[str, Any]:
-    """Draft 2020-12 schema. A mapping without ``type`` is an edit of the parent recipe, so nothing is required in it."""
+    """Draft 2020-12 schema. A mapping without ``type`` edits the parent recipe, so nothing is required in it."""
     registry = registry or get_registry()
     definitions: dict[str, Any] = {}
     for kind in KINDS:
@@ -33,7 +37,7 @@ def recipe_file_schema(registry: Registry | None = None) -> dict[str, Any]:
 
 
 def _component(registry: Registry, kind: str, name: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    schema = _lifted(json_schema(component_fields(kind, name, registry)), definitions, f"{kind}.{name}")
+    schema = _lifted(_json_schema(component_fields(kind, name, registry)), definitions, f"{kind}.{name}")
     properties = {"type": {"const": name}} | schema["properties"]
     required = ["type", *schema.get("required", [])]
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
@@ -41,12 +45,12 @@ def _component(registry: Registry, kind: str, name: str, definitions: dict[str, 
 
 def _detector(registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]:
     properties: dict[str, Any] = {"extends": {"type": "string"}}
-    properties |= _lifted(json_schema(HEADER), definitions, "recipe")["properties"]
+    properties |= _lifted(_json_schema(HEADER), definitions, "recipe")["properties"]
     for entry in registry.entries("settings"):
-        schema = _lifted(json_schema(registry.schema(entry)["fields"]), definitions, entry.name)
+        schema = _lifted(_json_schema(registry.schema(entry)["fields"]), definitions, entry.name)
         properties[entry.name] = {"type": "object", "properties": schema["properties"], "additionalProperties": False}
     for entry in registry.entries("join"):
-        properties |= _lifted(json_schema(registry.schema(entry)["fields"]), definitions, entry.name)["properties"]
+        properties |= _lifted(_json_schema(registry.schema(entry)["fields"]), definitions, entry.name)["properties"]
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
@@ -66,3 +70,41 @@ def _lifted(schema: dict[str, Any], definitions: dict[str, Any], prefix: str) ->
     definitions |= {f"{prefix}.{name}": moved(value) for name, value in inner.items()}
     result: dict[str, Any] = moved(schema)
     return result
+
+
+def model_of(fields: Fields) -> type[BaseModel]:
+    """The pydantic model of a set of fields; keys are aliases, so that any name can be one."""
+    definitions: dict[str, Any] = {}
+    for i, (name, field) in enumerate(fields.items()):
+        default = field.get("default", ...)
+        definitions[f"field_{i}"] = (_annotation(field["type"]), Field(default=default, alias=name))
+    settings = ConfigDict(extra="forbid", protected_namespaces=())
+    model: type[BaseModel] = create_model("Configuration", __config__=settings, **definitions)
+    return model
+
+
+def _json_schema(fields: Fields) -> dict[str, Any]:
+    return model_of(fields).model_json_schema()
+
+
+def _annotation(expr: TypeExpr) -> Any:
+    form = expr["is"]
+    bounds = {b: expr[b] for b in BOUNDS if b in expr}
+    if form in _PLAIN:
+        extra: dict[str, Any] = {"allow_inf_nan": False} if form == "float" else {}
+        return Annotated[_PLAIN[form], Field(strict=True, **bounds, **extra)]
+    if form == "null":
+        return None
+    if form == "literal":
+        return Literal[tuple(expr["values"])]
+    if form == "union":
+        return Union[tuple(_annotation(member) for member in expr["of"])]  # noqa: UP007 - members known at run time
+    if form == "component":
+        return Annotated[Any, Field(json_schema_extra={"$ref": f"#/$defs/{expr['kind']}"})]
+    if form == "settings":
+        return model_of(expr["fields"])
+    if form == "dict":
+        return dict[str, _annotation(expr["of"])]  # type: ignore[misc]
+    if "items" in expr:
+        return tuple[tuple(_annotation(item) for item in expr["items"])]  # type: ignore[misc]
+    return Annotated[list[_annotation(expr["of"])], Field(**bounds)]  # type: ignore[misc]

@@ -16,7 +16,7 @@ def detector_rows(registry: Registry | None = None) -> list[dict[str, Any]]:
     registry = registry or get_registry()
     rows = []
     for name, record in registry.detectors().items():
-        value = registry.recipe(name)[0]
+        value = registry.written(name)
         rows.append(
             {
                 "name": name,
@@ -70,7 +70,7 @@ def _inherited(registry: Registry, value: Any, key: str) -> Any:
         if not isinstance(value, dict) or key in value or "extends" not in value:
             break
         try:
-            value = registry.recipe(value["extends"])[0]
+            value = registry.written(value["extends"])
         except RecipeError:
             return None
     return value.get(key) if isinstance(value, dict) else None

@@ -57,10 +57,10 @@ class Merged:
         keys = _parse_path(path)
         last = max((i for i, key in enumerate(keys) if isinstance(key, int)), default=-1)
         head, tail = keys[: last + 1], keys[last + 1 :]
+        marks = {head + tail[:i]: mark for i in range(len(tail) + 1)}
+        marks |= {head + tail + inner: mark for inner in keys_in(value)}
         for key in reversed(tail):
             value = {key: value}
-        marks = {head + tail[:i]: mark for i in range(len(tail) + 1)}
-        marks |= {head + tail + inner: mark for inner in _inner_keys(value, len(tail))}
         self.value = self._edit(self.value, head, value, marks, path, ())
 
     def _edit(self, base: Any, head: Key, value: Any, marks: dict[Key, Mark], path: str, at: Key) -> Any:
@@ -123,10 +123,8 @@ def _parse_path(path: str) -> Key:
     return tuple(keys)
 
 
-def _inner_keys(value: Any, skip: int) -> list[Key]:
-    """Keys inside the value itself, below the ``skip`` mappings that spell the path."""
-    for _ in range(skip):
-        value = next(iter(value.values()))
+def keys_in(value: Any) -> list[Key]:
+    """Every path inside a value."""
     found: list[Key] = []
 
     def walk(node: Any, key: Key) -> None:

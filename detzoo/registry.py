@@ -6,7 +6,7 @@ import importlib
 import inspect
 import os
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache, cached_property
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -15,7 +15,7 @@ from detzoo.errors import PluginError, RecipeError
 from detzoo.plugins.manager import PluginManager, PluginRecord, describe_failure
 from detzoo.plugins.manifest import Entry, key_of, zoo_index
 from detzoo.schema import nearest
-from detzoo.yaml_source import Key, Mark, read
+from detzoo.yaml_source import read
 
 
 class Registry:
@@ -129,24 +129,34 @@ class Registry:
                 names[name if len(records) == 1 else f"{record.name}/{name}"] = record
         return dict(sorted(names.items()))
 
-    def recipe(self, name: str) -> tuple[Any, dict[Key, Mark], str]:
+    def written(self, name: str) -> Any:
         """A recipe as its manifest writes it.
-
-        Returns:
-            the value, marks relative to it, and its full id.
 
         Raises:
             RecipeError: no such name.
         """
-        known = self.detectors()
-        plugin, _, short = name.rpartition("/")
-        record = known.get(name) or (self.plugins.records.get(plugin) if f"{plugin}/{short}" == name else None)
-        if record is None or record.manifest is None or short not in record.manifest.detectors:
-            raise RecipeError(self._missing_detector(name, known))
-        document = record.manifest.document
-        prefix = ("detectors", short)
-        marks = {key[2:]: mark for key, mark in document.marks.items() if key[:2] == prefix}
-        return record.manifest.detectors[short], marks, f"{record.name}/{short}"
+        record, short = self.locate(name)
+        assert record.manifest is not None
+        return record.manifest.detectors[short]
+
+    def locate(self, name: str) -> tuple[PluginRecord, str]:
+        """The plugin that holds a recipe, and its short name.
+
+        Raises:
+            RecipeError: no such name, with the nearest ones and where it could come from; or an ambiguous one.
+        """
+        plugin, slash, short = name.rpartition("/")
+        found = [
+            record
+            for record in self.plugins.usable()
+            if record.manifest and short in record.manifest.detectors and (not slash or record.name == plugin)
+        ]
+        if len(found) == 1:
+            return found[0], short
+        if found:
+            ids = " or ".join(sorted(f"{record.name}/{short}" for record in found))
+            raise RecipeError(f'detector "{name}" is ambiguous; write {ids}')
+        raise RecipeError(self._missing_detector(name, self.detectors()))
 
     @cached_property
     def installable(self) -> dict[str, Any]:
@@ -186,24 +196,28 @@ class Registry:
             self.plugins.call("detzoo_register", registry=self)
 
     def _missing_component(self, kind: str, name: str) -> str:
-        names = {e.name for e in self.entries(kind)} | {e.id for e in self.entries(kind) if "/" in name}
-        parts = [nearest(name, names)]
+        names = {e.id if "/" in name else e.name for e in self.entries(kind)}
+        installed = f"installed: {', '.join(sorted(names)) or 'none'}"
         distribution = self.provider("components", key_of(kind, name.rpartition("/")[2]))
         if distribution:
-            parts.append(f"provided by {distribution}: pip install {distribution}")
-        parts.append(f"installed: {', '.join(sorted(names)) or 'none'}")
-        return f'unknown {kind} "{name}"; ' + "; ".join(self._with_failures(parts))
+            return (
+                f'{kind} "{name}" is not installed; provided by {distribution}: pip install {distribution}; {installed}'
+            )
+        others = sorted({e.kind for e in self.entries() if e.name == name})
+        elsewhere = f'"{name}" is a {" and a ".join(others)}' if others else ""
+        return f'unknown {kind} "{name}"; ' + self._joined([nearest(name, names), elsewhere, installed])
 
     def _missing_detector(self, name: str, known: Iterable[str]) -> str:
         distribution = self.provider("detectors", name.rpartition("/")[2])
         if distribution:
             return f'detector "{name}" is not installed; provided by {distribution}: pip install {distribution}'
         parts = [nearest(name, known), "`detzoo list` shows all; a file of your own ends in .yaml"]
-        return f'unknown detector "{name}"; ' + "; ".join(self._with_failures(parts))
+        return f'unknown detector "{name}"; ' + self._joined(parts)
 
-    def _with_failures(self, parts: list[str]) -> Iterator[str]:
-        yield from (part for part in parts if part)
-        yield from (describe_failure(record) for record in self.plugins.unusable())
+    def _joined(self, parts: list[str]) -> str:
+        """The parts that say something, then the plugins that could have held the name and are not used."""
+        failures = [describe_failure(record) for record in self.plugins.unusable()]
+        return "; ".join(part for part in [*parts, *failures] if part).replace("?; ", "? ")
 
 
 @cache

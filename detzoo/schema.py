@@ -1,7 +1,9 @@
 """The schema of a component's configuration: JSON that says what each key may hold.
 
 It is derived from the class (``signature.py``), written into the plugin's manifest by ``detzoo registry sync``, and
-read back here without importing torch. pydantic checks the values; this module turns its findings into sentences.
+read back here without importing torch. Values are checked against it directly: making a pydantic model costs more than
+the whole of ``detzoo list``, and its errors do not say which key of which component is meant. The models that
+``editor_schema.py`` derives from the same expressions accept the same values, which a test compares.
 
 Type expressions, all plain JSON::
 
@@ -16,13 +18,12 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, TypeAlias, Union
+from typing import Any, Final, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-
-from detzoo.yaml_source import Key
+from detzoo.yaml_source import Key, show_key
 
 TypeExpr: TypeAlias = dict[str, Any]
 Fields: TypeAlias = dict[str, dict[str, Any]]
@@ -51,22 +52,24 @@ class Problem:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`` did you mean "x"?`` for the closest known names, else an empty string."""
+    """``did you mean "x"?`` for the closest known names, else an empty string."""
     close = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.6)
     return f"did you mean {' or '.join(json.dumps(c) for c in close)}?" if close else ""
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
+def unknown(what: str, name: str, known: Iterable[str], *, of: str = "") -> str:
     """The sentence for a name that is not among the known ones."""
     names = sorted(known)
     hint = nearest(name, names)
-    allowed = f"allowed: {', '.join(names)}" if names else "nothing is allowed here"
-    return f'unknown {what} "{name}"; {hint + " " if hint else ""}{allowed}'
+    allowed = f"allowed: {', '.join(names)}" if names else "it has no keys"
+    return f"unknown {what} {shown(name)}{' of ' + of if of else ''}; {hint + ' ' if hint else ''}{allowed}"
 
 
 def shown(value: Any) -> str:
     """A value as YAML would write it, shortened."""
-    text = json.dumps(value, default=str)
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -81,15 +84,15 @@ def describe(expr: TypeExpr) -> str:
     if form == "union":
         return " or ".join(describe(member) for member in expr["of"])
     if form == "component":
-        return f"a {expr['kind']}, written as {{type: NAME, ...}}"
+        return f"{'an' if expr['kind'][0] in 'aeiou' else 'a'} {expr['kind']} component: {{type: NAME, ...}}"
     if form == "settings":
         return f"a mapping with the keys {', '.join(expr['fields'])}"
     if form == "dict":
-        return f"a mapping whose values are {describe(expr['of'])}"
+        return f"a mapping, each value {describe(expr['of'])}"
     if "items" in expr:
         return f"a list of {len(expr['items'])}: {', '.join(describe(item) for item in expr['items'])}"
     least = f" of at least {expr['min_length']}" if expr.get("min_length") else ""
-    return f"a list{least}, each {describe(expr['of'])}"
+    return f"a list{least}, each element {describe(expr['of'])}"
 
 
 def check_fields(fields: Fields, config: dict[str, Any], key: Key, *, what: str) -> list[Problem]:
@@ -101,20 +104,12 @@ def check_fields(fields: Fields, config: dict[str, Any], key: Key, *, what: str)
         key: where it stands.
         what: ``head "ssd"``, for messages.
     """
-    try:
-        _model(fields).model_validate(config)
-    except ValidationError as error:
-        found: dict[Key, Problem] = {}
-        for item in error.errors(include_url=False):
-            problem = _problem(fields, config, key, item, what)
-            found.setdefault(problem.key, problem)
-        return list(found.values())
-    return []
+    return list(_mapping_problems(fields, config, key, what))
 
 
-def json_schema(fields: Fields) -> dict[str, Any]:
-    """JSON Schema of a mapping with these fields, for editors."""
-    return _model(fields).model_json_schema()
+def fits(expr: TypeExpr, value: Any) -> bool:
+    """Whether a value is allowed; whatever stands where a component belongs is."""
+    return next(_problems(expr, value, ()), None) is None
 
 
 def components_in(expr: TypeExpr, value: Any, key: Key) -> Iterator[tuple[TypeExpr, Any, Key]]:
@@ -122,8 +117,8 @@ def components_in(expr: TypeExpr, value: Any, key: Key) -> Iterator[tuple[TypeEx
     form = expr["is"]
     if form == "component":
         yield expr, value, key
-    elif form == "union" and value is not None:
-        for member in expr["of"]:
+    elif form == "union":
+        for member in expr["of"] if value is not None else ():
             yield from components_in(member, value, key)
     elif form in ("list", "tuple") and isinstance(value, list):
         inner = expr.get("items") or [expr["of"]] * len(value)
@@ -138,88 +133,68 @@ def components_in(expr: TypeExpr, value: Any, key: Key) -> Iterator[tuple[TypeEx
                 yield from components_in(field["type"], value[name], (*key, name))
 
 
-def _problem(fields: Fields, config: dict[str, Any], key: Key, item: Any, what: str) -> Problem:
-    loc, kind = item["loc"], item["type"]
-    if kind in ("extra_forbidden", "missing"):
-        inside = _at(fields, loc[:-1])
-        names = inside["fields"] if inside["is"] == "settings" else fields
-        where = what if len(loc) == 1 else f"`{loc[-2]}`"
-        if kind == "missing":
-            wanted = describe(names[loc[-1]]["type"])
-            return Problem((*key, *loc[:-1]), f'missing key "{loc[-1]}" of {where}; expected {wanted}')
-        return Problem((*key, *loc), unknown(f"key of {where}:", str(loc[-1]), names).replace(': "', ' "', 1))
-    path, expr = _reach({"is": "settings", "fields": fields}, loc)
-    value: Any = config
-    for part in path:
-        value = value[part]
-    return Problem((*key, *path), f"found {shown(value)}; expected {describe(expr)}")
-
-
-def _at(fields: Fields, loc: tuple[Any, ...]) -> TypeExpr:
-    return _reach({"is": "settings", "fields": fields}, loc)[1]
-
-
-def _reach(expr: TypeExpr, loc: tuple[Any, ...]) -> tuple[tuple[Any, ...], TypeExpr]:
-    """Follow pydantic's location as far as it names places in the value rather than members of a union."""
-    path: tuple[Any, ...] = ()
-    for part in loc:
-        inner = _unwrap(expr)
-        form = inner["is"]
-        if form == "settings" and part in inner["fields"]:
-            expr = inner["fields"][part]["type"]
-        elif form in ("list", "tuple") and isinstance(part, int):
-            items = inner.get("items")
-            if items is not None and part >= len(items):
-                break
-            expr = items[part] if items else inner["of"]
-        elif form == "dict" and isinstance(part, str) and part != "[key]":
-            expr = inner["of"]
+def _mapping_problems(fields: Fields, config: dict[str, Any], key: Key, what: str) -> Iterator[Problem]:
+    for name, value in config.items():
+        if name not in fields:
+            yield Problem((*key, name), unknown("key", name, fields, of=what))
         else:
-            break
-        path = (*path, part)
-    return path, _unwrap(expr) if len(path) < len(loc) and _unwrap(expr)["is"] == "settings" else expr
+            yield from _problems(fields[name]["type"], value, (*key, name))
+    for name, item in fields.items():
+        if name not in config and "default" not in item:
+            yield Problem(key, f'missing key "{name}" of {what}; expected {describe(item["type"])}')
 
 
-def _unwrap(expr: TypeExpr) -> TypeExpr:
-    """``T | None`` -> T; other unions stay."""
-    if expr["is"] == "union":
-        members = [m for m in expr["of"] if m["is"] != "null"]
-        if len(members) == 1:
-            return _unwrap(members[0])
-    return expr
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
-
-
-def _model(fields: Fields) -> type[BaseModel]:
-    """The pydantic model of a set of fields; keys are aliases, so that any name can be one."""
-    definitions: dict[str, Any] = {}
-    for i, (name, field) in enumerate(fields.items()):
-        default = field.get("default", ...)
-        definitions[f"field_{i}"] = (_annotation(field["type"]), Field(default=default, alias=name))
-    return create_model("Configuration", __base__=_Strict, **definitions)
-
-
-def _annotation(expr: TypeExpr) -> Any:
+def _problems(expr: TypeExpr, value: Any, key: Key) -> Iterator[Problem]:
     form = expr["is"]
-    bounds = {b: expr[b] for b in BOUNDS if b in expr}
-    if form in _PLAIN:
-        extra: dict[str, Any] = {"allow_inf_nan": False} if form == "float" else {}
-        return Annotated[_PLAIN[form], Field(strict=True, **bounds, **extra)]
-    if form == "null":
-        return None
+    if form == "component" or _scalar_fits(expr, value):
+        return
+    inner = _meant(expr, value) if form == "union" else expr
+    if inner is None:
+        if not any(fits(member, value) for member in expr["of"]):
+            yield _refused(expr, value, key)
+    elif inner["is"] == "settings" and isinstance(value, dict):
+        yield from _mapping_problems(inner["fields"], value, key, show_key(key))
+    elif inner["is"] == "dict" and isinstance(value, dict):
+        for name, element in value.items():
+            yield from _problems(inner["of"], element, (*key, name))
+    elif inner["is"] in ("list", "tuple") and isinstance(value, list) and _sized(inner, value):
+        for i, element in enumerate(value):
+            yield from _problems(inner["items"][i] if "items" in inner else inner["of"], element, (*key, i))
+    elif inner["is"] != "component":
+        yield _refused(expr, value, key)
+
+
+def _refused(expr: TypeExpr, value: Any, key: Key) -> Problem:
+    expected = describe(expr)
+    if isinstance(value, float) and not math.isfinite(value):
+        expected = expected.replace("a number", "a finite number")
+    return Problem(key, f"found {shown(value)}; expected {expected}")
+
+
+def _meant(union: TypeExpr, value: Any) -> TypeExpr | None:
+    """The member that a list or mapping is meant for, where only one can take it: its inner errors are the clearest."""
+    forms = ("settings", "dict", "component") if isinstance(value, dict) else ("list", "tuple")
+    able = [m for m in union["of"] if m["is"] in forms] if isinstance(value, (dict, list)) else []
+    return able[0] if len(able) == 1 else None
+
+
+def _scalar_fits(expr: TypeExpr, value: Any) -> bool:
+    """Whether ``expr`` is a scalar's and allows the value; bool is no number, and a whole number is a float too."""
+    form = expr["is"]
     if form == "literal":
-        return Literal[tuple(expr["values"])]
-    if form == "union":
-        return Union[tuple(_annotation(member) for member in expr["of"])]  # noqa: UP007 - members known at run time
-    if form == "component":
-        return Annotated[Any, Field(json_schema_extra={"$ref": f"#/$defs/{expr['kind']}"})]
-    if form == "settings":
-        return _model(expr["fields"])
-    if form == "dict":
-        return dict[str, _annotation(expr["of"])]  # type: ignore[misc]
+        return any(value == v and type(value) is type(v) for v in expr["values"])
+    if form not in _PLAIN:
+        return form == "null" and value is None
+    if type(value) is not _PLAIN[form] and not (form == "float" and type(value) is int):
+        return False
+    if isinstance(value, str):
+        return _sized(expr, value)
+    low, high = expr.get("ge", value), expr.get("le", value)
+    above, below = "gt" not in expr or value > expr["gt"], "lt" not in expr or value < expr["lt"]
+    return bool(math.isfinite(value) and low <= value <= high and above and below)
+
+
+def _sized(expr: TypeExpr, value: str | list[Any]) -> bool:
     if "items" in expr:
-        return tuple[tuple(_annotation(item) for item in expr["items"])]  # type: ignore[misc]
-    return Annotated[list[_annotation(expr["of"])], Field(**bounds)]  # type: ignore[misc]
+        return len(value) == len(expr["items"])
+    return bool(expr.get("min_length", 0) <= len(value) <= expr.get("max_length", len(value)))

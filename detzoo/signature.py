@@ -20,7 +20,6 @@ from detzoo.schema import BOUNDS, Fields, TypeExpr
 SUPPLIES: Final = ("features", "num_classes", "input_size")
 """Names of positional-only parameters that the build can supply."""
 
-_WITHOUT_PARAMETERS: Final[set[Any]] = {object.__init__}
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,8 @@ def schema_of(cls: type[Any]) -> dict[str, Any]:
     if dataclasses.is_dataclass(cls):
         return {"supplies": [], "fields": _dataclass_fields(cls)}
     where = f"{cls.__module__}:{cls.__qualname__}"
-    if cls.__init__ in _WITHOUT_PARAMETERS:
+    owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
+    if owner is object or owner.__module__.startswith("torch."):  # the class adds no constructor of its own
         return {"supplies": [], "fields": {}}
     hints = _hints(cls.__init__, where)
     supplies: list[str] = []

@@ -8,7 +8,6 @@ parser events in a loop, not by recursion.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -75,23 +74,27 @@ def read(path: Path) -> Document:
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
     if len(data) > MAX_BYTES:
-        raise RecipeError(f"{path}: {len(data):,} bytes; a recipe file has at most {MAX_BYTES:,}")
+        raise RecipeError(f"{path}: is too large: {len(data):,} bytes; a recipe file has at most {MAX_BYTES:,}")
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise RecipeError(f"{path}:1: is UTF-16 text; save it as UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise RecipeError(f"{path}:{line}: not a text file (byte {error.start} is not UTF-8)") from None
+        raise RecipeError(f"{path}:{line}: byte {error.start} is not UTF-8; expected a text file in UTF-8") from None
     return parse(text, str(path))
 
 
 def parse(text: str, file: str) -> Document:
     """Parse one document; ``file`` is used in messages only."""
     builder = _Builder(file)
+    found = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    if found:
+        line = text.count("\n", 0, found.start()) + 1
+        raise RecipeError(f"{file}:{line}: character #x{ord(found[0]):02x} is not allowed; expected a text file")
     try:
-        for event in _events(text):
+        for event in yaml.parse(text, Loader=_LOADER):
             builder.add(event)
-    except yaml.reader.ReaderError as error:
-        raise RecipeError(f"{file}: not a text file (character #x{ord(_char(error)):04x} is not allowed)") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
@@ -104,21 +107,18 @@ def parse_value(text: str, file: str) -> Value:
     return parse(text, file).value
 
 
-def _events(text: str) -> Iterator[yaml.Event]:
-    yield from yaml.parse(text, Loader=_LOADER)
-
-
-def _char(error: yaml.reader.ReaderError) -> str:
-    character = error.character
-    return character if isinstance(character, str) else chr(character if isinstance(character, int) else character[0])
-
-
 def _problem(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
-    lines = text.splitlines()
-    content = lines[line - 1] if line <= len(lines) else ""
-    if "\t" in content[: len(content) - len(content.lstrip())]:
+    lines = text.split("\n")
+    here, above = lines[line - 1] if line <= len(lines) else "", lines[line - 2] if line > 1 else ""
+    if "\t" in here[: len(here) - len(here.lstrip())]:
         return "a tab indents this line; use spaces"
-    return str(error.problem or error.context)
+    if re.match(r"\s*[\w-]+:[^\s/]", above) and "mapping values" in str(error.problem):
+        return f"no space follows the colon on line {line - 1}"
+    started = error.context_mark.line + 1 if error.context_mark else line
+    where = f" {error.context}" if error.context else ""
+    since = f" that starts on line {started}" if where and started != line else ""
+    hint = "; check the indentation" if "block" in where else ""
+    return f"{error.problem}{where}{since}{hint}"
 
 
 def _line(event: yaml.Event) -> int:
@@ -152,7 +152,7 @@ class _Builder:
             if self._documents > 1:
                 raise self._error(event, "a second document starts here; a file holds one")
         elif isinstance(event, yaml.AliasEvent):
-            raise self._error(event, f"alias *{event.anchor} is not allowed; derive a recipe with `extends`")
+            raise self._error(event, f"alias *{event.anchor} is not allowed; write the value out, or use `extends`")
         elif isinstance(event, yaml.NodeEvent):
             self._node(event)
         elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
@@ -160,7 +160,7 @@ class _Builder:
 
     def _node(self, event: Any) -> None:
         if event.anchor is not None:
-            raise self._error(event, f"anchor &{event.anchor} is not allowed; derive a recipe with `extends`")
+            raise self._error(event, f"anchor &{event.anchor} is not allowed; write the value out, or use `extends`")
         if event.tag is not None and event.tag != "!":
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
             raise self._error(event, f"tag {tag} is not allowed; recipes hold plain values only")
@@ -171,9 +171,9 @@ class _Builder:
                 self._place(event, self._scalar(event))
             return
         if self._expects_key():
-            raise self._error(event, "a key must be a word, not a list or mapping")
+            raise self._error(event, "a key must be a word, found a list or mapping")
         if len(self._stack) >= MAX_DEPTH:
-            raise self._error(event, f"nested more than {MAX_DEPTH} deep")
+            raise RecipeError(f"{self.file}:{_line(event)}: lists and mappings are nested more than {MAX_DEPTH} deep")
         value: Value = {} if isinstance(event, yaml.MappingStartEvent) else []
         self._stack.append(_Open(value, self._place(event, value)))
 
@@ -183,7 +183,8 @@ class _Builder:
     def _key(self, event: yaml.ScalarEvent) -> None:
         top, line = self._stack[-1], _line(event)
         if event.value in top.lines:
-            raise self._error(event, f'key "{event.value}" is written twice (first on line {top.lines[event.value]})')
+            first = top.lines[event.value]
+            raise self._error(event, f'key "{event.value}" is written twice, first on line {first}; keep one of them')
         top.pending, top.lines[event.value] = event.value, line
 
     def _place(self, event: yaml.Event, value: Value) -> Key:
@@ -218,4 +219,9 @@ class _Builder:
         return text
 
     def _error(self, event: yaml.Event, message: str) -> RecipeError:
-        return RecipeError(f"{self.file}:{_line(event)}: {message}")
+        path = ""
+        if self._stack:
+            top = self._stack[-1]
+            inner = len(top.value) if isinstance(top.value, list) else top.pending
+            path = show_key(top.key if inner is None else (*top.key, inner))
+        return RecipeError(f"{self.file}:{_line(event)}: {path + ': ' if path else ''}{message}")

@@ -39,6 +39,20 @@ def installed(name: str) -> str | None:
         return None
 
 
+def display_name(detector: object) -> str:
+    """A detector's name for tables: that of its recipe, or of its run folder without the path to it."""
+    name = getattr(getattr(detector, "recipe", None), "name", None)
+    return short_name(str(name)) if name else type(detector).__name__
+
+
+def short_name(target: str) -> str:
+    """The last part of a path that says something: ``runs/bccd`` -> ``bccd``, ``ssd/run/best.safetensors`` -> ``ssd``."""
+    parts = [part for part in Path(target).parts if part not in ("/", ".", "..")]
+    while len(parts) > 1 and parts[-1] in ("run", "best.safetensors", "last.safetensors"):
+        parts.pop()
+    return parts[-1] if parts else target
+
+
 def device_facts(device: torch.device | str) -> dict[str, Any]:
     """Kind and model of a device, and what it runs with."""
     device = torch.device(device)
@@ -49,7 +63,7 @@ def device_facts(device: torch.device | str) -> dict[str, Any]:
             "name": properties.name,
             "memory_gib": round(properties.total_memory / 2**30, 1),
             "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         }
     return {"type": device.type, "name": cpu_name(), "threads": torch.get_num_threads()}
 

@@ -14,6 +14,7 @@ from detzoo.ops.box_coder import decode_centre_size, decode_edges, encode_centre
 
 Positive = Annotated[float, Field(gt=0)]
 DEFAULT_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+DEFAULT_CLAMP = math.log(1000 / 16)
 
 
 class CentreSize(BoxCoder):
@@ -33,7 +34,7 @@ class CentreSize(BoxCoder):
         *,
         weights: tuple[Positive, Positive, Positive, Positive] | None = None,
         variances: tuple[Positive, Positive, Positive, Positive] | None = None,
-        clamp: Positive | None = math.log(1000 / 16),
+        clamp: Positive | None = DEFAULT_CLAMP,
         legacy_plus_one: bool = False,
     ) -> None:
         super().__init__()

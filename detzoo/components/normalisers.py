@@ -10,8 +10,7 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
-from torch import distributed
+from torch import Tensor, distributed
 
 from detzoo.interfaces import Normaliser
 from detzoo.types import Assignment

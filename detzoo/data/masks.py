@@ -100,4 +100,4 @@ def read_mask_values(path: Path | str) -> NDArray[np.int64]:
 
 def _read_mask_file(path: str, value: int | None) -> NDArray[np.uint8]:
     values = read_mask_values(path)
-    return (values != 0 if value is None else values == value).astype(np.uint8)
+    return np.asarray(values != 0 if value is None else values == value, np.uint8)

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detzoo.errors import DataError, RecipeError
 from detzoo.data.targets import Treatment, make_targets
+from detzoo.errors import DataError, RecipeError
 from detzoo.types import Candidates, ImageBatch, Sample, Targets
 
 __all__ = ["InputSpec", "Treatment", "collate", "make_targets", "prepare", "resized_size"]

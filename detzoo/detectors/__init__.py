@@ -1,0 +1,1 @@
+"""The joins: how components become a detector, and how a detector predicts."""

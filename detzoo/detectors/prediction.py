@@ -199,7 +199,8 @@ def _setting(detector: Detector, name: str, value: float) -> _Setting:
     *path, attribute = _KNOBS[name]
     for part in path:
         owner = getattr(owner, part, None)
-    if owner is None or not hasattr(owner, attribute):
+    unused = getattr(owner, "method", None) == "gaussian" and name == "nms_iou"  # soft NMS without a threshold
+    if owner is None or unused or not hasattr(owner, attribute):
         raise PredictionError(_no_knob(detector, name))
     return _Setting(owner, attribute, value)
 

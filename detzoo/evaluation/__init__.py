@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from detzoo.benchmark.environment import display_name
 from detzoo.evaluation.classes import ClassMap, map_classes
 from detzoo.evaluation.collect import Collected, EvaluationSet, collect, gathered, share_of_this_process
 from detzoo.evaluation.engines import Engine
 from detzoo.evaluation.results import Evaluation, evaluate_detections
+from detzoo.registry import get_registry
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +68,9 @@ def evaluate(
         progress=progress,
     )
     protocol = {"batch": batch, "precision": precision, "score_threshold": score_threshold, **(switches or {})}
-    return score(detector, dataset, gathered(found), classes, protocol=protocol, engine=engine)
+    evaluation = score(detector, dataset, gathered(found), classes, protocol=protocol, engine=engine)
+    get_registry().plugins.call("detzoo_eval_finished", evaluation=evaluation)
+    return evaluation
 
 
 def score(
@@ -88,10 +92,10 @@ def score(
         protocol: how it was run.
         engine: pycocotools, or faster-coco-eval.
     """
-    truth = dataset.coco_ground_truth()
+    truth, ids = dataset.coco_ground_truth(), dataset.image_ids
     warnings = [*classes.warnings, *_doubts(detector, dataset, found, protocol or {})]
     if found.broken:
-        lost = {dataset.image_ids[position] for position in found.broken}
+        lost = {ids[position] for position in found.broken}
         truth = {
             **truth,
             "images": [image for image in truth["images"] if image["id"] not in lost],
@@ -105,7 +109,7 @@ def score(
             "broken_images": len(found.broken),
             "detections_left_out": found.left_out,
         },
-        "broken_images": [str(dataset.image_ids[position]) for position in sorted(found.broken)],
+        "broken_images": [str(ids[position]) for position in sorted(found.broken)],
         "protocol": _run_facts(detector) | {k: v for k, v in (protocol or {}).items() if v is not None},
         "device": _device_facts(detector),
     }
@@ -147,9 +151,8 @@ def _run_facts(detector: Detector) -> dict[str, Any]:
 
 
 def _model_facts(detector: Detector) -> dict[str, Any]:
-    recipe = getattr(detector, "recipe", None)
     return {
-        "name": getattr(recipe, "name", None) or type(detector).__name__,
+        "name": display_name(detector),
         "classes": list(detector.classes),
         "parameters": sum(p.numel() for p in detector.parameters()),
     }

@@ -63,7 +63,7 @@ def map_classes(model: Sequence[str | None], names: Sequence[str], category_ids:
     for name, category in wanted.items():
         category_of[outputs[name]] = category
     unmapped = tuple(n for n, c in zip(model, category_of, strict=True) if n is not None and c is None)
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if unmapped:
         warnings = (
             f"{len(unmapped)} of the model's {len(outputs)} classes are not in the data set; "
@@ -86,10 +86,10 @@ def by_position(model: Sequence[str | None], names: Sequence[str], category_ids:
 def mismatch(model: Sequence[str | None], names: Sequence[str], missing: Sequence[str]) -> str:
     """Why a model cannot be scored on a data set, with the nearest names."""
     known = [name for name in model if name is not None]
-    near = [f"{name} (near: {', '.join(m)})" for name in missing if (m := get_close_matches(name, known, n=1))]
-    hint = f"; {', '.join(near[:3])}" if near else ""
+    near = [(name, get_close_matches(name, known, n=1)) for name in missing]
+    absent = [f"{name} (near: {close[0]})" if close else name for name, close in near]
     return (
-        f"the model's class names differ from the data set's: it has no output for {listed(missing)}{hint}. "
+        f"the model's class names differ from the data set's: it has no output for {listed(absent)}. "
         f"Model: {listed(known)}. Data set: {listed(names)}. "
         "Use a detector trained on these classes, or rename the classes in the data set's yaml"
     )

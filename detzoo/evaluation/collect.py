@@ -46,7 +46,7 @@ class EvaluationSet(Protocol):
 
     def __len__(self) -> int: ...
 
-    def sample(self, index: int, /) -> Sample:
+    def sample(self, position: int, /, *, masks: bool = True) -> Sample:
         """One picture with its annotations; DataError where it cannot be read."""
 
     def coco_ground_truth(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def collect(
     if batch < 1:
         raise DetzooError(f"batch is {batch}; it must be 1 or more")
     rank, world = shard
-    positions = range(rank, len(dataset), world)
+    positions, image_ids = range(rank, len(dataset), world), dataset.image_ids
     done = Collected()
     with (
         inference(detector, score_threshold=score_threshold, precision=precision),
@@ -122,7 +122,7 @@ def collect(
             chosen = [position for position, _ in group]
             results = detect_pictures(detector, [picture for _, picture in group])
             for position, found in zip(chosen, results, strict=True):
-                rows, left_out = coco_rows(found, dataset.image_ids[position], category_of)
+                rows, left_out = coco_rows(found, image_ids[position], category_of)
                 done.found[position] = rows
                 done.left_out += left_out
             advance(len(group))
@@ -135,7 +135,7 @@ def read_ahead(
     """Pictures in order, decoded by threads a little ahead of the network; broken ones are noted and skipped."""
 
     def picture(position: int) -> NDArray[np.uint8]:
-        return dataset.sample(position).image
+        return dataset.sample(position, masks=False).image
 
     waiting: deque[tuple[int, Future[NDArray[np.uint8]]]] = deque()
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:

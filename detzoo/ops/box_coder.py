@@ -52,7 +52,7 @@ def decode_centre_size(
         boxes: float [...,4] xyxy px; broadcasts against ``deltas``.
         weights: as in ``encode_centre_size``.
         clamp: upper bound of dw / w_w and dh / w_h, against an overflowing exp; None for no bound.
-        plus_one: sides are ``x2 - x1 + 1``, and the right edge is moved back by 1 (Detectron; py-faster-rcnn forgot to).
+        plus_one: sides are ``x2 - x1 + 1``, and the right edge is moved back by 1, as in Detectron.
 
     Returns:
         float [...,4] xyxy px, not clipped to any picture.

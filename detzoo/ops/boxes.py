@@ -40,12 +40,13 @@ def intersection_matrix(a: Tensor, b: Tensor, *, plus_one: bool = False) -> Tens
     Returns:
         float [...,N,M] px².
     """
-    # columns are laid out one after another, so that the inner loop over M reads memory in order
+    # columns are laid out one after another, so that the inner loop over M reads memory in order; large matrices are
+    # bound by memory, hence the operations in place
     ax1, ay1, ax2, ay2 = a.unsqueeze(-2).unbind(-1)
     bx1, by1, bx2, by2 = b.transpose(-1, -2).contiguous().unsqueeze(-3).unbind(-2)
     extra = 1.0 if plus_one else 0.0
-    width = (torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1) + extra).clamp(min=0)
-    height = (torch.minimum(ay2, by2) - torch.maximum(ay1, by1) + extra).clamp(min=0)
+    width = torch.minimum(ax2, bx2).sub_(torch.maximum(ax1, bx1)).add_(extra).clamp_(min=0)
+    height = torch.minimum(ay2, by2).sub_(torch.maximum(ay1, by1)).add_(extra).clamp_(min=0)
     return width * height
 
 
@@ -61,8 +62,8 @@ def iou_matrix(a: Tensor, b: Tensor, *, plus_one: bool = False) -> Tensor:
         float [...,N,M] in [0,1]; 0 where both boxes are empty.
     """
     shared = intersection_matrix(a, b, plus_one=plus_one)
-    union = area(a, plus_one=plus_one).unsqueeze(-1) + area(b, plus_one=plus_one).unsqueeze(-2) - shared
-    return shared / torch.where(union > 0, union, 1)
+    union = (area(a, plus_one=plus_one).unsqueeze(-1) + area(b, plus_one=plus_one).unsqueeze(-2)).sub_(shared)
+    return shared / union.masked_fill_(union <= 0, 1)
 
 
 def _pair_overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

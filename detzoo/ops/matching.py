@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from detzoo.ops.boxes import area, full_precision, intersection_matrix, iou_matrix
+from detzoo.ops.ranking import may_look
 from detzoo.types import BACKGROUND, Assignment, Candidates, Targets
 
 MAX_PAIRS: Final = 1 << 25
 """Overlaps held at once: 128 MB per intermediate, so that 16 images x 120,000 anchors x 100 boxes fit."""
+
+CACHED_PAIRS: Final = 1 << 17
+"""Overlaps computed at once on the CPU: 512 KB per intermediate, about a core's second-level cache."""
 
 
 def matched_boxes(candidates: Candidates, targets: Targets, assignment: Assignment) -> Tensor:
@@ -51,6 +55,59 @@ def safe_candidates(candidates: Candidates) -> Candidates:
     return dataclasses.replace(candidates, boxes=torch.where(sound, candidates.boxes, unit))
 
 
+def overlap_matrix(candidates: Candidates, targets: Targets, *, plus_one: bool = False) -> Tensor:
+    """IoU of every usable ground truth with every valid candidate.
+
+    Args:
+        candidates: [1 or B,N].
+        targets: [B,M].
+        plus_one: count both edge pixels.
+
+    Returns:
+        float32 [B,M,N]; -1 for pairs that may not be matched. On the CPU the padding behind the last usable ground
+        truth of the batch is left out, so M may be smaller.
+    """
+    truth, places = full_precision(targets.boxes), full_precision(candidates.boxes)
+    usable = targets.usable
+    if not may_look(truth):
+        matrix = iou_matrix(truth, places, plus_one=plus_one)
+        return matrix.masked_fill(~(usable.unsqueeze(2) & candidates.valid.unsqueeze(1)), -1.0)
+    # only real ground truth is computed, a few rows at a time so that intermediates stay in the cache
+    used = int((usable.any(0) * torch.arange(1, usable.shape[1] + 1)).amax()) if usable.numel() else 0
+    usable = usable[:, :used]
+    matrix = truth.new_full((usable.shape[0], used, places.shape[1]), -1.0)
+    if matrix.numel() == 0:
+        return matrix
+    image, row = usable.nonzero(as_tuple=True)
+    flat, place = matrix.view(-1, places.shape[1]), image * used + row
+    for part in torch.split(torch.arange(image.numel()), max(1, CACHED_PAIRS // max(1, places.shape[1]))):
+        boxes = truth[image[part], row[part]]
+        if places.shape[0] == 1:
+            flat[place[part]] = iou_matrix(boxes, places[0], plus_one=plus_one)
+        else:
+            flat[place[part]] = iou_matrix(boxes.unsqueeze(1), places[image[part]], plus_one=plus_one).squeeze(1)
+    return matrix if candidates.valid.all() else matrix.masked_fill_(~candidates.valid.unsqueeze(1), -1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class CandidateRows(Candidates):
+    """Chosen rows of candidates as one image [1,P]; each remembers the stride of the level that it came from."""
+
+    row_strides: Tensor | None = None
+
+    def strides(self) -> Tensor:
+        """float32 [P] network px per cell."""
+        return super().strides() if self.row_strides is None else self.row_strides
+
+
+def candidate_rows(candidates: Candidates, image: Tensor, row: Tensor) -> CandidateRows:
+    """Rows ``row`` int64 [P] of images ``image`` int64 [P], as candidates [1,P]."""
+    shared = torch.zeros_like(image) if candidates.boxes.shape[0] == 1 else image
+    boxes = candidates.boxes[shared, row].unsqueeze(0)
+    valid = candidates.valid.expand(candidates.boxes.shape[0], -1)[shared, row].unsqueeze(0)
+    return CandidateRows(boxes, valid, coder=candidates.coder, row_strides=candidates.strides()[row])
+
+
 def greedy_bipartite(overlaps: Tensor, usable: Tensor, *, least: float = 1e-6) -> Tensor:
     """The candidate that each ground truth gets when pairs are taken best first and both leave the pool.
 
@@ -72,7 +129,7 @@ def greedy_bipartite(overlaps: Tensor, usable: Tensor, *, least: float = 1e-6) -
     best, place = overlaps.max(dim=2)  # [B,M]
     best = best.masked_fill(~usable, -1.0)
     waiting = best >= least
-    eager = overlaps.device.type == "cpu" and not torch.compiler.is_compiling()
+    eager = may_look(overlaps)
     if eager and not _contested(place, waiting):
         return torch.where(waiting, place, -1)
     taken = torch.zeros(batch, count, dtype=torch.bool, device=overlaps.device)
@@ -120,7 +177,7 @@ def overlaps_ignored(
     flagged = targets.valid & targets.ignore
     batch, count = flagged.shape[0], candidates.boxes.shape[1]
     found = torch.zeros(batch, count, dtype=torch.bool, device=flagged.device)
-    if flagged.device.type == "cpu" and not torch.compiler.is_compiling() and not flagged.any():
+    if may_look(flagged) and not flagged.any():
         return found  # most batches: the CPU may look at the data
     places = full_precision(candidates.boxes)
     for rows in chunks(batch, flagged.shape[1], count):

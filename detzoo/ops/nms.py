@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from detzoo.ops.boxes import area, iou_matrix
+from detzoo.ops.ranking import may_look
 
 BLOCK: Final = 512
 """Boxes of one group solved together on the CPU; later blocks meet only the kept boxes of earlier ones."""
@@ -50,7 +51,7 @@ def nms_keep(boxes: Tensor, scores: Tensor, group: Tensor, *, iou: float, valid:
     valid = valid.gather(1, order)
     group = group.gather(1, order)
     boxes = boxes.gather(1, order.unsqueeze(-1).expand(-1, -1, 4))
-    if boxes.device.type == "cpu" and not torch.compiler.is_compiling():
+    if may_look(boxes):
         keep = _keep_pairs(boxes, group, valid, threshold)
     else:
         keep = _keep_static(boxes, group, valid, threshold)
@@ -136,8 +137,10 @@ def _run_starts(values: Tensor) -> Tensor:
     return torch.where(fresh, places, 0).cummax(0).values
 
 
-def _overlapping(boxes: Tensor, others: Tensor, start: Tensor, count: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Pairs (i, j) with IoU above the threshold, where j runs over ``count[i]`` rows of ``others`` from ``start[i]``."""
+def _overlapping(
+    boxes: Tensor, others: Tensor, start: Tensor, count: Tensor, threshold: float
+) -> tuple[Tensor, Tensor]:
+    """Pairs (i, j) with IoU above the threshold; j runs over ``count[i]`` rows of ``others`` from ``start[i]``."""
     columns, other_columns = boxes.t().contiguous(), others.t().contiguous()
     areas, other_areas = area(boxes), area(others)
     ends = count.cumsum(0)
@@ -202,7 +205,7 @@ def soft_nms(
     same = group.unsqueeze(2) == group.unsqueeze(1)
     factor = torch.where(same, factor, 1)
     pending = scores > 0
-    eager = boxes.device.type == "cpu" and not torch.compiler.is_compiling()
+    eager = may_look(boxes)
     earlier = torch.ones(count, count, dtype=torch.bool, device=boxes.device).tril(-1)
     for _ in range(count):
         if eager and not pending.any():  # the CPU may look at the data: as many steps as the largest group has boxes

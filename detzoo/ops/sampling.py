@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from detzoo.ops.ranking import may_look
+
 
 def choose_random(mask: Tensor, count: Tensor | int, *, at_most: int | None = None) -> Tensor:
     """Up to ``count`` true entries of each row, uniformly at random.
@@ -34,7 +36,7 @@ def choose_largest(values: Tensor, mask: Tensor, count: Tensor | int, *, at_most
     Returns:
         bool [B,N], a subset of ``mask``.
     """
-    if values.device.type == "cpu" and at_most is None and not torch.compiler.is_compiling():
+    if at_most is None and may_look(values):
         at_most = count if isinstance(count, int) else int(count.max()) if count.numel() else 0
     size = values.shape[1] if at_most is None else max(0, min(at_most, values.shape[1]))
     order = values.masked_fill(~mask, -math.inf).topk(size, dim=1).indices

@@ -11,7 +11,7 @@ import colorsys
 import html
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -55,7 +55,7 @@ class Mark:
         colour: RGB.
         dashed: for what does not count as usual (difficult, crowd, ignored).
         mask: bool or uint8 [H,W], or None.
-        weight: line width relative to the picture's usual one.
+        weight: line width relative to the picture's usual one; thin lines (below 1) have no dark rim.
     """
 
     box: tuple[float, float, float, float]
@@ -165,7 +165,8 @@ def _outline(picture: Picture, mark: Mark, width: int) -> None:
     x1, y1, x2, y2 = (round(float(np.clip(value, -1e4, 1e5))) for value in mark.box)
     corners = np.array([[x1, y1], [x2 - 1, y1], [x2 - 1, y2 - 1], [x1, y2 - 1]], np.int32)
     rim = width + max(2, width // 2 * 2)
-    for colour, thickness in ((DARK, rim), (mark.colour, width)):
+    lines = ((DARK, rim), (mark.colour, width)) if mark.weight >= 1 else ((mark.colour, width),)
+    for colour, thickness in lines:
         if mark.dashed:
             _dashes(picture, corners, colour, thickness, 4 * width + 4)
         else:
@@ -274,8 +275,3 @@ def encode_image(picture: Picture, suffix: str = ".png", *, quality: int = 92) -
 def write_image(path: Path, picture: Picture) -> None:
     """Write a picture; the suffix decides the format. Any path works, also one with letters beyond ASCII."""
     path.write_bytes(encode_image(picture, path.suffix))
-
-
-def faded(mark: Mark, colour: Colour = GREY) -> Mark:
-    """The same place in a quieter look, without its text."""
-    return replace(mark, colour=colour, text="", weight=0.5)

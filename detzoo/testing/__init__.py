@@ -1,0 +1,30 @@
+"""The conformance kit: what every plugin must keep, as checks that anyone can run.
+
+In a plugin's tests::
+
+    from detzoo.testing import Check, Component, parametrize_with_checks
+
+    @parametrize_with_checks("ssd")
+    def test_conformance(component: Component, check: Check) -> None:
+        check(component)
+"""
+
+from detzoo.testing.kit import (
+    Check,
+    CheckResult,
+    Component,
+    ConformanceError,
+    check_plugin,
+    checks,
+    parametrize_with_checks,
+)
+
+__all__ = [
+    "Check",
+    "CheckResult",
+    "Component",
+    "ConformanceError",
+    "check_plugin",
+    "checks",
+    "parametrize_with_checks",
+]

@@ -79,6 +79,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     }
     temporary = path.with_name(f".{path.name}.tmp")
     save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(described)})
+    temporary.chmod(0o644)  # safetensors makes files that only their owner can read
     replace_durably(temporary, path)
 
 

@@ -103,13 +103,16 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 def _keep_lines(path: Path, step: int) -> None:
     if path.is_file():
-        kept = [json.dumps(record) + "\n" for record in _read_lines(path) if record["step"] <= step]
-        write_text_durably(path, "".join(kept))
+        kept = "".join(json.dumps(record) + "\n" for record in _read_lines(path) if record["step"] <= step)
+        if kept != path.read_text(encoding="utf-8"):
+            write_text_durably(path, kept)
 
 
 def _keep_rows(path: Path, epoch: int) -> None:
-    if path.is_file():
-        _write_rows(path, [row for row in _read_rows(path) if int(row["epoch"]) <= epoch])
+    rows = _read_rows(path)
+    kept = [row for row in rows if int(row["epoch"]) <= epoch]
+    if kept != rows:
+        _write_rows(path, kept)
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
@@ -135,4 +138,4 @@ def _open_board(folder: Path, step: int) -> Any:
         raise TrainingError(
             f"TensorBoard was asked for and cannot be imported ({error}): pip install detzoo[tensorboard]"
         ) from None
-    return SummaryWriter(str(folder), purge_step=step + 1)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), purge_step=step + 1)

@@ -136,5 +136,5 @@ class TrainPlan:
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
             raise RecipeError(
-                f"the plan needs either epochs or steps (the other null), found epochs: {self.epochs}, steps: {self.steps}"
+                f"give either epochs or steps (the other null), found epochs: {self.epochs}, steps: {self.steps}"
             )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast
 from torch import Tensor
 
 from detzoo.errors import TrainingError
@@ -24,7 +24,8 @@ from detzoo.training.optimizer import optimizer_tensors, restore_optimizer
 from detzoo.training.plan import TrainPlan
 
 if TYPE_CHECKING:
-    from detzoo.data import Dataset
+    from detzoo.benchmark.switches import Precision
+    from detzoo.data.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class RunSettings:
     batch: int
     accumulate: int
     processes: int
-    precision: str
+    precision: Precision
     seed: int
     data: dict[str, Any]
 
@@ -77,6 +78,7 @@ class RunState:
         broken: images that could not be read, by path.
         seconds: spent training, over all resumes.
         complete: True once the last stage has ended.
+        stopped_early: whether patience ended it.
     """
 
     stage: int = 0
@@ -92,6 +94,7 @@ class RunState:
     broken: list[str] = field(default_factory=list)
     seconds: float = 0.0
     complete: bool = False
+    stopped_early: bool = False
 
 
 @dataclass
@@ -109,7 +112,6 @@ class Run:
         workers: processes that load images.
         show: whether progress is shown.
         channels_last: memory format of images and weights.
-        compiled: whether the network is compiled.
         checkpoint_steps: steps between checkpoints within an epoch, or None.
         checkpoint_seconds: seconds between checkpoints within an epoch.
     """
@@ -124,7 +126,6 @@ class Run:
     workers: int = 0
     show: bool = True
     channels_last: bool = False
-    compiled: bool = False
     checkpoint_steps: int | None = None
     checkpoint_seconds: float = 300.0
     state: RunState = field(default_factory=RunState)
@@ -194,13 +195,11 @@ class Run:
         own = {k.removeprefix(prefix): v for k, v in saved.rng.items() if k.startswith(prefix)}
         rng.restore(own, self.device)
 
-    def agree(self, value: Any) -> Any:
+    def agree(self, value: float) -> float:
         """The main process's ``value`` on every process."""
         if self.accelerator.num_processes == 1:
             return value
-        box = [value]
-        broadcast_object_list(box)
-        return box[0]
+        return float(broadcast(torch.tensor([value], dtype=torch.float32, device=self.device)).item())
 
     def _checkpoint(self, **parts: Any) -> Checkpoint:
         recipe = {"name": self.detector.recipe.name, "values": self.detector.recipe.values}
@@ -250,5 +249,4 @@ def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]
         ]
     if isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)) and len(old) == len(new):
         return [d for i, (a, b) in enumerate(zip(old, new, strict=True)) for d in differences(a, b, f"{path}[{i}]")]
-    equal = old == new and isinstance(old, type(new)) or (isinstance(old, (int, float)) and old == new)
-    return [] if equal else [(path, old, new)]
+    return [] if old == new else [(path, old, new)]

@@ -79,7 +79,7 @@ class Paintings:
     def size(self, i: int) -> tuple[int, int]:
         return (128, 64) if i % 3 == 2 else (64, 64)
 
-    def sample(self, index: int) -> Sample:
+    def sample(self, index: int, *, masks: bool = True) -> Sample:
         if index in self.broken:
             raise DataError(f"picture {index} is cut short")
         image = np.zeros((*self.size(index), 3), np.uint8)

@@ -34,7 +34,7 @@ def test_names_that_differ_are_refused() -> None:
     with pytest.raises(DataError) as caught:
         map_classes(["cat", "dog"], ["cats", "dog"], [1, 2])
     assert str(caught.value) == (
-        "the model's class names differ from the data set's: it has no output for cats; cats (near: cat). "
+        "the model's class names differ from the data set's: it has no output for cats (near: cat). "
         "Model: cat, dog. Data set: cats, dog. "
         "Use a detector trained on these classes, or rename the classes in the data set's yaml"
     )

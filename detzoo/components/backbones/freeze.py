@@ -7,10 +7,10 @@ frozen: that is the most common regression of training with small batches (traps
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
-from functools import cache, partial
-from typing import Any, Final, Literal, TypeAlias
+from functools import partial
+from typing import Final, Literal, Self, TypeAlias
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,7 +26,7 @@ NORM: Final = "norm"
 NORM_STATS: Final = "norm_stats"
 
 
-class FrozenBatchNorm2d(_TorchvisionFrozen):
+class FrozenBatchNorm2d(_TorchvisionFrozen):  # type: ignore[misc]
     """Batch norm whose statistics and affine part are buffers.
 
     Source: torchvision.ops.FrozenBatchNorm2d. Same keys and the same result to rounding; this one calls the fused
@@ -38,7 +38,7 @@ class FrozenBatchNorm2d(_TorchvisionFrozen):
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
 
 
-def norm_factory(norm: Norm, *, eps: float, momentum: float) -> partial[nn.Module]:
+def norm_factory(norm: Norm, *, eps: float, momentum: float) -> Callable[..., nn.Module]:
     """What torchvision's builders take as ``norm_layer``."""
     if norm == "frozen":
         return partial(FrozenBatchNorm2d, eps=eps)
@@ -82,16 +82,20 @@ def freeze(module: nn.Module, what: bool | Sequence[str]) -> list[str]:
     return [name for name, _ in module.named_parameters() if name in frozen]
 
 
-class _FixedStatistics:
+class _FixedStatistics(nn.Module):
     """Mixed into a batch norm: it stays in evaluation mode, whatever its parents are told."""
 
-    def train(self, mode: bool = True) -> Any:  # noqa: ARG002, FBT001, FBT002 - the signature of nn.Module
-        return super().train(False)  # type: ignore[misc]
+    def train(self, mode: bool = True) -> Self:
+        return super().train(False)
 
 
-@cache
+_FIXED: dict[type[_BatchNorm], type[_BatchNorm]] = {}
+
+
 def _fixed(cls: type[_BatchNorm]) -> type[_BatchNorm]:
-    return type(f"Fixed{cls.__name__}", (_FixedStatistics, cls), {"__module__": __name__})
+    if cls not in _FIXED:
+        _FIXED[cls] = type(f"Fixed{cls.__name__}", (_FixedStatistics, cls), {"__module__": __name__})
+    return _FIXED[cls]
 
 
 def _fix_statistics(norm: _BatchNorm) -> None:

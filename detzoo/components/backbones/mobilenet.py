@@ -99,9 +99,9 @@ class MobileNetV2(TappedBackbone):
     Args:
         input_size: (height, width) px, where fixed.
         levels: of ``s2`` (features.1, 16 channels), ``s4`` (features.3, 24), ``s8`` (features.6, 32), ``s8_expand``
-            (expansion of features.7, 192), ``s16`` (features.13, 96), ``s16_expand`` (expansion of features.14, 576: the
-            first SSD tap of TensorFlow's models), ``s32`` (features.17, 320; with ``last_conv`` features.18, 1280: the
-            second).
+            (expansion of features.7, 192), ``s16`` (features.13, 96), ``s16_expand`` (expansion of features.14, 576:
+            the first SSD tap of TensorFlow's models), ``s32`` (features.17, 320; with ``last_conv`` features.18, 1280:
+            the second).
         width: width multiplier.
         padding: ``keras`` for weights trained in TensorFlow or Keras.
         last_conv: end with the 1x1 convolution to 1280 channels.
@@ -155,9 +155,9 @@ class MobileNetV3Large(TappedBackbone):
     Args:
         input_size: (height, width) px, where fixed.
         levels: of ``s2`` (features.1, 16 channels), ``s4`` (features.3, 24), ``s8`` (features.6, 40), ``s16``
-            (features.12, 112), ``s16_expand`` (expansion of features.13, 672), ``s32_first`` (features.13, 160: the tap of
-            torchvision's Faster R-CNN), ``s32`` (features.15, 160; with ``last_conv`` features.16, 960). A reduced tail
-            halves the last two.
+            (features.12, 112), ``s16_expand`` (expansion of features.13, 672), ``s32_first`` (features.13, 160: the tap
+            of torchvision's Faster R-CNN), ``s32`` (features.15, 160; with ``last_conv`` features.16, 960). A reduced
+            tail halves the last two.
         width: width multiplier.
         padding: ``keras`` for weights trained in TensorFlow or Keras.
         last_conv: end with the 1x1 convolution to 960 channels.

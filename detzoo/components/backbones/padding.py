@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Padding: TypeAlias = Literal["torch", "keras"]
-"""``torch``: (kernel - 1) / 2 on all sides. ``keras``: TensorFlow's SAME, which for an even input puts one pixel less at
-the left and top than at the right and bottom. Weights trained with the one lose accuracy under the other."""
+"""``torch``: (kernel - 1) / 2 on all sides. ``keras``: TensorFlow's SAME, which for an even input puts one pixel less
+at the left and top than at the right and bottom. Weights trained with the one lose accuracy under the other."""
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolution padded by TensorFlow's SAME rule: output size ceil(n / stride), the odd pixel at the right and bottom.
+    """Convolution padded by TensorFlow's SAME rule: output size ceil(n / stride), the odd pixel right and below.
 
     Source: TensorFlow, ``tf.nn.convolution`` with padding SAME; Keras' ``imagenet_utils.correct_pad`` followed by
     a VALID convolution gives the same for odd kernels and stride 2.
@@ -23,7 +23,8 @@ class SameConv2d(nn.Conv2d):
         """Convolve x, float [B,C,h,w]."""
         top, bottom = self._pad(x.shape[-2], 0)
         left, right = self._pad(x.shape[-1], 1)
-        return self._conv_forward(F.pad(x, (left, right, top, bottom)), self.weight, self.bias)
+        padded = F.pad(x, (left, right, top, bottom))
+        return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
     def _pad(self, size: int, axis: int) -> tuple[int, int]:
         kernel, stride, dilation = self.kernel_size[axis], self.stride[axis], self.dilation[axis]

@@ -31,8 +31,8 @@ class _BasicResNet(TappedBackbone):
 
     Args:
         input_size: (height, width) px, where fixed.
-        levels: of ``s2`` (the first ReLU, 64 channels), ``s4`` (layer1, 64), ``s8`` (layer2, 128), ``s16`` (layer3, 256),
-            ``s32`` (layer4, 512).
+        levels: of ``s2`` (the first ReLU, 64 channels), ``s4`` (layer1, 64), ``s8`` (layer2, 128), ``s16`` (layer3,
+            256), ``s32`` (layer4, 512).
         norm: ``frozen`` where statistics and affine part are constants, as torchvision's pretrained detectors have it.
         norm_eps: torchvision's COCO detectors with frozen norms were trained with 0.
         norm_momentum: share of the new batch in the running statistics.
@@ -56,20 +56,22 @@ class _BasicResNet(TappedBackbone):
 
 
 class ResNet18(_BasicResNet):
-    __doc__ = _BasicResNet.__doc__
+    """ResNet-18; fields as above."""
+
     builder = "resnet18"
 
 
 class ResNet34(_BasicResNet):
-    __doc__ = _BasicResNet.__doc__
+    """ResNet-34; fields as above."""
+
     builder = "resnet34"
 
 
 class _BottleneckResNet(TappedBackbone):
     """ResNet of bottleneck blocks: 1x1, 3x3, 1x1.
 
-    Source: He et al. 2016 (arXiv:1512.03385), Xie et al. 2017 (arXiv:1611.05431) for ResNeXt; torchvision's model of the
-    same name, whose state dict loads.
+    Source: He et al. 2016 (arXiv:1512.03385), Xie et al. 2017 (arXiv:1611.05431) for ResNeXt; torchvision's model of
+    the same name, whose state dict loads.
 
     Args:
         input_size: (height, width) px, where fixed.
@@ -103,17 +105,20 @@ class _BottleneckResNet(TappedBackbone):
 
 
 class ResNet50(_BottleneckResNet):
-    __doc__ = _BottleneckResNet.__doc__
+    """ResNet-50; fields as above."""
+
     builder = "resnet50"
 
 
 class ResNet101(_BottleneckResNet):
-    __doc__ = _BottleneckResNet.__doc__
+    """ResNet-101; fields as above."""
+
     builder = "resnet101"
 
 
 class ResNeXt50(_BottleneckResNet):
-    __doc__ = _BottleneckResNet.__doc__
+    """ResNeXt-50, 32 groups of 4 channels; fields as above."""
+
     builder = "resnext50_32x4d"
 
 

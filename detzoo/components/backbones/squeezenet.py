@@ -10,8 +10,8 @@ from detzoo.components.backbones.tapped import Tap, TappedBackbone
 class SqueezeNet11(TappedBackbone):
     """SqueezeNet 1.1: fire modules, no batch norm.
 
-    Source: Iandola et al. 2016 (arXiv:1602.07360) and its v1.1 release; torchvision.models.squeezenet1_1, whose state dict
-    loads. Nothing in it reaches stride 32, and its first convolution and poolings are not padded.
+    Source: Iandola et al. 2016 (arXiv:1602.07360) and its v1.1 release; torchvision.models.squeezenet1_1, whose state
+    dict loads. Nothing in it reaches stride 32, and its first convolution and poolings are not padded.
 
     Args:
         input_size: (height, width) px, where fixed.

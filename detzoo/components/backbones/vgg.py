@@ -17,8 +17,8 @@ class Vgg16(TappedBackbone):
     Args:
         input_size: (height, width) px, where fixed.
         levels: of ``s1`` (relu1_2 = features.3, 64 channels), ``s2`` (relu2_2 = features.8, 128), ``s4`` (relu3_3 =
-            features.15, 256), ``s8`` (relu4_3 = features.22, 512), ``s16`` (relu5_3 = features.29, 512), ``s32`` (pool5 =
-            features.30, 512).
+            features.15, 256), ``s8`` (relu4_3 = features.22, 512), ``s16`` (relu5_3 = features.29, 512), ``s32`` (pool5
+            = features.30, 512).
     """
 
     def __init__(

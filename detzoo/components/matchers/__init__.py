@@ -1,0 +1,1 @@
+"""Matchers that more than one plugin uses."""

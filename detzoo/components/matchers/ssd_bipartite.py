@@ -9,8 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from detzoo.interfaces import Matcher
-from detzoo.ops.boxes import full_precision, iou_matrix
-from detzoo.ops.matching import greedy_bipartite, overlaps_ignored
+from detzoo.ops.matching import greedy_bipartite, overlap_matrix, overlaps_ignored
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -61,9 +60,12 @@ class SsdBipartite(Matcher):
         usable = targets.usable
         batch, count = usable.shape[0], candidates.boxes.shape[1]
         valid = candidates.valid.expand(batch, count)
-        if count == 0 or usable.shape[1] == 0:
-            return Assignment(torch.where(valid, BACKGROUND, IGNORE), valid.new_zeros(valid.shape, dtype=torch.float32))
-        overlaps = self.overlaps(candidates, targets)  # [B,M,N]
+        if count == 0:
+            return Assignment(torch.zeros_like(valid, dtype=torch.int64), torch.zeros_like(valid, dtype=torch.float32))
+        overlaps = overlap_matrix(candidates, targets, plus_one=self.legacy_plus_one)  # [B,M,N]
+        usable = usable[:, : overlaps.shape[1]]
+        if overlaps.shape[1] == 0:
+            overlaps, usable = overlaps.new_full((batch, 1, count), -1.0), usable.new_zeros((batch, 1))
         overlap, best = overlaps.max(dim=1)  # [B,N]
         positive = overlap >= self.threshold if self.inclusive else overlap > self.threshold
         index = torch.where(positive & (overlap > 0), best, BACKGROUND)
@@ -74,12 +76,6 @@ class SsdBipartite(Matcher):
         forced = self.forced(overlaps, usable)
         index = torch.where(forced >= 0, forced, index)
         return Assignment(torch.where(valid, index, IGNORE), overlap.clamp(min=0))
-
-    def overlaps(self, candidates: Candidates, targets: Targets) -> Tensor:
-        """IoU [B,M,N]; -1 for pairs that may not be matched."""
-        truth, places = full_precision(targets.boxes), full_precision(candidates.boxes)
-        matrix = iou_matrix(truth, places, plus_one=self.legacy_plus_one)
-        return matrix.masked_fill_(~(targets.usable.unsqueeze(2) & candidates.valid.unsqueeze(1)), -1.0)
 
     def forced(self, overlaps: Tensor, usable: Tensor) -> Tensor:
         """int64 [B,N]: the ground truth that a prior must take, -1 where it is free."""

@@ -1,0 +1,1 @@
+"""Necks that more than one architecture uses."""

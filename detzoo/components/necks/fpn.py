@@ -19,16 +19,16 @@ class Fpn(Neck):
     """Laterals 1x1, added from coarse to fine with nearest upsampling to the finer map's size, then 3x3 outputs.
 
     Source: Lin et al. 2017 (arXiv:1612.03144), section 3; torchvision.ops.FeaturePyramidNetwork, whose keys these are
-    (``inner_blocks``, ``layer_blocks``, ``extra_blocks``). Upsampling goes to the size of the finer map rather than by a
-    factor of two, so that any input size works.
+    (``inner_blocks``, ``layer_blocks``, ``extra_blocks``). Upsampling goes to the size of the finer map rather than by
+    a factor of two, so that any input size works.
 
     Args:
         features: maps of the backbone, finest first.
         channels: of every map that leaves.
         extra: coarser levels. ``none``; ``pool``: one, every second cell of the coarsest (Faster R-CNN, for the RPN);
             ``p6p7``: two, by 3x3 convolutions of stride 2 with a ReLU between (RetinaNet).
-        extra_from: what P6 is made of: ``p5``, the coarsest output (torchvision's first RetinaNet), or ``c5``, the coarsest
-            map of the backbone (the paper, Detectron, torchvision v2).
+        extra_from: what P6 is made of: ``p5``, the coarsest output (torchvision's first RetinaNet), or ``c5``, the
+            coarsest map of the backbone (the paper, Detectron, torchvision v2).
         norm: ``batch`` puts a batch norm behind each lateral and output convolution, which then has no bias.
     """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from detzoo.errors import RecipeError
 from detzoo.types import FeatureSpec, FeatureSpecs
 
@@ -13,7 +15,7 @@ def check_pyramid(neck: str, features: FeatureSpecs) -> None:
         RecipeError: with the strides found.
     """
     strides = [spec.stride for spec in features.values()]
-    if not strides or any(a >= b for a, b in zip(strides, strides[1:], strict=False)):
+    if not strides or any(a >= b for a, b in itertools.pairwise(strides)):
         found = ", ".join(f"{name} (stride {spec.stride:g})" for name, spec in features.items()) or "none"
         raise RecipeError(
             f"neck: {neck} needs maps that become coarser from one to the next, found: {found}. "

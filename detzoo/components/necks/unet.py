@@ -19,9 +19,9 @@ from detzoo.types import FeatureMaps, FeatureSpec, FeatureSpecs
 class Unet(Neck):
     """From coarse to fine: upsample, concatenate with the backbone's map, two 3x3 convolutions.
 
-    Source: Ronneberger et al. 2015 (arXiv:1505.04597), figure 1. Deliberate differences: nearest upsampling to the finer
-    map's size in place of the transposed convolution, padded convolutions in place of cropping, batch norm, and the same
-    number of channels at every level, so that heads that share their weights can follow.
+    Source: Ronneberger et al. 2015 (arXiv:1505.04597), figure 1. Deliberate differences: nearest upsampling to the
+    finer map's size in place of the transposed convolution, padded convolutions in place of cropping, batch norm, and
+    the same number of channels at every level, so that heads that share their weights can follow.
 
     Args:
         features: maps of the backbone, finest first.

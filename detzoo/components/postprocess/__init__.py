@@ -1,0 +1,1 @@
+"""Post-processing that more than one plugin uses."""

@@ -2,88 +2,91 @@
 
 from __future__ import annotations
 
-import torch
+from typing import ClassVar
+
 from torch import Tensor, nn
 
-from detzoo.errors import RecipeError, WeightsError
-from detzoo.interfaces import Backbone
-from detzoo.types import FeatureMaps, FeatureSpec
+from detzoo.components.backbones.tapped import Tap, TappedBackbone
+from detzoo.errors import WeightsError
+from detzoo.weights.normalisation import Normalisation
 from detzoo_ssd.initialisation import initialise
 
 STAGES: tuple[tuple[int, ...], ...] = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Output channels of VGG16's convolutions, a pooling after each group."""
 
 
-class Vgg16Ssd(Backbone):
+class Vgg16Ssd(TappedBackbone):
     """VGG16 up to conv5_3, then fc6 and fc7 as convolutions.
 
     Args:
+        input_size: (height, width) px, where fixed.
+        levels: which maps to give; null for all.
         dilated: paper: pool5 is 3x3 with stride 1, fc6 a 3x3 convolution with dilation 6 and 1,024 channels decimated
             from ImageNet's 7x7 x 4,096; gives conv4_3 (``s8``) and fc7 (``s16``). False is the paper's control: pool5
             2x2 with stride 2, the whole fc6 (7x7, 4,096 channels) and fc7, and conv5_3 as a map of its own; gives
             conv4_3 (``s8``), conv5_3 (``s16``) and fc7 (``s32``): about the same accuracy, 20 % slower.
         pool3_ceil: round pool3's output up, so that a 300 px input gives 38x38 cells and SSD300 its 8,732 priors
             (8,096 without).
-        levels: which maps to give; null for all.
 
-    ImageNet weights are those of torchvision's vgg16, whose fully connected layers ``adapt_state_dict`` decimates.
+    ImageNet weights are those of torchvision's vgg16, whose fully connected layers ``adapt_weights`` decimates.
 
     Source: Liu et al. 2016, sections 3 and 3.6; weiliu89/caffe VGGNetBody; torchvision's ssd.py (``features`` has its
     indices).
     """
 
+    expects: ClassVar[Normalisation | None] = None
+    """Caffe's weights, torchvision's classification weights and its "features" weights each want another one."""
+
     def __init__(
         self,
+        input_size: tuple[int, int] | None = None,
+        /,
         *,
+        levels: tuple[str, ...] | None = None,
         dilated: bool = True,
         pool3_ceil: bool = True,
-        levels: list[str] | None = None,
     ) -> None:
-        super().__init__()
-        self.dilated = dilated
-        width = 1024 if dilated else 4096
-        self.features = nn.Sequential(*_vgg_layers(pool3_ceil))
-        self.pool5 = nn.MaxPool2d(3, stride=1, padding=1) if dilated else nn.MaxPool2d(2, stride=2, ceil_mode=True)
-        self.fc6 = nn.Conv2d(512, width, 3, padding=6, dilation=6) if dilated else nn.Conv2d(512, width, 7, padding=3)
-        self.fc7 = nn.Conv2d(width, width, 1)
-        initialise(self, "xavier")
-        every = {"s8": FeatureSpec(512, 8.0), "s16": FeatureSpec(512, 16.0), "s32": FeatureSpec(width, 32.0)}
+        body = nn.Module()
+        body.features = nn.Sequential(*_vgg_layers(pool3_ceil))
+        body.pool5 = nn.MaxPool2d(3, stride=1, padding=1) if dilated else nn.MaxPool2d(2, stride=2, ceil_mode=True)
+        body.fc6, body.fc7 = _dilated() if dilated else _whole()
+        initialise(body, "xavier")
+        taps = {"s8": Tap("features.22", 8), "s16": Tap("features.29", 16), "s32": Tap("fc7", 32)}
         if dilated:
-            every = {"s8": FeatureSpec(512, 8.0), "s16": FeatureSpec(width, 16.0)}
-        for name in levels or []:
-            if name not in every:
-                raise RecipeError(f"levels names {name!r}; vgg16_ssd gives {', '.join(every)}.")
-        self.out = {name: every[name] for name in every if levels is None or name in levels}
+            taps = {"s8": Tap("features.22", 8), "s16": Tap("fc7", 16)}
+        super().__init__(
+            body,
+            steps=[*(f"features.{i}" for i in range(30)), "pool5", "fc6", "fc7"],
+            taps=taps,
+            levels=tuple(taps) if levels is None else levels,
+            input_size=input_size,
+            absent=("classifier",),
+        )
+        self.dilated = dilated
 
-    def forward(self, pixels: Tensor) -> FeatureMaps:
-        """The maps, each after its ReLU."""
-        conv4_3 = self.features[:23](pixels)
-        conv5_3 = self.features[23:](conv4_3)
-        fc6 = torch.relu(self.fc6(self.pool5(conv5_3)))
-        fc7 = torch.relu(self.fc7(fc6))
-        maps = {"s8": conv4_3, "s16": fc7} if self.dilated else {"s8": conv4_3, "s16": conv5_3, "s32": fc7}
-        return {name: maps[name] for name in self.out}
-
-    def adapt_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def adapt_weights(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """ImageNet's VGG16 in this backbone's names and shapes.
 
         Args:
-            state: torchvision's vgg16 state dict.
+            state: torchvision's vgg16 state dict. Where it has no classifier, or one of NaN (torchvision's
+                "features" weights, made for SSD), fc6 and fc7 keep their Xavier start.
 
         Returns:
-            every tensor that this backbone can take; the 1,000-way layer is dropped.
+            every tensor of this backbone, and the keys that were left out.
         """
-        adapted = {key: value for key, value in state.items() if key.startswith("features.")}
-        if "classifier.0.weight" not in state:
-            return {**adapted, **{key: value for key, value in state.items() if key.startswith(("fc6.", "fc7."))}}
-        fc6 = state["classifier.0.weight"].view(4096, 512, 7, 7)
-        fc7 = state["classifier.3.weight"].view(4096, 4096, 1, 1)
-        biases = state["classifier.0.bias"], state["classifier.3.bias"]
-        if self.dilated:
-            fc6, fc7 = decimate(fc6, (4, 1, 3, 3)), decimate(fc7, (4, 4, 1, 1))
-            biases = biases[0][::4], biases[1][::4]
-        adapted |= {"fc6.weight": fc6, "fc6.bias": biases[0], "fc7.weight": fc7, "fc7.bias": biases[1]}
-        return {key: value.contiguous() for key, value in adapted.items()}
+        adapted = {f"body.{key}": value for key, value in state.items() if not key.startswith("classifier.")}
+        left_out = [key for key in state if key.startswith("classifier.6.")]
+        fc6 = state.get("classifier.0.weight")
+        if fc6 is None or not fc6.isfinite().all():
+            own = {key: value for key, value in self.state_dict().items() if key.startswith("body.fc")}
+            return adapted | own, [key for key in state if key.startswith("classifier.")]
+        whole = {
+            "body.fc6.0.weight": fc6.view(4096, 512, 7, 7),
+            "body.fc6.0.bias": state["classifier.0.bias"],
+            "body.fc7.0.weight": state["classifier.3.weight"][..., None, None],
+            "body.fc7.0.bias": state["classifier.3.bias"],
+        }
+        return adapted | (_reduced(whole) if self.dilated else whole), left_out
 
 
 def decimate(weight: Tensor, step: tuple[int, ...]) -> Tensor:
@@ -117,3 +120,21 @@ def _vgg_layers(pool3_ceil: bool) -> list[nn.Module]:
         if number < len(STAGES):
             layers.append(nn.MaxPool2d(2, 2, ceil_mode=pool3_ceil and number == 3))
     return layers
+
+
+def _dilated() -> tuple[nn.Module, nn.Module]:
+    """fc6 and fc7 of the reduced VGG: 3x3 taps, six cells apart."""
+    fc6 = nn.Sequential(nn.Conv2d(512, 1024, 3, padding=6, dilation=6), nn.ReLU(inplace=True))
+    return fc6, nn.Sequential(nn.Conv2d(1024, 1024, 1), nn.ReLU(inplace=True))
+
+
+def _whole() -> tuple[nn.Module, nn.Module]:
+    """fc6 and fc7 of the classification network, slid over the map."""
+    fc6 = nn.Sequential(nn.Conv2d(512, 4096, 7, padding=3), nn.ReLU(inplace=True))
+    return fc6, nn.Sequential(nn.Conv2d(4096, 4096, 1), nn.ReLU(inplace=True))
+
+
+def _reduced(whole: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Every fourth channel of fc6 and fc7, and every third tap of fc6."""
+    steps = {"body.fc6.0.weight": (4, 1, 3, 3), "body.fc7.0.weight": (4, 4, 1, 1)}
+    return {key: decimate(value, steps.get(key, (4,))).contiguous() for key, value in whole.items()}

@@ -18,9 +18,9 @@ Rules = tuple[tuple[str, str], ...]
 
 TORCHVISION_SSD300: Rules = (
     (r"backbone\.scale_weight", r"neck.l2_norm.s8.weight"),
-    (r"backbone\.features\.(\d+)\.(weight|bias)", r"backbone.features.\1.\2"),
-    (r"backbone\.extra\.0\.7\.1\.(weight|bias)", r"backbone.fc6.\1"),
-    (r"backbone\.extra\.0\.7\.3\.(weight|bias)", r"backbone.fc7.\1"),
+    (r"backbone\.features\.(\d+)\.(weight|bias)", r"backbone.body.features.\1.\2"),
+    (r"backbone\.extra\.0\.7\.1\.(weight|bias)", r"backbone.body.fc6.0.\1"),
+    (r"backbone\.extra\.0\.7\.3\.(weight|bias)", r"backbone.body.fc7.0.\1"),
 )
 """conv5 (``extra.0.1``, ``.3``, ``.5``) and the extra layers are shifted by arithmetic, see ``from_torchvision``."""
 
@@ -92,7 +92,7 @@ def from_ultralight_face(state: StateDict, detector: nn.Module) -> StateDict:
 def _torchvision_ssd300(key: str) -> str | None:
     found = re.fullmatch(r"backbone\.extra\.0\.([135])\.(weight|bias)", key)
     if found:  # extra.0 starts with pool4, which is features.23
-        return f"backbone.features.{23 + int(found[1])}.{found[2]}"
+        return f"backbone.body.features.{23 + int(found[1])}.{found[2]}"
     found = re.fullmatch(r"backbone\.extra\.([1-5])\.([02])\.(weight|bias)", key)
     if found:
         return f"neck.extra.extra{found[1]}.{found[2]}.{found[3]}"
@@ -104,13 +104,13 @@ def _torchvision_ssdlite(key: str) -> str | None:
     found = re.fullmatch(r"backbone\.features\.0\.(\d+)\.(.+)", key)
     if found:
         inside = "block.0." if found[1] == "13" else ""
-        return f"backbone.features.{found[1]}.{inside}{found[2]}"
+        return f"backbone.body.features.{found[1]}.{inside}{found[2]}"
     found = re.fullmatch(r"backbone\.features\.1\.0\.(\d+)\.(.+)", key)
     if found:
-        return f"backbone.features.13.block.{int(found[1]) + 1}.{found[2]}"
+        return f"backbone.body.features.13.block.{found[1]}.{found[2]}"
     found = re.fullmatch(r"backbone\.features\.1\.(\d+)\.(.+)", key)
     if found:
-        return f"backbone.features.{13 + int(found[1])}.{found[2]}"
+        return f"backbone.body.features.{13 + int(found[1])}.{found[2]}"
     found = re.fullmatch(r"backbone\.extra\.(\d)\.([012])\.([01])\.(.+)", key)
     if found:  # conv, norm, activation three times over, flat
         return f"neck.extra.extra{int(found[1]) + 1}.{3 * int(found[2]) + int(found[3])}.{found[4]}"
@@ -127,10 +127,10 @@ def _tutorial(key: str) -> str | None:
         return "neck.l2_norm.s8.weight"
     found = re.fullmatch(r"base\.(conv[1-5])_([123])\.(weight|bias)", key)
     if found:
-        return f"backbone.features.{TUTORIAL_BACKBONE[found[1]] + 2 * (int(found[2]) - 1)}.{found[3]}"
+        return f"backbone.body.features.{TUTORIAL_BACKBONE[found[1]] + 2 * (int(found[2]) - 1)}.{found[3]}"
     found = re.fullmatch(r"base\.conv([67])\.(weight|bias)", key)
     if found:
-        return f"backbone.fc{found[1]}.{found[2]}"
+        return f"backbone.body.fc{found[1]}.0.{found[2]}"
     found = re.fullmatch(r"aux_convs\.conv(\d+)_([12])\.(weight|bias)", key)
     if found:
         return f"neck.extra.extra{int(found[1]) - 7}.{2 * (int(found[2]) - 1)}.{found[3]}"

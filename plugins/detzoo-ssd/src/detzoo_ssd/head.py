@@ -100,7 +100,8 @@ class SsdHead(Head):
         flat = []
         for predictor, level in zip(predictors, maps.values(), strict=True):
             answer: Tensor = predictor(level)
-            flat.append(answer.permute(0, 2, 3, 1).reshape(answer.shape[0], -1, columns))
+            images, channels, height, width = answer.shape
+            flat.append(answer.permute(0, 2, 3, 1).reshape(images, height * width * channels // columns, columns))
         return torch.cat(flat, dim=1)
 
     @torch.no_grad()

@@ -46,8 +46,9 @@ class SsdPriors(Anchors):
         integer_cut: drop the fraction of sizes and max sizes (only ``px``): Caffe's PriorBoxLayer reads them as int,
             which moves SSD512's boxes by up to 0.0027 of the image.
 
-    Source: Liu et al. 2016, section 2.2; weiliu89/caffe prior_box_layer.cpp. Boxes are computed in float64 and rounded
-    once to float32; torchvision computes in float32, at most 1e-4 px away.
+    Source: Liu et al. 2016, section 2.2; weiliu89/caffe prior_box_layer.cpp. Boxes in px are computed in float64 and
+    rounded once. Fractions are computed in float32, step by step as in torchvision: many objects overlap two priors
+    equally, and the last bit then decides which of them is matched.
     """
 
     def __init__(
@@ -130,26 +131,27 @@ class SsdPriors(Anchors):
         return self._made[key]
 
     def _level(self, level: int, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
-        """float64 [h*w*per_cell,4] xyxy px of one level."""
-        extent = torch.tensor([size[1], size[0]], dtype=torch.float64)
-        cells = torch.tensor([grid[1], grid[0]], dtype=torch.float64)
-        step = extent / cells if self.steps is None else torch.full((2,), self.steps[level], dtype=torch.float64)
-        columns = (torch.arange(grid[1], dtype=torch.float64) + self.offset) * step[0]
-        rows = (torch.arange(grid[0], dtype=torch.float64) + self.offset) * step[1]
+        """[h*w*per_cell,4] xyxy px of one level."""
+        height, width = size
+        dtype = torch.float32 if self.unit == "fraction" else torch.float64
+        scale = torch.tensor([width, height], dtype=dtype)
+        extent = torch.ones_like(scale) if self.unit == "fraction" else scale
+        step = None if self.steps is None else self.steps[level]
+        across, down = (grid[1], grid[0]) if step is None else (width / step, height / step)
+        columns = (torch.arange(grid[1], dtype=dtype) + self.offset) / across
+        rows = (torch.arange(grid[0], dtype=dtype) + self.offset) / down
         y, x = torch.meshgrid(rows, columns, indexing="ij")
-        sides = torch.tensor(self.shapes[level], dtype=torch.float64)
-        if self.unit == "fraction":
-            sides = sides * extent
-        centres = torch.stack((x, y), -1)[:, :, None].expand(*grid, len(sides), 2)
+        sides = torch.tensor(self.shapes[level], dtype=dtype)
+        centres = (torch.stack((x, y), -1) * extent)[:, :, None].expand(*grid, len(sides), 2)
         sides = sides.expand(*grid, -1, 2)
         if self.clip in {"size", "centre_size"}:
             sides = torch.minimum(sides, extent)
         if self.clip == "centre_size":
             centres = torch.minimum(centres, extent)
-        boxes = torch.cat((centres - sides / 2, centres + sides / 2), -1).reshape(-1, 4)
+        boxes = torch.cat((centres - 0.5 * sides, centres + 0.5 * sides), -1).reshape(-1, 4)
         if self.clip == "corners":
             boxes = torch.minimum(boxes.clamp(min=0), extent.repeat(2))
-        return boxes
+        return boxes if self.unit == "px" else boxes * scale.repeat(2)
 
 
 def _shapes(

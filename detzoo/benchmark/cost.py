@@ -1,0 +1,123 @@
+"""What a detector costs: parameters, arithmetic, bytes of weights, peak memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+if TYPE_CHECKING:
+    from detzoo.interfaces import Detector
+    from detzoo.types import ImageBatch
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Costs of one forward pass and of keeping the model.
+
+    Args:
+        parameters: numbers that are learnt.
+        weights_bytes: of parameters and buffers.
+        flops: of the network for one picture; a multiply-add counts as two. None where it cannot be counted.
+        peak_memory_bytes: beyond what was in use before the pass, or None.
+        peak_memory_of: what exactly was measured.
+    """
+
+    parameters: int
+    weights_bytes: int
+    flops: int | None
+    peak_memory_bytes: int | None
+    peak_memory_of: str
+
+
+def count_parameters(detector: Detector) -> int:
+    """Numbers that are learnt, shared ones once."""
+    return sum(p.numel() for p in detector.parameters())
+
+
+def weights_bytes(detector: Detector) -> int:
+    """Bytes of parameters and of buffers that a checkpoint holds."""
+    return sum(t.numel() * t.element_size() for t in detector.state_dict().values())
+
+
+def count_flops(run: Callable[[], Any]) -> int | None:
+    """Multiply-adds times two of convolutions and matrix products; pointwise work and NMS are not counted."""
+    counter = FlopCounterMode(display=False)
+    try:
+        with counter:
+            run()
+    except (RuntimeError, NotImplementedError):
+        return None
+    return int(counter.get_total_flops())
+
+
+def peak_memory(run: Callable[[], Any], device: torch.device) -> tuple[int | None, str]:
+    """(bytes, what they are) that ``run`` needs beyond what is in use before it."""
+    if device.type == "cuda":
+        run()
+        torch.cuda.synchronize(device)
+        held = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        run()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - held, "CUDA caching allocator, tensors, beyond the weights"
+    if device.type == "cpu":
+        return cpu_peak(run), "CPU tensor allocations seen by torch.profiler, beyond the weights"
+    return None, f"not measured on {device.type}"
+
+
+@contextlib.contextmanager
+def quiet_profiler() -> Iterator[None]:
+    """The profiler's library writes about missing GPUs to stderr unless told not to, by the environment alone."""
+    key = "KINETO_LOG_LEVEL"
+    before = os.environ.get(key)
+    os.environ.setdefault(key, "99")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[key]
+
+
+def cpu_peak(run: Callable[[], Any]) -> int | None:
+    """Highest sum of tensor bytes allocated and not yet freed during ``run``."""
+    with (
+        quiet_profiler(),
+        torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as trace,
+    ):
+        run()
+    results = getattr(trace.profiler, "kineto_results", None)
+    if results is None:
+        return None
+    changes = sorted((e.start_ns(), e.nbytes()) for e in results.events() if e.name() == "[memory]")
+    live = peak = 0
+    for _, change in changes:
+        live += change
+        peak = max(peak, live)
+    return peak
+
+
+def measure_cost(detector: Detector, one: ImageBatch, run: Callable[[], Any], device: torch.device) -> Cost:
+    """All costs of a detector.
+
+    Args:
+        detector: in evaluation mode.
+        one: a single prepared picture, for the arithmetic.
+        run: one whole pass of the batch under test, for the memory.
+        device: where the detector is.
+    """
+    network = getattr(detector, "network", None) or detector.detect
+    network = getattr(network, "_torchdynamo_orig_callable", network)
+    memory, kind = peak_memory(run, device)
+    return Cost(
+        parameters=count_parameters(detector),
+        weights_bytes=weights_bytes(detector),
+        flops=count_flops(lambda: network(one)),
+        peak_memory_bytes=memory,
+        peak_memory_of=kind,
+    )

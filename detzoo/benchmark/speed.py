@@ -1,0 +1,266 @@
+"""How long a detector takes, phase by phase: before, in and after the network, and the three together.
+
+Every number carries its protocol: times of different protocols do not belong into one column (trap 40).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from detzoo.benchmark.cost import Cost, measure_cost
+from detzoo.benchmark.environment import device_facts, display_name, versions
+from detzoo.benchmark.switches import Switches, apply_switches, noise, pick_device
+from detzoo.errors import DetzooError
+
+if TYPE_CHECKING:
+    from detzoo.interfaces import Detector
+    from detzoo.types import ImageBatch
+
+PHASES: Final = ("pre", "forward", "post", "total")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Times and costs of one detector under one protocol.
+
+    Args:
+        name: of the detector.
+        latency_ms: phase (pre, forward, post, total) -> mean, p50, p95, p99 in ms a batch. ``total`` is timed on its
+            own, without waiting for the device between the phases.
+        images_per_s: pictures a second, from the mean total.
+        cost: parameters, arithmetic, memory.
+        protocol: how it was measured.
+    """
+
+    name: str
+    latency_ms: dict[str, dict[str, float]]
+    images_per_s: float
+    cost: Cost
+    protocol: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return dataclasses.asdict(self)
+
+    def row(self) -> dict[str, Any]:
+        """The numbers that tables show."""
+        total = self.latency_ms["total"]
+        flops = self.cost.flops
+        memory = self.cost.peak_memory_bytes
+        return {
+            "latency_p50_ms": total["p50"],
+            "latency_p95_ms": total["p95"],
+            "images_per_s": self.images_per_s,
+            **{f"{phase}_p50_ms": self.latency_ms[phase]["p50"] for phase in PHASES[:3]},
+            "params_m": self.cost.parameters / 1e6,
+            "gflops": None if flops is None else flops / 1e9,
+            "peak_memory_mib": None if memory is None else memory / 2**20,
+            "weights_mib": self.cost.weights_bytes / 2**20,
+        }
+
+
+def benchmark(
+    detector: Detector,
+    *,
+    device: torch.device | str | None = None,
+    batch: int = 1,
+    size: tuple[int, int] = (480, 640),
+    images: Sequence[NDArray[np.uint8]] | None = None,
+    iterations: int = 50,
+    warmup: int = 10,
+    max_seconds: float = 20.0,
+    switches: Switches | None = None,
+    score_threshold: float | None = None,
+    prepared: bool = False,
+) -> Benchmark:
+    """Time a detector from decoded pictures to detections in original pixels.
+
+    Args:
+        detector: with its weights.
+        device: None takes the best there is.
+        batch: pictures at once.
+        size: (height, width) px of the pictures of noise that are used where ``images`` is None.
+        images: uint8 [H,W,3] RGB each; batches take turns, the last one filled up from the start. Post-processing
+            takes longer the more is found: real pictures give the truer time.
+        iterations: most rounds of each kind.
+        warmup: rounds before, which also compile and choose kernels.
+        max_seconds: of measuring; fewer rounds are made where they do not fit, at least 5.
+        switches: ``compile``, ``channels_last``, ``fold``, ``precision``; applied here.
+        score_threshold: replaces the recipe's.
+        prepared: the switches were applied to the detector before; they are only recorded.
+    """
+    from detzoo.detectors.prediction import inference
+
+    if batch < 1 or iterations < 1 or warmup < 0:
+        raise DetzooError("batch and iterations must be 1 or more, warmup 0 or more")
+    switches = switches or Switches()
+    where = pick_device(None if device is None else str(device))
+    groups = grouped(images, batch) if images is not None else [noise(batch, size)]
+    apply_switches(detector, Switches() if prepared else switches, where)
+    with inference(detector, score_threshold=score_threshold, precision=switches.precision):
+        runs = _Phases(detector, groups, where)
+        times = measure(runs, where, iterations, warmup, max_seconds)
+        cost = measure_cost(detector, runs.one(), runs.total, where)
+        protocol = _protocol(detector, where, groups, len(times["total"]), warmup, switches)
+    protocol["pictures"] = "given" if images is not None else "noise"
+    return Benchmark(
+        name=display_name(detector),
+        latency_ms={phase: percentiles(values) for phase, values in times.items()},
+        images_per_s=batch * len(times["total"]) / sum(times["total"]),
+        cost=cost,
+        protocol=protocol,
+    )
+
+
+def grouped(images: Sequence[NDArray[np.uint8]], batch: int) -> list[list[NDArray[np.uint8]]]:
+    """Pictures in batches of one size."""
+    if not images:
+        raise DetzooError("benchmark got an empty list of images; give at least one, or None for noise")
+    count = max(1, -(-len(images) // batch))
+    return [[images[(n * batch + i) % len(images)] for i in range(batch)] for n in range(count)]
+
+
+class _Phases:
+    """The steps of ``predict``, one by one and together; ``turn`` goes on to the next batch of pictures."""
+
+    def __init__(self, detector: Detector, groups: list[list[NDArray[np.uint8]]], device: torch.device) -> None:
+        self.detector, self.groups, self.device = detector, groups, device
+        self.pictures, self.round = groups[0], 0
+        self.network = getattr(detector, "network", None)
+        self.split_forward = self.network is not None and hasattr(detector, "postprocess")
+
+    def turn(self) -> None:
+        self.round += 1
+        self.pictures = self.groups[self.round % len(self.groups)]
+
+    def pre(self) -> ImageBatch:
+        from detzoo.data.prepare import prepare
+
+        return prepare(self.pictures, self.detector.input, device=self.device)
+
+    def one(self) -> ImageBatch:
+        from detzoo.data.prepare import prepare
+
+        return prepare(self.pictures[:1], self.detector.input, device=self.device)
+
+    def forward(self, batch: ImageBatch) -> Any:
+        return self.network(batch) if self.split_forward and self.network else self.detector.detect(batch)
+
+    def post(self, batch: ImageBatch, result: Any) -> Any:
+        from detzoo.detectors.prediction import split
+
+        if self.split_forward:
+            candidates, predictions = result
+            result = self.detector.postprocess(predictions.float(), candidates, batch)  # type: ignore[operator]
+        return split(self.detector, result, batch)
+
+    def total(self) -> Any:
+        from detzoo.detectors.prediction import detect_pictures
+
+        return detect_pictures(self.detector, self.pictures)
+
+
+def measure(
+    runs: _Phases, device: torch.device, iterations: int, warmup: int, max_seconds: float
+) -> dict[str, list[float]]:
+    """Seconds of each round by phase; rounds of phases and of the whole take turns, so that drift hits both."""
+    wait = synchroniser(device)
+    for _ in range(warmup):
+        runs.turn()
+        runs.total()
+        batch = runs.pre()
+        runs.post(batch, runs.forward(batch))
+    times: dict[str, list[float]] = {phase: [] for phase in PHASES}
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        begin = time.perf_counter()
+        for done in range(iterations):
+            if done >= 5 and time.perf_counter() - begin > max_seconds:
+                break
+            one_round(runs, wait, times)
+    finally:
+        if collecting:
+            gc.enable()
+    return times
+
+
+def one_round(runs: _Phases, wait: Callable[[], None], times: dict[str, list[float]]) -> None:
+    """Each phase once with the device waited for, then the whole at one go."""
+    runs.turn()
+    wait()
+    marks = [time.perf_counter()]
+    batch = runs.pre()
+    wait()
+    marks.append(time.perf_counter())
+    result = runs.forward(batch)
+    wait()
+    marks.append(time.perf_counter())
+    runs.post(batch, result)
+    wait()
+    marks.append(time.perf_counter())
+    for phase, start, end in zip(PHASES, marks, marks[1:], strict=False):
+        times[phase].append(end - start)
+    start = time.perf_counter()
+    runs.total()
+    wait()
+    times["total"].append(time.perf_counter() - start)
+
+
+def synchroniser(device: torch.device) -> Callable[[], None]:
+    """What waits until the device has done everything asked of it."""
+    if device.type == "cuda":
+        return lambda: torch.cuda.synchronize(device)
+    if device.type == "mps":
+        return torch.mps.synchronize
+    return lambda: None
+
+
+def percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    """Mean and percentiles in ms."""
+    values = np.asarray(seconds) * 1e3
+    p50, p95, p99 = (float(v) for v in np.percentile(values, [50, 95, 99]))
+    return {"mean": float(values.mean()), "p50": p50, "p95": p95, "p99": p99}
+
+
+def _protocol(
+    detector: Detector,
+    device: torch.device,
+    groups: list[list[NDArray[np.uint8]]],
+    rounds: int,
+    warmup: int,
+    switches: Switches,
+) -> dict[str, Any]:
+    from detzoo.detectors.prediction import postprocess_of
+
+    post = postprocess_of(detector)
+    numbers = {
+        "score_threshold": getattr(post, "score_threshold", None),
+        "nms_iou": getattr(getattr(post, "suppress", None), "iou", None),
+        "detections_kept": getattr(post, "keep", None),
+    }
+    spec = detector.input
+    return {
+        "timed": "decoded picture in memory -> detections in original pixels; disk and decoding are not included",
+        "forward_includes_postprocess": not (hasattr(detector, "network") and hasattr(detector, "postprocess")),
+        "batch": len(groups[0]),
+        "different_pictures": len({id(picture) for group in groups for picture in group}),
+        "picture_sizes": sorted({f"{p.shape[0]}x{p.shape[1]}" for group in groups for p in group}),
+        "input": dataclasses.asdict(spec) if dataclasses.is_dataclass(spec) else None,
+        "rounds": rounds,
+        "warmup": warmup,
+        **switches.as_dict(),
+        **{name: value for name, value in numbers.items() if isinstance(value, int | float)},
+        "flops": "network, one picture, a multiply-add counts as two",
+        "device": device_facts(device),
+        "versions": versions(),
+    }

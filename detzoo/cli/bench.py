@@ -1,0 +1,43 @@
+"""``detzoo bench``: latency, throughput, parameters, FLOPs and memory of detectors, one protocol for all."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def command(  # noqa: PLR0917  # typer turns parameters into options: their order means nothing
+    targets: Annotated[list[str], typer.Argument(help="Names from `detzoo list`, recipe files or runs.")],
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
+    batch: Annotated[int, typer.Option(help="Pictures at once.")] = 1,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH px of the pictures of noise.")] = "480x640",
+    data: Annotated[str | None, typer.Option(help="Take pictures of this data set instead of noise.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of --data.")] = None,
+    iterations: Annotated[int, typer.Option(help="Most rounds.")] = 50,
+    warmup: Annotated[int, typer.Option(help="Rounds before the measured ones.")] = 10,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    compile_: Annotated[bool, typer.Option("--compile", help="Compile the network first.")] = False,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC memory layout.")] = False,
+    fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+) -> None:
+    """Benchmark detectors from decoded pictures to detections: before, in and after the network, and together."""
+    from detzoo.benchmark.session import bench_targets, render
+    from detzoo.benchmark.switches import Switches
+
+    switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
+    results = bench_targets(
+        targets,
+        device=device,
+        batch=batch,
+        size=size,
+        data=data,
+        split=split,
+        iterations=iterations,
+        warmup=warmup,
+        set_=set_,
+        switches=switches,
+    )
+    typer.echo(render(results, as_json=json_))

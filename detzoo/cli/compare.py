@@ -1,0 +1,63 @@
+"""``detzoo compare``: detectors side by side on one data set, in one table, one plot and one page."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(  # noqa: PLR0917  # typer turns parameters into options: their order means nothing
+    targets: Annotated[list[str], typer.Argument(help="Names from `detzoo list`, recipe files or runs.")],
+    data: Annotated[str, typer.Option(help="data.yaml, a COCO json, a VOC or YOLO folder, or `shapes`.")],
+    out: Annotated[Path, typer.Option(help="Folder of the comparison; an interrupted one goes on.")],
+    split: Annotated[str | None, typer.Option(help="To evaluate on; test, else val, without it.")] = None,
+    train: Annotated[bool, typer.Option("--train", help="Train names on this data set first.")] = False,
+    train_split: Annotated[str, typer.Option(help="To train on.")] = "train",
+    epochs: Annotated[int | None, typer.Option(help="Of training, instead of the recipe's.")] = None,
+    steps: Annotated[int | None, typer.Option(help="The same in optimiser steps.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value for every name; may be repeated.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
+    batch: Annotated[int, typer.Option(help="Pictures at once in evaluation.")] = 8,
+    bench_batch: Annotated[int, typer.Option(help="Pictures at once while timing.")] = 1,
+    iterations: Annotated[int, typer.Option(help="Most rounds of timing.")] = 50,
+    workers: Annotated[int, typer.Option(help="Threads that read pictures.")] = 2,
+    engine: Annotated[str, typer.Option(help="pycocotools or faster.")] = "pycocotools",
+    examples: Annotated[int, typer.Option(help="Pictures on the page.")] = 3,
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    compile_: Annotated[bool, typer.Option("--compile", help="Compile the networks first.")] = False,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC memory layout.")] = False,
+    fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
+) -> None:
+    """Compare detectors: accuracy, speed and cost on one data set under one protocol."""
+    from detzoo.benchmark.switches import Switches
+    from detzoo.errors import DetzooError
+    from detzoo.report.comparison import Plan, compare
+
+    plan = Plan(
+        targets=targets,
+        data=data,
+        out=out,
+        split=split,
+        train=train,
+        train_split=train_split,
+        epochs=epochs,
+        steps=steps,
+        set_=tuple(set_ or ()),
+        device=device,
+        batch=batch,
+        bench_batch=bench_batch,
+        iterations=iterations,
+        workers=workers,
+        engine=engine,
+        examples=examples,
+        switches=Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision),  # type: ignore[arg-type]  # checked there
+    )
+    done = compare(plan, lambda line: print(line, file=sys.stderr))
+    typer.echo(done.table.terminal(shutil.get_terminal_size().columns))
+    typer.echo("\n".join(["", *(f"wrote {path}" for path in done.files)]))
+    if done.failures:
+        raise DetzooError("\n".join(f"left out {target}: {why}" for target, why in done.failures.items()))

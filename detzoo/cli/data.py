@@ -1,0 +1,135 @@
+"""``detzoo data``: look at a data set, find what is wrong with it, write it in another format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Check, describe, draw, convert and make data sets.", no_args_is_help=True, rich_markup_mode=None
+)
+
+Spec = Annotated[
+    str,
+    typer.Argument(help="shapes, voc2007, voc0712, coco2017, a data.yaml, a COCO json, or a folder.", metavar="DATA"),
+]
+Split = Annotated[str | None, typer.Option(help="One split; all by default.")]
+
+
+@app.command()
+def check(
+    spec: Spec,
+    split: Split = None,
+    json_: Annotated[bool, typer.Option("--json", help="One JSON list instead of lines.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Every line; 20 of a kind by default.")] = False,
+) -> None:
+    """Report every defect with file and line. Exit code 1 when there are errors."""
+    from detzoo.data.check import check as find
+    from detzoo.data.check_report import as_json, as_lines
+
+    problems = find(spec, split, progress=None if json_ else _progress)
+    typer.echo(as_json(problems) if json_ else as_lines(problems, None if all_ else 20))
+    if any(problem.severity == "error" for problem in problems):
+        raise typer.Exit(1)
+
+
+@app.command()
+def info(
+    spec: Spec,
+    split: Split = None,
+    json_: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False,
+) -> None:
+    """Count pictures, boxes and classes; sizes of boxes and pictures."""
+    import json
+
+    from detzoo.data import list_splits, open_dataset
+    from detzoo.data.check_report import describe
+    from detzoo.data.statistics import summarise
+
+    names = list_splits(spec) if split is None else (split,)
+    found = [summarise(open_dataset(spec, name)) for name in names]
+    typer.echo(json.dumps(found, indent=1) if json_ else "\n\n".join(describe(entry) for entry in found))
+
+
+@app.command()
+def show(
+    spec: Spec,
+    out: Annotated[Path, typer.Option(help="Folder for the drawn pictures.")],
+    split: Split = None,
+    count: Annotated[int, typer.Option(min=1, help="How many, from the first.")] = 8,
+    augment: Annotated[str | None, typer.Option(help="Draw what training sees with this recipe's transforms.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the transforms.")] = 0,
+) -> None:
+    """Draw pictures with their boxes."""
+    from detzoo.data import list_splits, open_dataset
+    from detzoo.data.drawing import draw_samples, recipe_transforms
+
+    data = open_dataset(spec, split or list_splits(spec)[0])
+    transforms = recipe_transforms(augment) if augment else []
+    for path in draw_samples(data, out, count, transforms, seed):
+        typer.echo(path)
+
+
+@app.command()
+def convert(
+    spec: Spec,
+    out: Annotated[Path, typer.Option(help="A new folder.")],
+    to: Annotated[str, typer.Option(help="coco, voc or yolo.")] = "coco",
+    split: Split = None,
+    link: Annotated[bool, typer.Option("--link", help="Link pictures instead of copying them.")] = False,
+) -> None:
+    """Write a data set in another format, with a data.yaml."""
+    from detzoo.data import list_splits, open_dataset
+    from detzoo.data.writing import target_of, write_datasets
+
+    names = list_splits(spec) if split is None else (split,)
+    splits = {name: open_dataset(spec, name) for name in names}
+    for message in write_datasets(splits, out, target_of(to), copy=not link):
+        typer.echo(f"left out: {message}", err=True)
+    typer.echo(f"{out / 'data.yaml'}: {', '.join(f'{name} {len(data)} images' for name, data in splits.items())}")
+
+
+@app.command()
+def make(
+    out: Annotated[Path, typer.Option(help="A new folder.")],
+    to: Annotated[str, typer.Option(help="coco, voc or yolo.")] = "coco",
+    train: Annotated[int, typer.Option(min=1, help="Pictures to train on.")] = 512,
+    val: Annotated[int, typer.Option(min=1, help="Pictures to choose by.")] = 128,
+    test: Annotated[int, typer.Option(min=1, help="Pictures to report on.")] = 128,
+    size: Annotated[int, typer.Option(min=32, help="Typical side in px.")] = 192,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another data set.")] = 0,
+) -> None:
+    """Write the procedural `shapes` to disk, as PNG files with boxes and masks."""
+    convert(f"shapes:train={train},val={val},test={test},size={size},seed={seed}", out, to)
+
+
+@app.command()
+def anchors(
+    spec: Spec,
+    count: Annotated[int, typer.Option(min=1, help="Anchors wanted.")] = 9,
+    split: Split = None,
+    size: Annotated[str | None, typer.Option(help="Network input HxW that pictures are stretched to.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Anchor sizes that fit the boxes: k-means under the distance 1 - IoU."""
+    from detzoo.data import list_splits, open_dataset
+    from detzoo.data.statistics import box_sides, cluster_sides, parse_size
+
+    data = open_dataset(spec, split or list_splits(spec)[0])
+    found, overlap = cluster_sides(box_sides(data, parse_size(size)), count, seed=seed)
+    for height, width in found:
+        typer.echo(f"{height:7.1f} x {width:7.1f}   height x width px, ratio h/w {height / width:.2f}")
+    typer.echo(f"mean IoU of a box with its best anchor: {overlap:.3f}")
+
+
+def _progress(items: Iterable[str], total: int) -> Iterable[str]:
+    import sys
+
+    from rich.console import Console
+    from rich.progress import track
+
+    quiet = not sys.stderr.isatty()
+    return track(items, "pictures", total=total, console=Console(stderr=True), disable=quiet, transient=True)

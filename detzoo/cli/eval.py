@@ -1,0 +1,49 @@
+"""``detzoo eval``: average precision of a detector, or of detections in a file, on a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(  # noqa: PLR0917  # typer turns parameters into options: their order means nothing
+    data: Annotated[str, typer.Option(help="data.yaml, a COCO json, a VOC or YOLO folder, or `shapes`.")],
+    target: Annotated[str | None, typer.Argument(help="A name from `detzoo list`, a recipe file or a run.")] = None,
+    split: Annotated[str | None, typer.Option(help="val, test, ...; the data set's own default without it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for results.json and detections.json.")] = None,
+    from_: Annotated[Path | None, typer.Option("--from", help="Score this COCO result file instead.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
+    batch: Annotated[int, typer.Option(help="Pictures at once.")] = 8,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
+    score_threshold: Annotated[float | None, typer.Option(help="Replaces the recipe's.")] = None,
+    engine: Annotated[str, typer.Option(help="pycocotools or faster.")] = "pycocotools",
+    workers: Annotated[int, typer.Option(help="Threads that read pictures.")] = 2,
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    compile_: Annotated[bool, typer.Option("--compile", help="Compile the network first.")] = False,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC memory layout.")] = False,
+    fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
+    curves: Annotated[bool, typer.Option(help="Also write PR curves and the confusion matrix.")] = True,
+) -> None:
+    """Evaluate: COCO's twelve numbers, VOC07 and VOC10+ AP, all per class."""
+    from detzoo.benchmark.switches import Switches
+    from detzoo.evaluation.session import evaluate_file, evaluate_target, report
+
+    if from_ is not None:
+        evaluation = evaluate_file(from_, target, data, split, engine=engine)
+    else:
+        switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
+        evaluation = evaluate_target(
+            target,
+            data,
+            split,
+            set_=set_,
+            device=device,
+            batch=batch,
+            score_threshold=score_threshold,
+            workers=workers,
+            engine=engine,
+            switches=switches,
+        )
+    typer.echo(report(evaluation, out, curves=curves))

@@ -1,0 +1,54 @@
+"""``detzoo predict``: find objects in pictures, folders, videos and web addresses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(  # noqa: PLR0917  # typer turns parameters into options: their order means nothing
+    target: Annotated[str, typer.Argument(help="A name from `detzoo list`, a recipe file or a run.")],
+    sources: Annotated[list[str], typer.Argument(help="Pictures, folders, videos, URLs.")],
+    out: Annotated[Path, typer.Option(help="Folder for the drawn pictures and detections.json.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
+    score: Annotated[float, typer.Option(help="Leave detections below this score out.")] = 0.3,
+    nms_iou: Annotated[float | None, typer.Option(help="Replaces the recipe's.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Detections kept per picture; replaces the recipe's.")] = None,
+    batch: Annotated[int, typer.Option(help="Pictures at once.", min=1)] = 8,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    compile_: Annotated[bool, typer.Option("--compile", help="Compile the network first.")] = False,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC memory layout.")] = False,
+    fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print the detections as JSON too.")] = False,
+) -> None:
+    """Predict: draw what is found and write it to detections.json. Exit code 1 where a source could not be read."""
+    from detzoo.benchmark.switches import Switches, apply_switches, pick_device
+    from detzoo.cli.targets import load_detector
+    from detzoo.detectors.annotating import RESULTS, Options, annotate, find_sources
+    from detzoo.evaluation.progress import progress_bar
+
+    switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
+    files = find_sources(sources)
+    detector = apply_switches(load_detector(target, set_=set_), switches, pick_device(device))
+    options = Options(score, nms_iou, top_k, batch, switches.precision)
+    with progress_bar("predicting", len(files)) as advance:
+        summary = annotate(
+            detector,
+            files,
+            out,
+            options,
+            report=lambda message: typer.echo(f"skipped: {message}", err=True),
+            advance=advance,
+        )
+    if json_:
+        typer.echo(json.dumps(summary.as_dict(), indent=1))
+    typer.echo(
+        f"{summary.count} detections in {len(summary.records)} pictures, {len(summary.failed)} skipped; "
+        f"see {out} and {out / RESULTS}",
+        err=json_,
+    )
+    raise typer.Exit(1 if summary.failed else 0)

@@ -1,0 +1,75 @@
+"""Anchors of the FPN family: sizes and ratios repeated over each map's grid."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from detzoo.errors import RecipeError
+from detzoo.interfaces import Anchors
+from detzoo.ops.anchors import cell_anchors, shift_over_grid
+from detzoo.types import FeatureMaps, Level
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Grid(Anchors):
+    """Anchors of fixed sizes and ratios on every cell of every map.
+
+    Args:
+        sizes: for each level, the sides (px) of squares of the anchors' areas.
+        ratios: height / width, for every level.
+        offset: centre within the cell, in cells: 0 is the corner (torchvision, detectron2, mmdet), 0.5 the
+            middle (fizyr).
+        rounding: ``none``, or ``int``: the anchors of a cell are rounded to whole px (torchvision).
+        stride: px per cell: ``exact`` (network side / map side) or ``floor``: divided without remainder (torchvision).
+
+    Source: torchvision ``AnchorGenerator`` (offset 0, rounding int, stride floor); detectron2 (offset 0, no rounding).
+    Order within a cell: ratio, then size. RetinaNet's sizes are a list of its own for each level; torchvision cuts
+    2^(1/3) multiples to whole px there.
+    """
+
+    def __init__(
+        self,
+        *,
+        sizes: list[list[Positive]],
+        ratios: list[Positive] | None = None,
+        offset: Annotated[float, Field(ge=0, le=1)] = 0.0,
+        rounding: Literal["none", "int"] = "none",
+        stride: Literal["exact", "floor"] = "exact",
+    ) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.ratios = [0.5, 1.0, 2.0] if ratios is None else ratios
+        self.offset = offset
+        self.rounding = rounding
+        self.stride = stride
+
+    def per_cell(self) -> tuple[int, ...]:
+        """Anchors per cell of each level."""
+        return tuple(len(sizes) * len(self.ratios) for sizes in self.sizes)
+
+    def forward(self, features: FeatureMaps, size: tuple[int, int]) -> tuple[Tensor, tuple[Level, ...]]:
+        """Anchors float32 [N,4] xyxy px, and their levels."""
+        if len(features) != len(self.sizes):
+            raise RecipeError(
+                f"anchors grid: sizes are given for {len(self.sizes)} levels, but there are {len(features)} feature "
+                f"maps ({', '.join(features)}); write one list of sizes for each map"
+            )
+        boxes, levels = [], []
+        for (name, feature), sizes in zip(features.items(), self.sizes, strict=True):
+            height, width = feature.shape[-2:]
+            stride = self.strides(size, (height, width))
+            cell = cell_anchors(sizes, self.ratios, rounded=self.rounding == "int").to(feature.device)
+            boxes.append(shift_over_grid(cell, height, width, stride, offset=self.offset))
+            levels.append(Level(name, height, width, cell.shape[0], stride[0]))
+        return torch.cat(boxes), tuple(levels)
+
+    def strides(self, size: tuple[int, int], cells: tuple[int, int]) -> tuple[float, float]:
+        """(vertical, horizontal) network px per cell."""
+        if self.stride == "floor":
+            return float(size[0] // max(1, cells[0])), float(size[1] // max(1, cells[1]))
+        return size[0] / max(1, cells[0]), size[1] / max(1, cells[1])

@@ -1,0 +1,117 @@
+"""Matching by highest IoU with two thresholds: RPN, RoI heads, RetinaNet."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from detzoo.errors import RecipeError
+from detzoo.interfaces import Matcher
+from detzoo.ops.boxes import full_precision, iou_matrix
+from detzoo.ops.matching import chunks, overlaps_ignored
+from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class MaxIou(Matcher):
+    """Each candidate answers for the ground truth that it overlaps most, if it overlaps enough.
+
+    Args:
+        positive_threshold: IoU from which a candidate is positive.
+        negative_threshold: IoU below which it is background; between the two it is ignored.
+        low_quality: whether the best candidates of a ground truth (all that tie) become positive below the positive
+            threshold: ``always`` (torchvision, detectron2), ``above_negative``: only with at least the negative
+            threshold (Detectron), ``never``. Such a candidate still answers for the ground truth that it overlaps most.
+        inclusive: IoU equal to a threshold has reached it (torchvision); else it must exceed it.
+        legacy_plus_one: IoU counts both edge pixels.
+        ignore_by: overlap with ignored ground truth, such as crowds, is measured as ``iou`` or as the share of the
+            candidate's ``area`` that it covers.
+        ignore_threshold: background candidates that overlap ignored ground truth by at least this leave the loss.
+
+    Source: Faster R-CNN, section 3.1.2; torchvision ``Matcher``. Difference: a ground truth that overlaps no candidate
+    at all rescues none (in torchvision every candidate ties for it at IoU 0).
+    """
+
+    def __init__(
+        self,
+        *,
+        positive_threshold: Fraction = 0.5,
+        negative_threshold: Fraction = 0.5,
+        low_quality: Literal["always", "above_negative", "never"] = "never",
+        inclusive: bool = True,
+        legacy_plus_one: bool = False,
+        ignore_by: Literal["iou", "area"] = "area",
+        ignore_threshold: Fraction = 0.5,
+    ) -> None:
+        super().__init__()
+        if negative_threshold > positive_threshold:
+            raise RecipeError(
+                f"matcher max_iou: negative_threshold {negative_threshold} exceeds positive_threshold "
+                f"{positive_threshold}; lower the first or raise the second"
+            )
+        self.positive_threshold = positive_threshold
+        self.negative_threshold = negative_threshold
+        self.low_quality = low_quality
+        self.inclusive = inclusive
+        self.legacy_plus_one = legacy_plus_one
+        self.ignore_by = ignore_by
+        self.ignore_threshold = ignore_threshold
+
+    @torch.no_grad()
+    def forward(self, candidates: Candidates, targets: Targets, predictions: Predictions | None = None) -> Assignment:
+        """Assign candidates [1 or B,N] to ground truth [B,M], a few ground truths at a time."""
+        batch, count = targets.boxes.shape[0], candidates.boxes.shape[1]
+        valid = candidates.valid.expand(batch, count)
+        overlap, best, best_of_truth = self.highest(candidates, targets)
+        negative = ~self.reaches(overlap, self.negative_threshold)
+        index = torch.where(self.reaches(overlap, self.positive_threshold), best, IGNORE)
+        index = torch.where(negative, BACKGROUND, index)
+        ignored = overlaps_ignored(candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
+        index = torch.where(ignored & (index == BACKGROUND), IGNORE, index)
+        if self.low_quality != "never":
+            index = torch.where(self.rescued(candidates, targets, best_of_truth), best, index)
+        return Assignment(torch.where(valid, index, IGNORE), overlap.clamp(min=0))
+
+    def reaches(self, overlap: Tensor, threshold: float) -> Tensor:
+        """Whether IoU has reached a threshold; never where there is no overlap to speak of."""
+        return (overlap >= threshold if self.inclusive else overlap > threshold) & (overlap >= 0)
+
+    def highest(self, candidates: Candidates, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
+        """Best IoU [B,N] (-1 without ground truth) and its row [B,N], and the best IoU of each ground truth [B,M]."""
+        batch, truths = targets.labels.shape
+        count = candidates.boxes.shape[1]
+        overlap = torch.full((batch, count), -1.0, device=targets.boxes.device)
+        best = torch.zeros((batch, count), dtype=torch.int64, device=targets.boxes.device)
+        of_truth = [overlap.new_zeros(batch, 0)]
+        if count == 0:
+            return overlap, best, overlap.new_full((batch, truths), -1.0)
+        for rows in chunks(batch, truths, count):
+            matrix = self.overlaps(candidates, targets, rows)
+            highest, row = matrix.max(dim=1)
+            best = torch.where(highest > overlap, row + rows.start, best)
+            overlap = torch.maximum(highest, overlap)
+            of_truth.append(matrix.amax(dim=2))
+        return overlap, best, torch.cat(of_truth, dim=1)
+
+    def rescued(self, candidates: Candidates, targets: Targets, best_of_truth: Tensor) -> Tensor:
+        """bool [B,N]: candidates that are the best, or tie for it, of some ground truth."""
+        batch, truths = targets.labels.shape
+        count = candidates.boxes.shape[1]
+        wanted = best_of_truth > 0
+        if self.low_quality == "above_negative":
+            wanted &= self.reaches(best_of_truth, self.negative_threshold)
+        found = torch.zeros((batch, count), dtype=torch.bool, device=targets.boxes.device)
+        for rows in chunks(batch, truths, count):
+            equal = self.overlaps(candidates, targets, rows) == best_of_truth[:, rows].unsqueeze(2)
+            found |= (equal & wanted[:, rows].unsqueeze(2)).any(1)
+        return found
+
+    def overlaps(self, candidates: Candidates, targets: Targets, rows: slice) -> Tensor:
+        """IoU [B,rows,N]; -1 for pairs that may not be matched."""
+        truth, places = full_precision(targets.boxes[:, rows]), full_precision(candidates.boxes)
+        matrix = iou_matrix(truth, places, plus_one=self.legacy_plus_one)
+        return matrix.masked_fill_(~(targets.usable[:, rows].unsqueeze(2) & candidates.valid.unsqueeze(1)), -1.0)

@@ -1,0 +1,176 @@
+"""Class scores and deltas -> detections: threshold, best per class, suppression, best overall."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Final, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from detzoo.interfaces import PostProcess, Suppress
+from detzoo.ops.boxes import clip, sides
+from detzoo.ops.ranking import compact, gather_rows, may_look, rank_in_group
+from detzoo.ops.scores import scores_of
+from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions
+
+FIRST: Final = 512
+"""Best-scoring boxes that the CPU looks at first; usually they decide."""
+GROWTH: Final = 4
+"""Factor by which that number grows when they do not."""
+
+
+class PerClassDetections(PostProcess):
+    """Every candidate may be reported once for every class.
+
+    Args:
+        suppress: removes or weakens duplicates of one class.
+        score_threshold: lower scores are dropped before anything else.
+        strict: a score must exceed the threshold (torchvision); else reaching it is enough.
+        per_class_top_k: candidates of each class that enter suppression; null for all.
+        keep: detections kept per image.
+        min_side: boxes narrower or lower than this (px, after clipping) are dropped before suppression.
+        quality: how ``quality_logits`` enter the score: not at all, as a factor, or under a square root with it (FCOS).
+
+    Source: SSD's DetectionOutput; torchvision's ``SSD.postprocess_detections``, whose results are matched.
+    """
+
+    def __init__(
+        self,
+        *,
+        suppress: Suppress,
+        score_threshold: Annotated[float, Field(ge=0, le=1)] = 0.05,
+        strict: bool = True,
+        per_class_top_k: Annotated[int, Field(gt=0)] | None = None,
+        keep: Annotated[int, Field(gt=0)] = 100,
+        min_side: Annotated[float, Field(ge=0)] = 0.0,
+        quality: Literal["ignore", "product", "geometric_mean"] = "ignore",
+    ) -> None:
+        super().__init__()
+        self.suppress = suppress
+        self.score_threshold = score_threshold
+        self.strict = strict
+        self.per_class_top_k = per_class_top_k
+        self.keep = keep
+        self.min_side = min_side
+        self.quality = quality
+
+    @torch.no_grad()
+    def forward(self, predictions: Predictions, candidates: Candidates, batch: ImageBatch) -> DetectionBatch:
+        """Detections [B,keep] in network px, best first, clipped to each image's region."""
+        scores = scores_of(predictions, quality=self.quality)  # [B,N,K]
+        way = self.best_first if may_look(scores) else self.class_by_class
+        boxes, scores, labels = way(scores, predictions, candidates, batch)
+        return best_overall(boxes, scores, labels, self.keep)
+
+    def best_first(
+        self, scores: Tensor, predictions: Predictions, candidates: Candidates, batch: ImageBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The CPU's way: only as many of the best boxes as decide which are kept. Shapes depend on the data.
+
+        What happens to a box depends on better boxes alone, and no score rises. So once ``keep`` boxes have come out
+        of suppression with more than the best box not yet looked at had going in, the rest cannot matter.
+
+        Returns:
+            boxes [B,S,4], scores [B,S] with 0 for the removed, labels [B,S].
+        """
+        classes = scores.shape[2]
+        numbers = scores.numpy()
+        passed = numbers > self.score_threshold if self.strict else numbers >= self.score_threshold
+        if not candidates.valid.all():
+            passed &= candidates.valid.unsqueeze(-1).numpy()
+        values, places = compact(scores, passed)  # [B,P]
+        size = 0
+        while True:
+            size = min(max(FIRST, size * GROWTH), values.shape[1])
+            best, order = values.topk(size, dim=1)
+            # of equal scores the earlier candidate goes first, whatever the batch around it
+            index, order = places.gather(1, order).sort(dim=1)
+            best, order = best.gather(1, order).sort(dim=1, descending=True, stable=True)
+            index = index.gather(1, order)
+            row = index // max(1, classes)
+            label = index - row * classes
+            valid = best > -math.inf
+            if self.per_class_top_k is not None and size > self.per_class_top_k:
+                valid &= rank_in_group(label) < self.per_class_top_k
+            boxes, new = self.suppressed(best, valid, row, label, predictions, candidates, batch.region)
+            if size == values.shape[1]:
+                break
+            bar = best[:, -1:]
+            settled = ((new > bar) & (new > 0)).sum(1) >= self.keep
+            if bool((settled | (bar.squeeze(1) == -math.inf)).all()):
+                break
+        return boxes, new, label
+
+    def class_by_class(
+        self, scores: Tensor, predictions: Predictions, candidates: Candidates, batch: ImageBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The way with static shapes: a row for every image and class, and no wait for the host.
+
+        Returns:
+            boxes [B,K*k,4], scores [B,K*k] with 0 for the removed, labels [B,K*k].
+        """
+        images, count, classes = scores.shape
+        size = count if self.per_class_top_k is None else min(self.per_class_top_k, count)
+        passed = scores > self.score_threshold if self.strict else scores >= self.score_threshold
+        passed = passed & candidates.valid.unsqueeze(-1)
+        values = torch.where(passed, scores, -math.inf).transpose(1, 2)
+        best, row = values.topk(size, dim=2)  # [B,K,k]
+        label = torch.arange(classes, device=scores.device).view(1, classes, 1).expand_as(row)
+        flat = [part.reshape(images, classes * size) for part in (best, best > -math.inf, row, label)]
+        boxes = self.boxes_at(flat[2], flat[3], predictions, candidates, batch.region)
+        valid = flat[1] & self.large_enough(boxes)
+        rows = [part.reshape(images * classes, size, *part.shape[2:]) for part in (boxes, flat[0], flat[3], valid)]
+        new = self.suppress(rows[0], rows[1].masked_fill(~rows[3], 0), rows[2], rows[3])
+        return boxes, new.reshape(images, classes * size).masked_fill(~valid, 0), flat[3]
+
+    def suppressed(
+        self,
+        scores: Tensor,
+        valid: Tensor,
+        row: Tensor,
+        label: Tensor,
+        predictions: Predictions,
+        candidates: Candidates,
+        region: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Boxes [B,S,4] of the chosen rows and labels, and their scores [B,S] after suppression, 0 where removed."""
+        boxes = self.boxes_at(row, label, predictions, candidates, region)
+        valid = valid & self.large_enough(boxes)
+        new = self.suppress(boxes, scores.masked_fill(~valid, 0), label, valid)
+        return boxes, new.masked_fill(~valid, 0)
+
+    def boxes_at(
+        self, row: Tensor, label: Tensor, predictions: Predictions, candidates: Candidates, region: Tensor
+    ) -> Tensor:
+        """Decoded boxes [B,S,4] of candidates ``row`` [B,S] for classes ``label`` [B,S], clipped to ``region``."""
+        boxes = gather_rows(candidates.boxes, row)
+        if candidates.coder is not None:
+            per_class = predictions.deltas.shape[2]
+            place = row if per_class == 1 else row * per_class + label
+            deltas = gather_rows(predictions.deltas.flatten(1, 2), place)
+            boxes = candidates.coder.decode(deltas, boxes, candidates.strides()[row])
+        return clip(boxes, region.unsqueeze(1))
+
+    def large_enough(self, boxes: Tensor) -> Tensor:
+        """bool [B,S]."""
+        width, height = sides(boxes)
+        return (width >= self.min_side) & (height >= self.min_side)
+
+
+def best_overall(boxes: Tensor, scores: Tensor, labels: Tensor, keep: int) -> DetectionBatch:
+    """The ``keep`` best of [B,S], sorted by score and padded to [B,keep]; scores of 0 are no detections."""
+    best, order = scores.sort(dim=1, descending=True, stable=True)
+    best, order = best[:, :keep], order[:, :keep]
+    valid = best > 0
+    boxes = torch.where(valid.unsqueeze(-1), gather_rows(boxes, order), 0)
+    labels = torch.where(valid, labels.gather(1, order), 0)
+    missing = keep - best.shape[1]
+    return DetectionBatch(
+        boxes=F.pad(boxes, (0, 0, 0, missing)),
+        scores=F.pad(best.clamp(min=0), (0, missing)),
+        labels=F.pad(labels, (0, missing)),
+        valid=F.pad(valid, (0, missing)),
+    )

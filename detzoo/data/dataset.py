@@ -1,0 +1,272 @@
+"""Dataset: what the loader, the evaluator and the commands see, whatever the format on the disk."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detzoo.data.images import decode_image, header_of, read_bytes
+from detzoo.data.index import Index, select_images
+from detzoo.data.masks import NO_MASK, decode_mask, to_rle
+from detzoo.data.problems import Problem
+from detzoo.errors import DataError
+from detzoo.types import Sample
+
+if TYPE_CHECKING:
+    from detzoo.data.loader import Loader
+    from detzoo.data.prepare import InputSpec
+    from detzoo.interfaces import Transform
+
+_LOG = logging.getLogger("detzoo.data")
+SIDE_TOLERANCE = 1.0  # px by which an annotated picture size may differ from the real one
+MIN_SIDE = 1e-3  # px; a box cut to less than this by the picture's border is left out
+
+
+class Dataset(ABC):
+    """Pictures with boxes.
+
+    Attributes:
+        name: for tables.
+        split: ``train``, ``val``, ...
+        classes: name by label.
+        category_ids: the data set's own id by label, written to result files.
+        problems: what was wrong with the annotation files; already left out or handled.
+        image_ids: by position; the ids of ``coco_ground_truth``.
+        paths: by position.
+    """
+
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    problems: tuple[Problem, ...] = ()
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of pictures."""
+
+    @property
+    @abstractmethod
+    def image_ids(self) -> list[int]:
+        """Unique id of each picture."""
+
+    @property
+    @abstractmethod
+    def paths(self) -> list[str]:
+        """File of each picture, or a made-up name where there is none."""
+
+    def paths_of(self, positions: Sequence[int]) -> list[str]:
+        """File of the pictures at some positions, without a list of all."""
+        return [self.annotations().path(position) for position in positions]
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the paths are files."""
+        return True
+
+    @property
+    @abstractmethod
+    def has_masks(self) -> bool:
+        """Whether samples carry masks."""
+
+    @abstractmethod
+    def sample(self, position: int, *, masks: bool = True) -> Sample:
+        """Read one picture with its annotations.
+
+        Args:
+            position: 0..len-1.
+            masks: decode the masks, where there are any.
+
+        Raises:
+            DataError: the picture is missing or damaged.
+        """
+
+    @abstractmethod
+    def annotations(self) -> Index:
+        """All annotations as arrays."""
+
+    @abstractmethod
+    def subset(self, positions: Sequence[int]) -> Dataset:
+        """The same data set with only the pictures at the given positions."""
+
+    def coco_ground_truth(self) -> dict[str, Any]:
+        """The annotations as COCO JSON: own category ids, annotation ids from 1, ``ignore`` 1 for difficult boxes."""
+        return ground_truth(self)
+
+    def loader(self, transforms: Sequence[Transform], spec: InputSpec, batch_size: int, **options: Any) -> Loader:
+        """Batches for training or evaluation; ``options`` are those of ``detzoo.data.loader.Loader``."""
+        from detzoo.data.loader import Loader
+
+        return Loader(self, transforms, spec, batch_size, **options)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {self.split!r}, {len(self)} images, {len(self.classes)} classes)"
+
+
+class IndexedDataset(Dataset):
+    """A data set on the disk, read through its index.
+
+    Args:
+        name: for tables.
+        split: name of the split.
+        classes: name by label.
+        category_ids: own id by label.
+        index: the annotations.
+        problems: what the reader found; errors are announced once, here.
+        quiet: do not announce.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        split: str,
+        classes: tuple[str, ...],
+        category_ids: tuple[int, ...],
+        index: Index,
+        problems: Sequence[Problem] = (),
+        quiet: bool = False,
+    ) -> None:
+        self.name, self.split = name, split
+        self.classes, self.category_ids = classes, category_ids
+        self.index = index
+        self.problems = tuple(problems)
+        if not quiet:
+            announce(name, split, self.problems)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def image_ids(self) -> list[int]:
+        """Unique id of each picture."""
+        return [int(value) for value in self.index.image_ids]
+
+    @property
+    def paths(self) -> list[str]:
+        """File of each picture."""
+        return [self.index.path(position) for position in range(len(self.index))]
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether samples carry masks."""
+        return self.index.has_masks
+
+    def sample(self, position: int, *, masks: bool = True) -> Sample:
+        """Read one picture with its annotations; see ``Dataset.sample``."""
+        index = self.index
+        path = index.path(position)
+        image = read_as_annotated(path, (int(index.sizes[position][0]), int(index.sizes[position][1])))
+        rows = index.rows(position)
+        height, width = image.shape[:2]
+        boxes = np.clip(index.boxes[rows], 0, [width, height, width, height]).astype(np.float32)
+        # a box wholly outside the picture has no area left; readers that knew the size have dropped it before
+        kept = np.flatnonzero(((boxes[:, 2:] - boxes[:, :2]) > MIN_SIDE).all(axis=1))
+        decoded = None
+        if masks and index.has_masks:
+            decoded = np.zeros((len(kept), height, width), np.uint8)
+            for row, box in enumerate(kept):
+                decoded[row] = decode_mask(index.mask(rows.start + int(box)), (height, width))
+        return Sample(
+            image=image,
+            boxes=boxes[kept],
+            labels=index.labels[rows][kept],
+            difficult=index.difficult[rows][kept],
+            crowd=index.crowd[rows][kept],
+            image_id=int(index.image_ids[position]),
+            path=path,
+            masks=decoded,
+        )
+
+    def annotations(self) -> Index:
+        """All annotations as arrays."""
+        return self.index
+
+    def subset(self, positions: Sequence[int]) -> IndexedDataset:
+        """The same data set with only the pictures at the given positions."""
+        return IndexedDataset(
+            name=self.name,
+            split=self.split,
+            classes=self.classes,
+            category_ids=self.category_ids,
+            index=select_images(self.index, positions),
+            problems=self.problems,
+            quiet=True,
+        )
+
+
+def announce(name: str, split: str, problems: Sequence[Problem]) -> None:
+    """Say once what was left out; ``detzoo data check`` has the details."""
+    from detzoo.data.problems import Problems
+
+    summary = Problems(list(problems)).summary()
+    if summary:
+        _LOG.warning("%s %s: left out: %s (`detzoo data check` names each with file and line)", name, split, summary)
+
+
+def read_as_annotated(path: str, annotated: tuple[int, int]) -> NDArray[np.uint8]:
+    """The picture in the frame in which its boxes were drawn.
+
+    Many annotation tools ignore EXIF orientation. When the annotated size fits the picture only as it lies in the file,
+    the boxes belong to that frame and the picture is left as it lies; otherwise EXIF orientation is applied.
+
+    Args:
+        path: the picture.
+        annotated: (height, width) px that the annotation states; 0 where it states none.
+
+    Raises:
+        DataError: the picture cannot be read, or has another size than the annotation states.
+    """
+    data = read_bytes(Path(path))
+    image = decode_image(data, path)
+    if not all(annotated) or _fits(image.shape[:2], annotated):
+        return image
+    if header_of(data, path).orientation >= 5 and _fits(image.shape[1::-1], annotated):
+        return decode_image(data, path, upright=False)
+    raise DataError(
+        f"{path}: the picture is {image.shape[1]} x {image.shape[0]} px, its annotation says "
+        f"{annotated[1]} x {annotated[0]}: the boxes cannot be trusted"
+    )
+
+
+def _fits(size: tuple[int, ...], annotated: tuple[int, int]) -> bool:
+    return abs(size[0] - annotated[0]) <= SIDE_TOLERANCE and abs(size[1] - annotated[1]) <= SIDE_TOLERANCE
+
+
+def ground_truth(dataset: Dataset) -> dict[str, Any]:
+    """COCO JSON of a data set; see ``Dataset.coco_ground_truth``."""
+    index = dataset.annotations()
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for position, image_id in enumerate(dataset.image_ids):
+        height, width = (int(side) for side in index.sizes[position])
+        images.append({"id": image_id, "file_name": index.path(position), "height": height, "width": width})
+        rows = index.rows(position)
+        for row in range(rows.start, rows.stop):
+            x1, y1, x2, y2 = (float(value) for value in index.boxes[row])
+            entry: dict[str, Any] = {
+                "id": len(annotations) + 1,  # pycocotools takes id 0 for "unmatched"
+                "image_id": image_id,
+                "category_id": dataset.category_ids[int(index.labels[row])],
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": float(index.areas[row]),
+                "iscrowd": int(index.crowd[row]),
+                "ignore": int(index.difficult[row]),
+            }
+            mask = index.mask(row)
+            if mask != NO_MASK and height and width:
+                rle = to_rle(mask, (height, width))
+                counts = rle["counts"]
+                entry["segmentation"] = {
+                    "size": [int(side) for side in rle["size"]],
+                    "counts": counts.decode() if isinstance(counts, bytes) else counts,
+                }
+            annotations.append(entry)
+    categories = [{"id": own, "name": name} for own, name in zip(dataset.category_ids, dataset.classes, strict=True)]
+    return {"images": images, "annotations": annotations, "categories": categories}

@@ -1,0 +1,113 @@
+"""One VOC xml file -> plain values with line numbers; refuses document types and entities."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.parsers import expat
+
+from detzoo.errors import DataError
+
+MAX_BYTES = 16 * 2**20  # a VOC file is a few kilobytes; anything near this is not one
+MAX_DEPTH = 64
+
+
+@dataclass
+class VocObject:
+    """One ``<object>``: its texts by tag, and the line where it begins."""
+
+    line: int
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class VocFile:
+    """What detzoo reads of a file; everything else in it, ``path`` above all, is ignored."""
+
+    filename: tuple[str, int] | None = None
+    size: dict[str, str] = field(default_factory=dict)
+    size_line: int = 1
+    objects: list[VocObject] = field(default_factory=list)
+    latin1: bool = False
+
+
+class _Handler:
+    """Keeps the path of open tags; only direct children count, so that ``part`` boxes are not taken for objects."""
+
+    def __init__(self, path: Path, parser: expat.XMLParserType) -> None:
+        self.path, self.parser = path, parser
+        self.tags: list[str] = []
+        self.text: list[str] = []
+        self.result = VocFile()
+        parser.StartElementHandler = self.start
+        parser.EndElementHandler = self.end
+        parser.CharacterDataHandler = self.text.append
+        parser.StartDoctypeDeclHandler = self.refuse
+        parser.EntityDeclHandler = self.refuse
+
+    def refuse(self, *_: object) -> None:
+        raise DataError(
+            f"{self.path}:{self.parser.CurrentLineNumber}: document types and entities are refused (entity bombs)"
+        )
+
+    def start(self, tag: str, _: dict[str, str]) -> None:
+        if not self.tags and tag != "annotation":
+            raise DataError(f"{self.path}:{self.parser.CurrentLineNumber}: not a VOC file: the root is <{tag}>")
+        self.tags.append(tag)
+        self.text.clear()
+        if len(self.tags) > MAX_DEPTH:
+            raise DataError(f"{self.path}:{self.parser.CurrentLineNumber}: nested deeper than {MAX_DEPTH} tags")
+        if self.tags == ["annotation", "object"]:
+            self.result.objects.append(VocObject(self.parser.CurrentLineNumber))
+        if self.tags == ["annotation", "size"]:
+            self.result.size_line = self.parser.CurrentLineNumber
+
+    def end(self, tag: str) -> None:
+        text = "".join(self.text).strip()
+        match self.tags[1:]:
+            case ["object", ("name" | "difficult")] | ["object", "bndbox", ("xmin" | "ymin" | "xmax" | "ymax")]:
+                self.result.objects[-1].texts[tag] = text
+            case ["size", ("width" | "height")]:
+                self.result.size[tag] = text
+            case ["filename"]:
+                self.result.filename = (text, self.parser.CurrentLineNumber)
+        self.tags.pop()
+        self.text.clear()
+
+
+def read_voc_xml(path: Path) -> VocFile:
+    """Read one file.
+
+    Raises:
+        DataError: the file is missing, malformed, in an encoding that cannot be read, or holds entities.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(data) > MAX_BYTES:
+        raise DataError(f"{path}: {len(data)} bytes are too many for a VOC file")
+    latin1 = not _declares_encoding(data) and not _is_utf8(data)
+    parser = expat.ParserCreate("iso-8859-1" if latin1 else None)
+    handler = _Handler(path, parser)
+    try:
+        parser.Parse(data, True)
+    except expat.ExpatError as error:
+        raise DataError(f"{path}:{error.lineno}: not well-formed xml: {expat.ErrorString(error.code)}") from None
+    except (LookupError, ValueError) as error:
+        raise DataError(f"{path}:1: the xml's encoding cannot be read: {error}") from None
+    handler.result.latin1 = latin1
+    return handler.result
+
+
+def _declares_encoding(data: bytes) -> bool:
+    return data[:2] in (b"\xff\xfe", b"\xfe\xff") or re.match(rb"\s*<\?xml[^>]*encoding\s*=", data[:200]) is not None
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

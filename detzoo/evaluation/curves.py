@@ -1,0 +1,181 @@
+"""Precision-recall curves and the confusion matrix, as data; ``detzoo.report.plots`` draws them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detzoo.evaluation.coco_map import CocoResult
+from detzoo.evaluation.results import Evaluation, write_whole
+from detzoo.evaluation.voc_map import iou_xyxy, xyxy
+
+RECALL: Final = np.linspace(0.0, 1.0, 101)
+THRESHOLDS: Final = {"50": 0, "75": 5}
+"""IoU in percent -> its place among COCO's ten."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Precision over recall of one class at one IoU.
+
+    Args:
+        name: of the class.
+        iou: from which a detection matches.
+        precision: float64 [101] at recall 0, .01, ... 1; 0 where that recall is not reached.
+        score: float64 [101]: the threshold that gives it.
+    """
+
+    name: str
+    iou: float
+    precision: NDArray[np.float64]
+    score: NDArray[np.float64]
+
+
+def pr_curves(result: CocoResult, names: Mapping[int, str]) -> list[Curve]:
+    """Curves of all classes with ground truth, at IoU .50 and .75."""
+    curves = []
+    for k, category in enumerate(result.category_ids):
+        for percent, place in THRESHOLDS.items():
+            precision = result.precision[place, :, k]
+            if precision.max() > -1:
+                score = np.maximum(result.scores[place, :, k], 0)
+                curves.append(Curve(names[category], int(percent) / 100, precision, score))
+    return curves
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """What was taken for what.
+
+    Args:
+        names: classes; the last row (false positives) and the last column (missed) belong to the background.
+        counts: int64 [K+1,K+1], truth by row, detection by column.
+        score: detections below it are not looked at.
+        iou: overlap from which a detection and a box belong together, whatever their classes.
+    """
+
+    names: tuple[str, ...]
+    counts: NDArray[np.int64]
+    score: float
+    iou: float
+
+
+def confusion(
+    detections: Sequence[Mapping[str, Any]], ground_truth: Mapping[str, Any], *, score: float = 0.25, iou: float = 0.5
+) -> Confusion:
+    """Match boxes whatever their class: by falling score each detection takes the free box it overlaps most.
+
+    Args:
+        detections: COCO result rows.
+        ground_truth: COCO ground truth; a detection that matches a difficult or crowd box does not count.
+        score: detections below it are left out.
+        iou: least overlap.
+    """
+    categories = {int(c["id"]): n for n, c in enumerate(ground_truth["categories"])}
+    background = len(categories)
+    counts = np.zeros((background + 1, background + 1), np.int64)
+    truth: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+    found: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+    for a in ground_truth["annotations"]:
+        truth[a["image_id"]].append(a)
+    for d in detections:
+        if d["score"] >= score and int(d["category_id"]) in categories:
+            found[d["image_id"]].append(d)
+    for image in truth.keys() | found.keys():
+        for row, column in _pairs(truth[image], found[image], iou):
+            counts[
+                background if row is None else categories[row], background if column is None else categories[column]
+            ] += 1
+    names = tuple(str(c["name"]) for c in ground_truth["categories"])
+    return Confusion(names, counts, score, iou)
+
+
+def _pairs(
+    truth: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]], iou: float
+) -> list[tuple[int | None, int | None]]:
+    """(true category, found category) of each pair; None for the background."""
+    found = sorted(found, key=lambda d: -d["score"])
+    overlap = iou_xyxy(_boxes(found), _boxes(truth))
+    free = np.ones(len(truth), bool)
+    pairs: list[tuple[int | None, int | None]] = []
+    for n, d in enumerate(found):
+        candidates = np.where(free, overlap[n], -1.0)
+        best = int(candidates.argmax()) if len(truth) else -1
+        if best < 0 or candidates[best] < iou:
+            pairs.append((None, int(d["category_id"])))
+        elif not _hard(truth[best]):
+            free[best] = False
+            pairs.append((int(truth[best]["category_id"]), int(d["category_id"])))
+    pairs += [(int(a["category_id"]), None) for a, left in zip(truth, free, strict=True) if left and not _hard(a)]
+    return pairs
+
+
+def _hard(annotation: Mapping[str, Any]) -> bool:
+    return bool(annotation.get("ignore") or annotation.get("iscrowd"))
+
+
+def _boxes(rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    return np.array([xyxy(row["bbox"]) for row in rows], dtype=np.float64).reshape(-1, 4)
+
+
+def curves_csv(curves: Sequence[Curve]) -> str:
+    """One line a class, IoU and recall."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["class", "iou", "recall", "precision", "score"])
+    for curve in curves:
+        for recall, precision, score in zip(RECALL, curve.precision, curve.score, strict=True):
+            writer.writerow([curve.name, curve.iou, f"{recall:.2f}", f"{precision:.6f}", f"{score:.6f}"])
+    return out.getvalue()
+
+
+def confusion_csv(matrix: Confusion) -> str:
+    """Truth by row, detection by column."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    titles = [*matrix.names, "background"]
+    writer.writerow(["truth / detected", *titles])
+    for name, row in zip(titles, matrix.counts.tolist(), strict=True):
+        writer.writerow([name, *row])
+    return out.getvalue()
+
+
+def write_curves(evaluation: Evaluation, folder: str | Path) -> list[Path]:
+    """Write curves.json, pr_curves.csv, confusion.csv and their pictures; returns the paths."""
+    from detzoo.report.plots import confusion_figure, pr_figure, save
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {int(c["id"]): str(c["name"]) for c in evaluation.ground_truth["categories"]}
+    curves = pr_curves(evaluation.coco, names)
+    matrix = confusion(evaluation.detections, evaluation.ground_truth)
+    data = {
+        "recall": [round(float(r), 2) for r in RECALL],
+        "curves": [
+            {"class": c.name, "iou": c.iou, "precision": c.precision.round(6).tolist(), "score": c.score.tolist()}
+            for c in curves
+        ],
+        "confusion": {
+            "classes": [*matrix.names, "background"],
+            "counts": matrix.counts.tolist(),
+            "score": matrix.score,
+            "iou": matrix.iou,
+        },
+    }
+    write_whole(folder / "curves.json", json.dumps(data) + "\n")
+    write_whole(folder / "pr_curves.csv", curves_csv(curves))
+    write_whole(folder / "confusion.csv", confusion_csv(matrix))
+    save(pr_figure(curves), folder / "pr_curves.png")
+    save(confusion_figure(matrix), folder / "confusion.png")
+    return [
+        folder / name for name in ("curves.json", "pr_curves.csv", "confusion.csv", "pr_curves.png", "confusion.png")
+    ]

@@ -1,0 +1,230 @@
+"""One table of many detectors: for the terminal, as Markdown, CSV and JSON.
+
+Measured and reported numbers never share a column: what a paper or a model zoo says stands in columns of its own, with
+its data set and protocol in a footnote (trap 40).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+MISSING: Final = "–"
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one number of the rows is shown.
+
+    Args:
+        key: in the rows.
+        title: with the unit.
+        digits: after the point; None for text.
+        factor: shown value = value x factor; CSV and JSON keep the value.
+        best: which end is the better one, marked in bold where rows can be compared.
+    """
+
+    key: str
+    title: str
+    digits: int | None = 1
+    factor: float = 1.0
+    best: Literal["high", "low"] | None = None
+
+    def text(self, value: Any) -> str:
+        """A cell."""
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
+            return MISSING
+        if self.digits is None or isinstance(value, str):
+            return str(value)
+        return f"{value * self.factor:.{self.digits}f}"
+
+
+def percent(key: str, title: str) -> Column:
+    """An average precision, 0..1, shown in percent."""
+    return Column(key, title, 1, 100.0, "high")
+
+
+MEASURED: Final = (
+    Column("name", "detector", None),
+    percent("AP", "AP %"),
+    percent("AP50", "AP50 %"),
+    percent("AP75", "AP75 %"),
+    percent("APs", "APs %"),
+    percent("APm", "APm %"),
+    percent("APl", "APl %"),
+    percent("mask_AP", "mask AP %"),
+    percent("voc07_AP50", "VOC07 %"),
+    percent("voc10_AP50", "VOC10 %"),
+    Column("latency_p50_ms", "p50 ms", 1, 1.0, "low"),
+    Column("latency_p95_ms", "p95 ms", 1, 1.0, "low"),
+    Column("images_per_s", "img/s", 1, 1.0, "high"),
+    Column("pre_p50_ms", "pre ms", 1),
+    Column("forward_p50_ms", "forward ms", 1),
+    Column("post_p50_ms", "post ms", 1),
+    Column("params_m", "params M", 2),
+    Column("gflops", "GFLOPs", 2),
+    Column("peak_memory_mib", "memory MiB", 0),
+    Column("weights_mib", "weights MiB", 1),
+)
+"""Columns of what was measured here; those that no row has are left out."""
+PER_CLASS: Final = (Column("class", "class", None), percent("AP", "AP %"), percent("AP50", "AP50 %"),
+                    percent("voc07_AP50", "VOC07 %"), percent("voc10_AP50", "VOC10 %"),
+                    Column("ground_truths", "boxes", 0), Column("detections", "detections", 0))  # fmt: skip
+"""Columns of one detector's classes."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows, how to show them, and what must be known to read them.
+
+    Args:
+        title: above the table.
+        columns: in order.
+        rows: key -> value; a missing key is an empty cell.
+        notes: below the table: the protocol, and where reported numbers come from.
+    """
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Mapping[str, Any]]
+    notes: Sequence[str] = field(default=())
+
+    @property
+    def shown(self) -> list[Column]:
+        """Columns that at least one row has a value for."""
+        return [c for c in self.columns if any(c.text(row.get(c.key)) != MISSING for row in self.rows)]
+
+    def cells(self) -> list[list[str]]:
+        """Text of each row."""
+        return [[c.text(row.get(c.key)) for c in self.shown] for row in self.rows]
+
+    def best_rows(self, column: Column) -> set[int]:
+        """Rows with the best value of a column, where there are at least two different ones."""
+        values = {
+            n: row[column.key]
+            for n, row in enumerate(self.rows)
+            if isinstance(row.get(column.key), int | float) and math.isfinite(row[column.key])
+        }
+        if column.best is None or len(set(values.values())) < 2:
+            return set()
+        best = max(values.values()) if column.best == "high" else min(values.values())
+        return {n for n, value in values.items() if value == best}
+
+    def markdown(self) -> str:
+        """A GitHub table: numbers to the right, the best of a column in bold."""
+        columns, cells = self.shown, self.cells()
+        for place, column in enumerate(columns):
+            for row in self.best_rows(column):
+                cells[row][place] = f"**{cells[row][place]}**"
+        lines = [[escaped(c.title) for c in columns], ["---" if c.digits is None else "---:" for c in columns]]
+        lines += [[escaped(cell) for cell in row] for row in cells]
+        body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        notes = "".join(f"\n- {note}" for note in self.notes)
+        return f"### {self.title}\n\n{body}\n" + (f"{notes}\n" if notes else "")
+
+    def csv(self) -> str:
+        """Raw values under their keys; notes are not part of it."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow([c.key for c in self.shown])
+        for row in self.rows:
+            writer.writerow([raw(row.get(c.key)) for c in self.shown])
+        return out.getvalue()
+
+    def json(self) -> str:
+        """Raw values, with the notes."""
+        rows = [{c.key: raw(row.get(c.key)) for c in self.shown} for row in self.rows]
+        return json.dumps({"title": self.title, "rows": rows, "notes": list(self.notes)}, indent=1) + "\n"
+
+    def terminal(self, width: int | None = None) -> str:
+        """For a terminal of ``width`` columns: wide tables are continued below, with the first column repeated."""
+        columns, cells = self.shown, self.cells()
+        titles = [c.title for c in columns]
+        widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
+        blocks = []
+        for places in folded(widths, width):
+            lines = [
+                "  ".join(
+                    line[p].ljust(widths[p]) if columns[p].digits is None else line[p].rjust(widths[p]) for p in places
+                ).rstrip()
+                for line in [titles, *cells]
+            ]
+            lines.insert(1, "-" * max(map(len, lines)))
+            blocks.append("\n".join(lines))
+        notes = [f"  {note}" for note in self.notes]
+        return "\n".join([self.title, "", "\n\n".join(blocks), *notes])
+
+
+def folded(widths: Sequence[int], width: int | None) -> list[list[int]]:
+    """Column numbers of each block, so that no block is wider than ``width``."""
+    if not widths:
+        return []
+    blocks, used = [[0]], widths[0]
+    for place in range(1, len(widths)):
+        if width is not None and used + 2 + widths[place] > width and len(blocks[-1]) > 1:
+            blocks.append([0])
+            used = widths[0]
+        blocks[-1].append(place)
+        used += 2 + widths[place]
+    return blocks
+
+
+def escaped(text: str) -> str:
+    """A bar would end a Markdown cell."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def raw(value: Any) -> Any:
+    """A value for files: no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def reported_columns(reported: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[list[Column], list[dict[str, Any]]]:
+    """Columns and cells for what recipes report: one column for each data set and metric.
+
+    Args:
+        reported: for each row the recipe's ``reported`` entries.
+
+    Returns:
+        columns, and for each row the cells to add.
+    """
+    keys: dict[str, Column] = {}
+    cells: list[dict[str, Any]] = []
+    for entries in reported:
+        row: dict[str, Any] = {}
+        for entry in entries:
+            title = f"reported: {entry['metric']}, {entry['dataset']}"
+            keys.setdefault(title, Column(title, title, None))
+            mark = "" if entry.get("verified", True) else " (unverified)"
+            row[title] = f"{entry['value']:g}{mark}"
+        cells.append(row)
+    return list(keys.values()), cells
+
+
+def reported_notes(names: Sequence[str], reported: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Protocol and source of every reported number."""
+    return [
+        f"reported, not measured here: {name}, {entry['metric']} on {entry['dataset']}: {entry['value']:g} "
+        f"({entry['protocol']}; {entry['source']})"
+        for name, entries in zip(names, reported, strict=True)
+        for entry in entries
+    ]
+
+
+def protocol_note(benchmark_protocol: Mapping[str, Any]) -> str:
+    """One line that says how times were measured."""
+    p = benchmark_protocol
+    device = p["device"]
+    switches = [name for name in ("compile", "channels_last", "fold") if p.get(name)]
+    sizes = ", ".join(p["picture_sizes"][:3]) + (" ..." if len(p["picture_sizes"]) > 3 else "")
+    threads = f", {device['threads']} threads" if "threads" in device else ""
+    return (
+        f"times: batch {p['batch']}, {p['precision']}{''.join(', ' + s for s in switches)}, {p['rounds']} rounds after "
+        f"{p['warmup']} warm-up, pictures {sizes}; {p['timed']}; {device['name']}{threads}; "
+        f"torch {p['versions'].get('torch', '?')}"
+    )

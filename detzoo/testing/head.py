@@ -1,0 +1,115 @@
+"""Checks of heads: candidates and predictions that belong together."""
+
+from __future__ import annotations
+
+import torch
+
+from detzoo.testing.specimens import candidates as made_candidates
+from detzoo.testing.specimens import feature_maps, image_batch
+from detzoo.testing.subject import (
+    Subject,
+    assert_close,
+    assert_finite,
+    assert_gradients,
+    assert_unchanged,
+    backward,
+    image,
+    snapshot,
+)
+from detzoo.types import Candidates, Predictions
+
+
+def check_outputs(subject: Subject) -> None:
+    """Shapes, dtypes, levels, coder and scoring are the contract's, at every size."""
+    for size in subject.sizes:
+        candidates, predictions = _run(subject, size)
+        _check_candidates(candidates, subject)
+        _check_predictions(predictions, candidates.boxes.shape[1], subject)
+
+
+def _check_candidates(candidates: Candidates, subject: Subject) -> None:
+    boxes, valid = candidates.boxes, candidates.valid
+    assert boxes.shape[0] in (1, 2), f"boxes has shape {tuple(boxes.shape)}; the contract says [1 or B,N,4]"
+    assert boxes.shape[2:] == (4,), f"boxes has shape {tuple(boxes.shape)}; the contract says [1 or B,N,4]"
+    assert boxes.dtype == torch.float32, f"boxes is {boxes.dtype}, not float32"
+    assert valid.shape == boxes.shape[:2], f"valid has shape {tuple(valid.shape)}, boxes {tuple(boxes.shape)}"
+    assert valid.dtype == torch.bool, f"valid is {valid.dtype}, not bool"
+    assert not boxes.requires_grad, "candidates must carry no gradient"
+    assert candidates.coder is subject.component.coder, "candidates must carry the head's own coder"
+    if candidates.levels:
+        counted = sum(level.count for level in candidates.levels)
+        assert counted == boxes.shape[1], f"the levels count {counted} candidates, boxes has {boxes.shape[1]}"
+
+
+def _check_predictions(predictions: Predictions, number: int, subject: Subject) -> None:
+    classes = subject.num_classes
+    assert predictions.scoring == subject.component.scoring, (
+        f"predictions.scoring is {predictions.scoring}, the head declares {subject.component.scoring}"
+    )
+    if predictions.class_logits is not None:
+        columns = classes + (predictions.scoring == "softmax")
+        expected = (2, number, columns)
+        found = tuple(predictions.class_logits.shape)
+        assert found == expected, f"class_logits has shape {found}, the contract says {expected} for {classes} classes"
+    shape = tuple(predictions.deltas.shape)
+    assert shape in {(2, number, 1, 4), (2, number, classes, 4)}, (
+        f"deltas has shape {shape}, the contract says {(2, number, 1, 4)} or {(2, number, classes, 4)}"
+    )
+    if predictions.quality_logits is not None:
+        shape = tuple(predictions.quality_logits.shape)
+        assert shape == (2, number), f"quality_logits has shape {shape}, the contract says {(2, number)}"
+    assert_finite(predictions, "predictions")
+
+
+def check_batch_equals_singles(subject: Subject) -> None:
+    """In evaluation mode an image gets the same predictions alone as in a batch."""
+    subject.component.eval()
+    size = subject.sizes[0]
+    features, batch = feature_maps(subject.features, size), image_batch(size)
+    places = _regions(subject, size)
+    _, together = subject.component(features, batch, places)
+    for row in range(2):
+        own = {name: tensor[row : row + 1] for name, tensor in features.items()}
+        _, alone = subject.component(own, image(batch, row), None if places is None else image(places, row))
+        assert_close(image(together, row), alone, f"image {row} alone and in a batch")
+
+
+def check_input_is_not_changed(subject: Subject) -> None:
+    """Feature maps keep their values: other heads read them too."""
+    size = subject.sizes[0]
+    features = feature_maps(subject.features, size)
+    before = snapshot(features)
+    subject.component.train()(features, image_batch(size), _regions(subject, size))
+    assert_unchanged(before, features, "a feature map")
+
+
+def check_gradient_reaches_every_parameter(subject: Subject) -> None:
+    """Nothing that is trainable is left out of the predictions."""
+    subject.component.train()
+    _, predictions = _run(subject, subject.sizes[0])
+    backward(predictions)
+    assert_gradients(subject.component, "predictions")
+
+
+def check_decoding_is_finite(subject: Subject) -> None:
+    """Even absurd deltas decode to numbers: the coder clamps, or the recipe says why it does not."""
+    candidates, predictions = _run(subject, subject.sizes[0])
+    boxes = subject.component.coder.decode(
+        predictions.deltas[:, :, 0], candidates.boxes.expand(2, -1, -1), candidates.strides()
+    )
+    assert_finite(boxes, "decoded boxes")
+
+
+def _run(subject: Subject, size: tuple[int, int]) -> tuple[Candidates, Predictions]:
+    found: tuple[Candidates, Predictions] = subject.component(
+        feature_maps(subject.features, size), image_batch(size), _regions(subject, size)
+    )
+    return found
+
+
+def _regions(subject: Subject, size: tuple[int, int]) -> Candidates | None:
+    """Regions for heads of a second stage, which make no candidates of their own; None for dense heads."""
+    if not getattr(subject.component, "second_stage", False):
+        return None
+    made = made_candidates(size)
+    return Candidates(made.boxes.expand(2, -1, -1).contiguous(), made.valid.expand(2, -1).contiguous())

@@ -1,0 +1,160 @@
+"""Checks of losses and their terms: finite, connected, the same for any padding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detzoo.interfaces import BoxCoder
+from detzoo.testing.sampling import assignment
+from detzoo.testing.specimens import GROUND_TRUTHS, candidates, no_candidates, predictions, targets, total
+from detzoo.testing.subject import Subject, assert_unchanged, snapshot, tensors
+from detzoo.types import BACKGROUND, Assignment, Candidates, Predictions, Targets
+
+
+def check_every_ground_truth_gives_finite_terms(subject: Subject) -> None:
+    """No box, one box, a box without area, many: scalars that are finite, with finite gradients."""
+    for name in GROUND_TRUTHS:
+        places, truth = candidates(coder=_coder(subject)), targets((name, "no box"))
+        given = _hand_assignment(places, truth)
+        said = _predictions(subject, places, 2)
+        _check_terms(_terms(subject, said, places, truth, given), said, f"ground truth: {name}")
+
+
+def _check_terms(terms: dict[str, Tensor], said: Predictions, what: str) -> None:
+    assert terms, f"{what}: no terms came back"
+    for name, term in terms.items():
+        assert term.ndim == 0, f"{what}: {name} has shape {tuple(term.shape)}; a term is a scalar"
+        assert bool(torch.isfinite(term)), f"{what}: {name} is {term.item()}"
+        assert term.requires_grad, f"{what}: {name} is cut from the graph; return a zero that is connected to it"
+        assert float(term.detach()) >= 0, f"{what}: {name} is negative: {term.item()}"
+    total(terms).backward()  # type: ignore[no-untyped-call]
+    for leaf in tensors(said):
+        gradient = leaf.grad if leaf.is_leaf else None
+        assert gradient is None or bool(torch.isfinite(gradient).all()), f"{what}: a gradient is NaN or infinite"
+
+
+def check_without_candidates_terms_are_connected_zeros(subject: Subject) -> None:
+    """No place to look at: every term is a zero that still belongs to the graph."""
+    places, truth = no_candidates(coder=_coder(subject)), targets(("one box", "no box"))
+    said = _predictions(subject, places, 2)
+    terms = _terms(subject, said, places, truth, Assignment(torch.zeros(2, 0, dtype=torch.int64)))
+    _check_terms(terms, said, "no candidates")
+    assert float(total(terms).detach()) == 0, "without candidates the loss is not zero"
+
+
+def check_padding_changes_nothing(subject: Subject) -> None:
+    """The number of padded rows of ground truth makes no difference."""
+    names = tuple(GROUND_TRUTHS)
+    places = candidates(coder=_coder(subject))
+    sums = []
+    for padded in (16, 48):
+        truth = targets(names, padded=padded)
+        said = _predictions(subject, places, len(names))
+        sums.append(float(total(_terms(subject, said, places, truth, _hand_assignment(places, truth))).detach()))
+    assert abs(sums[0] - sums[1]) <= 1e-5 * max(1.0, abs(sums[0])), (
+        f"another padding of the ground truth gives another loss: {sums[0]} and {sums[1]}"
+    )
+
+
+def check_input_is_not_changed(subject: Subject) -> None:
+    """Predictions, targets and the assignment keep their values: logs and other terms read them."""
+    places, truth = candidates(coder=_coder(subject)), targets(("mixed boxes", "one box"))
+    said, given = _predictions(subject, places, 2), _hand_assignment(places, truth)
+    before = snapshot((said, places, truth, given))
+    _terms(subject, said, places, truth, given)
+    assert_unchanged(before, (said, places, truth, given), "the input")
+
+
+def check_accepts_is_declared(subject: Subject) -> None:
+    """``accepts`` names scorings of the contract: the build refuses other heads by it."""
+    accepts = getattr(subject.component, "accepts", ())
+    assert accepts, "accepts is empty: name the scorings that the loss can read"
+    unknown = set(accepts) - {"softmax", "sigmoid", "linear"}
+    assert not unknown, f"accepts names {sorted(unknown)}, which are no scorings"
+
+
+def check_class_loss(subject: Subject) -> None:
+    """[B,N], finite and not negative, for every label and for no candidates; its gradient is finite."""
+    columns = _columns(subject)
+    for number in (50, 0):
+        source = torch.Generator().manual_seed(2)
+        logits = (4 * torch.randn(2, number, columns, generator=source)).requires_grad_()
+        labels = torch.arange(number).remainder(subject.num_classes + 1).sub(1).expand(2, number)
+        assert BACKGROUND == -1
+        found = subject.component(logits, labels)
+        assert found.shape == (2, number), f"a class loss returns [B,N] = {(2, number)}, not {tuple(found.shape)}"
+        assert bool((torch.isfinite(found) & (found >= 0)).all()), "a value is negative, NaN or infinite"
+        found.sum().backward()
+        assert logits.grad is not None
+        assert bool(torch.isfinite(logits.grad).all()), "a gradient is NaN or infinite"
+
+
+def check_box_loss(subject: Subject) -> None:
+    """[B,N], zero for a perfect prediction and positive for a wrong one."""
+    coder: BoxCoder = _coder(subject)
+    places = candidates(coder=coder)
+    boxes = (places.boxes + torch.tensor([2.0, -3.0, 6.0, 4.0])).expand(2, -1, -1)
+    perfect = coder.encode(boxes, places.boxes, places.strides())
+    found = subject.component(perfect, boxes, places)
+    assert found.shape == boxes.shape[:2], (
+        f"a box loss returns [B,N] = {tuple(boxes.shape[:2])}, not {tuple(found.shape)}"
+    )
+    assert float(found.abs().max()) < 1e-3, f"a perfect prediction costs {float(found.max()):.3g}"
+    wrong = (perfect + 0.5).requires_grad_()
+    found = subject.component(wrong, boxes, places)
+    assert bool((found > 0).all()), "a wrong prediction costs nothing"
+    found.sum().backward()
+    assert wrong.grad is not None
+    assert bool(torch.isfinite(wrong.grad).all()), "a gradient is NaN or infinite"
+
+
+def check_box_loss_takes_the_empty_case(subject: Subject) -> None:
+    """No candidates at all."""
+    places = no_candidates(coder=_coder(subject))
+    found = subject.component(torch.zeros(2, 0, 4), torch.zeros(2, 0, 4), places)
+    assert found.shape == (2, 0), f"without candidates it returns {tuple(found.shape)}, not (2, 0)"
+
+
+def _hand_assignment(places: Candidates, truth: Targets) -> Assignment:
+    """A few positives for every ground truth with an area, as matchers give them; the others ignored or background."""
+    sides = truth.boxes[..., 2:] - truth.boxes[..., :2]
+    area = truth.valid & (sides > 0).all(-1)
+    mixed = assignment(len(truth.boxes), places.boxes.shape[1]).index
+    numbers = area.sum(1, keepdim=True)  # in the specimens all or none of an image's boxes have an area
+    rows = torch.arange(mixed.shape[1]).expand_as(mixed).remainder(numbers.clamp(min=1))
+    positive = torch.where(numbers > 0, rows, torch.full_like(rows, BACKGROUND))
+    return Assignment(torch.where(mixed >= 0, positive, mixed), overlap=torch.rand(mixed.shape))
+
+
+def _terms(
+    subject: Subject, said: Predictions, places: Candidates, truth: Targets, given: Assignment
+) -> dict[str, Tensor]:
+    terms: dict[str, Tensor] = subject.component(said, places, truth, given)
+    return terms
+
+
+def _predictions(subject: Subject, places: Candidates, images: int) -> Predictions:
+    head = getattr(subject.detector, "head", None)
+    scoring = head.scoring if head is not None else subject.component.accepts[0]
+    return predictions(images, places, scoring, num_classes=subject.num_classes)
+
+
+def _columns(subject: Subject) -> int:
+    """Width of the logits: softmax losses have a background column in front."""
+    head = getattr(subject.detector, "head", None)
+    scoring = head.scoring if head is not None else getattr(subject.component, "scoring", "sigmoid")
+    return subject.num_classes + int(scoring == "softmax")
+
+
+def _coder(subject: Subject) -> Any:
+    return getattr(getattr(subject.detector, "head", None), "coder", None) or _default_coder()
+
+
+def _default_coder() -> BoxCoder:
+    from detzoo.build import build_component
+
+    coder: BoxCoder = build_component("box_coder", {"type": "centre_size"})
+    return coder

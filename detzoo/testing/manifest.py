@@ -1,0 +1,120 @@
+"""Checks of a plugin as a whole: its manifest, and what happens when it is imported."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from detzoo.plugins.manager import PluginRecord
+from detzoo.plugins.manifest import Manifest, read_manifest
+from detzoo.registry import get_registry
+
+_HEAVY: Final = ("torch", "torchvision", "cv2", "timm", "accelerate", "pycocotools")
+_PROBE: Final = """
+import importlib, json, random, socket, sys
+def refuse(*args, **kwargs):
+    raise OSError("network access while importing")
+socket.socket.connect = refuse
+state = random.getstate()
+importlib.import_module(sys.argv[1])
+heavy = [name for name in sys.argv[2].split(",") if name in sys.modules]
+print(json.dumps({"heavy": heavy, "random": state == random.getstate()}))
+"""
+
+
+def record_of(plugin: str) -> PluginRecord:
+    """The plugin's record; an AssertionError names the plugins there are."""
+    records = get_registry().plugins.records
+    assert plugin in records, f'no plugin "{plugin}" is installed; there are {", ".join(sorted(records))}'
+    return records[plugin]
+
+
+def manifest_of(plugin: str) -> Manifest:
+    """The plugin's manifest, checked; an AssertionError says what is wrong with it."""
+    record = record_of(plugin)
+    assert record.manifest is not None, f"the manifest cannot be used: {record.message}"
+    return record.manifest
+
+
+def check_status(plugin: str) -> None:
+    """The plugin is activated without an error and without a conflict."""
+    record = record_of(plugin)
+    assert record.status in {"ok", "not-loaded"}, f"the plugin is {record.status}: {record.message}"
+    get_registry().plugins.activate(plugin)
+
+
+def check_every_target_is_of_its_kind(plugin: str) -> None:
+    """Every component's class can be imported, and implements the interface that its manifest names."""
+    registry = get_registry()
+    for entry in manifest_of(plugin).entries:
+        registry.load(entry)
+
+
+def check_schemas_are_synced(plugin: str) -> None:
+    """The stored schemas are those of the classes: ``detzoo registry sync`` writes them."""
+    registry = get_registry()
+    stored = manifest_of(plugin).schemas
+    for entry in manifest_of(plugin).entries:
+        key = f"{entry.kind}/{entry.name}"
+        if stored.get(key) is not None:
+            derived = json.loads(json.dumps(registry.derive(entry)))
+            assert stored[key] == derived, f"the schema of {key} is out of date: run `detzoo registry sync`"
+    missing = [f"{e.kind}/{e.name}" for e in manifest_of(plugin).entries if f"{e.kind}/{e.name}" not in stored]
+    assert not missing or not stored, f"no schema is stored for {', '.join(missing)}: run `detzoo registry sync`"
+
+
+def check_every_recipe_resolves(plugin: str) -> None:
+    """Every recipe of the manifest is complete and names components that are installed."""
+    from detzoo.config import load_recipe
+
+    for name in manifest_of(plugin).detectors:
+        load_recipe(f"{plugin}/{name}" if plugin != "core" else name)
+
+
+def check_hooks_are_implemented(plugin: str) -> None:
+    """The manifest lists exactly the hooks that the module implements, so that others need not import it."""
+    record = record_of(plugin)
+    if not record.module:
+        return
+    module = importlib.import_module(record.module)
+    found = {name for name, value in vars(module).items() if inspect.isfunction(value) and name.startswith("detzoo_")}
+    listed = set(manifest_of(plugin).hooks)
+    assert found == listed, f"the manifest lists the hooks {sorted(listed)}, the module implements {sorted(found)}"
+
+
+def check_manifest_lies_in_the_package(plugin: str) -> None:
+    """``registry.yaml`` is inside the package that the wheel installs, and reads the same from there."""
+    record = record_of(plugin)
+    if not record.module:
+        return
+    spec = importlib.util.find_spec(record.module.partition(".")[0])
+    assert spec is not None, f"package {record.module} cannot be found"
+    assert spec.submodule_search_locations, f"{record.module} is a module, not a package: the manifest has no place"
+    path = Path(next(iter(spec.submodule_search_locations))) / "registry.yaml"
+    assert path.is_file(), f"{path} is missing: put registry.yaml beside plugin.py and include it in the wheel"
+    assert read_manifest(path).plugin == plugin, f"{path} belongs to another plugin"
+
+
+def check_import_is_light(plugin: str) -> None:
+    """Importing the plugin's module loads no torch, opens no connection, draws no random number."""
+    module = record_of(plugin).module or "detzoo"
+    done = subprocess.run(
+        [sys.executable, "-c", _PROBE, module, ",".join(_HEAVY)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+    assert done.returncode == 0, f"importing {module} failed:\n{done.stderr}"
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert not found["heavy"], (
+        f"importing {module} loads {', '.join(found['heavy'])}: import it inside the functions that need it"
+    )
+    assert found["random"], f"importing {module} draws random numbers"

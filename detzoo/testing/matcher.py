@@ -1,0 +1,105 @@
+"""Checks of matchers: who answers for what."""
+
+from __future__ import annotations
+
+import torch
+
+from detzoo.testing.specimens import GROUND_TRUTHS, candidates, predictions, targets
+from detzoo.testing.subject import Subject, assert_close, assert_unchanged, image, snapshot
+from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
+
+EVERY = tuple(GROUND_TRUTHS)
+
+
+def check_outputs(subject: Subject) -> None:
+    """One whole number a candidate, within the ground truth of its image or BACKGROUND or IGNORE."""
+    places, truth = _places(subject), targets(EVERY)
+    found = _match(subject, places, truth)
+    _check_range(found, truth, places)
+
+
+def _check_range(found: Assignment, truth: Targets, places: Candidates) -> None:
+    shape = (len(truth.boxes), places.boxes.shape[1])
+    assert tuple(found.index.shape) == shape, f"index has shape {tuple(found.index.shape)}, the contract says {shape}"
+    assert found.index.dtype == torch.int64, f"index is {found.index.dtype}, not int64"
+    assert int(found.index.min()) >= IGNORE, "index holds numbers below IGNORE (-2)"
+    assert not found.index.requires_grad, "an assignment carries no gradient"
+    rows = found.index.clamp(min=0)
+    usable = truth.usable.gather(1, rows)
+    assert bool((usable | (found.index < 0)).all()), "a candidate is positive for padding or for ignored ground truth"
+    if found.overlap is not None:
+        assert tuple(found.overlap.shape) == shape, f"overlap has shape {tuple(found.overlap.shape)}, not {shape}"
+
+
+def check_without_ground_truth_all_is_background(subject: Subject) -> None:
+    """An image without objects is an image full of background."""
+    found = _match(subject, _places(subject), targets(("no box",)))
+    assert bool((found.index == BACKGROUND).all()), "an image without objects has candidates that are not BACKGROUND"
+
+
+def check_one_box_finds_a_candidate(subject: Subject) -> None:
+    """A box of ordinary size and place gets at least one candidate."""
+    found = _match(subject, _places(subject), targets(("one box",)))
+    assert int((found.index == 0).sum()) > 0, "a box of 100x60 px gets no candidate"
+
+
+def check_invalid_candidates_are_ignored(subject: Subject) -> None:
+    """Padding among the candidates never enters the loss."""
+    places = _places(subject)
+    valid = torch.arange(places.boxes.shape[1]).remainder(3)[None] > 0
+    padded = Candidates(places.boxes, valid, places.levels, places.coder)
+    found = _match(subject, padded, targets(EVERY))
+    assert bool((found.index[~valid.expand_as(found.index)] == IGNORE).all()), "an invalid candidate is not IGNORE"
+
+
+def check_ignored_ground_truth_is_never_positive(subject: Subject) -> None:
+    """Difficult and crowd boxes give no positives; candidates upon them leave the loss."""
+    truth = targets(EVERY, ignore=True)
+    found = _match(subject, _places(subject), truth)
+    assert int((found.index >= 0).sum()) == 0, "ground truth flagged ignore has positives"
+    assert int((found.index[EVERY.index("mixed boxes")] == IGNORE).sum()) > 0, (
+        "no candidate upon ignored ground truth is IGNORE"
+    )
+
+
+def check_padding_changes_nothing(subject: Subject) -> None:
+    """The number of padded rows of ground truth makes no difference."""
+    places = _places(subject)
+    few, many = _match(subject, places, targets(EVERY)), _match(subject, places, targets(EVERY, padded=48))
+    assert torch.equal(few.index, many.index), "another padding of the ground truth gives another assignment"
+
+
+def check_batch_equals_singles(subject: Subject) -> None:
+    """Each image is matched by itself."""
+    places, truth = _places(subject), targets(EVERY)
+    said = _predictions(subject, places, len(EVERY))
+    together = subject.component(places, truth, said)
+    for row, name in enumerate(EVERY):
+        alone = subject.component(places, image(truth, row), image(said, row))
+        assert_close(image(together, row), alone, f"an image with {name}, alone and in a batch")
+
+
+def check_input_is_not_changed(subject: Subject) -> None:
+    """Candidates and targets keep their values: the loss reads them next."""
+    places, truth = _places(subject), targets(EVERY)
+    before = snapshot((places, truth))
+    _match(subject, places, truth)
+    assert_unchanged(before, (places, truth), "candidates or targets")
+
+
+def _places(subject: Subject) -> Candidates:
+    """Candidates like those that the recipe's own head gives, else a plain grid."""
+    coder = None if subject.detector is None else getattr(getattr(subject.detector, "head", None), "coder", None)
+    return candidates(coder=coder)
+
+
+def _predictions(subject: Subject, places: Candidates, images: int) -> Predictions:
+    scoring = "sigmoid"
+    if subject.detector is not None and hasattr(subject.detector, "head"):
+        scoring = subject.detector.head.scoring  # type: ignore[union-attr, assignment]
+    return predictions(images, places, scoring, quality=True)  # type: ignore[arg-type]
+
+
+def _match(subject: Subject, places: Candidates, truth: Targets) -> Assignment:
+    found: Assignment = subject.component(places, truth, _predictions(subject, places, len(truth.boxes)))
+    return found

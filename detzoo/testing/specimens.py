@@ -1,0 +1,159 @@
+"""Small inputs for the checks: noise pictures, ground truth of every awkward kind, candidates, predictions.
+
+All of it is seeded, so that a check that fails once fails again.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from detzoo.types import (
+    Candidates,
+    FeatureMaps,
+    FeatureSpec,
+    FeatureSpecs,
+    ImageBatch,
+    Level,
+    Predictions,
+    Sample,
+    Scoring,
+    Targets,
+)
+
+NUM_CLASSES: Final = 3
+SIZES: Final = ((160, 224), (256, 192))
+"""(height, width) px: two that are not square, both divisible by 32."""
+FEATURES: Final[FeatureSpecs] = {
+    "s8": FeatureSpec(channels=16, stride=8.0),
+    "s16": FeatureSpec(channels=24, stride=16.0),
+    "s32": FeatureSpec(channels=32, stride=32.0),
+}
+"""What a neck or head gets when no recipe says otherwise."""
+GROUND_TRUTHS: Final[dict[str, tuple[tuple[float, float, float, float], ...]]] = {
+    "no box": (),
+    "one box": ((20.0, 30.0, 120.0, 90.0),),
+    "a box without area": ((40.0, 40.0, 40.0, 80.0),),
+    "mixed boxes": ((4.0, 4.0, 20.0, 28.0), (10.0, 12.0, 150.0, 140.0), (90.0, 30.0, 91.0, 31.0)),
+    "equal boxes": ((20.0, 30.0, 120.0, 90.0), (20.0, 30.0, 120.0, 90.0)),
+}
+"""Boxes in px of a picture of at least 160x160."""
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    """A seeded source of numbers of its own."""
+    return torch.Generator().manual_seed(seed)
+
+
+def image_batch(size: tuple[int, int] = SIZES[0], count: int = 2, *, seed: int = 0) -> ImageBatch:
+    """Noise that fills the network input: nothing is padded, nothing was resized."""
+    height, width = size
+    whole = torch.tensor([0.0, 0.0, width, height]).expand(count, 4).contiguous()
+    return ImageBatch(
+        pixels=torch.randn(count, 3, height, width, generator=generator(seed)),
+        region=whole,
+        original_size=torch.tensor([height, width]).expand(count, 2).contiguous(),
+        scale=torch.ones(count, 2),
+        index=torch.arange(count),
+    )
+
+
+def feature_maps(
+    specs: FeatureSpecs, size: tuple[int, int] = SIZES[0], count: int = 2, *, seed: int = 0
+) -> FeatureMaps:
+    """Noise of the declared channels; of the declared size where one is declared, else of the stride's."""
+    maps = {}
+    for row, (name, spec) in enumerate(specs.items()):
+        cells = spec.size or (math.ceil(size[0] / spec.stride), math.ceil(size[1] / spec.stride))
+        maps[name] = torch.randn(count, spec.channels, *cells, generator=generator(seed + row))
+    return maps
+
+
+def targets(names: tuple[str, ...], *, padded: int = 16, ignore: bool = False) -> Targets:
+    """Ground truth of one image a name of ``GROUND_TRUTHS``; labels count up and start again."""
+    count = len(names)
+    boxes = torch.zeros(count, padded, 4)
+    valid = torch.zeros(count, padded, dtype=torch.bool)
+    for row, name in enumerate(names):
+        own = GROUND_TRUTHS[name]
+        boxes[row, : len(own)] = torch.tensor(own).reshape(-1, 4)
+        valid[row, : len(own)] = True
+    labels = torch.arange(padded).remainder(NUM_CLASSES).expand(count, padded).contiguous()
+    return Targets(
+        boxes=boxes,
+        labels=labels * valid,
+        ignore=valid.clone() if ignore else torch.zeros_like(valid),
+        valid=valid,
+        region=torch.tensor([0.0, 0.0, SIZES[0][1], SIZES[0][0]]).expand(count, 4).contiguous(),
+    )
+
+
+def candidates(size: tuple[int, int] = SIZES[0], *, coder: nn.Module | None = None, stride: int = 16) -> Candidates:
+    """Two square boxes in every cell of one level, of 2 and 4 strides."""
+    rows, columns = size[0] // stride, size[1] // stride
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    centre = (torch.stack([x, y], -1).reshape(-1, 1, 2) + 0.5) * stride
+    half = torch.tensor([1.0, 2.0])[None, :, None] * stride
+    boxes = torch.cat([centre - half, centre + half], -1).reshape(1, -1, 4)
+    level = Level(f"s{stride}", rows, columns, 2, float(stride))
+    valid = torch.ones(1, boxes.shape[1], dtype=torch.bool)
+    return Candidates(boxes, valid, (level,), coder)  # type: ignore[arg-type]
+
+
+def no_candidates(*, coder: nn.Module | None = None) -> Candidates:
+    """A picture in which there is nowhere to look."""
+    return Candidates(torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.bool), (), coder)  # type: ignore[arg-type]
+
+
+def predictions(
+    count: int,
+    places: Candidates,
+    scoring: Scoring,
+    *,
+    num_classes: int = NUM_CLASSES,
+    quality: bool = False,
+    seed: int = 0,
+) -> Predictions:
+    """Noise as a head gives it; leaves of the graph, so that gradients can be looked at.
+
+    Args:
+        count: images.
+        places: for their number.
+        scoring: softmax has a background column.
+        num_classes: K.
+        quality: whether there is an objectness or centreness.
+        seed: of the noise.
+    """
+    source = generator(seed)
+    number = places.boxes.shape[1]
+    columns = num_classes + (scoring == "softmax")
+    return Predictions(
+        class_logits=torch.randn(count, number, columns, generator=source).requires_grad_(),
+        scoring=scoring,
+        deltas=(0.3 * torch.randn(count, number, 1, 4, generator=source)).requires_grad_(),
+        quality_logits=torch.randn(count, number, generator=source).requires_grad_() if quality else None,
+    )
+
+
+def sample(name: str = "mixed boxes", *, size: tuple[int, int] = SIZES[0], seed: int = 0) -> Sample:
+    """A noise picture with ground truth, as the loader hands it to transforms."""
+    boxes = np.array(GROUND_TRUTHS[name], np.float32).reshape(-1, 4)
+    count = len(boxes)
+    return Sample(
+        image=np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8),
+        boxes=boxes,
+        labels=np.arange(count, dtype=np.int64) % NUM_CLASSES,
+        difficult=np.zeros(count, np.bool_),
+        crowd=np.zeros(count, np.bool_),
+        image_id=seed,
+        path=f"specimen of {name}",
+    )
+
+
+def total(terms: dict[str, Tensor]) -> Tensor:
+    """Sum of the terms of a loss."""
+    return torch.stack([term.sum() for term in terms.values()]).sum()

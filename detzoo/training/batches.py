@@ -1,0 +1,92 @@
+"""Where the batches of a stage come from, cut into steps and parts, from any place in any epoch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from detzoo.errors import TrainingError
+from detzoo.interfaces import Stage
+from detzoo.training import rng
+from detzoo.training.plan import TrainPlan
+from detzoo.training.run import Run
+from detzoo.types import ImageBatch, Targets
+
+if TYPE_CHECKING:
+    from detzoo.data.dataset import Dataset
+
+Part = tuple[ImageBatch, Targets]
+
+
+def count_images(dataset: Dataset, plan: TrainPlan) -> int:
+    """Images of a data set that the plan trains on."""
+    if plan.empty_images == "keep":
+        return len(dataset)
+    return int(np.count_nonzero(np.diff(dataset.annotations().ends, prepend=0)))
+
+
+class Batches:
+    """This process's share of every step.
+
+    Args:
+        run: its data set, plan and settings.
+        stage: with its own batches, or the plan's.
+    """
+
+    def __init__(self, run: Run, stage: Stage) -> None:
+        self._run, self._own = run, stage.batches
+        plan, settings = run.plan, run.settings
+        self._loader = run.dataset.loader(
+            plan.transforms,
+            run.detector.input,
+            settings.part,
+            workers=run.workers,
+            seed=settings.seed,
+            difficult=plan.difficult,
+            crowd=plan.crowd,
+            empty_images=plan.empty_images,
+            drop_last=True,
+            rank=run.accelerator.process_index,
+            world=settings.processes,
+            channels_last=run.channels_last,
+            pin_memory=run.device.type == "cuda",
+        )
+
+    def epoch(self, epoch: int, start: int, steps: int) -> Iterator[list[Part]]:
+        """Steps ``start`` to ``start + steps`` of an epoch, each a list of parts.
+
+        Args:
+            epoch: within the stage; earlier stages have seen other orders.
+            start: steps already taken.
+            steps: how many to give.
+
+        Raises:
+            TrainingError: a stage's own batches end too early.
+        """
+        run, size = self._run, self._run.settings.accumulate
+        with rng.untouched(run.device):
+            parts = self._parts(run.state.base_epoch + epoch, start * size)
+            ahead = list(itertools.islice(parts, size if steps else 0))
+        for step in range(steps):
+            if len(ahead) < size:
+                raise TrainingError(
+                    f"the batches of epoch {epoch + 1} end after {start + step} steps of {start + steps}"
+                )
+            yield ahead
+            ahead = list(itertools.islice(parts, size if step + 1 < steps else 0))
+
+    def paths(self, batch: ImageBatch) -> list[str]:
+        """Files of the images of a batch."""
+        return self._run.dataset.paths_of(batch.index.tolist())
+
+    def broken(self) -> list[str]:
+        """Images that could not be read so far, by path."""
+        return sorted(self._loader.broken_images)
+
+    def _parts(self, epoch: int, start: int) -> Iterator[Part]:
+        if self._own is not None:
+            return itertools.islice(iter(self._own(self._run)), start, None)
+        return self._loader.batches(epoch, start)

@@ -1,0 +1,257 @@
+"""Gradient descent: one stage of a run, step by step.
+
+Over P processes each computes its share of the batch; data-parallel training averages the gradients. Losses follow the
+same convention (a divisor counted over the whole batch is divided by P, see ``components.normalisers``), so that the
+mean over processes is the loss of the whole batch in one process. The logged terms are that mean.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from detzoo.errors import TrainingError
+from detzoo.interfaces import Detector, Stage
+from detzoo.training.batches import Batches, Part
+from detzoo.training.display import Display
+from detzoo.training.ema import Ema
+from detzoo.training.interrupts import Interrupts
+from detzoo.training.optimizer import build_optimizer, parameter_groups, set_rates, trainable
+from detzoo.training.run import Run
+from detzoo.training.schedule import rates
+from detzoo.training.validation import end_epoch, should_stop
+from detzoo.types import ImageBatch, Targets
+
+Objective = Callable[[ImageBatch, Targets], dict[str, Tensor]]
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the run; the checkpoint is written and the message says how to go on."""
+
+
+class StageModule(nn.Module):
+    """What data-parallel and mixed-precision wrappers wrap: the detector, entered through the stage's losses."""
+
+    def __init__(self, detector: Detector, losses: Objective | None) -> None:
+        super().__init__()
+        self.detector = detector
+        self._losses: Objective = losses or cast("Objective", detector)
+
+    def forward(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
+        """Named, weighted terms."""
+        return self._losses(batch, targets)
+
+
+@dataclass
+class _Pending:
+    """A finished step whose numbers may still be on their way from the device."""
+
+    record: dict[str, Any]
+    norm: Tensor | None
+
+
+class GradientStage:
+    """One stage of gradient descent.
+
+    Args:
+        run: with its detector on the device.
+        stage: which parameters, and what is minimised.
+    """
+
+    def __init__(self, run: Run, stage: Stage) -> None:
+        self.run = run
+        names = trainable(run.detector, stage.train)
+        plan, settings = run.plan, run.settings
+        scaled = plan.optimizer.lr * settings.batch / plan.batch
+        optimizer = build_optimizer(parameter_groups(run.detector, plan.optimizer, names, lr=scaled), plan.optimizer)
+        chosen = set(names)
+        self.frozen = [p for n, p in run.detector.named_parameters() if p.requires_grad and n not in chosen]
+        self.module = StageModule(run.detector, stage.losses)
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.rates = rates(plan, steps_per_epoch=settings.steps_per_epoch, total=settings.steps)
+        self.batches = Batches(run, stage)
+        run.optimizer = optimizer
+        run.ema = Ema(run.detector, plan.ema) if plan.ema is not None else None
+        self._pending: _Pending | None = None
+        self._hooks = _step_hooks()
+
+    def train(self, interrupts: Interrupts) -> None:
+        """Run the stage to its end, from wherever the run's state says it stands.
+
+        Raises:
+            TrainingError: a loss is not finite.
+            Interrupted: a signal came; the checkpoint is written.
+        """
+        run, state = self.run, self.run.state
+        with _without_gradients(self.frozen):
+            self.model = run.accelerator.prepare(self.module)
+            self.stepper = run.accelerator.prepare(run.optimizer)
+            run.restore()
+            run.detector.train()
+            self._saved = time.monotonic()
+            with Display(active=run.show and run.main, total=run.settings.steps, done=state.step) as run.display:
+                while state.epoch < run.settings.epochs and not should_stop(run):
+                    self._epoch(interrupts)
+        run.accelerator.free_memory()
+        run.optimizer = None
+
+    def _epoch(self, interrupts: Interrupts) -> None:
+        run, state, settings = self.run, self.run.state, self.run.settings
+        self._stepped = time.monotonic()
+        left = min(settings.steps_per_epoch - state.position, settings.steps - state.step)
+        for parts in self.batches.epoch(state.epoch, state.position, left):
+            self._step(parts, interrupts)
+        self._flush()
+        end_epoch(run, state.position, self._rate)
+        state.epoch, state.position, state.sums = state.epoch + 1, 0, {}
+        self._save()
+
+    def _step(self, parts: list[Part], interrupts: Interrupts) -> None:
+        run, state = self.run, self.run.state
+        factor = self.rates.factor(state.step)
+        set_rates(cast("torch.optim.Optimizer", run.optimizer), factor)
+        vectors = []
+        for batch, targets in parts:
+            with run.accelerator.accumulate(self.model):
+                vectors.append(self._backward(batch, targets))
+                norm = self._clip()
+                if run.accelerator.sync_gradients:
+                    terms, stop, due = self._check(vectors, parts, interrupts)
+                self.stepper.step()
+                self.stepper.zero_grad()
+        state.step, state.position = state.step + 1, state.position + 1
+        if run.ema is not None:
+            run.ema.update(run.detector, state.step)
+        self._note(terms, norm)
+        if stop:
+            self._save()
+            raise Interrupted(f"stopped after step {state.base_step + state.step}; go on with --resume --out {run.out}")
+        if due or (run.checkpoint_steps is not None and state.step % run.checkpoint_steps == 0):
+            self._save()
+
+    def _backward(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
+        """Gradients of one part; returns its terms, still on the device."""
+        device = self.run.device
+        batch, targets = batch.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+        terms: dict[str, Tensor] = self.model(batch, targets)
+        self.run.accelerator.backward(torch.stack(list(terms.values())).sum())
+        return {name: value.detach() for name, value in terms.items()}
+
+    def _clip(self) -> Tensor | None:
+        limit, accelerator = self.run.plan.clip_norm, self.run.accelerator
+        if limit is None or not accelerator.sync_gradients:
+            return None
+        norm = accelerator.clip_grad_norm_(self.parameters, limit)
+        return norm if isinstance(norm, Tensor) else None
+
+    def _check(
+        self, vectors: list[dict[str, Tensor]], parts: list[Part], interrupts: Interrupts
+    ) -> tuple[dict[str, float], bool, bool]:
+        """The step's terms, and whether to stop or save after it, agreed by all processes.
+
+        It stands before the optimiser's step, so that a loss that is not finite never reaches the weights.
+        """
+        run = self.run
+        names = list(vectors[0])
+        own = torch.stack([torch.stack([v[name] for name in names]).float() for v in vectors]).mean(0)
+        due = run.main and time.monotonic() - self._saved > run.checkpoint_seconds
+        flags = own.new_tensor([float(interrupts.wanted), float(due)])
+        everyone = torch.cat([own, flags])
+        if run.accelerator.num_processes > 1:
+            everyone = run.accelerator.reduce(everyone, reduction="mean")
+        *values, stop, due_anywhere = everyone.tolist()
+        terms = dict(zip(names, values, strict=True))
+        if not all(math.isfinite(value) for value in values):
+            self._flush()
+            raise TrainingError(self._not_finite(dict(zip(names, own.tolist(), strict=True)), parts))
+        return terms, stop > 0, due_anywhere > 0
+
+    def _not_finite(self, own: dict[str, float], parts: list[Part]) -> str:
+        run, state = self.run, self.run.state
+        bad = [name for name, value in own.items() if not math.isfinite(value)]
+        where = f"step {state.base_step + state.step + 1}, epoch {state.base_epoch + state.epoch + 1}"
+        if not bad:
+            return f"the loss is not finite at {where} in another process; its message names terms and images"
+        terms = ", ".join(f"{name} = {value:g}" for name, value in own.items())
+        files = "\n".join(f"  {path}" for batch, _ in parts for path in self.batches.paths(batch))
+        half = ", or --precision fp32" if run.settings.precision != "fp32" else ""
+        return (
+            f"the loss is not finite at {where}: {terms}\n"
+            f"Terms that are not finite: {', '.join(bad)}. Images of this batch:\n{files}\n"
+            f"This step did not change the weights, and the last checkpoint in {run.out} is untouched. Look at the "
+            f"boxes with `detzoo data check`; try a smaller train.optimizer.lr (now {self._rate:.3g}), a longer "
+            f"warm-up, train.clip_norm{half}."
+        )
+
+    def _note(self, terms: dict[str, float], norm: Tensor | None) -> None:
+        """Queue the step's line; reading the gradient's norm now would make the host wait for the device."""
+        run, state = self.run, self.run.state
+        self._flush()
+        for name, value in terms.items():
+            state.sums[name] = state.sums.get(name, 0.0) + value
+        state.broken = sorted({*state.broken, *self.batches.broken()})
+        now = time.monotonic()
+        record = {
+            "step": state.base_step + state.step,
+            "epoch": state.base_epoch + state.epoch + 1,
+            "loss": math.fsum(terms.values()),
+            "terms": terms,
+            "lr": self._rate,
+            "rates": [group["lr"] for group in cast("torch.optim.Optimizer", run.optimizer).param_groups],
+            "images_per_second": round(run.settings.batch / max(now - self._stepped, 1e-9), 2),
+        }
+        self._stepped = now
+        self._pending = _Pending(record, norm)
+
+    def _flush(self) -> None:
+        """Write the line of the step before."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        record, run = pending.record, self.run
+        if pending.norm is not None:
+            norm = float(pending.norm)
+            record["grad_norm"] = norm if math.isfinite(norm) else None  # fp16 scaling skips such a step
+        run.log.step(record)
+        step = record["step"] - run.state.base_step
+        run.display.step(step, record["epoch"], record["loss"], record["lr"], record["images_per_second"])
+        for call in self._hooks:
+            call(step=record["step"], losses=record["terms"], rate=record["lr"])
+
+    def _save(self) -> None:
+        self._flush()
+        self.run.save()
+        self._saved = time.monotonic()
+
+    @property
+    def _rate(self) -> float:
+        return float(cast("torch.optim.Optimizer", self.run.optimizer).param_groups[0]["lr"])
+
+
+@contextmanager
+def _without_gradients(parameters: list[nn.Parameter]) -> Iterator[None]:
+    """A stage freezes what it does not train, and gives it back."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+def _step_hooks() -> list[Callable[..., Any]]:
+    """Calls of the plugins that watch steps; empty in nearly every run."""
+    from detzoo.registry import get_registry
+
+    plugins = get_registry().plugins
+    if not plugins.implementing("detzoo_train_step"):
+        return []
+    return [lambda **arguments: plugins.call("detzoo_train_step", **arguments)]

@@ -1,0 +1,146 @@
+"""Published classification weights into a backbone, every key accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from detzoo.errors import WeightsError
+from detzoo.weights.normalisation import Normalisation
+from detzoo.weights.sources import fetch, file_sha256, read_state_dict
+
+_MOST: Final = 10  # names in a message
+_PREFIXES: Final = (
+    "", "ema.backbone.", "model.backbone.", "backbone.body.", "backbone.", "module.backbone.", "module.", "model.",
+)  # fmt: skip
+"""What may stand before a backbone's keys in a file: detzoo's checkpoints, torchvision's detectors, DataParallel.
+
+Of those that fit equally well the first is taken.
+"""
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """What was loaded, for logs, checkpoints and the check of the input's normalisation.
+
+    Args:
+        path: the file.
+        sha256: of the file, 64 digits.
+        loaded: number of tensors that went into the backbone.
+        dropped: keys left out on purpose: layers that the backbone does not keep, and what is not the backbone's.
+        expects: normalisation that the usual published weights of this backbone were trained with.
+    """
+
+    path: Path
+    sha256: str
+    loaded: int
+    dropped: tuple[str, ...]
+    expects: Normalisation | None
+
+
+def load_backbone_weights(
+    backbone: nn.Module,
+    location: str | Path,
+    *,
+    sha256: str | None = None,
+    cache_dir: str | Path | None = None,
+    progress: bool = True,
+) -> LoadedWeights:
+    """Load a state dict into ``backbone``; half precision is turned into the backbone's own.
+
+    Keys are those of torchvision's classification model, with or without ``body.`` before them, or those of a whole
+    detector whose backbone this is. A backbone with a method ``adapt_weights(state) -> (state, dropped)`` translates
+    the keys itself. Nothing changes in ``backbone`` unless everything fits.
+
+    Args:
+        backbone: a Backbone; ``dropped`` names the parts of the published model that it does not keep.
+        location: path or address.
+        sha256: of the file, all of it or its beginning.
+        cache_dir: see ``fetch``.
+        progress: see ``fetch``.
+
+    Raises:
+        WeightsError: file missing or damaged, keys missing, unexpected, of another shape, or values that are not
+        finite.
+    """
+    path = fetch(location, sha256=sha256, cache_dir=cache_dir, progress=progress)
+    state, dropped = _to_own_names(backbone, read_state_dict(path))
+    _check_fit(backbone, state, path)
+    _check_finite(state, path)
+    with torch.no_grad():
+        own = backbone.state_dict()
+        for name, value in state.items():
+            own[name].copy_(value)
+    return LoadedWeights(path, file_sha256(path), len(state), tuple(dropped), getattr(backbone, "expects", None))
+
+
+def _to_own_names(backbone: nn.Module, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    adapt = getattr(backbone, "adapt_weights", None)
+    if adapt is not None and not any(key in backbone.state_dict() for key in state):
+        adapted: tuple[dict[str, Tensor], list[str]] = adapt(state)
+        return adapted
+    own = backbone.state_dict().keys()
+    prefix = max(_PREFIXES, key=lambda p: sum(_own_name(key, p, own) is not None for key in state if key.startswith(p)))
+    parts = tuple(f"{part}." for part in getattr(backbone, "dropped", ()))
+    renamed: dict[str, Tensor] = {}
+    dropped: list[str] = []
+    for key, value in state.items():
+        inside = key.startswith(prefix)
+        rest = key.removeprefix(prefix).removeprefix("body.")
+        name = _own_name(key, prefix, own) if inside else None
+        if name is not None:
+            renamed[name] = value
+        elif not inside or rest.startswith(parts) or _is_counter(key):
+            dropped.append(key)
+        else:
+            renamed[key] = value
+    return renamed, dropped
+
+
+def _own_name(key: str, prefix: str, own: Iterable[str]) -> str | None:
+    rest = key.removeprefix(prefix)
+    return next((name for name in (f"body.{rest}", rest) if name in own), None)
+
+
+def _is_counter(key: str) -> bool:
+    """Batch norm's count of batches: old files lack it, frozen norms do not keep it, and evaluation never reads it."""
+    return key.endswith(".num_batches_tracked")
+
+
+def _check_fit(backbone: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    own = backbone.state_dict()
+    missing = [name for name in own if name not in state and not _is_counter(name)]
+    unexpected = [key for key in state if key not in own]
+    misshapen = [
+        f"{name} {list(value.shape)} (needs {list(own[name].shape)})"
+        for name, value in state.items()
+        if name in own and own[name].shape != value.shape
+    ]
+    if not (missing or unexpected or misshapen):
+        return
+    found = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
+    lines = [f"  {len(names)} {what}: {_listed(names)}" for what, names in found if names]
+    raise WeightsError(
+        f"{path} does not fit {type(backbone).__name__}:\n"
+        + "\n".join(lines)
+        + "\n  Check that the file belongs to this architecture, width and variant; to train from scratch set "
+        "backbone.weights to null."
+    )
+
+
+def _check_finite(state: dict[str, Tensor], path: Path) -> None:
+    bad = [name for name, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    if bad:
+        raise WeightsError(
+            f"{path} holds values that are not finite: {_listed(bad)}. The file is damaged, or its training diverged."
+        )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return ", ".join(names[:_MOST]) + more

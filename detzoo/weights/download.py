@@ -1,0 +1,128 @@
+"""One file over HTTP: streamed, resumed, with progress; and a lock, so that processes do not fetch it twice."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+from urllib.parse import urlparse
+
+from detzoo.errors import WeightsError
+
+_CHUNK: Final = 1 << 20
+_TIMEOUT: Final = 30.0  # s without a byte
+_OK, _PARTIAL, _BAD_RANGE = 200, 206, 416
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on ``path`` while others wait; freed by the system if the process dies."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: the rename stays atomic, two processes may only do the same work twice
+        yield
+        return
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def download(url: str, part: Path, *, resume: bool, progress: bool, by_hand: str) -> None:
+    """Fetch ``url`` into ``part``.
+
+    Args:
+        url: http or https.
+        part: what an earlier, interrupted call left there is continued, if ``resume``.
+        resume: only right where a hash will tell whether the pieces fit.
+        progress: show it on stderr.
+        by_hand: end of the message when the file cannot be had.
+
+    Raises:
+        WeightsError: not reachable, refused, or cut short; ``part`` is then kept for the next call if ``resume``.
+    """
+    have = part.stat().st_size if resume and part.is_file() else 0
+    try:
+        response = _open(url, have)
+        if response is None:  # nothing after what is there: whole, or not this file's beginning. The hash decides
+            return
+        with response, part.open("ab" if response.status == _PARTIAL else "wb") as file:
+            start = have if response.status == _PARTIAL else 0
+            length = response.headers.get("Content-Length")
+            total = None if length is None else start + int(length)
+            with _shown(url, total, start, progress) as advance:
+                done = start + _copy(response, file, advance)
+    except urllib.error.HTTPError as error:
+        with error:
+            raise WeightsError(
+                f"cannot download {url}: the server answers {error.code} {error.reason}. {by_hand}"
+            ) from None
+    except (http.client.HTTPException, urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise WeightsError(f"cannot download {url}: {_plain(reason)}. {by_hand}") from None
+    if total is not None and done < total:
+        kept = "Run again to continue." if resume else "Run again."
+        raise WeightsError(f"the download of {url} was cut short: {done} of {total} bytes. {kept} {by_hand}")
+
+
+def _open(url: str, have: int) -> Any:
+    headers = {"User-Agent": "detzoo", "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code != _BAD_RANGE or not have:
+            raise
+        error.close()
+        return None
+    begins = str(response.headers.get("Content-Range", "")).removeprefix("bytes ").partition("-")[0]
+    if response.status == _PARTIAL and begins != str(have):
+        response.close()
+        return _open(url, 0)
+    return response
+
+
+def _copy(response: Any, file: BinaryIO, advance: Callable[[int], None]) -> int:
+    done = 0
+    while chunk := response.read(_CHUNK):
+        file.write(chunk)
+        done += len(chunk)
+        advance(len(chunk))
+    return done
+
+
+@contextlib.contextmanager
+def _shown(url: str, total: int | None, start: int, progress: bool) -> Iterator[Callable[[int], None]]:
+    """A bar in a terminal; elsewhere one line, since nobody watches it move."""
+    name = Path(urlparse(url).path).name
+    if not progress:
+        yield lambda _: None
+        return
+    if not sys.stderr.isatty():
+        size = "" if total is None else f" ({total / 1e6:.1f} MB)"
+        print(f"downloading {name}{size} from {urlparse(url).netloc}", file=sys.stderr, flush=True)
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=total, completed=start)
+        yield lambda count: bar.advance(task, count)
+
+
+def _plain(reason: object) -> str:
+    """``[Errno 111] Connection refused`` -> ``Connection refused``."""
+    return str(getattr(reason, "strerror", None) or reason) or type(reason).__name__

@@ -1,0 +1,214 @@
+"""Where weights come from: files, and addresses that are fetched once, checked and cached.
+
+Nothing is unpickled: safetensors, or ``torch.load(weights_only=True)``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import re
+import warnings
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlparse
+from urllib.request import url2pathname
+
+import torch
+from torch import Tensor
+
+from detzoo.errors import WeightsError
+from detzoo.weights.download import download, locked
+
+CACHE_VARIABLE: Final = "DETZOO_CACHE"
+_HASH_IN_NAME: Final = re.compile(r"-([0-9a-f]{8,64})\.[a-z]+$")
+_WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "params", "net")
+
+
+def default_cache() -> Path:
+    """Folder of fetched files: ``$DETZOO_CACHE``, else ``~/.cache/detzoo``."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "detzoo")
+
+
+def fetch(
+    location: str | Path, *, sha256: str | None = None, cache_dir: str | Path | None = None, progress: bool = True
+) -> Path:
+    """Make the file at ``location`` available, whole and checked.
+
+    A download goes to a temporary name and is renamed when complete and checked, so that no other process ever sees
+    half a file; an interrupted one is resumed where the hash is known. A cached file is checked again, without a
+    request.
+
+    Args:
+        location: a path, ``file://``, ``http://`` or ``https://``.
+        sha256: hexadecimal, all of it or its beginning (8 digits or more). Without it, digits at the end of the file's
+            name count, as in ``ssd300_vgg16_coco-b556d3b4.pth``, when the file is downloaded.
+        cache_dir: in place of the default cache.
+        progress: show it on stderr.
+
+    Returns:
+        path of the file.
+
+    Raises:
+        WeightsError: not there, not reachable, incomplete, or of another hash.
+    """
+    if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{8,64}", sha256):
+        raise WeightsError(f"sha256 of {location} must be 8 to 64 hexadecimal digits, found: {sha256!r}")
+    url = urlparse(str(location))
+    if url.scheme in ("http", "https"):
+        expected = sha256 or _hash_in_name(url.path)
+        return _fetch_url(str(location), expected, Path(cache_dir or default_cache()), progress)
+    if url.scheme == "file":
+        return _local(Path(url2pathname(unquote(url.path))), sha256)
+    if "://" in str(location):
+        raise WeightsError(
+            f"cannot read weights from {location}: known are paths, file://, http:// and https:// addresses"
+        )
+    return _local(Path(location).expanduser(), sha256)
+
+
+def cached_path(url: str, cache_dir: str | Path | None = None) -> Path:
+    """Where ``fetch`` keeps what it downloads from ``url``: a folder for each address, as names may be equal."""
+    folder = hashlib.sha256(url.encode()).hexdigest()[:12]
+    name = Path(unquote(urlparse(url).path)).name or "weights"
+    return Path(cache_dir or default_cache()) / "weights" / folder / name
+
+
+def file_sha256(path: Path) -> str:
+    """The file's SHA-256, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hash_in_name(path: str) -> str | None:
+    found = _HASH_IN_NAME.search(path)
+    return found[1] if found else None
+
+
+def _local(path: Path, sha256: str | None) -> Path:
+    if not path.is_file():
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise WeightsError(f"weights file {path} {what} (looked for in {Path.cwd()})")
+    if sha256 is not None:
+        _check(path, sha256, f"Use the file that {sha256} stands for, or correct sha256 in the recipe.")
+    return path
+
+
+def _fetch_url(url: str, expected: str | None, cache: Path, progress: bool) -> Path:
+    target = cached_path(url, cache)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with locked(target.with_name(target.name + ".lock")):
+            if target.is_file():
+                if expected is not None:
+                    _check(target, expected, "Delete it and run again to download it anew.")
+                return target
+            part = target.with_name(target.name + ".part")
+            download(url, part, resume=expected is not None, progress=progress, by_hand=_by_hand(target, expected))
+            if expected is not None:
+                _check_download(url, part, expected)
+            part.replace(target)
+    except OSError as error:
+        raise WeightsError(
+            f"cannot write to the cache folder {target.parent}: {error}. Set {CACHE_VARIABLE} to a folder of your own."
+        ) from None
+    return target
+
+
+def _by_hand(target: Path, expected: str | None) -> str:
+    hash_ = f" (sha256 {expected}{'...' if len(expected) < 64 else ''})" if expected else ""
+    return (
+        f"Without a network, put the file{hash_} by hand at\n  {target}\n"
+        f"and run again; {CACHE_VARIABLE} moves the cache folder."
+    )
+
+
+def _check(path: Path, expected: str, next_step: str) -> None:
+    found = file_sha256(path)
+    if not found.startswith(expected.lower()):
+        raise WeightsError(f"{path} is not the expected file: sha256 {found}, expected {expected}. {next_step}")
+
+
+def _check_download(url: str, part: Path, expected: str) -> None:
+    found, size = file_sha256(part), part.stat().st_size
+    if not found.startswith(expected.lower()):
+        part.unlink()
+        raise WeightsError(
+            f"{url} gave another file than expected: {size} bytes, sha256 {found}, expected {expected}. Deleted. "
+            "Run again if the transfer was damaged; else the file has changed at its source."
+        )
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Tensors by key from a safetensors file or a ``torch.save``d state dict, on the CPU.
+
+    A state dict wrapped in a checkpoint (``state_dict``, ``model``, ...) is unwrapped.
+
+    Raises:
+        WeightsError: unreadable, or it holds more than tensors.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        head = file.read(512)
+    _refuse_text(path, head)
+    state = _read_safetensors(path) if _is_safetensors(path, head) else _read_torch(path)
+    for wrapper in _WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+            break
+    if not isinstance(state, dict) or not state:
+        raise WeightsError(f"{path} holds no state dict but {_kind(state)}")
+    strangers = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
+    if strangers:
+        raise WeightsError(f"{path} holds more than tensors: {_listed(strangers)}. Save model.state_dict() alone.")
+    return {str(key): value for key, value in state.items()}
+
+
+def _refuse_text(path: Path, head: bytes) -> None:
+    if not head:
+        raise WeightsError(f"{path} is empty. Fetch it again.")
+    start = head.lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html")):
+        raise WeightsError(f"{path} is a web page, not weights. Fetch the file itself: the address led to a page.")
+    if start.startswith(b"version https://git-lfs"):
+        raise WeightsError(f"{path} is a Git LFS pointer, not the file. Run git lfs pull where it came from.")
+
+
+def _is_safetensors(path: Path, head: bytes) -> bool:
+    """The format starts with the length of its JSON header, 8 bytes, and the JSON's brace."""
+    return path.suffix == ".safetensors" or (head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32)
+
+
+def _read_safetensors(path: Path) -> Any:
+    import safetensors
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path, device="cpu")
+    except safetensors.SafetensorError as error:
+        raise WeightsError(f"{path} is not a whole safetensors file: {error}. Fetch or write it again.") from None
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's advice about old file formats is not for the reader of a file
+            return torch.load(path, weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError:
+        raise WeightsError(
+            f"{path} is not a plain state dict: reading it would run code from the file, which is refused. Have its "
+            "maker save model.state_dict(), or better a safetensors file."
+        ) from None
+    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path} is not a file of weights, or damaged: {reason}. Fetch it again.") from None
+
+
+def _kind(value: Any) -> str:
+    return "an empty mapping" if isinstance(value, dict) else f"a {type(value).__name__}"
+
+
+def _listed(names: list[str], most: int = 10) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

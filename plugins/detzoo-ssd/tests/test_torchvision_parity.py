@@ -1,0 +1,159 @@
+"""torchvision's own weights give torchvision's own detections and losses, on real photographs of odd sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torchvision
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import detzoo
+from detzoo.data.prepare import collate
+from detzoo.interfaces import Detector
+from detzoo.types import Detections, Sample
+
+BUILDERS = ("ssd300_vgg16", "ssdlite320_mobilenet_v3_large")
+PHOTOS = ("000000000049", "000000000077", "000000000136", "000000000260", "000000000359", "000000000490")
+"""500x381, 375x500, 374x500, 333x500, 332x500, 495x500 (height x width)."""
+
+
+@dataclass
+class Pair:
+    """torchvision's model and detzoo's detector with its weights, and what both look at."""
+
+    theirs: Any
+    ours: Detector
+    photos: list[NDArray[np.uint8]]
+    found: list[dict[str, Tensor]]
+    """torchvision's detections."""
+
+
+def as_torchvision(photo: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(photo.copy()).permute(2, 0, 1).float() / 255
+
+
+def last_conv(module: nn.Module) -> nn.Conv2d:
+    return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)][-1]
+
+
+@torch.no_grad()
+def make_it_find_things(model: Any, images: list[Tensor]) -> None:
+    """Batch norms that know these photos, and predictors whose logits and deltas spread (std 1 and 0.5)."""
+    momenta = {norm: norm.momentum for norm in model.modules() if isinstance(norm, nn.BatchNorm2d)}
+    for norm in momenta:
+        norm.momentum = None  # the mean over all calls
+    pixels = model.transform(images, None)[0].tensors
+    model.train()
+    model.head(list(model.backbone(pixels).values()))
+    model.eval()
+    for norm, momentum in momenta.items():
+        norm.momentum = momentum
+    for index, feature in enumerate(model.backbone(pixels).values()):
+        for part, spread in ((model.head.classification_head, 1.0), (model.head.regression_head, 0.5)):
+            predictor = part.module_list[index]
+            last_conv(predictor).weight.mul_(spread / predictor(feature).std())
+
+
+@pytest.fixture(scope="module", params=BUILDERS)
+def pair(request: pytest.FixtureRequest, shared: Path) -> Pair:
+    folder = shared / "data" / "coco128" / "images" / "train2017"
+    photos = [np.ascontiguousarray(cv2.imread(str(folder / f"{name}.jpg"))[..., ::-1]) for name in PHOTOS]
+    torch.manual_seed(0)
+    theirs = torchvision.models.get_model(request.param, weights=None, weights_backbone=None)
+    make_it_find_things(theirs, [as_torchvision(photo) for photo in photos])
+    ours = detzoo.build(request.param, weights=None).eval()
+    detzoo.convert_weights(ours, theirs.state_dict(), source="torchvision")
+    with torch.no_grad():
+        found = theirs([as_torchvision(photo) for photo in photos])
+    return Pair(theirs, ours, photos, found)
+
+
+def test_torchvision_itself_finds_enough(pair: Pair) -> None:
+    for found in pair.found:
+        assert len(found["scores"]) >= 30
+        assert len(set(found["labels"].tolist())) >= 5
+        assert found["scores"].max() > 0.1
+
+
+def test_every_parameter_is_accounted_for(pair: Pair) -> None:
+    theirs, ours = pair.theirs.state_dict(), pair.ours.state_dict()
+    assert len(ours) == len(theirs)
+    assert sum(value.numel() for value in ours.values()) == sum(value.numel() for value in theirs.values())
+    assert sorted(v.double().sum().item() for v in ours.values()) == sorted(
+        v.double().sum().item() for v in theirs.values()
+    )
+
+
+@pytest.mark.parametrize("batch", ["one by one", "together"])
+def test_same_detections(pair: Pair, batch: str) -> None:
+    if batch == "together":
+        ours = pair.ours.predict(pair.photos)
+    else:
+        ours = [pair.ours.predict([photo])[0] for photo in pair.photos]
+    for mine, their in zip(ours, pair.found, strict=True):
+        assert_same(mine, their)
+
+
+def assert_same(mine: Detections, their: dict[str, Tensor]) -> None:
+    """Same count, scores and order, but that detections whose scores torchvision has within 1e-5 may change places."""
+    assert len(mine) == len(their["scores"])
+    torch.testing.assert_close(mine.scores, their["scores"], atol=1e-4, rtol=0)
+    free = torch.ones(len(mine), dtype=torch.bool)
+    for rank, (box, label) in enumerate(zip(their["boxes"], their["labels"], strict=True)):
+        tie = (their["scores"] - their["scores"][rank]).abs() <= 1e-5
+        close = (mine.scores - their["scores"][rank]).abs() <= 1e-4
+        same = free & tie & close & (mine.labels == label - 1) & ((mine.boxes - box).abs() <= 1e-2).all(1)
+        assert same.any(), f"detection {rank}: {box.tolist()} of class {int(label)} is not found"
+        free[int(same.nonzero()[0])] = False
+
+
+def random_samples(photos: list[NDArray[np.uint8]]) -> list[Sample]:
+    """Boxes with whole-number corners, up to 12 a photo, one photo without any."""
+    rng = np.random.default_rng(0)
+    samples = []
+    for index, photo in enumerate(photos):
+        count = 0 if index == 2 else int(rng.integers(3, 12))
+        height, width = photo.shape[:2]
+        corner = rng.uniform(0, 0.6, (count, 2)) * (width, height)
+        side = rng.uniform(0.05, 0.4, (count, 2)) * (width, height)
+        boxes = np.round(np.concatenate((corner, corner + side), 1)).astype(np.float32).reshape(-1, 4)
+        labels = rng.integers(0, 90, count)
+        none = np.zeros(count, dtype=np.bool_)
+        samples.append(Sample(photo, boxes, labels, none, none, index, f"{index}.jpg"))
+    return samples
+
+
+def test_one_training_step_has_the_same_losses(pair: Pair) -> None:
+    samples = random_samples(pair.photos)
+    targets = [
+        {"boxes": torch.from_numpy(s.boxes), "labels": torch.from_numpy(s.labels).long() + 1} for s in samples
+    ]
+    batch, truth = collate(samples, pair.ours.input)
+    state = {key: value.clone() for key, value in pair.theirs.state_dict().items()}
+    try:
+        theirs = pair.theirs.train()([as_torchvision(s.image) for s in samples], targets)
+        ours = pair.ours.train().losses(batch, truth)
+        gradients = [gradient_norm(losses, model) for losses, model in ((theirs, pair.theirs), (ours, pair.ours))]
+    finally:  # batch norms have seen a batch
+        pair.theirs.load_state_dict(state)
+        detzoo.convert_weights(pair.ours, state, source="torchvision")
+        pair.theirs.eval()
+        pair.ours.eval()
+    assert ours["classification"].item() == pytest.approx(theirs["classification"].item(), rel=1e-5)
+    assert ours["box"].item() == pytest.approx(theirs["bbox_regression"].item(), rel=1e-5)
+    assert gradients[1] == pytest.approx(gradients[0], rel=1e-3)
+    assert gradients[0] > 0.1
+
+
+def gradient_norm(losses: dict[str, Tensor], model: nn.Module) -> float:
+    sum(losses.values(), torch.zeros(())).backward()
+    norm = float(nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
+    model.zero_grad()
+    return norm

@@ -1,0 +1,156 @@
+"""Timing, costs and switches of a small convolutional detector."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from detzoo.benchmark import Switches, apply_switches, benchmark, pick_device
+from detzoo.benchmark.cost import count_flops, cpu_peak
+from detzoo.benchmark.fold import fold_batch_norm
+from detzoo.benchmark.speed import percentiles
+from detzoo.benchmark.switches import devices, example_batch, noise
+from detzoo.data.prepare import InputSpec
+from detzoo.errors import DetzooError
+from detzoo.interfaces import Detector, Stage
+from detzoo.types import DetectionBatch, ImageBatch, Targets
+
+
+class Small(Detector):
+    """Convolution, norm, rectifier, convolution shared by two levels with one norm each, global mean as score."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classes = ("thing",)
+        self.input = InputSpec(size=(32, 32), mean=(0, 0, 0), std=(1, 1, 1))
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU())
+        self.shared = nn.Conv2d(4, 4, 1)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(4), nn.BatchNorm2d(4)])
+        generator = torch.Generator().manual_seed(1)
+        for norm in [self.stem[1], *self.norms]:
+            norm.running_mean.uniform_(-0.5, 0.5, generator=generator)
+            norm.running_var.uniform_(0.5, 2, generator=generator)
+            nn.init.uniform_(norm.weight, 0.5, 2, generator=generator)
+            nn.init.uniform_(norm.bias, -0.5, 0.5, generator=generator)
+
+    def detect(self, batch: ImageBatch) -> DetectionBatch:
+        x = self.stem(batch.pixels)
+        levels = [norm(self.shared(x)) for norm in self.norms]
+        scores = torch.stack([level.mean(dim=(1, 2, 3)).sigmoid() for level in levels], dim=1)
+        boxes = torch.tensor([0.0, 0, 16, 16]).expand(len(scores), 2, 4)
+        return DetectionBatch(boxes, scores, torch.zeros_like(scores).long(), torch.ones_like(scores).bool())
+
+    def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
+        return {}
+
+    def stages(self) -> list[Stage]:
+        return []
+
+
+def test_phases_percentiles_and_protocol() -> None:
+    result = benchmark(Small(), batch=2, size=(40, 50), iterations=6, warmup=1, device="cpu")
+    assert set(result.latency_ms) == {"pre", "forward", "post", "total"}
+    assert all(0 < p["p50"] <= p["p95"] <= p["p99"] for p in result.latency_ms.values())
+    assert result.images_per_s == pytest.approx(2000 / result.latency_ms["total"]["mean"])
+    protocol = result.protocol
+    assert (protocol["batch"], protocol["rounds"], protocol["warmup"]) == (2, 6, 1)
+    assert (protocol["precision"], protocol["picture_sizes"], protocol["pictures"]) == ("fp32", ["40x50"], "noise")
+    assert protocol["forward_includes_postprocess"]
+    assert {"type", "name", "threads"} == set(protocol["device"])
+    json.dumps(result.as_dict())
+
+
+def test_costs_are_those_of_paper_and_pencil() -> None:
+    result = benchmark(Small(), iterations=1, warmup=0, device="cpu")
+    # stem 3*4*9 + norm 8, shared 16 + 4, two norms of 8
+    assert result.cost.parameters == 108 + 8 + 20 + 16
+    # buffers: three norms with 2 x 4 floats and one int64 counter
+    assert result.cost.weights_bytes == 4 * 152 + 3 * (2 * 4 * 4 + 8)
+    # stem: 32*32*4 outputs of 27 multiply-adds; shared, twice: 32*32*4 of 4
+    assert result.cost.flops == 2 * (32 * 32 * 4 * 27 + 2 * 32 * 32 * 4 * 4)
+    # at least input (3 planes) and stem output (4 planes) live together
+    assert result.cost.peak_memory_bytes is not None
+    assert result.cost.peak_memory_bytes >= 4 * 32 * 32 * 7
+
+
+def test_cpu_peak_counts_what_lives_together() -> None:
+    def run() -> None:
+        for _ in range(5):
+            torch.empty(250_000)  # 1 MB each, freed at once
+
+    peak = cpu_peak(run)
+    assert peak is not None
+    assert 1_000_000 <= peak < 2_000_000
+
+
+def test_flops_of_a_product() -> None:
+    a, b = torch.ones(2, 3), torch.ones(3, 5)
+    assert count_flops(lambda: a @ b) == 2 * 2 * 3 * 5
+
+
+def test_percentiles() -> None:
+    found = percentiles([0.001 * n for n in range(1, 101)])
+    assert found == pytest.approx({"mean": 50.5, "p50": 50.5, "p95": 95.05, "p99": 99.01})
+
+
+def test_folding_leaves_the_answers_alone() -> None:
+    detector = Small().eval()
+    batch = example_batch(detector)
+    with torch.no_grad():
+        before = detector.detect(batch)
+    # The shared convolution feeds two norms: it must stay.
+    assert fold_batch_norm(detector, batch) == 1
+    with torch.no_grad():
+        after = detector.detect(batch)
+    assert isinstance(detector.stem[1], nn.Identity)
+    assert isinstance(detector.norms[0], nn.BatchNorm2d)
+    torch.testing.assert_close(after.scores, before.scores, atol=1e-6, rtol=0)
+
+
+def test_folding_frozen_norms_of_torchvision() -> None:
+    from torchvision.ops import FrozenBatchNorm2d
+
+    detector = Small().eval()
+    live: Any = detector.stem[1]
+    frozen = FrozenBatchNorm2d(4)
+    frozen.load_state_dict({k: v for k, v in live.state_dict().items() if k != "num_batches_tracked"})
+    detector.stem[1] = frozen
+    assert fold_batch_norm(detector, example_batch(detector)) == 1
+
+
+def test_switches() -> None:
+    detector = apply_switches(Small(), Switches(fold=True, channels_last=True))
+    assert isinstance(detector.get_submodule("stem.1"), nn.Identity)
+    weight = detector.get_parameter("stem.0.weight")
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert (
+        benchmark(Small(), iterations=1, warmup=0, switches=Switches(precision="bf16")).protocol["precision"] == "bf16"
+    )
+
+
+def test_wrong_settings() -> None:
+    with pytest.raises(DetzooError) as caught:
+        Switches(precision="fp8")  # type: ignore[arg-type]
+    assert str(caught.value) == "precision 'fp8' is unknown; allowed: fp32, bf16, fp16"
+    with pytest.raises(DetzooError) as caught:
+        benchmark(Small(), batch=0)
+    assert str(caught.value) == "batch and iterations must be 1 or more, warmup 0 or more"
+    with pytest.raises(DetzooError) as caught:
+        benchmark(Small(), images=[])
+    assert str(caught.value) == "benchmark got an empty list of images; give at least one, or None for noise"
+    with pytest.raises(DetzooError) as caught:
+        pick_device("gpu")
+    assert str(caught.value).startswith("device 'gpu' cannot be used: ")
+    assert str(caught.value).endswith(f"allowed here: {', '.join(devices())}")
+
+
+def test_noise_is_the_same_every_time() -> None:
+    a, b = noise(2, (30, 40))
+    assert a.shape == b.shape == (30, 40, 3)
+    assert not np.array_equal(a, b)
+    np.testing.assert_array_equal(a, noise(1, (30, 40))[0])

@@ -1,0 +1,155 @@
+"""Matchers: torchvision's assignments, Caffe's, and the fields on which they differ."""
+
+import pytest
+import torch
+from torchvision.models.detection._utils import Matcher, SSDMatcher
+from torchvision.ops import box_iou
+
+from detzoo.components.matchers.max_iou import MaxIou
+from detzoo.components.matchers.ssd_bipartite import SsdBipartite
+from detzoo.errors import RecipeError
+from detzoo.ops import matching
+from detzoo.types import BACKGROUND, IGNORE, Candidates, Targets
+
+B, I = BACKGROUND, IGNORE
+
+
+def candidates(*boxes: list[float], valid: list[bool] | None = None) -> Candidates:
+    return Candidates(
+        torch.tensor([list(boxes)], dtype=torch.float32).reshape(1, -1, 4),
+        torch.ones(1, len(boxes), dtype=torch.bool) if valid is None else torch.tensor([valid]),
+    )
+
+
+def targets(*boxes: list[float], ignore: list[bool] | None = None, padding: int = 1) -> Targets:
+    count = len(boxes)
+    flags = torch.zeros(1, count + padding, dtype=torch.bool)
+    if ignore is not None:
+        flags[0, :count] = torch.tensor(ignore)
+    valid = (torch.arange(count + padding) < count).unsqueeze(0)
+    padded = torch.tensor([[*boxes, *[[0.0] * 4] * padding]], dtype=torch.float32).reshape(1, -1, 4)
+    return Targets(padded, torch.zeros(1, count + padding, dtype=torch.long), flags, valid, torch.zeros(1, 4))
+
+
+def scene(seed: int, images: int = 4, priors: int = 300, truths: int = 6) -> tuple[Candidates, Targets]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def boxes(*shape: int) -> torch.Tensor:
+        corner = torch.rand(*shape, 2, generator=generator) * 80
+        return torch.cat([corner, corner + 4 + torch.rand(*shape, 2, generator=generator) * 40], dim=-1)
+
+    count = torch.randint(1, truths + 1, (images, 1), generator=generator)
+    valid = torch.arange(16) < count
+    truth = torch.where(valid.unsqueeze(-1), boxes(images, 16), 0)
+    return (
+        Candidates(boxes(1, priors), torch.ones(1, priors, dtype=torch.bool)),
+        Targets(
+            truth, torch.zeros(images, 16, dtype=torch.long), torch.zeros_like(valid), valid, torch.zeros(images, 4)
+        ),
+    )
+
+
+ALL = [SsdBipartite(), SsdBipartite(tie="last_write_wins"), MaxIou(low_quality="always"), MaxIou()]
+
+
+@pytest.mark.parametrize("matcher", ALL)
+@pytest.mark.parametrize("padding", [0, 2])
+def test_no_ground_truth_means_background(matcher: SsdBipartite | MaxIou, padding: int) -> None:
+    places = candidates([0, 0, 4, 4], [2, 2, 6, 6], valid=[True, False])
+    assert matcher(places, targets(padding=padding)).index.tolist() == [[B, I]]
+    assert matcher(candidates(), targets([0, 0, 1, 1], padding=padding)).index.shape == (1, 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_last_write_wins_equals_torchvisions_ssd(seed: int) -> None:
+    places, truth = scene(seed)
+    found = SsdBipartite(tie="last_write_wins")(places, truth)
+    for image in range(4):
+        matrix = box_iou(truth.boxes[image][truth.valid[image]], places.boxes[0])
+        assert torch.equal(found.index[image], SSDMatcher(0.5)(matrix))
+        assert found.overlap is not None
+        assert torch.equal(found.overlap[image], matrix.amax(0))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_max_iou_equals_torchvisions(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "MAX_PAIRS", 3000)  # two ground truths at a time
+    places, truth = scene(seed)
+    found = MaxIou(positive_threshold=0.7, negative_threshold=0.3, low_quality="always")(places, truth)
+    for image in range(4):
+        matrix = box_iou(truth.boxes[image][truth.valid[image]], places.boxes[0])
+        assert torch.equal(found.index[image], Matcher(0.7, 0.3, allow_low_quality_matches=True)(matrix))
+
+
+# prior 0 is the best of both ground truths: IoU 16/20 with the first, 16/16 with the second
+SHARED_PRIOR = candidates([0, 0, 4, 4], [0, 0, 4, 1], [50, 50, 54, 54])
+TWO_TRUTHS = targets([0, 0, 5, 4], [0, 0, 4, 4])
+
+
+def test_trap_04_convention_12_bipartite_gives_the_loser_its_next_best() -> None:
+    assert SsdBipartite()(SHARED_PRIOR, TWO_TRUTHS).index.tolist() == [[1, 0, B]]
+
+
+def test_trap_04_convention_12_last_write_wins_forgets_the_loser() -> None:
+    matcher = SsdBipartite(tie="last_write_wins")
+    assert matcher(SHARED_PRIOR, TWO_TRUTHS).index.tolist() == [[1, B, B]]
+    # in the other order the worse pair takes the prior
+    assert matcher(SHARED_PRIOR, targets([0, 0, 4, 4], [0, 0, 5, 4])).index.tolist() == [[1, B, B]]
+
+
+@pytest.mark.parametrize(("inclusive", "expected"), [(True, 0), (False, B)])
+def test_convention_05_iou_equal_to_the_threshold(inclusive: bool, expected: int) -> None:
+    places = candidates([0, 0, 4, 4], [0, 0, 4, 2])  # IoU 1, and exactly 1/2
+    truth = targets([0, 0, 4, 4])
+    assert SsdBipartite(inclusive=inclusive)(places, truth).index.tolist() == [[0, expected]]
+    assert MaxIou(inclusive=inclusive)(places, truth).index.tolist() == [[0, expected]]
+
+
+def test_trap_05_negative_threshold_leaves_a_gap() -> None:
+    places = candidates([0, 0, 4, 4], [0, 0, 4, 1.8], [0, 0, 4, 0.4])  # IoU 1, .45, .1
+    assert SsdBipartite()(places, targets([0, 0, 4, 4])).index.tolist() == [[0, B, B]]
+    assert SsdBipartite(negative_threshold=0.4)(places, targets([0, 0, 4, 4])).index.tolist() == [[0, I, B]]
+
+
+@pytest.mark.parametrize(
+    ("low_quality", "iou", "expected"),
+    [("always", 0.3, 0), ("above_negative", 0.3, B), ("above_negative", 0.45, 0), ("never", 0.45, I)],
+)
+def test_trap_15_low_quality_matches(low_quality: str, iou: float, expected: int) -> None:
+    places = candidates([0, 0, 10, 10 * iou], [20, 20, 30, 30])
+    matcher = MaxIou(positive_threshold=0.5, negative_threshold=0.4, low_quality=low_quality)  # type: ignore[arg-type]
+    assert matcher(places, targets([0, 0, 10, 10])).index.tolist() == [[expected, B]]
+
+
+def test_truth_that_overlaps_nothing_rescues_nothing() -> None:
+    places = candidates([0, 0, 4, 4], [5, 5, 9, 9])
+    assert MaxIou(low_quality="always")(places, targets([70, 70, 80, 80])).index.tolist() == [[B, B]]
+    assert SsdBipartite()(places, targets([70, 70, 80, 80])).index.tolist() == [[B, B]]
+
+
+@pytest.mark.parametrize(("by", "expected"), [("area", [0, I, B]), ("iou", [0, B, B])])
+def test_candidates_on_ignored_truth_leave_the_loss(by: str, expected: list[int]) -> None:
+    # the second candidate lies wholly inside a crowd 25 times its size; the third touches it by a quarter of itself
+    places = candidates([40, 40, 44, 44], [2, 2, 6, 6], [18, 18, 22, 22])
+    truth = targets([40, 40, 44, 44], [0, 0, 20, 20], ignore=[False, True])
+    assert SsdBipartite(ignore_by=by)(places, truth).index.tolist() == [expected]  # type: ignore[arg-type]
+    assert MaxIou(ignore_by=by)(places, truth).index.tolist() == [expected]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("matcher", ALL)
+def test_ignored_truth_is_never_positive(matcher: SsdBipartite | MaxIou) -> None:
+    assert matcher(candidates([0, 0, 4, 4]), targets([0, 0, 4, 4], ignore=[True])).index.tolist() == [[I]]
+
+
+@pytest.mark.parametrize(("plus_one", "expected"), [(False, B), (True, 0)])
+def test_trap_18_plus_one_iou(plus_one: bool, expected: int) -> None:
+    places = candidates([0, 0, 4, 1.9])  # 7.6 / 16 = .475; with both edges 14.5 / 25 = .58
+    assert MaxIou(legacy_plus_one=plus_one)(places, targets([0, 0, 4, 4])).index.tolist() == [[expected]]
+
+
+def test_thresholds_out_of_order() -> None:
+    with pytest.raises(RecipeError) as error:
+        MaxIou(positive_threshold=0.4, negative_threshold=0.5)
+    assert str(error.value) == (
+        "matcher max_iou: negative_threshold 0.5 exceeds positive_threshold 0.4; lower the first or raise the second"
+    )

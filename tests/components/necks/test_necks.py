@@ -1,0 +1,124 @@
+"""Identity, feature pyramid, U-Net."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
+
+from detzoo.components.necks.fpn import Fpn
+from detzoo.components.necks.identity import Identity
+from detzoo.components.necks.unet import Unet
+from detzoo.errors import RecipeError
+from detzoo.interfaces import Neck
+from detzoo.types import FeatureSpec, FeatureSpecs
+
+CHANNELS = {"s8": 24, "s16": 32, "s32": 48}
+
+
+def specs(sizes: dict[str, tuple[int, int]] | None = None) -> FeatureSpecs:
+    return {k: FeatureSpec(c, float(k[1:]), sizes[k] if sizes else None) for k, c in CHANNELS.items()}
+
+
+def maps(height: int, width: int) -> dict[str, Tensor]:
+    return {k: torch.randn(2, c, -(-height // int(k[1:])), -(-width // int(k[1:]))) for k, c in CHANNELS.items()}
+
+
+NECKS: list[tuple[str, type[Any], dict[str, Any]]] = [
+    ("identity", Identity, {}),
+    ("fpn", Fpn, {"channels": 16}),
+    ("fpn pool", Fpn, {"channels": 16, "extra": "pool"}),
+    ("fpn p6p7 p5", Fpn, {"channels": 16, "extra": "p6p7", "norm": "batch"}),
+    ("fpn p6p7 c5", Fpn, {"channels": 16, "extra": "p6p7", "extra_from": "c5"}),
+    ("unet", Unet, {"channels": 16}),
+    ("unet fine", Unet, {"channels": 16, "levels": ("s8",), "norm": "none"}),
+]
+
+
+@pytest.mark.parametrize(("cls", "fields"), [n[1:] for n in NECKS], ids=[n[0] for n in NECKS])
+@pytest.mark.parametrize("size", [(96, 160), (131, 97)])
+def test_declared_maps_are_the_real_ones(cls: type[Neck], fields: dict[str, Any], size: tuple[int, int]) -> None:
+    features = maps(*size)
+    given = dict(features)
+    neck = cls(specs({k: (v.shape[2], v.shape[3]) for k, v in features.items()}), **fields)
+    out = neck(features)
+    assert features == given, "the given mapping is left alone"
+    assert {k: (s.channels, s.size) for k, s in neck.out.items()} == {
+        k: (v.shape[1], tuple(v.shape[2:])) for k, v in out.items()
+    }
+    assert [s.stride for s in neck.out.values()] == [float(k[1:]) for k in out]
+    assert [s.size for s in cls(specs(), **fields).out.values()] == [None] * len(out)
+
+
+@pytest.mark.parametrize(("cls", "fields"), [n[1:] for n in NECKS[1:]], ids=[n[0] for n in NECKS[1:]])
+def test_gradients_reach_every_parameter(cls: type[Neck], fields: dict[str, Any]) -> None:
+    neck = cls(specs(), **fields)
+    out = neck(maps(64, 96))
+    torch.autograd.backward(torch.stack([(v * torch.randn_like(v)).sum() for v in out.values()]).sum())
+    assert [n for n, p in neck.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "extra", "norm"),
+    [
+        ({}, None, None),
+        ({"extra": "pool"}, LastLevelMaxPool(), None),
+        ({"extra": "p6p7"}, LastLevelP6P7(16, 16), None),
+        ({"extra": "p6p7", "extra_from": "c5", "norm": "batch"}, LastLevelP6P7(48, 16), nn.BatchNorm2d),
+    ],
+    ids=["none", "pool", "p6p7 from p5", "p6p7 from c5, batch norm"],
+)
+def test_trap_16_fpn_equals_torchvisions_with_its_state_dict(fields: dict[str, Any], extra: Any, norm: Any) -> None:
+    torch.manual_seed(0)
+    reference = FeaturePyramidNetwork(list(CHANNELS.values()), 16, extra_blocks=extra, norm_layer=norm).eval()
+    for p in reference.parameters():
+        nn.init.uniform_(p, -0.2, 0.2)
+    own = Fpn(specs(), channels=16, **fields).eval()
+    own.load_state_dict(reference.state_dict())
+    features = maps(131, 97)
+    with torch.no_grad():
+        expected, found = reference(dict(features)), own(features)
+    assert len(expected) == len(found)
+    for a, b in zip(expected.values(), found.values(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_fpn_adds_the_nearest_coarse_cell() -> None:
+    neck = Fpn({"s8": FeatureSpec(1, 8.0), "s16": FeatureSpec(1, 16.0)}, channels=1)
+    for block in (*neck.inner_blocks, *neck.layer_blocks):
+        convolution = block.get_submodule("0")
+        assert isinstance(convolution, nn.Conv2d)
+        nn.init.dirac_(convolution.weight)
+    fine, coarse = torch.zeros(1, 1, 3, 3), torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    out = neck({"s8": fine, "s16": coarse})
+    assert out["s8"][0, 0].tolist() == [[1, 1, 2], [1, 1, 2], [3, 3, 4]]
+
+
+def test_names_of_the_extra_levels() -> None:
+    assert list(Fpn(specs(), extra="pool").out) == ["s8", "s16", "s32", "s64"]
+    assert list(Fpn(specs(), extra="p6p7").out) == ["s8", "s16", "s32", "s64", "s128"]
+
+
+def test_maps_that_are_no_pyramid_are_refused() -> None:
+    with pytest.raises(RecipeError) as error:
+        Fpn({})
+    assert str(error.value) == (
+        "neck: fpn needs maps that become coarser from one to the next, found: none. "
+        "Change backbone.levels, or use neck: {type: identity}."
+    )
+    with pytest.raises(RecipeError) as error:
+        Unet({"s16": FeatureSpec(8, 16.0), "s16_expand": FeatureSpec(8, 16.0)})
+    assert str(error.value) == (
+        "neck: unet needs maps that become coarser from one to the next, found: s16 (stride 16), s16_expand "
+        "(stride 16). Change backbone.levels, or use neck: {type: identity}."
+    )
+
+
+def test_unet_levels() -> None:
+    assert list(Unet(specs(), levels=("s8", "s32")).out) == ["s8", "s32"]
+    assert list(Unet(specs(), levels=("s16",)).blocks) == ["s16", "s32"]
+    with pytest.raises(RecipeError) as error:
+        Unet(specs(), levels=("s32", "s8"))
+    assert str(error.value) == "neck: levels [s32, s8] must be among [s8, s16, s32], in that order, each once"

@@ -1,0 +1,192 @@
+"""Detections: torchvision's SSD to the last bit, the two ways against each other, and the knobs."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torchvision.models.detection._utils import BoxCoder as TorchvisionCoder
+from torchvision.models.detection.ssd import SSD
+
+from detzoo.components.box_coders import CentreSize
+from detzoo.components.postprocess import detections as module
+from detzoo.components.postprocess.detections import PerClassDetections
+from detzoo.components.postprocess.top_k import TopK
+from detzoo.components.suppress import KeepAll, Nms, SoftNms
+from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions, Scoring
+
+
+def scene(
+    images: int = 2, priors: int = 400, classes: int = 5, *, per_class: int = 1, scoring: Scoring = "softmax"
+) -> tuple[Predictions, Candidates, ImageBatch]:
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(1, priors, 2, generator=generator) * 250
+    boxes = torch.cat([corner, corner + 10 + torch.rand(1, priors, 2, generator=generator) * 90], dim=-1)
+    columns = classes + (scoring == "softmax")
+    logits = torch.randn(images, priors, columns, generator=generator) * 2
+    deltas = torch.randn(images, priors, per_class, 4, generator=generator)
+    candidates = Candidates(boxes, torch.ones(1, priors, dtype=torch.bool), coder=CentreSize())
+    return Predictions(logits, scoring, deltas), candidates, batch_of(images)
+
+
+def batch_of(images: int) -> ImageBatch:
+    return ImageBatch(
+        torch.zeros(images, 3, 1, 1),
+        torch.tensor([[0.0, 0, 300, 300]]).repeat(images, 1),
+        torch.full((images, 2), 300),
+        torch.ones(images, 2),
+        torch.arange(images),
+    )
+
+
+def ssd_post(**changes: Any) -> PerClassDetections:
+    parts: dict[str, Any] = {"suppress": Nms(iou=0.45), "score_threshold": 0.01, "per_class_top_k": 100, "keep": 50}
+    return PerClassDetections(**{**parts, **changes})
+
+
+def same(a: DetectionBatch, b: DetectionBatch) -> bool:
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("boxes", "scores", "labels", "valid"))
+
+
+@pytest.mark.parametrize(("images", "priors"), [(0, 5), (1, 0), (2, 0)])
+@pytest.mark.parametrize("looks", [True, False])
+def test_nothing_to_detect(images: int, priors: int, looks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "may_look", lambda _: looks)
+    for post in (ssd_post(), TopK(keep=50)):
+        found = post(*scene(images, priors))
+        assert found.boxes.shape == (images, 50, 4)
+        assert not found.valid.any()
+
+
+def test_nothing_above_the_threshold() -> None:
+    found = ssd_post(score_threshold=1.0)(*scene())
+    assert not found.valid.any()
+    assert not found.boxes.any()
+
+
+@pytest.mark.parametrize("first", [8, 512])
+@pytest.mark.parametrize("keep", [20, 500])
+def test_equals_torchvisions_ssd_to_the_last_bit(first: int, keep: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST", first)
+    # more than 1,000 boxes, so that torchvision suppresses class by class, without its inexact offsets
+    predictions, candidates, batch = scene(images=2, priors=800)
+    model = SimpleNamespace(
+        box_coder=TorchvisionCoder((10.0, 10.0, 5.0, 5.0)),
+        score_thresh=0.01,
+        topk_candidates=300,
+        nms_thresh=0.45,
+        detections_per_img=keep,
+    )
+    outputs = {"bbox_regression": predictions.deltas.squeeze(2), "cls_logits": predictions.class_logits}
+    theirs = SSD.postprocess_detections(model, outputs, [candidates.boxes[0]] * 2, [(300, 300)] * 2)  # type: ignore[arg-type]
+    ours = ssd_post(per_class_top_k=300, keep=keep)(predictions, candidates, batch)
+    for image, expected in enumerate(theirs):
+        count = len(expected["scores"])
+        assert int(ours.valid[image].sum()) == count >= 20
+        assert torch.equal(ours.scores[image, :count], expected["scores"])
+        assert torch.equal(ours.labels[image, :count], expected["labels"] - 1)
+        assert torch.equal(ours.boxes[image, :count], expected["boxes"])
+
+
+CASES = [
+    {},
+    {"suppress": SoftNms()},
+    {"suppress": SoftNms(method="linear", min_score=0.05)},
+    {"suppress": KeepAll()},
+    {"per_class_top_k": 7},
+    {"per_class_top_k": None},
+    {"min_side": 20.0},
+    {"keep": 2000},
+]
+
+
+@pytest.mark.parametrize("changes", CASES)
+@pytest.mark.parametrize(("per_class", "scoring"), [(1, "softmax"), (5, "sigmoid")])
+def test_both_ways_give_the_same(
+    changes: dict[str, Any], per_class: int, scoring: Scoring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = scene(priors=120, per_class=per_class, scoring=scoring)
+    post = ssd_post(**changes)
+    results = []
+    for first, looks in ((16, True), (512, True), (512, False)):
+        monkeypatch.setattr(module, "FIRST", first)
+        monkeypatch.setattr(module, "may_look", lambda _, looks=looks: looks)
+        results.append(post(*inputs))
+    for other in results[1:]:
+        torch.testing.assert_close(other.scores, results[0].scores)
+        assert torch.equal(other.labels, results[0].labels)
+        torch.testing.assert_close(other.boxes, results[0].boxes)
+    assert results[0].valid.any()
+
+
+def test_an_image_alone_or_in_a_batch() -> None:
+    predictions, candidates, _ = scene(images=3)
+    whole = ssd_post()(predictions, candidates, batch_of(3))
+    assert predictions.class_logits is not None
+    for image in range(3):
+        rows = slice(image, image + 1)
+        alone = ssd_post()(
+            Predictions(predictions.class_logits[rows], "softmax", predictions.deltas[rows]), candidates, batch_of(1)
+        )
+        part = DetectionBatch(whole.boxes[rows], whole.scores[rows], whole.labels[rows], whole.valid[rows])
+        assert same(alone, part)
+
+
+def test_equal_scores_do_not_depend_on_the_batch() -> None:
+    predictions, candidates, _ = scene(images=2, priors=700)
+    logits = torch.zeros(2, 700, 6)
+    logits[1] = torch.randn(700, 6, generator=torch.Generator().manual_seed(1))
+    both = ssd_post(per_class_top_k=None)(Predictions(logits, "softmax", predictions.deltas), candidates, batch_of(2))
+    one = ssd_post(per_class_top_k=None)(
+        Predictions(logits[:1], "softmax", predictions.deltas[:1]), candidates, batch_of(1)
+    )
+    assert same(one, DetectionBatch(both.boxes[:1], both.scores[:1], both.labels[:1], both.valid[:1]))
+
+
+@pytest.mark.parametrize(("strict", "count"), [(True, 1), (False, 2)])
+def test_a_score_equal_to_the_threshold(strict: bool, count: int) -> None:
+    predictions, candidates, batch = scene(images=1, priors=2, classes=1, scoring="sigmoid")
+    logits = torch.tensor([[[0.0], [1.0]]])  # sigmoid(0) = .5
+    post = ssd_post(score_threshold=0.5, strict=strict, suppress=KeepAll())
+    assert int(post(Predictions(logits, "sigmoid", predictions.deltas), candidates, batch).valid.sum()) == count
+
+
+def test_knobs_are_plain_attributes() -> None:
+    inputs = scene()
+    suppress = Nms(iou=0.45)
+    post = ssd_post(suppress=suppress)
+    post.score_threshold, post.keep, suppress.iou = 0.3, 7, 0.2
+    assert same(post(*inputs), ssd_post(score_threshold=0.3, keep=7, suppress=Nms(iou=0.2))(*inputs))
+
+
+def test_invalid_candidates_are_never_reported() -> None:
+    predictions, candidates, batch = scene(images=1)
+    valid = torch.zeros(1, 400, dtype=torch.bool)
+    found = ssd_post()(predictions, Candidates(candidates.boxes, valid, coder=candidates.coder), batch)
+    assert not found.valid.any()
+
+
+@pytest.mark.parametrize(("quality", "expected"), [("ignore", 0.5), ("product", 0.25), ("geometric_mean", 0.5)])
+def test_quality(quality: str, expected: float) -> None:
+    _, candidates, batch = scene(images=1, priors=1, classes=1, scoring="sigmoid")
+    predictions = Predictions(
+        torch.zeros(1, 1, 1), "sigmoid", torch.zeros(1, 1, 1, 4), quality_logits=torch.zeros(1, 1)
+    )
+    assert ssd_post(quality=quality)(predictions, candidates, batch).scores[0, 0].item() == pytest.approx(expected)
+
+
+def test_boxes_are_clipped_to_the_picture_not_the_padding() -> None:
+    predictions, candidates, batch = scene(images=1)
+    batch.region.copy_(torch.tensor([[20.0, 30, 200, 180]]))
+    found = ssd_post()(predictions, candidates, batch).boxes[0]
+    assert found.amin(0)[:2].tolist() == [20, 30]
+    assert found.amax(0)[2:].tolist() == [200, 180]
+
+
+@pytest.mark.parametrize(("each", "labels"), [(True, [1, 0]), (False, [1, 0, 0])])
+def test_top_k_reports_the_best_class_or_every_class(each: bool, labels: list[int]) -> None:
+    _, candidates, batch = scene(images=1, priors=2)
+    logits = torch.tensor([[[2.0, 3.0], [1.0, -9.0]]])
+    predictions = Predictions(logits, "sigmoid", torch.zeros(1, 2, 1, 4))
+    found = TopK(keep=4, score_threshold=0.1, one_class_each=each)(predictions, candidates, batch)
+    assert found.labels[0][found.valid[0]].tolist() == labels

@@ -1,0 +1,187 @@
+"""Order, randomness and resumption of the loader, and what it does with pictures that cannot be read."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from detzoo.data import open_dataset
+from detzoo.data.dataset import Dataset
+from detzoo.data.loader import Loader
+from detzoo.data.prepare import InputSpec
+from detzoo.data.shapes import ShapesDataset
+from detzoo.data.transforms import Expand, Flip, IouCrop, PhotometricDistort
+from detzoo.errors import DataError
+from detzoo.interfaces import Transform
+from detzoo.types import ImageBatch, Targets
+
+SPEC = InputSpec(size=(48, 48))
+
+
+def chain() -> list[Transform]:
+    return [PhotometricDistort(), Expand(), IouCrop(), Flip()]
+
+
+def shapes(count: int = 10) -> ShapesDataset:
+    return ShapesDataset(count=count, size=64)
+
+
+def batches(loader: Loader, epoch: int = 0, start: int = 0) -> list[tuple[ImageBatch, Targets]]:
+    return list(loader.batches(epoch, start))
+
+
+def same(left: list[tuple[ImageBatch, Targets]], right: list[tuple[ImageBatch, Targets]]) -> bool:
+    return len(left) == len(right) and all(
+        torch.equal(a.pixels, b.pixels) and torch.equal(s.boxes, t.boxes) and torch.equal(a.index, b.index)
+        for (a, s), (b, t) in zip(left, right, strict=True)
+    )
+
+
+def test_results_do_not_depend_on_the_number_of_workers() -> None:
+    alone = batches(Loader(shapes(), chain(), SPEC, 4, seed=3))
+    assert len(alone) == 2
+    helped = Loader(shapes(), chain(), SPEC, 4, seed=3, workers=2)
+    assert same(alone, batches(helped))
+    assert same(alone, batches(helped))  # the workers persist; a second pass over epoch 0 is the same
+
+
+def test_epochs_differ_in_order_and_augmentation() -> None:
+    loader = Loader(shapes(), chain(), SPEC, 5, seed=3)
+    first, second = batches(loader, 0), batches(loader, 1)
+    assert sorted(torch.cat([b.index for b, _ in first]).tolist()) == list(range(10))
+    assert not same(first, second)
+
+
+def test_an_interrupted_epoch_goes_on_where_it_stopped() -> None:
+    loader = Loader(shapes(), chain(), SPEC, 3, seed=1)
+    assert len(loader) == 3
+    assert same(batches(loader, 2)[1:], batches(loader, 2, start=1))
+    assert batches(loader, 2, start=3) == []
+
+
+def test_skipped_batches_are_not_loaded() -> None:
+    seen: list[int] = []
+
+    class Watched(ShapesDataset):
+        def sample(self, position: int, *, masks: bool = True) -> Any:
+            seen.append(position)
+            return super().sample(position, masks=masks)
+
+    loader = Loader(Watched(count=10, size=64), [], SPEC, 5, shuffle=False)
+    batches(loader, 0, start=1)
+    assert seen == [5, 6, 7, 8, 9]
+
+
+def test_two_processes_share_the_global_batches_of_one() -> None:
+    alone = batches(Loader(shapes(8), chain(), SPEC, 4, seed=5))
+    ranks = [batches(Loader(shapes(8), chain(), SPEC, 2, seed=5, rank=rank, world=2)) for rank in (0, 1)]
+    for whole, first, second in zip(alone, *ranks, strict=True):
+        assert torch.equal(whole[0].pixels[0::2], first[0].pixels)
+        assert torch.equal(whole[0].pixels[1::2], second[0].pixels)
+
+
+def test_evaluation_order_keeps_the_last_smaller_batch() -> None:
+    loader = Loader(shapes(), [], SPEC, 4, shuffle=False)
+    assert [batch.index.tolist() for batch, _ in batches(loader)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_fewer_pictures_than_a_batch_still_give_one() -> None:
+    assert [len(batch.index) for batch, _ in batches(Loader(shapes(3), [], SPEC, 8))] == [3]
+
+
+def test_pictures_without_objects_can_be_left_out() -> None:
+    data = ShapesDataset(count=80, size=64)
+    empty = [position for position in range(80) if len(data.sample(position).boxes) == 0]
+    assert empty
+    loader = Loader(data, [], SPEC, 16, shuffle=False, empty_images="drop")
+    kept = torch.cat([batch.index for batch, _ in batches(loader)]).tolist()
+    assert kept == [position for position in range(80) if position not in empty]
+
+
+def test_the_global_random_state_is_left_alone() -> None:
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    batches(Loader(shapes(4), chain(), SPEC, 2))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Dataset:
+    """Four pictures, the third cut in half."""
+    for name in ("a", "b", "c", "d"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8))
+        (tmp_path / f"{name}.xml").write_text(
+            "<annotation><size><width>60</width><height>60</height></size><object><name>cat</name><bndbox>"
+            "<xmin>1</xmin><ymin>1</ymin><xmax>30</xmax><ymax>30</ymax></bndbox></object></annotation>"
+        )
+    data = (tmp_path / "c.png").read_bytes()
+    (tmp_path / "c.png").write_bytes(data[: len(data) // 2])
+    return open_dataset(tmp_path)
+
+
+def test_a_broken_picture_is_replaced_and_counted(broken: Dataset, caplog: pytest.LogCaptureFixture) -> None:
+    loader = Loader(broken, [], SPEC, 2, shuffle=False)
+    with caplog.at_level(logging.WARNING, "detzoo.data"):
+        found = [batch.index.tolist() for batch, _ in [*batches(loader), *batches(loader)]]
+    assert found == [[0, 1], [3, 3]] * 2
+    path = broken.paths[2]
+    assert list(loader.broken_images) == [path]
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(f"left out: {path}: truncated or damaged: ")
+
+
+def test_a_broken_picture_is_left_out_of_an_evaluation(broken: Dataset) -> None:
+    loader = Loader(broken, [], SPEC, 2, shuffle=False, broken="skip", workers=1)
+    assert [batch.index.tolist() for batch, _ in batches(loader)] == [[0, 1], [3]]
+    assert list(loader.broken_images) == [broken.paths[2]]
+
+
+def test_a_broken_picture_can_stop_everything(broken: Dataset) -> None:
+    with pytest.raises(DataError, match="truncated or damaged"):
+        batches(Loader(broken, [], SPEC, 2, shuffle=False, broken="raise"))
+
+
+def test_the_cache_gives_the_same_samples_downscaled() -> None:
+    data = shapes(6)
+    plain = batches(Loader(data, [], SPEC, 3, seed=2))
+    assert same(plain, batches(Loader(data, [], SPEC, 3, seed=2, cache=512)))
+    small = batches(Loader(data, [], SPEC, 3, seed=2, cache=32))
+    for (_, expected), (_, found) in zip(plain, small, strict=True):
+        torch.testing.assert_close(found.boxes, expected.boxes, atol=1e-3, rtol=1e-4)
+
+
+def test_pictures_that_are_nowhere_are_named_at_once(tmp_path: Path) -> None:
+    annotations = tmp_path / "val.json"
+    annotations.write_text(
+        '{"images": [{"id": 1, "file_name": "x.jpg", "width": 9, "height": 9}], "annotations": [],'
+        ' "categories": [{"id": 1, "name": "cat"}]}'
+    )
+    with pytest.raises(DataError) as caught:
+        Loader(open_dataset(annotations), [], SPEC, 1)
+    assert str(caught.value) == (
+        f"val val: none of its first 1 pictures exists; looked for {tmp_path / 'x.jpg'}; "
+        "say where they are with `images:` in a data.yaml"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "a batch needs at least one picture, not 0"),
+        ({"rank": 2, "world": 2}, "rank 2 is not one of 2 processes"),
+        (
+            {"cache": 100_000},
+            "cache: 4 pictures of 100000 px need up to 112 GiB, the limit is 8: choose a smaller side, or 0 for no cache",
+        ),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, int], message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        Loader(shapes(4), [], SPEC, **{"batch_size": 2, **options})  # type: ignore[arg-type]
+    assert str(caught.value) == message

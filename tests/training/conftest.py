@@ -1,0 +1,25 @@
+"""Makes the toy detector importable, and runs its script."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+
+@pytest.fixture
+def script() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``training_toy.py`` with arguments, under ``launcher`` where one is given."""
+
+    def run(*arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *launcher, str(HERE / "training_toy.py"), *arguments]
+        root = str(HERE.parents[1])
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+
+    return run
