@@ -35,7 +35,7 @@ class Experiment:
     overrides: tuple[str, ...]
 
 
-FLIPS: Final = (
+MILD: Final = (
     "{type: mild_crop, scale: [0.75, 1.15], aspect: [0.9, 1.1], min_visible: 0.4, p: 0.8}, "
     "{type: colour_jitter, brightness: 0.2, contrast: 0.2, saturation: 0.2, hue: 0.02, p: 0.8}"
 )
@@ -48,12 +48,16 @@ EXPERIMENTS: Final = {
         24,
         (
             "input.size=[320, 416]",
-            f"train.transforms=[{{type: flip, p: 0.5}}, {{type: vertical_flip, p: 0.5}}, {FLIPS}]",
+            f"train.transforms=[{{type: flip, p: 0.5}}, {{type: vertical_flip, p: 0.5}}, {MILD}]",
         ),
     ),
     # a mirrored card is no card: the rank is printed in two corners, so turning it round keeps it one
     "playing-cards": Experiment(
-        "../shared/data/playing-cards", "train", "test", 24, (f"train.transforms=[{FLIPS}]",)
+        "../shared/data/playing-cards",
+        "train",
+        "test",
+        30,
+        ("input.size=[416, 320]", f"train.transforms=[{{type: quarter_turn, p: 0.3}}, {MILD}]"),
     ),
 }
 

@@ -16,7 +16,7 @@ from detzoo.config import Recipe, load_recipe, recipe_from_values
 from detzoo.errors import RecipeError, WeightsError
 from detzoo.interfaces import Backbone, Detector, Neck
 from detzoo.registry import Registry, get_registry
-from detzoo.schema import nearest
+from detzoo.schema import fits, nearest
 from detzoo.yaml_source import Key, show_key
 
 _log = logging.getLogger("detzoo.build")
@@ -212,10 +212,11 @@ class _Builder:
             if isinstance(built, (Backbone, Neck)):
                 supplies["features"] = built.out
             arguments[name] = built
-        try:
+        lacking = [name for name in schema["supplies"] if name not in supplies]
+        if lacking:
+            raise RecipeError(f'{kind} "{entry.name}" needs {", ".join(lacking)}: pass it to build_component by name')
+        with self._located(key):
             made = cls(*(supplies[name] for name in schema["supplies"]), **arguments)
-        except (RecipeError, ValueError) as error:
-            raise RecipeError(self.recipe.located(key, str(error))) from error
         if kind == "backbone":
             self._prepare_backbone(made, config, key)
         return made
@@ -236,9 +237,9 @@ class _Builder:
         if form == "settings" and isinstance(value, dict):
             return self._dataclass(_annotated_dataclass(owner, name), expr["fields"], value, key, supplies)
         if form == "union" and value is not None:
-            for member in expr["of"]:
-                if member["is"] in ("settings", "list", "tuple", "dict", "component"):
-                    return self._value(owner, name, member, value, supplies, key)
+            member = next((m for m in expr["of"] if fits(m, value)), None)
+            if member is not None:
+                return self._value(owner, name, member, value, supplies, key)
         if form in ("list", "tuple") and isinstance(value, (list, tuple)):
             inner = expr.get("items") or [expr["of"]] * len(value)
             made = [
@@ -264,10 +265,8 @@ class _Builder:
             for name, item in fields.items()
             if name in values
         }
-        try:
+        with self._located(key):
             return cls(**made)
-        except (RecipeError, ValueError) as error:
-            raise RecipeError(self.recipe.located(key, str(error))) from error
 
     def _prepare_backbone(self, backbone: Any, config: dict[str, Any], key: Key) -> None:
         from detzoo.components.backbones.freeze import freeze

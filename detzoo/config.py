@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,8 +83,20 @@ class Recipe:
         return str(self.marks[key]) if key in self.marks else "default"
 
     def located(self, key: Key, message: str) -> str:
-        """``file:line: detectors.cells.head: message``, by the nearest key that was written."""
-        return located(Problem(key, message), self.marks, self.title, self.name)
+        """``file:line: detectors.cells.head: message`` for what a constructor refused.
+
+        The line is that of the key with which the message begins (``levels: ...``), else of the component; of its key
+        that was written last where that stands in another file, because a child or ``--set`` is more likely wrong.
+        """
+        message = message.removeprefix(f"{key[-1]}: ") if key else message
+        named = re.match(r"\w+", message)
+        inner = (*key, named[0]) if named else key
+        if inner not in self.marks:
+            written = [k for k in self.marks if k[: len(key)] == key]
+            last = written[-1] if written else key
+            inner = key if key in self.marks and self.marks[last].file == self.marks[key].file else last
+        where = nearest_mark(inner, self.marks, self.name)
+        return f"{where}: {show_key(('detectors', self.title, *key))}: {message}"
 
     def to_yaml(self) -> str:
         """The recipe as a file of one's own, which builds the same detector."""
@@ -150,6 +163,7 @@ def check(name: str, merged: Merged, registry: Registry, chain: tuple[str, ...])
         problems += _check_classes(values, merged)
     if problems:
         title = short_name(chain[-1] if chain else name)
+        problems.sort(key=lambda problem: nearest_mark(problem.key, merged.marks, name).line)
         lines = (located(problem, merged.marks, title, name) for problem in problems)
         raise RecipeError("\n".join(dict.fromkeys(lines)))
     return Recipe(name, _filled(fields, values, registry), dict(merged.marks), chain, tuple(merged.dropped))
@@ -195,11 +209,15 @@ def located(problem: Problem, marks: dict[Key, Mark], title: str, name: str) -> 
         title: the recipe's own name.
         name: what it was asked for as, for what has no line.
     """
-    key = problem.key
+    where = nearest_mark(problem.key, marks, name)
+    return f"{where}: {show_key(('detectors', title, *problem.key))}: {problem.message}"
+
+
+def nearest_mark(key: Key, marks: dict[Key, Mark], name: str) -> Mark:
+    """The mark of a key, or of the nearest one around it that was written; else of all of ``name``."""
     while key and key not in marks:
         key = key[:-1]
-    where = marks.get(key, Mark(name))
-    return f"{where}: {show_key(('detectors', title, *problem.key))}: {problem.message}"
+    return marks.get(key, Mark(name))
 
 
 def _fields_of(join: str, registry: Registry) -> tuple[Fields, list[Problem]]:
@@ -229,15 +247,16 @@ def _without_join(values: dict[str, Any], registry: Registry) -> list[Problem]:
 
 
 def _check_classes(values: dict[str, Any], merged: Merged) -> list[Problem]:
-    number, names = values.get("num_classes"), values.get("classes")
+    number: Any = values.get("num_classes")
+    names = values.get("classes")
     if not fits(HEADER["num_classes"]["type"], number) or not fits(HEADER["classes"]["type"], names):
         return []
     try:
         class_names(names, number)
     except RecipeError as error:
-        # of the two keys, the one that was written last is the one to look at
-        last = max(("num_classes", "classes"), key=lambda name: list(merged.marks).index((name,)))
-        return [Problem((last,), str(error))]
+        # of the two keys, the one that was written last is the one to look at; a misspelt set has nothing to do with it
+        written = list(merged.marks) if str(error).startswith("num_classes") else [("classes",)]
+        return [Problem(next(key for key in reversed(written) if key in (("num_classes",), ("classes",))), str(error))]
     return []
 
 

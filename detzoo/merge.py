@@ -5,6 +5,8 @@
 3. Everything else (scalar, list, null) replaces.
 4. ``reported``, ``weights``, ``summary`` and ``paper`` of a detector are never inherited.
 5. ``a[2].b`` on the command line edits an existing element.
+
+A layer that writes ``num_classes`` and no ``classes`` drops inherited class names of another number.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from detzoo.class_names import SETS
 from detzoo.errors import RecipeError
+from detzoo.schema import shown
 from detzoo.yaml_source import Key, Mark, parse_value, show_key
 
 NOT_INHERITED: Final = ("reported", "weights", "summary", "paper")
@@ -46,6 +50,8 @@ class Merged:
     def add(self, layer: Layer) -> None:
         """Merge one layer over the result."""
         self.value = self._merge(self.value, layer.value, (), layer.marks)
+        if "num_classes" in layer.value and "classes" not in layer.value:
+            self._drop_class_names(layer.marks[("num_classes",)])
 
     def override(self, path: str, value: Any) -> None:
         """Merge one ``--set path=value``.
@@ -62,6 +68,18 @@ class Merged:
         for key in reversed(tail):
             value = {key: value}
         self.value = self._edit(self.value, head, value, marks, path, ())
+        if keys == ("num_classes",):
+            self._drop_class_names(mark)
+
+    def _drop_class_names(self, mark: Mark) -> None:
+        """Another number of classes makes inherited names meaningless, unless it is their number."""
+        names, number = self.value.get("classes"), self.value["num_classes"]
+        names = SETS.get(names, ()) if isinstance(names, str) else names
+        if names and isinstance(names, (list, tuple)) and len(names) != number:
+            self.value = self.value | {"classes": None}
+            self._forget(("classes",))
+            self.marks[("classes",)] = mark
+            self.dropped.append(f"{mark}: num_classes is {shown(number)}; dropped: the {len(names)} inherited classes")
 
     def _edit(self, base: Any, head: Key, value: Any, marks: dict[Key, Mark], path: str, at: Key) -> Any:
         """Walk down ``head`` to an existing element, copying what lies on the way, and merge there."""

@@ -79,9 +79,8 @@ def _find(name: str, beside: _Source | None, registry: Registry) -> tuple[_Sourc
         if beside is None or beside.prefix.endswith("/"):
             raise
         siblings = list(beside.document.value["detectors"])
-        raise RecipeError(
-            f"{error}; in this file: {', '.join(siblings)}" if len(siblings) > 1 else str(error)
-        ) from None
+        also = f"; in this file: {', '.join(siblings)}" if len(siblings) > 1 else ""
+        raise RecipeError(f"{error}{also}") from None
     assert record.manifest is not None
     document = record.manifest.document
     return _Source(document, f"{record.name}/", Path(document.file).parent), short
@@ -102,7 +101,8 @@ def _read(path: Path) -> Document:
     if "api" not in value:
         problems.append(f'{path}:1: missing key "api"; write `api: 1`')
     elif value["api"] != 1 or isinstance(value["api"], bool):
-        problems.append(f"{document.marks[('api',)]}: api: found {shown(value['api'])}; expected 1")
+        newer = "; a later api needs a newer detzoo" if isinstance(value["api"], int) and value["api"] > 1 else ""
+        problems.append(f"{document.marks[('api',)]}: api: found {shown(value['api'])}; expected 1{newer}")
     detectors = value.get("detectors")
     if "detectors" not in value:
         problems.append(f'{path}:1: missing key "detectors"; expected a mapping of names to recipes')

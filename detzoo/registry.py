@@ -200,9 +200,8 @@ class Registry:
         installed = f"installed: {', '.join(sorted(names)) or 'none'}"
         distribution = self.provider("components", key_of(kind, name.rpartition("/")[2]))
         if distribution:
-            return (
-                f'{kind} "{name}" is not installed; provided by {distribution}: pip install {distribution}; {installed}'
-            )
+            source = f"provided by {distribution}: pip install {distribution}"
+            return f'{kind} "{name}" is not installed; {source}; {installed}'
         others = sorted({e.kind for e in self.entries() if e.name == name})
         elsewhere = f'"{name}" is a {" and a ".join(others)}' if others else ""
         return f'unknown {kind} "{name}"; ' + self._joined([nearest(name, names), elsewhere, installed])

@@ -189,6 +189,7 @@ def _scalar_fits(expr: TypeExpr, value: Any) -> bool:
         return False
     if isinstance(value, str):
         return _sized(expr, value)
+    assert isinstance(value, (bool, int, float))
     low, high = expr.get("ge", value), expr.get("le", value)
     above, below = "gt" not in expr or value > expr["gt"], "lt" not in expr or value < expr["lt"]
     return bool(math.isfinite(value) and low <= value <= high and above and below)

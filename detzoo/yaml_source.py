@@ -68,13 +68,15 @@ def read(path: Path) -> Document:
         RecipeError: it is missing, too large, not text, or not the YAML described above.
     """
     try:
-        data = path.read_bytes()
-    except IsADirectoryError:
-        raise RecipeError(f"{path}: is a folder; expected a YAML file") from None
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
+        if path.exists() and not path.is_file():
+            raise RecipeError(f"{path}: is a {'folder' if path.is_dir() else 'device'}; expected a YAML file")
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RecipeError(f"{path}: cannot be read ({reason})") from None
     if len(data) > MAX_BYTES:
-        raise RecipeError(f"{path}: is too large: {len(data):,} bytes; a recipe file has at most {MAX_BYTES:,}")
+        raise RecipeError(f"{path}: is too large; a recipe file has at most {MAX_BYTES:,} bytes")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise RecipeError(f"{path}:1: is UTF-16 text; save it as UTF-8")
     try:
@@ -103,8 +105,12 @@ def parse(text: str, file: str) -> Document:
 
 
 def parse_value(text: str, file: str) -> Value:
-    """Parse the right-hand side of ``--set key=value``."""
-    return parse(text, file).value
+    """Parse the right-hand side of ``--set key=value``; its lines are of no interest."""
+    try:
+        return parse(text, file).value
+    except RecipeError as error:
+        message = re.sub(r"^:\d+", "", str(error).removeprefix(file))
+        raise RecipeError(file + message) from None
 
 
 def _problem(error: yaml.MarkedYAMLError, text: str, line: int) -> str:

@@ -1,10 +1,17 @@
 """Fixtures of the whole suite."""
 
+from collections.abc import Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 
+from detzoo.plugins import manager
+from detzoo.registry import Registry, get_registry
+
 SHARED = Path(__file__).parents[2] / "shared"
+TOY_ZOO = Path(__file__).parent / "toy_zoo"
+"""A folder with one installed plugin, its ``.dist-info`` included, as ``sys.path`` would hold it."""
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +20,16 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"real data not found at {SHARED}")
     return SHARED
+
+
+@pytest.fixture
+def toy_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """The registry of this process for one test: the core, and the plugin in ``tests/toy_zoo``; nothing else."""
+    monkeypatch.syspath_prepend(TOY_ZOO)
+    points = [point for found in distributions(path=[str(TOY_ZOO)]) for point in found.entry_points]
+    monkeypatch.setattr(manager, "entry_points", lambda group: [point for point in points if point.group == group])
+    for variable in ("DETZOO_PLUGINS", "DETZOO_DISABLE", "DETZOO_STRICT"):
+        monkeypatch.delenv(variable, raising=False)
+    get_registry.cache_clear()
+    yield get_registry()
+    get_registry.cache_clear()

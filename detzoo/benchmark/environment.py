@@ -46,7 +46,7 @@ def display_name(detector: object) -> str:
 
 
 def short_name(target: str) -> str:
-    """The last part of a path that says something: ``runs/bccd`` -> ``bccd``, ``ssd/run/best.safetensors`` -> ``ssd``."""
+    """The last telling part of a path: ``runs/bccd`` -> ``bccd``, ``ssd/run/best.safetensors`` -> ``ssd``."""
     parts = [part for part in Path(target).parts if part not in ("/", ".", "..")]
     while len(parts) > 1 and parts[-1] in ("run", "best.safetensors", "last.safetensors"):
         parts.pop()

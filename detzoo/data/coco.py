@@ -105,6 +105,7 @@ def _find_images(path: Path, entries: list[Any]) -> Path:
     stem = path.stem.removeprefix("instances_")
     up = path.parent.parent
     candidates = [up / "images" / stem, up / stem, up / "images", path.parent / "images", path.parent, up]
+    candidates += sorted(folder for folder in (up / "images").glob("*") if folder.is_dir())
     names = [entry["file_name"] for entry in entries[:20] if isinstance(entry, dict) and _is_name(entry)]
     for folder in candidates:
         if any((folder / name).is_file() for name in names if not escapes(name)):

@@ -224,6 +224,9 @@ def _download(url: str) -> bytes:
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             data: bytes = answer.read(MAX_DOWNLOAD_BYTES + 1)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise DataError(f"{url}: cannot be fetched: {error.code} {error.reason}") from None
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise DataError(f"{url}: cannot be fetched: {getattr(error, 'reason', None) or error}") from None
     if len(data) > MAX_DOWNLOAD_BYTES:

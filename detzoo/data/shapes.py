@@ -27,6 +27,7 @@ _SPLIT_SEEDS: Final = {"train": 1, "val": 2, "test": 3}
 _MAX_OBJECTS: Final = 6
 _EMPTY: Final = 0.04  # share of pictures without objects: a normal case that training must meet
 _MAX_HIDDEN: Final = 0.2  # of the smaller of two boxes
+_MIN_VISIBLE: Final = 40  # px
 
 
 class ShapesDataset(Dataset):
@@ -165,6 +166,9 @@ def draw_scene(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8], 
         masks.append(mask)
         labels.append(label)
         boxes.append(box)
+    # later objects may have hidden nearly all of an earlier one
+    seen = [row for row, mask in enumerate(masks) if int(mask.sum()) >= _MIN_VISIBLE]
+    masks, labels = [masks[row] for row in seen], [labels[row] for row in seen]
     stacked = np.stack(masks) if masks else np.zeros((0, height, width), np.uint8)
     noise = rng.integers(-10, 11, (height, width, 1), np.int16)
     return np.clip(image + noise, 0, 255).astype(np.uint8), stacked, np.array(labels, np.int64)

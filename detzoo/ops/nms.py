@@ -12,6 +12,7 @@ the data; elsewhere, and under ``torch.compile``, shapes are static and nothing 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final, Literal
 
 import numpy as np
@@ -86,10 +87,7 @@ def _keep_pairs(boxes: Tensor, group: Tensor, valid: Tensor, threshold: float) -
     if where.numel() == 0:
         return keep
     # one segment per image and group, best box first within it: a stable sort leaves the order by score
-    image = torch.arange(valid.shape[0], device=valid.device).unsqueeze(1)
-    low = group.min()
-    segment = (group - low + image * (group.max() - low + 1)).flatten()[where]
-    segment, order = segment.sort(stable=True)
+    segment, order = _segments(group)[where].sort(stable=True)
     where = where[order]
     flat = boxes.reshape(-1, 4)[where]
     starts = _run_starts(segment)
@@ -178,7 +176,7 @@ def soft_nms(
     """Scores after each box has been weakened by the better boxes of its group.
 
     The box of highest present score is taken, the others of its group lose score by their IoU with it, and so on.
-    Groups do not touch each other, so each step takes one box of every group of every image at once.
+    Groups do not touch each other, so the CPU gives each a row of its own and takes one box of every row at once.
 
     Args:
         boxes: float [B,N,4] xyxy px.
@@ -195,29 +193,48 @@ def soft_nms(
 
     Source: Bodla et al., Soft-NMS, ICCV 2017, figure 2.
     """
-    count = boxes.shape[1]
     valid = torch.ones_like(scores, dtype=torch.bool) if valid is None else valid
-    scores = torch.where(valid, scores, 0)
-    if count == 0:
-        return scores
-    overlap = iou_matrix(boxes, boxes)
-    factor = torch.exp(-(overlap.square() / sigma)) if method == "gaussian" else 1 - overlap * (overlap > iou)
-    same = group.unsqueeze(2) == group.unsqueeze(1)
-    factor = torch.where(same, factor, 1)
+    scores = torch.where(valid & (scores >= min_score), scores, 0)
+
+    def factor(overlap: Tensor) -> Tensor:
+        return torch.exp(-(overlap.square() / sigma)) if method == "gaussian" else 1 - overlap * (overlap > iou)
+
+    if not may_look(boxes):
+        return _weaken(boxes, scores, group, factor, min_score)
+    where = (scores > 0).flatten().nonzero().squeeze(1)
+    segment, order = _segments(group)[where].sort(stable=True)
+    where = where[order]
+    column = torch.arange(where.numel()) - _run_starts(segment)
+    row = (column == 0).cumsum(0) - 1
+    shape = (int(row.max()) + 1, int(column.max()) + 1) if where.numel() else (0, 0)
+    packed_boxes, packed = boxes.new_zeros(*shape, 4), scores.new_zeros(shape)
+    packed_boxes[row, column] = boxes.flatten(0, 1)[where]
+    packed[row, column] = scores.flatten()[where]
+    packed = _weaken(packed_boxes, packed, packed.new_zeros(shape, dtype=torch.int64), factor, min_score)
+    return torch.zeros_like(scores).flatten().index_copy(0, where, packed[row, column]).view_as(scores)
+
+
+def _weaken(
+    boxes: Tensor, scores: Tensor, group: Tensor, factor: Callable[[Tensor], Tensor], min_score: float
+) -> Tensor:
+    """Scores [R,S] after every box of a row, best first, has weakened those left in its group; 0 is no box."""
     pending = scores > 0
-    eager = may_look(boxes)
-    earlier = torch.ones(count, count, dtype=torch.bool, device=boxes.device).tril(-1)
-    for _ in range(count):
-        if eager and not pending.any():  # the CPU may look at the data: as many steps as the largest group has boxes
-            break
-        present = torch.where(pending, scores, -1.0)
-        # a box leads when no pending box of its group scores higher, nor as high and earlier in the list
-        ahead = present.unsqueeze(1) > present.unsqueeze(2)
-        ahead |= (present.unsqueeze(1) == present.unsqueeze(2)) & earlier
-        lead = pending & ~(ahead & same & pending.unsqueeze(1)).any(2)
-        pending = pending & ~lead
-        weaken = torch.where(lead.unsqueeze(1), factor, 1).amin(2)  # one leader per group at most
-        scores = torch.where(pending, scores * weaken, scores)
-        scores = torch.where(scores < min_score, 0, scores)
+    for _ in range(boxes.shape[1]):
+        leader = torch.where(pending, scores, -1.0).argmax(1, keepdim=True)  # [R,1], the first of equals
+        active = pending.gather(1, leader)
+        pending = pending.scatter(1, leader, False)
+        overlap = iou_matrix(boxes.gather(1, leader.unsqueeze(2).expand(-1, -1, 4)), boxes).squeeze(1)
+        touched = pending & active & (group == group.gather(1, leader))
+        weakened = torch.where(touched, scores * factor(overlap), scores)
+        scores = torch.where(touched & (weakened < min_score), 0, weakened)
         pending = pending & (scores > 0)
     return scores
+
+
+def _segments(group: Tensor) -> Tensor:
+    """int64 [B*N]: a number for each image and group."""
+    if group.numel() == 0:
+        return group.flatten()
+    low = group.min()
+    image = torch.arange(group.shape[0], device=group.device).unsqueeze(1)
+    return (group - low + image * (group.max() - low + 1)).flatten()

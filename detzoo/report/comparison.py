@@ -190,7 +190,9 @@ def one_entry(plan: Plan, target: str, name: str, dataset: Dataset, say: Callabl
         folder.mkdir(parents=True, exist_ok=True)
         detector = made(plan, target, run, dataset, say)
         numbers = measured(plan, name, detector, dataset, folder, say) | {"key": key}
-        write_whole(folder / NUMBERS, json.dumps(numbers, indent=1) + "\n")
+        text = json.dumps(numbers, indent=1)
+        write_whole(folder / NUMBERS, text + "\n")
+        numbers = json.loads(text)
     else:
         say(f"{name}: already done")
     return Entry(

@@ -23,6 +23,7 @@ from detzoo.training.interrupts import Interrupts
 from detzoo.training.log import RunLog
 from detzoo.training.plan import TrainPlan
 from detzoo.training.run import Run, RunSettings, RunState, check_same
+from detzoo.training.schedule import rates
 from detzoo.training.stages import run_stages
 from detzoo.training.summary import RunSummary
 
@@ -266,9 +267,12 @@ def describe(run: Run) -> list[str]:
     count = f"{settings.data['images']} images, {len(settings.data['classes'])} classes"
     parts = f", {settings.accumulate} parts" if settings.accumulate > 1 else ""
     shares = f", {settings.processes} processes" if settings.processes > 1 else ""
+    warmup = rates(plan, steps_per_epoch=settings.steps_per_epoch, total=settings.steps).warmup
+    warm = f", {warmup} steps of warm-up" if warmup else ""
     lines = [
         f"{run.detector.recipe.name} on {settings.data['name']} {settings.data['split']} ({count}) -> {run.out}",
-        f"learning rate {plan.optimizer.lr:g} for {plan.batch} images a step -> {scaled:g} for {settings.batch}",
+        f"learning rate {plan.optimizer.lr:g} for {plan.batch} images a step -> {scaled:g} for {settings.batch} "
+        f"({plan.schedule.name}{warm})",
         f"{settings.epochs} epochs x {settings.steps_per_epoch} steps = {settings.steps} steps; {run.device}, "
         f"{settings.precision}{shares}{parts}",
     ]

@@ -132,7 +132,9 @@ class GradientStage:
         self._note(terms, norm)
         if stop:
             self._save()
-            raise Interrupted(f"stopped after step {state.base_step + state.step}; go on with --resume --out {run.out}")
+            raise Interrupted(
+                f"stopped after step {state.base_step + state.step}; to go on, repeat the command with --resume"
+            )
         if due or (run.checkpoint_steps is not None and state.step % run.checkpoint_steps == 0):
             self._save()
 

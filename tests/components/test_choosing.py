@@ -8,9 +8,9 @@ from detzoo.components.normalisers import Fixed, MovingAverage, Positives, Sampl
 from detzoo.components.samplers import All, RandomFraction
 from detzoo.types import BACKGROUND, IGNORE, Assignment
 
-B, I = BACKGROUND, IGNORE
+B, OUT = BACKGROUND, IGNORE
 EMPTY = Assignment(torch.zeros(2, 0, dtype=torch.long))
-TWO = Assignment(torch.tensor([[0, B, B, B, B, I], [B, B, B, B, B, I]]))
+TWO = Assignment(torch.tensor([[0, B, B, B, B, OUT], [B, B, B, B, B, OUT]]))
 LOSSES = torch.tensor([[0.1, 0.2, 0.9, 0.3, 0.4, 9.0], [0.5, 0.6, 0.7, 0.8, 0.9, 9.0]])
 
 
@@ -53,13 +53,13 @@ def test_all_changes_nothing() -> None:
 
 
 def test_random_fraction_fills_up_with_negatives() -> None:
-    index = torch.cat([torch.arange(40), torch.full((60,), B), torch.full((10,), I)]).repeat(3, 1)
-    index[2, :35] = I  # five positives only
+    index = torch.cat([torch.arange(40), torch.full((60,), B), torch.full((10,), OUT)]).repeat(3, 1)
+    index[2, :35] = OUT  # five positives only
     torch.manual_seed(0)
     drawn = RandomFraction(size=32, positive_fraction=0.25)(Assignment(index))
     assert drawn.positive.sum(1).tolist() == [8, 8, 5]
     assert drawn.negative.sum(1).tolist() == [24, 24, 27]
-    kept = drawn.index != I
+    kept = drawn.index != OUT
     assert torch.equal(drawn.index[kept], index[kept])
     torch.manual_seed(0)
     assert torch.equal(RandomFraction(size=32, positive_fraction=0.25)(Assignment(index)).index, drawn.index)
@@ -70,7 +70,7 @@ def test_random_fraction_of_nothing() -> None:
     assert RandomFraction()(EMPTY).index.shape == (2, 0)
 
 
-FOUR = Assignment(torch.tensor([[0, 1, 1, B], [B, B, I, 0]]))
+FOUR = Assignment(torch.tensor([[0, 1, 1, B], [B, B, OUT, 0]]))
 
 
 def test_trap_06_trap_14_convention_12_divisors() -> None:

@@ -69,6 +69,13 @@ def test_gradients_of_the_overlaps() -> None:
     assert torch.autograd.gradcheck(lambda x: iou_matrix(x, b), a)
 
 
+def test_ciou_has_torchvisions_gradient() -> None:
+    # the weight of the aspect ratio carries none, so differences of values would not show it
+    a, b = random_boxes(9).double().requires_grad_(), random_boxes(9, seed=1).double()
+    ours = torch.autograd.grad((1 - ciou(a, b)).sum(), a)
+    torch.testing.assert_close(ours, torch.autograd.grad(complete_box_iou_loss(a, b, reduction="sum"), a))
+
+
 def test_clip_and_conversions() -> None:
     boxes = torch.tensor([[[-5.0, 2, 9, 30]]])
     assert clip(boxes, torch.tensor([[[1.0, 3, 8, 20]]])).tolist() == [[[1, 3, 8, 20]]]

@@ -21,7 +21,7 @@ def scene(images: int, count: int, groups: int, seed: int = 0) -> tuple[torch.Te
 def one_group_at_a_time(boxes: torch.Tensor, scores: torch.Tensor, group: torch.Tensor, iou: float) -> torch.Tensor:
     keep = torch.zeros_like(scores, dtype=torch.bool)
     for image in range(boxes.shape[0]):
-        for label in group[image].unique():
+        for label in range(int(group.max()) + 1):
             rows = (group[image] == label).nonzero().squeeze(1)
             keep[image, rows[nms(boxes[image, rows], scores[image, rows], iou)]] = True
     return keep

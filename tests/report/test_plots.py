@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from detzoo.report.plots import learning_figure, pr_figure, save, speed_ap_figure
@@ -26,4 +27,4 @@ def test_curves_of_nothing() -> None:
 
 def test_learning_curves() -> None:
     figure = learning_figure({"a": [(1, 10), (2, 20)], "b": []})
-    assert [list(line.get_xdata()) for line in figure.axes[0].lines] == [[1, 2]]
+    assert [np.asarray(line.get_xydata()).tolist() for line in figure.axes[0].lines] == [[[1, 10], [2, 20]]]

@@ -1,0 +1,1 @@
+"""Proposals that more than one plugin uses."""

@@ -94,7 +94,8 @@ def test_foreground_prior_is_the_first_score(scoring: str) -> None:
     logits = made(zeros, batch(torch.zeros(1, 3, 32, 48)))[1].class_logits
     assert logits is not None
     scores = logits.softmax(-1)[..., 1:] if scoring == "softmax" else logits.sigmoid()
-    torch.testing.assert_close(scores, torch.full_like(scores, 0.01))
+    expected = 0.01 / 3 if scoring == "softmax" else 0.01  # three classes share it, or each has it
+    torch.testing.assert_close(scores, torch.full_like(scores, expected))
 
 
 def test_number_of_predictors_is_checked() -> None:

@@ -11,7 +11,7 @@ from detzoo.errors import RecipeError
 from detzoo.ops import matching
 from detzoo.types import BACKGROUND, IGNORE, Candidates, Targets
 
-B, I = BACKGROUND, IGNORE
+B, OUT = BACKGROUND, IGNORE
 
 
 def candidates(*boxes: list[float], valid: list[bool] | None = None) -> Candidates:
@@ -40,12 +40,10 @@ def scene(seed: int, images: int = 4, priors: int = 300, truths: int = 6) -> tup
 
     count = torch.randint(1, truths + 1, (images, 1), generator=generator)
     valid = torch.arange(16) < count
-    truth = torch.where(valid.unsqueeze(-1), boxes(images, 16), 0)
+    truth, none = torch.where(valid.unsqueeze(-1), boxes(images, 16), 0), torch.zeros_like(valid)
     return (
         Candidates(boxes(1, priors), torch.ones(1, priors, dtype=torch.bool)),
-        Targets(
-            truth, torch.zeros(images, 16, dtype=torch.long), torch.zeros_like(valid), valid, torch.zeros(images, 4)
-        ),
+        Targets(truth, none.long(), none, valid, torch.zeros(images, 4)),
     )
 
 
@@ -56,7 +54,7 @@ ALL = [SsdBipartite(), SsdBipartite(tie="last_write_wins"), MaxIou(low_quality="
 @pytest.mark.parametrize("padding", [0, 2])
 def test_no_ground_truth_means_background(matcher: SsdBipartite | MaxIou, padding: int) -> None:
     places = candidates([0, 0, 4, 4], [2, 2, 6, 6], valid=[True, False])
-    assert matcher(places, targets(padding=padding)).index.tolist() == [[B, I]]
+    assert matcher(places, targets(padding=padding)).index.tolist() == [[B, OUT]]
     assert matcher(candidates(), targets([0, 0, 1, 1], padding=padding)).index.shape == (1, 0)
 
 
@@ -108,12 +106,12 @@ def test_convention_05_iou_equal_to_the_threshold(inclusive: bool, expected: int
 def test_trap_05_negative_threshold_leaves_a_gap() -> None:
     places = candidates([0, 0, 4, 4], [0, 0, 4, 1.8], [0, 0, 4, 0.4])  # IoU 1, .45, .1
     assert SsdBipartite()(places, targets([0, 0, 4, 4])).index.tolist() == [[0, B, B]]
-    assert SsdBipartite(negative_threshold=0.4)(places, targets([0, 0, 4, 4])).index.tolist() == [[0, I, B]]
+    assert SsdBipartite(negative_threshold=0.4)(places, targets([0, 0, 4, 4])).index.tolist() == [[0, OUT, B]]
 
 
 @pytest.mark.parametrize(
     ("low_quality", "iou", "expected"),
-    [("always", 0.3, 0), ("above_negative", 0.3, B), ("above_negative", 0.45, 0), ("never", 0.45, I)],
+    [("always", 0.3, 0), ("above_negative", 0.3, B), ("above_negative", 0.45, 0), ("never", 0.45, OUT)],
 )
 def test_trap_15_low_quality_matches(low_quality: str, iou: float, expected: int) -> None:
     places = candidates([0, 0, 10, 10 * iou], [20, 20, 30, 30])
@@ -127,7 +125,7 @@ def test_truth_that_overlaps_nothing_rescues_nothing() -> None:
     assert SsdBipartite()(places, targets([70, 70, 80, 80])).index.tolist() == [[B, B]]
 
 
-@pytest.mark.parametrize(("by", "expected"), [("area", [0, I, B]), ("iou", [0, B, B])])
+@pytest.mark.parametrize(("by", "expected"), [("area", [0, OUT, B]), ("iou", [0, B, B])])
 def test_candidates_on_ignored_truth_leave_the_loss(by: str, expected: list[int]) -> None:
     # the second candidate lies wholly inside a crowd 25 times its size; the third touches it by a quarter of itself
     places = candidates([40, 40, 44, 44], [2, 2, 6, 6], [18, 18, 22, 22])
@@ -138,7 +136,7 @@ def test_candidates_on_ignored_truth_leave_the_loss(by: str, expected: list[int]
 
 @pytest.mark.parametrize("matcher", ALL)
 def test_ignored_truth_is_never_positive(matcher: SsdBipartite | MaxIou) -> None:
-    assert matcher(candidates([0, 0, 4, 4]), targets([0, 0, 4, 4], ignore=[True])).index.tolist() == [[I]]
+    assert matcher(candidates([0, 0, 4, 4]), targets([0, 0, 4, 4], ignore=[True])).index.tolist() == [[OUT]]
 
 
 @pytest.mark.parametrize(("plus_one", "expected"), [(False, B), (True, 0)])

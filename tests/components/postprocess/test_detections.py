@@ -78,7 +78,7 @@ def test_equals_torchvisions_ssd_to_the_last_bit(first: int, keep: int, monkeypa
         detections_per_img=keep,
     )
     outputs = {"bbox_regression": predictions.deltas.squeeze(2), "cls_logits": predictions.class_logits}
-    theirs = SSD.postprocess_detections(model, outputs, [candidates.boxes[0]] * 2, [(300, 300)] * 2)  # type: ignore[arg-type]
+    theirs = SSD.postprocess_detections(model, outputs, [candidates.boxes[0]] * 2, [(300, 300)] * 2)
     ours = ssd_post(per_class_top_k=300, keep=keep)(predictions, candidates, batch)
     for image, expected in enumerate(theirs):
         count = len(expected["scores"])
@@ -141,6 +141,14 @@ def test_equal_scores_do_not_depend_on_the_batch() -> None:
         Predictions(logits[:1], "softmax", predictions.deltas[:1]), candidates, batch_of(1)
     )
     assert same(one, DetectionBatch(both.boxes[:1], both.scores[:1], both.labels[:1], both.valid[:1]))
+
+
+def test_the_static_way_compiles_without_a_graph_break() -> None:
+    inputs = scene(images=2, priors=60)
+    for suppress in (Nms(iou=0.45), KeepAll()):
+        post = ssd_post(suppress=suppress, per_class_top_k=10)
+        compiled = torch.compile(post, backend="eager", fullgraph=True)
+        assert same(compiled(*inputs), post(*inputs))
 
 
 @pytest.mark.parametrize(("strict", "count"), [(True, 1), (False, 2)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Literal, TypeAlias
@@ -34,9 +35,10 @@ class SsdHead(Head):
         activation: likewise.
         norm_eps: batch norm's; SSDLite uses 1e-3.
         norm_momentum: batch norm's; SSDLite uses 0.03.
-        init: ``xavier`` (uniform; paper's released code) or ``normal`` (std 0.03: SSDLite).
-        foreground_prior: probability that every class starts with, through the bias (focal loss's initialisation);
-            null leaves biases at 0.
+        init: ``xavier`` (uniform; the paper's released code) or ``normal`` (SSDLite).
+        init_std: width of ``normal``.
+        foreground_prior: where scores start, through the bias (focal loss's initialisation): of each class with
+            ``sigmoid``, of all classes together with ``softmax``; null leaves biases at 0.
 
     Source: Liu et al. 2016, section 2.1; SSDLite: Sandler et al. 2018, section 6.2, torchvision's ssdlite.py.
     """
@@ -56,6 +58,7 @@ class SsdHead(Head):
         norm_eps: Annotated[float, Field(gt=0)] = 1e-5,
         norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1,
         init: Init = "xavier",
+        init_std: Annotated[float, Field(gt=0)] = 0.03,
         foreground_prior: Annotated[float, Field(gt=0, lt=1)] | None = None,
     ) -> None:
         super().__init__()
@@ -76,8 +79,8 @@ class SsdHead(Head):
         places = list(zip(kinds, features.values(), anchors.per_cell(), strict=True))
         self.classification = nn.ModuleList(make(kind, spec.channels, n * self.columns) for kind, spec, n in places)
         self.regression = nn.ModuleList(make(kind, spec.channels, n * 4) for kind, spec, n in places)
-        initialise(self.classification, init)
-        initialise(self.regression, init)
+        initialise(self.classification, init, init_std)
+        initialise(self.regression, init, init_std)
         if foreground_prior is not None:
             self._start_at(foreground_prior)
 
@@ -106,16 +109,15 @@ class SsdHead(Head):
 
     @torch.no_grad()
     def _start_at(self, probability: float) -> None:
-        """Set the class biases so that untrained scores are ``probability`` for each class."""
-        odds = torch.tensor(probability / (1 - probability))
-        if self.scoring == "softmax":  # p for each of K classes, the rest for background
-            share = min(probability, 0.99 / (self.columns - 1))
-            odds = torch.tensor(share / (1 - share * (self.columns - 1)))
+        """Set the class biases so that untrained scores are ``probability``."""
+        classes = self.columns - (self.scoring == "softmax")
+        share = probability / classes if self.scoring == "softmax" else probability
+        logit = math.log(share / (1 - probability))
         for predictor in self.classification:
             bias = last_conv(predictor).bias
             assert bias is not None
             rows = bias.view(-1, self.columns)
-            rows.fill_(float(odds.log()))
+            rows.fill_(logit)
             if self.scoring == "softmax":
                 rows[:, 0] = 0.0
 

@@ -9,12 +9,13 @@ from torch import nn
 Init: TypeAlias = Literal["xavier", "normal"]
 
 
-def initialise(module: nn.Module, how: Init) -> None:
+def initialise(module: nn.Module, how: Init, std: float = 0.03) -> None:
     """Set the convolutions of ``module``; biases become 0.
 
     Args:
         module: whose convolutions are set, in place.
-        how: ``xavier``: uniform, as Caffe's released training code; ``normal``: std 0.03, SSDLite's.
+        how: ``xavier``: uniform, as Caffe's released training code; ``normal``: SSDLite and RetinaNet.
+        std: of ``normal``: SSDLite's 0.03, RetinaNet's 0.01.
 
     Source: weiliu89/caffe ssd_pascal.py; torchvision's ssd.py and ssdlite.py.
     """
@@ -23,6 +24,6 @@ def initialise(module: nn.Module, how: Init) -> None:
             if how == "xavier":
                 nn.init.xavier_uniform_(layer.weight)
             else:
-                nn.init.normal_(layer.weight, mean=0.0, std=0.03)
+                nn.init.normal_(layer.weight, mean=0.0, std=std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

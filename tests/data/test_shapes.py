@@ -1,0 +1,88 @@
+"""The procedural data set: reproducible, exact, fast enough, and never the same picture in two splits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detzoo.data import list_splits, open_dataset
+from detzoo.data.shapes import CLASSES, ShapesDataset
+from detzoo.errors import DataError
+
+
+def test_some_pictures_are_empty_and_normal() -> None:
+    data = ShapesDataset(count=100)
+    empty = [sample for sample in map(data.sample, range(100)) if len(sample.boxes) == 0]
+    assert 1 <= len(empty) <= 12
+    assert empty[0].boxes.shape == (0, 4)
+    assert empty[0].masks is not None
+    assert empty[0].masks.shape == (0, *empty[0].image.shape[:2])
+
+
+def test_a_picture_depends_on_seed_split_and_position_alone() -> None:
+    first, again = ShapesDataset().sample(7), ShapesDataset(count=8).sample(7)
+    np.testing.assert_array_equal(first.image, again.image)
+    np.testing.assert_array_equal(first.boxes, again.boxes)
+    for other in (ShapesDataset(seed=1), ShapesDataset(split="val")):
+        assert not np.array_equal(first.image, other.sample(7).image)
+
+
+def test_boxes_are_the_exact_bounds_of_the_masks() -> None:
+    data = ShapesDataset(count=40)
+    checked = 0
+    for position in range(40):
+        sample = data.sample(position)
+        assert sample.masks is not None
+        assert sample.masks.sum(axis=0).max(initial=0) <= 1  # what is hidden belongs to nobody else
+        for box, mask in zip(sample.boxes, sample.masks, strict=True):
+            rows, columns = np.nonzero(mask)
+            assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            checked += 1
+    assert checked > 80
+
+
+def test_every_class_occurs_in_every_split() -> None:
+    for split in list_splits("shapes"):
+        data = open_dataset("shapes", split)
+        assert data.classes == CLASSES
+        assert set(data.annotations().labels.tolist()) == set(range(len(CLASSES)))
+
+
+def test_ground_truth_is_what_the_samples_show() -> None:
+    data = open_dataset("shapes:train=5", "train")
+    truth = data.coco_ground_truth()
+    assert [entry["id"] for entry in truth["images"]] == data.image_ids == [1, 2, 3, 4, 5]
+    assert [entry["id"] for entry in truth["annotations"]] == list(range(1, len(truth["annotations"]) + 1))
+    second = [entry for entry in truth["annotations"] if entry["image_id"] == 2]
+    sample = data.sample(1)
+    assert sample.masks is not None
+    for entry, box, label, mask in zip(second, sample.boxes, sample.labels, sample.masks, strict=True):
+        assert entry["bbox"] == [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+        assert entry["category_id"] == data.category_ids[label]
+        assert entry["area"] == mask.sum()
+
+
+def test_a_subset_keeps_pictures_and_ids() -> None:
+    data = open_dataset("shapes", "val")
+    part = data.subset([5, 2])
+    assert part.image_ids == [6, 3]
+    np.testing.assert_array_equal(part.sample(1).image, data.sample(2).image)
+
+
+@pytest.mark.parametrize(
+    ("spec", "split", "message"),
+    [
+        ("shapes", "dev", "shapes has no split 'dev'; choose one of train, val, test"),
+        ("shapes:size=8", "train", "shapes: size 8 is too small to tell a star from a circle; at least 32"),
+        ("shapes:train=0", "train", "shapes: train=0: a split needs at least one picture"),
+        (
+            "shapes:colour=3",
+            "train",
+            "shapes:colour=3: cannot read 'colour=3'; write shapes:size=160,train=64,val=16,test=16,seed=0",
+        ),
+    ],
+)
+def test_wrong_options_are_refused(spec: str, split: str, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        open_dataset(spec, split)
+    assert str(caught.value) == message

@@ -1,0 +1,163 @@
+"""``detzoo predict``: what is read, what is written, what is never touched."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from detzoo.data.prepare import InputSpec
+from detzoo.detectors.annotating import Options, annotate, find_sources
+from detzoo.errors import DataError
+from detzoo.interfaces import Detector, Stage
+from detzoo.types import DetectionBatch, ImageBatch, Targets
+
+
+class Middle(Detector):
+    """Finds the left half of every picture, with a score of 0.9."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input = InputSpec(size=(32, 32))
+        self.classes = ("half",)
+        self.postprocess = nn.Module()
+        self.postprocess.score_threshold = 0.05  # type: ignore[assignment]
+
+    def detect(self, batch: ImageBatch) -> DetectionBatch:
+        count = len(batch.pixels)
+        box = torch.tensor([0.0, 0.0, 16.0, 32.0]).expand(count, 1, 4)
+        score = torch.full((count, 1), 0.9)
+        return DetectionBatch(
+            box, score, torch.zeros(count, 1, dtype=torch.int64), score > self.postprocess.score_threshold
+        )
+
+    def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, torch.Tensor]:
+        raise NotImplementedError
+
+    def stages(self) -> list[Stage]:
+        return []
+
+
+def picture(value: int = 200) -> NDArray[np.uint8]:
+    return np.full((40, 60, 3), value, np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    inputs = tmp_path / "in"
+    (inputs / "deep").mkdir(parents=True)
+    cv2.imwrite(str(inputs / "a.jpg"), picture())
+    cv2.imwrite(str(inputs / "b.png"), picture())
+    cv2.imwrite(str(inputs / "deep" / "a.png"), picture(10))
+    (inputs / "notes.txt").write_text("not a picture")
+    return inputs
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_folder_is_searched_and_every_picture_drawn_once(folder: Path, tmp_path: Path) -> None:
+    done = annotate(Middle(), [str(folder)], tmp_path / "out")
+    assert [path.name for path in done.written] == ["a.jpg", "b.png", "a.png"]
+    written = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert written["failed"] == []
+    assert written["images"][0] == {
+        "file": str(folder / "a.jpg"),
+        "drawn": "a.jpg",
+        "height": 40,
+        "width": 60,
+        "detections": [{"class": "half", "label": 0, "score": 0.9, "box": [0.0, 0.0, 30.0, 40.0]}],
+    }
+    drawn = cv2.imread(str(tmp_path / "out" / "b.png"))
+    assert drawn is not None
+    assert drawn.shape == (40, 60, 3)
+    assert (drawn != 200).any()
+
+
+def test_inputs_are_never_overwritten(folder: Path) -> None:
+    before = digests(folder)
+    done = annotate(Middle(), [str(folder)], folder)
+    assert [path.name for path in done.written] == ["a_2.jpg", "b_2.png", "a.png"]
+    after = digests(folder)
+    assert {path: after[path] for path in before} == before
+
+
+def test_two_inputs_of_one_name_get_two_drawings(folder: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(folder / "a.png"), picture())
+    done = annotate(Middle(), [str(folder)], tmp_path / "out")
+    assert [path.name for path in done.written] == ["a.jpg", "a.png", "b.png", "a_2.png"]
+
+
+def test_a_broken_picture_is_reported_and_skipped(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    said: list[str] = []
+    done = annotate(Middle(), [str(folder)], tmp_path / "out", report=said.append)
+    assert len(done.records) == 3
+    assert done.failed == [
+        {
+            "file": str(folder / "broken.jpg"),
+            "error": f"{folder / 'broken.jpg'}: not a picture in a known format (it begins with b'no pictu')",
+        }
+    ]
+    assert said == [done.failed[0]["error"]]
+
+
+def test_only_broken_pictures_still_write_the_json(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_bytes(b"no")
+    done = annotate(Middle(), [str(tmp_path / "x.jpg")], tmp_path / "out")
+    assert done.records == []
+    assert json.loads((tmp_path / "out" / "detections.json").read_text())["images"] == []
+
+
+def test_the_score_threshold_is_the_detectors_for_this_call(folder: Path, tmp_path: Path) -> None:
+    detector = Middle()
+    done = annotate(detector, [str(folder / "a.jpg")], tmp_path / "out", Options(score=0.95))
+    assert done.count == 0
+    assert detector.postprocess.score_threshold == 0.05
+
+
+def test_a_video_becomes_a_video_of_the_same_size_rate_and_length(tmp_path: Path) -> None:
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 48))
+    for value in range(7):
+        writer.write(np.full((48, 64, 3), 30 * value, np.uint8))
+    writer.release()
+    done = annotate(Middle(), [str(path)], tmp_path / "out", Options(batch=3))
+    assert [record["frame"] for record in done.records] == list(range(7))
+    assert done.written == [tmp_path / "out" / "clip.mp4"]
+    capture = cv2.VideoCapture(str(done.written[0]))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 7
+    assert capture.get(cv2.CAP_PROP_FPS) == 5
+    assert capture.get(cv2.CAP_PROP_FRAME_WIDTH) == 64
+    capture.release()
+
+
+def test_a_broken_video_is_reported_and_skipped(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"no video")
+    done = annotate(Middle(), [str(tmp_path / "clip.mp4")], tmp_path / "out")
+    assert done.failed[0]["error"] == f"{tmp_path / 'clip.mp4'}: no frame of this video can be read"
+    assert not (tmp_path / "out" / "clip.mp4").exists()
+
+
+def test_sources_that_do_not_exist_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        find_sources([str(tmp_path / "gone.jpg")])
+    assert str(caught.value) == f"{tmp_path / 'gone.jpg'}: no such file or folder"
+    with pytest.raises(DataError, match="no pictures in this folder; looked for"):
+        find_sources([str(tmp_path)])
+    with pytest.raises(DataError, match=r"^nothing to look at: give files, folders or URLs$"):
+        find_sources([])
+
+
+def test_each_source_is_looked_at_once(folder: Path) -> None:
+    assert find_sources([str(folder / "a.jpg"), str(folder)]) == [
+        str(folder / "a.jpg"),
+        str(folder / "b.png"),
+        str(folder / "deep" / "a.png"),
+    ]

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from detzoo.errors import WeightsError
+from detzoo.training import rng
+from detzoo.training.checkpoint import Checkpoint, checkpoint_of, load_checkpoint, load_model_state, save_checkpoint
+
+
+def example(**parts: dict[str, torch.Tensor]) -> Checkpoint:
+    tied = torch.arange(4.0)
+    model = {
+        "a.weight": tied,
+        "b.weight": tied,
+        "c.weight": torch.zeros(2, 3, 4, 5).to(memory_format=torch.channels_last),
+    }
+    return Checkpoint({"name": "toy", "values": {"lr": 0.1}}, ("cat", None), model, run={"state": {"step": 3}}, **parts)
+
+
+def test_round_trip_of_tied_and_strided_tensors(tmp_path: Path) -> None:
+    saved = example(optim={"a.weight/step": torch.tensor(2.0)}, rng={"0.torch": torch.get_rng_state()})
+    save_checkpoint(tmp_path / "x.safetensors", saved)
+    read = load_checkpoint(tmp_path / "x.safetensors")
+    assert (read.recipe, read.classes, read.run) == (saved.recipe, saved.classes, saved.run)
+    for part in ("model", "ema", "optim", "rng"):
+        old, new = getattr(saved, part), getattr(read, part)
+        assert old.keys() == new.keys()
+        assert all(torch.equal(old[name], new[name]) for name in old)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.safetensors"]
+    assert load_checkpoint(tmp_path / "x.safetensors", parts=()).model == {}
+
+
+def test_a_detector_is_loaded_from_the_average_where_there_is_one(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "last.safetensors", example())
+    values, classes, state = load_model_state(tmp_path)
+    assert (values, classes) == ({"lr": 0.1}, ("cat", None))
+    assert torch.equal(state["a.weight"], torch.arange(4.0))
+    save_checkpoint(tmp_path / "best.safetensors", example(ema={"a.weight": torch.ones(4)}))
+    assert checkpoint_of(tmp_path) == tmp_path / "best.safetensors"
+    assert torch.equal(load_model_state(tmp_path)[2]["a.weight"], torch.ones(4))
+
+
+def test_places_without_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError) as caught:
+        load_model_state(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: no best.safetensors or last.safetensors in it; is it a run folder, "
+        "and has it reached its first checkpoint?"
+    )
+    with pytest.raises(WeightsError, match=r"no such checkpoint$"):
+        load_model_state(tmp_path / "nothing.safetensors")
+
+
+def test_foreign_and_damaged_files(tmp_path: Path) -> None:
+    foreign, damaged = tmp_path / "foreign.safetensors", tmp_path / "damaged.safetensors"
+    save_file({"x": torch.zeros(1)}, foreign)
+    with pytest.raises(WeightsError) as caught:
+        load_checkpoint(foreign)
+    assert str(caught.value) == (
+        f"{foreign}: a safetensors file, but not a checkpoint of detzoo (no 'detzoo' in its metadata); "
+        "foreign weights come in through `detzoo weights import` or detzoo.convert_weights"
+    )
+    save_checkpoint(damaged, example())
+    damaged.write_bytes(damaged.read_bytes()[:-5])
+    with pytest.raises(WeightsError, match=r"damaged\.safetensors: not a whole safetensors file: "):
+        load_checkpoint(damaged)
+
+
+def test_generators_continue_where_they_were() -> None:
+    def draw() -> tuple[float, ...]:
+        return random.gauss(0, 1), random.random(), float(np.random.normal()), float(torch.randn(1)), np.random.rand()
+
+    rng.seed_everything(5)
+    random.gauss(0, 1)  # half of a pair: Python and NumPy keep the other half
+    np.random.normal()
+    states = rng.capture(torch.device("cpu"))
+    first = draw()
+    rng.restore(states, torch.device("cpu"))
+    assert draw() == first
+    with rng.untouched(torch.device("cpu")):
+        after = draw()
+    assert draw() == after

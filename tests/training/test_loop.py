@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from detzoo.errors import TrainingError
+from detzoo.interfaces import Stage
+from detzoo.training import RunSummary, train
+from detzoo.training.checkpoint import load_checkpoint, load_model_state
+from detzoo.training.log import read_log
+from detzoo.training.plan import Optimizer, Schedule
+from detzoo.types import ImageBatch, Targets
+
+from training_toy import CLASSES, ToyDataset, ToyDetector, toy  # isort: skip  # put on the path by conftest
+
+
+def run(detector: ToyDetector, out: Path, **options: Any) -> RunSummary:
+    data = options.pop("data", None)
+    return train(
+        detector,
+        ToyDataset() if data is None else data,
+        out,
+        device="cpu",
+        **{"workers": 0, "progress": False, **options},
+    )
+
+
+def weights(detector: ToyDetector) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in detector.state_dict().items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_loss_falls_and_the_folder_is_complete(tmp_path: Path) -> None:
+    detector = toy(lively=False, epochs=30, clip_norm=None, ema=None, eval_every=10)
+    summary = run(detector, tmp_path / "run", val=ToyDataset(4, "val"))
+    log = read_log(tmp_path / "run")
+    assert [record["step"] for record in log] == list(range(1, 91))
+    assert log[-1]["loss"] < 0.5 * log[0]["loss"]
+    assert log[0].keys() == {"step", "epoch", "loss", "terms", "lr", "rates", "images_per_second"}
+    assert log[0]["loss"] == pytest.approx(sum(log[0]["terms"].values()))
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        "best.safetensors", "curve.csv", "detections.json", "last.safetensors", "log.jsonl", "recipe.yaml",
+        "results.json",
+    ]  # fmt: skip
+    with (tmp_path / "run" / "curve.csv").open(newline="") as file:
+        curve = list(csv.DictReader(file))
+    assert [(int(row["epoch"]), int(row["step"])) for row in curve] == [(e, 3 * e) for e in range(1, 31)]
+    assert float(curve[1]["loss"]) == pytest.approx(sum(record["loss"] for record in log[3:6]) / 3)
+    scores = {int(row["epoch"]): float(row["AP"]) for row in curve if row["AP"]}
+    assert list(scores) == [10, 20, 30]
+    assert (summary.steps, summary.epochs, summary.best) == (90, 30, max(scores.values()))
+    assert summary.best_epoch == max(scores, key=lambda epoch: (scores[epoch], -epoch))
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["metrics"]["AP"] == pytest.approx(summary.best)
+
+
+def test_the_learning_rate_is_scaled_to_the_batch_and_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = {"optimizer": Optimizer(lr=0.08), "schedule": Schedule(name="constant")}
+    run(toy(batch=16, epochs=1, **plan), tmp_path / "run", batch=4, progress=True)
+    assert {record["lr"] for record in read_log(tmp_path / "run")} == {0.02}
+    assert capsys.readouterr().err.splitlines()[:3] == [
+        f"toy on toy train (24 images, 2 classes) -> {tmp_path / 'run'}",
+        "learning rate 0.08 for 16 images a step -> 0.02 for 4 (constant)",
+        "1 epochs x 6 steps = 6 steps; cpu, fp32",
+    ]
+
+
+def test_trap_12_a_recipes_steps_count_images_not_updates(tmp_path: Path) -> None:
+    # 6 steps of 8 images are 12 of 4; steps asked for are taken literally
+    summary = run(toy(epochs=None, steps=6), tmp_path / "scaled", batch=4)
+    assert (summary.steps, summary.epochs) == (12, 2)
+    assert run(toy(epochs=None, steps=6), tmp_path / "literal", batch=4, steps=7).steps == 7
+
+
+def test_a_batch_larger_than_the_data_shrinks(tmp_path: Path) -> None:
+    assert run(toy(batch=64, epochs=2), tmp_path / "run", data=ToyDataset(5)).steps == 2
+    with pytest.raises(TrainingError) as caught:
+        run(toy(), tmp_path / "none", data=ToyDataset(0))
+    assert str(caught.value) == "toy train: no images to train on"
+    with pytest.raises(TrainingError) as caught:
+        run(toy(), tmp_path / "odd", batch=9, accumulate=2)
+    assert str(caught.value) == (
+        "a batch of 9 images cannot be shared out evenly: 1 processes x 2 parts; "
+        "choose a --batch that is a multiple of 2"
+    )
+
+
+def test_accumulated_parts_equal_one_big_batch(tmp_path: Path) -> None:
+    plan = {"lively": False, "per_image": True, "epochs": 2, "ema": None}
+    whole, parts = toy(**plan), toy(**plan)
+    run(whole, tmp_path / "whole")
+    run(parts, tmp_path / "parts", accumulate=4)
+    for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+    losses = [[record["loss"] for record in read_log(tmp_path / name)] for name in ("whole", "parts")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_evaluating_changes_nothing(tmp_path: Path) -> None:
+    watched, alone = toy(), toy()
+    run(watched, tmp_path / "watched", val=ToyDataset(4, "val"))
+    run(alone, tmp_path / "alone")
+    assert same(weights(watched), weights(alone))
+
+
+def test_stops_at_the_first_loss_that_is_not_finite(tmp_path: Path) -> None:
+    detector = toy(epochs=4)
+    detector.poison = 5
+    with pytest.raises(TrainingError) as caught:
+        run(detector, tmp_path / "run", checkpoint_steps=4)
+    order = ToyDataset().loader([], detector.input, 8, seed=3).order(1)[8:16]
+    files = "\n".join(f"  toy-{position:03d}.png" for position in order)
+    loss = str(caught.value).partition("class = ")[2].partition(",")[0]
+    assert math.isfinite(float(loss))
+    assert str(caught.value) == (
+        f"the loss is not finite at step 5, epoch 2: class = {loss}, box = nan\n"
+        f"Terms that are not finite: box. Images of this batch:\n{files}\n"
+        f"This step did not change the weights, and the last checkpoint in {tmp_path / 'run'} is untouched. Look at "
+        "the boxes with `detzoo data check`; try a smaller train.optimizer.lr (now 0.05), a longer warm-up, "
+        "train.clip_norm."
+    )
+    assert same(weights(detector), load_checkpoint(tmp_path / "run" / "last.safetensors").model | _counters(detector))
+    assert [record["step"] for record in read_log(tmp_path / "run")] == [1, 2, 3, 4]
+
+
+def _counters(detector: ToyDetector) -> dict[str, Tensor]:
+    """Statistics of the batch norm have seen the bad batch; weights have not."""
+    return {name: value for name, value in detector.state_dict().items() if "running" in name or "num" in name}
+
+
+def test_broken_images_are_counted_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, "detzoo.data")
+    summary = run(toy(epochs=1), tmp_path / "run", data=ToyDataset(24, broken=(3, 7)))
+    assert summary.broken == ("toy-003.png", "toy-007.png")
+    assert summary.steps == 3
+    assert "2 broken images skipped" in str(summary)
+
+
+def test_early_stop_after_patience_runs_out(tmp_path: Path) -> None:
+    still = toy(epochs=50, patience=3, optimizer=Optimizer(lr=1e-12), ema=None, lively=False)
+    summary = run(still, tmp_path / "run", val=ToyDataset(4, "val"))
+    assert (summary.epochs, summary.best_epoch, summary.stopped_early) == (4, 1, True)
+    assert run(still, tmp_path / "run", val=ToyDataset(4, "val"), resume=True).epochs == 4
+
+
+def test_the_average_is_what_is_saved_for_use(tmp_path: Path) -> None:
+    detector = toy(ema=0.5)
+    run(detector, tmp_path / "run")
+    saved = load_checkpoint(tmp_path / "run" / "last.safetensors")
+    assert same(saved.model, weights(detector))
+    assert same(load_model_state(tmp_path / "run")[2], saved.ema)
+    assert not same(saved.model, saved.ema)
+
+
+def test_an_existing_run_is_never_written_over(tmp_path: Path) -> None:
+    run(toy(epochs=1), tmp_path / "run")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()}
+    with pytest.raises(TrainingError) as caught:
+        run(toy(epochs=1), tmp_path / "run")
+    assert str(caught.value) == (
+        f"{tmp_path / 'run'}: already holds a run, at step 3; add --resume to go on, or choose another --out "
+        "(nothing was changed)"
+    )
+    assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("precious")
+    with pytest.raises(TrainingError) as caught:
+        run(toy(epochs=1), tmp_path / "other")
+    assert str(caught.value) == (
+        f"{tmp_path / 'other'}: exists and is no run of detzoo; choose another --out (nothing was changed)"
+    )
+
+
+def test_resume_refuses_another_recipe_and_other_settings(tmp_path: Path) -> None:
+    run(toy(epochs=1), tmp_path / "run")
+    other = toy(epochs=1)
+    other.recipe.values["lr"] = 0.1
+    with pytest.raises(TrainingError) as caught:
+        run(other, tmp_path / "run", resume=True, seed=9)
+    assert str(caught.value) == (
+        f"{tmp_path / 'run'}: cannot resume, this is another training:\n"
+        "  recipe.lr: 0.05 in the run, 0.1 now\n"
+        "  run.seed: 3 in the run, 9 now\n"
+        "Repeat the command with the same values, or start a new run with another --out."
+    )
+
+
+def test_a_detector_of_other_classes_is_refused(tmp_path: Path) -> None:
+    detector = toy()
+    detector.classes = ("dark", "dark", "light")
+    with pytest.raises(TrainingError) as caught:
+        run(detector, tmp_path / "run")
+    assert str(caught.value) == (
+        "the detector has 3 classes (dark, dark, light), toy has 2 (dark, light); build it with classes=dataset.classes"
+    )
+    assert CLASSES == ("dark", "light")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_the_run_goes_on_bit_for_bit(tmp_path: Path, number: signal.Signals) -> None:
+    whole, interrupted, resumed = toy(), toy(), toy(seed=99)
+    run(whole, tmp_path / "whole")
+    real, calls = interrupted.losses, [0]
+
+    def losses(batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
+        calls[0] += 1
+        if calls[0] == 5:
+            os.kill(os.getpid(), number)
+        return real(batch, targets)
+
+    interrupted.losses = losses  # type: ignore[method-assign]
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run(interrupted, tmp_path / "run")
+    assert str(caught.value) == "stopped after step 5; to go on, repeat the command with --resume"
+    assert signal.getsignal(number) is before
+    assert [record["step"] for record in read_log(tmp_path / "run")] == [1, 2, 3, 4, 5]
+    run(resumed, tmp_path / "run", resume=True)
+    assert same(weights(whole), weights(resumed))
+    logs = [read_log(tmp_path / name) for name in ("whole", "run")]
+    assert _untimed(logs[0]) == _untimed(logs[1])
+    assert (tmp_path / "whole" / "curve.csv").read_text() == (tmp_path / "run" / "curve.csv").read_text()
+
+
+def _untimed(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in record.items() if key != "images_per_second"} for record in log]
+
+
+class TwoStages(ToyDetector):
+    """The head alone for an epoch, then, from the first weights again, everything; a step of its own kind between."""
+
+    seen: list[str]
+
+    def stages(self) -> list[Stage]:
+        return [
+            Stage(name="head", train=("head.*",), settings={"epochs": 1, "optimizer": {"lr": 0.01}}),
+            Stage(name="count", run=lambda context: self.seen.append(context.out.name)),
+            Stage(name="all", start_from="weights", settings={"epochs": 2}),
+        ]
+
+
+def two_stages(seed: int = 0) -> TwoStages:
+    torch.manual_seed(seed)
+    detector = TwoStages(lively=False)
+    detector.train_plan, detector.seen = toy(ema=None, clip_norm=None).train_plan, []
+    return detector
+
+
+def test_stages_run_in_order_freeze_the_rest_and_start_again(tmp_path: Path) -> None:
+    detector = two_stages()
+    first = weights(detector)
+    summary = run(detector, tmp_path / "run")
+    assert (summary.steps, summary.epochs, detector.seen) == (9, 3, ["run"])
+    after_head = load_checkpoint(tmp_path / "run" / "stage-head.safetensors").model
+    assert {name for name in first if not torch.equal(first[name], after_head[name])} == {"head.weight", "head.bias"}
+    assert same(load_checkpoint(tmp_path / "run" / "initial.safetensors").model, first)
+    assert all(p.requires_grad for p in detector.parameters())
+    log = read_log(tmp_path / "run")
+    assert [record["step"] for record in log] == list(range(1, 10))
+    assert max(record["lr"] for record in log[:3]) == 0.01
+
+
+def test_a_run_of_stages_resumes_in_the_stage_it_was_in(tmp_path: Path) -> None:
+    whole = two_stages()
+    run(whole, tmp_path / "whole")
+    for stop in (2, 7):
+        detector = two_stages(seed=stop)
+        if stop == 2:
+            detector = two_stages()
+        real, calls = detector.losses, [0 if stop == 2 else 2]
+
+        def losses(
+            batch: ImageBatch, targets: Targets, real: Any = real, calls: list[int] = calls, stop: int = stop
+        ) -> dict[str, Tensor]:
+            calls[0] += 1
+            if calls[0] == stop:
+                os.kill(os.getpid(), signal.SIGINT)
+            terms: dict[str, Tensor] = real(batch, targets)
+            return terms
+
+        detector.losses = losses  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            run(detector, tmp_path / "run", resume=True)
+    last = two_stages(seed=5)
+    run(last, tmp_path / "run", resume=True)
+    assert same(weights(whole), weights(last))
+
+
+def test_a_stage_with_an_unknown_setting(tmp_path: Path) -> None:
+    detector = toy()
+    detector.stages = lambda: [Stage(name="one", settings={"epoch": 1})]  # type: ignore[method-assign]
+    with pytest.raises(TrainingError, match=r"^stage one: unknown setting epoch; allowed: accumulate, batch, "):
+        run(detector, tmp_path / "run")
+
+
+def test_tensorboard_files_are_written(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    run(toy(epochs=1), tmp_path / "run", tensorboard=True)
+    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+
+
+def test_tensorboard_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(TrainingError, match=r"^TensorBoard was asked for .*: pip install detzoo\[tensorboard\]$"):
+        run(toy(epochs=1), tmp_path / "run", tensorboard=True)
+    assert not (tmp_path / "run").exists()
