@@ -74,20 +74,20 @@ def compare(theirs: Callable[[], Any], ours: Callable[[], Any], repeats: int, de
     return {"torchvision_ms": round(a, 2), "detzoo_ms": round(b, 2), "ratio": round(a / b, 2)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    device = options.device
+def report(**row: Any) -> None:
+    print(json.dumps(row), flush=True)
+
+
+def scene(device: str) -> tuple[Any, Tensor, Candidates]:
     model = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=COLUMNS)
     maps = [torch.zeros(1, 1, side, side, device=device) for side in (38, 19, 10, 5, 3, 1)]
     anchors = model.anchor_generator(ImageList(torch.zeros(1, 3, 300, 300, device=device), [(300, 300)]), maps)[0]
     candidates = Candidates(anchors[None], torch.ones(1, PRIORS, dtype=torch.bool, device=device), coder=CentreSize())
-    rows: list[dict[str, Any]] = []
+    return model, anchors, candidates
 
+
+def postprocessing(repeats: int, device: str) -> None:
+    model, anchors, candidates = scene(device)
     post = PerClassDetections(suppress=Nms(iou=0.45), score_threshold=0.01, per_class_top_k=400, keep=200)
     for kind in ("trained", "random", "flat"):
         for batch in (1, 8):
@@ -110,10 +110,11 @@ def main() -> None:
                 count = len(expected["scores"])
                 assert int(found.valid[image].sum()) == count
                 assert torch.equal(found.scores[image, :count], expected["scores"])
-            result = compare(theirs, ours, options.repeats, device)
-            rows.append({"what": "postprocess", "input": kind, "batch": batch, **result})
-            print(json.dumps(rows[-1]), flush=True)
+            report(what="postprocess", input=kind, batch=batch, **compare(theirs, ours, repeats, device))
 
+
+def loss_with_matching(repeats: int, device: str) -> None:
+    model, anchors, candidates = scene(device)
     logits, deltas = (t.requires_grad_() for t in outputs(32, "flat", device))
     truth, targets = objects(32, device)
     loss = MultiBox(classification=CrossEntropy(), box=SmoothL1(), miner=HardNegative(), normaliser=Positives())
@@ -141,10 +142,19 @@ def main() -> None:
             ("match+loss", (their_loss, our_loss)),
             ("match+loss+backward", (lambda: both(their_loss), lambda call=our_loss: both(call))),
         ):
-            rows.append({"what": what, "input": tie, "batch": 32, **compare(*sides, options.repeats, device)})
-            print(json.dumps(rows[-1]), flush=True)
-    versions = {"torch": torch.__version__, "torchvision": torchvision.__version__}
-    print(json.dumps({"device": device, "threads": options.threads, "repeats": options.repeats, **versions}))
+            report(what=what, input=tie, batch=32, **compare(*sides, repeats, device))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    report(**vars(options), torch=torch.__version__, torchvision=torchvision.__version__)
+    postprocessing(options.repeats, options.device)
+    loss_with_matching(options.repeats, options.device)
 
 
 if __name__ == "__main__":

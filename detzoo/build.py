@@ -81,13 +81,8 @@ def build_recipe(
 ) -> Detector:
     """The detector of a checked recipe; see ``build``."""
     registry = get_registry()
-    values = dict(recipe.values)
-    if classes is not None:
-        values |= {"num_classes": len(classes), "classes": list(classes)}
-    elif num_classes is not None and num_classes != values["num_classes"]:
-        values |= {"num_classes": num_classes, "classes": None}
-    if values is not recipe.values:
-        recipe = dataclasses.replace(recipe, values=values)
+    recipe = _for_classes(recipe, num_classes, classes)
+    values = recipe.values
     builder = _Builder(recipe, registry, backbone_weights=backbone_weights)
     detector = builder.component("join", {"type": values["join"]} | _slots(values, registry), {}, ())
     assert isinstance(detector, Detector)
@@ -190,6 +185,18 @@ def load_state(detector: Detector, state: Mapping[str, Tensor], where: str) -> N
         lists = "; ".join(f"{len(v)} {name}: {', '.join(v[:5])}" for name, v in wrong.items() if v)
         raise WeightsError(f"{where} does not fit {detector.recipe.name}: {lists}; is num_classes the same?")
     detector.load_state_dict(dict(state))
+
+
+def _for_classes(recipe: Recipe, num_classes: int | None, classes: Sequence[str | None] | None) -> Recipe:
+    """The recipe for other classes; published weights and reported results belong to the original ones."""
+    old = class_names(recipe.values["classes"], recipe.values["num_classes"])
+    if classes is not None and tuple(classes) != old:
+        changed = {"num_classes": len(classes), "classes": list(classes)}
+    elif classes is None and num_classes not in (None, len(old)):
+        changed = {"num_classes": num_classes, "classes": None}
+    else:
+        return recipe
+    return dataclasses.replace(recipe, values=recipe.values | changed | {"weights": [], "reported": []})
 
 
 class _Builder:

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from detzoo.class_names import class_names
 from detzoo.errors import PluginError, RecipeError
 from detzoo.merge import Layer, Merged, keys_in, parse_override
 from detzoo.recipe_files import layers_of
 from detzoo.registry import Registry, get_registry
 from detzoo.schema import BACKBONE_KEYS, Fields, Problem, check_fields, components_in, describe, fits, nearest, shown
-from detzoo.yaml_source import Key, Mark, show_key
+from detzoo.yaml_source import Key, Mark, show_key, write
 
 _TEXT: Final = {"is": "str", "min_length": 1}
 _OPTIONAL_TEXT: Final = {"type": {"is": "union", "of": [_TEXT, {"is": "null"}]}, "default": None}
@@ -43,7 +41,7 @@ REPORTED: Final[Fields] = {
 _NAMES: Final = {"is": "list", "of": {"is": "union", "of": [_TEXT, {"is": "null"}]}, "min_length": 1}
 HEADER: Final[Fields] = {
     "join": {"type": _TEXT},
-    "summary": {"type": _TEXT, "default": ""},
+    "summary": {"type": {"is": "str"}, "default": ""},
     "paper": {"type": {"is": "union", "of": [{"is": "settings", "fields": PAPER}, {"is": "null"}]}, "default": None},
     "profile": {"type": {"is": "literal", "values": ["paper", "torchvision", "port", "modern"]}, "default": "modern"},
     "num_classes": {"type": {"is": "int", "ge": 1, "le": 100_000}},
@@ -101,8 +99,7 @@ class Recipe:
     def to_yaml(self) -> str:
         """The recipe as a file of one's own, which builds the same detector."""
         recipe = {self.title: self.values}
-        text: str = yaml.safe_dump({"api": 1, "detectors": recipe}, sort_keys=False, width=120)
-        return text
+        return write({"api": 1, "detectors": recipe})
 
 
 def load_recipe(

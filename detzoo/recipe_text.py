@@ -44,7 +44,7 @@ def difference(a: Recipe, b: Recipe) -> str:
     keys = [*left, *(key for key in right if key not in left)]
     lines = []
     for key in keys:
-        texts = [shown(side[key]) if key in side else "-" for side in (left, right)]
+        texts = [shown(side[key], limit=None) if key in side else "-" for side in (left, right)]
         if texts[0] != texts[1]:
             lines.append(f"{show_key(key)}: {texts[0]} -> {texts[1]}")
     return "\n".join(lines) or "no difference"

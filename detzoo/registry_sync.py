@@ -6,13 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from detzoo.errors import PluginError
 from detzoo.listing import detector_rows
 from detzoo.plugins.manager import PluginRecord
 from detzoo.plugins.manifest import GENERATED, key_of
 from detzoo.registry import Registry, get_registry
+from detzoo.yaml_source import write as write_yaml
 
 _INDEX_HEADER = """\
 # The zoo's index, made from the manifests in plugins/ by `detzoo registry sync --index registry.yaml`.
@@ -71,4 +70,4 @@ def _index(registry: Registry) -> str:
             "components": {key_of(e.kind, e.name): e.summary for e in manifest.entries},
             "detectors": {row["name"]: row["summary"] for row in rows if row["plugin"] == record.name},
         }
-    return _INDEX_HEADER + yaml.safe_dump({"api": 1, "plugins": plugins}, sort_keys=True, width=120, allow_unicode=True)
+    return _INDEX_HEADER + write_yaml({"api": 1, "plugins": dict(sorted(plugins.items()))})

@@ -65,12 +65,12 @@ def unknown(what: str, name: str, known: Iterable[str], *, of: str = "") -> str:
     return f"unknown {what} {shown(name)}{' of ' + of if of else ''}; {hint + ' ' if hint else ''}{allowed}"
 
 
-def shown(value: Any) -> str:
-    """A value as YAML would write it, shortened."""
+def shown(value: Any, *, limit: int | None = 60) -> str:
+    """A value as YAML would write it, shortened to ``limit`` characters."""
     if isinstance(value, float) and not math.isfinite(value):
         return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
     text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if limit is None or len(text) <= limit else text[: limit - 3] + "..."
 
 
 def describe(expr: TypeExpr) -> str:

@@ -22,6 +22,8 @@ Key: TypeAlias = tuple[str | int, ...]
 
 MAX_BYTES: Final = 4_000_000
 MAX_DEPTH: Final = 32
+MAX_DIGITS: Final = 18
+"""Longer whole numbers are read as floats, which refuse what is out of range without long arithmetic."""
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?[0-9]+")
@@ -113,6 +115,39 @@ def parse_value(text: str, file: str) -> Value:
         raise RecipeError(file + message) from None
 
 
+def write(value: Value) -> str:
+    """A value as block YAML that ``parse`` reads back unchanged: no aliases, and quotes around ``1e-3`` as text."""
+    text: str = yaml.dump(value, Dumper=_Writer, sort_keys=False, width=120, allow_unicode=True)
+    return text
+
+
+class _Writer(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        """Never refer back: shared lists are written out."""
+        return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Quote what would be read as a number, a truth value or null."""
+        plain = isinstance(read_scalar(data), str)
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if plain else "'")
+
+
+_Writer.add_representer(str, _Writer.represent_str)
+
+
+def read_scalar(text: str) -> Value:
+    """An unquoted scalar of YAML 1.2's core schema."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text) and len(text) <= MAX_DIGITS:
+        return int(text)
+    if _RADIX.fullmatch(text) and len(text) <= MAX_DIGITS:
+        return int(text, 0)
+    if _FLOAT.fullmatch(text):
+        return float(text.replace(".", "") if text[-1].isalpha() else text)
+    return text
+
+
 def _problem(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
     lines = text.split("\n")
     here, above = lines[line - 1] if line <= len(lines) else "", lines[line - 2] if line > 1 else ""
@@ -174,7 +209,7 @@ class _Builder:
             if self._expects_key():
                 self._key(event)
             else:
-                self._place(event, self._scalar(event))
+                self._place(event, event.value if event.style else read_scalar(event.value))  # quoted: always text
             return
         if self._expects_key():
             raise self._error(event, "a key must be a word, found a list or mapping")
@@ -209,20 +244,6 @@ class _Builder:
                 top.value[top.pending], top.pending = value, None
         self.marks[key] = Mark(self.file, line)
         return key
-
-    def _scalar(self, event: yaml.ScalarEvent) -> Value:
-        text: str = event.value
-        if event.style:  # quoted or block: always text
-            return text
-        if text in _WORDS:
-            return _WORDS[text]
-        if _INT.fullmatch(text) and len(text) <= 18:
-            return int(text)
-        if _RADIX.fullmatch(text) and len(text) <= 18:
-            return int(text, 0)
-        if _FLOAT.fullmatch(text):
-            return float(text.replace(".", "") if text[-1].isalpha() else text)
-        return text
 
     def _error(self, event: yaml.Event, message: str) -> RecipeError:
         path = ""

@@ -60,11 +60,11 @@ def read_yolo(
     builder = IndexBuilder()
     reader = _Reader(problems, classes, label_of, skip_unlabelled)
     found = list_pictures(images, problems)
-    root = images if images.is_dir() else images.parent
     expected = set()
     for picture in found:
-        inner = picture.parent.relative_to(root) if picture.is_relative_to(root) and images.is_dir() else Path()
-        label = labels / inner / f"{picture.stem}.txt"
+        # a list may name pictures of many folders, each with its own labels beside it
+        folder = labels / picture.parent.relative_to(images) if images.is_dir() else label_folder(picture.parent)
+        label = folder / f"{picture.stem}.txt"
         expected.add(label)
         reader.picture(builder, picture, label)
     for label in sorted(labels.rglob("*.txt")) if images.is_dir() else []:

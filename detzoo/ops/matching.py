@@ -89,6 +89,34 @@ def overlap_matrix(candidates: Candidates, targets: Targets, *, plus_one: bool =
     return matrix if candidates.valid.all() else matrix.masked_fill_(~candidates.valid.unsqueeze(1), -1.0)
 
 
+def best_candidates(overlaps: Tensor) -> tuple[Tensor, Tensor]:
+    """Highest overlap of each ground truth and the first candidate that has it, each [B,M], of [B,M,N]."""
+    if not may_look(overlaps):
+        best, place = overlaps.max(dim=2)
+        return best, place
+    # NumPy searches a row with vector instructions, which torch does not
+    place = torch.from_numpy(overlaps.numpy().argmax(axis=2))
+    return overlaps.gather(2, place.unsqueeze(2)).squeeze(2), place
+
+
+def best_truths(overlaps: Tensor, wanted: Tensor) -> Tensor:
+    """The first ground truth that has a candidate's highest overlap, where wanted; any row elsewhere.
+
+    Args:
+        overlaps: float [B,M,N].
+        wanted: bool [B,N]; few are true, so the CPU searches only those columns.
+
+    Returns:
+        int64 [B,N].
+    """
+    if not may_look(overlaps):
+        return overlaps.argmax(dim=1)
+    image, column = wanted.nonzero(as_tuple=True)
+    found = torch.zeros_like(wanted, dtype=torch.int64)
+    found[image, column] = overlaps[image, :, column].argmax(dim=1)
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class CandidateRows(Candidates):
     """Chosen rows of candidates as one image [1,P]; each remembers the stride of the level that it came from."""
@@ -126,7 +154,7 @@ def greedy_bipartite(overlaps: Tensor, usable: Tensor, *, least: float = 1e-6) -
     found = torch.full((batch, truths), -1, dtype=torch.int64, device=overlaps.device)
     if truths == 0 or count == 0:
         return found
-    best, place = overlaps.max(dim=2)  # [B,M]
+    best, place = best_candidates(overlaps)  # [B,M]
     best = best.masked_fill(~usable, -1.0)
     waiting = best >= least
     eager = may_look(overlaps)

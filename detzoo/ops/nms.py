@@ -48,6 +48,8 @@ def nms_keep(boxes: Tensor, scores: Tensor, group: Tensor, *, iou: float, valid:
     valid = torch.ones_like(scores, dtype=torch.bool) if valid is None else valid
     # the largest float32 not above the threshold decides as a comparison in float64 would
     threshold = _float32_at_most(iou)
+    if may_look(boxes) and bool((scores[:, 1:] <= scores[:, :-1]).all()):
+        return _keep_pairs(boxes, group, valid, threshold)  # sorted already, as post-processing hands them over
     order = scores.masked_fill(~valid, -math.inf).argsort(dim=1, descending=True, stable=True)
     valid = valid.gather(1, order)
     group = group.gather(1, order)

@@ -40,14 +40,15 @@ def compact(values: Tensor, mask: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
     """
     batch, rows, classes = mask.shape
     place = torch.from_numpy(np.flatnonzero(mask))
+    if batch == 1:
+        row = place // max(1, classes)
+        return values[0][row, place - row * classes].unsqueeze(0), place.unsqueeze(0)
     ends = torch.searchsorted(place, torch.arange(1, batch + 1) * (rows * classes))
     count = ends.diff(prepend=ends.new_zeros(1))
     image = torch.repeat_interleave(torch.arange(batch), count)
     place -= image * (rows * classes)
     row = place // max(1, classes)
     chosen = values[image, row, place - row * classes]
-    if batch == 1:
-        return chosen.unsqueeze(0), place.unsqueeze(0)
     size = int(count.max()) if batch else 0
     slot = torch.arange(place.numel()) + (image * size - (ends - count)[image])
     packed = values.new_full((batch * size,), -math.inf).index_copy_(0, slot, chosen)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,6 +19,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from detzoo.errors import WeightsError
+
+if TYPE_CHECKING:
+    from detzoo.interfaces import Detector
 
 FORMAT: Final = 1
 METADATA_KEY: Final = "detzoo"
@@ -81,6 +84,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(described)})
     temporary.chmod(0o644)  # safetensors makes files that only their owner can read
     replace_durably(temporary, path)
+
+
+def save_model(detector: Detector, path: Path) -> None:
+    """Write a detector's weights, recipe and class names: all that ``detzoo.load`` needs."""
+    recipe = {"name": detector.recipe.name, "values": detector.recipe.values}
+    save_checkpoint(path, Checkpoint(recipe, detector.classes, detector.state_dict()))
 
 
 def replace_durably(temporary: Path, path: Path) -> None:

@@ -20,7 +20,7 @@ from detzoo.training.batches import count_images
 from detzoo.training.checkpoint import LAST, Checkpoint, load_checkpoint, write_text_durably
 from detzoo.training.display import Display
 from detzoo.training.interrupts import Interrupts
-from detzoo.training.log import RunLog
+from detzoo.training.log import RunLog, check_board
 from detzoo.training.plan import TrainPlan
 from detzoo.training.run import Run, RunSettings, RunState, check_same
 from detzoo.training.schedule import rates
@@ -88,6 +88,8 @@ def train(
     out = Path(out)
     plan = detector.train_plan
     _check_classes(detector, dataset)
+    if tensorboard:
+        check_board()
     accelerator = _accelerator(device, precision, accumulate or plan.accumulate)
     settings = run_settings(
         plan,

@@ -28,9 +28,6 @@ class RunLog:
         board: whether TensorBoard's files are written too.
         step: last step that counts: later lines, of a run that was killed after its last checkpoint, are removed.
         epoch: the same for the curve.
-
-    Raises:
-        TrainingError: ``board`` without TensorBoard installed.
     """
 
     def __init__(self, folder: Path, *, active: bool, board: bool, step: int, epoch: int) -> None:
@@ -131,11 +128,21 @@ def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
     write_text_durably(path, text.getvalue())
 
 
-def _open_board(folder: Path, step: int) -> Any:
+def check_board() -> None:
+    """Refuse before anything is written, where TensorBoard is wanted and cannot be imported.
+
+    Raises:
+        TrainingError: it is not installed.
+    """
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        import torch.utils.tensorboard  # noqa: F401
     except ImportError as error:
         raise TrainingError(
             f"TensorBoard was asked for and cannot be imported ({error}): pip install detzoo[tensorboard]"
         ) from None
+
+
+def _open_board(folder: Path, step: int) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter(str(folder), purge_step=step + 1)

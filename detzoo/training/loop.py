@@ -99,8 +99,6 @@ class GradientStage:
             with Display(active=run.show and run.main, total=run.settings.steps, done=state.step) as run.display:
                 while state.epoch < run.settings.epochs and not should_stop(run):
                     self._epoch(interrupts)
-        run.accelerator.free_memory()
-        run.optimizer = None
 
     def _epoch(self, interrupts: Interrupts) -> None:
         run, state, settings = self.run, self.run.state, self.run.settings

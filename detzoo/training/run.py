@@ -130,12 +130,17 @@ class Run:
     checkpoint_seconds: float = 300.0
     state: RunState = field(default_factory=RunState)
     restored: Checkpoint | None = None
+    recorded: dict[str, Any] = field(init=False)
     log: RunLog = field(init=False)
     display: Display = field(init=False)
     optimizer: torch.optim.Optimizer | None = None
     ema: Ema | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     resumed_at: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        # A stage may have a length of its own; what a resume is checked against is the whole run's
+        self.recorded = dataclasses.asdict(self.settings)
 
     @property
     def device(self) -> torch.device:
@@ -158,7 +163,7 @@ class Run:
         self.resumed_at = now
         optim = optimizer_tensors(self.optimizer) if self.optimizer is not None else {}
         ema = self.ema.average if self.ema is not None else {}
-        described = {"settings": dataclasses.asdict(self.settings), "state": dataclasses.asdict(self.state)}
+        described = {"settings": self.recorded, "state": dataclasses.asdict(self.state)}
         scaler = self.accelerator.scaler
         if scaler is not None:
             described["scaler"] = scaler.state_dict()

@@ -87,6 +87,7 @@ def _finish_stage(run: Run, stage: Stage, *, last: bool) -> None:
     run.optimizer = None
     if not last:
         run.ema = None
+        run.accelerator.free_memory()
     run.save()
 
 

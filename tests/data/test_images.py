@@ -146,7 +146,9 @@ def test_a_file_of_nothing_but_a_header_is_refused(tmp_path: Path) -> None:
 
 def test_decompression_bombs_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", Image.new("1", (400, 300)))
-    assert message(path, max_pixels=100_000) == f"{path}: 400 x 300 px: over the limit of 100,000 pixels for one picture"
+    assert (
+        message(path, max_pixels=100_000) == f"{path}: 400 x 300 px: over the limit of 100,000 pixels for one picture"
+    )
     header = bytearray(path.read_bytes())
     header[16:24] = (60_000).to_bytes(4, "big") * 2
     import zlib

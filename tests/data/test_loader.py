@@ -177,7 +177,8 @@ def test_pictures_that_are_nowhere_are_named_at_once(tmp_path: Path) -> None:
         ({"rank": 2, "world": 2}, "rank 2 is not one of 2 processes"),
         (
             {"cache": 100_000},
-            "cache: 4 pictures of 100000 px need up to 112 GiB, the limit is 8: choose a smaller side, or 0 for no cache",
+            "cache: 4 pictures of 100000 px need up to 112 GiB, the limit is 8: "
+            "choose a smaller side, or 0 for no cache",
         ),
     ],
 )

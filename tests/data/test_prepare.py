@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,15 +14,15 @@ from detzoo.data.prepare import InputSpec, Treatment, collate, make_targets, pre
 from detzoo.errors import DataError, RecipeError
 from detzoo.types import Sample
 
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def sample(image: NDArray[np.uint8], boxes: list[list[float]], **more: object) -> Sample:
-    fields: dict[str, object] = {
+def sample(image: NDArray[np.uint8], boxes: list[list[float]], **more: Any) -> Sample:
+    fields: dict[str, Any] = {
         "image": image,
         "boxes": np.array(boxes, np.float32).reshape(-1, 4),
         "labels": np.arange(len(boxes), dtype=np.int64),
@@ -29,13 +31,13 @@ def sample(image: NDArray[np.uint8], boxes: list[list[float]], **more: object) -
         "image_id": 1,
         "path": "a.png",
     }
-    return Sample(**{**fields, **more})  # type: ignore[arg-type]
+    return Sample(**{**fields, **more})
 
 
 def torchvision_input(
-    images: list[NDArray[np.uint8]], boxes: torch.Tensor | None = None, **spec: object
+    images: list[NDArray[np.uint8]], boxes: torch.Tensor | None = None, **spec: Any
 ) -> tuple[torch.Tensor, list[tuple[int, int]], list[dict[str, torch.Tensor]] | None]:
-    transform = GeneralizedRCNNTransform(**spec)  # type: ignore[arg-type]
+    transform = GeneralizedRCNNTransform(**spec)
     transform.eval()
     tensors = [torch.from_numpy(image).permute(2, 0, 1) / 255 for image in images]
     targets = None if boxes is None else [{"boxes": boxes} for _ in images]
@@ -104,9 +106,7 @@ def test_trap_09_caffes_input_is_bgr_0_to_255_minus_mean() -> None:
 def test_convention_15_letterbox_is_darknets() -> None:
     # 640 x 480 into 416 x 416: 416 x 312, 52 rows of .5 above and below
     image = np.full((480, 640, 3), 255, np.uint8)
-    spec = InputSpec(
-        size=(416, 416), resize="letterbox", sampling="corners", fill=0.5, mean=(0, 0, 0), std=(1, 1, 1)
-    )
+    spec = InputSpec(size=(416, 416), resize="letterbox", sampling="corners", fill=0.5, mean=(0, 0, 0), std=(1, 1, 1))
     batch = prepare([image], spec)
     assert batch.region.tolist() == [[0, 52, 416, 364]]
     assert batch.pixels[0, 0, 51].tolist() == [0.5] * 416
@@ -116,10 +116,10 @@ def test_convention_15_letterbox_is_darknets() -> None:
 
 def test_convention_15_darknet_aligns_corners() -> None:
     image = np.repeat(np.array([[0, 90]], np.uint8)[:, :, None], 3, axis=2)
-    bare = {"mean": (0, 0, 0), "std": (1, 1, 1), "pixel_range": 255}
-    corners = prepare([image], InputSpec(size=(1, 4), sampling="corners", **bare))  # type: ignore[arg-type]
+    bare: dict[str, Any] = {"mean": (0, 0, 0), "std": (1, 1, 1), "pixel_range": 255}
+    corners = prepare([image], InputSpec(size=(1, 4), sampling="corners", **bare))
     torch.testing.assert_close(corners.pixels[0, 0, 0], torch.tensor([0.0, 30.0, 60.0, 90.0]))
-    half = prepare([image], InputSpec(size=(1, 4), **bare))  # type: ignore[arg-type]
+    half = prepare([image], InputSpec(size=(1, 4), **bare))
     # centres at -.25 .25 .75 1.25 of the source: clamped, 22.5, 67.5, clamped
     torch.testing.assert_close(half.pixels[0, 0, 0], torch.tensor([0.0, 22.5, 67.5, 90.0]))
 
@@ -218,9 +218,9 @@ def test_proposals_travel_with_the_batch() -> None:
         ),
     ],
 )
-def test_fields_that_do_not_fit_are_refused(fields: dict[str, object], message: str) -> None:
+def test_fields_that_do_not_fit_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        InputSpec(**fields)  # type: ignore[arg-type]
+        InputSpec(**fields)
     assert str(caught.value) == message
 
 

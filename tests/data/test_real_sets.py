@@ -91,7 +91,7 @@ def test_coco128_polygons_and_derived_masks(shared: Path) -> None:
     sample = data.sample(0)
     assert sample.masks is not None
     areas = data.annotations().areas[data.annotations().rows(0)]
-    assert sample.masks.sum(axis=(1, 2)).tolist() == areas.tolist()
+    assert sample.masks.sum(axis=(1, 2)).tolist() == areas.tolist()  # against the panoptic JSON
 
 
 def test_coco_tiny(shared: Path) -> None:

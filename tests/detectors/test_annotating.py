@@ -18,6 +18,10 @@ from detzoo.interfaces import Detector, Stage
 from detzoo.types import DetectionBatch, ImageBatch, Targets
 
 
+class Threshold(nn.Module):
+    score_threshold = 0.05
+
+
 class Middle(Detector):
     """Finds the left half of every picture, with a score of 0.9."""
 
@@ -25,8 +29,7 @@ class Middle(Detector):
         super().__init__()
         self.input = InputSpec(size=(32, 32))
         self.classes = ("half",)
-        self.postprocess = nn.Module()
-        self.postprocess.score_threshold = 0.05  # type: ignore[assignment]
+        self.postprocess = Threshold()
 
     def detect(self, batch: ImageBatch) -> DetectionBatch:
         count = len(batch.pixels)

@@ -34,8 +34,11 @@ class Environment:
 
     def install(self, *arguments: str) -> None:
         run(
-            [sys.executable, "-m", "pip", "--python", str(self.python), "install", "--quiet", "--no-deps", "--no-index"]
-            + ["--disable-pip-version-check", "--no-build-isolation", *arguments]
+            [
+                *(sys.executable, "-m", "pip", "--python", str(self.python), "--disable-pip-version-check"),
+                *("install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"),
+                *arguments,
+            ]
         )
 
     def detzoo(self, *arguments: str, path: Path | None = None) -> str:
@@ -113,24 +116,18 @@ def test_with_both_wheels_ssd_is_listed_and_without_its_wheel_the_command_is_nam
 ) -> None:
     clean = Environment(tmp_path / "clean", links)
     clean.install(str(wheels["detzoo"]))
-    alone = clean.detzoo("list")
-    assert "pip install detzoo-ssd" in alone
-    names = {row["name"] for row in json.loads(clean.detzoo("list", "--json"))}
-    assert "ssd300_vgg16_voc" not in {
-        row["name"] for row in json.loads(clean.detzoo("list", "--json")) if is_ready(row)
-    }
+    assert "pip install detzoo-ssd" in clean.detzoo("list")
+    assert not {"ssd300_vgg16_voc"} & names(clean)
     clean.install(str(wheels["detzoo_ssd"]))
-    rows = json.loads(clean.detzoo("list", "--json"))
-    ready = {row["name"] for row in rows if is_ready(row)}
-    assert {"ssd300_vgg16_voc", "ssd300_vgg16", "ssdlite320_mobilenet_v3_large"} <= ready
+    assert {"ssd300_vgg16_voc", "ssd300_vgg16", "ssdlite320_mobilenet_v3_large"} <= names(clean)
     assert "pip install" not in clean.detzoo("list")
-    assert len(ready) >= len(names)
     assert "type: ssd_bipartite" in clean.detzoo("show", "ssd300_vgg16_voc")
 
 
-def is_ready(row: dict[str, object]) -> bool:
-    """Whether a row of ``detzoo list --json`` is installed; rows without a word about it are."""
-    return bool(row.get("installed", True))
+def names(environment: Environment) -> set[str]:
+    """Detectors that are installed."""
+    found = json.loads(environment.detzoo("list", "--json"))
+    return {row["name"] for row in (found["installed"] if isinstance(found, dict) else found)}
 
 
 def test_an_uninstalled_detector_names_its_distribution(wheels: dict[str, Path], links: Path, tmp_path: Path) -> None:
@@ -149,10 +146,10 @@ def test_an_uninstalled_detector_names_its_distribution(wheels: dict[str, Path],
 
 
 def test_editable_installs_find_their_manifests(links: Path, tmp_path: Path) -> None:
+    pytest.importorskip("editables", reason="hatchling needs it for editable installs without a network")
     clean = Environment(tmp_path / "clean", links)
     clean.install("-e", str(ROOT), "-e", str(PLUGIN))
-    names = {row["name"] for row in json.loads(clean.detzoo("list", "--json")) if is_ready(row)}
-    assert "ssd300_vgg16_voc" in names
+    assert "ssd300_vgg16_voc" in names(clean)
     assert "type: ssd_bipartite" in clean.detzoo("show", "ssd300_vgg16_voc")
 
 
@@ -167,7 +164,7 @@ def test_the_environment_of_these_tests_is_clean(links: Path, tmp_path: Path) ->
         [
             str(clean.python),
             "-c",
-            "import torch, importlib.util as u; print(u.find_spec('detzoo'), u.find_spec('detzoo_ssd'))",
+            "import numpy, importlib.util as u; print(u.find_spec('detzoo'), u.find_spec('detzoo_ssd'))",
         ],
         cwd=tmp_path,
         capture_output=True,

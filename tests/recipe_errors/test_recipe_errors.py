@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from pytest import CaptureFixture, MonkeyPatch
 
 from detzoo.build import build
 from detzoo.cli import main
@@ -81,7 +80,7 @@ def test_every_broken_file_has_an_expected_message() -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in AT_BUILD])
 def test_show_prints_the_whole_message_and_leaves_with_2(
-    name: str, registry: Registry, monkeypatch: MonkeyPatch, capsys: CaptureFixture[str]
+    name: str, registry: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = str(FILES / TARGETS.get(name, f"{name}.yaml"))
     monkeypatch.setattr(sys, "argv", ["detzoo", "show", target])
@@ -96,7 +95,7 @@ def test_show_prints_the_whole_message_and_leaves_with_2(
 
 
 @pytest.mark.parametrize("name", sorted(AT_BUILD))
-def test_build_refuses_parts_that_do_not_fit(name: str, registry: Registry, monkeypatch: MonkeyPatch) -> None:
+def test_build_refuses_parts_that_do_not_fit(name: str, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(FILES)
     target = str(FILES / f"{name}.yaml")
     load_recipe(target)
@@ -179,30 +178,43 @@ def test_a_detector_of_a_plugin_that_is_not_installed(registry: Registry) -> Non
     )
 
 
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("num_classes", "--set num_classes: expected key=value, for example --set loss.box.type=giou"),
-        ("=3", "--set =3: expected key=value, for example --set loss.box.type=giou"),
-        ("head..init=1", "--set head..init: cannot be read as a path; expected for example train.transforms[0].p"),
-        ("head[x]=1", "--set head[x]: cannot be read as a path; expected for example train.transforms[0].p"),
-        ("train.batch=[1", "--set train.batch: not valid YAML: did not find expected ',' or ']' while parsing a flow sequence that starts on line 1"),
-        ("train.batch=&a 1", "--set train.batch: anchor &a is not allowed; write the value out, or use `extends`"),
-        ("train.batch=0", "--set train.batch: detectors.toy_detector.train.batch: found 0; expected a whole number >= 1"),
-        ("train.batsh=8", '--set train.batsh: detectors.toy_detector.train.batsh: unknown key "batsh" of train; did you mean "batch"? allowed: {keys}'),
-        ("loss.box.type=giuo", '--set loss.box.type: detectors.toy_detector.loss.box.type: unknown box_loss "giuo"; did you mean "giou"? installed: {box_loss}'),
-        ("train.transforms[2].strength=1", "--set train.transforms[2].strength: train.transforms has 2 elements, so [2] does not exist"),
-        ("train.batch[0]=1", "--set train.batch[0]: train.batch is not a list"),
-        ("train.transfroms[0].p=1", "--set train.transfroms[0].p: train.transfroms does not exist"),
-        ("join=two_stage", "--set join: the join cannot be changed; extend a recipe that has the one you want"),
-        ("head=null", "--set head: detectors.toy_detector.head: found null; expected a head component: {{type: NAME, ...}}"),
-    ],
-)  # fmt: skip
-def test_overrides(override: str, message: str, registry: Registry) -> None:
+OVERRIDES: Final = {
+    "num_classes": "--set num_classes: expected key=value, for example --set loss.box.type=giou",
+    "=3": "--set =3: expected key=value, for example --set loss.box.type=giou",
+    "head..init=1": "--set head..init: cannot be read as a path; expected for example train.transforms[0].p",
+    "head[x]=1": "--set head[x]: cannot be read as a path; expected for example train.transforms[0].p",
+    "train.batch=[1": (
+        "--set train.batch: not valid YAML: did not find expected ',' or ']' while parsing a flow sequence "
+        "that starts on line 1"
+    ),
+    "train.batch=&a 1": ("--set train.batch: anchor &a is not allowed; write the value out, or use `extends`"),
+    "train.batch=0": ("--set train.batch: detectors.toy_detector.train.batch: found 0; expected a whole number >= 1"),
+    "train.batsh=8": (
+        '--set train.batsh: detectors.toy_detector.train.batsh: unknown key "batsh" of train; '
+        'did you mean "batch"? allowed: {keys}'
+    ),
+    "loss.box.type=giuo": (
+        '--set loss.box.type: detectors.toy_detector.loss.box.type: unknown box_loss "giuo"; '
+        'did you mean "giou"? installed: {box_loss}'
+    ),
+    "train.transforms[2].strength=1": (
+        "--set train.transforms[2].strength: train.transforms has 2 elements, so [2] does not exist"
+    ),
+    "train.batch[0]=1": "--set train.batch[0]: train.batch is not a list",
+    "train.transfroms[0].p=1": "--set train.transfroms[0].p: train.transfroms does not exist",
+    "join=two_stage": "--set join: the join cannot be changed; extend a recipe that has the one you want",
+    "head=null": (
+        "--set head: detectors.toy_detector.head: found null; expected a head component: {{type: NAME, ...}}"
+    ),
+}
+
+
+@pytest.mark.parametrize("override", OVERRIDES)
+def test_overrides(override: str, registry: Registry) -> None:
     keys = ", ".join(sorted(registry.schema(registry.find("settings", "train"))["fields"]))
     box_loss = ", ".join(entry.name for entry in registry.entries("box_loss"))
 
     with pytest.raises(RecipeError) as caught:
         load_recipe("toy_detector", [override])
 
-    assert str(caught.value) == message.format(keys=keys, box_loss=box_loss)
+    assert str(caught.value) == OVERRIDES[override].format(keys=keys, box_loss=box_loss)

@@ -6,6 +6,7 @@ The detector looks at a 4 x 4 grid of cells of 8 px; a cell whose centre lies in
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -272,6 +273,7 @@ def main(what: str, out: str, argument: str = "0") -> None:
     from detzoo.evaluation import evaluate
 
     evaluate(toy(), ToyDataset(1, "val"), progress=False)  # so that children of a fork find everything imported
+    gc.freeze()  # and need not copy it
     folder = Path(out)
     if what == "writes":
         in_child(lambda: train_alone(str(folder / "whole"), resume=False))

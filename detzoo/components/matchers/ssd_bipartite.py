@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from detzoo.interfaces import Matcher
-from detzoo.ops.matching import greedy_bipartite, overlap_matrix, overlaps_ignored
+from detzoo.ops.matching import best_candidates, best_truths, greedy_bipartite, overlap_matrix, overlaps_ignored
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -66,9 +66,9 @@ class SsdBipartite(Matcher):
         usable = usable[:, : overlaps.shape[1]]
         if overlaps.shape[1] == 0:
             overlaps, usable = overlaps.new_full((batch, 1, count), -1.0), usable.new_zeros((batch, 1))
-        overlap, best = overlaps.max(dim=1)  # [B,N]
-        positive = overlap >= self.threshold if self.inclusive else overlap > self.threshold
-        index = torch.where(positive & (overlap > 0), best, BACKGROUND)
+        overlap = overlaps.amax(dim=1)  # [B,N]
+        positive = (overlap >= self.threshold if self.inclusive else overlap > self.threshold) & (overlap > 0)
+        index = torch.where(positive, best_truths(overlaps, positive), BACKGROUND)
         if self.negative_threshold is not None:
             index = torch.where((index == BACKGROUND) & (overlap >= self.negative_threshold), IGNORE, index)
         ignored = overlaps_ignored(candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
@@ -82,7 +82,7 @@ class SsdBipartite(Matcher):
         if self.tie == "bipartite":
             prior = greedy_bipartite(overlaps, usable)
         else:
-            best, place = overlaps.max(dim=2)
+            best, place = best_candidates(overlaps)
             prior = torch.where(usable & (best >= 0), place, -1)
         truth = torch.arange(usable.shape[1], device=usable.device).expand_as(prior)
         free = torch.full((overlaps.shape[0], overlaps.shape[2]), -1, dtype=torch.int64, device=usable.device)

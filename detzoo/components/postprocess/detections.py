@@ -123,7 +123,7 @@ class PerClassDetections(PostProcess):
         boxes = self.boxes_at(flat[2], flat[3], predictions, candidates, batch.region)
         valid = flat[1] & self.large_enough(boxes)
         rows = [part.reshape(images * classes, size, *part.shape[2:]) for part in (boxes, flat[0], flat[3], valid)]
-        new = self.suppress(rows[0], rows[1].masked_fill(~rows[3], 0), rows[2], rows[3])
+        new = self.suppress(rows[0], rows[1], rows[2], rows[3])
         return boxes, new.reshape(images, classes * size).masked_fill(~valid, 0), flat[3]
 
     def suppressed(
@@ -139,7 +139,7 @@ class PerClassDetections(PostProcess):
         """Boxes [B,S,4] of the chosen rows and labels, and their scores [B,S] after suppression, 0 where removed."""
         boxes = self.boxes_at(row, label, predictions, candidates, region)
         valid = valid & self.large_enough(boxes)
-        new = self.suppress(boxes, scores.masked_fill(~valid, 0), label, valid)
+        new = self.suppress(boxes, scores, label, valid)
         return boxes, new.masked_fill(~valid, 0)
 
     def boxes_at(
@@ -168,6 +168,8 @@ def best_overall(boxes: Tensor, scores: Tensor, labels: Tensor, keep: int) -> De
     boxes = torch.where(valid.unsqueeze(-1), gather_rows(boxes, order), 0)
     labels = torch.where(valid, labels.gather(1, order), 0)
     missing = keep - best.shape[1]
+    if missing == 0:
+        return DetectionBatch(boxes, best.clamp(min=0), labels, valid)
     return DetectionBatch(
         boxes=F.pad(boxes, (0, 0, 0, missing)),
         scores=F.pad(best.clamp(min=0), (0, missing)),

@@ -95,7 +95,7 @@ class ToyHead(Head):
         scoring: Literal["softmax", "sigmoid", "linear"] = "softmax",
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         batch_norm: bool = False,
-        init: Initialisation = Initialisation(),  # noqa: B008 - frozen
+        init: Initialisation = Initialisation(),
         level_scales: dict[str, Annotated[float, Field(gt=0)]] | None = None,
     ) -> None:
         super().__init__()

@@ -91,21 +91,11 @@ class SsdHead(Head):
         maps = {name: features[name] for name in self.names}
         height, width = batch.pixels.shape[-2:]
         boxes, levels = self.anchors(maps, (height, width))
-        logits = self._flat(self.classification, maps, self.columns)
-        deltas = self._flat(self.regression, maps, 4)
+        logits = _flat(self.classification, maps, self.columns)
+        deltas = _flat(self.regression, maps, 4)
         valid = torch.ones((1, boxes.shape[0]), dtype=torch.bool, device=boxes.device)
         priors = Candidates(boxes=boxes[None], valid=valid, levels=levels, coder=self.coder)
         return priors, Predictions(class_logits=logits, scoring=self.scoring, deltas=deltas[:, :, None])
-
-    @staticmethod
-    def _flat(predictors: nn.ModuleList, maps: FeatureMaps, columns: int) -> Tensor:
-        """[B,N,columns], flattened level, row, column, cell entry."""
-        flat = []
-        for predictor, level in zip(predictors, maps.values(), strict=True):
-            answer: Tensor = predictor(level)
-            images, channels, height, width = answer.shape
-            flat.append(answer.permute(0, 2, 3, 1).reshape(images, height * width * channels // columns, columns))
-        return torch.cat(flat, dim=1)
 
     @torch.no_grad()
     def _start_at(self, probability: float) -> None:
@@ -125,6 +115,16 @@ class SsdHead(Head):
 def last_conv(module: nn.Module) -> nn.Conv2d:
     """The convolution whose outputs are the predictions."""
     return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)][-1]
+
+
+def _flat(predictors: nn.ModuleList, maps: FeatureMaps, columns: int) -> Tensor:
+    """[B,N,columns], flattened level, row, column, cell entry."""
+    flat = []
+    for predictor, level in zip(predictors, maps.values(), strict=True):
+        answer: Tensor = predictor(level)
+        images, channels, height, width = answer.shape
+        flat.append(answer.permute(0, 2, 3, 1).reshape(images, height * width * channels // columns, columns))
+    return torch.cat(flat, dim=1)
 
 
 def _predictor(

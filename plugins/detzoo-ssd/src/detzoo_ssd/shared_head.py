@@ -1,0 +1,83 @@
+"""One predictor for all levels, behind a small tower: what TensorFlow's SSDs with a feature pyramid use."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from detzoo.errors import RecipeError
+from detzoo.interfaces import Anchors, BoxCoder, Head
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
+from detzoo_ssd.initialisation import initialise
+
+
+class SsdSharedHead(Head):
+    """Class logits and box deltas from convolutions whose weights all levels share.
+
+    Args:
+        features: the maps; all of one width, as a pyramid gives them.
+        num_classes: K, without background.
+        anchors: the priors; as many in each cell of every level.
+        box_coder: how deltas become boxes.
+        depth: 3x3 convolutions with ReLU before the predictors, for classes and boxes each.
+        scoring: ``softmax`` over background and K classes, or ``sigmoid`` for each class.
+        init_std: width of the normal distribution that all weights start from.
+
+    Source: TensorFlow Object Detection API, ``WeightSharedConvolutionalBoxPredictor``, without its batch norms.
+    """
+
+    def __init__(
+        self,
+        features: FeatureSpecs,
+        num_classes: int,
+        /,
+        *,
+        anchors: Anchors,
+        box_coder: BoxCoder,
+        depth: Annotated[int, Field(ge=0, le=8)] = 2,
+        scoring: Literal["softmax", "sigmoid"] = "softmax",
+        init_std: Annotated[float, Field(gt=0)] = 0.01,
+    ) -> None:
+        super().__init__()
+        channels = {name: spec.channels for name, spec in features.items()}
+        per_cell = dict(zip(features, anchors.per_cell(), strict=True))
+        for what, values in (("channels", channels), ("priors in each cell", per_cell)):
+            if len(set(values.values())) > 1:
+                listed = ", ".join(f"{name} {value}" for name, value in values.items())
+                raise RecipeError(f"ssd_shared needs as many {what} on every map, found {listed}. Use head type ssd.")
+        width, priors = next(iter(channels.values())), next(iter(per_cell.values()))
+        self.anchors, self.coder, self.scoring = anchors, box_coder, scoring
+        self.names = tuple(features)
+        self.columns = num_classes + (scoring == "softmax")
+        self.classification = _tower(width, depth, priors * self.columns)
+        self.regression = _tower(width, depth, priors * 4)
+        initialise(self, "normal", init_std)
+
+    def forward(
+        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+    ) -> tuple[Candidates, Predictions]:
+        """Priors and their predictions, [B,N,C] and [B,N,1,4]; ``candidates`` is not used."""
+        maps = {name: features[name] for name in self.names}
+        height, width = batch.pixels.shape[-2:]
+        boxes, levels = self.anchors(maps, (height, width))
+        valid = torch.ones((1, boxes.shape[0]), dtype=torch.bool, device=boxes.device)
+        logits = torch.cat([_flat(self.classification(level), self.columns) for level in maps.values()], 1)
+        deltas = torch.cat([_flat(self.regression(level), 4) for level in maps.values()], 1)
+        priors = Candidates(boxes=boxes[None], valid=valid, levels=levels, coder=self.coder)
+        return priors, Predictions(class_logits=logits, scoring=self.scoring, deltas=deltas[:, :, None])
+
+
+def _tower(channels: int, depth: int, outputs: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for _ in range(depth):
+        layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Conv2d(channels, outputs, 3, padding=1))
+
+
+def _flat(answer: Tensor, columns: int) -> Tensor:
+    """[B,per_cell*columns,h,w] -> [B,h*w*per_cell,columns]."""
+    images, channels, height, width = answer.shape
+    return answer.permute(0, 2, 3, 1).reshape(images, height * width * channels // columns, columns)

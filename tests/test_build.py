@@ -1,0 +1,107 @@
+"""``detzoo.build`` and ``detzoo.load``: weights, classes, and what travels in a checkpoint."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import detzoo
+from detzoo.class_names import class_names
+from detzoo.errors import RecipeError, WeightsError
+from detzoo.training.checkpoint import save_model
+from detzoo.weights.sources import file_sha256
+
+SMALL = "ssd_ultralight_face_slim"
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder, and the address at which a web server on this machine offers it."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = functools.partial(_Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def _recipe_with_weights(tmp_path: Path, url: str, sha256: str) -> Path:
+    entry = f"{{name: mine, url: '{url}', sha256: '{sha256}', source: detzoo, licence: MIT}}"
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"api: 1\ndetectors:\n  faces:\n    extends: {SMALL}\n    weights: [{entry}]\n")
+    return path
+
+
+def test_published_weights_are_fetched_checked_and_loaded(
+    served: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DETZOO_CACHE", str(tmp_path / "cache"))
+    folder, address = served
+    source = detzoo.build(SMALL, weights=None)
+    torch.save(source.state_dict(), folder / "faces.pth")
+    sha256 = file_sha256(folder / "faces.pth")
+    recipe = _recipe_with_weights(tmp_path, f"{address}/faces.pth", sha256)
+    loaded = detzoo.build(recipe, weights="published").state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in source.state_dict().items())
+    wrong = _recipe_with_weights(tmp_path, f"{address}/faces.pth", "0" * 64)
+    with pytest.raises(WeightsError, match="0000"):
+        detzoo.build(wrong, weights="published")
+
+
+def test_weights_that_do_not_exist_are_named_with_those_that_do(tmp_path: Path) -> None:
+    recipe = _recipe_with_weights(tmp_path, "http://127.0.0.1:9/x.pth", "0" * 8)
+    with pytest.raises(WeightsError) as error:
+        detzoo.build(recipe, weights="mini")
+    assert (
+        str(error.value) == f'{recipe}: no weights "mini": not a file, and not published (mine); did you mean "mine"?'
+    )
+
+
+def test_a_checkpoint_gives_back_classes_recipe_and_weights(tmp_path: Path) -> None:
+    detector = detzoo.build(SMALL, classes=["cat", "dog"], overrides={"postprocess.keep": 7}, weights=None)
+    save_model(detector, tmp_path / "model.safetensors")
+    loaded = detzoo.load(tmp_path / "model.safetensors")
+    assert loaded.classes == ("cat", "dog")
+    assert loaded.recipe.values == detector.recipe.values
+    assert loaded.recipe.values["postprocess"]["keep"] == 7
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in detector.state_dict().items())
+
+
+def test_other_classes_drop_published_weights_and_reported_results() -> None:
+    own = detzoo.build(SMALL, weights=None).recipe.values
+    other = detzoo.build(SMALL, num_classes=3, weights=None).recipe.values
+    assert own["reported"]
+    assert own["weights"]
+    assert (other["reported"], other["weights"], other["classes"]) == ([], [], None)
+
+
+def test_a_foreign_shape_is_refused_with_the_names(tmp_path: Path) -> None:
+    save_model(detzoo.build(SMALL, num_classes=2, weights=None), tmp_path / "two.safetensors")
+    with pytest.raises(
+        WeightsError, match=r"does not fit .* of another shape: head\..* instead of .*; is num_classes the same\?"
+    ):
+        detzoo.build(SMALL, weights=str(tmp_path / "two.safetensors"))
+
+
+def test_sets_of_class_names() -> None:
+    coco90 = class_names("coco90", 90)
+    assert coco90[0] == "person"
+    assert coco90[11] is None  # category 12, "street sign", was never annotated
+    assert coco90[89] == "toothbrush"
+    assert sum(name is not None for name in coco90) == 80
+    assert class_names("voc", 20)[19] == "tvmonitor"
+    assert class_names(None, 2) == (None, None)
+    with pytest.raises(RecipeError, match=r"num_classes is 3, but classes names 20 \(voc\); make them equal"):
+        class_names("voc", 3)
