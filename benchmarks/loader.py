@@ -47,7 +47,7 @@ def training_rate(detector: Any, batch: tuple[ImageBatch, Targets], seconds: flo
             images, start = 0, time.perf_counter()
         optimizer.zero_grad()
         total = torch.stack(list(detector.losses(*batch).values())).sum()
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if device != "cpu":
             torch.cuda.synchronize()

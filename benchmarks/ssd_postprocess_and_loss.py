@@ -14,6 +14,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -120,12 +121,12 @@ def loss_with_matching(repeats: int, device: str) -> None:
     loss = MultiBox(classification=CrossEntropy(), box=SmoothL1(), miner=HardNegative(), normaliser=Positives())
     predictions = Predictions(logits, "softmax", deltas.unsqueeze(2))
 
-    def their_loss() -> dict[str, Tensor]:
+    def their_loss() -> Any:
         matched = [model.proposal_matcher(box_iou(image["boxes"], anchors)) for image in truth]
         return model.compute_loss(truth, {"bbox_regression": deltas, "cls_logits": logits}, [anchors] * 32, matched)
 
     for tie in ("last_write_wins", "bipartite"):
-        matcher = SsdBipartite(tie=tie)  # type: ignore[arg-type]
+        matcher = SsdBipartite(tie=tie)
 
         def our_loss(matcher: SsdBipartite = matcher) -> dict[str, Tensor]:
             return loss(predictions, candidates, targets, matcher(candidates, targets))
@@ -134,15 +135,16 @@ def loss_with_matching(repeats: int, device: str) -> None:
             torch.testing.assert_close(our_loss()["box"], their_loss()["bbox_regression"])
             torch.testing.assert_close(our_loss()["classification"], their_loss()["classification"])
 
-        def both(call: Callable[[], dict[str, Tensor]]) -> None:
+        def both(call: Callable[[], Any]) -> None:
             logits.grad = deltas.grad = None
-            sum(call().values(), torch.zeros((), device=device)).backward()
+            torch.autograd.backward(list(call().values()))
 
-        for what, sides in (
-            ("match+loss", (their_loss, our_loss)),
-            ("match+loss+backward", (lambda: both(their_loss), lambda call=our_loss: both(call))),
-        ):
-            report(what=what, input=tie, batch=32, **compare(*sides, repeats, device))
+        pairs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+            "match+loss": (their_loss, our_loss),
+            "match+loss+backward": (partial(both, their_loss), partial(both, our_loss)),
+        }
+        for what, (theirs, ours) in pairs.items():
+            report(what=what, input=tie, batch=32, **compare(theirs, ours, repeats, device))
 
 
 def main() -> None:

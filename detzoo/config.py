@@ -6,51 +6,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from detzoo.class_names import class_names
 from detzoo.errors import PluginError, RecipeError
 from detzoo.merge import Layer, Merged, keys_in, parse_override
 from detzoo.recipe_files import layers_of
+from detzoo.recipe_header import EXTENDS, HEADER
 from detzoo.registry import Registry, get_registry
 from detzoo.schema import BACKBONE_KEYS, Fields, Problem, check_fields, components_in, describe, fits, nearest, shown
 from detzoo.yaml_source import Key, Mark, show_key, write
-
-_TEXT: Final = {"is": "str", "min_length": 1}
-_OPTIONAL_TEXT: Final = {"type": {"is": "union", "of": [_TEXT, {"is": "null"}]}, "default": None}
-_NUMBER: Final = {"is": "float"}
-
-PAPER: Final[Fields] = {"title": {"type": _TEXT}, "url": {"type": _TEXT}}
-WEIGHTS: Final[Fields] = {
-    "name": {"type": _TEXT},
-    "url": {"type": _TEXT},
-    "sha256": {"type": _TEXT},
-    "source": {"type": _TEXT},
-    "licence": {"type": _TEXT},
-    "note": _OPTIONAL_TEXT,
-}
-REPORTED: Final[Fields] = {
-    "dataset": {"type": _TEXT},
-    "metric": {"type": _TEXT},
-    "value": {"type": _NUMBER},
-    "protocol": {"type": _TEXT},
-    "source": {"type": _TEXT},
-    "verified": {"type": {"is": "bool"}, "default": True},
-    "per_class": {"type": {"is": "dict", "of": _NUMBER}, "default": {}},
-}
-_NAMES: Final = {"is": "list", "of": {"is": "union", "of": [_TEXT, {"is": "null"}]}, "min_length": 1}
-HEADER: Final[Fields] = {
-    "join": {"type": _TEXT},
-    "summary": {"type": {"is": "str"}, "default": ""},
-    "paper": {"type": {"is": "union", "of": [{"is": "settings", "fields": PAPER}, {"is": "null"}]}, "default": None},
-    "profile": {"type": {"is": "literal", "values": ["paper", "torchvision", "port", "modern"]}, "default": "modern"},
-    "num_classes": {"type": {"is": "int", "ge": 1, "le": 100_000}},
-    "classes": {"type": {"is": "union", "of": [_TEXT, _NAMES, {"is": "null"}]}, "default": None},
-    "weights": {"type": {"is": "list", "of": {"is": "settings", "fields": WEIGHTS}}, "default": []},
-    "reported": {"type": {"is": "list", "of": {"is": "settings", "fields": REPORTED}}, "default": []},
-}
-"""The keys of every recipe; ``input``, ``train`` and the slots of the join come beside them."""
-_EXTENDS: Final[Fields] = {"extends": _OPTIONAL_TEXT}
 
 
 @dataclass(frozen=True)
@@ -155,7 +120,7 @@ def check(name: str, merged: Merged, registry: Registry, chain: tuple[str, ...])
     else:
         problems = _without_join(values, registry)
     if fields:
-        problems += check_fields(fields | _EXTENDS, values, (), what="the recipe")
+        problems += check_fields(fields | EXTENDS, values, (), what="the recipe")
         problems += _check_inside(fields, values, (), registry)
         problems += _check_classes(values, merged)
     if problems:
@@ -230,7 +195,7 @@ def _fields_of(join: str, registry: Registry) -> tuple[Fields, list[Problem]]:
 def _without_join(values: dict[str, Any], registry: Registry) -> list[Problem]:
     """What can be said of a recipe whose join, and so whose slots, are not known."""
     joins = [entry.name for entry in registry.entries("join")]
-    known = HEADER | _EXTENDS
+    known = HEADER | EXTENDS
     problems = [
         Problem((name,), f"unknown key {shown(name)} of the recipe; {hint}")
         for name in values

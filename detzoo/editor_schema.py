@@ -6,11 +6,14 @@ from typing import Annotated, Any, Final, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from detzoo.config import HEADER, component_fields
+from detzoo.config import component_fields
 from detzoo.plugins.manifest import KINDS
+from detzoo.recipe_header import HEADER
 from detzoo.registry import Registry, get_registry
 from detzoo.schema import BOUNDS, Fields, TypeExpr
 
+_COMPONENT: Final = "x-detzoo-component"
+"""Marks where a component belongs: pydantic cannot refer to definitions that it did not make."""
 _PLAIN: Final[dict[str, type]] = {"bool": bool, "int": int, "float": float, "str": str}
 
 
@@ -22,8 +25,7 @@ def recipe_file_schema(registry: Registry | None = None) -> dict[str, Any]:
         if kind in ("join", "settings"):
             continue
         variants = [_component(registry, kind, entry.name, definitions) for entry in registry.entries(kind)]
-        edit = {"type": "object", "not": {"required": ["type"]}}
-        definitions[kind] = {"anyOf": [*variants, edit, {"type": "null"}]}
+        definitions[kind] = {"anyOf": [*variants, {"type": "null"}]}
     detector = _detector(registry, definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -37,37 +39,52 @@ def recipe_file_schema(registry: Registry | None = None) -> dict[str, Any]:
 
 
 def _component(registry: Registry, kind: str, name: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    schema = _lifted(_json_schema(component_fields(kind, name, registry)), definitions, f"{kind}.{name}")
+    fields = component_fields(kind, name, registry)
+    schema = _lifted(_json_schema(fields), definitions, f"{kind}.{name}", partial=True)
     properties = {"type": {"const": name}} | schema["properties"]
-    required = ["type", *schema.get("required", [])]
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    new, edit = {"required": ["type", *schema.get("required", [])]}, {"not": {"required": ["type"]}}
+    return {"type": "object", "properties": properties, "additionalProperties": False, "anyOf": [new, edit]}
 
 
 def _detector(registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]:
     properties: dict[str, Any] = {"extends": {"type": "string"}}
     properties |= _lifted(_json_schema(HEADER), definitions, "recipe")["properties"]
     for entry in registry.entries("settings"):
-        schema = _lifted(_json_schema(registry.schema(entry)["fields"]), definitions, entry.name)
+        schema = _lifted(_json_schema(registry.schema(entry)["fields"]), definitions, entry.name, partial=True)
         properties[entry.name] = {"type": "object", "properties": schema["properties"], "additionalProperties": False}
     for entry in registry.entries("join"):
         properties |= _lifted(_json_schema(registry.schema(entry)["fields"]), definitions, entry.name)["properties"]
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-def _lifted(schema: dict[str, Any], definitions: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Move a schema's own definitions to the top under a prefix, and point its references there."""
+def _lifted(
+    schema: dict[str, Any], definitions: dict[str, Any], prefix: str, *, partial: bool = False
+) -> dict[str, Any]:
+    """Move a schema's own definitions to the top under a prefix; point its references, and components, there.
+
+    Args:
+        schema: as pydantic makes it.
+        definitions: where its definitions go.
+        prefix: of their names.
+        partial: they may stand in an edit of a parent recipe, so that none of their keys is required.
+    """
     names = list(schema.get("$defs", {}))
 
     def moved(node: Any) -> Any:
         if isinstance(node, dict):
-            target = node.get("$ref", "").removeprefix("#/$defs/")
-            if target in names:
-                return node | {"$ref": f"#/$defs/{prefix}.{target}"}
+            if _COMPONENT in node:
+                return {"$ref": f"#/$defs/{node[_COMPONENT]}"}
+            target = node.get("$ref", "")
+            if isinstance(target, str) and target.removeprefix("#/$defs/") in names:
+                return node | {"$ref": f"#/$defs/{prefix}.{target.removeprefix('#/$defs/')}"}
             return {k: moved(v) for k, v in node.items()}
         return [moved(v) for v in node] if isinstance(node, list) else node
 
     inner = schema.pop("$defs", {})
-    definitions |= {f"{prefix}.{name}": moved(value) for name, value in inner.items()}
+    for name, value in inner.items():
+        definitions[f"{prefix}.{name}"] = moved(value)
+        if partial:
+            definitions[f"{prefix}.{name}"].pop("required", None)
     result: dict[str, Any] = moved(schema)
     return result
 
@@ -100,7 +117,7 @@ def _annotation(expr: TypeExpr) -> Any:
     if form == "union":
         return Union[tuple(_annotation(member) for member in expr["of"])]  # noqa: UP007 - members known at run time
     if form == "component":
-        return Annotated[Any, Field(json_schema_extra={"$ref": f"#/$defs/{expr['kind']}"})]
+        return Annotated[Any, Field(json_schema_extra={_COMPONENT: expr["kind"]})]
     if form == "settings":
         return model_of(expr["fields"])
     if form == "dict":

@@ -54,12 +54,18 @@ def not_installed(registry: Registry | None = None) -> dict[str, list[str]]:
     }
 
 
-def render(rows: list[dict[str, Any]], missing: dict[str, list[str]], *, as_json: bool) -> str:
-    """Rows as an aligned table or as JSON."""
+def render(rows: list[dict[str, Any]], missing: dict[str, list[str]] | None, *, as_json: bool) -> str:
+    """Rows as an aligned table or as JSON.
+
+    Args:
+        rows: of detectors or of components.
+        missing: detectors that could be installed, by distribution; None for components, whose JSON is a plain list.
+        as_json: JSON instead of a table.
+    """
     if as_json:
-        return json.dumps({"installed": rows, "not_installed": missing} if missing else rows, indent=2)
+        return json.dumps(rows if missing is None else {"installed": rows, "not_installed": missing}, indent=2)
     lines = _table(rows) if rows else ["nothing is installed here"]
-    for distribution, names in missing.items():
+    for distribution, names in (missing or {}).items():
         lines += ["", f"not installed: {', '.join(names)}", f"    pip install {distribution}"]
     return "\n".join(lines)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from detzoo.errors import PluginError, RecipeError
 from detzoo.plugins.manager import PluginManager, PluginRecord, describe_failure
-from detzoo.plugins.manifest import Entry, key_of, zoo_index
+from detzoo.plugins.manifest import Entry, check_name, key_of, zoo_index
 from detzoo.schema import nearest
 from detzoo.yaml_source import read
 
@@ -34,6 +34,7 @@ class Registry:
             for entry in record.manifest.entries if record.manifest else ():
                 self._entries.setdefault((entry.kind, entry.name), []).append(entry)
         self._registering = False
+        self._registrant = "local"
 
     # Components
 
@@ -92,26 +93,37 @@ class Registry:
             return self._classes[key]
         self.plugins.activate(entry.plugin)
         cls = entry.target if isinstance(entry.target, type) else self._import(entry)
-        declared = getattr(cls, "kind", None)
-        if entry.kind != "settings" and (declared != entry.kind or inspect.isabstract(cls)):
-            missing = sorted(getattr(cls, "__abstractmethods__", ()))
-            why = f"it does not implement {', '.join(missing)}" if missing else f"its `kind` is {declared!r}"
-            raise PluginError(f'{entry.kind} "{entry.id}" ({entry.target}) is not a {entry.kind}: {why}')
+        self._check_class(entry, cls)
         self._classes[key] = cls
         return cls
 
-    def register(self, kind: str, name: str, cls: type[Any], *, plugin: str = "local", summary: str = "") -> None:
+    def register(self, kind: str, name: str, cls: type[Any], *, plugin: str | None = None, summary: str = "") -> None:
         """Add a class by hand: for hooks, notebooks and tests. The same class again changes nothing.
 
+        Args:
+            kind: its interface.
+            name: short name.
+            cls: the class.
+            plugin: who owns it; None is the plugin whose hook is running, ``local`` outside of one.
+            summary: one line; the first of the docstring when empty.
+
         Raises:
-            PluginError: the id belongs to another class.
+            PluginError: the id belongs to another class, the class is not of its kind, or its signature is no schema.
         """
+        from detzoo.signature import schema_of
+
+        plugin = plugin or self._registrant
         entry = Entry(plugin, kind, name, cls, summary or (inspect.getdoc(cls) or name).splitlines()[0])
+        where = _place(cls)
         for other in self._entries.get((kind, name), []):
             if other.plugin == plugin:
-                if other.target is cls:
+                if other.target is cls or other.target == where:
                     return
-                raise PluginError(f'{kind} "{entry.id}" is already {other.target!r}; choose another name')
+                theirs = other.target if isinstance(other.target, str) else _place(other.target)
+                raise PluginError(f'{kind} "{entry.id}" is {theirs} already, not {where}; choose another name')
+        check_name(kind, name)
+        self._check_class(entry, cls)
+        self._derived[(kind, entry.id)] = schema_of(cls)
         self.plugins.records.setdefault(plugin, PluginRecord(plugin, "", "registered by hand", status="ok"))
         self._entries.setdefault((kind, name), []).append(entry)
 
@@ -190,10 +202,25 @@ class Registry:
             raise PluginError(f'{entry.kind} "{entry.id}": {entry.target} is not a class')
         return found
 
+    def _check_class(self, entry: Entry, cls: type[Any]) -> None:
+        """Refuse a class that is not of its kind, or leaves a method of its interface out."""
+        if entry.kind == "settings":
+            return
+        declared = getattr(cls, "kind", None)
+        missing = sorted(getattr(cls, "__abstractmethods__", ()))
+        if declared != entry.kind or missing:
+            why = f"it does not implement {', '.join(missing)}" if missing else f"its `kind` is {declared!r}"
+            raise PluginError(f'{entry.kind} "{entry.id}" ({_place(cls)}) is not a {entry.kind}: {why}')
+
     def _run_register_hooks(self) -> None:
         if not self._registering:
             self._registering = True
-            self.plugins.call("detzoo_register", registry=self)
+            self.plugins.collect("detzoo_register", self._registering_for)
+            self._registrant = "local"
+
+    def _registering_for(self, record: PluginRecord) -> dict[str, Any]:
+        self._registrant = record.name
+        return {"registry": self}
 
     def _missing_component(self, kind: str, name: str) -> str:
         names = {e.id if "/" in name else e.name for e in self.entries(kind)}
@@ -217,6 +244,10 @@ class Registry:
         """The parts that say something, then the plugins that could have held the name and are not used."""
         failures = [describe_failure(record) for record in self.plugins.unusable()]
         return "; ".join(part for part in [*parts, *failures] if part).replace("?; ", "? ")
+
+
+def _place(cls: type[Any]) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
 
 
 @cache

@@ -21,7 +21,6 @@ SUPPLIES: Final = ("features", "num_classes", "input_size")
 """Names of positional-only parameters that the build can supply."""
 
 
-
 @dataclass(frozen=True)
 class Scope:
     """Written in ``Annotated[Head, Scope(num_classes=1)]``: what is supplied differently below this parameter."""
@@ -59,6 +58,10 @@ def schema_of(cls: type[Any]) -> dict[str, Any]:
             if name not in hints:
                 raise PluginError(f'{where}: parameter "{name}" has no type annotation')
             fields[name] = _field(hints[name], parameter.default, parameter.empty, f"{where}({name})")
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            raise PluginError(
+                f"{where}: **{name} takes any key; write each key out, so that a misspelt one is an error"
+            )
         else:
             raise PluginError(
                 f'{where}: parameter "{name}" must be keyword-only (after `*`): it is a key of the recipe'
@@ -89,6 +92,12 @@ def _dataclass_fields(cls: type[Any]) -> Fields:
 def _field(hint: Any, default: Any, empty: Any, where: str) -> dict[str, Any]:
     field: dict[str, Any] = {"type": _expr(hint, where)}
     if default is not empty:
+        if default is not None and field["type"]["is"] == "component":
+            name, interface = where.rpartition("(")[2].rstrip(")"), getattr(hint, "__name__", hint)
+            raise PluginError(
+                f"{where}: a component has no default, so that the recipe names every class; "
+                f"write `{name}: {interface}` or `{name}: {interface} | None = None`"
+            )
         field["default"] = plain(default)
     return field
 
@@ -130,9 +139,15 @@ def _expr(hint: Any, where: str) -> TypeExpr:
     if dataclasses.is_dataclass(hint):
         return {"is": "settings", "fields": _dataclass_fields(typing.cast("type[Any]", hint))}
     raise PluginError(
-        f"{where}: the annotation {hint!r} cannot be configured from YAML; allowed: bool, int, float, str, Literal, "
-        "list, tuple, dict[str, ...], None, frozen dataclasses, and detzoo's interfaces"
+        f"{where}: the annotation {_written(hint)} cannot be configured from YAML; allowed: bool, int, float, str, "
+        "Literal, list[...], tuple[...], dict[str, ...], None, frozen dataclasses, and detzoo's interfaces"
     )
+
+
+def _written(hint: Any) -> str:
+    if not isinstance(hint, type) or typing.get_args(hint):
+        return repr(hint)
+    return hint.__qualname__ if hint.__module__ == "builtins" else f"{hint.__module__}.{hint.__qualname__}"
 
 
 def _annotated(args: tuple[Any, ...], where: str) -> TypeExpr:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from functools import cache
 from typing import Any, Final
 
 import typer
@@ -24,24 +25,47 @@ class _LazyGroup(TyperGroup):
     """Loads a command's module only when that command, or the help of all, is wanted."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Names in the order of COMMANDS."""
-        return list(COMMANDS)
+        """Names in the order of COMMANDS, then those of plugins."""
+        from detzoo.cli.from_plugins import commands
+
+        return [*COMMANDS, *commands(COMMANDS)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of a module: its ``app``, or its function ``command``."""
+        """The command of a module (its ``app``, or its function ``command``), else a plugin's, else None."""
         if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"detzoo.cli.{cmd_name}")
-        app = getattr(module, "app", None)
-        if app is None:
-            app = typer.Typer(add_completion=False, rich_markup_mode=None)
-            app.command(name=cmd_name)(module.command)
-        command = typer.main.get_command(app)
-        command.name = cmd_name
-        return command
+            from detzoo.cli.from_plugins import commands
+
+            return commands(COMMANDS).get(cmd_name)
+        return _core_command(cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As usual; a name that is not known gets the nearest ones."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            from detzoo.schema import unknown
+
+            ctx.fail(unknown("command", args[0], self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
 
 
-app = typer.Typer(cls=_LazyGroup, add_completion=True, no_args_is_help=True, rich_markup_mode=None)
+@cache
+def _core_command(name: str) -> Any:
+    module = importlib.import_module(f"detzoo.cli.{name}")
+    app = getattr(module, "app", None)
+    if app is None:
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        app.command(name=name)(module.command)
+    command = typer.main.get_command(app)
+    command.name = name
+    return command
+
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    add_completion=True,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,  # a defect of detzoo's own shows Python's traceback, whole and plain
+)
 
 
 @app.callback(invoke_without_command=True)

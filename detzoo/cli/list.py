@@ -15,5 +15,5 @@ def command(
     from detzoo.listing import component_rows, detector_rows, not_installed, render
 
     rows = detector_rows() if kind is None else component_rows(kind)
-    missing = not_installed() if kind is None else {}
+    missing = not_installed() if kind is None else None
     typer.echo(render(rows, missing, as_json=json_))

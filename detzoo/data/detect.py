@@ -17,7 +17,7 @@ _KEYS = ("format", "name", "path", "classes", "coordinates", "download", "splits
 _YOLO_SPLITS = ("train", "val", "test")
 _ULTRALYTICS_KEYS = {"skip_if_label_file_missing"}
 _PART_KEYS = {
-    "voc": ("path", "set"),
+    "voc": ("path", "set", "annotations", "images", "list"),
     "coco": ("annotations", "images"),
     "yolo": ("images", "labels"),
     "masks": ("path", "list"),
@@ -233,7 +233,8 @@ def _part(path: Path, name: str, value: Any, root: Path, kind: Format) -> Part:
     if kind == "masks":
         return Part(root=place.get("path", root), listed=place.get("list"))
     voc = place.get("path", root)
-    return Part(root=voc, listed=voc / "ImageSets" / "Main" / f"{value['set']}.txt" if "set" in value else None)
+    listed = voc / "ImageSets" / "Main" / f"{value['set']}.txt" if "set" in value else place.get("list")
+    return Part(root=place.get("annotations", voc), listed=listed, images=place.get("images"))
 
 
 def _names(path: Path, value: Any) -> dict[int, str]:

@@ -9,7 +9,8 @@ A data.yaml of detzoo::
     coordinates: subtract_min       # voc only: how 1-based boxes become continuous
     download: ...                   # text: where to get it, shown when files are absent
     splits:
-      train: {set: train}           # voc: ImageSets/Main/train.txt; or {path: folder}
+      train: {set: train}           # voc: ImageSets/Main/train.txt; or {path: folder}; or folders of their own:
+      more: {annotations: Annotations/DET/val, images: Data/DET/val, list: ImageSets/DET/val.txt}    # voc, all optional
       val: {annotations: annotations/instances_val2017.json, images: val2017}     # coco
       test: {images: images/test, labels: labels/test}                            # yolo
       dev: {list: val.txt}          # masks: folder names, one a line

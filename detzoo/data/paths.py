@@ -13,10 +13,10 @@ def escapes(name: str) -> bool:
     return bool(windows.drive or windows.root) or ".." in windows.parts or name.startswith("~") or "\0" in name
 
 
-def pictures(folder: Path) -> dict[str, Path]:
-    """Picture files directly in a folder, by stem, sorted; the first of several with one stem."""
+def pictures(folder: Path, *, deep: bool = False) -> dict[str, Path]:
+    """Picture files of a folder, and with ``deep`` of those below it, by stem; the first of several with one stem."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+    for path in sorted(folder.glob("**/*" if deep else "*")):
         if path.suffix.lower() in SUFFIXES:
             found.setdefault(path.stem, path)
     return found

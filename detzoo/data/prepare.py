@@ -18,11 +18,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from detzoo.data.shrink import shrink_bilinear
 from detzoo.data.targets import Treatment, make_targets
 from detzoo.errors import DataError, RecipeError
 from detzoo.types import Candidates, ImageBatch, Sample, Targets
 
 __all__ = ["InputSpec", "Treatment", "collate", "make_targets", "prepare", "resized_size"]
+
+_SPARSE = 24  # ratio of areas from which reading only the needed pixels is the faster (measured: equal at 20)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,11 +217,15 @@ def _fill(out: Tensor, image: NDArray[np.uint8], spec: InputSpec) -> None:
     if spec.rounding == "uint8" and not same:
         image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
         same = True
-    # from_numpy then permute is channels-last: torch's bilinear kernel is 20 times faster on it than on planes
-    x = torch.from_numpy(np.ascontiguousarray(image)).to(out.device, non_blocking=True).permute(2, 0, 1)[None].float()
-    if not same:
-        x = F.interpolate(x, size=(height, width), mode="bilinear", align_corners=spec.sampling == "corners")
-    x = x[0]
+    sparse = out.device.type == "cpu" and spec.sampling == "half_pixel" and image.size > _SPARSE * out.numel()
+    if sparse and not same:
+        x = shrink_bilinear(image, (height, width))
+    else:
+        # from_numpy then permute is channels-last: torch's bilinear kernel is 20 times faster on it than on planes
+        x = torch.from_numpy(np.ascontiguousarray(image)).to(out.device, non_blocking=True).permute(2, 0, 1).float()
+        if not same:
+            corners = spec.sampling == "corners"
+            x = F.interpolate(x[None], size=(height, width), mode="bilinear", align_corners=corners)[0]
     out.copy_(x.flip(0) if spec.channels == "bgr" else x)
     mean, std = _constants(spec, out.device)
     if spec.pixel_range == 1:

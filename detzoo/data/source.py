@@ -24,7 +24,7 @@ class Part:
         root: folder of the source (VOC, masks).
         listed: text file with the names in it (VOC image set, masks).
         annotations: COCO JSON.
-        images: folder of the pictures (COCO, YOLO), or a list of them (YOLO).
+        images: folder of the pictures (COCO, YOLO, VOC), or a list of them (YOLO).
         labels: folder of the label files (YOLO).
     """
 
@@ -113,7 +113,7 @@ def _read_voc(source: Source, parts: list[Part], problems: Problems, _: bool) ->
     everywhere = {part.root: None for split in source.splits.values() for part in split if part.root is not None}
     classes = source.classes or discover_classes([root for root in everywhere if root.is_dir()])
     indexes = [
-        read_voc(part.root, part.listed, problems, classes=classes, coordinates=source.coordinates)
+        read_voc(part.root, part.listed, problems, classes=classes, coordinates=source.coordinates, images=part.images)
         for part in parts
         if part.root is not None
     ]

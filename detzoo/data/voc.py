@@ -55,14 +55,21 @@ def image_sets(root: Path) -> dict[str, Path]:
     return found
 
 
+def annotation_files(folder: Path) -> dict[str, Path]:
+    """The xml files of a root, or of a folder of annotations at any depth, by stem."""
+    inside = _annotation_folder(folder)
+    found = sorted(inside.glob("*.xml")) or sorted(inside.rglob("*.xml"))
+    return {path.stem: path for path in found}
+
+
 def discover_classes(roots: Sequence[Path]) -> tuple[str, ...]:
     """All class names in all files of the roots, sorted; VOC's twenty in VOC's order where they suffice for a VOC year.
 
     Every split must see the same classes, so the files of all splits are read.
     """
     names: set[str] = set()
-    for root in roots:
-        for path in sorted(_annotation_folder(root).glob("*.xml")):
+    for folder in roots:
+        for path in sorted(annotation_files(folder).values()):
             try:
                 names |= {found.texts.get("name", "") for found in read_voc_xml(path).objects}
             except DataError:
@@ -80,19 +87,21 @@ def read_voc(
     *,
     classes: tuple[str, ...],
     coordinates: Coordinates = "subtract_min",
+    images: Path | None = None,
 ) -> Index:
     """Read one split of one root.
 
     Args:
-        root: folder with Annotations and JPEGImages, or with xml and pictures side by side.
+        root: folder with Annotations and JPEGImages, or with xml and pictures side by side; or of xml alone.
         image_set: list of stems; every xml of the root by default.
         problems: gets every defect.
         classes: names by label; boxes of other classes are left out and reported.
         coordinates: how the file's numbers become continuous boxes.
+        images: folder of the pictures, at any depth, where they are not in the root.
     """
     folder = _annotation_folder(root)
-    found = pictures(_image_folder(root))
-    files = {path.stem: path for path in sorted(folder.glob("*.xml"))}
+    found = pictures(_image_folder(root)) if images is None else pictures(images, deep=True)
+    files = annotation_files(root)
     if image_set is None:
         stems: list[tuple[str, Path | None, int | None]] = [(stem, None, None) for stem in files]
         for stem in sorted(found.keys() - files.keys()):

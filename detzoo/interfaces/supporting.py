@@ -140,9 +140,12 @@ class Suppress(nn.Module, ABC):
     def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor) -> Tensor:
         """New scores; 0 for what is removed.
 
+        Scores never rise, and what becomes of a box depends only on boxes with better scores: post-processing relies
+        on both to stop early.
+
         Args:
             boxes: float32 [B,N,4] xyxy px.
-            scores: float32 [B,N].
+            scores: float32 [B,N]; may be -inf where invalid.
             group: int64 [B,N]: boxes of different groups (classes) never suppress each other.
             valid: bool [B,N].
 

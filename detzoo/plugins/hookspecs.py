@@ -68,6 +68,10 @@ def detzoo_cli(commands: typer.Typer) -> None:
 HOOKS: Final = tuple(name for name, value in list(globals().items()) if name.startswith("detzoo_") and callable(value))
 
 
+FIRST_RESULT: Final = ("detzoo_convert_weights",)
+"""Hooks of which the first result that is not None counts."""
+
+
 def specifications() -> Any:
     """The module pluggy reads the specifications from."""
     import sys

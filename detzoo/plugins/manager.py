@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import os
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -20,7 +20,7 @@ import pluggy
 
 from detzoo.errors import PluginError
 from detzoo.plugins import hookspecs
-from detzoo.plugins.manifest import API_VERSION, OLDEST_API, Manifest, core_manifest, read_manifest
+from detzoo.plugins.manifest import IncompatibleError, Manifest, core_manifest, read_manifest
 
 GROUP: Final = "detzoo.plugins"
 Status = Literal["ok", "not-loaded", "disabled", "conflict", "incompatible", "invalid", "broken"]
@@ -99,23 +99,53 @@ class PluginManager:
     def call(self, hook: str, **arguments: Any) -> list[Any]:
         """Call a hook plugin by plugin, so that one failure names its plugin and results keep their order by name.
 
+        A hook of which the first result counts is not called again once a plugin has answered.
+
         Raises:
             PluginError: an implementation raised; the cause is attached.
         """
-        results = []
+        results: list[Any] = []
         for record in self.implementing(hook):
-            plugin = self._hooks.get_plugin(record.name)
-            others = [p for n, p in self._hooks.list_name_plugin() if n != record.name and p is not None]
-            try:
-                result = self._hooks.subset_hook_caller(hook, others)(**arguments)
-            except Exception as error:
-                raise PluginError(f"plugin {record.name} ({record.distribution}): {hook} failed: {error}") from error
-            assert plugin is not None
-            results += result if isinstance(result, list) else [result] if result is not None else []
+            results += self.call_one(record, hook, **arguments)
+            if results and hook in hookspecs.FIRST_RESULT:
+                break
         return results
+
+    def call_one(self, record: PluginRecord, hook: str, **arguments: Any) -> list[Any]:
+        """Call one activated plugin's implementation of a hook; None is no result.
+
+        Raises:
+            PluginError: it raised; the cause is attached.
+        """
+        others = [p for name, p in self._hooks.list_name_plugin() if name != record.name and p is not None]
+        try:
+            result = self._hooks.subset_hook_caller(hook, others)(**arguments)
+        except Exception as error:
+            raise PluginError(
+                f"plugin {record.name} ({record.distribution}): {hook} failed: {type(error).__name__}: {error}"
+            ) from error
+        return result if isinstance(result, list) else [result] if result is not None else []
+
+    def collect(self, hook: str, arguments: Callable[[PluginRecord], dict[str, Any]]) -> None:
+        """Call a hook that gathers things; a plugin that raises becomes ``broken``, and the others still give theirs.
+
+        Args:
+            hook: its name.
+            arguments: makes what one plugin is handed.
+
+        Raises:
+            PluginError: one raised, and DETZOO_STRICT is 1.
+        """
+        for record in self.implementing(hook):
+            try:
+                self.call_one(record, hook, **arguments(record))
+            except PluginError as error:
+                self._break(record, str(error).partition("): ")[2], error)
 
     def _add(self, record: PluginRecord) -> None:
         other = self.records.get(record.name)
+        if other is not None and record.status == other.status == "disabled":
+            return
         if other is not None:
             both = f"{other.distribution} and {record.distribution}"
             for one in (other, record) if other.name != "core" else (record,):
@@ -123,9 +153,9 @@ class PluginManager:
                 one.message = f'{both} both provide a plugin named "{record.name}"; uninstall one'
             if other.name == "core":
                 self.records[f"{record.name} ({record.distribution})"] = record
-            return
-        self.records[record.name] = record
-        if record.status in ("invalid", "incompatible") and os.environ.get("DETZOO_STRICT") == "1":
+        else:
+            self.records[record.name] = record
+        if record.status in ("conflict", "invalid", "incompatible") and os.environ.get("DETZOO_STRICT") == "1":
             raise PluginError(describe_failure(record))
 
     def _import(self, record: PluginRecord) -> None:
@@ -133,12 +163,15 @@ class PluginManager:
             module = importlib.import_module(record.module)
             self._hooks.register(module, record.name)
         except (Exception, SystemExit) as error:
-            record.status, record.trace = "broken", traceback.format_exc()
-            record.message = f"importing {record.module} failed: {type(error).__name__}: {error}"
-            if os.environ.get("DETZOO_STRICT") == "1":
-                raise PluginError(describe_failure(record)) from error
+            self._break(record, f"importing {record.module} failed: {type(error).__name__}: {error}", error)
         else:
             record.status = "ok"
+
+    def _break(self, record: PluginRecord, message: str, error: BaseException) -> None:
+        record.status, record.message = "broken", message
+        record.trace = "".join(traceback.format_exception(error))
+        if os.environ.get("DETZOO_STRICT") == "1":
+            raise PluginError(describe_failure(record)) from error
 
 
 def describe_failure(record: PluginRecord) -> str:
@@ -159,6 +192,9 @@ def _discover(point: EntryPoint) -> PluginRecord:
         return record
     try:
         record.manifest = read_manifest(_manifest_path(point.module))
+    except IncompatibleError as error:
+        record.status, record.message = "incompatible", str(error)
+        return record
     except PluginError as error:
         record.status, record.message = "invalid", str(error)
         return record
@@ -174,12 +210,6 @@ def _check(record: PluginRecord) -> None:
         record.message = (
             f'its manifest says plugin "{manifest.plugin}", its entry point "{record.name}"; make them equal'
         )
-    elif manifest.api > API_VERSION:
-        record.status = "incompatible"
-        record.message = f"it was written for api {manifest.api}, this detzoo has api {API_VERSION}; upgrade detzoo"
-    elif manifest.api < OLDEST_API:
-        record.status = "incompatible"
-        record.message = f"it was written for api {manifest.api}, this detzoo needs {OLDEST_API}; upgrade the plugin"
     unknown = sorted(set(manifest.hooks) - set(hookspecs.HOOKS))
     if unknown:
         record.status = "invalid"

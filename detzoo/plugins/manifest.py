@@ -7,13 +7,15 @@ The part above ``GENERATED`` is written by the author; the part below it, the sc
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from detzoo.errors import PluginError, RecipeError
-from detzoo.schema import Fields, Problem, check_fields
+from detzoo.recipe_header import EXTENDS, HEADER
+from detzoo.schema import Fields, Problem, check_fields, shown, unknown
 from detzoo.yaml_source import Document, Key, Mark, parse, show_key
 
 API_VERSION: Final = 1
@@ -26,6 +28,8 @@ Kind = Literal[
 ]  # fmt: skip
 KINDS: Final[tuple[str, ...]] = Kind.__args__  # type: ignore[attr-defined]
 
+_NAME: Final = re.compile(r"\w[\w.+-]*")
+_NAME_RULE: Final = "expected a name of letters, digits, _ - + and ."
 _TEXT: Final = {"is": "str", "min_length": 1}
 _STRINGS: Final = {"type": {"is": "list", "of": _TEXT}, "default": []}
 _COMPONENT: Final[Fields] = {
@@ -48,6 +52,10 @@ _MANIFEST: Final[Fields] = {
     "converters": {"type": {"is": "list", "of": {"is": "settings", "fields": _CONVERTER}}, "default": []},
     "hooks": _STRINGS,
 }
+
+
+class IncompatibleError(PluginError):
+    """A manifest of another api: older or newer than this detzoo reads."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +125,14 @@ def read_manifest(path: Path) -> Manifest:
     """Read and check a manifest.
 
     Raises:
-        PluginError: every defect at once, each with file, line and path.
+        IncompatibleError: it was written for another api; its keys are not looked at.
+        PluginError: every other defect at once, each with file, line and path.
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise PluginError(f"{path}: the manifest cannot be read ({error.strerror})") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PluginError(f"{path}: the manifest cannot be read ({reason})") from None
     written, _, generated = text.partition(GENERATED)
     try:
         document = parse(written, str(path))
@@ -131,6 +141,7 @@ def read_manifest(path: Path) -> Manifest:
     value = document.value
     if not isinstance(value, dict):
         raise PluginError(f"{path}: a manifest is a mapping with the keys {', '.join([*_MANIFEST, 'detectors'])}")
+    _check_api(value.get("api"))
     problems = check_manifest(value)
     if problems:
         raise PluginError("\n".join(locate(problem, document) for problem in problems))
@@ -147,15 +158,31 @@ def read_manifest(path: Path) -> Manifest:
     )
 
 
+def _check_api(api: Any) -> None:
+    if isinstance(api, int) and api > API_VERSION:
+        raise IncompatibleError(
+            f"it was written for api {api}, this detzoo has api {API_VERSION}; upgrade detzoo"
+        )
+    if isinstance(api, int) and 0 < api < OLDEST_API:
+        raise IncompatibleError(
+            f"it was written for api {api}, this detzoo needs {OLDEST_API}; upgrade the plugin"
+        )
+
+
 def check_manifest(value: dict[str, Any]) -> list[Problem]:
-    """Everything wrong with a manifest's own keys; its recipes are checked when they are resolved."""
+    """Everything wrong with a manifest's own keys, and with what `detzoo list` reads of its recipes.
+
+    The rest of a recipe is checked when it is resolved.
+    """
     own = {k: v for k, v in value.items() if k != "detectors"}
     problems = check_fields(
         {**_MANIFEST, "detectors": {"type": {"is": "null"}, "default": None}}, own, (), what="the manifest"
     )
     detectors = value.get("detectors")
-    if detectors is not None and not isinstance(detectors, dict):
-        problems.append(Problem(("detectors",), "expected a mapping of names to recipes"))
+    if isinstance(detectors, dict):
+        problems += [problem for name, recipe in detectors.items() for problem in _check_recipe(name, recipe)]
+    elif detectors is not None:
+        problems.append(Problem(("detectors",), f"found {shown(detectors)}; expected a mapping of names to recipes"))
     if problems:
         return problems
     seen: set[tuple[str, str]] = set()
@@ -164,8 +191,34 @@ def check_manifest(value: dict[str, Any]) -> list[Problem]:
             problems.append(Problem(("components", i), f'{item["kind"]} "{item["name"]}" is declared twice'))
         seen.add((item["kind"], item["name"]))
         if item["target"].count(":") != 1:
-            problems.append(Problem(("components", i, "target"), 'expected "package.module:Class"'))
+            found = shown(item["target"])
+            problems.append(Problem(("components", i, "target"), f'found {found}; expected "package.module:Class"'))
+        if not _NAME.fullmatch(item["name"]):
+            problems.append(Problem(("components", i, "name"), f"found {shown(item['name'])}; {_NAME_RULE}"))
     return problems
+
+
+def check_name(kind: str, name: str) -> None:
+    """Refuse a kind that does not exist, or a name that could not be written in a recipe.
+
+    Raises:
+        PluginError: with what is allowed.
+    """
+    if kind not in KINDS:
+        raise PluginError(unknown("kind", kind, KINDS))
+    if not _NAME.fullmatch(name):
+        raise PluginError(f"name of a {kind}: found {shown(name)}; {_NAME_RULE}")
+
+
+def _check_recipe(name: str, recipe: Any) -> list[Problem]:
+    key = ("detectors", name)
+    if not _NAME.fullmatch(name):
+        return [Problem(key, f"found {shown(name)}; {_NAME_RULE}")]
+    if not isinstance(recipe, dict):
+        return [Problem(key, f"found {shown(recipe)}; expected a mapping of the recipe's keys")]
+    header = {k: v for k, v in recipe.items() if k in HEADER or k in EXTENDS}
+    optional: Fields = {k: {"type": item["type"], "default": None} for k, item in (HEADER | EXTENDS).items()}
+    return check_fields(optional, header, key, what=f'detector "{name}"')
 
 
 def locate(problem: Problem, document: Document) -> str:
@@ -215,9 +268,11 @@ __all__ = [
     "KINDS",
     "OLDEST_API",
     "Entry",
+    "IncompatibleError",
     "Key",
     "Manifest",
     "check_manifest",
+    "check_name",
     "core_manifest",
     "key_of",
     "locate",

@@ -12,7 +12,7 @@ from detzoo.config import load_recipe
 from detzoo.errors import DetzooError
 from detzoo.interfaces import Backbone, Detector
 from detzoo.registry import get_registry
-from detzoo.testing.specimens import FEATURES, NUM_CLASSES, SIZES
+from detzoo.testing.specimens import FEATURES, NUM_CLASSES, SIZES, SMALL
 from detzoo.testing.subject import Subject
 from detzoo.types import FeatureSpecs
 
@@ -136,7 +136,7 @@ def _standing_alone(plugin: str, kind: str, name: str, example: Mapping[str, Any
         torch.manual_seed(seed)
         return build_component(kind, config, features=dict(FEATURES), num_classes=NUM_CLASSES, input_size=SIZES[0])
 
-    return Subject(component=made(0), rebuild=made)
+    return Subject(component=made(0), rebuild=made, sizes=SMALL if kind == "backbone" else SIZES)
 
 
 def _example_value(plugin: str, kind: str, name: str, field: str, expr: Mapping[str, Any]) -> Any:

@@ -28,6 +28,8 @@ from detzoo.types import (
 NUM_CLASSES: Final = 3
 SIZES: Final = ((160, 224), (256, 192))
 """(height, width) px: two that are not square, both divisible by 32."""
+SMALL: Final = ((96, 160), (128, 96))
+"""The same for backbones, which cost the most: still three cells at stride 32."""
 FEATURES: Final[FeatureSpecs] = {
     "s8": FeatureSpec(channels=16, stride=8.0),
     "s16": FeatureSpec(channels=24, stride=16.0),

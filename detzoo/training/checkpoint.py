@@ -6,6 +6,7 @@ Tensors are named ``model.*``, ``ema.*``, ``optim.*`` and ``rng.RANK.*``. Everyt
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -51,19 +51,14 @@ class Checkpoint:
     run: dict[str, Any] = field(default_factory=dict)
 
 
+@functools.cache
 def versions() -> dict[str, str]:
-    """What wrote a file."""
-    import numpy
-    import torchvision
+    """What wrote a file; read from the packages' metadata, for importing torchvision takes seconds."""
+    from importlib.metadata import version
 
     from detzoo import __version__
 
-    return {
-        "detzoo": __version__,
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "numpy": numpy.__version__,
-    }
+    return {"detzoo": __version__} | {name: version(name) for name in ("torch", "torchvision", "numpy")}
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -94,14 +89,18 @@ def save_model(detector: Detector, path: Path) -> None:
 
 def replace_durably(temporary: Path, path: Path) -> None:
     """Rename, with the content and the rename itself on the disk before this returns."""
-    for place, then in ((temporary, True), (path.parent, False)):
-        descriptor = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-            if then:
-                os.replace(temporary, path)
-        finally:
-            os.close(descriptor)
+    _sync(temporary)
+    os.replace(temporary, path)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text_durably(path: Path, text: str) -> None:

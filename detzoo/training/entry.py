@@ -14,6 +14,7 @@ from accelerate.utils import GradientAccumulationPlugin, patch_environment
 
 from detzoo.benchmark.switches import Precision, compile_network, pick_device
 from detzoo.errors import TrainingError
+from detzoo.evaluation.classes import map_classes
 from detzoo.interfaces import Detector
 from detzoo.training import rng
 from detzoo.training.batches import count_images
@@ -84,10 +85,14 @@ def train(
 
     Raises:
         TrainingError: the run cannot start, go on or be resumed; the message says why.
+        DataError: the classes of ``val`` are not the detector's.
+        Interrupted: a KeyboardInterrupt: Ctrl-C or SIGTERM came; a checkpoint was written.
     """
     out = Path(out)
     plan = detector.train_plan
     _check_classes(detector, dataset)
+    if val is not None:
+        map_classes(detector.classes, val.classes, val.category_ids)  # refuses now what evaluation would refuse later
     if tensorboard:
         check_board()
     accelerator = _accelerator(device, precision, accumulate or plan.accumulate)

@@ -57,6 +57,24 @@ class _Pending:
     norm: Tensor | None
 
 
+class OnItsWay:
+    """A small tensor that is copied to the host while the device works on."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._event = torch.cuda.Event() if tensor.is_cuda else None  # type: ignore[no-untyped-call]
+        self._host = torch.empty_like(tensor, device="cpu", pin_memory=True) if tensor.is_cuda else tensor
+        if self._event is not None:
+            self._host.copy_(tensor, non_blocking=True)
+            self._event.record()
+
+    def values(self) -> list[float]:
+        """The numbers, as soon as they are there."""
+        if self._event is not None:
+            self._event.synchronize()
+        numbers: list[float] = self._host.tolist()
+        return numbers
+
+
 class GradientStage:
     """One stage of gradient descent.
 
@@ -113,21 +131,23 @@ class GradientStage:
 
     def _step(self, parts: list[Part], interrupts: Interrupts) -> None:
         run, state = self.run, self.run.state
-        factor = self.rates.factor(state.step)
-        set_rates(cast("torch.optim.Optimizer", run.optimizer), factor)
-        vectors = []
+        set_rates(cast("torch.optim.Optimizer", run.optimizer), self.rates.factor(state.step))
+        own: list[dict[str, Tensor]] = []
         for batch, targets in parts:
             with run.accelerator.accumulate(self.model):
-                vectors.append(self._backward(batch, targets))
+                terms = self._forward(batch, targets)
+                own.append({name: value.detach().float() for name, value in terms.items()})
+                report = self._report(own, interrupts) if run.accelerator.sync_gradients else None
+                run.accelerator.backward(torch.stack(list(terms.values())).sum())
                 norm = self._clip()
-                if run.accelerator.sync_gradients:
-                    terms, stop, due = self._check(vectors, parts, interrupts)
+                if report is not None:
+                    values, stop, due = self._check(report, own, parts)
                 self.stepper.step()
                 self.stepper.zero_grad()
         state.step, state.position = state.step + 1, state.position + 1
         if run.ema is not None:
             run.ema.update(run.detector, state.step)
-        self._note(terms, norm)
+        self._note(values, norm)
         if stop:
             self._save()
             raise Interrupted(
@@ -136,13 +156,12 @@ class GradientStage:
         if due or (run.checkpoint_steps is not None and state.step % run.checkpoint_steps == 0):
             self._save()
 
-    def _backward(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
-        """Gradients of one part; returns its terms, still on the device."""
+    def _forward(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         device = self.run.device
-        batch, targets = batch.to(device, non_blocking=True), targets.to(device, non_blocking=True)
-        terms: dict[str, Tensor] = self.model(batch, targets)
-        self.run.accelerator.backward(torch.stack(list(terms.values())).sum())
-        return {name: value.detach() for name, value in terms.items()}
+        terms: dict[str, Tensor] = self.model(
+            batch.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+        )
+        return terms
 
     def _clip(self) -> Tensor | None:
         limit, accelerator = self.run.plan.clip_norm, self.run.accelerator
@@ -151,27 +170,32 @@ class GradientStage:
         norm = accelerator.clip_grad_norm_(self.parameters, limit)
         return norm if isinstance(norm, Tensor) else None
 
+    def _report(self, own: list[dict[str, Tensor]], interrupts: Interrupts) -> OnItsWay:
+        """The step's terms and this process's wishes, averaged over processes, on their way to the host.
+
+        They leave before the backward pass is queued, so that waiting for them does not mean waiting for it.
+        """
+        run = self.run
+        terms = torch.stack([torch.stack(list(part.values())) for part in own]).mean(0)
+        due = run.main and time.monotonic() - self._saved > run.checkpoint_seconds
+        vector = torch.cat([terms, terms.new_tensor([float(interrupts.wanted), float(due)])])
+        if run.accelerator.num_processes > 1:
+            vector = run.accelerator.reduce(vector, reduction="mean")
+        return OnItsWay(vector)
+
     def _check(
-        self, vectors: list[dict[str, Tensor]], parts: list[Part], interrupts: Interrupts
+        self, report: OnItsWay, own: list[dict[str, Tensor]], parts: list[Part]
     ) -> tuple[dict[str, float], bool, bool]:
-        """The step's terms, and whether to stop or save after it, agreed by all processes.
+        """The step's terms, and whether to stop or to save after it, agreed by all processes.
 
         It stands before the optimiser's step, so that a loss that is not finite never reaches the weights.
         """
-        run = self.run
-        names = list(vectors[0])
-        own = torch.stack([torch.stack([v[name] for name in names]).float() for v in vectors]).mean(0)
-        due = run.main and time.monotonic() - self._saved > run.checkpoint_seconds
-        flags = own.new_tensor([float(interrupts.wanted), float(due)])
-        everyone = torch.cat([own, flags])
-        if run.accelerator.num_processes > 1:
-            everyone = run.accelerator.reduce(everyone, reduction="mean")
-        *values, stop, due_anywhere = everyone.tolist()
-        terms = dict(zip(names, values, strict=True))
+        *values, stop, due = report.values()
         if not all(math.isfinite(value) for value in values):
             self._flush()
-            raise TrainingError(self._not_finite(dict(zip(names, own.tolist(), strict=True)), parts))
-        return terms, stop > 0, due_anywhere > 0
+            means = {name: float(torch.stack([part[name] for part in own]).mean()) for name in own[0]}
+            raise TrainingError(self._not_finite(means, parts))
+        return dict(zip(own[0], values, strict=True)), stop > 0, due > 0
 
     def _not_finite(self, own: dict[str, float], parts: list[Part]) -> str:
         run, state = self.run, self.run.state

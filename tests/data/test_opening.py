@@ -58,6 +58,22 @@ def test_voc_2007_and_2012_are_joined(tmp_path: Path, monkeypatch: pytest.Monkey
     assert both.classes == data.classes
 
 
+def test_imagenet_dets_layout(tmp_path: Path) -> None:
+    flat = devkit(tmp_path / "flat", train=["ILSVRC_1", "ILSVRC_2", "ILSVRC_3"])
+    for kind, name, suffix in (("Annotations", "Annotations", "xml"), ("Data", "JPEGImages", "png")):
+        folder = tmp_path / kind / "DET" / "train" / "n0001"
+        folder.mkdir(parents=True)
+        for path in (flat / name).glob(f"*.{suffix}"):
+            path.rename(folder / path.name)
+    (tmp_path / "train.txt").write_text("ILSVRC_1 1\nILSVRC_3 2\n")
+    (tmp_path / "data.yaml").write_text(
+        "format: voc\nsplits:\n  train: {annotations: Annotations/DET/train, images: Data/DET/train, list: train.txt}\n"
+    )
+    data = open_dataset(tmp_path / "data.yaml")
+    assert [Path(path).stem for path in data.paths] == ["ILSVRC_1", "ILSVRC_3"]
+    assert [len(data.sample(position).boxes) for position in (0, 1)] == [1, 1]
+
+
 def test_ready_sets_say_what_to_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DETZOO_DATA", raising=False)
@@ -127,7 +143,10 @@ def test_trap_10_difficult_boxes_are_flagged_and_the_loader_decides(tmp_path: Pa
         ("format: pascal\n", "format must be one of voc, coco, yolo, masks, shapes, not 'pascal'"),
         ("format: voc\nsplits: [train]\n", "splits must be a mapping of names, as `train: {set: train}`"),
         ("format: voc\nsplits: {}\n", "no splits: write `splits:` with at least one, as `train: {...}`"),
-        ("format: voc\nsplits: {a: {images: x}}\n", "split a: format voc takes path, set, not {'images': 'x'}"),
+        (
+            "format: voc\nsplits: {a: {labels: x}}\n",
+            "split a: format voc takes path, set, annotations, images, list, not {'labels': 'x'}",
+        ),
         ("format: coco\nsplits: {a: {images: x}}\n", "split a: `annotations` is missing: the JSON file"),
         ("format: voc\nsplits: {a: [b]}\n", "split a: no split is called 'b'; there are a"),
         ("format: voc\nsplits: {a: [b], b: [a]}\n", "split b: the union contains itself: a -> b -> a"),

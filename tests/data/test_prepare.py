@@ -60,7 +60,7 @@ def test_an_image_without_boxes_is_normal() -> None:
     assert targets.masks is None
 
 
-@pytest.mark.parametrize("shape", [(480, 640), (333, 500), (120, 77), (300, 300), (301, 2000)])
+@pytest.mark.parametrize("shape", [(480, 640), (333, 500), (120, 77), (300, 300), (301, 2000), (1700, 2301)])
 def test_stretch_equals_torchvision(shape: tuple[int, int]) -> None:
     image = picture(*shape)
     expected, _, _ = torchvision_input(
@@ -226,5 +226,5 @@ def test_fields_that_do_not_fit_are_refused(fields: dict[str, Any], message: str
 
 def test_an_array_of_floats_is_refused() -> None:
     with pytest.raises(DataError) as caught:
-        prepare([np.zeros((3, 3, 3), np.float32)], InputSpec(size=(2, 2)))  # type: ignore[list-item]
+        prepare([np.zeros((3, 3, 3), np.float32)], InputSpec(size=(2, 2)))
     assert str(caught.value) == "a picture must be uint8 [H,W,3] RGB, not float32 [3, 3, 3]"

@@ -21,8 +21,7 @@ from detzoo.training.checkpoint import load_checkpoint, load_model_state
 from detzoo.training.log import read_log
 from detzoo.training.plan import Optimizer, Schedule
 from detzoo.types import ImageBatch, Targets
-
-from training_toy import CLASSES, ToyDataset, ToyDetector, toy  # isort: skip  # put on the path by conftest
+from tests.training.training_toy import CLASSES, ToyDataset, ToyDetector, toy
 
 
 def run(detector: ToyDetector, out: Path, **options: Any) -> RunSummary:
@@ -71,7 +70,7 @@ def test_the_loss_falls_and_the_folder_is_complete(tmp_path: Path) -> None:
 def test_the_learning_rate_is_scaled_to_the_batch_and_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = {"optimizer": Optimizer(lr=0.08), "schedule": Schedule(name="constant")}
+    plan: dict[str, Any] = {"optimizer": Optimizer(lr=0.08), "schedule": Schedule(name="constant")}
     run(toy(batch=16, epochs=1, **plan), tmp_path / "run", batch=4, progress=True)
     assert {record["lr"] for record in read_log(tmp_path / "run")} == {0.02}
     assert capsys.readouterr().err.splitlines()[:3] == [
@@ -102,7 +101,7 @@ def test_a_batch_larger_than_the_data_shrinks(tmp_path: Path) -> None:
 
 
 def test_accumulated_parts_equal_one_big_batch(tmp_path: Path) -> None:
-    plan = {"lively": False, "per_image": True, "epochs": 2, "ema": None}
+    plan: dict[str, Any] = {"lively": False, "per_image": True, "epochs": 2, "ema": None}
     whole, parts = toy(**plan), toy(**plan)
     run(whole, tmp_path / "whole")
     run(parts, tmp_path / "parts", accumulate=4)

@@ -83,7 +83,7 @@ def test_frozen_parameters_stay_out() -> None:
 def test_state_survives_a_round_trip(name: str, cls: type[torch.optim.Optimizer]) -> None:
     def step(module: nn.Module, optimizer: torch.optim.Optimizer, x: float) -> None:
         optimizer.zero_grad()
-        sum(((p * x).sum() ** 2 for p in module.parameters()), torch.zeros(())).backward()
+        torch.stack([(p * x).sum() ** 2 for p in module.parameters()]).sum().backward()  # type: ignore[no-untyped-call]
         set_rates(optimizer, x)
         optimizer.step()
 

@@ -269,6 +269,8 @@ def kill_anywhere(folder: Path, seed: int) -> int:
 
 def main(what: str, out: str, argument: str = "0") -> None:
     """What tests need a process of its own for."""
+    import torch._dynamo  # noqa: F401  # optimisers import it
+
     import detzoo.training.entry  # noqa: F401
     from detzoo.evaluation import evaluate
 

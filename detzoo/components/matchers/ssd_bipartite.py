@@ -83,7 +83,7 @@ class SsdBipartite(Matcher):
             prior = greedy_bipartite(overlaps, usable)
         else:
             best, place = best_candidates(overlaps)
-            prior = torch.where(usable & (best >= 0), place, -1)
+            prior = torch.where(usable & (best > 0), place, -1)  # a box without area overlaps nothing
         truth = torch.arange(usable.shape[1], device=usable.device).expand_as(prior)
         free = torch.full((overlaps.shape[0], overlaps.shape[2]), -1, dtype=torch.int64, device=usable.device)
         return free.scatter_reduce(1, prior.clamp(min=0), torch.where(prior >= 0, truth, -1), "amax")

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from detzoo.errors import RecipeError, WeightsError
 from detzoo.types import FeatureSpec
 from detzoo_ssd.backbone import Vgg16Ssd, decimate
 from detzoo_ssd.face_backbone import UltralightFace
+
+
+def conv(module: nn.Module, path: str) -> nn.Conv2d:
+    found = module.get_submodule(path)
+    assert isinstance(found, nn.Conv2d)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +33,11 @@ def test_trap_08_without_ceil_the_map_is_37() -> None:
 
 
 def test_trap_08_pool5_and_fc6(vgg: Vgg16Ssd) -> None:
-    pool5, fc6 = vgg.body.pool5, vgg.body.fc6[0]
+    pool5, fc6, fc7 = vgg.get_submodule("body.pool5"), conv(vgg, "body.fc6.0"), conv(vgg, "body.fc7.0")
+    assert isinstance(pool5, nn.MaxPool2d)
     assert (pool5.kernel_size, pool5.stride, pool5.padding) == (3, 1, 1)
     assert (fc6.kernel_size, fc6.dilation, fc6.padding) == ((3, 3), (6, 6), (6, 6))
-    assert vgg.body.fc7[0].kernel_size == (1, 1)
+    assert fc7.kernel_size == (1, 1)
 
 
 def test_without_dilation_fc6_is_whole_and_conv5_3_a_map() -> None:
@@ -39,7 +46,7 @@ def test_without_dilation_fc6_is_whole_and_conv5_3_a_map() -> None:
     assert list(backbone.out) == ["s8", "s16", "s32"]
     assert backbone.out["s16"] == FeatureSpec(512, 16, (19, 19))
     assert backbone.out["s32"] == FeatureSpec(4096, 32, (10, 10))  # 19 cells pooled 2x2, rounded up
-    assert backbone.body.fc6[0].weight.shape == (4096, 512, 7, 7)
+    assert conv(backbone, "body.fc6.0").weight.shape == (4096, 512, 7, 7)
 
 
 def test_wrong_level_is_refused_with_the_names_that_exist() -> None:
@@ -59,7 +66,8 @@ def test_decimation_keeps_every_nth() -> None:
 
 
 def test_imagenet_weights_are_decimated(vgg: Vgg16Ssd) -> None:
-    state = {f"features.{i}.{p}": t for i, m in enumerate(vgg.body.features) for p, t in m.named_parameters()}
+    state: dict[str, Tensor] = {}
+    state |= {f"features.{name}": value for name, value in vgg.get_submodule("body.features").named_parameters()}
     state["classifier.0.weight"] = torch.zeros(4096, 512 * 49).index_fill_(1, torch.tensor([3 * 7 + 6]), 1.0)
     state["classifier.0.bias"] = torch.arange(4096.0)
     state["classifier.3.weight"] = torch.arange(4096.0).expand(4096, 4096)
@@ -78,8 +86,11 @@ def test_features_only_weights_leave_fc6_and_fc7(vgg: Vgg16Ssd) -> None:
     state = {"features.0.bias": torch.ones(64), "classifier.0.weight": torch.full((2, 2), torch.nan)}
     adapted, left_out = vgg.adapt_weights(state)
     assert left_out == ["classifier.0.weight"]
-    assert adapted.keys() == {"body.features.0.bias", *(f"body.fc{n}.0.{p}" for n in (6, 7) for p in ("weight", "bias"))}
-    assert torch.equal(adapted["body.fc7.0.weight"], vgg.body.fc7[0].weight)
+    assert adapted.keys() == {
+        "body.features.0.bias",
+        *(f"body.fc{n}.0.{p}" for n in (6, 7) for p in ("weight", "bias")),
+    }
+    assert torch.equal(adapted["body.fc7.0.weight"], conv(vgg, "body.fc7.0").weight)
 
 
 @pytest.mark.parametrize("rfb", [False, True])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import detzoo
+from detzoo.build import build, convert_weights
 from detzoo.errors import WeightsError
 from detzoo.interfaces import Detector
 from detzoo_ssd import converters
@@ -45,8 +45,8 @@ def tutorial_state(classes: int = 20) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def tutorial() -> Detector:
-    detector = detzoo.build("ssd300_vgg16_tutorial", weights=None)
-    detzoo.convert_weights(detector, tutorial_state(), source="tutorial")
+    detector = build("ssd300_vgg16_tutorial", weights=None)
+    convert_weights(detector, tutorial_state(), source="tutorial")
     return detector.eval()
 
 
@@ -97,18 +97,18 @@ def test_missing_tensors_are_named(tutorial: Detector) -> None:
 
 
 def test_weights_of_another_architecture_are_refused(tutorial: Detector) -> None:
-    with pytest.raises(WeightsError, match="has keys that no rule of the converter knows: fc.weight"):
+    with pytest.raises(WeightsError, match=r"has keys that no rule of the converter knows: fc\.weight"):
         converters.from_torchvision({"fc.weight": torch.zeros(1)}, tutorial)
 
 
 def test_another_number_of_classes_is_refused(tutorial: Detector) -> None:
     with pytest.raises(WeightsError, match=r"head\.classification\.0\.weight \(16, 512, 3, 3\) instead of"):
-        detzoo.convert_weights(tutorial, tutorial_state(classes=3), source="tutorial")
+        convert_weights(tutorial, tutorial_state(classes=3), source="tutorial")
 
 
 def test_an_unknown_source_is_refused(tutorial: Detector) -> None:
     with pytest.raises(WeightsError, match='converts weights from "caffe"'):
-        detzoo.convert_weights(tutorial, {}, source="caffe")
+        convert_weights(tutorial, {}, source="caffe")
 
 
 class TutorialForward(nn.Module):
@@ -135,8 +135,8 @@ class TutorialForward(nn.Module):
         maps = [normed, x]
         for number in AUXILIARY:
             x = self.conv(f"aux_convs.conv{number}_1", x)
-            how = {"stride": 2, "padding": 1} if number in ("8", "9") else {}
-            x = self.conv(f"aux_convs.conv{number}_2", x, **how)
+            stride, padding = (2, 1) if number in ("8", "9") else (1, 0)
+            x = self.conv(f"aux_convs.conv{number}_2", x, stride=stride, padding=padding)
             maps.append(x)
         found: dict[str, list[Tensor]] = {"loc": [], "cl": []}
         for name, feature in zip(PREDICTED, maps, strict=True):

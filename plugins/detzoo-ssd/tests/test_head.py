@@ -80,7 +80,8 @@ def test_mixed_predictors() -> None:
 
 def test_ssdlite_predictor_has_norm_and_relu6() -> None:
     block = head(predictors=["depthwise"], norm="batch", activation="relu6", norm_eps=1e-3, norm_momentum=0.03)
-    first = block.classification[0][0]
+    first = block.get_submodule("classification.0.0")
+    assert isinstance(first, nn.Sequential)
     assert first[0].groups == 4
     assert first[0].bias is None
     assert (first[1].eps, first[1].momentum) == (1e-3, 0.03)

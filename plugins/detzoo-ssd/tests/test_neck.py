@@ -76,7 +76,9 @@ def test_no_extra_layers_hands_the_maps_on() -> None:
 
 
 def test_xavier_initialisation() -> None:
-    conv = SsdExtra(VGG_300, **SSD300).extra["extra1"][0]
+    conv = SsdExtra(VGG_300, **SSD300).get_submodule("extra.extra1.0")
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.bias is not None
     bound = sqrt(6 / (1024 + 256))  # fan-in + fan-out of the 1x1 convolution
     assert bound * 0.99 < conv.weight.abs().max() <= bound
     assert not conv.bias.any()

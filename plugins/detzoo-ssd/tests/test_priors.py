@@ -108,7 +108,9 @@ def test_convention_03_trap_02_clip() -> None:
     assert made["none"].min() == pytest.approx(32 - 162 * sqrt(3) / 2)  # Caffe's default: boxes leave the image
     wide = -2  # 264 · √2 = 373 px wide, 187 px high, at (150, 150)
     high = 264 / sqrt(2)
-    assert made["none"][wide].tolist() == pytest.approx([150 - 264 * sqrt(0.5), 150 - high / 2, 150 + 264 * sqrt(0.5), 150 + high / 2])
+    assert made["none"][wide].tolist() == pytest.approx(
+        [150 - 264 * sqrt(0.5), 150 - high / 2, 150 + 264 * sqrt(0.5), 150 + high / 2]
+    )
     assert made["size"][wide].tolist() == pytest.approx([0, 150 - high / 2, 300, 150 + high / 2])
     assert made["centre_size"][wide].tolist() == pytest.approx([0, 150 - high / 2, 300, 150 + high / 2])
     outside = 38 * 38 * 4 + 19 * 19 * 6 + 99 * 6  # centre at 304, side 111
@@ -189,9 +191,7 @@ def test_wrong_lists_are_refused() -> None:
     specs = {"s8": FeatureSpec(1, 8.0), "s16": FeatureSpec(1, 16.0)}
     with pytest.raises(RecipeError) as error:
         SsdPriors(specs, sizes=[[8.0]], max_sizes=None, ratios=[[], []])
-    assert str(error.value) == (
-        "sizes has 1 entries, but the head gets 2 maps: s8, s16. Give one entry for each map."
-    )
+    assert str(error.value) == ("sizes has 1 entries, but the head gets 2 maps: s8, s16. Give one entry for each map.")
     with pytest.raises(RecipeError) as error:
         SsdPriors(specs, sizes=[[8.0], []], max_sizes=None, ratios=[[], []])
     assert str(error.value) == "sizes[1] is empty: map s16 would have no prior."
@@ -200,14 +200,10 @@ def test_wrong_lists_are_refused() -> None:
     assert str(error.value) == "max_sizes[1] pairs with one size, but sizes[1] has 2."
     with pytest.raises(RecipeError) as error:
         SsdPriors(specs, sizes=[[0.1], [0.2]], max_sizes=None, ratios=[[], []], unit="fraction", integer_cut=True)
-    assert str(error.value) == (
-        "integer_cut: true needs unit: px; fractions of the image would all become 0."
-    )
+    assert str(error.value) == ("integer_cut: true needs unit: px; fractions of the image would all become 0.")
     with pytest.raises(RecipeError) as error:
         SsdPriors(specs, sizes=[[8.0], [9.0]], max_sizes=[9.0, 11.0], ratios=[[], []], last_extra=16.0)
-    assert str(error.value) == (
-        "last_extra replaces the last of max_sizes; make that one null, or drop last_extra."
-    )
+    assert str(error.value) == ("last_extra replaces the last of max_sizes; make that one null, or drop last_extra.")
     with pytest.raises(RecipeError) as error:
         priors({"sizes": [[1.0]], "max_sizes": None, "ratios": [[]]}, ((3000, 3000),), (9000, 9000))
     assert str(error.value) == "9,000,000 priors on an input of 9000x9000; 4,000,000 at most."

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
-import detzoo
+from detzoo.build import build, convert_weights
+from detzoo.data.images import read_image
 from detzoo.data.prepare import prepare
 from detzoo.interfaces import Detector
 from detzoo.ops.boxes import iou_matrix
@@ -30,17 +30,17 @@ def version(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def detector(version: str, shared: Path) -> Detector:
-    made = detzoo.build(f"ssd_ultralight_face_{version}", weights=None).eval()
-    detzoo.convert_weights(made, shared / "weights" / "ultra-light-face-ssd" / FILES[version], source="ultralight_face")
+    made = build(f"ssd_ultralight_face_{version}", weights=None).eval()
+    convert_weights(made, shared / "weights" / "ultra-light-face-ssd" / FILES[version], source="ultralight_face")
     return made
 
 
 @pytest.mark.parametrize("photo", FACES)
 def test_golden_scores_and_boxes(detector: Detector, version: str, shared: Path, photo: str) -> None:
-    picture = cv2.imread(str(shared / "data" / "demo" / "coral" / photo))[..., ::-1]
+    picture = read_image(shared / "data" / "demo" / "coral" / photo)
     reference = shared / "weights" / "ultra-light-face-ssd" / "reference"
     golden = np.load(reference / f"{GOLDEN[version]}_{photo.partition('.')[0]}.npz")
-    batch = prepare([np.ascontiguousarray(picture)], detector.input)
+    batch = prepare([picture], detector.input)
     with torch.no_grad():
         priors, predictions = detector.network(batch)  # type: ignore[operator]
     assert predictions.class_logits is not None

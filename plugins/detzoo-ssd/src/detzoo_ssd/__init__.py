@@ -1,0 +1,1 @@
+"""SSD and SSDLite for detzoo. The recipes stand in ``registry.yaml``; importing this package loads nothing."""

@@ -144,9 +144,7 @@ def _plan(
     )
 
 
-def _shrunk(
-    size: tuple[int, int] | None, kernel: int, stride: int, padding: int, name: str
-) -> tuple[int, int] | None:
+def _shrunk(size: tuple[int, int] | None, kernel: int, stride: int, padding: int, name: str) -> tuple[int, int] | None:
     if size is None:
         return None
     height, width = ((side + 2 * padding - kernel) // stride + 1 for side in size)

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 
 @hookimpl
-def detzoo_convert_weights(
-    detector: Detector, state_dict: dict[str, Tensor], source: str
-) -> dict[str, Tensor] | None:
+def detzoo_convert_weights(detector: Detector, state_dict: dict[str, Tensor], source: str) -> dict[str, Tensor] | None:
     """Rename a foreign state dict; None where the source is none of SSD's."""
     from detzoo_ssd import converters
 

@@ -33,8 +33,8 @@ class SsdPriors(Anchors):
         ratios: for each level, width / height of its elongated boxes; 1 is not listed.
         flip: whether each ratio r also gives 1/r. Off where a set has an order of its own, as the PyTorch tutorial's
             2, 3, 1/2, 0.333.
-        last_extra: side of the last level's extra square, in ``unit``, where it isn't √(size · max): the tutorial's 1.0.
-            The last of ``max_sizes`` is null then.
+        last_extra: side of the last level's extra square, in ``unit``, where it isn't √(size · max): the tutorial's
+            1.0. The last of ``max_sizes`` is null then.
         unit: ``px``: network pixels, so that squares stay square on any input (Caffe); ``fraction``: of the input's
             width and height (torchvision and most ports).
         steps: for each level, network px from one cell's middle to the next (Caffe, torchvision's SSD300); null for
@@ -194,6 +194,4 @@ def _check_levels(
         if not level:
             raise RecipeError(f"sizes[{index}] is empty: map {names[index]} would have no prior.")
         if max_sizes is not None and max_sizes[index] is not None and len(level) != 1:
-            raise RecipeError(
-                f"max_sizes[{index}] pairs with one size, but sizes[{index}] has {len(level)}."
-            )
+            raise RecipeError(f"max_sizes[{index}] pairs with one size, but sizes[{index}] has {len(level)}.")

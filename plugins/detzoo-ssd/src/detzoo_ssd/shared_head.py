@@ -18,10 +18,11 @@ class SsdSharedHead(Head):
     """Class logits and box deltas from convolutions whose weights all levels share.
 
     Args:
-        features: the maps; all of one width, as a pyramid gives them.
+        features: the maps.
         num_classes: K, without background.
         anchors: the priors; as many in each cell of every level.
         box_coder: how deltas become boxes.
+        channels: of the shared layers; a map of another width goes through a 1x1 convolution of its own first.
         depth: 3x3 convolutions with ReLU before the predictors, for classes and boxes each.
         scoring: ``softmax`` over background and K classes, or ``sigmoid`` for each class.
         init_std: width of the normal distribution that all weights start from.
@@ -37,23 +38,31 @@ class SsdSharedHead(Head):
         *,
         anchors: Anchors,
         box_coder: BoxCoder,
+        channels: Annotated[int, Field(ge=1, le=8192)] = 128,
         depth: Annotated[int, Field(ge=0, le=8)] = 2,
         scoring: Literal["softmax", "sigmoid"] = "softmax",
         init_std: Annotated[float, Field(gt=0)] = 0.01,
     ) -> None:
         super().__init__()
-        channels = {name: spec.channels for name, spec in features.items()}
         per_cell = dict(zip(features, anchors.per_cell(), strict=True))
-        for what, values in (("channels", channels), ("priors in each cell", per_cell)):
-            if len(set(values.values())) > 1:
-                listed = ", ".join(f"{name} {value}" for name, value in values.items())
-                raise RecipeError(f"ssd_shared needs as many {what} on every map, found {listed}. Use head type ssd.")
-        width, priors = next(iter(channels.values())), next(iter(per_cell.values()))
+        if len(set(per_cell.values())) > 1:
+            listed = ", ".join(f"{name} {count}" for name, count in per_cell.items())
+            raise RecipeError(
+                f"ssd_shared needs as many priors in each cell of every map, found {listed}. Use head type ssd."
+            )
+        priors = next(iter(per_cell.values()))
         self.anchors, self.coder, self.scoring = anchors, box_coder, scoring
         self.names = tuple(features)
         self.columns = num_classes + (scoring == "softmax")
-        self.classification = _tower(width, depth, priors * self.columns)
-        self.regression = _tower(width, depth, priors * 4)
+        self.lateral = nn.ModuleDict(
+            {
+                name: nn.Conv2d(spec.channels, channels, 1)
+                for name, spec in features.items()
+                if spec.channels != channels
+            }
+        )
+        self.classification = _tower(channels, depth, priors * self.columns)
+        self.regression = _tower(channels, depth, priors * 4)
         initialise(self, "normal", init_std)
 
     def forward(
@@ -64,8 +73,9 @@ class SsdSharedHead(Head):
         height, width = batch.pixels.shape[-2:]
         boxes, levels = self.anchors(maps, (height, width))
         valid = torch.ones((1, boxes.shape[0]), dtype=torch.bool, device=boxes.device)
-        logits = torch.cat([_flat(self.classification(level), self.columns) for level in maps.values()], 1)
-        deltas = torch.cat([_flat(self.regression(level), 4) for level in maps.values()], 1)
+        wide = [self.lateral[name](level) if name in self.lateral else level for name, level in maps.items()]
+        logits = torch.cat([_flat(self.classification(level), self.columns) for level in wide], 1)
+        deltas = torch.cat([_flat(self.regression(level), 4) for level in wide], 1)
         priors = Candidates(boxes=boxes[None], valid=valid, levels=levels, coder=self.coder)
         return priors, Predictions(class_logits=logits, scoring=self.scoring, deltas=deltas[:, :, None])
 

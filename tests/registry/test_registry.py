@@ -1,0 +1,237 @@
+"""Names of components and detectors, loading classes, and registering by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detzoo.errors import PluginError, RecipeError
+from detzoo.interfaces import Neck, Sampler
+from detzoo.plugins.manifest import KINDS, read_manifest
+from detzoo.registry import Registry
+from detzoo.types import Assignment, FeatureMaps
+
+MakePlugin = Callable[..., list[EntryPoint]]
+
+MANIFEST = """\
+api: 1
+plugin: {name}
+components:
+  - {kind: neck, name: plain, target: "zoo_{name}.components:Plain", summary: a neck}
+  - {kind: neck, name: unfinished, target: "zoo_{name}.components:Unfinished", summary: no forward}
+  - {kind: head, name: disguised, target: "zoo_{name}.components:Plain", summary: a neck that says it is a head}
+  - {kind: neck, name: number, target: "zoo_{name}.components:NUMBER", summary: no class}
+  - {kind: neck, name: gone, target: "zoo_{name}.components:Gone", summary: no such name}
+  - {kind: neck, name: crashing, target: "zoo_{name}.crashing:Plain", summary: its module raises}
+detectors:
+  mine: {extends: theirs}
+  theirs: {extends: mine, summary: s}
+"""
+MODULE = """
+from detzoo.interfaces import Neck
+
+
+class Plain(Neck):
+    def forward(self, features):
+        return features
+
+
+class Unfinished(Neck):
+    pass
+
+
+NUMBER = 3
+"""
+
+
+class Doubling(Sampler):
+    """A class of this test.
+
+    More words.
+    """
+
+    size = None
+
+    def forward(self, assignment: Assignment) -> Assignment:
+        return assignment
+
+
+class Passing(Neck):
+    """Another."""
+
+    def forward(self, features: FeatureMaps) -> FeatureMaps:
+        return features
+
+
+def test_a_short_name_works_while_it_is_unique(make_plugin: MakePlugin) -> None:
+    registry = Registry([*make_plugin("a", MANIFEST), *make_plugin("b", MANIFEST)])
+
+    assert registry.find("neck", "a/plain").plugin == "a"
+    assert registry.find("neck", "identity").id == "core/identity"
+    assert registry.find("neck", "core/identity").id == "core/identity"
+    with pytest.raises(RecipeError) as caught:
+        registry.find("neck", "plain")
+    assert str(caught.value) == 'neck "plain" is ambiguous; write a/plain or b/plain'
+    with pytest.raises(RecipeError) as caught:
+        registry.locate("mine")
+    assert str(caught.value) == 'detector "mine" is ambiguous; write a/mine or b/mine'
+    assert list(registry.detectors()) == ["a/mine", "a/theirs", "b/mine", "b/theirs"]
+    assert registry.written("b/theirs") == {"extends": "mine", "summary": "s"}
+
+
+def test_a_cycle_inside_a_manifest_is_named(make_plugin: MakePlugin) -> None:
+    from detzoo.config import load_recipe
+
+    registry = Registry(make_plugin("a", MANIFEST))
+
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("mine", registry=registry)
+
+    manifest = registry.plugins.records["a"].manifest
+    assert manifest is not None
+    assert str(caught.value) == (
+        f"{manifest.document.file}:12: detectors.theirs.extends: a cycle: a/mine -> a/theirs -> a/mine; "
+        "one of them must not extend another"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        (
+            "neck",
+            "unfinished",
+            'neck "a/unfinished" (zoo_a.components:Unfinished) is not a neck: it does not implement forward',
+        ),
+        ("head", "disguised", "head \"a/disguised\" (zoo_a.components:Plain) is not a head: its `kind` is 'neck'"),
+        ("neck", "number", 'neck "a/number": zoo_a.components:NUMBER is not a class'),
+        (
+            "neck",
+            "gone",
+            "neck \"a/gone\": importing zoo_a.components:Gone failed: AttributeError: module 'zoo_a.components' "
+            "has no attribute 'Gone'",
+        ),
+        (
+            "neck",
+            "crashing",
+            'neck "a/crashing": importing zoo_a.crashing:Plain failed: ModuleNotFoundError: '
+            "No module named 'zoo_a.crashing'",
+        ),
+    ],
+)
+def test_a_component_that_cannot_be_loaded(make_plugin: MakePlugin, kind: str, name: str, message: str) -> None:
+    registry = Registry(make_plugin("a", MANIFEST, module=MODULE))
+
+    with pytest.raises(PluginError) as caught:
+        registry.load(registry.find(kind, name))
+
+    assert str(caught.value) == message
+    assert registry.load(registry.find("neck", "plain")).__name__ == "Plain"  # the others still work
+
+
+def test_a_schema_is_read_from_the_class_where_the_manifest_has_none(make_plugin: MakePlugin) -> None:
+    registry = Registry(make_plugin("a", MANIFEST, module=MODULE))
+
+    assert registry.schema(registry.find("neck", "plain")) == {"supplies": [], "fields": {}}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            '  - {kind: neck, name: n, target: "a:B", summary: s}\n'
+            '  - {kind: neck, name: n, target: "a:C", summary: s}\n',
+            '{file}:5: components[1]: neck "n" is declared twice',
+        ),
+        (
+            '  - {kind: neck, name: n, target: "a.B", summary: s}\n',
+            '{file}:4: components[0].target: found "a.B"; expected "package.module:Class"',
+        ),
+        (
+            '  - {kind: neck, name: a/n, target: "a:B", summary: s}\n',
+            '{file}:4: components[0].name: found "a/n"; expected a name of letters, digits, _ - + and .',
+        ),
+        (
+            '  - {kind: neck, name: n, target: "a:B"}\n',
+            '{file}:4: components[0]: missing key "summary" of components[0]; expected text',
+        ),
+        (
+            "detectors:\n  a#b: {}\n",
+            '{file}:5: detectors.a#b: found "a#b"; expected a name of letters, digits, _ - + and .',
+        ),
+    ],
+)
+def test_a_manifest_says_what_is_wrong_with_it(tmp_path: Path, lines: str, message: str) -> None:
+    path = tmp_path / "registry.yaml"
+    path.write_text("api: 1\nplugin: a\ncomponents:\n" + lines.replace("detectors:", "  []\ndetectors:", 1))
+    if lines.startswith("detectors"):
+        path.write_text("api: 1\nplugin: a\ncomponents: []\n" + lines)
+        message = message.replace(":5:", ":5:")
+
+    with pytest.raises(PluginError) as caught:
+        read_manifest(path)
+
+    assert str(caught.value) == message.format(file=path)
+
+
+def test_register_the_same_class_again_changes_nothing() -> None:
+    registry = Registry([])
+
+    registry.register("sampler", "doubling", Doubling)
+    registry.register("sampler", "doubling", Doubling)
+
+    entry = registry.find("sampler", "doubling")
+    assert (entry.id, entry.summary) == ("local/doubling", "A class of this test.")
+    assert registry.load(entry) is Doubling
+    assert [e.id for e in registry.entries("sampler")].count("local/doubling") == 1
+
+
+def test_register_another_class_names_both() -> None:
+    registry = Registry([])
+    registry.register("neck", "passing", Passing)
+
+    class Passing2(Passing):
+        pass
+
+    with pytest.raises(PluginError) as caught:
+        registry.register("neck", "passing", Passing2)
+
+    here = __name__
+    assert str(caught.value) == (
+        f'neck "local/passing" is {here}:Passing already, not '
+        f"{here}:test_register_another_class_names_both.<locals>.Passing2; choose another name"
+    )
+
+
+def test_registering_what_the_manifest_declares_changes_nothing() -> None:
+    from detzoo.components.necks.identity import Identity
+
+    registry = Registry([])
+    registry.register("neck", "identity", Identity, plugin="core")
+
+    assert [entry.id for entry in registry.entries("neck")].count("core/identity") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "cls", "message"),
+    [
+        ("nekc", "n", Passing, f'unknown kind "nekc"; did you mean "neck"? allowed: {", ".join(sorted(KINDS))}'),
+        ("neck", "a/b", Passing, 'name of a neck: found "a/b"; expected a name of letters, digits, _ - + and .'),
+        ("head", "n", Passing, f"head \"local/n\" ({__name__}:Passing) is not a head: its `kind` is 'neck'"),
+        (
+            "neck",
+            "n",
+            Neck,
+            'neck "local/n" (detzoo.interfaces.neck:Neck) is not a neck: it does not implement forward',
+        ),
+    ],
+)
+def test_register_refuses(kind: str, name: str, cls: type[Any], message: str) -> None:
+    with pytest.raises(PluginError) as caught:
+        Registry([]).register(kind, name, cls)
+
+    assert str(caught.value) == message
