@@ -56,7 +56,7 @@ EXPERIMENTS: Final = {
         "../shared/data/playing-cards",
         "train",
         "test",
-        30,
+        50,
         ("input.size=[416, 320]", f"train.transforms=[{{type: quarter_turn, p: 0.3}}, {MILD}]"),
     ),
 }

@@ -125,6 +125,8 @@ class GradientStage:
         for parts in self.batches.epoch(state.epoch, state.position, left):
             self._step(parts, interrupts)
         self._flush()
+        # A run resumed right here has taken no step since, so the rate is not the optimiser's to tell
+        set_rates(cast("torch.optim.Optimizer", run.optimizer), self.rates.factor(max(0, state.step - 1)))
         end_epoch(run, state.position, self._rate)
         state.epoch, state.position, state.sums = state.epoch + 1, 0, {}
         self._save()

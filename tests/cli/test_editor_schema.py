@@ -128,10 +128,11 @@ def test_an_edit_of_a_parent_may_leave_keys_out(schema: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    """unknown_key_at_top unknown_key_in_component unknown_key_in_settings unknown_key_in_nested_component unknown_key_in_list_element
-    unknown_key_of_file wrong_type_text_for_number wrong_type_list_for_mapping wrong_type_bool_for_int wrong_literal
-    tuple_too_short tuple_too_long number_too_small misspelt_component text_for_component missing_key_of_component
-    api_too_new top_level_list missing_detectors no_classes wrong_weights_entry""".split(),
+    """unknown_key_at_top unknown_key_in_component unknown_key_in_settings unknown_key_in_nested_component
+    unknown_key_in_list_element unknown_key_of_file wrong_type_text_for_number wrong_type_list_for_mapping
+    wrong_type_bool_for_int wrong_literal tuple_too_short tuple_too_long number_too_small misspelt_component
+    text_for_component missing_key_of_component api_too_new top_level_list missing_detectors no_classes
+    wrong_weights_entry""".split(),
 )
 def test_what_show_refuses_an_editor_underlines(schema: dict[str, Any], name: str) -> None:
     assert not valid(schema, read(FILES / f"{name}.yaml").value, schema)

@@ -211,15 +211,15 @@ def test_a_detector_of_other_classes_is_refused(tmp_path: Path) -> None:
     assert CLASSES == ("dark", "light")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_the_run_goes_on_bit_for_bit(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "step"), [(signal.SIGINT, 5), (signal.SIGTERM, 6)], ids=["within", "epoch_end"])
+def test_a_signal_saves_and_the_run_goes_on_bit_for_bit(tmp_path: Path, number: signal.Signals, step: int) -> None:
     whole, interrupted, resumed = toy(), toy(), toy(seed=99)
     run(whole, tmp_path / "whole")
     real, calls = interrupted.losses, [0]
 
     def losses(batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         calls[0] += 1
-        if calls[0] == 5:
+        if calls[0] == step:
             os.kill(os.getpid(), number)
         return real(batch, targets)
 
@@ -227,9 +227,9 @@ def test_a_signal_saves_and_the_run_goes_on_bit_for_bit(tmp_path: Path, number: 
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt) as caught:
         run(interrupted, tmp_path / "run")
-    assert str(caught.value) == "stopped after step 5; to go on, repeat the command with --resume"
+    assert str(caught.value) == f"stopped after step {step}; to go on, repeat the command with --resume"
     assert signal.getsignal(number) is before
-    assert [record["step"] for record in read_log(tmp_path / "run")] == [1, 2, 3, 4, 5]
+    assert [record["step"] for record in read_log(tmp_path / "run")] == list(range(1, step + 1))
     run(resumed, tmp_path / "run", resume=True)
     assert same(weights(whole), weights(resumed))
     logs = [read_log(tmp_path / name) for name in ("whole", "run")]

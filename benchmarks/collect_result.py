@@ -1,0 +1,111 @@
+"""Gather what a run of ``real_photographs.py`` left into docs/results: table, curve, pictures, recipe; no weights.
+
+Each page of docs/results names the command that trained; ``python benchmarks/collect_result.py --help`` the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+
+import detzoo
+from detzoo.report.plots import learning_figure, save
+
+COLUMNS: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "voc07_AP50", "voc10_AP50")
+LARGEST: Final = 200_000 // 3
+"""Bytes of one picture: three together stay under 200 KB."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--command", required=True)
+    parser.add_argument("--pictures", type=Path, nargs="*", default=[])
+    parser.add_argument("--licence", required=True, help="of the pictures")
+    parser.add_argument("--date", required=True)
+    parser.add_argument("--score", type=float, default=0.4)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    result = json.loads((args.run / "test" / "results.json").read_text())
+    result["model"]["name"] = args.run.name
+    (args.out / "results.json").write_text(json.dumps(result, indent=2) + "\n")
+    shutil.copy(args.run / "curve.csv", args.out / "curve.csv")
+    recipe = (args.run / "recipe.yaml").read_text()
+    (args.out / "recipe.yaml").write_text(recipe)
+    epochs = draw_curve(args.out)
+    draw_pictures(args.run, args.out, args.pictures, args.score)
+    names = [picture.with_suffix(".jpg").name for picture in args.pictures]
+    (args.out / "README.md").write_text(page(args, result, epochs, minutes(args.run), names))
+
+
+def minutes(run: Path) -> float:
+    """Minutes of training, from images and images per second of every logged step."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    batch = 8
+    seconds: float = sum(batch / line["images_per_second"] for line in lines if line.get("images_per_second"))
+    return seconds / 60
+
+
+def draw_curve(out: Path) -> int:
+    rows = list(csv.DictReader((out / "curve.csv").open()))
+    series = {
+        name: [(float(row["epoch"]), 100 * float(row[name])) for row in rows if row[name]] for name in ("AP", "AP50")
+    }
+    save(learning_figure(series, ylabel="test AP, AP50 %"), out / "curve.png")
+    return len(rows)
+
+
+def draw_pictures(run: Path, out: Path, pictures: list[Path], score: float) -> None:
+    detector = detzoo.load(run / "last.safetensors")
+    for path in pictures:
+        (found,) = detector.predict([path], score_threshold=score)
+        drawn = cv2.cvtColor(found.draw(path), cv2.COLOR_RGB2BGR)
+        for quality in (90, 80, 70, 60, 50):
+            data = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+            if len(data) <= LARGEST:
+                break
+        (out / path.with_suffix(".jpg").name).write_bytes(data)
+
+
+def page(args: argparse.Namespace, result: dict[str, Any], epochs: int, trained: float, pictures: list[str]) -> str:
+    def cells(numbers: dict[str, Any]) -> str:
+        return " | ".join("-" if numbers.get(c) is None else f"{100 * numbers[c]:.1f}" for c in COLUMNS)
+
+    rows = [f"| **all** | {cells(result['metrics'])} |"]
+    rows += [f"| {name} | {cells(numbers)} |" for name, numbers in result["per_class"].items()]
+    versions, device, data = result["versions"], result["device"], result["data"]
+    shown = "\n".join(f"![{name}]({name})" for name in pictures)
+    header = f"| class | {' | '.join(COLUMNS)} |\n|---|{'---:|' * len(COLUMNS)}"
+    table = "\n".join([header, *rows])
+    return f"""# {args.out.name}
+
+{data["name"]}, split {data["split"]}: {result["counts"]["images"]} images, {result["counts"]["annotations"]} boxes.
+Measured with pycocotools, in percent; the weights after the last epoch, which no evaluation chose.
+
+{table}
+
+![AP by epoch](curve.png)
+
+- command: `{args.command}`
+- training: {epochs} epochs, {trained:.0f} minutes in its steps, on a shared machine
+- machine: {device["name"]}, {device["threads"]} threads, {device["type"]}; torch {versions["torch"]}, \
+torchvision {versions["torchvision"]}, detzoo {versions["detzoo"]}
+- date: {args.date}
+- everything it was built and trained with: [recipe.yaml](recipe.yaml); all numbers: [results.json](results.json),
+  [curve.csv](curve.csv)
+
+Detections of score {args.score:g} and more on test pictures (pictures: {args.licence}):
+
+{shown}
+"""
+
+
+if __name__ == "__main__":
+    main()
