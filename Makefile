@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 READY := $(VENV)/.ready
 SOURCES := detzoo plugins tests $(wildcard benchmarks examples)
+# Those that need no data but their own; the others name what they need in their first lines.
+BENCHMARKS := benchmarks/startup.py benchmarks/loader.py benchmarks/ssd_postprocess_and_loss.py benchmarks/ssd_speed.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo test lint types unit test-all bench docs clean
@@ -43,7 +45,7 @@ test-all: lint types  ## test, and the slow tests too
 	@$(BIN)/python -m pytest -m "slow or not slow"
 
 bench: setup  ## the numbers of docs/results, measured on this machine
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	@for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
 docs: setup  ## check the pages of docs/
 	@$(BIN)/python -m pytest tests/docs

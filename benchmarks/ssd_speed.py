@@ -26,12 +26,12 @@ MALLOC = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "214
 if not MALLOC.items() <= os.environ.items():
     os.execve(sys.executable, [sys.executable, *sys.argv], dict(os.environ) | MALLOC)
 
-import torch
-import torchvision
-from torch import Tensor, nn
+import torch  # noqa: E402
+import torchvision  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 
-from detzoo.benchmark.switches import Switches, apply_switches, noise
-from detzoo.build import build, convert_weights
+from detzoo.benchmark.switches import Switches, apply_switches, noise  # noqa: E402
+from detzoo.build import build, convert_weights  # noqa: E402
 
 BACKGROUND = {"ssd300_vgg16": 7.0, "ssdlite320_mobilenet_v3_large": 9.0}
 """Bias of the background's logit: a trained detector is sure of it nearly everywhere."""
@@ -120,6 +120,7 @@ def seeded(name: str, images: list[Tensor]) -> Any:
             last = [layer for layer in predictor.modules() if isinstance(layer, nn.Conv2d)][-1]
             last.weight.mul_(spread / predictor(feature).std())
             if part is model.head.classification_head:
+                assert last.bias is not None
                 last.bias.view(-1, 91)[:, 0] += BACKGROUND[name]
     return model
 

@@ -159,7 +159,10 @@ def floor_problems(installed: Mapping[str, str], requires: Iterable[str]) -> lis
             continue
         if not requirement.specifier.contains(version, prereleases=True):
             problems.append(
-                Problem(f"{requirement.name} {version} is installed, detzoo needs {requirement}", f"pip install '{requirement}'")
+                Problem(
+                    f"{requirement.name} {version} is installed, detzoo needs {requirement}",
+                    f"pip install '{requirement}'",
+                )
             )
     return problems
 

@@ -127,7 +127,7 @@ def test_with_both_wheels_ssd_is_listed_and_without_its_wheel_the_command_is_nam
 def names(environment: Environment) -> set[str]:
     """Detectors that are installed."""
     found = json.loads(environment.detzoo("list", "--json"))
-    return {row["name"] for row in (found["installed"] if isinstance(found, dict) else found)}
+    return {row["name"] for row in found["installed"]}
 
 
 def test_an_uninstalled_detector_names_its_distribution(wheels: dict[str, Path], links: Path, tmp_path: Path) -> None:

@@ -203,5 +203,5 @@ def test_a_plugin_that_imports_torch_is_found(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(AssertionError, match=r"^importing heavy_plugin loads torch: import it inside the functions"):
         check_import_is_light("heavy")
     monkeypatch.setitem(get_registry().plugins.records, "heavy", replace(record, module="gone_plugin"))
-    with pytest.raises(AssertionError, match=r"^importing gone_plugin failed:\nTraceback"):
+    with pytest.raises(AssertionError, match=r"^importing gone_plugin failed:\n +Traceback"):
         check_import_is_light("heavy")

@@ -1,0 +1,107 @@
+"""Manifests hold the schemas of their classes, and the zoo's index what the manifests hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from detzoo.errors import PluginError
+from detzoo.plugins.manifest import GENERATED, zoo_index
+from detzoo.registry import Registry
+from detzoo.registry_sync import sync
+from detzoo.yaml_source import read
+
+MakePlugin = Callable[..., list[EntryPoint]]
+
+MANIFEST = """\
+# a comment of the author's
+api: 1
+plugin: {name}
+components:
+  - {kind: neck, name: plain, target: "zoo_{name}.components:Plain", summary: "a neck: plain"}
+detectors:
+  small: {summary: "small", join: one_stage}
+"""
+MODULE = """
+from detzoo.interfaces import Neck
+
+
+class Plain(Neck):
+    def __init__(self, *, width: int = 3, %s) -> None:
+        super().__init__()
+
+    def forward(self, features):
+        return features
+"""
+
+
+def test_the_core_s_manifest_is_up_to_date() -> None:
+    assert sync(index=None, write=False, registry=Registry([])) == [], "run `detzoo registry sync`"
+
+
+def test_the_zoo_s_manifests_and_index_are_up_to_date() -> None:
+    registry = Registry()
+    index = zoo_index()
+    assert index is not None
+    checkout = Path(__file__).parents[2] / "plugins"
+    installed = {name for name, record in registry.plugins.records.items() if record.manifest and name != "core"}
+    if installed != {f.name.removeprefix("detzoo-").replace("-", "_") for f in checkout.iterdir() if f.is_dir()}:
+        pytest.skip("not every plugin of the zoo is installed, or others are")
+
+    assert sync(index=index, write=False, registry=registry) == [], "run `detzoo registry sync --index registry.yaml`"
+
+
+def test_sync_writes_schemas_below_what_the_author_wrote(make_plugin: MakePlugin, tmp_path: Path) -> None:
+    points = make_plugin("a", MANIFEST, module=MODULE % "names: dict[str, float] | None = None")
+    path = tmp_path / "zoo-a" / "zoo_a" / "registry.yaml"
+    index = tmp_path / "index.yaml"
+
+    assert set(sync(index=index, write=False, registry=Registry(points))) >= {path, index}
+    assert not index.exists()
+    changed = sync(index=index, write=True, registry=only(points, path))
+
+    assert set(changed) == {path, index}
+    text = path.read_text()
+    assert text.startswith(MANIFEST.replace("{name}", "a").rstrip() + f"\n\n{GENERATED}\nschemas:\n")
+    assert text.splitlines()[-1].startswith('  "neck/plain": {"supplies": [], "fields": {"width": ')
+    assert sync(index=index, write=False, registry=only(points, path)) == []
+
+    again = Registry(points)
+    entry = again.find("neck", "plain")
+    assert again.schema(entry) == again.derive(entry)
+    found = read(index).value["plugins"]["a"]
+    assert found == {
+        "distribution": "zoo-a",
+        "components": {"neck/plain": "a neck: plain"},
+        "detectors": {"small": "small"},
+    }
+
+
+def only(points: list[EntryPoint], path: Path) -> Registry:
+    """A registry whose core is left as it is: only the plugin at ``path`` is synced."""
+    registry = Registry(points)
+    for record in registry.plugins.records.values():
+        if record.manifest is not None and record.manifest.document.file != str(path):
+            record.status = "disabled"
+    return registry
+
+
+def test_sync_refuses_a_signature_that_is_no_schema(make_plugin: MakePlugin) -> None:
+    registry = Registry(make_plugin("a", MANIFEST, module=MODULE % "extra: object = None"))
+
+    with pytest.raises(PluginError) as caught:
+        sync(index=None, write=False, registry=registry)
+
+    assert str(caught.value).startswith("zoo_a.components:Plain(extra): the annotation object cannot be configured")
+
+
+def test_sync_says_where_a_folder_is_missing(make_plugin: MakePlugin, tmp_path: Path) -> None:
+    index = tmp_path / "nowhere" / "index.yaml"
+
+    with pytest.raises(PluginError) as caught:
+        sync(index=index, write=True, registry=only(make_plugin("a"), tmp_path))
+
+    assert str(caught.value) == f"{index}: the folder does not exist"
