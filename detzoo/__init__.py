@@ -43,6 +43,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    value = getattr(importlib.import_module(_LAZY[name]), name)
-    globals()[name] = value
-    return value
+    module = importlib.import_module(_LAZY[name])
+    if name not in globals():  # importing detzoo.build has bound `build` to that module, which can be called
+        globals()[name] = getattr(module, name)
+    return globals()[name]

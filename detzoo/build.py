@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 from torch import Tensor
@@ -15,8 +17,9 @@ from detzoo.class_names import class_names
 from detzoo.config import Recipe, load_recipe, recipe_from_values
 from detzoo.errors import RecipeError, WeightsError
 from detzoo.interfaces import Backbone, Detector, Neck
+from detzoo.plugins.manifest import Entry
 from detzoo.registry import Registry, get_registry
-from detzoo.schema import fits, nearest
+from detzoo.schema import Fields, check_fields, fits, nearest
 from detzoo.yaml_source import Key, show_key
 
 _log = logging.getLogger("detzoo.build")
@@ -208,8 +211,10 @@ class _Builder:
     def component(self, kind: str, config: dict[str, Any], supplies: dict[str, Any], key: Key) -> Any:
         """Build one component and everything inside it."""
         entry = self.registry.find(kind, config["type"])
-        schema = self.registry.schema(entry)
         cls = self.registry.load(entry)
+        schema = self.registry.derive(entry)
+        if schema != self.registry.schema(entry):
+            self._check_again(entry, schema["fields"], config, key)
         supplies = self._supplies() | supplies
         arguments = {}
         for name, item in schema["fields"].items():
@@ -227,6 +232,16 @@ class _Builder:
         if kind == "backbone":
             self._prepare_backbone(made, config, key)
         return made
+
+    def _check_again(self, entry: Entry, fields: Fields, config: dict[str, Any], key: Key) -> None:
+        """The manifest's schema, by which the recipe was checked, is not that of the class: the class has the word."""
+        own = {k: v for k, v in config.items() if k not in _RESERVED}
+        problems = check_fields(fields, own, key, what=f'{entry.kind} "{entry.name}"')
+        if problems:
+            stale = (
+                f"the manifest of plugin {entry.plugin} is out of date, its author should run `detzoo registry sync`"
+            )
+            raise RecipeError("\n".join([*(self.recipe.located(p.key, p.message) for p in problems), stale]))
 
     def settings(self, name: str, values: dict[str, Any]) -> Any:
         """Build a settings dataclass, with the components inside it."""
@@ -341,3 +356,12 @@ __all__ = [
     "load_state",
     "load_weights",
 ]
+
+
+class _Callable(ModuleType):
+    """``detzoo.build`` names this module and the function: whichever import came first, it can be called."""
+
+    __call__ = staticmethod(build)
+
+
+sys.modules[__name__].__class__ = _Callable

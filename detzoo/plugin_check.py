@@ -42,7 +42,10 @@ def check_all(registry: Registry | None = None) -> list[str]:
             problems.append(describe_failure(record))
     for entry in registry.entries():
         try:
-            registry.load(entry)
+            if registry.schema(entry) != registry.derive(entry):
+                problems.append(
+                    f"{entry.kind} {entry.id}: its schema in the manifest is old; run `detzoo registry sync`"
+                )
         except PluginError as error:
             problems.append(str(error))
     for name in registry.detectors():

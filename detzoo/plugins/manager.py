@@ -12,6 +12,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -58,14 +59,19 @@ class PluginManager:
     """
 
     def __init__(self, found: Iterable[EntryPoint] | None = None) -> None:
-        self._hooks = pluggy.PluginManager(hookspecs.PROJECT)
-        self._hooks.add_hookspecs(hookspecs.specifications())
         core = PluginRecord("core", "", _core_distribution(), status="ok")
         core.manifest = read_manifest(core_manifest())
         found = entry_points(group=GROUP) if found is None else found
         self.records: dict[str, PluginRecord] = {"core": core}
         for record in sorted((_discover(point) for point in found), key=lambda r: (r.name, r.distribution)):
             self._add(record)
+
+    @cached_property
+    def _hooks(self) -> pluggy.PluginManager:
+        """pluggy's own manager; listing never needs it."""
+        hooks = pluggy.PluginManager(hookspecs.PROJECT)
+        hooks.add_hookspecs(hookspecs.specifications())
+        return hooks
 
     def usable(self) -> Iterator[PluginRecord]:
         """Records whose components and recipes may be used."""

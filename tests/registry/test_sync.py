@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
-from detzoo.errors import PluginError
+from detzoo.build import build_component
+from detzoo.errors import PluginError, RecipeError
+from detzoo.plugin_check import check_all
 from detzoo.plugins.manifest import GENERATED, zoo_index
 from detzoo.registry import Registry
 from detzoo.registry_sync import sync
@@ -105,3 +109,22 @@ def test_sync_says_where_a_folder_is_missing(make_plugin: MakePlugin, tmp_path: 
         sync(index=index, write=True, registry=only(make_plugin("a"), tmp_path))
 
     assert str(caught.value) == f"{index}: the folder does not exist"
+
+
+def test_the_class_has_the_last_word_where_the_manifest_is_old(
+    make_plugin: MakePlugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = {"supplies": [], "fields": {"height": {"type": {"is": "int"}}}}
+    old = f'{GENERATED}\nschemas:\n  "neck/plain": {json.dumps(schema)}\n'
+    points = make_plugin("a", MANIFEST + old, module=MODULE % "extra: int = 0")
+    registry = Registry(points)
+    monkeypatch.setattr(sys.modules[build_component.__module__], "get_registry", lambda: registry)
+
+    with pytest.raises(RecipeError) as caught:
+        build_component("neck", {"type": "plain", "height": 3})
+
+    assert str(caught.value).splitlines()[0].endswith('unknown key "height" of neck "plain"; allowed: extra, width')
+    assert str(caught.value).splitlines()[1] == (
+        "the manifest of plugin a is out of date, its author should run `detzoo registry sync`"
+    )
+    assert "neck a/plain: its schema in the manifest is old; run `detzoo registry sync`" in check_all(registry)

@@ -223,7 +223,7 @@ def train_alone(out: str, *, resume: bool = True, pause: float = 0.0) -> None:
 
 
 def in_child(work: Callable[[], None], kill_after: float | None = None) -> int:
-    """Run ``work`` in a forked process, perhaps killed from outside; its exit status, negative for a signal."""
+    """Run ``work`` in a forked process, perhaps killed from outside; 0, or the negative signal that ended it."""
     import signal
     import time
     import traceback
@@ -239,7 +239,9 @@ def in_child(work: Callable[[], None], kill_after: float | None = None) -> int:
     if kill_after is not None:
         time.sleep(kill_after)
         os.kill(child, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, -signal.SIGKILL), f"the training failed with status {status}"
+    return status
 
 
 def kill_in_writes(folder: Path) -> int:
