@@ -31,7 +31,7 @@ def test_listing_detectors_imports_no_torch() -> None:
 
 def test_an_unknown_name() -> None:
     with pytest.raises(AttributeError, match=r"^module 'detzoo' has no attribute 'biuld'$"):
-        detzoo.biuld  # type: ignore[attr-defined]  # noqa: B018
+        detzoo.biuld  # noqa: B018
 
 
 @pytest.mark.parametrize(

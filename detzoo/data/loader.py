@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import cv2
@@ -234,11 +235,25 @@ class _Collate:
         failures = [failure for item in loaded for failure in item.failures]
         good = [(item.sample, item.position) for item in loaded if item.sample is not None]
         samples, index = [sample for sample, _ in good], [position for _, position in good]
-        batch, targets = collate(samples, self.spec, difficult=self.difficult, crowd=self.crowd, index=index)
+        with _one_thread():
+            batch, targets = collate(samples, self.spec, difficult=self.difficult, crowd=self.crowd, index=index)
         if self.channels_last:
             pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
             batch = dataclasses.replace(batch, pixels=pixels)
         return batch, targets, failures
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch chooses its bilinear kernel by the number of threads; with one, as in a worker, pixels are the same."""
+    threads = torch.get_num_threads()
+    if threads > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if threads > 1:
+            torch.set_num_threads(threads)
 
 
 def _start_worker(_: int) -> None:
