@@ -160,13 +160,9 @@ def read_manifest(path: Path) -> Manifest:
 
 def _check_api(api: Any) -> None:
     if isinstance(api, int) and api > API_VERSION:
-        raise IncompatibleError(
-            f"it was written for api {api}, this detzoo has api {API_VERSION}; upgrade detzoo"
-        )
+        raise IncompatibleError(f"it was written for api {api}, this detzoo has api {API_VERSION}; upgrade detzoo")
     if isinstance(api, int) and 0 < api < OLDEST_API:
-        raise IncompatibleError(
-            f"it was written for api {api}, this detzoo needs {OLDEST_API}; upgrade the plugin"
-        )
+        raise IncompatibleError(f"it was written for api {api}, this detzoo needs {OLDEST_API}; upgrade the plugin")
 
 
 def check_manifest(value: dict[str, Any]) -> list[Problem]:

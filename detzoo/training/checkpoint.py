@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from detzoo.errors import WeightsError
@@ -70,21 +70,27 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "versions": versions(),
         "run": checkpoint.run,
     }
-    tensors = {
-        f"{part}.{name}": value.detach().to("cpu").contiguous().clone()
+    tensors = _separate(
+        (f"{part}.{name}", value)
         for part in ("model", "ema", "optim", "rng")
         for name, value in getattr(checkpoint, part).items()
-    }
+    )
     temporary = path.with_name(f".{path.name}.tmp")
-    save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(described)})
-    temporary.chmod(0o644)  # safetensors makes files that only their owner can read
+    # Not save_file: its own temporary file has a random name, and a killed process would leave it behind for good
+    temporary.write_bytes(save(tensors, metadata={METADATA_KEY: json.dumps(described)}))
     replace_durably(temporary, path)
 
 
-def save_model(detector: Detector, path: Path) -> None:
-    """Write a detector's weights, recipe and class names: all that ``detzoo.load`` needs."""
-    recipe = {"name": detector.recipe.name, "values": detector.recipe.values}
-    save_checkpoint(path, Checkpoint(recipe, detector.classes, detector.state_dict()))
+def _separate(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors on the CPU, contiguous, none sharing memory with another: tied weights are written twice."""
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, value in named:
+        whole = value.detach().to("cpu").contiguous()
+        place = whole.untyped_storage().data_ptr()
+        found[name] = whole.clone() if place in seen else whole
+        seen.add(place)
+    return found
 
 
 def replace_durably(temporary: Path, path: Path) -> None:
