@@ -81,6 +81,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     replace_durably(temporary, path)
 
 
+def save_model(detector: Detector, path: Path) -> None:
+    """Write a detector's weights, recipe and class names: all that ``detzoo.load`` needs."""
+    recipe = {"name": detector.recipe.name, "values": detector.recipe.values}
+    save_checkpoint(path, Checkpoint(recipe, detector.classes, detector.state_dict()))
+
+
 def _separate(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
     """The tensors on the CPU, contiguous, none sharing memory with another: tied weights are written twice."""
     found: dict[str, Tensor] = {}

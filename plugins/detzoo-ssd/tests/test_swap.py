@@ -13,7 +13,7 @@ from detzoo.config import load_recipe
 from detzoo.data import open_dataset
 from detzoo.data.prepare import collate
 from detzoo.interfaces import Detector
-from detzoo.training.checkpoint import save_model
+from detzoo.training.checkpoint import Checkpoint, save_checkpoint
 
 FILE = Path(__file__).parent / "swaps.yaml"
 REPLACED = {
@@ -63,7 +63,8 @@ def test_swapped_detector_learns_predicts_and_is_saved(kind: str, tmp_path: Path
     picture = open_dataset("shapes", "val").sample(0).image
     before = detector.eval().predict([picture], score_threshold=0.0)[0]
     assert len(before) > 0
-    save_model(detector, tmp_path / "swapped.safetensors")
+    recipe = {"name": detector.recipe.name, "values": detector.recipe.values}
+    save_checkpoint(tmp_path / "swapped.safetensors", Checkpoint(recipe, detector.classes, detector.state_dict()))
     again = load(tmp_path / "swapped.safetensors").eval()
     assert again.recipe.values == detector.recipe.values
     after = again.predict([picture], score_threshold=0.0)[0]
