@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from detzoo.report.comparison import Comparison
 
 RECIPES: Final = Path(__file__).with_name("demo.yaml")
-DETECTORS: Final = ("ssd_resnet18_fpn", "ssd_tiny_fpn")
+DETECTORS: Final = ("ssd_resnet18_fpn", "ssd_resnet18")
 DATA: Final = "shapes:size=128"
 _ITERATIONS: Final = 20  # rounds of timing
 
