@@ -20,7 +20,7 @@ def test_the_demo_compares_what_it_trained(tmp_path: Path, monkeypatch: pytest.M
     assert done.comparison.failures == {}
     assert said[:3] == [
         "[1/3] ssd_resnet18_fpn: training on generated pictures",
-        "[2/3] ssd_tiny_fpn: training on generated pictures",
+        "[2/3] ssd_resnet18: training on generated pictures",
         "[3/3] evaluating, timing and comparing",
     ]
     words = closing_words(done)

@@ -16,9 +16,7 @@ class Matcher(nn.Module, ABC):
     __call__: Callable[..., Assignment]
 
     @abstractmethod
-    def forward(
-        self, candidates: Candidates, targets: Targets, predictions: Predictions | None = None
-    ) -> Assignment:
+    def forward(self, candidates: Candidates, targets: Targets, predictions: Predictions | None = None) -> Assignment:
         """Assign.
 
         Ground truth flagged ``ignore`` is never positive, and candidates that overlap it become IGNORE. Invalid
