@@ -19,7 +19,7 @@ from detzoo.errors import RecipeError, WeightsError
 from detzoo.interfaces import Backbone, Detector, Neck
 from detzoo.plugins.manifest import Entry
 from detzoo.registry import Registry, get_registry
-from detzoo.schema import Fields, check_fields, fits, nearest
+from detzoo.schema import Fields, check_fields, fits, nearest, unknown
 from detzoo.yaml_source import Key, show_key
 
 _log = logging.getLogger("detzoo.build")
@@ -163,7 +163,8 @@ def convert_weights(detector: Detector, weights: Mapping[str, Tensor] | str | Pa
             "detzoo_convert_weights", detector=detector, state_dict=state, source=source
         )
         if not found:
-            raise WeightsError(f'{detector.recipe.name}: no installed plugin converts weights from "{source}"')
+            known = {c["source"] for r in get_registry().plugins.usable() if r.manifest for c in r.manifest.converters}
+            raise WeightsError(f"{detector.recipe.name}: {unknown('source of weights', source, known)}")
         state = found[0]
     load_state(detector, state, source)
 

@@ -33,9 +33,9 @@ def test_the_demo_compares_what_it_trained(tmp_path: Path, monkeypatch: pytest.M
     assert again.comparison.table.terminal(200) == done.comparison.table.terminal(200)
 
 
-def test_the_two_recipes_differ_in_their_backbone_alone() -> None:
+def test_the_two_recipes_differ_in_their_neck_alone() -> None:
     first, second = (load_recipe(f"{demo.RECIPES}#{name}").values for name in demo.DETECTORS)
-    assert {key for key in first if first[key] != second[key]} - {"summary", "extends"} == {"backbone"}
+    assert {key for key in first if first[key] != second[key]} - {"summary", "extends"} == {"neck"}
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -54,7 +54,8 @@ def pick_device(name: str | None) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        unknown = "at start of device string" in str(error)
+        reason = "there is no such kind of device" if unknown else str(error).splitlines()[0]
         raise DetzooError(f"device {name!r} cannot be used: {reason}; allowed here: {', '.join(devices())}") from None
     return device
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from detzoo.data.shrink import shrink_bilinear
@@ -26,6 +27,10 @@ from detzoo.types import Candidates, ImageBatch, Sample, Targets
 __all__ = ["InputSpec", "Treatment", "collate", "make_targets", "prepare", "resized_size"]
 
 _SPARSE = 24  # ratio of areas from which reading only the needed pixels is the faster (measured: equal at 20)
+
+
+Side = Annotated[int, Field(ge=1, le=16384)]
+"""Network px of one side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +57,7 @@ class InputSpec:
         RecipeError: the fields do not fit together.
     """
 
-    size: tuple[int, int] | None = None
+    size: tuple[Side, Side] | None = None
     resize: Literal["stretch", "letterbox", "shortest"] = "stretch"
     channels: Literal["rgb", "bgr"] = "rgb"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -60,9 +65,9 @@ class InputSpec:
     pixel_range: Literal[1, 255] = 1
     rounding: Literal["none", "uint8"] = "none"
     sampling: Literal["half_pixel", "corners"] = "half_pixel"
-    min_size: int | None = None
-    max_size: int | None = None
-    pad_multiple: int = 1
+    min_size: Side | None = None
+    max_size: Side | None = None
+    pad_multiple: Annotated[int, Field(ge=1, le=1024)] = 1
     place: Literal["centre", "top_left"] = "centre"
     fill: float | None = None
 

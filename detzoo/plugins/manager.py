@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 import pluggy
 
-from detzoo.errors import PluginError
+from detzoo.errors import DetzooError, PluginError
 from detzoo.plugins import hookspecs
 from detzoo.plugins.manifest import IncompatibleError, Manifest, core_manifest, read_manifest
 
@@ -126,6 +126,8 @@ class PluginManager:
         others = [p for name, p in self._hooks.list_name_plugin() if name != record.name and p is not None]
         try:
             result = self._hooks.subset_hook_caller(hook, others)(**arguments)
+        except DetzooError:  # the plugin's own message to the user
+            raise
         except Exception as error:
             raise PluginError(
                 f"plugin {record.name} ({record.distribution}): {hook} failed: {type(error).__name__}: {error}"

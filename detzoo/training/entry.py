@@ -280,7 +280,7 @@ def describe(run: Run) -> list[str]:
         f"{run.detector.recipe.name} on {settings.data['name']} {settings.data['split']} ({count}) -> {run.out}",
         f"learning rate {plan.optimizer.lr:g} for {plan.batch} images a step -> {scaled:g} for {settings.batch} "
         f"({plan.schedule.name}{warm})",
-        f"{settings.epochs} epochs x {settings.steps_per_epoch} steps = {settings.steps} steps; {run.device}, "
+        f"{settings.steps} steps, {settings.steps_per_epoch} an epoch, {settings.epochs} epochs at most; {run.device}, "
         f"{settings.precision}{shares}{parts}",
     ]
     if state.complete:

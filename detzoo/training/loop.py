@@ -115,8 +115,18 @@ class GradientStage:
             run.detector.train()
             self._saved = time.monotonic()
             with Display(active=run.show and run.main, total=run.settings.steps, done=state.step) as run.display:
-                while state.epoch < run.settings.epochs and not should_stop(run):
-                    self._epoch(interrupts)
+                try:
+                    while state.epoch < run.settings.epochs and not should_stop(run):
+                        self._epoch(interrupts)
+                except RuntimeError as error:
+                    # a signal to the whole process group (timeout, a scheduler) ends the loader's workers first, at any
+                    # point of a step, so what is in memory may be half a step: the last checkpoint is what counts
+                    if not (interrupts.wanted and "DataLoader worker" in str(error)):
+                        raise
+                    raise Interrupted(
+                        "stopped by a signal that ended the loading processes too; "
+                        "to go on from the last checkpoint, repeat the command with --resume"
+                    ) from None
 
     def _epoch(self, interrupts: Interrupts) -> None:
         run, state, settings = self.run, self.run.state, self.run.settings

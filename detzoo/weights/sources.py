@@ -149,8 +149,11 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         WeightsError: unreadable, or it holds more than tensors.
     """
     path = Path(path)
-    with path.open("rb") as file:
-        head = file.read(512)
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise WeightsError(f"{path}: weights cannot be read ({error.strerror})") from None
     _refuse_text(path, head)
     state = _read_safetensors(path) if _is_safetensors(path, head) else _read_torch(path)
     for wrapper in _WRAPPERS:
