@@ -6,7 +6,8 @@ PLUGINS := $(wildcard plugins/*/pyproject.toml)
 READY := $(VENV)/.ready
 SOURCES := detzoo plugins tests $(wildcard benchmarks examples)
 # Those that need no data but their own; the others name what they need in their first lines.
-BENCHMARKS := benchmarks/startup.py benchmarks/loader.py benchmarks/ssd_postprocess_and_loss.py benchmarks/ssd_speed.py
+BENCHMARKS := benchmarks/startup.py benchmarks/loader.py benchmarks/ssd_postprocess_and_loss.py benchmarks/ssd_speed.py \
+	benchmarks/rcnn_postprocess.py benchmarks/rcnn_speed.py benchmarks/rcnn_memory.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo test lint types unit test-all bench docs clean
@@ -36,7 +37,8 @@ lint: setup
 	@$(BIN)/ruff format --check .
 
 types: setup
-	@$(BIN)/mypy $(SOURCES)
+	@$(BIN)/mypy $(filter-out plugins,$(SOURCES))
+	@for plugin in plugins/*/; do $(BIN)/mypy $$plugin || exit 1; done  # each is a distribution, with a tests/conftest.py of its own
 
 unit: setup
 	@$(BIN)/python -m pytest

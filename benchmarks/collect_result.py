@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import cv2
+import yaml
 
 import detzoo
 from detzoo.report.plots import learning_figure, save
 
-COLUMNS: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "voc07_AP50", "voc10_AP50")
+COLUMNS: Final = (
+    *("AP", "AP50", "AP75", "APs", "APm", "APl", "voc07_AP50", "voc10_AP50"),
+    *("mask_AP", "mask_AP50", "mask_AP75"),
+)
 LARGEST: Final = 200_000 // 3
 """Bytes of one picture: three together stay under 200 KB."""
 
@@ -48,7 +52,8 @@ def main() -> None:
 def minutes(run: Path) -> float:
     """Minutes of training, from images and images per second of every logged step."""
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    batch = 8
+    recipes = yaml.safe_load((run / "recipe.yaml").read_text())["detectors"]
+    batch = next(iter(recipes.values()))["train"]["batch"]
     seconds: float = sum(batch / line["images_per_second"] for line in lines if line.get("images_per_second"))
     return seconds / 60
 
@@ -75,14 +80,16 @@ def draw_pictures(run: Path, out: Path, pictures: list[Path], score: float) -> N
 
 
 def page(args: argparse.Namespace, result: dict[str, Any], epochs: int, trained: float, pictures: list[str]) -> str:
+    columns = [c for c in COLUMNS if c in result["metrics"]]  # those of masks only where there are masks
+
     def cells(numbers: dict[str, Any]) -> str:
-        return " | ".join("-" if numbers.get(c) is None else f"{100 * numbers[c]:.1f}" for c in COLUMNS)
+        return " | ".join("-" if numbers.get(c) is None else f"{100 * numbers[c]:.1f}" for c in columns)
 
     rows = [f"| **all** | {cells(result['metrics'])} |"]
     rows += [f"| {name} | {cells(numbers)} |" for name, numbers in result["per_class"].items()]
     versions, device, data = result["versions"], result["device"], result["data"]
     shown = "\n".join(f"![{name}]({name})" for name in pictures)
-    header = f"| class | {' | '.join(COLUMNS)} |\n|---|{'---:|' * len(COLUMNS)}"
+    header = f"| class | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}"
     table = "\n".join([header, *rows])
     return f"""# {args.out.name}
 

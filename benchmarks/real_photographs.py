@@ -1,6 +1,7 @@
 """Train a detector on a real data set and evaluate it: what produced docs/results/<data>-<detector>/.
 
     python benchmarks/real_photographs.py bccd ssd_mobilenet_v2_fpn --out runs/bccd
+    python benchmarks/real_photographs.py nuclei benchmarks/nuclei_mask_rcnn.yaml --out runs/nuclei
 
 Real data and pretrained weights are looked for in ``../shared``, beside the checkout. The test split is evaluated now
 and then for the curve, and never chooses anything: the reported weights are the last ones.
@@ -59,6 +60,8 @@ EXPERIMENTS: Final = {
         50,
         ("input.size=[416, 320]", f"train.transforms=[{{type: quarter_turn, p: 0.3}}, {MILD}]"),
     ),
+    # with masks; the recipe beside this file says what nuclei need
+    "nuclei": Experiment("../shared/data/nuclei", "train", "val", 30, ()),
 }
 
 

@@ -163,10 +163,25 @@ def convert_weights(detector: Detector, weights: Mapping[str, Tensor] | str | Pa
             "detzoo_convert_weights", detector=detector, state_dict=state, source=source
         )
         if not found:
-            known = {c["source"] for r in get_registry().plugins.usable() if r.manifest for c in r.manifest.converters}
-            raise WeightsError(f"{detector.recipe.name}: {unknown('source of weights', source, known)}")
+            raise WeightsError(f"{detector.recipe.name}: {_no_converter(source)}")
         state = found[0]
     load_state(detector, state, source)
+
+
+def _no_converter(source: str) -> str:
+    """Why no plugin answered: none knows the source, or none of those that do knows the detector."""
+    manifests = [record.manifest for record in get_registry().plugins.usable() if record.manifest]
+    known: dict[str, list[str]] = {}
+    for converter in (converter for manifest in manifests for converter in manifest.converters):
+        known.setdefault(converter["source"], []).extend(converter["detectors"])
+    if source not in known:
+        return unknown("source of weights", source, known)
+    recipes = ", ".join(sorted(known[source]))
+    extend = "it" if len(known[source]) == 1 else "them"
+    return (
+        f'no converter turns weights of source "{source}" into this detector; '
+        f"they are for {recipes} and recipes that extend {extend}"
+    )
 
 
 def load_state(detector: Detector, state: Mapping[str, Tensor], where: str) -> None:
@@ -208,6 +223,7 @@ class _Builder:
 
     def __init__(self, recipe: Recipe, registry: Registry, *, backbone_weights: bool) -> None:
         self.recipe, self.registry, self.backbone_weights = recipe, registry, backbone_weights
+        self.pretrained: Path | None = None  # the file that the backbone came from, for heads that go on from there
 
     def component(self, kind: str, config: dict[str, Any], supplies: dict[str, Any], key: Key) -> Any:
         """Build one component and everything inside it."""
@@ -232,6 +248,11 @@ class _Builder:
             made = cls(*(supplies[name] for name in schema["supplies"]), **arguments)
         if kind == "backbone":
             self._prepare_backbone(made, config, key)
+        elif config.get("pretrained") and self.pretrained is not None:
+            from detzoo.weights.parts import load_parts
+
+            with self._located((*key, "pretrained")):
+                load_parts(made, config["pretrained"], self.pretrained)
         return made
 
     def _check_again(self, entry: Entry, fields: Fields, config: dict[str, Any], key: Key) -> None:
@@ -303,6 +324,7 @@ class _Builder:
             path = str(beside) if beside.exists() else location
             with self._located((*key, "weights")):
                 loaded = load_backbone_weights(backbone, path)
+            self.pretrained = loaded.path
             pixels = {k: self.recipe.values["input"].get(k) for k in ("channels", "mean", "std", "pixel_range")}
             if loaded.expects is not None and None not in pixels.values():
                 with self._located(("input",)):

@@ -180,10 +180,13 @@ class Registry:
         return plugins
 
     def provider(self, section: str, name: str) -> str | None:
-        """Distribution that holds a component (``head/ssd``) or detector, whether installed or not."""
+        """Distribution that holds a component (``head/ssd``) or detector, by the index or by a plugin that knows it."""
         for plugin in self.installable.values():
             if name in plugin.get(section, {}):
                 return str(plugin["distribution"])
+        for record in self.plugins.usable():
+            if section == "components" and record.manifest and name in record.manifest.elsewhere:
+                return record.manifest.elsewhere[name]
         return None
 
     # How it works

@@ -10,7 +10,7 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from detzoo.types import ImageBatch
 
 PHASES: Final = ("pre", "forward", "post", "total")
+PROPOSAL_PHASES: Final = ("proposals", "without_proposals")
+"""Further columns of a detector that looks at regions of the picture: theirs, and the total less theirs."""
+Regions: TypeAlias = "list[NDArray[np.float32]] | None"
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Benchmark:
     Args:
         name: of the detector.
         latency_ms: phase (pre, forward, post, total) -> mean, p50, p95, p99 in ms a batch. ``total`` is timed on its
-            own, without waiting for the device between the phases.
+            own, without waiting for the device between the phases. Where image-level regions are made, they are in
+            ``proposals`` and in ``total``, and ``without_proposals`` is the total without them, as papers count.
         images_per_s: pictures a second, from the mean total.
         cost: parameters, arithmetic, memory.
         protocol: how it was measured.
@@ -60,7 +64,11 @@ class Benchmark:
             "latency_p50_ms": total["p50"],
             "latency_p95_ms": total["p95"],
             "images_per_s": self.images_per_s,
-            **{f"{phase}_p50_ms": self.latency_ms[phase]["p50"] for phase in PHASES[:3]},
+            **{
+                f"{phase}_p50_ms": self.latency_ms[phase]["p50"]
+                for phase in (*PHASES[:3], *PROPOSAL_PHASES)
+                if phase in self.latency_ms
+            },
             "params_m": self.cost.parameters / 1e6,
             "gflops": None if flops is None else flops / 1e9,
             "peak_memory_mib": None if memory is None else memory / 2**20,
@@ -109,7 +117,8 @@ def benchmark(
     with inference(detector, score_threshold=score_threshold, precision=switches.precision):
         runs = _Phases(detector, groups, where)
         times = measure(runs, where, iterations, warmup, max_seconds)
-        cost = measure_cost(detector, runs.one(), runs.total, where)
+        regions = runs.proposals()
+        cost = measure_cost(detector, runs.one(), lambda: runs.total(regions), where)
         protocol = _protocol(detector, where, groups, len(times["total"]), warmup, switches)
     protocol["pictures"] = "given" if images is not None else "noise"
     return Benchmark(
@@ -142,15 +151,20 @@ class _Phases:
         self.round += 1
         self.pictures = self.groups[self.round % len(self.groups)]
 
-    def pre(self) -> ImageBatch:
-        from detzoo.data.prepare import prepare
+    def proposals(self) -> Regions:
+        from detzoo.detectors.prediction import regions_of
 
-        return prepare(self.pictures, self.detector.input, device=self.device)
+        return regions_of(self.detector, self.pictures)
+
+    def pre(self, regions: Regions) -> ImageBatch:
+        from detzoo.detectors.prediction import prepared
+
+        return prepared(self.detector, self.pictures, proposals=regions)
 
     def one(self) -> ImageBatch:
-        from detzoo.data.prepare import prepare
+        from detzoo.detectors.prediction import prepared
 
-        return prepare(self.pictures[:1], self.detector.input, device=self.device)
+        return prepared(self.detector, self.pictures[:1])
 
     def forward(self, batch: ImageBatch) -> Any:
         return self.network(batch) if self.split_forward and self.network else self.detector.detect(batch)
@@ -163,10 +177,10 @@ class _Phases:
             result = self.detector.postprocess(predictions.float(), candidates, batch)  # type: ignore[operator]
         return split(self.detector, result, batch)
 
-    def total(self) -> Any:
+    def total(self, regions: Regions) -> Any:
         from detzoo.detectors.prediction import detect_pictures
 
-        return detect_pictures(self.detector, self.pictures)
+        return detect_pictures(self.detector, self.pictures, proposals=regions)
 
 
 def measure(
@@ -176,10 +190,12 @@ def measure(
     wait = synchroniser(device)
     for _ in range(warmup):
         runs.turn()
-        runs.total()
-        batch = runs.pre()
+        regions = runs.proposals()
+        runs.total(regions)
+        batch = runs.pre(regions)
         runs.post(batch, runs.forward(batch))
-    times: dict[str, list[float]] = {phase: [] for phase in PHASES}
+    names = PHASES if runs.detector.proposer is None else (*PROPOSAL_PHASES, *PHASES)
+    times: dict[str, list[float]] = {phase: [] for phase in names}
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -195,11 +211,14 @@ def measure(
 
 
 def one_round(runs: _Phases, wait: Callable[[], None], times: dict[str, list[float]]) -> None:
-    """Each phase once with the device waited for, then the whole at one go."""
+    """Each phase once with the device waited for, then the whole at one go; regions of the picture are made once."""
     runs.turn()
+    begin = time.perf_counter()
+    regions = runs.proposals()
+    proposing = time.perf_counter() - begin
     wait()
     marks = [time.perf_counter()]
-    batch = runs.pre()
+    batch = runs.pre(regions)
     wait()
     marks.append(time.perf_counter())
     result = runs.forward(batch)
@@ -211,9 +230,14 @@ def one_round(runs: _Phases, wait: Callable[[], None], times: dict[str, list[flo
     for phase, start, end in zip(PHASES, marks, marks[1:], strict=False):
         times[phase].append(end - start)
     start = time.perf_counter()
-    runs.total()
+    runs.total(regions)
     wait()
-    times["total"].append(time.perf_counter() - start)
+    network = time.perf_counter() - start
+    if "proposals" in times:
+        times["proposals"].append(proposing)
+        times["without_proposals"].append(network)
+        network += proposing
+    times["total"].append(network)
 
 
 def synchroniser(device: torch.device) -> Callable[[], None]:
@@ -250,7 +274,8 @@ def _protocol(
     }
     spec = detector.input
     return {
-        "timed": "decoded picture in memory -> detections in original pixels; disk and decoding are not included",
+        "timed": "decoded picture in memory -> detections in original pixels; disk and decoding are not included"
+        + ("" if detector.proposer is None else ", the regions of the picture are"),
         "forward_includes_postprocess": not (hasattr(detector, "network") and hasattr(detector, "postprocess")),
         "batch": len(groups[0]),
         "different_pictures": len({id(picture) for group in groups for picture in group}),

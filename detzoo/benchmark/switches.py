@@ -91,25 +91,25 @@ def apply_switches(detector: Detector, switches: Switches, device: torch.device 
 def compile_network(detector: Detector) -> None:
     """Compile what turns pixels into predictions: the join's ``network``, or its parts where there is none.
 
-    Post-processing stays eager: its shapes depend on what is found.
+    Post-processing and the pooling of regions stay eager: their shapes depend on what is found.
     """
     network = getattr(detector, "network", None)
     if network is not None:
         vars(detector)["network"] = torch.compile(network)  # shadows the method of this one object
         return
-    for name in ("backbone", "neck", "head"):
-        part = getattr(detector, name, None)
+    for path in ("backbone", "neck", "head", "proposals.head"):
+        part: Any = detector
+        for name in path.split("."):
+            part = getattr(part, name, None)
         if isinstance(part, torch.nn.Module):
             part.compile()
 
 
 def example_batch(detector: Detector) -> Any:
     """Two pictures of noise, prepared."""
-    from detzoo.data.prepare import prepare
-    from detzoo.detectors.prediction import device_of
+    from detzoo.detectors.prediction import prepared
 
-    pictures = noise(2, (240, 320))
-    return prepare(pictures, detector.input, device=device_of(detector))
+    return prepared(detector, noise(2, (240, 320)))
 
 
 def noise(count: int, size: tuple[int, int], seed: int = 0) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:

@@ -41,12 +41,14 @@ class RandomFraction(Sampler):
         super().__init__()
         self.size = size
         self.positive_fraction = positive_fraction
+        self.most_positives = int(size * positive_fraction)
 
     @torch.no_grad()
     def forward(self, assignment: Assignment) -> Assignment:
         """Thin [B,N], drawing from torch's generator of the device."""
         assert self.size is not None
-        bound = int(self.size * self.positive_fraction)
+        assert self.most_positives is not None
+        bound = self.most_positives
         positive = choose_random(assignment.positive, bound, at_most=bound)
         room = self.size - positive.sum(1)
         chosen = positive | choose_random(assignment.negative, room, at_most=self.size)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detzoo.data.dataset import Dataset
+from detzoo.data.regions import RegionCache, propose
 from detzoo.errors import DataError
 from detzoo.types import Sample
 
@@ -25,10 +26,11 @@ class ImageCache:
     Args:
         dataset: where the samples come from.
         longest_side: px.
+        regions: image-level regions, made of the whole picture, which then shrink with it; or None.
     """
 
-    def __init__(self, dataset: Dataset, longest_side: int) -> None:
-        self.longest_side = longest_side
+    def __init__(self, dataset: Dataset, longest_side: int, regions: RegionCache | None = None) -> None:
+        self.longest_side, self.regions = longest_side, regions
         need = len(dataset) * longest_side * longest_side * 3
         if need > MAX_BYTES:
             raise DataError(
@@ -47,7 +49,11 @@ class ImageCache:
 
     def _read(self, dataset: Dataset, position: int) -> Sample | str:
         try:
-            return downscale(dataset.sample(position), self.longest_side)
+            sample = dataset.sample(position)
+            if self.regions is not None:
+                boxes = propose(self.regions.proposer, sample.image, sample.path)
+                sample = dataclasses.replace(sample, proposals=boxes)
+            return downscale(sample, self.longest_side)
         except DataError as error:
             return str(error)
 

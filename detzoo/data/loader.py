@@ -23,6 +23,8 @@ from torch.utils.data import Dataset as TorchDataset
 from detzoo.data.cache import ImageCache
 from detzoo.data.dataset import Dataset
 from detzoo.data.prepare import InputSpec, Treatment, collate
+from detzoo.data.proposal_file import ProposalsError
+from detzoo.data.regions import RegionCache
 from detzoo.errors import DataError
 from detzoo.interfaces import Proposer, Transform
 from detzoo.types import ImageBatch, Sample, Targets
@@ -50,8 +52,8 @@ class Loader:
         drop_last: leave out the last, smaller batch; by default when shuffling more than one batch.
         rank: this process; it takes elements rank::world of each global batch.
         world: number of processes.
-        masks: decode masks.
-        proposer: image-level regions, computed before the transforms.
+        masks: decode masks; data without any is refused.
+        proposer: image-level regions, computed on the picture as decoded, before cache and transforms, and kept.
         cache: longest side in px of pictures that are decoded once and kept in memory; 0 keeps none.
         channels_last: memory format of the pixels.
         pin_memory: for copies to a GPU while it computes.
@@ -96,6 +98,9 @@ class Loader:
         whole = len(self.positions) // (batch_size * world)
         self.drop_last = (shuffle and whole > 0) if drop_last is None else drop_last
         _check_presence(dataset)
+        if masks:
+            _check_masks(dataset)
+        regions = None if proposer is None else RegionCache(proposer)
         reader = _Reader(
             dataset=dataset,
             transforms=tuple(transforms),
@@ -103,8 +108,8 @@ class Loader:
             positions=self.positions,
             broken=broken,
             masks=masks,
-            proposer=proposer,
-            cache=ImageCache(dataset, cache) if cache else None,
+            regions=regions,
+            cache=ImageCache(dataset, cache, regions) if cache else None,
         )
         self._order = _Order(self)
         self._loader = DataLoader(
@@ -134,7 +139,9 @@ class Loader:
             start: the first batch that is given; those before it are not loaded.
         """
         self._order.epoch, self._order.start = epoch, start
-        for batch, targets, failures in self._loader:
+        for batch, targets, failures, refused in self._loader:
+            if refused is not None:  # as a value: an exception out of a worker would bring its traceback as its message
+                raise ProposalsError(refused)
             for path, message in failures:
                 self._note(path, message)
             if len(batch.index):
@@ -172,11 +179,12 @@ class _Order:
 
 @dataclasses.dataclass
 class _Loaded:
-    """What a worker makes of one key: a sample and its position, or none, and the pictures that failed."""
+    """What a worker makes of one key: a sample or none, the pictures that failed, or a refusal that is no picture's."""
 
     sample: Sample | None
     position: int
     failures: list[tuple[str, str]]
+    refused: str | None = None
 
 
 class _Reader(TorchDataset[_Loaded]):
@@ -189,11 +197,11 @@ class _Reader(TorchDataset[_Loaded]):
         positions: NDArray[np.int64],
         broken: Literal["replace", "skip", "raise"],
         masks: bool,
-        proposer: Proposer | None,
+        regions: RegionCache | None,
         cache: ImageCache | None,
     ) -> None:
         self.dataset, self.transforms, self.seed, self.positions = dataset, transforms, seed, positions
-        self.broken, self.masks, self.proposer, self.cache = broken, masks, proposer, cache
+        self.broken, self.masks, self.regions, self.cache = broken, masks, regions, cache
 
     def __getitem__(self, key: tuple[int, int]) -> _Loaded:
         epoch, position = key
@@ -202,6 +210,8 @@ class _Reader(TorchDataset[_Loaded]):
         while True:
             try:
                 return _Loaded(self._augmented(epoch, position), position, failures)
+            except ProposalsError as error:
+                return _Loaded(None, position, failures, str(error))
             except DataError as error:
                 if self.broken == "raise":
                     raise
@@ -218,8 +228,8 @@ class _Reader(TorchDataset[_Loaded]):
 
     def _augmented(self, epoch: int, position: int) -> Sample:
         sample = (self.cache or self.dataset).sample(position, masks=self.masks)
-        if self.proposer is not None:
-            boxes, _ = self.proposer(sample.image)
+        if self.regions is not None and sample.proposals is None:
+            boxes = self.regions.regions(position, sample.image, sample.path)
             sample = dataclasses.replace(sample, proposals=boxes)
         rng = np.random.default_rng([self.seed, epoch, _AUGMENT, position])
         for transform in self.transforms:
@@ -231,7 +241,7 @@ class _Collate:
     def __init__(self, spec: InputSpec, difficult: Treatment, crowd: Treatment, channels_last: bool) -> None:
         self.spec, self.difficult, self.crowd, self.channels_last = spec, difficult, crowd, channels_last
 
-    def __call__(self, loaded: list[_Loaded]) -> tuple[ImageBatch, Targets, list[tuple[str, str]]]:
+    def __call__(self, loaded: list[_Loaded]) -> tuple[ImageBatch, Targets, list[tuple[str, str]], str | None]:
         failures = [failure for item in loaded for failure in item.failures]
         good = [(item.sample, item.position) for item in loaded if item.sample is not None]
         samples, index = [sample for sample, _ in good], [position for _, position in good]
@@ -240,7 +250,7 @@ class _Collate:
         if self.channels_last:
             pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
             batch = dataclasses.replace(batch, pixels=pixels)
-        return batch, targets, failures
+        return batch, targets, failures, next((item.refused for item in loaded if item.refused), None)
 
 
 @contextmanager
@@ -282,3 +292,26 @@ def _check_presence(dataset: Dataset) -> None:
                 f"{dataset.name} {dataset.split}: none of its first {len(first)} pictures exists; "
                 f"looked for {first[0]}; say where they are with `images:` in a data.yaml"
             )
+
+
+def _check_masks(dataset: Dataset) -> None:
+    """A mask head on data without masks is refused; boxes without one beside others with one are only counted."""
+    if not dataset.has_masks:
+        first = f" (the first picture: {dataset.paths_of([0])[0]})" if len(dataset) else ""
+        raise DataError(
+            f"{dataset.name} {dataset.split}: no object has a mask{first}, and this detector trains a mask head. "
+            "Masks are read from COCO json (`segmentation`) and from folders with one mask picture an object; "
+            "without masks, leave the head out: --set mask=null"
+        )
+    if not dataset.on_disk:
+        return
+    ends = dataset.annotations().mask_ends
+    without = int(np.count_nonzero(np.diff(ends, prepend=0) == 0))
+    if without:
+        _LOG.warning(
+            "%s %s: %d of %d objects have no mask; they are left out of the mask loss",
+            dataset.name,
+            dataset.split,
+            without,
+            len(ends),
+        )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,6 +76,38 @@ def decode_counts(counts: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
         raise DataError(f"a mask's run lengths do not fill {size[1]} x {size[0]} px")
     pixels = np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8)
     return np.ascontiguousarray(pixels.reshape(size, order="F"))
+
+
+def run_lengths(masks: NDArray[Any]) -> list[dict[str, Any]]:
+    """COCO's compressed run lengths of masks, as text that JSON can hold.
+
+    Only the columns that a mask touches are read closely: 100 small masks on 4,000 px take as long as on 400 px.
+
+    Args:
+        masks: bool, or uint8 of 0 and 1, [D,H,W].
+
+    Returns:
+        {size: [height, width], counts: text} of each; the same bytes as pycocotools' ``encode``.
+    """
+    return [_run_lengths(mask) for mask in masks]
+
+
+def _run_lengths(mask: NDArray[Any]) -> dict[str, Any]:
+    from pycocotools import mask as coco_mask
+
+    height, width = mask.shape
+    mask = np.ascontiguousarray(mask).view(np.uint8)
+    left, _, columns, _ = cv2.boundingRect(mask) if mask.size else (0, 0, 0, 0)
+    strip = mask[:, left : left + columns].ravel(order="F")  # column by column, as COCO counts
+    turns = np.flatnonzero(strip[1:] != strip[:-1]) + (1 + left * height)
+    if strip.size and strip[0]:
+        turns = np.concatenate([[left * height], turns])
+    end = (left + columns) * height
+    if strip.size and strip[-1] and end < height * width:
+        turns = np.concatenate([turns, [end]])
+    counts = np.diff(turns, prepend=0, append=height * width).tolist()
+    packed = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    return {"size": [height, width], "counts": packed["counts"].decode("ascii")}
 
 
 def to_rle(data: bytes, size: tuple[int, int]) -> dict[str, Any]:

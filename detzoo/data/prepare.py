@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from detzoo.data.regions import candidates_of
 from detzoo.data.shrink import shrink_bilinear
 from detzoo.data.targets import Treatment, make_targets
 from detzoo.errors import DataError, RecipeError
-from detzoo.types import Candidates, ImageBatch, Sample, Targets
+from detzoo.types import ImageBatch, Sample, Targets
 
 __all__ = ["InputSpec", "Treatment", "collate", "make_targets", "prepare", "resized_size"]
 
@@ -46,6 +47,8 @@ class InputSpec:
         std: divided by, in units of ``pixel_range``.
         pixel_range: white: 1 (torchvision) or 255 (Caffe).
         rounding: ``none`` interpolates in float32 (torchvision); ``uint8`` resizes bytes to bytes as cv2.resize does.
+        normalise: ``after`` resizing, or ``before`` it (torchvision): equal but for rounding, up to 1e-6, which the
+            norms of some networks make a thousand times larger.
         sampling: ``half_pixel`` or ``corners`` (darknet: the corner pixels' centres coincide).
         min_size: network px of the short side, ``shortest`` only.
         max_size: network px that the long side may not pass, ``shortest`` only.
@@ -64,6 +67,7 @@ class InputSpec:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     pixel_range: Literal[1, 255] = 1
     rounding: Literal["none", "uint8"] = "none"
+    normalise: Literal["after", "before"] = "after"
     sampling: Literal["half_pixel", "corners"] = "half_pixel"
     min_size: Side | None = None
     max_size: Side | None = None
@@ -83,6 +87,8 @@ class InputSpec:
             found.append(f"mean must be three numbers, not {list(self.mean)}")
         if self.rounding == "uint8" and self.sampling == "corners":
             found.append("sampling: corners needs rounding: none")
+        if self.rounding == "uint8" and self.normalise == "before":
+            found.append("normalise: before needs rounding: none")
         return found
 
     def _shortest_problems(self) -> list[str]:
@@ -129,6 +135,7 @@ def prepare(
     *,
     device: torch.device | str = "cpu",
     index: Sequence[int] | None = None,
+    proposals: Sequence[NDArray[np.float32] | None] | None = None,
 ) -> ImageBatch:
     """Resize, pad and normalise pictures into one batch.
 
@@ -137,6 +144,7 @@ def prepare(
         spec: the detector's input.
         device: where the batch is made; bytes travel there, floats are made there.
         index: position of each picture in the caller's list; 0, 1, 2, ... by default.
+        proposals: image-level regions float32 [P,4] xyxy px of each picture, where the detector looks at such.
 
     Returns:
         the batch; ``scale`` and ``region`` lead back to original px.
@@ -160,7 +168,8 @@ def prepare(
         dtype=torch.float32,
     ).reshape(-1, 4)
     positions = torch.arange(len(images)) if index is None else torch.tensor(list(index), dtype=torch.int64)
-    batch = ImageBatch(pixels, region, original, shown / original.float(), positions)
+    scale = shown / original.float()
+    batch = ImageBatch(pixels, region, original, scale, positions, candidates_of(proposals, scale, region))
     return batch if device.type == "cpu" else batch.to(device, non_blocking=True)
 
 
@@ -174,10 +183,8 @@ def collate(
     device: torch.device | str = "cpu",
 ) -> tuple[ImageBatch, Targets]:
     """``prepare`` and ``make_targets`` in one; image-level proposals of the samples ride in the batch."""
-    batch = prepare([sample.image for sample in samples], spec, device=device, index=index)
-    proposals = _proposals(samples, batch)
-    if proposals is not None:
-        batch = ImageBatch(batch.pixels, batch.region, batch.original_size, batch.scale, batch.index, proposals)
+    images, proposals = [sample.image for sample in samples], [sample.proposals for sample in samples]
+    batch = prepare(images, spec, device=device, index=index, proposals=proposals)
     return batch, make_targets(samples, batch, difficult=difficult, crowd=crowd)
 
 
@@ -222,33 +229,26 @@ def _fill(out: Tensor, image: NDArray[np.uint8], spec: InputSpec) -> None:
     if spec.rounding == "uint8" and not same:
         image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
         same = True
+    early = spec.normalise == "before"
     sparse = out.device.type == "cpu" and spec.sampling == "half_pixel" and image.size > _SPARSE * out.numel()
-    if sparse and not same:
+    if sparse and not same and not early:
         x = shrink_bilinear(image, (height, width))
     else:
         # from_numpy then permute is channels-last: torch's bilinear kernel is 20 times faster on it than on planes
         x = torch.from_numpy(np.ascontiguousarray(image)).to(out.device, non_blocking=True).permute(2, 0, 1).float()
+        if early:
+            x = _normalise(x.flip(0) if spec.channels == "bgr" else x, spec)
         if not same:
             corners = spec.sampling == "corners"
             x = F.interpolate(x[None], size=(height, width), mode="bilinear", align_corners=corners)[0]
-    out.copy_(x.flip(0) if spec.channels == "bgr" else x)
-    mean, std = _constants(spec, out.device)
+    out.copy_(x.flip(0) if spec.channels == "bgr" and not early else x)
+    if not early:
+        _normalise(out, spec)
+
+
+def _normalise(pixels: Tensor, spec: InputSpec) -> Tensor:
+    """float32 [3,h,w] of bytes, in the network's order of channels, normalised in place."""
+    mean, std = _constants(spec, pixels.device)
     if spec.pixel_range == 1:
-        out.div_(255)
-    out.sub_(mean).div_(std)
-
-
-def _proposals(samples: Sequence[Sample], batch: ImageBatch) -> Candidates | None:
-    if all(sample.proposals is None for sample in samples):
-        return None
-    found = [np.zeros((0, 4), np.float32) if sample.proposals is None else sample.proposals for sample in samples]
-    most = max(len(boxes) for boxes in found)
-    padded = torch.zeros(len(samples), most, 4)
-    valid = torch.zeros(len(samples), most, dtype=torch.bool)
-    for row, boxes in enumerate(found):
-        padded[row, : len(boxes)] = torch.from_numpy(boxes)
-        valid[row, : len(boxes)] = True
-    device = batch.pixels.device
-    scale, offset = batch.scale[:, None, [1, 0, 1, 0]], batch.region[:, None, [0, 1, 0, 1]]
-    moved = padded.to(device) * scale + offset
-    return Candidates(boxes=moved, valid=valid.to(device))
+        pixels.div_(255)
+    return pixels.sub_(mean).div_(std)

@@ -76,7 +76,10 @@ def _kept(sample: Sample, difficult: Treatment, crowd: Treatment) -> tuple[NDArr
 def _masks(
     samples: Sequence[Sample], kept: list[tuple[NDArray[np.int64], NDArray[np.bool_]]], batch: ImageBatch, padded: int
 ) -> tuple[Tensor | None, Tensor | None]:
-    """All masks of the batch [T,H,W], resized by nearest neighbour as torchvision does, and the row of each box."""
+    """All masks of the batch [T,H,W], resized by nearest neighbour as torchvision does, and the row of each box.
+
+    A mask without a pixel is none: its box gets -1, whether the annotation lacks it or a crop left nothing of it.
+    """
     if all(sample.masks is None for sample in samples):
         return None, None
     height, width = batch.pixels.shape[-2:]
@@ -85,14 +88,17 @@ def _masks(
     pieces: list[Tensor] = []
     total = 0
     for row, (sample, (rows, _)) in enumerate(zip(samples, kept, strict=True)):
-        if sample.masks is None or len(rows) == 0:
+        if sample.masks is None:
+            continue
+        drawn = np.flatnonzero(sample.masks[rows].any((1, 2)))
+        if len(drawn) == 0:
             continue
         left, top, right, bottom = regions[row]
-        piece = torch.zeros(len(rows), height, width, dtype=torch.uint8)
-        source = torch.from_numpy(np.ascontiguousarray(sample.masks[rows]))[:, None]
+        piece = torch.zeros(len(drawn), height, width, dtype=torch.uint8)
+        source = torch.from_numpy(np.ascontiguousarray(sample.masks[rows[drawn]]))[:, None]
         piece[:, top:bottom, left:right] = F.interpolate(source, size=(bottom - top, right - left))[:, 0]
         pieces.append(piece)
-        mask_row[row, : len(rows)] = torch.arange(total, total + len(rows))
-        total += len(rows)
+        mask_row[row, drawn] = torch.arange(total, total + len(drawn))
+        total += len(drawn)
     masks = torch.cat(pieces) if pieces else torch.zeros(0, height, width, dtype=torch.uint8)
     return masks.to(batch.pixels.device), mask_row.to(batch.pixels.device)

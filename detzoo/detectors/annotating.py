@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from detzoo.data.images import SUFFIXES, is_url, read_image
+from detzoo.data.masks import run_lengths
 from detzoo.detectors.prediction import Precision, detect_pictures, inference
 from detzoo.errors import DataError
 from detzoo.report.drawing import Picture, draw_detections, write_image
@@ -243,13 +244,14 @@ def _frames(capture: cv2.VideoCapture, batch: int) -> Iterator[list[Picture]]:
 
 
 def _plain(found: Detections) -> dict[str, Any]:
-    return {
-        "height": found.size[0],
-        "width": found.size[1],
-        "detections": [
-            {"class": name, "label": label, "score": round(score, 5), "box": [round(value, 2) for value in box]}
-            for name, label, score, box in zip(
-                found.names, found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True
-            )
-        ],
-    }
+    """Plain values; masks as COCO's compressed run lengths, under COCO's name ``segmentation``."""
+    detections: list[dict[str, Any]] = [
+        {"class": name, "label": label, "score": round(score, 5), "box": [round(value, 2) for value in box]}
+        for name, label, score, box in zip(
+            found.names, found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True
+        )
+    ]
+    if found.masks is not None:
+        for detection, outline in zip(detections, run_lengths(found.masks.numpy()), strict=True):
+            detection["segmentation"] = outline
+    return {"height": found.size[0], "width": found.size[1], "detections": detections}

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from detzoo.errors import DetzooError
+from detzoo.ops.masks import paste_masks
 from detzoo.types import DetectionBatch, Detections, ImageBatch
 
 if TYPE_CHECKING:
@@ -83,8 +84,44 @@ def predict(
     return found
 
 
-def detect_pictures(
+def prepared(
+    detector: Detector,
+    pictures: Sequence[NDArray[np.uint8]],
+    paths: Sequence[str | None] | None = None,
+    proposals: Sequence[NDArray[np.float32] | None] | None = None,
+) -> ImageBatch:
+    """Pictures as the detector wants them: on its device, in its input size, with regions where it looks at such.
+
+    Args:
+        detector: for its input and proposer.
+        pictures: uint8 [H,W,3] RGB each.
+        paths: where they came from, for messages.
+        proposals: float32 [P,4] xyxy px of each, where they are at hand; else the detector's proposer is asked.
+    """
+    from detzoo.data.prepare import prepare
+
+    if proposals is None:
+        proposals = regions_of(detector, pictures, paths)
+    return prepare(pictures, detector.input, device=device_of(detector), proposals=proposals)
+
+
+def regions_of(
     detector: Detector, pictures: Sequence[NDArray[np.uint8]], paths: Sequence[str | None] | None = None
+) -> list[NDArray[np.float32]] | None:
+    """Image-level regions of pictures; None for a detector that finds its own."""
+    from detzoo.data.regions import propose
+
+    if detector.proposer is None:
+        return None
+    origins = paths if paths is not None else [None] * len(pictures)
+    return [propose(detector.proposer, picture, path) for picture, path in zip(pictures, origins, strict=True)]
+
+
+def detect_pictures(
+    detector: Detector,
+    pictures: Sequence[NDArray[np.uint8]],
+    paths: Sequence[str | None] | None = None,
+    proposals: Sequence[NDArray[np.float32] | None] | None = None,
 ) -> list[Detections]:
     """One batch of decoded pictures through the detector; call it inside ``inference``.
 
@@ -92,12 +129,11 @@ def detect_pictures(
         detector: in evaluation mode.
         pictures: uint8 [H,W,3] RGB each.
         paths: where they came from.
+        proposals: image-level regions of each, where they are at hand; else the detector's proposer is asked.
     """
-    from detzoo.data.prepare import prepare
-
     if not pictures:
         return []
-    images = prepare(pictures, detector.input, device=device_of(detector))
+    images = prepared(detector, pictures, paths, proposals)
     return split(detector, detector.detect(images), images, paths)
 
 
@@ -106,21 +142,20 @@ def split(
 ) -> list[Detections]:
     """Detections of a batch as one object an image, in original pixels, on the CPU.
 
-    This is the one place where predicting waits for the device: everything crosses in a single copy.
+    This is the one place where predicting waits for the device: everything crosses in a single copy, masks as the
+    small pictures that the network made; they are pasted on the CPU.
 
     Args:
-        detector: for its class names.
+        detector: for its class names, and how its masks are pasted.
         found: in network px.
         images: the batch they were found in.
         paths: where the pictures came from.
     """
-    if found.mask_logits is not None:
-        raise NotImplementedError("mask logits came back from detect(), but nothing pastes masks yet")
     packed = _pack(found, images)
     packed = packed.cpu()
     origins = paths if paths is not None else [None] * len(packed)
     with torch.inference_mode(False):  # what the user gets are ordinary tensors, fit for in-place work and autograd
-        return [_unpack(rows, detector.classes, path) for rows, path in zip(packed, origins, strict=True)]
+        return [_unpack(rows, detector, path) for rows, path in zip(packed, origins, strict=True)]
 
 
 def original_boxes(boxes: Tensor, images: ImageBatch) -> Tensor:
@@ -235,24 +270,42 @@ def postprocess_of(detector: Detector) -> Any:
 
 
 def _pack(found: DetectionBatch, images: ImageBatch) -> Tensor:
-    """float32 [B,1+D,7]: the picture's size in the first row, then box, score, label, valid of each detection."""
+    """float32 [B,1+D,7(+m*m)]: the picture's size in the first row, then box, score, label, valid, mask of each."""
     boxes = original_boxes(found.boxes.float(), images)
-    rest = torch.stack([found.scores.float(), found.labels.float(), found.valid.float()], dim=-1)
-    size = functional.pad(images.original_size.float(), (0, _PACKED - 2))[:, None]
-    return torch.cat([size, torch.cat([boxes, rest], dim=-1)], dim=1)
+    parts = [boxes, torch.stack([found.scores.float(), found.labels.float(), found.valid.float()], dim=-1)]
+    if found.mask_logits is not None:
+        parts.append(found.mask_logits.float().flatten(2))
+    rows = torch.cat(parts, dim=-1)
+    size = functional.pad(images.original_size.float(), (0, rows.shape[-1] - 2))[:, None]
+    return torch.cat([size, rows], dim=1)
 
 
-def _unpack(rows: Tensor, classes: tuple[str | None, ...], path: str | None) -> Detections:
-    height, width = rows[0, :2].tolist()
+def _unpack(rows: Tensor, detector: Detector, path: str | None) -> Detections:
+    height, width = (int(side) for side in rows[0, :2].tolist())
     rows = rows[1:]
     rows = rows[rows[:, 6] > 0]
+    boxes = rows[:, :4].contiguous()
     return Detections(
-        boxes=rows[:, :4].contiguous(),
+        boxes=boxes,
         scores=rows[:, 4].contiguous(),
         labels=rows[:, 5].long(),
-        classes=classes,
-        size=(int(height), int(width)),
+        classes=detector.classes,
+        size=(height, width),
+        masks=_pasted(rows[:, _PACKED:], boxes, (height, width), detector) if rows.shape[1] > _PACKED else None,
         path=path,
+    )
+
+
+def _pasted(logits: Tensor, boxes: Tensor, size: tuple[int, int], detector: Detector) -> Tensor:
+    """bool [D,H,W] of logits [D,m*m], as the detector's mask branch says; a detector without one: detectron2's way."""
+    side = math.isqrt(logits.shape[1])
+    branch: Any = getattr(detector, "mask", None)
+    return paste_masks(
+        logits.view(len(logits), side, side),
+        boxes,
+        size,
+        convention=getattr(branch, "paste", "half_pixel"),
+        threshold=getattr(branch, "threshold", 0.5),
     )
 
 

@@ -9,19 +9,21 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from detzoo.data.masks import run_lengths
+from detzoo.data.regions import propose
 from detzoo.errors import DataError, DetzooError
 from detzoo.evaluation.progress import progress_bar
 from detzoo.types import Detections
 
 if TYPE_CHECKING:
     from detzoo.detectors.prediction import Precision
-    from detzoo.interfaces import Detector
+    from detzoo.interfaces import Detector, Proposer
     from detzoo.types import Sample
 
 
@@ -118,26 +120,43 @@ def collect(
         inference(detector, score_threshold=score_threshold, precision=precision),
         progress_bar("evaluating", len(positions), shown=progress and rank == 0) as advance,
     ):
-        for group in batches(read_ahead(dataset, positions, workers, done), detector, batch):
-            chosen = [position for position, _ in group]
-            results = detect_pictures(detector, [picture for _, picture in group])
-            for position, found in zip(chosen, results, strict=True):
-                rows, left_out = coco_rows(found, image_ids[position], category_of)
-                done.found[position] = rows
+        for group in batches(read_ahead(dataset, positions, workers, done, detector.proposer), detector, batch):
+            regions = None if detector.proposer is None else [read.regions for read in group]
+            results = detect_pictures(detector, [read.picture for read in group], proposals=regions)
+            for read, found in zip(group, results, strict=True):
+                rows, left_out = coco_rows(found, image_ids[read.position], category_of)
+                done.found[read.position] = rows
                 done.left_out += left_out
             advance(len(group))
     return done
 
 
+class Read(NamedTuple):
+    """A picture that was read, and its image-level regions where the detector looks at such."""
+
+    position: int
+    picture: NDArray[np.uint8]
+    regions: NDArray[np.float32] | None = None
+
+
 def read_ahead(
-    dataset: EvaluationSet, positions: Sequence[int], workers: int, done: Collected
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Pictures in order, decoded by threads a little ahead of the network; broken ones are noted and skipped."""
+    dataset: EvaluationSet,
+    positions: Sequence[int],
+    workers: int,
+    done: Collected,
+    proposer: Proposer | None = None,
+) -> Iterator[Read]:
+    """Pictures in order, decoded by threads a little ahead of the network; broken ones are noted and skipped.
 
-    def picture(position: int) -> NDArray[np.uint8]:
-        return dataset.sample(position, masks=False).image
+    The proposer runs in the same threads, so that it computes while the network does.
+    """
 
-    waiting: deque[tuple[int, Future[NDArray[np.uint8]]]] = deque()
+    def picture(position: int) -> Read:
+        sample = dataset.sample(position, masks=False)
+        regions = None if proposer is None else propose(proposer, sample.image, sample.path)
+        return Read(position, sample.image, regions)
+
+    waiting: deque[tuple[int, Future[Read]]] = deque()
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
         ahead = iter(positions)
         for position in ahead:
@@ -149,27 +168,23 @@ def read_ahead(
             yield from _next(waiting, done)
 
 
-def _next(
-    waiting: deque[tuple[int, Future[NDArray[np.uint8]]]], done: Collected
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def _next(waiting: deque[tuple[int, Future[Read]]], done: Collected) -> Iterator[Read]:
     position, future = waiting.popleft()
     try:
-        yield position, future.result()
+        yield future.result()
     except DataError as error:
         done.broken[position] = str(error)
 
 
-def batches(
-    pictures: Iterator[tuple[int, NDArray[np.uint8]]], detector: Detector, batch: int
-) -> Iterator[list[tuple[int, NDArray[np.uint8]]]]:
+def batches(pictures: Iterator[Read], detector: Detector, batch: int) -> Iterator[list[Read]]:
     """Groups of one prepared size: padding to a larger neighbour would change what a picture's borders see."""
     from detzoo.data.prepare import resized_size
 
-    waiting: dict[tuple[int, int], list[tuple[int, NDArray[np.uint8]]]] = {}
-    for position, picture in pictures:
-        size = resized_size(picture.shape[0], picture.shape[1], detector.input)
+    waiting: dict[tuple[int, int], list[Read]] = {}
+    for read in pictures:
+        size = resized_size(read.picture.shape[0], read.picture.shape[1], detector.input)
         group = waiting.setdefault(size, [])
-        group.append((position, picture))
+        group.append(read)
         if len(group) == batch:
             yield waiting.pop(size)
         elif sum(map(len, waiting.values())) >= 8 * batch:
@@ -197,14 +212,6 @@ def coco_rows(found: Detections, image_id: Any, category_of: Sequence[int | None
             row["segmentation"] = outlines[n]
         rows.append(row)
     return rows, len(scores) - len(rows)
-
-
-def run_lengths(masks: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """bool [D,H,W] -> COCO's compressed run lengths, as text that JSON can hold."""
-    from pycocotools import mask
-
-    encoded = mask.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
-    return [{"size": list(one["size"]), "counts": one["counts"].decode("ascii")} for one in encoded]
 
 
 def share_of_this_process() -> tuple[int, int]:

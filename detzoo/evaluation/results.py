@@ -98,6 +98,8 @@ def evaluate_detections(
         metrics |= {f"mask_{name}": value for name, value in masks.metrics.items()}
         for category, values in masks.per_class.items():
             per_class[category]["mask_AP"] = values["AP"]
+    elif any("segmentation" in row for row in detections):
+        warnings = [*warnings, "there is no mask AP: not every object of the ground truth has a segmentation"]
     voc = voc_numbers(detections, ground_truth)
     for metric, by_category in voc.items():
         metrics[metric] = mean_ap(by_category)

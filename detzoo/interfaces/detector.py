@@ -14,6 +14,7 @@ from detzoo.types import DetectionBatch, Detections, ImageBatch, Targets
 if TYPE_CHECKING:
     from detzoo.config import Recipe
     from detzoo.data.prepare import InputSpec
+    from detzoo.interfaces.proposals import Proposer
     from detzoo.training.plan import TrainPlan
 
 
@@ -26,8 +27,13 @@ class Stage:
         train: globs over parameter names; the rest is frozen.
         start_from: ``previous`` stage, or the pretrained ``weights`` again.
         losses: what is minimised; None for stages that are not gradient descent.
-        run: a stage of its own kind (feature extraction, SVMs); gets the training context.
+        run: a stage of its own kind (feature extraction, SVMs, statistics of the data); gets the training context.
+            Whatever it leaves in the state dict is in the checkpoint; killed within it, it is called again.
         batches: own loader, or None for the plan's.
+        settings: fields of the training plan that differ in this stage; mappings edit what is nested.
+        prepare: makes ``losses`` from the training context when the stage begins or is resumed, for losses that need
+            what an earlier stage has written.
+        evaluate: False while the detector is none yet: one of its parts has not been trained.
     """
 
     name: str
@@ -37,6 +43,8 @@ class Stage:
     run: Callable[[Any], None] | None = None
     batches: Callable[[Any], Iterable[tuple[ImageBatch, Targets]]] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    prepare: Callable[[Any], Callable[[ImageBatch, Targets], dict[str, Tensor]]] | None = None
+    evaluate: bool = True
 
 
 class Detector(nn.Module, ABC):
@@ -47,6 +55,10 @@ class Detector(nn.Module, ABC):
     """
 
     kind: ClassVar[str] = "join"
+    proposer: Proposer | None = None
+    """Image-level regions that the loader and ``predict`` make for it."""
+    needs_masks: bool = False
+    """Whether its losses read ``Targets.masks``, so that the loader decodes them."""
     recipe: Recipe
     input: InputSpec
     classes: tuple[str | None, ...]

@@ -1,5 +1,7 @@
 """The small supporting kinds that the six interfaces are made of."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
@@ -55,6 +57,14 @@ class BoxCoder(nn.Module, ABC):
     def decode(self, deltas: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
         """Inverse of ``encode``: boxes [...,4] xyxy px; not clipped to any picture."""
 
+    def of_classes(self, labels: Tensor) -> BoxCoder:
+        """The coder for deltas that were read out for classes ``labels`` int64 [...].
+
+        Itself, unless its units differ from class to class (Fast R-CNN's normalised targets). Losses and
+        post-processing ask for it wherever they pick deltas by class; a negative label is no class, its row is unused.
+        """
+        return self
+
 
 class ClassLoss(nn.Module, ABC):
     """Unreduced classification loss."""
@@ -101,6 +111,8 @@ class Sampler(nn.Module, ABC):
     kind: ClassVar[str] = "sampler"
     size: int | None
     """Chosen per image at most; None where all are kept."""
+    most_positives: int | None = None
+    """Positives among them at most, where that is known."""
     __call__: Callable[..., Assignment]
 
     @abstractmethod
@@ -158,6 +170,14 @@ class RoiPool(nn.Module, ABC):
     """Fixed-size features of regions, from one or several maps."""
 
     kind: ClassVar[str] = "roi_pool"
+    output: tuple[int, int]
+    """(height, width) of the pooled features, in bins."""
+    channels: int
+    """Of the pooled features."""
+    levels: tuple[str, ...]
+    """The maps it reads, finest first."""
+    position_sensitive: ClassVar[bool] = False
+    """Whether each bin reads channels of its own, so that it wants score maps and not features."""
     __call__: Callable[..., Tensor]
 
     @abstractmethod

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Final, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -89,6 +91,41 @@ def overlap_matrix(candidates: Candidates, targets: Targets, *, plus_one: bool =
     return matrix if candidates.valid.all() else matrix.masked_fill_(~candidates.valid.unsqueeze(1), -1.0)
 
 
+def truth_by_truth(
+    candidates: Candidates, targets: Targets, *, plus_one: bool = False
+) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+    """The valid candidates that each usable ground truth touches: for the CPU, where intermediates stay in the cache.
+
+    Args:
+        candidates: [1 or B,N].
+        targets: [B,M].
+        plus_one: count both edge pixels.
+
+    Yields:
+        image, row of the ground truth, candidates int64 [k] ascending, and their IoU float32 [k] as ``iou_matrix``
+        gives it.
+    """
+    places = full_precision(candidates.boxes)
+    columns, areas = places.transpose(1, 2).contiguous(), area(places, plus_one=plus_one)
+    extra = 1.0 if plus_one else 0.0
+    valid = None if candidates.valid.all() else candidates.valid.expand(targets.boxes.shape[0], -1)
+    truth = full_precision(targets.boxes)
+    truth_areas = area(truth, plus_one=plus_one)
+    for image, row in targets.usable.nonzero().tolist():
+        own = image % places.shape[0]  # 0 where all images share the candidates
+        x1, y1, x2, y2 = columns[own]
+        left, top, right, bottom = truth[image, row].tolist()
+        width = x2.clamp(max=right).sub_(x1.clamp(min=left)).add_(extra).clamp_(min=0)
+        height = y2.clamp(max=bottom).sub_(y1.clamp(min=top)).add_(extra).clamp_(min=0)
+        shared = width.mul_(height)
+        near = torch.from_numpy(np.flatnonzero((shared > 0).numpy()))
+        if valid is not None:
+            near = near[valid[image, near]]
+        shared = shared[near]
+        union = (areas[own, near] + float(truth_areas[image, row])).sub_(shared)
+        yield image, row, near, shared / union.clamp_(min=torch.finfo(union.dtype).tiny)
+
+
 def best_candidates(overlaps: Tensor) -> tuple[Tensor, Tensor]:
     """Highest overlap of each ground truth and the first candidate that has it, each [B,M], of [B,M,N]."""
     if not may_look(overlaps):
@@ -126,6 +163,13 @@ class CandidateRows(Candidates):
     def strides(self) -> Tensor:
         """float32 [P] network px per cell."""
         return super().strides() if self.row_strides is None else self.row_strides
+
+
+def of_classes(candidates: Candidates, labels: Tensor) -> Candidates:
+    """The same candidates, with their coder as it writes boxes of classes ``labels`` int64 [1 or B,N]."""
+    if candidates.coder is None:
+        return candidates
+    return dataclasses.replace(candidates, coder=candidates.coder.of_classes(labels))
 
 
 def candidate_rows(candidates: Candidates, image: Tensor, row: Tensor) -> CandidateRows:

@@ -3,16 +3,18 @@
 Greedy suppression is a recurrence: a box is kept when no kept box before it, in order of score, overlaps it by more
 than the threshold. Within a block the recurrence is solved by iterating it from "all kept" until nothing changes, which
 takes as many rounds as the longest chain of suppressions, not as there are boxes. Groups are told apart by comparing or
-sorting them, never by shifting coordinates: offsets cost up to 7e-3 of IoU in float32.
+sorting them, never by shifting the coordinates that IoU is computed from: that costs up to 7e-3 of IoU in float32.
 
-Two ways through, chosen by device: on the CPU only pairs of boxes of one group are looked at, so its shapes depend on
-the data; elsewhere, and under ``torch.compile``, shapes are static and nothing waits for the host.
+Three ways through. On the CPU only pairs are looked at that are of one group and near enough to each other, so shapes
+depend on the data. On other devices shapes are static, and the host is waited for once in some rounds. Under
+``torch.compile`` nothing waits: the recurrence runs box by box.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
@@ -22,12 +24,14 @@ from torch import Tensor
 from detzoo.ops.boxes import area, iou_matrix
 from detzoo.ops.ranking import may_look
 
-BLOCK: Final = 512
-"""Boxes of one group solved together on the CPU; later blocks meet only the kept boxes of earlier ones."""
-STATIC_BLOCK: Final = 128
-"""The same with static shapes, where a block costs one small kernel per box."""
-MAX_PAIRS: Final = 1 << 21
-"""Pairs whose IoU is computed at once on the CPU: 8 MB per intermediate."""
+BLOCK: Final = 1024
+"""Boxes of one group solved together; later blocks meet only the kept boxes of earlier ones."""
+COMPILED_BLOCK: Final = 128
+"""The same under the compiler, where a block costs one small kernel per box."""
+MAX_PAIRS: Final = 1 << 17
+"""Pairs whose IoU is computed at once on the CPU: 512 KB per intermediate, about a core's second-level cache."""
+ROUNDS: Final = 8
+"""Rounds between two looks at whether anything still changes, on devices for which the host waits."""
 
 
 def nms_keep(boxes: Tensor, scores: Tensor, group: Tensor, *, iou: float, valid: Tensor | None = None) -> Tensor:
@@ -69,21 +73,35 @@ def _float32_at_most(value: float) -> float:
 def _keep_static(boxes: Tensor, group: Tensor, valid: Tensor, threshold: float) -> Tensor:
     """Boxes sorted by score -> kept, bool [B,N]; static shapes."""
     keep = valid
-    for start in range(0, boxes.shape[1], STATIC_BLOCK):
-        stop = min(start + STATIC_BLOCK, boxes.shape[1])
+    size, settle = (COMPILED_BLOCK, _box_by_box) if torch.compiler.is_compiling() else (BLOCK, _by_rounds)
+    for start in range(0, boxes.shape[1], size):
+        stop = min(start + size, boxes.shape[1])
         block, block_group = boxes[:, start:stop], group[:, start:stop]
         over = iou_matrix(boxes[:, :stop], block) > threshold  # [B,stop,S]: row removes column
         over &= group[:, :stop].unsqueeze(2) == block_group.unsqueeze(1)
-        alive = keep[:, start:stop] & ~(over[:, :start] & keep[:, :start].unsqueeze(2)).any(1)
-        inner = over[:, start:].triu(1)
-        for row in range(stop - start):
-            alive = alive & ~(inner[:, row] & alive[:, row : row + 1])
-        keep = torch.cat([keep[:, :start], alive, keep[:, stop:]], dim=1)
+        free = keep[:, start:stop] & ~(over[:, :start] & keep[:, :start].unsqueeze(2)).any(1)
+        keep = torch.cat([keep[:, :start], settle(over[:, start:].triu(1), free), keep[:, stop:]], dim=1)
     return keep
 
 
+def _box_by_box(over: Tensor, alive: Tensor) -> Tensor:
+    """Kept [B,S] of ``alive`` bool [B,S]; ``over`` bool [B,S,S] says which row would remove which later column."""
+    for row in range(alive.shape[1]):
+        alive = alive & ~(over[:, row] & alive[:, row : row + 1])
+    return alive
+
+
+def _by_rounds(over: Tensor, free: Tensor) -> Tensor:
+    """As ``_box_by_box``; the host looks whether it may stop."""
+    alive, before = free, ~free
+    while not torch.equal(alive, before):
+        for _ in range(ROUNDS):
+            before, alive = alive, free & ~(over & alive.unsqueeze(2)).any(1)
+    return alive
+
+
 def _keep_pairs(boxes: Tensor, group: Tensor, valid: Tensor, threshold: float) -> Tensor:
-    """Boxes sorted by score -> kept, bool [B,N]; looks only at pairs within a group. Shapes depend on the data."""
+    """Boxes sorted by score -> kept, bool [B,N]; looks only at pairs that may overlap. Shapes depend on the data."""
     keep = torch.zeros_like(valid)
     where = valid.flatten().nonzero().squeeze(1)
     if where.numel() == 0:
@@ -91,42 +109,88 @@ def _keep_pairs(boxes: Tensor, group: Tensor, valid: Tensor, threshold: float) -
     # one segment per image and group, best box first within it: a stable sort leaves the order by score
     segment, order = _segments(group)[where].sort(stable=True)
     where = where[order]
-    flat = boxes.reshape(-1, 4)[where]
-    starts = _run_starts(segment)
-    rank = torch.arange(segment.numel(), device=valid.device) - starts
+    rank = torch.arange(segment.numel(), device=valid.device) - _run_starts(segment)
+    line = _Line.of(boxes.reshape(-1, 4)[where], segment)
     kept = torch.zeros_like(segment, dtype=torch.bool)
     for first in range(0, int(rank.max()) + 1, BLOCK):
-        members = ((rank >= first) & (rank < first + BLOCK)).nonzero().squeeze(1) if rank.max() >= BLOCK else None
-        _keep_block(flat, segment, kept, members, threshold)
+        members = ((rank >= first) & (rank < first + BLOCK)).nonzero().squeeze(1)
+        block = line.rows(members)
+        if first:
+            free = torch.ones_like(members, dtype=torch.bool)
+            free[block.removed_by(line.rows(kept.nonzero().squeeze(1)), threshold)] = False
+            members, block = members[free], block.rows(free.nonzero().squeeze(1))
+        kept[members] = _solved(*block.conflicts(threshold), members.numel())
     keep.view(-1)[where[kept]] = True
     return keep
 
 
-def _keep_block(flat: Tensor, segment: Tensor, kept: Tensor, members: Tensor | None, threshold: float) -> None:
-    """Decide ``members`` (all boxes where None), in place in ``kept`` bool [n]; better boxes are decided already."""
-    if members is None:
-        boxes, own = flat, segment
-    else:
-        before = kept.nonzero().squeeze(1)
-        boxes, own = flat[members], segment[members]
-        lo, hi = (torch.searchsorted(segment[before], own, right=right) for right in (False, True))
-        hit, _ = _overlapping(boxes, flat[before], lo, hi - lo, threshold)
-        free = torch.ones_like(own, dtype=torch.bool)
-        free[hit] = False
-        members, boxes, own = members[free], boxes[free], own[free]
-    start = _run_starts(own)
-    loser, winner = _overlapping(boxes, boxes, start, torch.arange(own.numel(), device=own.device) - start, threshold)
-    alive = torch.ones_like(own, dtype=torch.bool)
+def _solved(loser: Tensor, winner: Tensor, count: int) -> Tensor:
+    """Kept, bool [count], where box ``winner[k]`` would remove the later box ``loser[k]``."""
+    removed = torch.zeros(count, dtype=torch.bool, device=loser.device)
     while loser.numel():
-        solved = torch.ones_like(alive)
-        solved[loser[alive[winner]]] = False
-        if torch.equal(solved, alive):
-            break
-        alive = solved
-    if members is None:
-        kept.copy_(alive)
-    else:
-        kept[members] = alive
+        threatened = torch.zeros_like(removed)
+        threatened[loser] = True
+        # a box that nothing threatens stays; what it removes is settled, and what those threatened is not theirs
+        removed[loser[~threatened[winner]]] = True
+        open_ = (~(removed[winner] | removed[loser])).nonzero().squeeze(1)
+        loser, winner = loser[open_], winner[open_]
+    return ~removed
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Boxes laid out by their left edges, the segments far apart, so that those near a box are a run of neighbours.
+
+    IoU is at most the shared width over the width of either box. So where it exceeds t, left edges lie less than
+    (1 - t) times the width of the left box apart, which is less than (1 - t) / t times the width of the right one.
+
+    Args:
+        boxes: float [n,4] xyxy px.
+        place: float64 [n]: the left edges, shifted from segment to segment; only used to find neighbours.
+        span: more than any two left edges of a segment lie apart; half of what separates two segments.
+    """
+
+    boxes: Tensor
+    place: Tensor
+    span: float
+
+    @classmethod
+    def of(cls, boxes: Tensor, segment: Tensor) -> _Line:
+        """Lay out boxes [n,4] whose ``segment`` numbers [n] are sorted."""
+        left = boxes[:, 0].double().nan_to_num(0, 0, 0)  # boxes that are not finite overlap nothing
+        fresh = torch.zeros_like(segment)
+        fresh[1:] = segment[1:] != segment[:-1]
+        left = left - left.min()
+        span = 1 + float(left.max())
+        return cls(boxes, left + fresh.cumsum(0) * (3 * span), span)
+
+    def rows(self, index: Tensor) -> _Line:
+        """Some of the boxes."""
+        return _Line(self.boxes[index], self.place[index], self.span)
+
+    def reach(self, share: float) -> Tensor:
+        """float64 [n] px: ``share`` of each box's width and a little more, against rounding; within the segment."""
+        width = (self.boxes[:, 2] - self.boxes[:, 0]).double().nan_to_num(0, self.span, 0)
+        slack = float(self.place.max()) * 1e-15 if self.place.numel() else 0.0
+        return (width * (share + 1e-5) + slack).clamp_(0, self.span)
+
+    def conflicts(self, threshold: float) -> tuple[Tensor, Tensor]:
+        """Pairs of boxes that overlap, the later one first, each int64 [pairs]."""
+        place, order = self.place.sort()
+        ordered = self.rows(order)
+        start = torch.arange(1, order.numel() + 1, device=order.device)
+        stop = torch.searchsorted(place, place + ordered.reach(1 - threshold), right=True)
+        one, other = _overlapping(ordered.boxes, ordered.boxes, start, stop - start, threshold)
+        one, other = order[one], order[other]
+        return torch.maximum(one, other), torch.minimum(one, other)
+
+    def removed_by(self, others: _Line, threshold: float) -> Tensor:
+        """int64 [pairs]: the boxes that overlap any of the others, repeated."""
+        place, order = others.place.sort()
+        before = self.reach((1 - threshold) / max(threshold, 1e-6))
+        start = torch.searchsorted(place, self.place - before)
+        stop = torch.searchsorted(place, self.place + self.reach(1 - threshold), right=True)
+        return _overlapping(self.boxes, others.boxes[order], start, stop - start, threshold)[0]
 
 
 def _run_starts(values: Tensor) -> Tensor:
@@ -144,18 +208,20 @@ def _overlapping(
     columns, other_columns = boxes.t().contiguous(), others.t().contiguous()
     areas, other_areas = area(boxes), area(others)
     ends = count.cumsum(0)
+    shift = start - ends + count
     found_i, found_j = [], []
     row, done = 0, 0
     while row < count.numel():
         # as many rows as fit the bound on pairs, one at least
         stop = max(row + 1, int(torch.searchsorted(ends, done + MAX_PAIRS, right=True)))
         i = torch.repeat_interleave(torch.arange(row, stop, device=count.device), count[row:stop])
-        j = torch.arange(done, done + i.numel(), device=count.device) - (ends - count - start)[i]
+        j = torch.arange(done, done + i.numel(), device=count.device) + shift.index_select(0, i)
         x1, y1, x2, y2 = columns.index_select(1, i).unbind(0)
         u1, v1, u2, v2 = other_columns.index_select(1, j).unbind(0)
-        shared = (torch.minimum(x2, u2) - torch.maximum(x1, u1)).clamp_(min=0)
-        shared *= (torch.minimum(y2, v2) - torch.maximum(y1, v1)).clamp_(min=0)
-        over = (shared / (areas[i] + other_areas[j] - shared) > threshold).nonzero().squeeze(1)
+        shared = torch.minimum(x2, u2).sub_(torch.maximum(x1, u1)).clamp_(min=0)
+        shared *= torch.minimum(y2, v2).sub_(torch.maximum(y1, v1)).clamp_(min=0)
+        union = areas.index_select(0, i).add_(other_areas.index_select(0, j)).sub_(shared)
+        over = (shared.div_(union) > threshold).nonzero().squeeze(1)
         found_i.append(i[over])
         found_j.append(j[over])
         row, done = stop, int(ends[stop - 1])

@@ -51,6 +51,7 @@ _MANIFEST: Final[Fields] = {
     "components": {"type": {"is": "list", "of": {"is": "settings", "fields": _COMPONENT}}, "default": []},
     "converters": {"type": {"is": "list", "of": {"is": "settings", "fields": _CONVERTER}}, "default": []},
     "hooks": _STRINGS,
+    "elsewhere": {"type": {"is": "dict", "of": _TEXT}, "default": {}},
 }
 
 
@@ -97,6 +98,7 @@ class Manifest:
         detectors: recipes by name, as written.
         converters: ``{source, target, detectors}``.
         hooks: names of the hooks it implements.
+        elsewhere: components that its recipes can take but another distribution provides: ``kind/name`` -> its name.
         document: the author's part, with marks.
         generated: the text of the generated part.
     """
@@ -109,6 +111,7 @@ class Manifest:
     hooks: tuple[str, ...]
     document: Document
     generated: str = field(repr=False, default="")
+    elsewhere: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def schemas(self) -> dict[str, dict[str, Any]]:
@@ -155,6 +158,7 @@ def read_manifest(path: Path) -> Manifest:
         hooks=tuple(value.get("hooks", [])),
         document=document,
         generated=generated,
+        elsewhere=value.get("elsewhere") or {},
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import colorsys
+import dataclasses
 import html
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -43,6 +44,7 @@ GREY: Final[Colour] = (150, 150, 150)
 _GOLDEN: Final = 0.61803398875  # of a turn: successive hues stay far apart, however many there are
 _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 _MASK_OPACITY: Final = 0.45
+_CROWDED: Final = 0.2  # share of the picture that labels may hide
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def draw_detections(image: Any, detections: Detections, *, min_score: float = 0.
     ):
         if score >= min_score:
             mask = None if detections.masks is None else detections.masks[row].numpy()
-            marks.append(Mark(tuple(box), f"{names[row]} {score:.2f}", colour_of(label), mask=mask))
+            text = f"{names[row]} {score:.2f}"
+            marks.append(Mark(tuple(box), text, colour_of(label), mask=mask, weight=_weight(mask)))
     return draw_marks(picture, marks[::-1])
 
 
@@ -128,12 +131,19 @@ def draw_sample(sample: Sample, classes: Sequence[str | None]) -> Picture:
         name = (classes[label] if 0 <= label < len(classes) else None) or f"class {label}"
         text = f"{name} ({', '.join(flags)})" if flags else name
         mask = None if sample.masks is None else sample.masks[row]
-        marks.append(Mark(tuple(box), text, colour_of(label), dashed=bool(flags), mask=mask))
+        marks.append(Mark(tuple(box), text, colour_of(label), dashed=bool(flags), mask=mask, weight=_weight(mask)))
     return draw_marks(sample.image, marks)
+
+
+def _weight(mask: object | None) -> float:
+    """Beside an outline the box steps back."""
+    return 1.0 if mask is None else 0.5
 
 
 def draw_marks(picture: Picture, marks: Iterable[Mark]) -> Picture:
     """All marks on a copy of a picture: masks below boxes below labels, the later marks on top.
+
+    Labels that together would hide too much of the picture are left out, all of them.
 
     Args:
         picture: uint8 [H,W,3] RGB.
@@ -145,6 +155,8 @@ def draw_marks(picture: Picture, marks: Iterable[Mark]) -> Picture:
         if mark.mask is not None:
             _tint(drawn, mark)
     width = line_width(drawn.shape[:2])
+    if _hidden_by_labels(drawn, marks) > _CROWDED:
+        marks = [dataclasses.replace(mark, text="") for mark in marks]
     for mark in marks:
         _outline(drawn, mark, max(1, round(width * mark.weight)))
     taken: list[Rectangle] = []
@@ -155,9 +167,26 @@ def draw_marks(picture: Picture, marks: Iterable[Mark]) -> Picture:
 
 
 def _tint(picture: Picture, mark: Mark) -> None:
-    inside = np.asarray(mark.mask).astype(bool)
-    tinted = picture[inside] * (1 - _MASK_OPACITY) + np.array(mark.colour) * _MASK_OPACITY
-    picture[inside] = tinted.round().astype(np.uint8)
+    """The mask tinted and outlined; only the rectangle around it is touched."""
+    inside = np.asarray(mark.mask).astype(np.uint8)
+    left, top, width, height = cv2.boundingRect(inside)
+    if not width:
+        return
+    inside = inside[top : top + height, left : left + width]
+    part = picture[top : top + height, left : left + width]
+    tinted = part[inside > 0] * (1 - _MASK_OPACITY) + np.array(mark.colour) * _MASK_OPACITY
+    part[inside > 0] = tinted.round().astype(np.uint8)
+    outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    thickness = max(1, line_width(picture.shape[:2]) // 2)
+    cv2.drawContours(picture, outlines, -1, mark.colour, thickness, offset=(left, top))
+
+
+def _hidden_by_labels(picture: Picture, marks: Sequence[Mark]) -> float:
+    """Share of the picture that all labels take together."""
+    sizes = [_label_size(picture, mark.text) for mark in marks if mark.text]
+    hidden: int = sum(width * height for width, height in sizes)
+    share: float = hidden / (picture.shape[0] * picture.shape[1])
+    return share
 
 
 def _outline(picture: Picture, mark: Mark, width: int) -> None:
@@ -184,18 +213,29 @@ def _dashes(picture: Picture, corners: NDArray[np.int32], colour: Colour, thickn
 
 def _label(picture: Picture, mark: Mark, taken: Sequence[Rectangle]) -> Rectangle:
     """Write the text on its own background at the first free place of the box; the rectangle it took."""
-    scale = max(0.35, line_width(picture.shape[:2]) * 0.22)
-    stroke = max(1, round(scale * 1.6))
+    scale, stroke, pad = _lettering(picture)
     text = _plain(mark.text)
-    (width, ascent), descent = cv2.getTextSize(text, _FONT, scale, stroke)
-    pad = max(2, round(scale * 5))
-    size = (width + 2 * pad, ascent + descent + 2 * pad)
+    size = _label_size(picture, mark.text)
+    ascent = cv2.getTextSize(text, _FONT, scale, stroke)[0][1]
     left, top = _place(mark.box, size, picture.shape[:2], taken)
     cv2.rectangle(picture, (left, top), (left + size[0] - 1, top + size[1] - 1), mark.colour, cv2.FILLED)
     cv2.rectangle(picture, (left, top), (left + size[0] - 1, top + size[1] - 1), DARK, 1)
     ink = DARK if _luminance(mark.colour) > 0.186 else LIGHT  # 0.186: both inks have the same contrast there
     cv2.putText(picture, text, (left + pad, top + pad + ascent), _FONT, scale, ink, stroke, cv2.LINE_AA)
     return left, top, left + size[0], top + size[1]
+
+
+def _lettering(picture: Picture) -> tuple[float, int, int]:
+    """Scale, stroke and padding of labels on a picture of this size."""
+    scale = max(0.35, line_width(picture.shape[:2]) * 0.22)
+    return scale, max(1, round(scale * 1.6)), max(2, round(scale * 5))
+
+
+def _label_size(picture: Picture, text: str) -> tuple[int, int]:
+    """(width, height) px of a label."""
+    scale, stroke, pad = _lettering(picture)
+    (width, ascent), descent = cv2.getTextSize(_plain(text), _FONT, scale, stroke)
+    return width + 2 * pad, ascent + descent + 2 * pad
 
 
 def _place(

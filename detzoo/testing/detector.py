@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detzoo.data.regions import propose
 from detzoo.testing.specimens import NUM_CLASSES, sample, total
 from detzoo.testing.subject import assert_close, assert_unchanged, snapshot
-from detzoo.types import Detections
+from detzoo.types import Detections, Sample
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -52,13 +54,17 @@ class Trial:
 def run_trial(recipe: str) -> Trial:
     """Build a recipe of the registry without weights, train one step on it and predict with it."""
     from detzoo.build import build_recipe
+    from detzoo.components.proposals.baselines import Uniform
+    from detzoo.components.proposals.precomputed import Precomputed
     from detzoo.config import load_recipe
     from detzoo.data.prepare import collate
 
     torch.manual_seed(0)
     detector = build_recipe(load_recipe(recipe), num_classes=NUM_CLASSES, backbone_weights=False)
+    if isinstance(detector.proposer, Precomputed):
+        detector.proposer = Uniform(count=50)  # no file knows the specimens
     detector.train()
-    given = collate([sample(name, seed=i) for i, name in enumerate(_TRAINED_ON)], detector.input)
+    given = collate([_sample(detector, name, i) for i, name in enumerate(_TRAINED_ON)], detector.input)
     before = snapshot(given)
     terms = _step(detector, *given)
     changed = ""
@@ -70,7 +76,7 @@ def run_trial(recipe: str) -> Trial:
     ungraded = tuple(name for name, p in named if p.grad is None)
     bad = tuple(name for name, p in named if p.grad is not None and not bool(torch.isfinite(p.grad).all()))
     detector.zero_grad(set_to_none=True)
-    empty = _step(detector, *collate([sample("no box"), sample("no box", seed=1)], detector.input))
+    empty = _step(detector, *collate([_sample(detector, "no box", i) for i in range(2)], detector.input))
     detector.zero_grad(set_to_none=True)
     first, other = (sample(size=size, seed=row).image for row, size in enumerate(_SIZES))
     mirrored = np.ascontiguousarray(first[:, ::-1])
@@ -78,6 +84,14 @@ def run_trial(recipe: str) -> Trial:
     (alone,) = detector.predict([first], score_threshold=0.0)
     (found,) = detector.predict([other], score_threshold=0.0)
     return Trial(detector, terms, empty, ungraded, bad, together, alone, found, changed)
+
+
+def _sample(detector: Detector, name: str, seed: int) -> Sample:
+    """A specimen with what the loader gives this detector: masks, image-level regions."""
+    made = sample(name, seed=seed, masks=detector.needs_masks)
+    if detector.proposer is None:
+        return made
+    return dataclasses.replace(made, proposals=propose(detector.proposer, made.image))
 
 
 def _step(detector: Detector, batch: Any, targets: Any) -> dict[str, float]:

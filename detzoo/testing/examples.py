@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from detzoo.config import load_recipe
 from detzoo.errors import DetzooError
 from detzoo.interfaces import Backbone, Detector
 from detzoo.registry import get_registry
-from detzoo.testing.specimens import FEATURES, NUM_CLASSES, SIZES, SMALL
+from detzoo.testing.specimens import FEATURES, NUM_CLASSES, PYRAMID, SIZES, SMALL
 from detzoo.testing.subject import Subject
 from detzoo.types import FeatureSpecs
 
@@ -42,7 +43,7 @@ def make_subject(plugin: str, kind: str, name: str, example: Mapping[str, Any]) 
         rebuild=lambda seed: _part(build_seeded(recipe, seed), cls),
         features=features,
         sizes=(base,) if fixed else ((base[0], base[1] + 64), (base[0] + 96, base[1])),
-        num_classes=NUM_CLASSES,
+        num_classes=_classes_at(recipe, kind, name),
         detector=detector,
     )
 
@@ -53,45 +54,69 @@ def recipe_with(plugin: str, kind: str, name: str) -> str | None:
     found: list[tuple[bool, int, str]] = []
     for recipe, record in get_registry().detectors().items():
         values = load_recipe(recipe).values
-        if name in _named(values, kind):
+        if any(place.is_of(kind, name) for place in _places(values)):
             size = values.get("input", {}).get("size") or (10_000, 10_000)
             found.append((record.name != plugin, int(size[0]) * int(size[1]), recipe))
     return min(found)[2] if found else None
 
 
-def _named(values: Mapping[str, Any], kind: str) -> set[str]:
-    """Short names of the components of a kind in a resolved recipe."""
+def _classes_at(recipe: str, kind: str, name: str) -> int:
+    """K at the first place where a recipe has a head: an RPN's head knows one class, object.
+
+    Other kinds stand beside specimens of ``NUM_CLASSES`` wherever they are.
+    """
+    if kind != "head":
+        return NUM_CLASSES
+    return next(place.num_classes for place in _places(load_recipe(recipe).values) if place.is_of(kind, name))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a resolved recipe names a component: its kind, its name, and K as it is supplied there."""
+
+    kind: str
+    type: str
+    num_classes: int
+
+    def is_of(self, kind: str, name: str) -> bool:
+        """Whether it is the component of a kind with a short name."""
+        return self.kind == kind and self.type.rpartition("/")[2] == name
+
+
+def _places(values: Mapping[str, Any]) -> list[_Place]:
+    """Every component of a resolved recipe, in the order in which the build makes them."""
     registry = get_registry()
     slots = registry.schema(registry.find("join", values["join"]))["fields"]
     plan = registry.schema(registry.find("settings", "train"))["fields"]
-    found = [*_in_fields(slots, values), *_in_fields(plan, values.get("train") or {})]
-    return {name.rpartition("/")[2] for used, name in found if used == kind}
+    below = _in_fields(plan, values.get("train") or {}, NUM_CLASSES)
+    return [*_in_fields(slots, values, NUM_CLASSES), *below]
 
 
-def _in_fields(fields: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(kind, name) of every component below some fields, as their schema finds them."""
+def _in_fields(fields: Mapping[str, Any], values: Mapping[str, Any], classes: int) -> Iterator[_Place]:
+    """Every component below some fields, as their schema finds them."""
     for name, item in fields.items():
-        yield from _in_value(item["type"], values.get(name))
+        yield from _in_value(item["type"], values.get(name), classes)
 
 
-def _in_value(expr: Mapping[str, Any], value: Any) -> Iterator[tuple[str, str]]:
+def _in_value(expr: Mapping[str, Any], value: Any, classes: int) -> Iterator[_Place]:
     form = expr["is"]
     if form == "component" and isinstance(value, Mapping):
         registry = get_registry()
-        yield expr["kind"], value["type"]
-        yield from _in_fields(registry.schema(registry.find(expr["kind"], value["type"]))["fields"], value)
+        classes = expr.get("scope", {}).get("num_classes", classes)
+        yield _Place(expr["kind"], value["type"], classes)
+        yield from _in_fields(registry.schema(registry.find(expr["kind"], value["type"]))["fields"], value, classes)
     elif form == "settings" and isinstance(value, Mapping):
-        yield from _in_fields(expr["fields"], value)
+        yield from _in_fields(expr["fields"], value, classes)
     elif form == "union":
         for member in expr["of"]:
-            yield from _in_value(member, value)
+            yield from _in_value(member, value, classes)
     elif form in ("list", "tuple") and isinstance(value, list | tuple):
         members = expr.get("items") or [expr["of"]] * len(value)
         for member, one in zip(members, value, strict=False):
-            yield from _in_value(member, one)
+            yield from _in_value(member, one, classes)
     elif form == "dict" and isinstance(value, Mapping):
         for one in value.values():
-            yield from _in_value(expr["of"], one)
+            yield from _in_value(expr["of"], one, classes)
 
 
 @lru_cache(maxsize=4)  # detectors are large
@@ -104,9 +129,9 @@ def build_seeded(recipe: str, seed: int) -> Detector:
 
 
 def _part(detector: Detector, cls: type[Any]) -> Any:
-    """The first part of a detector that is of a class; transforms are looked for in its training plan."""
+    """The first part of a detector that is of a class; proposer and transforms are no modules, but parts too."""
     plan = getattr(detector, "train_plan", None)
-    for part in (*detector.modules(), *getattr(plan, "transforms", ())):
+    for part in (*detector.modules(), detector.proposer, *getattr(plan, "transforms", ())):
         if type(part) is cls:
             return part
     raise DetzooError(f"{detector.recipe.name} names {cls.__name__}, but no part of the built detector is one")
@@ -125,6 +150,8 @@ def _standing_alone(plugin: str, kind: str, name: str, example: Mapping[str, Any
     from detzoo.build import build_component
 
     registry = get_registry()
+    # regions are pooled from a pyramid, whose maps have the same channels
+    features = dict(PYRAMID if kind == "roi_pool" else FEATURES)
     entry = registry.find(kind, f"{plugin}/{name}")
     fields = registry.schema(entry)["fields"]
     config: dict[str, Any] = {"type": f"{plugin}/{name}", **example}
@@ -134,9 +161,9 @@ def _standing_alone(plugin: str, kind: str, name: str, example: Mapping[str, Any
 
     def made(seed: int) -> Any:
         torch.manual_seed(seed)
-        return build_component(kind, config, features=dict(FEATURES), num_classes=NUM_CLASSES, input_size=SIZES[0])
+        return build_component(kind, config, features=features, num_classes=NUM_CLASSES, input_size=SIZES[0])
 
-    return Subject(component=made(0), rebuild=made, sizes=SMALL if kind == "backbone" else SIZES)
+    return Subject(component=made(0), rebuild=made, features=features, sizes=SMALL if kind == "backbone" else SIZES)
 
 
 def _example_value(plugin: str, kind: str, name: str, field: str, expr: Mapping[str, Any]) -> Any:

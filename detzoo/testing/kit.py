@@ -92,6 +92,24 @@ KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
         "geometry:coder_takes_the_empty_case",
         "module:moves_between_dtypes",
     ),
+    "roi_pool": (
+        "roi_pool:outputs",
+        "roi_pool:takes_the_empty_case",
+        "roi_pool:invalid_regions_are_harmless",
+        "roi_pool:gradient_reaches_the_maps",
+        "roi_pool:batch_equals_singles",
+        "roi_pool:input_is_not_changed",
+        "module:moves_between_dtypes",
+    ),
+    "proposals": (
+        "proposals:outputs",
+        "proposals:every_ground_truth_gives_finite_terms",
+        "proposals:gradient_reaches_every_parameter",
+        "proposals:batch_equals_singles",
+        "proposals:input_is_not_changed",
+        *_MODULE,
+    ),
+    "proposer": ("proposer:outputs", "proposer:input_is_not_changed", "proposer:same_picture_same_regions"),
     "transform": ("transform:outputs", "transform:input_is_not_changed", "transform:same_seed_same_result"),
 }
 """``file:check`` for every kind; a kind that is missing here is looked at by the checks of the manifest alone."""

@@ -36,6 +36,8 @@ FEATURES: Final[FeatureSpecs] = {
     "s32": FeatureSpec(channels=32, stride=32.0),
 }
 """What a neck or head gets when no recipe says otherwise."""
+PYRAMID: Final[FeatureSpecs] = {f"s{stride}": FeatureSpec(channels=16, stride=float(stride)) for stride in (8, 16, 32)}
+"""What RoI pooling gets when no recipe says otherwise."""
 GROUND_TRUTHS: Final[dict[str, tuple[tuple[float, float, float, float], ...]]] = {
     "no box": (),
     "one box": ((20.0, 30.0, 120.0, 90.0),),
@@ -76,7 +78,7 @@ def feature_maps(
 
 
 def targets(names: tuple[str, ...], *, padded: int = 16, ignore: bool = False) -> Targets:
-    """Ground truth of one image a name of ``GROUND_TRUTHS``; labels count up and start again."""
+    """Ground truth of one image a name of ``GROUND_TRUTHS``; labels count up and start again, masks fill the boxes."""
     count = len(names)
     boxes = torch.zeros(count, padded, 4)
     valid = torch.zeros(count, padded, dtype=torch.bool)
@@ -85,13 +87,25 @@ def targets(names: tuple[str, ...], *, padded: int = 16, ignore: bool = False) -
         boxes[row, : len(own)] = torch.tensor(own).reshape(-1, 4)
         valid[row, : len(own)] = True
     labels = torch.arange(padded).remainder(NUM_CLASSES).expand(count, padded).contiguous()
+    drawn = [_filled(own) for name in names for own in GROUND_TRUTHS[name]]
+    mask_row = torch.where(valid, valid.flatten().cumsum(0).view_as(valid) - 1, -1)
     return Targets(
         boxes=boxes,
         labels=labels * valid,
         ignore=valid.clone() if ignore else torch.zeros_like(valid),
         valid=valid,
         region=torch.tensor([0.0, 0.0, SIZES[0][1], SIZES[0][0]]).expand(count, 4).contiguous(),
+        masks=torch.stack(drawn) if drawn else torch.zeros(0, *SIZES[0], dtype=torch.uint8),
+        mask_row=mask_row,
     )
+
+
+def _filled(box: tuple[float, float, float, float]) -> Tensor:
+    """uint8 [H,W]: the mask of an object that fills its box of whole px."""
+    left, top, right, bottom = (int(side) for side in box)
+    mask = torch.zeros(SIZES[0], dtype=torch.uint8)
+    mask[top:bottom, left:right] = 1
+    return mask
 
 
 def candidates(size: tuple[int, int] = SIZES[0], *, coder: nn.Module | None = None, stride: int = 16) -> Candidates:
@@ -141,10 +155,15 @@ def predictions(
     )
 
 
-def sample(name: str = "mixed boxes", *, size: tuple[int, int] = SIZES[0], seed: int = 0) -> Sample:
-    """A noise picture with ground truth, as the loader hands it to transforms."""
+def sample(
+    name: str = "mixed boxes", *, size: tuple[int, int] = SIZES[0], seed: int = 0, masks: bool = False
+) -> Sample:
+    """A noise picture with ground truth, as the loader hands it to transforms; masks fill the boxes."""
     boxes = np.array(GROUND_TRUTHS[name], np.float32).reshape(-1, 4)
     count = len(boxes)
+    drawn = np.zeros((count, *size), np.uint8)
+    for mask, (left, top, right, bottom) in zip(drawn, boxes.astype(int), strict=True):
+        mask[top:bottom, left:right] = 1
     return Sample(
         image=np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8),
         boxes=boxes,
@@ -153,6 +172,7 @@ def sample(name: str = "mixed boxes", *, size: tuple[int, int] = SIZES[0], seed:
         crowd=np.zeros(count, np.bool_),
         image_id=seed,
         path=f"specimen of {name}",
+        masks=drawn if masks else None,
     )
 
 

@@ -17,6 +17,7 @@ from detzoo.types import ImageBatch, Targets
 
 if TYPE_CHECKING:
     from detzoo.data.dataset import Dataset
+    from detzoo.data.loader import Loader
 
 Part = tuple[ImageBatch, Targets]
 
@@ -26,6 +27,34 @@ def count_images(dataset: Dataset, plan: TrainPlan) -> int:
     if plan.empty_images == "keep":
         return len(dataset)
     return int(np.count_nonzero(np.diff(dataset.annotations().ends, prepend=0)))
+
+
+def training_loader(run: Run, *, whole: bool = False) -> Loader:
+    """The plan's batches.
+
+    Args:
+        run: its data set, plan and settings.
+        whole: every image on every process, for stages that measure the data; else this process's share, without the
+            images that are left over at the end.
+    """
+    plan, settings = run.plan, run.settings
+    return run.dataset.loader(
+        plan.transforms,
+        run.detector.input,
+        settings.part,
+        workers=run.workers,
+        seed=settings.seed,
+        difficult=plan.difficult,
+        crowd=plan.crowd,
+        empty_images=plan.empty_images,
+        drop_last=not whole,
+        rank=0 if whole else run.accelerator.process_index,
+        world=1 if whole else settings.processes,
+        channels_last=run.channels_last,
+        pin_memory=run.device.type == "cuda",
+        masks=run.detector.needs_masks,
+        proposer=run.detector.proposer,
+    )
 
 
 class Batches:
@@ -38,22 +67,7 @@ class Batches:
 
     def __init__(self, run: Run, stage: Stage) -> None:
         self._run, self._own = run, stage.batches
-        plan, settings = run.plan, run.settings
-        self._loader = run.dataset.loader(
-            plan.transforms,
-            run.detector.input,
-            settings.part,
-            workers=run.workers,
-            seed=settings.seed,
-            difficult=plan.difficult,
-            crowd=plan.crowd,
-            empty_images=plan.empty_images,
-            drop_last=True,
-            rank=run.accelerator.process_index,
-            world=settings.processes,
-            channels_last=run.channels_last,
-            pin_memory=run.device.type == "cuda",
-        )
+        self._loader = training_loader(run)
 
     def epoch(self, epoch: int, start: int, steps: int) -> Iterator[list[Part]]:
         """Steps ``start`` to ``start + steps`` of an epoch, each a list of parts.

@@ -81,6 +81,11 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     replace_durably(temporary, path)
 
 
+def stage_file(name: str) -> str:
+    """Where a run folder keeps the weights with which a stage ended."""
+    return f"stage-{name}.safetensors"
+
+
 def save_model(detector: Detector, path: Path) -> None:
     """Write a detector's weights, recipe and class names: all that ``detzoo.load`` needs."""
     recipe = {"name": detector.recipe.name, "values": detector.recipe.values}

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from detzoo.errors import TrainingError
@@ -22,6 +22,7 @@ from detzoo.interfaces import Detector, Stage
 from detzoo.training.batches import Batches, Part
 from detzoo.training.display import Display
 from detzoo.training.ema import Ema
+from detzoo.training.freezing import training_only
 from detzoo.training.interrupts import Interrupts
 from detzoo.training.optimizer import build_optimizer, parameter_groups, set_rates, trainable
 from detzoo.training.run import Run
@@ -86,12 +87,11 @@ class GradientStage:
     def __init__(self, run: Run, stage: Stage) -> None:
         self.run = run
         names = trainable(run.detector, stage.train)
+        self.stage, self.names = stage, names
         plan, settings = run.plan, run.settings
         scaled = plan.optimizer.lr * settings.batch / plan.batch
         optimizer = build_optimizer(parameter_groups(run.detector, plan.optimizer, names, lr=scaled), plan.optimizer)
-        chosen = set(names)
-        self.frozen = [p for n, p in run.detector.named_parameters() if p.requires_grad and n not in chosen]
-        self.module = StageModule(run.detector, stage.losses)
+        self.module = StageModule(run.detector, stage.losses if stage.prepare is None else stage.prepare(run))
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.rates = rates(plan, steps_per_epoch=settings.steps_per_epoch, total=settings.steps)
         self.batches = Batches(run, stage)
@@ -108,11 +108,12 @@ class GradientStage:
             Interrupted: a signal came; the checkpoint is written.
         """
         run, state = self.run, self.run.state
-        with _without_gradients(self.frozen):
+        with training_only(run.detector, self.names, self.stage.train) as frozen:
+            # a stage that leaves parts out may leave others without a gradient: a map that only the other half reads
+            run.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=bool(frozen))
             self.model = run.accelerator.prepare(self.module)
             self.stepper = run.accelerator.prepare(run.optimizer)
             run.restore()
-            run.detector.train()
             self._saved = time.monotonic()
             with Display(active=run.show and run.main, total=run.settings.steps, done=state.step) as run.display:
                 try:
@@ -269,18 +270,6 @@ class GradientStage:
     @property
     def _rate(self) -> float:
         return float(cast("torch.optim.Optimizer", self.run.optimizer).param_groups[0]["lr"])
-
-
-@contextmanager
-def _without_gradients(parameters: list[nn.Parameter]) -> Iterator[None]:
-    """A stage freezes what it does not train, and gives it back."""
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
 
 
 def _step_hooks() -> list[Callable[..., Any]]:

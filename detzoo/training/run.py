@@ -14,7 +14,7 @@ from accelerate.utils import broadcast
 from torch import Tensor
 
 from detzoo.errors import TrainingError
-from detzoo.interfaces import Detector
+from detzoo.interfaces import Detector, Stage
 from detzoo.training import rng
 from detzoo.training.checkpoint import INITIAL, LAST, Checkpoint, load_checkpoint, save_checkpoint
 from detzoo.training.display import Display
@@ -114,6 +114,7 @@ class Run:
         channels_last: memory format of images and weights.
         checkpoint_steps: steps between checkpoints within an epoch, or None.
         checkpoint_seconds: seconds between checkpoints within an epoch.
+        stage: the one that runs.
     """
 
     detector: Detector
@@ -128,6 +129,7 @@ class Run:
     channels_last: bool = False
     checkpoint_steps: int | None = None
     checkpoint_seconds: float = 300.0
+    stage: Stage = field(default_factory=lambda: Stage(name="train"))
     state: RunState = field(default_factory=RunState)
     restored: Checkpoint | None = None
     recorded: dict[str, Any] = field(init=False)

@@ -7,6 +7,8 @@ from typing import Any
 
 from detzoo.errors import TrainingError
 from detzoo.interfaces import Stage
+from detzoo.training.checkpoint import stage_file
+from detzoo.training.display import Display
 from detzoo.training.interrupts import Interrupts
 from detzoo.training.loop import GradientStage
 from detzoo.training.plan import TrainPlan
@@ -22,10 +24,12 @@ def run_stages(run: Run, interrupts: Interrupts) -> None:
         run.save_initial()
     plan, settings = run.plan, run.settings
     while not run.state.complete:
-        stage = stages[run.state.stage]
+        stage = run.stage = stages[run.state.stage]
         run.plan = plan_of(plan, stage)
-        epochs, steps = _length(run, settings, stage)
+        epochs, steps = length_of(plan, settings, stage)
         run.settings = dataclasses.replace(settings, epochs=epochs, steps=steps)
+        if len(stages) > 1:
+            _announce(run, stages)
         _run_stage(run, stage, interrupts)
         _finish_stage(run, stage, last=run.state.stage == len(stages) - 1)
     run.plan, run.settings = plan, settings
@@ -53,15 +57,30 @@ def _replaced(settings: Any, changes: dict[str, Any], where: str) -> Any:
     return dataclasses.replace(settings, **nested)
 
 
-def _length(run: Run, settings: RunSettings, stage: Stage) -> tuple[int, int]:
-    """(epochs, steps) of a stage that sets its own; the run's otherwise."""
+def length_of(plan: TrainPlan, settings: RunSettings, stage: Stage) -> tuple[int, int]:
+    """(epochs, steps) of a stage.
+
+    One that sets no length of its own is as long as the run. One that does keeps its proportion to the recipe's plan
+    where the run is made longer or shorter, and counts steps of the reference batch, as the plan does.
+
+    Args:
+        plan: the recipe's.
+        settings: what the run makes of it.
+        stage: with settings of its own, or without.
+    """
     if not {"epochs", "steps"} & set(stage.settings):
         return settings.epochs, settings.steps
-    per_epoch = settings.steps_per_epoch
-    if run.plan.epochs is not None:
-        return run.plan.epochs, run.plan.epochs * per_epoch
-    assert run.plan.steps is not None
-    return -(-run.plan.steps // per_epoch), run.plan.steps
+    own, usual = _steps(plan_of(plan, stage), settings), _steps(plan, settings)
+    steps = own if usual == settings.steps else max(1, round(own * settings.steps / usual))
+    return -(-steps // settings.steps_per_epoch), steps
+
+
+def _steps(plan: TrainPlan, settings: RunSettings) -> int:
+    """Steps that a plan makes of this data and batch."""
+    if plan.steps is None:
+        assert plan.epochs is not None
+        return plan.epochs * settings.steps_per_epoch
+    return max(1, round(plan.steps * plan.batch / settings.batch))
 
 
 def _run_stage(run: Run, stage: Stage, interrupts: Interrupts) -> None:
@@ -70,6 +89,7 @@ def _run_stage(run: Run, stage: Stage, interrupts: Interrupts) -> None:
     if fresh and state.stage > 0 and stage.start_from == "weights":
         run.load_initial()
     if stage.run is not None:
+        run.restore()
         stage.run(run)
     else:
         GradientStage(run, stage).train(interrupts)
@@ -79,16 +99,26 @@ def _finish_stage(run: Run, stage: Stage, *, last: bool) -> None:
     """Move the state to the next stage and write it, so that a finished stage is never run twice."""
     state = run.state
     if not last:
-        run.save_weights(f"stage-{stage.name}.safetensors")
+        if run.ema is not None:
+            # what was evaluated is what the next stage gets; the parts that it freezes would else never be averaged
+            run.detector.load_state_dict(run.ema.average)
+            run.ema = None
+        run.save_weights(stage_file(stage.name))
     state.stopped_early = last and stage.run is None and should_stop(run)
     state.base_step, state.base_epoch = state.base_step + state.step, state.base_epoch + state.epoch
     state.step = state.epoch = state.position = state.worse = 0
     state.stage, state.complete = state.stage + 1, last
     run.optimizer = None
     if not last:
-        run.ema = None
         run.accelerator.free_memory()
     run.save()
+
+
+def _announce(run: Run, stages: list[Stage]) -> None:
+    state, settings = run.state, run.settings
+    what = "" if run.stage.run is not None else f", {settings.steps} steps, {settings.epochs} epochs at most"
+    show = Display(active=run.show and run.main, total=0, done=0)
+    show.say(f"stage {state.stage + 1} of {len(stages)}: {run.stage.name}{what}")
 
 
 def _check_names(stages: list[Stage]) -> None:

@@ -32,16 +32,19 @@ def end_epoch(run: Run, steps_done: int, rate: float) -> None:
         found = evaluate_now(run)
         run.metrics = dict(found.metrics)
         row |= {name: run.metrics.get(name) for name in ("AP", "AP50")}
+        row |= {name: run.metrics[name] for name in ("mask_AP", "mask_AP50") if name in run.metrics}
         _judge(run, found, epoch)
     run.log.epoch(row, run.detector)
     scores = f"  AP {row['AP']:.4f}  AP50 {row['AP50']:.4f}" if row["AP"] is not None else ""
+    if row.get("mask_AP") is not None:
+        scores += f"  mask AP {row['mask_AP']:.4f}  mask AP50 {row['mask_AP50']:.4f}"
     best = f"  (best {state.best:.4f}, epoch {state.best_epoch})" if state.best is not None and scores else ""
-    run.display.say(f"epoch {epoch} of {run.settings.epochs}  loss {row['loss']:.4f}{scores}{best}")
+    run.display.say(f"epoch {epoch} of {state.base_epoch + run.settings.epochs}  loss {row['loss']:.4f}{scores}{best}")
 
 
 def is_due(run: Run) -> bool:
-    """Whether the epoch that ends now is evaluated; the last one always is."""
-    if run.val is None or len(run.val) == 0:
+    """Whether the epoch that ends now is evaluated; the last one of a stage always is."""
+    if run.val is None or len(run.val) == 0 or not run.stage.evaluate:
         return False
     done = run.state.epoch + 1
     return done % run.plan.eval_every == 0 or done >= run.settings.epochs

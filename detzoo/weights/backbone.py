@@ -15,7 +15,7 @@ from detzoo.weights.normalisation import Normalisation
 from detzoo.weights.sources import fetch, file_sha256, read_state_dict
 
 _MOST: Final = 10  # names in a message
-_PREFIXES: Final = (
+PREFIXES: Final = (
     "", "ema.backbone.", "model.backbone.", "backbone.body.", "backbone.", "module.backbone.", "module.", "model.",
 )  # fmt: skip
 """What may stand before a backbone's keys in a file: detzoo's checkpoints, torchvision's detectors, DataParallel.
@@ -85,7 +85,7 @@ def _to_own_names(backbone: nn.Module, state: dict[str, Tensor]) -> tuple[dict[s
         adapted: tuple[dict[str, Tensor], list[str]] = adapt(state)
         return adapted
     own = backbone.state_dict().keys()
-    prefix = max(_PREFIXES, key=lambda p: sum(_own_name(key, p, own) is not None for key in state if key.startswith(p)))
+    prefix = max(PREFIXES, key=lambda p: sum(_own_name(key, p, own) is not None for key in state if key.startswith(p)))
     parts = tuple(f"{part}." for part in getattr(backbone, "dropped", ()))
     renamed: dict[str, Tensor] = {}
     dropped: list[str] = []
@@ -95,7 +95,7 @@ def _to_own_names(backbone: nn.Module, state: dict[str, Tensor]) -> tuple[dict[s
         name = _own_name(key, prefix, own) if inside else None
         if name is not None:
             renamed[name] = value
-        elif not inside or rest.startswith(parts) or _is_counter(key):
+        elif not inside or rest.startswith(parts) or is_counter(key):
             dropped.append(key)
         else:
             renamed[key] = value
@@ -107,14 +107,14 @@ def _own_name(key: str, prefix: str, own: Iterable[str]) -> str | None:
     return next((name for name in (f"body.{rest}", rest) if name in own), None)
 
 
-def _is_counter(key: str) -> bool:
+def is_counter(key: str) -> bool:
     """Batch norm's count of batches: old files lack it, frozen norms do not keep it, and evaluation never reads it."""
     return key.endswith(".num_batches_tracked")
 
 
 def _check_fit(backbone: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     own = backbone.state_dict()
-    missing = [name for name in own if name not in state and not _is_counter(name)]
+    missing = [name for name in own if name not in state and not is_counter(name)]
     unexpected = [key for key in state if key not in own]
     misshapen = [
         f"{name} {list(value.shape)} (needs {list(own[name].shape)})"

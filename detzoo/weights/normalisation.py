@@ -39,6 +39,9 @@ class Normalisation:
 IMAGENET: Final = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """torchvision's and timm's usual ImageNet weights."""
 
+CAFFE: Final = Normalisation((104.0, 117.0, 123.0), (1.0, 1.0, 1.0), "bgr", 255)
+"""Caffe's ImageNet weights, to the rounding in which their means are handed on (102.98, 115.95, 122.77 in R-CNN's)."""
+
 
 def check_normalisation(
     expects: Normalisation | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -186,3 +187,51 @@ def test_wrong_options_are_refused(options: dict[str, int], message: str) -> Non
     with pytest.raises(DataError) as caught:
         Loader(shapes(4), [], SPEC, **{"batch_size": 2, **options})  # type: ignore[arg-type]
     assert str(caught.value) == message
+
+
+def annotated(folder: Path, *masks: list[list[float]] | None) -> Dataset:
+    """One picture with a box for each mask: polygons, or none."""
+    boxes: list[dict[str, Any]] = [
+        {"id": row, "image_id": 1, "category_id": 1, "bbox": [8 * row, 4, 6, 6], "area": 36, "iscrowd": 0}
+        for row in range(1, len(masks) + 1)
+    ]
+    for box, mask in zip(boxes, masks, strict=True):
+        if mask is not None:
+            box["segmentation"] = mask
+    cv2.imwrite(str(folder / "a.png"), np.zeros((32, 48, 3), np.uint8))
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 32, "width": 48}],
+        "annotations": boxes,
+        "categories": [{"id": 1, "name": "cell"}],
+    }
+    (folder / "cells.json").write_text(json.dumps(content))
+    return open_dataset(folder / "cells.json")
+
+
+def test_masks_wanted_from_data_without_any_are_refused_at_once(tmp_path: Path) -> None:
+    data = annotated(tmp_path, None, None)
+    with pytest.raises(DataError) as caught:
+        Loader(data, [], SPEC, 1, masks=True)
+    assert str(caught.value) == (
+        f"{data.name} {data.split}: no object has a mask (the first picture: {tmp_path / 'a.png'}), and this detector "
+        "trains a mask head. Masks are read from COCO json (`segmentation`) and from folders with one mask picture an "
+        "object; without masks, leave the head out: --set mask=null"
+    )
+    ((_, targets),) = batches(Loader(data, [], SPEC, 1))
+    assert targets.masks is None
+
+
+def test_objects_without_masks_beside_others_are_counted_and_have_no_row(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    square = [[16.0, 4.0, 22.0, 4.0, 22.0, 10.0, 16.0, 10.0]]
+    data = annotated(tmp_path, None, square, None)
+    with caplog.at_level(logging.WARNING, "detzoo.data"):
+        ((_, targets),) = batches(Loader(data, [], InputSpec(size=(32, 48)), 1, masks=True))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{data.name} {data.split}: 2 of 3 objects have no mask; they are left out of the mask loss"
+    ]
+    assert targets.masks is not None
+    assert targets.mask_row is not None
+    assert targets.mask_row[0, :4].tolist() == [-1, 0, -1, -1]
+    assert targets.masks.sum((1, 2)).tolist() == [36]

@@ -9,7 +9,16 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from detzoo.data.masks import NO_MASK, decode_counts, decode_mask, encode_file, encode_polygons, encode_rle, to_rle
+from detzoo.data.masks import (
+    NO_MASK,
+    decode_counts,
+    decode_mask,
+    encode_file,
+    encode_polygons,
+    encode_rle,
+    run_lengths,
+    to_rle,
+)
 from detzoo.errors import DataError
 
 
@@ -56,3 +65,20 @@ def test_damaged_run_lengths_are_refused() -> None:
     with pytest.raises(DataError) as caught:
         decode_mask(encode_rle("5", (2, 2)), (2, 2))
     assert str(caught.value) == "a mask's run lengths do not fill 2 x 2 px"
+
+
+def test_no_masks_have_no_run_lengths() -> None:
+    assert run_lengths(np.zeros((0, 4, 5), bool)) == []
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_written_run_lengths_are_those_of_pycocotools(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    height, width = int(rng.integers(1, 40)), int(rng.integers(1, 40))
+    masks = rng.random((3, height, width)) < rng.choice([0.0, 0.02, 0.5, 0.98, 1.0])
+    masks[:, :, : int(rng.integers(0, width))] &= seed % 2 == 0  # nothing at the left
+    masks[2, : height // 2] = True  # columns that begin with the object
+    encoded = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
+    expected = [{"size": [height, width], "counts": one["counts"].decode()} for one in encoded]
+    assert run_lengths(masks) == expected
+    assert run_lengths(masks.astype(np.uint8)) == expected

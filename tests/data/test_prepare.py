@@ -87,6 +87,36 @@ def test_convention_common_shortest_equals_torchvision_with_boxes() -> None:
         torch.testing.assert_close(targets.boxes[row, :1], moved[row]["boxes"], rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(480, 640), (333, 500), (120, 77), (1700, 2301)])
+def test_normalised_before_resizing_every_bit_is_torchvisions(shape: tuple[int, int]) -> None:
+    image = picture(*shape)
+    expected, ((height, width),), _ = torchvision_input(
+        [image], min_size=320, max_size=533, image_mean=IMAGENET["mean"], image_std=IMAGENET["std"]
+    )
+    spec = InputSpec(resize="shortest", min_size=320, max_size=533, normalise="before", **IMAGENET)
+
+    assert torch.equal(prepare([image], spec).pixels, expected[:, :, :height, :width])
+
+
+def test_blue_first_is_normalised_with_its_own_mean_whether_before_or_after() -> None:
+    fields: dict[str, Any] = {
+        "channels": "bgr",
+        "mean": (104.0, 117.0, 123.0),
+        "std": (1.0, 2.0, 4.0),
+        "pixel_range": 255,
+    }
+
+    after, before = (
+        prepare([picture(40, 60)], InputSpec(size=(20, 30), normalise=when, **fields)).pixels
+        for when in ("after", "before")
+    )
+
+    torch.testing.assert_close(before, after, rtol=0, atol=1e-4)
+    corner = torch.from_numpy(picture(20, 30)[0, 0].astype(np.float32)).flip(0)
+    same_size = prepare([picture(20, 30)], InputSpec(size=(20, 30), normalise="before", **fields)).pixels[0, :, 0, 0]
+    assert same_size.tolist() == ((corner - torch.tensor(fields["mean"])) / torch.tensor(fields["std"])).tolist()
+
+
 def test_torchvisions_ssd300_normalisation_with_std_of_one_255th() -> None:
     mean, std = (0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)
     image = picture(375, 500)
@@ -181,11 +211,11 @@ def test_masks_follow_into_the_letterbox() -> None:
     assert batch.region[1].tolist() == [0, 2, 8, 6]
     assert targets.masks is not None
     assert targets.mask_row is not None
-    assert targets.masks.shape == (2, 8, 8)
-    assert targets.mask_row[:, :3].tolist() == [[-1, -1, -1], [0, 1, -1]]
+    assert targets.masks.shape == (1, 8, 8)  # the first box's mask has no pixel: it has none
+    assert targets.mask_row[:, :3].tolist() == [[-1, -1, -1], [-1, 0, -1]]
     expected = torch.zeros(8, 8, dtype=torch.uint8)
     expected[2:6, 4:] = 1
-    assert torch.equal(targets.masks[1], expected)
+    assert torch.equal(targets.masks[0], expected)
 
 
 def test_proposals_travel_with_the_batch() -> None:

@@ -28,7 +28,11 @@ def one_group_at_a_time(boxes: torch.Tensor, scores: torch.Tensor, group: torch.
 
 
 def both_ways(boxes: torch.Tensor, group: torch.Tensor, valid: torch.Tensor, iou: float) -> list[torch.Tensor]:
-    return [way(boxes, group, valid, iou) for way in (module._keep_pairs, module._keep_static)]
+    """By pairs, by rounds, and as under the compiler."""
+    ways = [way(boxes, group, valid, iou) for way in (module._keep_pairs, module._keep_static)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.compiler, "is_compiling", lambda: True)
+        return [*ways, module._keep_static(boxes, group, valid, iou)]
 
 
 @pytest.mark.parametrize(("images", "count"), [(0, 0), (2, 0), (0, 3)])
@@ -55,13 +59,13 @@ def test_equals_torchvision_one_group_at_a_time(iou: float, groups: int) -> None
 
 
 @pytest.mark.parametrize("iou", [0.3, 0.6])
-def test_the_static_way_equals_the_way_by_pairs(iou: float) -> None:
+def test_the_static_ways_equal_the_way_by_pairs(iou: float) -> None:
     boxes, scores, group = scene(2, 300, 3)
     order = scores.argsort(1, descending=True)
     boxes, group = boxes[torch.arange(2)[:, None], order], group.gather(1, order)
     valid = torch.rand(2, 300, generator=torch.Generator().manual_seed(1)) > 0.2
-    pairs, static = both_ways(boxes, group, valid, iou)
-    assert torch.equal(pairs, static)
+    pairs, *others = both_ways(boxes, group, valid, iou)
+    assert all(torch.equal(pairs, other) for other in others)
     assert not (pairs & ~valid).any()
     assert 0 < int(pairs.sum()) < int(valid.sum())
 
@@ -72,6 +76,85 @@ def test_blocks_join_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK", 16)
     monkeypatch.setattr(module, "MAX_PAIRS", 50)
     assert torch.equal(nms_keep(boxes, scores, group, iou=0.5), whole)
+
+
+def greedy(boxes: torch.Tensor, iou: float) -> list[bool]:
+    """One box at a time, from the definition, for boxes [N,4] best first."""
+    one, other = boxes[:, None], boxes[None]
+    shared = (torch.minimum(one, other)[..., 2:] - torch.maximum(one, other)[..., :2]).clamp(min=0).prod(-1)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    over = (shared / (area[:, None] + area - shared) > iou).tolist()
+    kept: list[int] = []
+    for i, row in enumerate(over):
+        if not any(row[j] for j in kept):
+            kept.append(i)
+    return [i in kept for i in range(len(boxes))]
+
+
+def layout(kind: str, count: int) -> torch.Tensor:
+    """Boxes [count,4] that try the search for neighbours."""
+    generator = torch.Generator().manual_seed(5)
+    corner, side = torch.rand(2, count, 2, generator=generator).unbind(0)
+    if kind == "one place":
+        corner, side = corner * 0.5, 10 + side
+    elif kind == "integers":  # IoU of exactly the threshold, equal left edges
+        corner, side = (corner * 6).floor(), 1 + (side * 6).floor()
+    elif kind == "far away":
+        corner, side = corner * 30 + 1e6, 5 + side * 20
+    elif kind == "tiny":
+        corner, side = corner * 3e-6, side * 2e-6
+    elif kind == "all sizes":
+        corner, side = corner * 50, 10 ** (side * 4 - 1)
+    elif kind == "odd":  # without area, inside out
+        corner, side = corner * 20, side * 15 - 4
+    boxes = torch.cat([corner, corner + side], dim=1)
+    if kind == "odd":
+        boxes[::7, 0] = -math.inf
+        boxes[3::11, 2] = math.inf
+        boxes[5::13, 1] = math.nan
+        boxes[6::13, 0] = math.nan
+    return boxes
+
+
+@pytest.mark.parametrize("kind", ["one place", "integers", "far away", "tiny", "all sizes", "odd"])
+@pytest.mark.parametrize("iou", [0.0, 0.05, 0.5, 0.7, 1.0])
+def test_equals_the_definition(kind: str, iou: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = torch.stack([layout(kind, 60), layout(kind, 60).flip(0)])
+    scores = torch.linspace(1, 0, 60).repeat(2, 1)
+    expected = [greedy(image, iou) for image in boxes]
+    for block in (1024, 16):
+        monkeypatch.setattr(module, "BLOCK", block)
+        for way in both_ways(boxes, torch.zeros(2, 60).long(), torch.ones(2, 60).bool(), iou):
+            assert way.tolist() == expected
+        assert nms_keep(boxes, scores, torch.zeros(2, 60).long(), iou=iou).tolist() == expected
+
+
+def test_of_equal_scores_the_earlier_goes_first() -> None:
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [0.0, 0, 10, 9], [50.0, 0, 60, 9], [50.0, 0, 60, 10]]])
+    for scores in ([0.5, 0.5, 0.5, 0.5], [0.4, 0.4, 0.6, 0.6]):
+        keep = nms_keep(boxes, torch.tensor([scores]), torch.zeros(1, 4).long(), iou=0.5)
+        assert keep.tolist() == [[True, False, True, False]]
+        assert nms(boxes[0], torch.tensor(scores), 0.5).sort().values.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("side", [20.0, 800.0])
+def test_one_large_group(side: float) -> None:
+    # as an RPN hands over: more boxes than a block holds, crowded and spread
+    boxes, scores, group = scene(1, 3000, 1)
+    boxes = torch.cat([boxes[..., :2] * side / 60, boxes[..., :2] * side / 60 + boxes[..., 2:] - boxes[..., :2]], -1)
+    expected = one_group_at_a_time(boxes, scores, group, 0.7)
+    assert 0 < int(expected.sum()) < 3000
+    assert torch.equal(nms_keep(boxes, scores, group, iou=0.7), expected)
+
+
+def test_a_long_chain_of_removals() -> None:
+    # each box overlaps the next by 9 / 11: of a chain every second stays, which takes as many rounds as there are boxes
+    left = torch.arange(100.0)
+    boxes = torch.stack([left, left * 0, left + 10, left * 0 + 1], dim=1).unsqueeze(0)
+    for way in both_ways(boxes, torch.zeros(1, 100).long(), torch.ones(1, 100).bool(), 0.7):
+        assert way.tolist() == [[i % 2 == 0 for i in range(100)]]
+    over = torch.ones(99).diag(1).bool().unsqueeze(0)
+    assert module._box_by_box(over, torch.ones(1, 100).bool()).tolist() == [[i % 2 == 0 for i in range(100)]]
 
 
 def test_no_coordinate_offsets() -> None:

@@ -103,7 +103,7 @@ def test_messages_say_what_is_wrong_and_where(make_plugin: MakePlugin, tmp_path:
     kinds = registry_kinds()
     assert message(registry, "wrong").splitlines() == [
         f'{wrong}:3: hoks: unknown key "hoks" of the manifest; did you mean "hooks"? '
-        "allowed: api, components, converters, detectors, hooks, plugin",
+        "allowed: api, components, converters, detectors, elsewhere, hooks, plugin",
         f'{wrong}:5: components[0].kind: found "nekc"; expected one of {kinds}',
         f"{wrong}:7: detectors.x: found 3; expected a mapping of the recipe's keys",
         f'{wrong}:8: detectors.y.reported[0].value: found "high"; expected a number',

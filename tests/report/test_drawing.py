@@ -107,9 +107,17 @@ def test_labels_stay_inside_the_picture_and_off_each_other() -> None:
     assert all(first != second for first, second in pairwise(taken[:3]))
 
 
-def test_a_label_wider_than_the_picture_is_still_drawn() -> None:
+def test_a_label_wider_than_the_picture_hides_nothing() -> None:
     drawn = draw_marks(blank(20, 20), [Mark((5, 5, 15, 15), "a very long class name 0.99")])
-    assert (drawn != 255).any()
+    assert np.array_equal(drawn, draw_marks(blank(20, 20), [Mark((5, 5, 15, 15))]))
+
+
+def test_labels_that_would_hide_a_fifth_of_the_picture_are_all_left_out() -> None:
+    places = [(x, y, x + 9.0, y + 9.0) for x in range(0, 290, 10) for y in range(20, 190, 10)]
+    few, many = [[Mark(box, "nucleus 0.99") for box in places[:count]] for count in (3, len(places))]
+
+    assert not np.array_equal(draw_marks(blank(), few), draw_marks(blank(), [Mark(mark.box) for mark in few]))
+    assert np.array_equal(draw_marks(blank(), many), draw_marks(blank(), [Mark(mark.box) for mark in many]))
 
 
 def test_boxes_that_are_not_numbers_are_left_out() -> None:
@@ -140,6 +148,8 @@ def test_ground_truth_is_drawn_with_its_mask() -> None:
     drawn = draw_sample(sample(), ("cat", "dog"))
     assert tuple(drawn[110, 50]) == colour_of(1)
     assert tuple(drawn[90, 90]) == (179, 221, 245)  # 0.55 * 255 + 0.45 * (86, 180, 233)
+    assert tuple(drawn[80, 100]) == tuple(drawn[119, 80]) == colour_of(1)  # its outline
+    assert tuple(drawn[79, 100]) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("flag", ["difficult", "crowd"])

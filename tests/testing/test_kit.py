@@ -30,11 +30,21 @@ from detzoo.types import Assignment, Candidates, FeatureMaps, FeatureSpec, Predi
 
 EXPECTED = {
     "suppress core/none: suppress": "it suppresses nothing: for heads that give one box per object",
+    **{
+        f"proposer core/precomputed: {check}": "without a file of proposals it knows no picture"
+        for check in ("outputs", "input_is_not_changed", "same_picture_same_regions")
+    },
 }
 EXAMPLES: dict[str, dict[str, Any]] = {
     "anchors core/grid": {"sizes": [[32.0], [64.0], [128.0]], "ratios": [1.0, 2.0]},
     "backbone core/timm": {"model": "resnet18"},
     "normaliser core/fixed": {"value": 8.0},
+    # the recipes that use these are large
+    "proposer core/precomputed": {"path": None},
+    "roi_pool core/ps_roi_align": {"sampling_ratio": 2},
+    "roi_pool core/ps_roi_pool": {"rounding": "before"},
+    "roi_pool core/roi_align": {"sampling_ratio": 2},
+    "roi_pool core/roi_pool": {"output": [6, 6]},
 }
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from detzoo.components.backbones.freeze import Norm, norm_factory
 from detzoo.components.backbones.tapped import Tap, TappedBackbone
+from detzoo.weights.normalisation import CAFFE, IMAGENET
 
 Eps = Annotated[float, Field(ge=0)]
 Momentum = Annotated[float, Field(gt=0, le=1)]
@@ -22,6 +23,7 @@ _TAPS: Final = {
     "s16": Tap("layer3", 16),
     "s32": Tap("layer4", 32),
 }
+_DILATED: Final = {"s16_dilated": Tap("layer4", 16)}
 
 
 class _BasicResNet(TappedBackbone):
@@ -78,7 +80,11 @@ class _BottleneckResNet(TappedBackbone):
         levels: of ``s2`` (the first ReLU, 64 channels), ``s4`` (layer1, 256), ``s8`` (layer2, 512), ``s16`` (layer3,
             1024), ``s32`` (layer4, 2048).
         stride_in: the convolution of a stage's first block that strides: ``3x3`` (torchvision, "v1.5") or ``1x1`` (the
-            paper, Caffe's and Detectron's weights). Keys and shapes are equal, outputs are not.
+            paper, Caffe's and Detectron's weights). Keys and shapes are equal, outputs are not. ``1x1`` also asks
+            for the normalisation of Caffe's weights: BGR, 0..255, mean only.
+        dilated: layer4 keeps stride 16 and all of its 3x3 convolutions are dilated by 2, as R-FCN has them; the level
+            ``s16_dilated`` takes the place of ``s32``. torchvision's ``replace_stride_with_dilation`` leaves the first
+            of the three undilated.
         norm: ``frozen`` where statistics and affine part are constants, as torchvision's pretrained detectors have it.
         norm_eps: torchvision's COCO detectors with frozen norms were trained with 0.
         norm_momentum: share of the new batch in the running statistics.
@@ -93,6 +99,7 @@ class _BottleneckResNet(TappedBackbone):
         *,
         levels: tuple[str, ...] = ("s8", "s16", "s32"),
         stride_in: Literal["1x1", "3x3"] = "3x3",
+        dilated: bool = False,
         norm: Norm = "batch",
         norm_eps: Eps = 1e-5,
         norm_momentum: Momentum = 0.1,
@@ -101,7 +108,11 @@ class _BottleneckResNet(TappedBackbone):
         body = getattr(torchvision.models, self.builder)(norm_layer=factory)
         if stride_in == "1x1":
             _stride_first(body)
-        super().__init__(body, steps=_STEPS, taps=_TAPS, levels=levels, input_size=input_size)
+        if dilated:
+            _dilate_last(body)
+        taps = {k: v for k, v in _TAPS.items() if k != "s32"} | _DILATED if dilated else _TAPS
+        super().__init__(body, steps=_STEPS, taps=taps, levels=levels, input_size=input_size)
+        self.expects = CAFFE if stride_in == "1x1" else IMAGENET
 
 
 class ResNet50(_BottleneckResNet):
@@ -129,3 +140,12 @@ def _stride_first(body: nn.Module) -> None:
         conv1, conv2 = first.get_submodule("conv1"), first.get_submodule("conv2")
         if isinstance(conv1, nn.Conv2d) and isinstance(conv2, nn.Conv2d):
             conv1.stride, conv2.stride = conv2.stride, conv1.stride
+
+
+def _dilate_last(body: nn.Module) -> None:
+    """Take the stride out of layer4 and put dilation into its 3x3 convolutions, which keeps their field of view."""
+    for layer in body.get_submodule("layer4").modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.stride = (1, 1)
+            if layer.kernel_size == (3, 3):
+                layer.dilation, layer.padding = (2, 2), (2, 2)

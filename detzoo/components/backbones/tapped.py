@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +47,7 @@ class TappedBackbone(Backbone):
         absent: parts of the published model that ``body`` never had, such as its classifier.
     """
 
-    expects: ClassVar[Normalisation | None] = IMAGENET
+    expects: Normalisation | None = IMAGENET
     """Normalisation under which the usual published weights were trained; None where they differ among themselves."""
 
     def __init__(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import nn
 from torchvision.models.vgg import make_layers
 
 from detzoo.components.backbones.tapped import Tap, TappedBackbone
+from detzoo.weights.normalisation import CAFFE, IMAGENET
 
 
 class Vgg16(TappedBackbone):
@@ -19,10 +22,17 @@ class Vgg16(TappedBackbone):
         levels: of ``s1`` (relu1_2 = features.3, 64 channels), ``s2`` (relu2_2 = features.8, 128), ``s4`` (relu3_3 =
             features.15, 256), ``s8`` (relu4_3 = features.22, 512), ``s16`` (relu5_3 = features.29, 512), ``s32`` (pool5
             = features.30, 512).
+        weights_from: whose weights ``weights`` holds, which decides the normalisation that is asked of the input:
+            ``torchvision``; or ``caffe``: the authors' own under torchvision's names (BGR, 0..255, mean only).
     """
 
     def __init__(
-        self, input_size: tuple[int, int] | None = None, /, *, levels: tuple[str, ...] = ("s8", "s16", "s32")
+        self,
+        input_size: tuple[int, int] | None = None,
+        /,
+        *,
+        levels: tuple[str, ...] = ("s8", "s16", "s32"),
+        weights_from: Literal["torchvision", "caffe"] = "torchvision",
     ) -> None:
         body = nn.Module()
         table: list[int | str] = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M"]
@@ -38,6 +48,7 @@ class Vgg16(TappedBackbone):
             input_size=input_size,
             absent=("classifier",),
         )
+        self.expects = CAFFE if weights_from == "caffe" else IMAGENET
 
 
 def _initialise(body: nn.Module) -> None:

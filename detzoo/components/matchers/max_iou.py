@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import dataclasses
+from typing import Annotated, Final, Literal
 
 import torch
 from pydantic import Field
@@ -11,10 +12,15 @@ from torch import Tensor
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Matcher
 from detzoo.ops.boxes import full_precision, iou_matrix
-from detzoo.ops.matching import chunks, overlaps_ignored
+from detzoo.ops.matching import chunks, overlaps_ignored, truth_by_truth
+from detzoo.ops.ranking import may_look
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+ROW_BY_ROW: Final = 8192
+"""Candidates of an image above which the CPU takes one ground truth at a time."""
 
 
 class MaxIou(Matcher):
@@ -23,6 +29,10 @@ class MaxIou(Matcher):
     Args:
         positive_threshold: IoU from which a candidate is positive.
         negative_threshold: IoU below which it is background; between the two it is ignored.
+        negative_floor: background that overlaps less than this leaves the loss, where the picture has ground truth at
+            all: 0.1 is Fast R-CNN's mining of hard negatives, 0 is Faster R-CNN's.
+        straddle: px by which a candidate may cross the border of its picture; those that cross it by more are left out
+            before anything else, so that they are neither background nor rescued (the paper's RPN: 0). null: all stay.
         low_quality: whether the best candidates of a ground truth (all that tie) become positive below the positive
             threshold: ``always`` (torchvision, detectron2), ``above_negative``: only with at least the negative
             threshold (Detectron), ``never``. Such a candidate still answers for the ground truth that it overlaps most.
@@ -32,7 +42,8 @@ class MaxIou(Matcher):
             candidate's ``area`` that it covers.
         ignore_threshold: background candidates that overlap ignored ground truth by at least this leave the loss.
 
-    Source: Faster R-CNN, section 3.1.2; torchvision ``Matcher``. Difference: a ground truth that overlaps no candidate
+    Source: Faster R-CNN, sections 3.1.2 and 3.3; torchvision ``Matcher``; py-faster-rcnn ``anchor_target_layer``
+    (``_allowed_border`` is ``straddle``), fast-rcnn BG_THRESH_LO. Difference: a ground truth that overlaps no candidate
     at all rescues none (in torchvision every candidate ties for it at IoU 0).
     """
 
@@ -41,6 +52,8 @@ class MaxIou(Matcher):
         *,
         positive_threshold: Fraction = 0.5,
         negative_threshold: Fraction = 0.5,
+        negative_floor: Fraction = 0.0,
+        straddle: Annotated[float, Field(ge=0)] | None = None,
         low_quality: Literal["always", "above_negative", "never"] = "never",
         inclusive: bool = True,
         legacy_plus_one: bool = False,
@@ -53,8 +66,15 @@ class MaxIou(Matcher):
                 f"matcher max_iou: negative_threshold {negative_threshold} exceeds positive_threshold "
                 f"{positive_threshold}; lower the first or raise the second"
             )
+        if negative_floor > negative_threshold:
+            raise RecipeError(
+                f"matcher max_iou: negative_floor {negative_floor} exceeds negative_threshold {negative_threshold}; "
+                "nothing would be background: lower the first or raise the second"
+            )
         self.positive_threshold = positive_threshold
         self.negative_threshold = negative_threshold
+        self.negative_floor = negative_floor
+        self.straddle = straddle
         self.low_quality = low_quality
         self.inclusive = inclusive
         self.legacy_plus_one = legacy_plus_one
@@ -64,21 +84,64 @@ class MaxIou(Matcher):
     @torch.no_grad()
     def forward(self, candidates: Candidates, targets: Targets, predictions: Predictions | None = None) -> Assignment:
         """Assign candidates [1 or B,N] to ground truth [B,M], a few ground truths at a time."""
+        candidates = self.within(candidates, targets)
         batch, count = targets.boxes.shape[0], candidates.boxes.shape[1]
         valid = candidates.valid.expand(batch, count)
-        overlap, best, best_of_truth = self.highest(candidates, targets)
+        many = count > ROW_BY_ROW and may_look(targets.boxes)
+        overlap, best, rescued = (self.truth_by_truth if many else self.at_once)(candidates, targets)
         negative = ~self.reaches(overlap, self.negative_threshold)
         index = torch.where(self.reaches(overlap, self.positive_threshold), best, IGNORE)
         index = torch.where(negative, BACKGROUND, index)
+        if self.negative_floor > 0:
+            index = torch.where((overlap >= 0) & (overlap < self.negative_floor), IGNORE, index)
         ignored = overlaps_ignored(candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
         index = torch.where(ignored & (index == BACKGROUND), IGNORE, index)
-        if self.low_quality != "never":
-            index = torch.where(self.rescued(candidates, targets, best_of_truth), best, index)
+        if rescued is not None:
+            index = torch.where(rescued, best, index)
         return Assignment(torch.where(valid, index, IGNORE), overlap.clamp(min=0))
+
+    def within(self, candidates: Candidates, targets: Targets) -> Candidates:
+        """The candidates, those that cross the border of their picture too far marked invalid: [B,N]."""
+        if self.straddle is None:
+            return candidates
+        boxes, region = candidates.boxes, targets.region.unsqueeze(1)
+        begin = (boxes[..., :2] >= region[..., :2] - self.straddle).all(-1)
+        end = (boxes[..., 2:] <= region[..., 2:] + self.straddle).all(-1)
+        return dataclasses.replace(candidates, valid=candidates.valid & begin & end)
 
     def reaches(self, overlap: Tensor, threshold: float) -> Tensor:
         """Whether IoU has reached a threshold; never where there is no overlap to speak of."""
         return (overlap >= threshold if self.inclusive else overlap > threshold) & (overlap >= 0)
+
+    def truth_by_truth(self, candidates: Candidates, targets: Targets) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The CPU's way for many candidates, most of which no ground truth touches; gives what ``at_once`` gives."""
+        usable = targets.usable
+        known = usable.any(1, keepdim=True) & candidates.valid  # those that touch nothing have IoU 0 with the first
+        overlap = torch.where(known, 0.0, -1.0)
+        best = (~usable).int().cumprod(1).sum(1, keepdim=True).repeat(1, overlap.shape[1])
+        rescued = torch.zeros_like(known)
+        for image, row, near, iou in truth_by_truth(candidates, targets, plus_one=self.legacy_plus_one):
+            higher = (iou > overlap[image, near]).nonzero().squeeze(1)
+            overlap[image, near[higher]] = iou[higher]
+            best[image, near[higher]] = row
+            if near.numel() and self.low_quality != "never":
+                most = iou.max()
+                rescued[image, near[(iou == most) & self.rescues(most)]] = True
+        return overlap, best, None if self.low_quality == "never" else rescued
+
+    def rescues(self, best_of_truth: Tensor) -> Tensor:
+        """Whether ground truth that overlaps its best candidate by this much makes it positive."""
+        wanted = best_of_truth > 0
+        if self.low_quality == "above_negative":
+            wanted = wanted & self.reaches(best_of_truth, self.negative_threshold)
+        return wanted
+
+    def at_once(self, candidates: Candidates, targets: Targets) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Best IoU [B,N] (-1 without ground truth), its row [B,N], and whether low quality rescues it, bool [B,N]."""
+        overlap, best, best_of_truth = self.highest(candidates, targets)
+        if self.low_quality == "never":
+            return overlap, best, None
+        return overlap, best, self.rescued(candidates, targets, best_of_truth)
 
     def highest(self, candidates: Candidates, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
         """Best IoU [B,N] (-1 without ground truth) and its row [B,N], and the best IoU of each ground truth [B,M]."""
@@ -101,9 +164,7 @@ class MaxIou(Matcher):
         """bool [B,N]: candidates that are the best, or tie for it, of some ground truth."""
         batch, truths = targets.labels.shape
         count = candidates.boxes.shape[1]
-        wanted = best_of_truth > 0
-        if self.low_quality == "above_negative":
-            wanted &= self.reaches(best_of_truth, self.negative_threshold)
+        wanted = self.rescues(best_of_truth)
         found = torch.zeros((batch, count), dtype=torch.bool, device=targets.boxes.device)
         for rows in chunks(batch, truths, count):
             equal = self.overlaps(candidates, targets, rows) == best_of_truth[:, rows].unsqueeze(2)

@@ -20,7 +20,8 @@ class Fpn(Neck):
 
     Source: Lin et al. 2017 (arXiv:1612.03144), section 3; torchvision.ops.FeaturePyramidNetwork, whose keys these are
     (``inner_blocks``, ``layer_blocks``, ``extra_blocks``). Upsampling goes to the size of the finer map rather than by
-    a factor of two, so that any input size works.
+    a factor of two, so that any input size works; maps of one stride are added as they are (torchvision's detectors on
+    MobileNet v3: ``levels: [s32_first, s32], last_conv: true``).
 
     Args:
         features: maps of the backbone, finest first.
@@ -43,7 +44,7 @@ class Fpn(Neck):
         norm: Literal["none", "batch"] = "none",
     ) -> None:
         super().__init__()
-        check_pyramid("fpn", features)
+        check_pyramid("fpn", features, equal=True)
         norm_layer: Callable[..., nn.Module] | None = nn.BatchNorm2d if norm == "batch" else None
         self.extra = extra
         self.extra_from = extra_from

@@ -8,17 +8,23 @@ from detzoo.errors import RecipeError
 from detzoo.types import FeatureSpec, FeatureSpecs
 
 
-def check_pyramid(neck: str, features: FeatureSpecs) -> None:
+def check_pyramid(neck: str, features: FeatureSpecs, *, equal: bool = False) -> None:
     """Refuse maps that are not a pyramid, each level coarser than the one before.
+
+    Args:
+        neck: its name, for the message.
+        features: what it will get.
+        equal: whether neighbours of one stride are a pyramid too, as in torchvision's FPN on MobileNet v3.
 
     Raises:
         RecipeError: with the strides found.
     """
     strides = [spec.stride for spec in features.values()]
-    if not strides or any(a >= b for a, b in itertools.pairwise(strides)):
+    if not strides or any(a > b or (a == b and not equal) for a, b in itertools.pairwise(strides)):
         found = ", ".join(f"{name} (stride {spec.stride:g})" for name, spec in features.items()) or "none"
+        rule = "never become finer" if equal else "become coarser"
         raise RecipeError(
-            f"neck: {neck} needs maps that become coarser from one to the next, found: {found}. "
+            f"neck: {neck} needs maps that {rule} from one to the next, found: {found}. "
             "Change backbone.levels, or use neck: {type: identity}."
         )
 

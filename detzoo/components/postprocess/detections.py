@@ -151,7 +151,7 @@ class PerClassDetections(PostProcess):
             per_class = predictions.deltas.shape[2]
             place = row if per_class == 1 else row * per_class + label
             deltas = gather_rows(predictions.deltas.flatten(1, 2), place)
-            boxes = candidates.coder.decode(deltas, boxes, candidates.strides()[row])
+            boxes = candidates.coder.of_classes(label).decode(deltas, boxes, candidates.strides()[row])
         return clip(boxes, region.unsqueeze(1))
 
     def large_enough(self, boxes: Tensor) -> Tensor:

@@ -55,5 +55,5 @@ class TopK(PostProcess):
         if candidates.coder is not None:
             per_class = predictions.deltas.shape[2]
             deltas = gather_rows(predictions.deltas.flatten(1, 2), row if per_class == 1 else row * per_class + label)
-            boxes = candidates.coder.decode(deltas, boxes, candidates.strides()[row])
+            boxes = candidates.coder.of_classes(label).decode(deltas, boxes, candidates.strides()[row])
         return best_overall(clip(boxes, batch.region.unsqueeze(1)), best, label, self.keep)

@@ -151,7 +151,8 @@ def cut(sample: Sample, window: tuple[int, int, int, int], kept: NDArray[np.int6
     Args:
         sample: is not changed.
         window: xyxy px of the sample's picture.
-        kept: rows of the boxes that stay; those cut to less than a pixel go as well.
+        kept: rows of the boxes that stay; those cut to less than a pixel go as well. Of the proposals every one stays
+            that is still seen.
         fill: RGB byte values outside the picture.
     """
     x1, y1, x2, y2 = window
@@ -166,7 +167,11 @@ def cut(sample: Sample, window: tuple[int, int, int, int], kept: NDArray[np.int6
 
     # a box that was thinner than the limit before the cut is not the cut's fault
     rows = kept[large(seen(sample.boxes[kept])) | ~large(sample.boxes[kept])]
-    proposals = None if sample.proposals is None else seen(sample.proposals)
+    proposals = sample.proposals
+    if proposals is not None:
+        cut_down = seen(proposals)
+        left = large(cut_down) | ((cut_down[:, 2:] > cut_down[:, :2]).all(axis=1) & ~large(proposals))
+        proposals = cut_down[left]
     return dataclasses.replace(
         sample,
         image=_window(sample.image, window, np.array(fill)),
@@ -175,7 +180,7 @@ def cut(sample: Sample, window: tuple[int, int, int, int], kept: NDArray[np.int6
         difficult=sample.difficult[rows],
         crowd=sample.crowd[rows],
         masks=None if sample.masks is None else _mask_windows(sample.masks[rows], window),
-        proposals=None if proposals is None else proposals[large(proposals)],
+        proposals=proposals,
     )
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from detzoo.components.backbones.mobilenet import MobileNetV1, MobileNetV2, MobileNetV3Large
-from detzoo.components.backbones.resnet import ResNet18, ResNet50
+from detzoo.components.backbones.resnet import ResNet18, ResNet50, ResNet101
 from detzoo.components.backbones.squeezenet import SqueezeNet11
 from detzoo.components.backbones.vgg import Vgg16
 from detzoo.errors import RecipeError
@@ -114,7 +114,11 @@ LAYERS: dict[str, tuple[str, dict[str, tuple[str, int]]]] = {
         ]
     },
 }
-OWN = {"mobilenet_v1": {"s2": 64, "s4": 128, "s8": 256, "s16": 512, "s32": 1024}}
+OWN = {
+    "mobilenet_v1": {"s2": 64, "s4": 128, "s8": 256, "s16": 512, "s32": 1024},
+    "caffenet": {"s4": 96, "s8": 256, "s16": 256, "s32": 256},
+    "zf5": {"s2": 96, "s4": 96, "s8": 256, "s16": 256},
+}
 SIZES = [(96, 160), (131, 97)]
 NAMES = sorted(set(LAYERS) | set(OWN))
 
@@ -132,7 +136,7 @@ def channels_of(name: str) -> dict[str, int]:
 
 def test_every_registered_backbone_is_tested_here() -> None:
     assert set(NAMES) == set(TARGETS) - {"timm"}
-    assert len(NAMES) == 13
+    assert len(NAMES) == 15
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -323,6 +327,45 @@ def test_resnet_stride_in_1x1_or_3x3() -> None:
         a, b = late(pixels), early(pixels)
     assert {k: v.shape for k, v in a.items()} == {k: v.shape for k, v in b.items()}
     assert not torch.allclose(a["s32"], b["s32"])
+
+
+@pytest.mark.parametrize("cls", [ResNet50, ResNet101])
+def test_dilated_resnet_by_torchvisions_builder_and_one_more_dilation(cls: Any) -> None:
+    torch.manual_seed(0)
+    builder = {ResNet50: torchvision.models.resnet50, ResNet101: torchvision.models.resnet101}[cls]
+    reference = builder(replace_stride_with_dilation=[False, False, True]).eval()
+    randomise_norms(reference)
+    backbone = cls(levels=("s8", "s16", "s16_dilated"), dilated=True).eval()
+    state = {f"body.{k}": v for k, v in reference.state_dict().items() if not k.startswith("fc.")}
+    backbone.load_state_dict(state)
+    assert {k: (s.channels, s.stride) for k, s in backbone.out.items()} == {
+        "s8": (512, 8.0),
+        "s16": (1024, 16.0),
+        "s16_dilated": (2048, 16.0),
+    }
+    # R-FCN's prototxt dilates the first block's 3x3 too, where torchvision only removes its stride
+    first = reference.layer4[0].conv2
+    assert (first.stride, first.dilation) == ((1, 1), (1, 1))
+    first.dilation, first.padding = (2, 2), (2, 2)
+    pixels = torch.randn(1, 3, 67, 90)
+    x = reference.maxpool(reference.relu(reference.bn1(reference.conv1(pixels))))
+    with torch.no_grad():
+        expected = reference.layer4(reference.layer3(reference.layer2(reference.layer1(x))))
+        found = backbone(pixels)["s16_dilated"]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    # the paper's weights stride in the 1x1 convolution: no stride is left there either
+    early = ResNet50(levels=("s16_dilated",), dilated=True, stride_in="1x1")
+    convolutions = [m for m in early.body.get_submodule("layer4").modules() if isinstance(m, nn.Conv2d)]
+    assert {m.stride for m in convolutions} == {(1, 1)}
+    assert [m.dilation for m in convolutions if m.kernel_size == (3, 3)] == [(2, 2)] * 3
+
+
+def test_a_dilated_resnet_has_no_stride_32() -> None:
+    with pytest.raises(RecipeError) as error:
+        ResNet50(levels=("s16", "s32"), dilated=True)
+    assert str(error.value) == (
+        'levels: there is no level "s32" (did you mean "s2"?). ResNet50 has: s2, s4, s8, s16, s16_dilated'
+    )
 
 
 def test_batch_norm_settings_reach_every_norm() -> None:

@@ -16,7 +16,7 @@ from detzoo.components.losses import multibox
 from detzoo.components.losses.multibox import MultiBox
 from detzoo.components.matchers.ssd_bipartite import SsdBipartite
 from detzoo.components.miners import HardNegative
-from detzoo.components.normalisers import Positives
+from detzoo.components.normalisers import Fixed, Positives, Sampled
 from detzoo.components.terms import L1, BinaryCrossEntropy, Ciou, CrossEntropy, Focal, Giou, SmoothL1
 from detzoo.errors import RecipeError
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Level, Predictions, Targets
@@ -167,6 +167,23 @@ def test_weights_and_normaliser() -> None:
         )
         alone += part["box"].item() / 3
     assert each["box"].item() == pytest.approx(alone, rel=1e-5)
+
+
+def test_trap_13_both_normalisers_of_faster_rcnns_equation_1() -> None:
+    predictions, candidates, targets = scene()
+    assignment = SsdBipartite()(candidates, targets)
+    sums = ssd_loss(miner=None, normaliser=Fixed(value=1.0, scope="batch"))(
+        predictions, candidates, targets, assignment
+    )
+    counted = {"miner": None, "normaliser": Sampled()}
+    # 3 images of 60 priors each, all in the loss: N_cls = 180; N_reg = 2,400 locations of each image; lambda = 10
+    paper = ssd_loss(**counted, box_normaliser=Fixed(value=2400.0), box_weight=10.0)
+    terms = paper(predictions, candidates, targets, assignment)
+    assert terms["classification"].item() == pytest.approx(sums["classification"].item() / 180)
+    assert terms["box"].item() == pytest.approx(10 * sums["box"].item() / (3 * 2400))
+    # py-faster-rcnn and all ports: both by the samples
+    ported = ssd_loss(**counted)(predictions, candidates, targets, assignment)
+    assert ported["box"].item() == pytest.approx(sums["box"].item() / 180)
 
 
 def test_trap_38_convention_08_background_is_column_0_of_softmax_alone() -> None:

@@ -1,10 +1,13 @@
 """Matchers: torchvision's assignments, Caffe's, and the fields on which they differ."""
 
+import dataclasses
+
 import pytest
 import torch
 from torchvision.models.detection._utils import Matcher, SSDMatcher
 from torchvision.ops import box_iou
 
+from detzoo.components.matchers import max_iou
 from detzoo.components.matchers.max_iou import MaxIou
 from detzoo.components.matchers.ssd_bipartite import SsdBipartite
 from detzoo.errors import RecipeError
@@ -12,6 +15,13 @@ from detzoo.ops import matching
 from detzoo.types import BACKGROUND, IGNORE, Candidates, Targets
 
 B, OUT = BACKGROUND, IGNORE
+
+
+@pytest.fixture(autouse=True, params=["at once", "truth by truth"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test runs through both ways of max_iou, whatever the number of candidates."""
+    if request.param == "truth by truth":
+        monkeypatch.setattr(max_iou, "ROW_BY_ROW", -1)
 
 
 def candidates(*boxes: list[float], valid: list[bool] | None = None) -> Candidates:
@@ -84,6 +94,34 @@ SHARED_PRIOR = candidates([0, 0, 4, 4], [0, 0, 4, 1], [50, 50, 54, 54])
 TWO_TRUTHS = targets([0, 0, 5, 4], [0, 0, 4, 4])
 
 
+@pytest.mark.parametrize("low_quality", ["always", "above_negative", "never"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_both_ways_of_max_iou_agree(low_quality: str, shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    places, truth = scene(7)
+    generator = torch.Generator().manual_seed(8)
+    boxes = places.boxes if shared else places.boxes + torch.rand(4, 1, 1, generator=generator) * 9
+    flags = torch.rand(truth.ignore.shape, generator=generator) < 0.2
+    flags[3] = True  # an image whose ground truth is all ignored
+    truth = dataclasses.replace(truth, ignore=flags)
+    places = dataclasses.replace(places, boxes=boxes, valid=torch.rand(boxes.shape[:2], generator=generator) < 0.8)
+    found = []
+    for limit in (8192, -1):
+        monkeypatch.setattr(max_iou, "ROW_BY_ROW", limit)
+        for thresholds in ((0.6, 0.3), (0.3, 0.0), (0.0, 0.0)):
+            matcher = MaxIou(
+                positive_threshold=thresholds[0],
+                negative_threshold=thresholds[1],
+                low_quality=low_quality,  # type: ignore[arg-type]
+            )
+            found.append(matcher(places, truth))
+    for one, other in zip(found[:3], found[3:], strict=True):
+        assert torch.equal(one.index, other.index)
+        assert one.overlap is not None
+        assert other.overlap is not None
+        assert torch.equal(one.overlap, other.overlap)
+    assert (found[1].index >= 0).any()
+
+
 def test_trap_04_convention_12_bipartite_gives_the_loser_its_next_best() -> None:
     assert SsdBipartite()(SHARED_PRIOR, TWO_TRUTHS).index.tolist() == [[1, 0, B]]
 
@@ -145,7 +183,61 @@ def test_trap_18_plus_one_iou(plus_one: bool, expected: int) -> None:
     assert MaxIou(legacy_plus_one=plus_one)(places, targets([0, 0, 4, 4])).index.tolist() == [[expected]]
 
 
+def test_trap_24_border_anchors_are_dropped_in_training_before_the_rescue() -> None:
+    # on a picture of 20 x 10 px inside a larger network input: the first crosses its left border by 2 px, the second
+    # lies inside, the third touches the right border, the fourth crosses it by half a pixel
+    places = candidates([-2, 0, 8, 10], [0, 0, 5, 10], [12, 0, 20, 10], [12.5, 0, 20.5, 10])
+    truth = dataclasses.replace(targets([0, 0, 8, 10]), region=torch.tensor([[0.0, 0.0, 20.0, 10.0]]))
+    # IoU .8 and 5/8: without the rule the rescue takes the first alone, with it the best of those inside
+    rpn = {"positive_threshold": 0.85, "negative_threshold": 0.3, "low_quality": "always"}
+    assert MaxIou(**rpn)(places, truth).index.tolist() == [[0, OUT, B, B]]  # type: ignore[arg-type]
+    assert MaxIou(**rpn, straddle=0)(places, truth).index.tolist() == [[OUT, 0, B, OUT]]  # type: ignore[arg-type]
+    assert MaxIou(**rpn, straddle=0.5)(places, truth).index.tolist() == [[OUT, 0, B, B]]  # type: ignore[arg-type]
+    assert MaxIou(**rpn, straddle=2)(places, truth).index.tolist() == [[0, OUT, B, B]]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_trap_24_equals_matching_the_inside_candidates_alone(seed: int) -> None:
+    places, truth = scene(seed)
+    region = torch.tensor([[0, 0, 90, 100], [5, 10, 80, 120], [0, 0, 3, 3], [20, 0, 110, 60]], dtype=torch.float32)
+    truth = dataclasses.replace(truth, region=region)
+    matcher = MaxIou(positive_threshold=0.7, negative_threshold=0.3, low_quality="always", straddle=4)
+    found = matcher(places, truth).index
+    for image in range(4):
+        x1, y1, x2, y2 = region[image].tolist()
+        inside = [
+            row
+            for row, (a, b, c, d) in enumerate(places.boxes[0].tolist())
+            if a >= x1 - 4 and b >= y1 - 4 and c <= x2 + 4 and d <= y2 + 4
+        ]
+        expected = torch.full((300,), OUT)
+        if inside:
+            matrix = box_iou(truth.boxes[image][truth.valid[image]], places.boxes[0, inside])
+            rows = (matrix > 0).any(1).nonzero().squeeze(1)  # torchvision: all tie for a truth that overlaps nothing
+            expected[inside] = B
+            if len(rows):
+                index = Matcher(0.7, 0.3, allow_low_quality_matches=True)(matrix[rows])
+                expected[inside] = torch.where(index >= 0, rows[index.clamp(min=0)], index)
+        assert torch.equal(found[image], expected)
+        assert (len(inside) == 0) == (image == 2)
+
+
+@pytest.mark.parametrize(("floor", "expected"), [(0.0, [0, B, B, B]), (0.1, [0, B, B, OUT])])
+def test_trap_25_hard_negatives_of_fast_rcnn_overlap_at_least_a_tenth(floor: float, expected: list[int]) -> None:
+    places = candidates([0, 0, 10, 10], [0, 0, 10, 4.9], [0, 0, 10, 1], [30, 30, 40, 40])  # IoU 1, .49, .1, 0
+    matcher = MaxIou(positive_threshold=0.5, negative_threshold=0.5, negative_floor=floor)
+    assert matcher(places, targets([0, 0, 10, 10])).index.tolist() == [expected]
+    # a picture without objects has no hard negatives: all of it is background, as with every matcher
+    assert matcher(places, targets()).index.tolist() == [[B] * 4]
+
+
 def test_thresholds_out_of_order() -> None:
+    with pytest.raises(RecipeError) as error:
+        MaxIou(negative_floor=0.6)
+    assert str(error.value) == (
+        "matcher max_iou: negative_floor 0.6 exceeds negative_threshold 0.5; nothing would be background: "
+        "lower the first or raise the second"
+    )
     with pytest.raises(RecipeError) as error:
         MaxIou(positive_threshold=0.4, negative_threshold=0.5)
     assert str(error.value) == (

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn as mobilenet_v3_large_fpn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
+from detzoo.components.backbones.mobilenet import MobileNetV3Large
 from detzoo.components.necks.fpn import Fpn
 from detzoo.components.necks.identity import Identity
 from detzoo.components.necks.unet import Unet
@@ -96,6 +98,25 @@ def test_fpn_adds_the_nearest_coarse_cell() -> None:
     assert out["s8"][0, 0].tolist() == [[1, 1, 2], [1, 1, 2], [3, 3, 4]]
 
 
+def test_fpn_on_the_two_maps_of_stride_32_of_torchvisions_mobilenet_v3() -> None:
+    reference = mobilenet_v3_large_fpn(weights_backbone=None, min_size=64).backbone.eval()
+    body = MobileNetV3Large(levels=("s32_first", "s32"), last_conv=True).eval()
+    neck = Fpn(body.out, channels=256, extra="pool").eval()
+    body.load_state_dict({f"body.features.{k}": v for k, v in reference.body.state_dict().items()})
+    neck.load_state_dict(reference.fpn.state_dict())
+    assert {name: (s.channels, s.stride) for name, s in body.out.items()} == {
+        "s32_first": (160, 32.0),
+        "s32": (960, 32.0),
+    }
+    assert {name: s.stride for name, s in neck.out.items()} == {"s32_first": 32.0, "s32": 32.0, "s64": 64.0}
+    pixels = torch.randn(1, 3, 97, 130)
+    with torch.no_grad():
+        expected, found = reference(pixels), neck(body(pixels))
+    assert list(expected) == ["0", "1", "pool"]
+    for a, b in zip(expected.values(), found.values(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_names_of_the_extra_levels() -> None:
     assert list(Fpn(specs(), extra="pool").out) == ["s8", "s16", "s32", "s64"]
     assert list(Fpn(specs(), extra="p6p7").out) == ["s8", "s16", "s32", "s64", "s128"]
@@ -105,7 +126,13 @@ def test_maps_that_are_no_pyramid_are_refused() -> None:
     with pytest.raises(RecipeError) as error:
         Fpn({})
     assert str(error.value) == (
-        "neck: fpn needs maps that become coarser from one to the next, found: none. "
+        "neck: fpn needs maps that never become finer from one to the next, found: none. "
+        "Change backbone.levels, or use neck: {type: identity}."
+    )
+    with pytest.raises(RecipeError) as error:
+        Fpn({"s16": FeatureSpec(8, 16.0), "s8": FeatureSpec(8, 8.0)})
+    assert str(error.value) == (
+        "neck: fpn needs maps that never become finer from one to the next, found: s16 (stride 16), s8 (stride 8). "
         "Change backbone.levels, or use neck: {type: identity}."
     )
     with pytest.raises(RecipeError) as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 
 from detzoo.components.backbones.tapped import Tap, TappedBackbone
@@ -34,7 +32,7 @@ class Vgg16Ssd(TappedBackbone):
     indices).
     """
 
-    expects: ClassVar[Normalisation | None] = None
+    expects: Normalisation | None = None
     """Caffe's weights, torchvision's classification weights and its "features" weights each want another one."""
 
     def __init__(

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 @hookimpl
 def detzoo_convert_weights(detector: Detector, state_dict: dict[str, Tensor], source: str) -> dict[str, Tensor] | None:
-    """Rename a foreign state dict; None where the source is none of SSD's."""
+    """Rename a foreign state dict; None where the source, or the detector's head, is none of SSD's."""
     from detzoo_ssd import converters
+    from detzoo_ssd.head import SsdHead
+    from detzoo_ssd.shared_head import SsdSharedHead
 
     known: dict[str, Any] = {
         "torchvision": converters.from_torchvision,
@@ -23,7 +25,7 @@ def detzoo_convert_weights(detector: Detector, state_dict: dict[str, Tensor], so
         "ultralight_face": converters.from_ultralight_face,
     }
     convert = known.get(source)
-    if convert is None:
+    if convert is None or not isinstance(getattr(detector, "head", None), SsdHead | SsdSharedHead):
         return None
     renamed: dict[str, Tensor] = convert(state_dict, detector)
     return renamed

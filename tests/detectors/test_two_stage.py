@@ -1,13 +1,11 @@
-"""The types and interfaces carry two stages: a toy of a region-proposal detector, from YAML to detections.
+"""The two-stage join with regions and a box head of a third party: from YAML to detections.
 
-The join of two stages comes with its plugin; this one is as small as it can be and uses the core's matchers, samplers,
-losses, post-processing and builder unchanged.
+Both toys are as small as they can be; matchers, samplers, losses, post-processing and builder are the core's.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,27 +17,21 @@ from torchvision.ops import roi_align
 
 from detzoo.build import build
 from detzoo.config import load_recipe
+from detzoo.detectors.two_stage import TwoStage
 from detzoo.errors import RecipeError
 from detzoo.interfaces import (
-    Backbone,
     BoxCoder,
-    Detector,
     Head,
     Loss,
     Matcher,
-    Neck,
     PostProcess,
     Proposals,
     Sampler,
-    Stage,
 )
 from detzoo.registry import Registry
 from detzoo.signature import Scope
 from detzoo.types import (
-    IGNORE,
-    Assignment,
     Candidates,
-    DetectionBatch,
     FeatureMaps,
     FeatureSpecs,
     ImageBatch,
@@ -120,68 +112,13 @@ class ToyBoxHead(Head):
         return dataclasses.replace(candidates, coder=self.coder), Predictions(self.classes(seen), "softmax", deltas)
 
 
-@dataclass(frozen=True, kw_only=True)
-class BoxBranch:
-    """The second stage: a group of slots, so that a recipe writes ``box: {head: ..., loss: ...}``."""
-
-    head: Head
-    matcher: Matcher
-    sampler: Sampler
-    loss: Loss
-    postprocess: PostProcess
-
-
-class ToyTwoStage(Detector):
-    """backbone -> neck -> proposals -> box head."""
-
-    def __init__(self, *, backbone: Backbone, neck: Neck, proposals: Proposals, box: BoxBranch) -> None:
-        super().__init__()
-        self.backbone, self.neck, self.proposals, self.box = backbone, neck, proposals, box
-        self.box_parts = nn.ModuleList([box.head, box.matcher, box.sampler, box.loss, box.postprocess])
-
-    def features(self, batch: ImageBatch) -> FeatureMaps:
-        return self.neck(self.backbone(batch.pixels))
-
-    def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
-        features = self.features(batch)
-        rois, total = self.proposals.losses(features, batch, targets)
-        rois = append_ground_truth(rois, targets)
-        assignment = self.box.sampler(self.box.matcher(rois, targets, None))
-        rois, assignment = compact(rois, assignment, self.box.sampler.size or rois.boxes.shape[1])
-        rois, predictions = self.box.head(features, batch, rois)
-        terms = self.box.loss(predictions.float(), rois, targets, assignment)
-        return total | {f"box.{name}": term for name, term in terms.items()}
-
-    def detect(self, batch: ImageBatch) -> DetectionBatch:
-        features = self.features(batch)
-        rois, predictions = self.box.head(features, batch, self.proposals(features, batch))
-        return self.box.postprocess(predictions.float(), rois, batch)
-
-    def stages(self) -> list[Stage]:
-        return [Stage(name="train", losses=self.losses)]
-
-
-def append_ground_truth(rois: Candidates, targets: Targets) -> Candidates:
-    """Regions [B,N+M], so that each object has a positive from the first step on."""
-    boxes = torch.cat([rois.boxes, targets.boxes], 1)
-    return Candidates(boxes, torch.cat([rois.valid, targets.usable], 1))
-
-
-def compact(rois: Candidates, assignment: Assignment, size: int) -> tuple[Candidates, Assignment]:
-    """The first ``size`` regions [B,size] that take part, positives before the others."""
-    order = (assignment.index != IGNORE).long() + assignment.positive.long()
-    chosen = order.argsort(dim=1, descending=True, stable=True)[:, :size]
-    boxes = rois.boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
-    return Candidates(boxes, rois.valid.gather(1, chosen)), Assignment(assignment.index.gather(1, chosen))
-
-
 # ------------------------------------------------------------------------------------------------ its recipe
 
 RECIPE = """\
 api: 1
 detectors:
   toy_two_stage:
-    join: toy_two_stage
+    join: two_stage
     num_classes: 2
     classes: [circle, square]
     input: {size: [64, 64]}
@@ -220,7 +157,6 @@ detectors:
 
 @pytest.fixture
 def registry(toy_registry: Registry) -> Registry:
-    toy_registry.register("join", "toy_two_stage", ToyTwoStage)
     toy_registry.register("proposals", "toy_rpn", ToyRpn)
     toy_registry.register("head", "toy_box_head", ToyBoxHead)
     return toy_registry
@@ -234,10 +170,10 @@ def recipe(registry: Registry, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def detector(recipe: Path) -> ToyTwoStage:
+def detector(recipe: Path) -> TwoStage:
     torch.manual_seed(0)
     built = build(recipe)
-    assert isinstance(built, ToyTwoStage)
+    assert isinstance(built, TwoStage)
     return built
 
 
@@ -258,7 +194,7 @@ def pictures(count: int) -> tuple[ImageBatch, Targets]:
     return batch, Targets(boxes, labels, torch.zeros_like(valid), valid, region)
 
 
-def test_the_recipe_builds_with_a_scope_of_one_class_below_the_first_stage(detector: ToyTwoStage) -> None:
+def test_the_recipe_builds_with_a_scope_of_one_class_below_the_first_stage(detector: TwoStage) -> None:
     rpn = detector.proposals
     assert isinstance(rpn, ToyRpn)
     assert rpn.head.classes.out_channels == 2 * 1  # type: ignore[union-attr]  # two squares a cell, one class
@@ -268,7 +204,7 @@ def test_the_recipe_builds_with_a_scope_of_one_class_below_the_first_stage(detec
     assert detector.classes == ("circle", "square")
 
 
-def test_it_learns_and_finds_what_it_was_shown(detector: ToyTwoStage) -> None:
+def test_it_learns_and_finds_what_it_was_shown(detector: TwoStage) -> None:
     batch, targets = pictures(8)
     optimizer = torch.optim.AdamW(detector.parameters(), lr=5e-3)
     totals = []
@@ -298,7 +234,7 @@ def intersection_over_union(a: Tensor, b: Tensor) -> Tensor:
     return area / ((a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - area)
 
 
-def test_pictures_without_objects_give_losses_connected_to_the_graph(detector: ToyTwoStage) -> None:
+def test_pictures_without_objects_give_losses_connected_to_the_graph(detector: TwoStage) -> None:
     batch, targets = pictures(2)
     nothing = dataclasses.replace(targets, valid=torch.zeros_like(targets.valid))
 
@@ -310,7 +246,7 @@ def test_pictures_without_objects_give_losses_connected_to_the_graph(detector: T
     assert all(parameter.grad is not None for parameter in detector.parameters())
 
 
-def test_no_rows_of_ground_truth_at_all(detector: ToyTwoStage) -> None:
+def test_no_rows_of_ground_truth_at_all(detector: TwoStage) -> None:
     batch, targets = pictures(2)
     nothing = Targets(
         targets.boxes[:, :0], targets.labels[:, :0], targets.ignore[:, :0], targets.valid[:, :0], targets.region

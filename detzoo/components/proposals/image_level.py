@@ -1,0 +1,57 @@
+"""Regions from the picture alone, as the first stage of a detector: Fast R-CNN.
+
+It is part of the core, like the proposers, because joins of several plugins stand on it: Fast R-CNN's two stages, and
+the windows of R-CNN and SPP-net.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from detzoo.data.proposal_file import ProposalsError
+from detzoo.interfaces import Proposals, Proposer
+from detzoo.types import Candidates, FeatureMaps, ImageBatch, Targets
+
+TopK = Annotated[int, Field(gt=0)]
+
+
+class ImageLevel(Proposals):
+    """Hands on the regions that ride in the batch. The loader and ``predict`` ask ``proposer`` for them.
+
+    They carry no scores: the samples of the loader hold boxes alone, in the proposer's order, best first.
+
+    Args:
+        proposer: makes regions from a picture, in the loader's workers.
+        top_k: the best of each picture when detecting; null for all.
+        training_top_k: the same in training.
+
+    Source: Girshick 2015 (arXiv:1504.08083), section 2; about 2,000 regions a picture.
+    """
+
+    def __init__(self, *, proposer: Proposer, top_k: TopK | None = 2000, training_top_k: TopK | None = 2000) -> None:
+        super().__init__()
+        self.proposer, self.top_k, self.training_top_k = proposer, top_k, training_top_k
+
+    def forward(self, features: FeatureMaps, batch: ImageBatch) -> Candidates:
+        """Regions [B,P] in network px."""
+        return _best(batch, self.top_k)
+
+    def losses(
+        self, features: FeatureMaps, batch: ImageBatch, targets: Targets
+    ) -> tuple[Candidates, dict[str, Tensor]]:
+        """Regions [B,P] in network px, and no terms: nothing is learnt here."""
+        return _best(batch, self.training_top_k), {}
+
+
+def _best(batch: ImageBatch, most: int | None) -> Candidates:
+    rois = batch.proposals
+    if rois is None:
+        raise ProposalsError(
+            "this detector looks at regions of the picture, and the batch holds none: make it with "
+            "detzoo.detectors.prediction.prepared(detector, pictures), or give the loader proposer=detector.proposer"
+        )
+    return dataclasses.replace(rois, boxes=rois.boxes[:, :most], valid=rois.valid[:, :most])

@@ -1,0 +1,54 @@
+"""What a stage does not train stays as it is, to the bit: weights, and the statistics of batch norms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+
+@contextmanager
+def training_only(module: nn.Module, names: Iterable[str], globs: Iterable[str]) -> Iterator[list[nn.Parameter]]:
+    """The module in training mode, all but the parts that a stage leaves alone.
+
+    Within the block parameters outside ``names`` need no gradient, and batch norms with no parameter among them use
+    their running statistics instead of moving them. Both come back afterwards. Gradients that are zero would not be
+    enough: statistics move without any (traps.md 37), and step 3 of Faster R-CNN's training would no longer share the
+    convolutions of step 2.
+
+    Args:
+        module: the detector.
+        names: parameters that the stage trains.
+        globs: the stage's own, which decide about batch norms without parameters.
+
+    Returns:
+        the parameters that are frozen within the block.
+    """
+    trained, globs = set(names), tuple(globs)
+    frozen = [p for name, p in module.named_parameters() if p.requires_grad and name not in trained]
+    still = [part for name, part in module.named_modules() if _stands_still(name, part, trained, globs)]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    module.train()
+    paused = [norm for norm in still if norm.training]  # those that a recipe has frozen never are
+    for norm in paused:
+        norm.eval()
+    try:
+        yield frozen
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        for norm in paused:
+            norm.train()
+
+
+def _stands_still(name: str, part: nn.Module, trained: set[str], globs: tuple[str, ...]) -> bool:
+    if not isinstance(part, _NormBase):
+        return False
+    own = [f"{name}.{leaf}" for leaf, _ in part.named_parameters(recurse=False)]
+    if own:
+        return trained.isdisjoint(own)
+    return not any(fnmatchcase(f"{name}.running_mean", glob) for glob in globs)

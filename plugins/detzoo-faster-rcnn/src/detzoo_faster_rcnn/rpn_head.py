@@ -1,0 +1,121 @@
+"""The network of the region proposal network: one small convolution slid over every map."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
+
+from detzoo.errors import RecipeError
+from detzoo.interfaces import Anchors, BoxCoder, Head
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
+
+
+class RpnHead(Head):
+    """Objectness and box deltas for every anchor; its weights are shared by all maps.
+
+    Args:
+        features: the neck's maps.
+        num_classes: K; 1 inside ``rpn``.
+        anchors: candidates of every cell; one list of sizes for each map.
+        box_coder: how deltas become boxes.
+        levels: the maps it is slid over, finest first; null for all.
+        channels: of its 3x3 convolutions; null: as many as the maps have.
+        depth: number of 3x3 convolutions; torchvision's v2 detectors have two.
+        scoring: ``sigmoid`` (torchvision, detectron2) or ``softmax`` over background and object (the paper's release).
+        init_std: width of the normal from which all weights start; biases start at 0.
+
+    Source: Ren et al. 2015, section 3.1; torchvision ``RPNHead``.
+    """
+
+    def __init__(
+        self,
+        features: FeatureSpecs,
+        num_classes: int,
+        /,
+        *,
+        anchors: Anchors,
+        box_coder: BoxCoder,
+        levels: tuple[str, ...] | None = None,
+        channels: Annotated[int, Field(gt=0)] | None = None,
+        depth: Annotated[int, Field(ge=1, le=8)] = 1,
+        scoring: Literal["sigmoid", "softmax"] = "sigmoid",
+        init_std: Annotated[float, Field(gt=0)] = 0.01,
+    ) -> None:
+        super().__init__()
+        self.anchors, self.coder, self.scoring = anchors, box_coder, scoring
+        self.names = _names(features, levels)
+        inputs, cell = _shared_width(features, self.names), _per_cell(anchors, self.names)
+        width = channels or inputs
+        self.columns = num_classes + (scoring == "softmax")
+        widths = [inputs, *[width] * depth]
+        self.conv = nn.Sequential(
+            *(Conv2dNormActivation(a, b, 3, norm_layer=None) for a, b in itertools.pairwise(widths))
+        )
+        self.classification = nn.Conv2d(width, cell * self.columns, 1)
+        self.regression = nn.Conv2d(width, cell * 4, 1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.normal_(layer.weight, std=init_std)
+                assert layer.bias is not None
+                nn.init.zeros_(layer.bias)
+
+    def forward(
+        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+    ) -> tuple[Candidates, Predictions]:
+        """Anchors [1,N] and their predictions, [B,N,C] and [B,N,1,4]; ``candidates`` is not used."""
+        maps = {name: features[name] for name in self.names}
+        height, width = batch.pixels.shape[-2:]
+        boxes, levels = self.anchors(maps, (height, width))
+        seen = [self.conv(one) for one in maps.values()]
+        logits = torch.cat([_rows(self.classification(one), self.columns) for one in seen], dim=1)
+        deltas = torch.cat([_rows(self.regression(one), 4) for one in seen], dim=1)
+        valid = torch.ones((1, boxes.shape[0]), dtype=torch.bool, device=boxes.device)
+        places = Candidates(boxes[None], valid, levels=levels, coder=self.coder)
+        return places, Predictions(logits, self.scoring, deltas[:, :, None])
+
+
+def _names(features: FeatureSpecs, levels: tuple[str, ...] | None) -> tuple[str, ...]:
+    missing = [name for name in levels or () if name not in features]
+    if missing:
+        raise RecipeError(
+            f"head rpn: there is no map {', '.join(missing)}; the neck gives {', '.join(features)}. "
+            "Change levels, or the levels of backbone and neck."
+        )
+    return tuple(features) if levels is None else levels
+
+
+def _shared_width(features: FeatureSpecs, names: tuple[str, ...]) -> int:
+    widths = {features[name].channels for name in names}
+    if len(widths) != 1:
+        found = ", ".join(f"{name} ({features[name].channels})" for name in names) or "none"
+        raise RecipeError(
+            f"head rpn: its weights are shared by all maps, which need one number of channels; found: {found}. "
+            "Choose one level, or a neck such as {type: fpn}."
+        )
+    return widths.pop()
+
+
+def _per_cell(anchors: Anchors, names: tuple[str, ...]) -> int:
+    counts = anchors.per_cell()
+    if len(counts) != len(names):
+        raise RecipeError(
+            f"head rpn: anchors are given for {len(counts)} levels, but it is slid over {len(names)} maps: "
+            f"{', '.join(names)}. Write one list of sizes for each map, or set levels."
+        )
+    if len(set(counts)) != 1:
+        raise RecipeError(
+            f"head rpn: its weights are shared by all maps, so every cell needs the same number of anchors; "
+            f"found {', '.join(map(str, counts))}. Give each level equally many sizes."
+        )
+    return counts[0]
+
+
+def _rows(answer: Tensor, columns: int) -> Tensor:
+    """[B,A*columns,h,w] -> [B,h*w*A,columns], in the order row, column, anchor."""
+    images, channels, height, width = answer.shape
+    return answer.permute(0, 2, 3, 1).reshape(images, height * width * channels // columns, columns)

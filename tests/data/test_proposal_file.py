@@ -1,0 +1,101 @@
+"""Files of proposals: what is written is read, and what is none is refused with a message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from detzoo.data import open_dataset
+from detzoo.data.images import read_image
+from detzoo.data.proposal_file import KEY_BYTES, ProposalFile, ProposalsError, picture_key, write_proposals
+
+
+def boxes(count: int, seed: int = 0) -> NDArray[np.float32]:
+    corners = np.random.default_rng(seed).uniform(0, 50, (count, 2, 2))
+    return np.concatenate([corners.min(1), corners.max(1) + 1], axis=1).astype(np.float32)
+
+
+def test_a_file_without_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "none.safetensors"
+    write_proposals(path, {}, method="m", parameters={})
+    read = ProposalFile(path)
+    assert len(read) == 0
+    assert read.regions(bytes(KEY_BYTES)) is None
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    keys = [np.random.default_rng(i).bytes(KEY_BYTES) for i in range(20)]
+    regions = {key: (boxes(i, i), np.linspace(1, 0, i, dtype=np.float32)) for i, key in enumerate(keys)}
+    write_proposals(path, regions, method="fast", parameters={"k": [50, 100], "sigma": 0.8})
+    read = ProposalFile(path)
+    assert len(read) == 20
+    assert read.method == "fast"
+    assert read.parameters == {"k": [50, 100], "sigma": 0.8}
+    for key, (own, scores) in regions.items():
+        assert key in read
+        found = read.regions(key)
+        assert found is not None
+        assert np.array_equal(found[0], own)
+        assert np.array_equal(found[1], scores)
+        few = read.regions(key, 3)
+        assert few is not None
+        assert np.array_equal(few[0], own[:3])
+    assert list(tmp_path.iterdir()) == [path]  # nothing half-written is left
+
+
+def test_the_key_is_of_size_and_pixels() -> None:
+    image = np.zeros((4, 6, 3), np.uint8)
+    other = image.copy()
+    other[3, 5, 2] = 1
+    keys = {picture_key(image), picture_key(other), picture_key(image.reshape(6, 4, 3))}
+    assert len(keys) == 3
+    assert picture_key(np.flip(image, 1)) == picture_key(image)  # a view of the same pixels
+    assert all(len(key) == KEY_BYTES for key in keys)
+
+
+def test_dataset_and_predict_read_the_same_key(shared: Path) -> None:
+    dataset = open_dataset(str(shared / "data" / "bccd"), "test")
+    for position in range(3):
+        sample = dataset.sample(position)
+        assert picture_key(sample.image) == picture_key(read_image(sample.path))
+
+
+def test_wrong_shapes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProposalsError, match=r"a picture needs a key of 16 bytes, boxes \[P,4\] and scores \[P\]"):
+        write_proposals(tmp_path / "x", {bytes(16): (boxes(3), np.zeros(2, np.float32))}, method="m", parameters={})
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ProposalsError) as caught:
+        ProposalFile(tmp_path / "x.safetensors")
+    assert str(caught.value) == (
+        f"{tmp_path / 'x.safetensors'}: no such file of proposals; detzoo.data.proposal_file.write_proposals writes one"
+    )
+
+
+def test_weights_are_no_proposals(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file({"conv.weight": np.zeros((2, 2), np.float32)}, path)
+    with pytest.raises(
+        ProposalsError, match=r"weights\.safetensors is no file of proposals; detzoo.data.proposal_file.write"
+    ):
+        ProposalFile(path)
+
+
+def test_a_damaged_file(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    path.write_bytes(b"not at all")
+    with pytest.raises(ProposalsError, match="cannot be read as a file of proposals"):
+        ProposalFile(path)
+
+
+def test_a_newer_file(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    save_file({"keys": np.zeros((0, 16), np.uint8)}, path, metadata={"format": "detzoo.proposals", "version": "2"})
+    with pytest.raises(ProposalsError, match="proposals of version 2, this detzoo reads 1: upgrade detzoo"):
+        ProposalFile(path)

@@ -1,0 +1,187 @@
+"""Masks from logits to what the user gets: pasted in original pixels, drawn, written as run lengths, scored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+from detzoo.data import open_dataset
+from detzoo.data.masks import decode_counts
+from detzoo.data.prepare import InputSpec
+from detzoo.data.shapes import ShapesDataset
+from detzoo.detectors.annotating import annotate
+from detzoo.detectors.prediction import predict
+from detzoo.evaluation import evaluate, evaluate_detections
+from detzoo.evaluation.collect import coco_rows
+from detzoo.evaluation.engines import Engine
+from detzoo.interfaces import Detector, Stage
+from detzoo.report.drawing import colour_of
+from detzoo.types import DetectionBatch, Detections, ImageBatch, Targets
+
+LETTERBOX = InputSpec(size=(64, 64), resize="letterbox", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+class Threshold(nn.Module):
+    score_threshold = 0.05
+
+
+class Halves(Detector):
+    """Finds the left half and the whole of every picture; the masks are the upper half of each box, and all of it."""
+
+    def __init__(self, *, count: int = 2, branch: Any = None) -> None:
+        super().__init__()
+        self.input, self.classes, self.count = LETTERBOX, ("a", "b"), count
+        self.postprocess = Threshold()
+        if branch is not None:
+            self.mask = branch
+
+    def detect(self, batch: ImageBatch) -> DetectionBatch:
+        left, top, right, bottom = batch.region.unbind(1)
+        boxes = torch.stack([torch.stack([left, top, (left + right) / 2, bottom], 1), batch.region], 1)
+        images = len(boxes)
+        scores = torch.tensor([0.9, 0.6]).expand(images, 2)
+        return DetectionBatch(
+            boxes,
+            scores,
+            torch.tensor([0, 1]).expand(images, 2),
+            torch.arange(2).expand(images, 2) < self.count,
+            mask_logits=logits().expand(images, -1, -1, -1),
+        )
+
+    def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def stages(self) -> list[Stage]:
+        return []
+
+
+def logits() -> Tensor:
+    masks = torch.full((2, 28, 28), 9.0)
+    masks[0, 14:] = -9.0
+    return masks
+
+
+def picture(height: int, width: int, value: int = 255) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def masks_of(found: Detections) -> Tensor:
+    assert found.masks is not None
+    return found.masks
+
+
+def test_no_detections_have_no_masks_but_their_shape() -> None:
+    (found,) = predict(Halves(count=0), [picture(20, 30)])
+    assert masks_of(found).shape == (0, 20, 30)
+    assert masks_of(found).dtype == torch.bool
+
+
+def test_masks_come_back_in_original_pixels_of_pictures_of_any_size() -> None:
+    for found, (height, width) in zip(
+        predict(Halves(), [picture(40, 80), picture(90, 60), picture(7, 5)]), [(40, 80), (90, 60), (7, 5)], strict=True
+    ):
+        upper_left, whole = masks_of(found)
+        assert whole.shape == (height, width)
+        assert whole.float().mean() > 0.99
+        expected = torch.zeros(height, width, dtype=torch.bool)
+        expected[: height // 2, : width // 2] = True
+        assert (upper_left ^ expected).sum() <= height + width  # a row and a column of rounding
+
+
+def test_convention_11_the_recipe_chooses_how_masks_are_pasted() -> None:
+    pictures = [picture(37, 80)]
+    (exact,) = predict(Halves(branch=SimpleNamespace(paste="half_pixel", threshold=0.5)), pictures)
+    (whole,) = predict(Halves(branch=SimpleNamespace(paste="integer", threshold=0.5)), pictures)
+    assert not torch.equal(masks_of(exact), masks_of(whole))
+    theirs = paste_masks_in_image(logits().sigmoid()[:, None], whole.boxes, (37, 80))[:, 0]
+    assert torch.equal(masks_of(whole), theirs > 0.5)
+    (strict,) = predict(Halves(branch=SimpleNamespace(paste="integer", threshold=0.9)), pictures)
+    assert torch.equal(masks_of(strict), theirs > 0.9)
+
+
+def test_a_picture_gets_the_same_masks_alone_and_in_a_batch() -> None:
+    pictures = [picture(40, 80), picture(64, 64)]
+    together = predict(Halves(), pictures)
+    for one, found in zip(pictures, together, strict=True):
+        assert torch.equal(masks_of(predict(Halves(), [one])[0]), masks_of(found))
+
+
+def test_masks_are_drawn_below_the_boxes() -> None:
+    (found,) = predict(Halves(), [picture(200, 300)])
+    drawn = found.draw(picture(200, 300), min_score=0.8)
+    tinted = tuple(round(0.55 * 255 + 0.45 * value) for value in colour_of(0))
+    assert tuple(drawn[60, 60]) == tinted
+    assert tuple(drawn[150, 60]) == (255, 255, 255)  # in the box, but not in the mask
+
+
+def test_predict_writes_run_lengths(tmp_path: Path) -> None:
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "a.png"), picture(40, 80))
+    summary = annotate(Halves(), [str(tmp_path / "a.png")], tmp_path / "out")
+    assert summary.records == json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+    (found,) = predict(Halves(), [picture(40, 80)])
+    for record, mask in zip(summary.records[0]["detections"], masks_of(found).numpy(), strict=True):
+        assert record["segmentation"]["size"] == [40, 80]
+        decoded = decode_counts(record["segmentation"]["counts"].encode(), (40, 80))
+        np.testing.assert_array_equal(decoded.astype(bool), mask)
+
+
+@pytest.mark.parametrize("engine", ["pycocotools", "faster"])
+def test_the_true_masks_score_one_and_shifted_ones_less(engine: Engine) -> None:
+    if engine == "faster":
+        pytest.importorskip("faster_coco_eval")
+    data = ShapesDataset(split="val", count=4, size=64)
+    scores = []
+    for shift in (0, 4):
+        rows = []
+        for position, image_id in enumerate(data.image_ids):
+            own = data.sample(position)
+            assert own.masks is not None
+            found = Detections(
+                boxes=torch.from_numpy(own.boxes),
+                scores=torch.linspace(0.9, 0.8, len(own.boxes)),
+                labels=torch.from_numpy(own.labels),
+                classes=data.classes,
+                size=own.image.shape[:2],
+                masks=torch.from_numpy(np.roll(own.masks, shift, 2).astype(bool)),
+            )
+            rows += coco_rows(found, image_id, data.category_ids)[0]
+        result = evaluate_detections(rows, data.coco_ground_truth(), engine=engine)
+        assert result.metrics["AP"] == 1.0  # the boxes stay
+        scores.append(result.metrics["mask_AP"])
+    assert scores[0] == 1.0
+    assert 0 < scores[1] < 0.9
+
+
+def test_the_engines_agree_on_masks_to_the_last_digit(shared: Path) -> None:
+    pytest.importorskip("faster_coco_eval")
+    data = open_dataset(shared / "data" / "nuclei", "val").subset(range(3))
+    detector = Halves()
+    detector.classes = (data.classes[0], None)
+    plain, faster = (evaluate(detector, data, engine=engine, progress=False) for engine in ("pycocotools", "faster"))
+    assert plain.metrics["mask_AP"] < 0.01
+    assert {name: str(value) for name, value in plain.metrics.items()} == {
+        name: str(value) for name, value in faster.metrics.items()
+    }
+
+
+def test_objects_without_masks_leave_mask_ap_out_and_say_so() -> None:
+    truth: dict[str, Any] = {
+        "images": [{"id": 1, "height": 8, "width": 8}],
+        "categories": [{"id": 1, "name": "a"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 4, 4], "area": 16, "iscrowd": 0}],
+    }
+    row = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 4, 4], "score": 0.5, "segmentation": {"size": [8, 8]}}
+    result = evaluate_detections([row], truth)
+    assert "mask_AP" not in result.metrics
+    assert result.warnings == ("there is no mask AP: not every object of the ground truth has a segmentation",)
