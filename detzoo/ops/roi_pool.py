@@ -308,13 +308,15 @@ def ps_roi_pool(
     top, bottom = bin_edges(corners[:, 1], sides[:, 1], rows, height)  # [R,oh]
     # channels split into (c, bin), and the bins come before them, so that one flat index picks a whole column of c
     integral = F.pad(values.double().cumsum(2).cumsum(3), (1, 0, 1, 0))
-    integral = integral.view(images, -1, rows, columns, height + 1, width + 1).permute(0, 2, 3, 4, 5, 1).flatten(0, 4)
+    bin_channels = channels // (rows * columns)
+    integral = integral.view(images, bin_channels, rows, columns, height + 1, width + 1)
+    integral = integral.permute(0, 2, 3, 4, 5, 1).flatten(0, 4)
     cell = torch.arange(rows * columns, device=values.device).view(1, rows, columns)
     start = (regions[:, 0].long().view(-1, 1, 1) * (rows * columns) + cell) * (height + 1)
 
     def at(row: Tensor, column: Tensor) -> Tensor:
         place = (start + row.unsqueeze(2)) * (width + 1) + column.unsqueeze(1)
-        return integral.index_select(0, place.flatten()).view(*place.shape, channels // (rows * columns))
+        return integral.index_select(0, place.flatten()).view(*place.shape, bin_channels)
 
     total = at(bottom, right) - at(top, right) - at(bottom, left) + at(top, left)
     cells = (bottom - top).unsqueeze(2) * (right - left).unsqueeze(1)
