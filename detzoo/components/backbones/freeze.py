@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Final, Literal, Self, TypeAlias
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -29,12 +30,17 @@ NORM_STATS: Final = "norm_stats"
 class FrozenBatchNorm2d(_TorchvisionFrozen):  # type: ignore[misc]
     """Batch norm whose statistics and affine part are buffers.
 
-    Source: torchvision.ops.FrozenBatchNorm2d. Same keys and the same result to rounding; this one calls the fused
+    Source: torchvision.ops.FrozenBatchNorm2d. Same keys and the same result to rounding; this one calls a fused
     kernel in place of a chain of elementwise operations.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise x, float [B,C,h,w]."""
+        if x.requires_grad and torch.is_grad_enabled() and x.dtype == self.weight.dtype:
+            # batch norm would keep its input for a backward pass that has no use for it
+            scale = self.weight * (self.running_var + self.eps).rsqrt()
+            shift = self.bias - self.running_mean * scale
+            return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
 
 

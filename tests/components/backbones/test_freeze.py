@@ -113,9 +113,20 @@ def test_convention_02_frozen_batch_norm_equals_torchvisions_and_eps_is_a_field(
         reference.load_state_dict(state)
         x = torch.randn(2, 7, 5, 4, requires_grad=True)
         torch.testing.assert_close(own(x), reference(x))
+        torch.testing.assert_close(own(x.detach()), reference(x.detach()))
         (a,) = torch.autograd.grad(own(x).square().sum(), x)
         (b,) = torch.autograd.grad(reference(x).square().sum(), x)
         torch.testing.assert_close(a, b)
+
+
+def test_a_frozen_batch_norm_keeps_no_map_for_the_backward_pass() -> None:
+    kept: list[torch.Size] = []
+    x = torch.randn(2, 7, 5, 4, requires_grad=True)
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape), lambda _: None):
+        FrozenBatchNorm2d(7)(x)
+
+    assert x.shape not in kept
     backbone = ResNet18(norm="frozen", norm_eps=0.0)
     found = [m for m in backbone.modules() if isinstance(m, FrozenBatchNorm2d)]
     assert len(found) == 20
