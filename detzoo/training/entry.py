@@ -18,10 +18,10 @@ from detzoo.evaluation.classes import map_classes
 from detzoo.interfaces import Detector
 from detzoo.training import rng
 from detzoo.training.batches import count_images
-from detzoo.training.checkpoint import LAST, Checkpoint, load_checkpoint, write_text_durably
+from detzoo.training.checkpoint import INITIAL, LAST, Checkpoint, load_checkpoint, write_text_durably
 from detzoo.training.display import Display
 from detzoo.training.interrupts import Interrupts
-from detzoo.training.log import RunLog, check_board
+from detzoo.training.log import CURVE, LOG, RunLog, check_board
 from detzoo.training.plan import TrainPlan
 from detzoo.training.run import Run, RunSettings, RunState, check_same
 from detzoo.training.schedule import rates
@@ -223,7 +223,10 @@ def _workers(asked: int | None) -> int:
 
 
 def _open_run(out: Path, detector: Detector, settings: RunSettings, *, resume: bool) -> Checkpoint | None:
-    """The checkpoint to go on from, or None for a new run; an existing run is never written over."""
+    """The checkpoint to go on from, or None for a new run; an existing run is never written over.
+
+    One that stopped before its first step holds nothing, and makes way.
+    """
     last = out / LAST
     if not last.is_file():
         if not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -232,6 +235,10 @@ def _open_run(out: Path, detector: Detector, settings: RunSettings, *, resume: b
     if not resume:
         state = load_checkpoint(last, parts=()).run["state"]
         done = state["base_step"] + state["step"]
+        if done == 0 and state["stage"] == 0:
+            for name in (LAST, INITIAL, RECIPE, LOG, CURVE):
+                (out / name).unlink(missing_ok=True)
+            return None
         raise TrainingError(
             f"{out}: already holds a run, at step {done}; add --resume to go on, or choose another --out "
             "(nothing was changed)"

@@ -120,7 +120,8 @@ def test_messages_say_what_is_wrong_and_where(make_plugin: MakePlugin, tmp_path:
     assert message(registry, "hooked") == f"unknown hook detzoo_paint; known: {', '.join(HOOKS)}"
     words = tmp_path / "zoo-words" / "zoo_words" / "registry.yaml"
     assert message(registry, "words") == (
-        f"{words}: a manifest is a mapping with the keys api, plugin, components, converters, hooks, elsewhere, detectors"
+        f"{words}: a manifest is a mapping with the keys api, plugin, components, converters, hooks, elsewhere, "
+        "detectors"
     )
     assert message(registry, "twice") == (
         'zoo-one 2.0 and zoo-two 2.0 both provide a plugin named "twice"; uninstall one'

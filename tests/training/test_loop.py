@@ -167,6 +167,21 @@ def test_the_average_is_what_is_saved_for_use(tmp_path: Path) -> None:
     assert not same(saved.model, saved.ema)
 
 
+def test_a_run_that_stopped_before_its_first_step_makes_way(tmp_path: Path) -> None:
+    broken = toy(epochs=1)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(float("nan"))
+    with pytest.raises(TrainingError, match="not finite"):
+        run(broken, tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+
+    run(toy(epochs=1), tmp_path / "run")
+
+    assert load_checkpoint(tmp_path / "run" / "last.safetensors").run["state"]["complete"]
+    assert [line["step"] for line in read_log(tmp_path / "run")] == [1, 2, 3]
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
 def test_an_existing_run_is_never_written_over(tmp_path: Path) -> None:
     run(toy(epochs=1), tmp_path / "run")
     before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()}
