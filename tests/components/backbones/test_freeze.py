@@ -123,7 +123,11 @@ def test_a_frozen_batch_norm_keeps_no_map_for_the_backward_pass() -> None:
     kept: list[torch.Size] = []
     x = torch.randn(2, 7, 5, 4, requires_grad=True)
 
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape), lambda _: None):
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.shape)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         FrozenBatchNorm2d(7)(x)
 
     assert x.shape not in kept
