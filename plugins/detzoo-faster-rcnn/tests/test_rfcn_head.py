@@ -15,6 +15,7 @@ from detzoo.components.roi_pools import PositionSensitivePool, PsRoiAlign, PsRoi
 from detzoo.errors import RecipeError
 from detzoo.types import Candidates, FeatureSpec, FeatureSpecs, ImageBatch, Predictions
 from detzoo_faster_rcnn.rfcn_head import RfcnHead
+from detzoo_faster_rcnn.rpn_head import shared_width
 
 ONE: FeatureSpecs = {"s16": FeatureSpec(4, 16.0)}
 TWO: FeatureSpecs = {"s8": FeatureSpec(4, 8.0), "s16": FeatureSpec(4, 16.0)}
@@ -212,7 +213,17 @@ def test_maps_of_different_channels_are_refused() -> None:
     with pytest.raises(RecipeError) as error:
         head(specs=specs)
     assert str(error.value) == (
-        "head rfcn: all maps share its convolutions and need one number of channels; found: s16 (1024), s16_dilated "
-        "(2048). Choose one with roi_pool.levels, or a neck such as {type: fpn}."
+        "head rfcn: its weights are shared by all maps, which need one number of channels; found: s16 (1024), "
+        "s16_dilated (2048). Choose one with roi_pool.levels, or a neck such as {type: fpn}."
     )
     assert head(specs=specs, pool=PsRoiPool(specs, levels=("s16_dilated",))).levels == ("s16_dilated",)
+
+
+def test_an_rpn_refuses_such_maps_in_the_same_words() -> None:
+    specs = {"s16": FeatureSpec(1024, 16.0), "s16_dilated": FeatureSpec(2048, 16.0)}
+    with pytest.raises(RecipeError) as error:
+        shared_width(specs, ("s16", "s16_dilated"), head="rpn", levels="levels")
+    assert str(error.value) == (
+        "head rpn: its weights are shared by all maps, which need one number of channels; found: s16 (1024), "
+        "s16_dilated (2048). Choose one with levels, or a neck such as {type: fpn}."
+    )

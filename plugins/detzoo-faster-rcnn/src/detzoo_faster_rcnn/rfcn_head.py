@@ -16,6 +16,7 @@ from detzoo.errors import RecipeError
 from detzoo.interfaces import BoxCoder, Head, RoiPool
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 from detzoo_faster_rcnn.box_coder import refuse_agnostic
+from detzoo_faster_rcnn.rpn_head import shared_width
 
 
 class RfcnHead(Head):
@@ -67,7 +68,7 @@ class RfcnHead(Head):
             )
         self.roi_pool, self.coder = roi_pool, box_coder
         self.levels = roi_pool.levels
-        inputs = _shared_width(features, self.levels)
+        inputs = shared_width(features, self.levels, head="rfcn", levels="roi_pool.levels")
         bins = roi_pool.output[0] * roi_pool.output[1]
         self.columns = num_classes + 1
         self.boxes = 1 if class_agnostic else num_classes
@@ -103,15 +104,3 @@ class RfcnHead(Head):
     def votes(self, bins: Tensor) -> Tensor:
         """The mean over the bins, [B*P,C,k,k] -> [B*P,C]."""
         return bins.mean(dim=(2, 3))
-
-
-def _shared_width(features: FeatureSpecs, levels: tuple[str, ...]) -> int:
-    """Channels of the maps, which must be equal."""
-    widths = {features[name].channels for name in levels}
-    if len(widths) != 1:
-        found = ", ".join(f"{name} ({features[name].channels})" for name in levels) or "none"
-        raise RecipeError(
-            f"head rfcn: all maps share its convolutions and need one number of channels; found: {found}. "
-            "Choose one with roi_pool.levels, or a neck such as {type: fpn}."
-        )
-    return widths.pop()

@@ -49,7 +49,7 @@ class RpnHead(Head):
         super().__init__()
         self.anchors, self.coder, self.scoring = anchors, box_coder, scoring
         self.names = _names(features, levels)
-        inputs, cell = _shared_width(features, self.names), _per_cell(anchors, self.names)
+        inputs, cell = shared_width(features, self.names, head="rpn", levels="levels"), _per_cell(anchors, self.names)
         width = channels or inputs
         self.columns = num_classes + (scoring == "softmax")
         widths = [inputs, *[width] * depth]
@@ -89,13 +89,24 @@ def _names(features: FeatureSpecs, levels: tuple[str, ...] | None) -> tuple[str,
     return tuple(features) if levels is None else levels
 
 
-def _shared_width(features: FeatureSpecs, names: tuple[str, ...]) -> int:
+def shared_width(features: FeatureSpecs, names: tuple[str, ...], *, head: str, levels: str) -> int:
+    """Channels of the maps that share a head's weights.
+
+    Args:
+        features: the neck's maps.
+        names: those that the head reads.
+        head: its name, for the message.
+        levels: the field that chooses the maps, likewise.
+
+    Raises:
+        RecipeError: the maps differ.
+    """
     widths = {features[name].channels for name in names}
     if len(widths) != 1:
         found = ", ".join(f"{name} ({features[name].channels})" for name in names) or "none"
         raise RecipeError(
-            f"head rpn: its weights are shared by all maps, which need one number of channels; found: {found}. "
-            "Choose one level, or a neck such as {type: fpn}."
+            f"head {head}: its weights are shared by all maps, which need one number of channels; found: {found}. "
+            f"Choose one with {levels}, or a neck such as {{type: fpn}}."
         )
     return widths.pop()
 
