@@ -16,7 +16,7 @@ from torch import Tensor
 from detzoo.class_names import class_names
 from detzoo.config import Recipe, load_recipe, recipe_from_values
 from detzoo.errors import RecipeError, WeightsError
-from detzoo.interfaces import Backbone, Detector, Neck
+from detzoo.interfaces import Backbone, Detector, Neck, RegionHead
 from detzoo.plugins.manifest import Entry
 from detzoo.registry import Registry, get_registry
 from detzoo.schema import Fields, check_fields, fits, nearest, unknown
@@ -238,7 +238,7 @@ class _Builder:
             if name not in config:
                 continue
             built = self._value(cls, name, item["type"], config[name], supplies, (*key, name))
-            if isinstance(built, (Backbone, Neck)):
+            if isinstance(built, (Backbone, Neck, RegionHead)):
                 supplies["features"] = built.out
             arguments[name] = built
         lacking = [name for name in schema["supplies"] if name not in supplies]

@@ -8,6 +8,7 @@ from detzoo.interfaces.matcher import Matcher
 from detzoo.interfaces.neck import Neck
 from detzoo.interfaces.postprocess import PostProcess
 from detzoo.interfaces.proposals import Proposals, Proposer
+from detzoo.interfaces.regions import RegionClassifier, RegionHead, RegionRegressor
 from detzoo.interfaces.supporting import (
     Anchors,
     BoxCoder,
@@ -37,6 +38,9 @@ __all__ = [
     "PostProcess",
     "Proposals",
     "Proposer",
+    "RegionClassifier",
+    "RegionHead",
+    "RegionRegressor",
     "RoiPool",
     "Sampler",
     "Stage",

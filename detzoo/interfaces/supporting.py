@@ -178,6 +178,8 @@ class RoiPool(nn.Module, ABC):
     """The maps it reads, finest first."""
     position_sensitive: ClassVar[bool] = False
     """Whether each bin reads channels of its own, so that it wants score maps and not features."""
+    of_pixels: ClassVar[bool] = False
+    """Whether it cuts windows out of the picture itself, ahead of the backbone: its only level is ``pixels``."""
     __call__: Callable[..., Tensor]
 
     @abstractmethod

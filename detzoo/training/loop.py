@@ -25,16 +25,12 @@ from detzoo.training.ema import Ema
 from detzoo.training.freezing import training_only
 from detzoo.training.interrupts import Interrupts
 from detzoo.training.optimizer import build_optimizer, parameter_groups, set_rates, trainable
-from detzoo.training.run import Run
+from detzoo.training.run import Interrupted, Run
 from detzoo.training.schedule import rates
 from detzoo.training.validation import end_epoch, should_stop
 from detzoo.types import ImageBatch, Targets
 
 Objective = Callable[[ImageBatch, Targets], dict[str, Tensor]]
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal ended the run; the checkpoint is written and the message says how to go on."""
 
 
 class StageModule(nn.Module):

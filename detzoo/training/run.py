@@ -19,6 +19,7 @@ from detzoo.training import rng
 from detzoo.training.checkpoint import INITIAL, LAST, Checkpoint, load_checkpoint, save_checkpoint
 from detzoo.training.display import Display
 from detzoo.training.ema import Ema
+from detzoo.training.interrupts import Interrupts
 from detzoo.training.log import RunLog
 from detzoo.training.optimizer import optimizer_tensors, restore_optimizer
 from detzoo.training.plan import TrainPlan
@@ -26,6 +27,10 @@ from detzoo.training.plan import TrainPlan
 if TYPE_CHECKING:
     from detzoo.benchmark.switches import Precision
     from detzoo.data.dataset import Dataset
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the run; what is done is on the disk and the message says how to go on."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,7 @@ class Run:
     display: Display = field(init=False)
     optimizer: torch.optim.Optimizer | None = None
     ema: Ema | None = None
+    interrupts: Interrupts | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     resumed_at: float = field(default_factory=time.monotonic)
 
@@ -154,6 +160,19 @@ class Run:
     def main(self) -> bool:
         """Whether this process writes files and talks."""
         return bool(self.accelerator.is_main_process)
+
+    def say(self, text: str) -> None:
+        """A line for whoever watches, from a stage that is not gradient descent."""
+        Display(active=self.show and self.main, total=0, done=0).say(text)
+
+    def stop_if_wanted(self) -> None:
+        """Called between two pieces of work of such a stage.
+
+        Raises:
+            Interrupted: a signal came.
+        """
+        if self.interrupts is not None and self.interrupts.wanted:
+            raise Interrupted(f"stopped in stage {self.stage.name}; to go on, repeat the command with --resume")
 
     def save(self, name: str = LAST) -> None:
         """Write a checkpoint. Every process calls it: each one's generators are in the file."""

@@ -13,13 +13,14 @@ from detzoo.training.interrupts import Interrupts
 from detzoo.training.loop import GradientStage
 from detzoo.training.plan import TrainPlan
 from detzoo.training.run import Run, RunSettings
-from detzoo.training.validation import should_stop
+from detzoo.training.validation import end_fitting, should_stop
 
 
 def run_stages(run: Run, interrupts: Interrupts) -> None:
     """Take a run from where its state says it is to its end."""
     stages = run.detector.stages()
     _check_names(stages)
+    run.interrupts = interrupts
     if any(stage.start_from == "weights" for stage in stages[1:]):
         run.save_initial()
     plan, settings = run.plan, run.settings
@@ -30,8 +31,11 @@ def run_stages(run: Run, interrupts: Interrupts) -> None:
         run.settings = dataclasses.replace(settings, epochs=epochs, steps=steps)
         if len(stages) > 1:
             _announce(run, stages)
+        last = run.state.stage == len(stages) - 1
         _run_stage(run, stage, interrupts)
-        _finish_stage(run, stage, last=run.state.stage == len(stages) - 1)
+        if last and stage.run is not None and stage.evaluate:
+            end_fitting(run)
+        _finish_stage(run, stage, last=last)
     run.plan, run.settings = plan, settings
 
 

@@ -42,6 +42,24 @@ def end_epoch(run: Run, steps_done: int, rate: float) -> None:
     run.display.say(f"epoch {epoch} of {state.base_epoch + run.settings.epochs}  loss {row['loss']:.4f}{scores}{best}")
 
 
+def end_fitting(run: Run) -> None:
+    """After a last stage that was no gradient descent: its numbers, as a row of the curve, and its weights as the best.
+
+    What came before was another detector, without the parts that have just been fitted, whatever it scored.
+    """
+    state = run.state
+    if run.val is None or len(run.val) == 0:
+        return
+    state.epoch, state.best = 1, None
+    found = evaluate_now(run)
+    run.metrics = dict(found.metrics)
+    epoch = state.base_epoch + state.epoch
+    _judge(run, found, epoch)
+    scores = {name: run.metrics.get(name) for name in ("AP", "AP50")}
+    run.log.epoch({"epoch": epoch, "step": state.base_step, "loss": None, "lr": None, **scores}, run.detector)
+    run.say(f"after {run.stage.name}:  AP {scores['AP']:.4f}  AP50 {scores['AP50']:.4f}")
+
+
 def is_due(run: Run) -> bool:
     """Whether the epoch that ends now is evaluated; the last one of a stage always is."""
     if run.val is None or len(run.val) == 0 or not run.stage.evaluate:

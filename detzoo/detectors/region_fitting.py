@@ -1,0 +1,209 @@
+"""The stages after fine-tuning: vectors of all windows to the disk, SVMs, box regression.
+
+Letters: P regions of a picture, n windows (regions that are real, ground truth among them), M ground truths, K classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, distributed, nn
+
+from detzoo.components.proposals.precomputed import Precomputed
+from detzoo.data.proposal_file import ProposalFile
+from detzoo.data.window_store import Kept, Windows, WindowStore
+from detzoo.evaluation.progress import progress_bar
+from detzoo.interfaces import RegionClassifier, RegionRegressor, Stage
+from detzoo.ops.boxes import iou_matrix
+from detzoo.ops.matching import overlaps_ignored
+from detzoo.ops.regions import append_ground_truth
+from detzoo.types import Candidates, ImageBatch, Targets
+
+if TYPE_CHECKING:
+    from detzoo.detectors.region_svm import RegionSvm
+    from detzoo.training.run import Run
+
+EXTRACTION: Final = "features"
+"""Name of the stage, and of its folder in the run."""
+SVM: Final = "svm"
+BOXES: Final = "boxes"
+
+Vectors = dict[str, NDArray[np.float32]]
+
+
+def fitting_stages(detector: RegionSvm) -> list[Stage]:
+    """Extraction, SVMs and boxes: those that the detector's switches leave."""
+    fits: list[Stage] = []
+    if detector.classify_by == "svm":
+        passes = detector.classifier.passes
+        fits.append(Stage(SVM, run=lambda run: fit(run, detector, detector.classifier, passes)))
+    if detector.correct_boxes:
+        fits.append(Stage(BOXES, run=lambda run: fit(run, detector, detector.regressor, 1)))
+    return [Stage(EXTRACTION, run=lambda run: extract(run, detector)), *fits] if fits else []
+
+
+def extract(run: Run, detector: RegionSvm) -> None:
+    """Vectors of every window of the training data, ground truth included, to ``RUN/features``.
+
+    Killed at any moment and called again it goes on with the next picture. One process does it, the others wait.
+
+    Raises:
+        TrainingError: the disk has too little room, or the features there are of something else.
+    """
+    from detzoo.detectors.prediction import inference
+
+    if run.main:
+        store = open_store(run, detector)
+        run.say(store.check_room(store.bytes_at_most(len(run.dataset), windows_at_most(run, detector))))
+        with (
+            inference(detector, precision=run.settings.precision),
+            progress_bar("extracting", len(run.dataset), shown=run.show, unit="pictures") as advance,
+        ):
+            advance(len(store))
+            for index, batch, targets in pictures(run, detector, store):
+                store.append(index, *seen(detector, batch.to(run.device), targets.to(run.device)))
+                advance(1)
+                run.stop_if_wanted()
+        run.say(f"{store.count} windows of {len(store)} pictures are in {store.folder}, {store.size_in_words}")
+    run.accelerator.wait_for_everyone()
+
+
+def fit(run: Run, detector: RegionSvm, part: RegionClassifier | RegionRegressor, passes: int) -> None:
+    """Fit SVMs or box regression on the extracted vectors; every process ends with the same."""
+    if run.main:
+        store = open_store(run, detector)
+        with progress_bar("fitting", passes * len(store), shown=run.show, unit="pictures") as bar:
+
+            def advance(count: int) -> None:
+                bar(count)
+                run.stop_if_wanted()
+
+            numbers = part.fit(store, advance)
+        run.say("fitted: " + ", ".join(f"{name} {value:g}" for name, value in numbers.items()))
+    run.accelerator.wait_for_everyone()
+    if run.accelerator.num_processes > 1:
+        for value in part.state_dict().values():
+            distributed.broadcast(value, 0)
+
+
+def open_store(run: Run, detector: RegionSvm) -> WindowStore:
+    """The run's features, new or as they are; features of other weights, data or regions are refused."""
+    origin = {
+        "network": fingerprint(detector.backbone, detector.head),
+        "data": run.settings.data,
+        "input": detector.recipe.values["input"],
+        "proposals": detector.recipe.values["proposals"],
+        "proposals file": described(detector.proposer),
+    }
+    return WindowStore(
+        run.out / EXTRACTION,
+        origin=origin,
+        vectors=kept(detector),
+        num_classes=len(detector.classes),
+        precision=detector.store,
+    )
+
+
+def kept(detector: RegionSvm) -> dict[str, Kept]:
+    """The vectors that the SVMs and the box regression read."""
+    widths = {name: spec.channels for name, spec in detector.head.out.items()}
+    found: dict[str, Kept] = {}
+    if detector.correct_boxes:
+        found[detector.regressor.feature] = Kept(widths[detector.regressor.feature], "near")
+    if detector.classify_by == "svm":
+        found[detector.classifier.feature] = Kept(widths[detector.classifier.feature], "all")
+    return found
+
+
+def windows_at_most(run: Run, detector: RegionSvm) -> int:
+    """Windows of a picture at most: its regions and its ground truth."""
+    truths = int(np.diff(run.dataset.annotations().ends, prepend=0).max(initial=0))
+    return truths + (getattr(detector.proposals, "training_top_k", None) or 2000)
+
+
+def described(proposer: Any) -> dict[str, Any] | None:
+    """What a file of proposals says of itself: its path alone does not tell whether it is still the same file."""
+    if not (isinstance(proposer, Precomputed) and proposer.path):
+        return None
+    file = ProposalFile(Path(proposer.path).expanduser())
+    return {"method": file.method, "parameters": file.parameters, "pictures": len(file)}
+
+
+def fingerprint(*modules: nn.Module) -> str:
+    """A hash of weights and buffers."""
+    digest = hashlib.blake2b(digest_size=16)
+    for module in modules:
+        for name, value in module.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def pictures(run: Run, detector: RegionSvm, store: WindowStore) -> Iterator[tuple[int, ImageBatch, Targets]]:
+    """Pictures behind the last one of the store, one by one, as they are; those that cannot be read are left out."""
+    loader = run.dataset.loader(
+        (),
+        detector.input,
+        1,
+        shuffle=False,
+        workers=run.workers,
+        difficult=run.plan.difficult,
+        crowd=run.plan.crowd,
+        broken="skip",
+        channels_last=run.channels_last,
+        proposer=detector.proposer,
+    )
+    for batch, targets in loader.batches(0, 1 + max(store.indices, default=-1)):
+        yield int(batch.index[0]), batch, targets
+
+
+@torch.no_grad()
+def seen(detector: RegionSvm, batch: ImageBatch, targets: Targets) -> tuple[Windows, Vectors]:
+    """Windows of one picture, its ground truth among them, and the vectors that are kept of them."""
+    proposed, _ = detector.proposals.losses({}, batch, targets)
+    rois = append_ground_truth(proposed, targets)
+    windows = describe(rois, targets, proposed.boxes.shape[1], len(detector.classes), detector.regressor.min_overlap)
+    near = torch.from_numpy(windows.near)
+    wanted = kept(detector)
+    found: dict[str, list[Tensor]] = {name: [torch.zeros(0, one.width)] for name, one in wanted.items()}
+    done = 0
+    for place, maps in detector.windows(batch, rois, at_once=detector.windows_at_once):
+        vectors, _ = detector.head(maps)
+        for name, one in wanted.items():
+            rows = vectors[name][: len(place)].float().cpu()
+            found[name].append(rows if one.of == "all" else rows[near[done : done + len(place)]])
+        done += len(place)
+    return windows, {name: torch.cat(parts).numpy() for name, parts in found.items()}
+
+
+def describe(rois: Candidates, targets: Targets, proposed: int, num_classes: int, min_overlap: float) -> Windows:
+    """What there is to say about the windows of one picture.
+
+    Args:
+        rois: regions [1,P] of the picture, then its ground truth.
+        targets: its ground truth.
+        proposed: number of regions before the ground truth.
+        num_classes: K.
+        min_overlap: IoU that a window must exceed to be near.
+    """
+    real = rois.valid[0]
+    boxes, usable = rois.boxes[0][real], targets.usable[0]
+    truth, labels = targets.boxes[0][usable], targets.labels[0][usable]
+    overlaps = iou_matrix(boxes, truth)  # [n,M]
+    by_class = boxes.new_zeros(len(boxes), num_classes)
+    if len(truth):
+        by_class.scatter_reduce_(1, labels.expand(len(boxes), -1), overlaps, "amax")
+    best, row = overlaps.max(dim=1) if len(truth) else (by_class.new_zeros(len(boxes)), None)
+    touched = best > 0
+    ignored = overlaps_ignored(rois, targets, by="area", threshold=0.5)[0][real]
+    answer = boxes if row is None else torch.where(touched[:, None], truth[row], boxes)
+    label = torch.full_like(touched, -1, dtype=torch.int64) if row is None else torch.where(touched, labels[row], -1)
+    given = torch.arange(len(real), device=real.device)[real] >= proposed
+    columns = (boxes, answer, label, best, by_class, given, ignored, best > min_overlap)
+    return Windows(*(column.cpu().numpy() for column in columns))

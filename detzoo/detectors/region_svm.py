@@ -1,0 +1,214 @@
+"""The join of R-CNN and SPP-net: windows through a network, then an SVM and a box regression for each class.
+
+Letters: B images, P regions (padded), S sampled regions, R windows looked at together, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Annotated, Final, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from detzoo.data.window_store import Precision
+from detzoo.detectors.region_fitting import fitting_stages
+from detzoo.errors import RecipeError
+from detzoo.interfaces import (
+    Backbone,
+    BoxCoder,
+    ClassLoss,
+    Detector,
+    Matcher,
+    Normaliser,
+    PostProcess,
+    Proposals,
+    RegionClassifier,
+    RegionHead,
+    RegionRegressor,
+    Sampler,
+    Stage,
+)
+from detzoo.ops.matching import matched_labels
+from detzoo.ops.regions import append_ground_truth, compact, trim
+from detzoo.types import Assignment, Candidates, DetectionBatch, FeatureMaps, ImageBatch, Predictions, Targets
+
+FINE_TUNING: Final = "fine-tune"
+
+
+class RegionSvm(Detector):
+    """Regions of the picture -> windows -> network -> a linear SVM and a box regression for each class.
+
+    R-CNN cuts windows out of the pixels and runs the backbone on each; SPP-net runs it once and pools windows from its
+    maps: ``head.roi_pool`` decides which (``warp``, or any pooling of maps). Training has up to four stages, each
+    checkpointed: the network is fine-tuned as a classifier of K+1 classes; vectors of all windows are extracted to the
+    disk; SVMs are fitted on them with hard-negative mining; boxes are regressed in closed form.
+
+    Until the SVMs are fitted the fine-tuned classifier answers in their place. Scores of the SVMs are the sigmoid of
+    their margins: within [0,1], and in the order of the margins.
+
+    Args:
+        backbone: of the windows or of the picture; its last map is used where windows are cut from pixels.
+        proposals: regions, from the picture alone.
+        head: pools and looks at windows.
+        matcher: windows to ground truth, for fine-tuning.
+        sampler: windows of each picture that enter a step of fine-tuning.
+        classification: loss of a window's class in fine-tuning.
+        normaliser: its divisor.
+        classifier: the SVMs.
+        regressor: corrects boxes.
+        postprocess: predictions to detections.
+        classify_by: ``svm``, or ``softmax``: the fine-tuned classifier itself (the ablation of the papers); no SVMs are
+            then fitted.
+        correct_boxes: whether boxes are regressed; fitting and applying it are both left out where false.
+        append_ground_truth: whether the ground truth joins the windows in fine-tuning.
+        freeze_convolutions: fine-tune the head alone (SPP-net as released, traps.md 30).
+        windows_at_once: windows that go through the network together when detecting or extracting.
+        store: precision of the extracted vectors on the disk.
+
+    Source: Girshick et al. 2014 (arXiv:1311.2524), section 2 and appendices A to C, rcnn as released; He et al. 2014
+    (arXiv:1406.4729), section 4.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        proposals: Proposals,
+        head: RegionHead,
+        matcher: Matcher,
+        sampler: Sampler,
+        classification: ClassLoss,
+        normaliser: Normaliser,
+        classifier: RegionClassifier,
+        regressor: RegionRegressor,
+        postprocess: PostProcess,
+        classify_by: Literal["svm", "softmax"] = "svm",
+        correct_boxes: bool = True,
+        append_ground_truth: bool = True,
+        freeze_convolutions: bool = False,
+        windows_at_once: Annotated[int, Field(ge=1)] = 128,
+        store: Precision = "float16",
+    ) -> None:
+        super().__init__()
+        self.proposer = getattr(proposals, "proposer", None)
+        if self.proposer is None:
+            raise RecipeError(
+                f"proposals: {type(proposals).__name__} needs feature maps; windows are cut before there are any. "
+                "Write proposals: {type: image_level, proposer: {type: selective_search}}"
+            )
+        self.backbone = backbone
+        self.proposals = proposals
+        self.head = head
+        self.matcher = matcher
+        self.sampler = sampler
+        self.classification = classification
+        self.normaliser = normaliser
+        self.classifier = classifier
+        self.regressor = regressor
+        self.coder: BoxCoder = regressor.coder
+        self.postprocess = postprocess
+        self.classify_by = classify_by
+        self.correct_boxes = correct_boxes
+        self.append_ground_truth = append_ground_truth
+        self.freeze_convolutions = freeze_convolutions
+        self.windows_at_once = windows_at_once
+        self.store: Precision = store
+
+    def detect(self, batch: ImageBatch) -> DetectionBatch:
+        """Detections in network px."""
+        rois = trim(self.proposals({}, batch))
+        predictions = self.judge(batch, rois)
+        rois = dataclasses.replace(rois, coder=self.coder if self.correct_boxes else None)
+        return self.postprocess(predictions.float(), rois, batch)
+
+    def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
+        """``classification``: the mean over the sampled windows, of K+1 classes."""
+        rois, _ = self.proposals.losses({}, batch, targets)
+        rois, assignment = self.choose(rois.detach(), targets)
+        each = self.classification(self.logits(batch, rois), matched_labels(targets, assignment))
+        sums = torch.where(assignment.positive | assignment.negative, each, 0).sum(1)
+        return {"classification": (sums / self.normaliser(assignment)).sum()}
+
+    def stages(self) -> list[Stage]:
+        """Fine-tuning, then what is fitted on its features."""
+        trained = ("head.*",) if self.freeze_convolutions else ("backbone.*", "head.*")
+        alone = self.classify_by == "softmax"
+        tuning = Stage(FINE_TUNING, trained, losses=self.losses, evaluate=alone)
+        return [tuning, *fitting_stages(self)]
+
+    def choose(self, rois: Candidates, targets: Targets) -> tuple[Candidates, Assignment]:
+        """The regions [B,S] that are fine-tuned on, positives first, and what they answer for."""
+        if self.append_ground_truth:
+            rois = append_ground_truth(rois, targets)
+        assignment = self.sampler(self.matcher(rois, targets, None))
+        return compact(rois, assignment, self.sampler.size)
+
+    def logits(self, batch: ImageBatch, rois: Candidates) -> Tensor:
+        """Logits [B,S,K+1] of the fine-tuned classifier, in one pass; zeros for padding."""
+        images, count = rois.valid.shape
+        place, maps = next(self.windows(batch, rois, at_once=max(1, images * count)))
+        seen = self.head(maps)[1][: len(place)]
+        return seen.new_zeros(images * count, seen.shape[1]).index_copy(0, place, seen).view(images, count, -1)
+
+    def judge(self, batch: ImageBatch, rois: Candidates) -> Predictions:
+        """What SVMs, or the classifier, and the box regression say of regions [B,P]."""
+        images, count = rois.valid.shape
+        svm = self.classify_by == "svm" and self.classifier.fitted
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        for place, maps in self.windows(batch, rois, at_once=self.windows_at_once):
+            vectors, logits = self.head(maps)
+            scores = self.classifier(vectors[self.classifier.feature]) if svm else logits
+            deltas = self.deltas(vectors, scores)
+            parts.append((place, scores[: len(place)], deltas[: len(place)]))
+        place, scores, deltas = (torch.cat(column) for column in zip(*parts, strict=True))
+        scores = scores.new_zeros(images * count, scores.shape[1]).index_copy(0, place, scores)
+        deltas = deltas.new_zeros(images * count, *deltas.shape[1:]).index_copy(0, place, deltas)
+        return Predictions(
+            scores.view(images, count, -1),
+            "sigmoid" if svm else "softmax",
+            deltas.view(images, count, *deltas.shape[1:]),
+        )
+
+    def deltas(self, vectors: dict[str, Tensor], scores: Tensor) -> Tensor:
+        """Box corrections [R,K,4], or [R,1,4] of zeros where boxes are not corrected."""
+        if not self.correct_boxes:
+            return scores.new_zeros(len(scores), 1, 4)
+        return self.regressor(vectors[self.regressor.feature])
+
+    def windows(self, batch: ImageBatch, rois: Candidates, *, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Windows as the head takes them, some at a time; there is always at least one portion.
+
+        Which regions are real is looked up on the host, so that no padding goes through the network: the one wait of
+        this join, and next to nothing beside hundreds of windows.
+
+        Args:
+            batch: the pictures.
+            rois: [B,P].
+            at_once: windows of a portion, about.
+
+        Yields:
+            int64 [r] where the windows stand among the B*P regions, and maps [r,C,h,w] of them; a portion without any
+            real region has one row of maps of nothing, because norms have no statistics of an empty batch.
+        """
+        images, count = rois.valid.shape
+        maps = self.maps(batch)
+        step = max(1, at_once // max(1, images))
+        for start in range(0, max(1, count), step):
+            part = Candidates(rois.boxes[:, start : start + step], rois.valid[:, start : start + step])
+            row, column = part.valid.nonzero(as_tuple=True)
+            pooled = self.head.roi_pool(maps, part)
+            kept = pooled[row * part.valid.shape[1] + column] if len(row) else pooled.new_zeros(1, *pooled.shape[1:])
+            yield row * count + start + column, self.through_backbone(kept)
+
+    def maps(self, batch: ImageBatch) -> FeatureMaps:
+        """What windows are pooled from: the pixels themselves (R-CNN) or the backbone's maps (SPP-net)."""
+        return {"pixels": batch.pixels} if self.head.roi_pool.of_pixels else self.backbone(batch.pixels)
+
+    def through_backbone(self, windows: Tensor) -> Tensor:
+        """Windows of pixels [r,3,h,w] through the backbone, [r,C,h',w']; windows of maps have been there."""
+        if not self.head.roi_pool.of_pixels:
+            return windows
+        return self.backbone(windows)[next(reversed(self.backbone.out))]

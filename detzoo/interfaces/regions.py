@@ -1,0 +1,97 @@
+"""What the classics are made of: the layers behind pooled windows, and what is fitted on their features afterwards."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor, nn
+
+from detzoo.interfaces.supporting import BoxCoder, RoiPool
+from detzoo.types import FeatureSpecs
+
+if TYPE_CHECKING:
+    from detzoo.data.window_store import WindowStore
+
+Advance = Callable[[int], None]
+"""Told the number of pictures just done; raises where the run shall stop."""
+
+
+class RegionHead(nn.Module, ABC):
+    """Layers behind pooled windows: named feature vectors, and the logits of the classifier that is fine-tuned.
+
+    ``out`` maps the name of each vector to a FeatureSpec whose ``channels`` is its length, in the order of the network.
+    Letters: R windows.
+    """
+
+    kind: ClassVar[str] = "region_head"
+    roi_pool: RoiPool
+    out: FeatureSpecs
+    __call__: Callable[..., tuple[dict[str, Tensor], Tensor]]
+
+    @abstractmethod
+    def forward(self, maps: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Look at windows.
+
+        Args:
+            maps: float [R,C,h,w]: what ``roi_pool`` gives, or what the backbone makes of windows of pixels.
+
+        Returns:
+            float [R,channels] for each name of ``out``, and logits [R,K+1] with background in column 0.
+        """
+
+
+class RegionClassifier(nn.Module, ABC):
+    """One scorer for each class on a feature vector of the region head. It is fitted, not trained by gradients."""
+
+    kind: ClassVar[str] = "region_classifier"
+    feature: str
+    """Which of the head's vectors it reads."""
+    __call__: Callable[..., Tensor]
+
+    @abstractmethod
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Margins float32 [R,K] of vectors [R,D]; positive means the class."""
+
+    @property
+    @abstractmethod
+    def fitted(self) -> bool:
+        """Whether ``fit`` has been called, here or before a checkpoint was written."""
+
+    @abstractmethod
+    def fit(self, windows: WindowStore, advance: Advance) -> dict[str, float]:
+        """Learn from all windows of the training data, never holding all their vectors in memory.
+
+        Args:
+            windows: on the disk.
+            advance: called with the pictures done, ``passes * len(windows)`` in all.
+
+        Returns:
+            numbers for the log.
+        """
+
+    @property
+    @abstractmethod
+    def passes(self) -> int:
+        """How often ``fit`` reads the windows."""
+
+
+class RegionRegressor(nn.Module, ABC):
+    """A box correction for each class from a feature vector of the region head, fitted in closed form."""
+
+    kind: ClassVar[str] = "region_regressor"
+    feature: str
+    """Which of the head's vectors it reads."""
+    coder: BoxCoder
+    min_overlap: float
+    """IoU that a window must exceed to be learnt from: only those need vectors on the disk."""
+    __call__: Callable[..., Tensor]
+
+    @abstractmethod
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Deltas float32 [R,K,4] of vectors [R,D], in the coder's units."""
+
+    @abstractmethod
+    def fit(self, windows: WindowStore, advance: Advance) -> dict[str, float]:
+        """Learn from the windows near ground truth; ``advance`` is called with ``len(windows)`` pictures in all."""
