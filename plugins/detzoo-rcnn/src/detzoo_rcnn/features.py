@@ -6,6 +6,7 @@ segmentation then only counts them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 COLOUR_BINS: Final = 25
 TEXTURE_BINS: Final = 10
 ORIENTATIONS: Final = 8
+STRONGEST: Final = 255 / math.sqrt(2 * math.pi)
+"""Derivative at a step from 0 to 255, smoothed with sigma 1."""
 _SIGNED: Final = 2 * TEXTURE_BINS - 1  # a derivative and its opposite share a histogram until both are read off it
 
 
@@ -46,13 +49,14 @@ def pixel_bins(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         pixels: uint8 [H,W,C].
 
     Returns:
-        uint8 [H,W,5C]: C bins of colour, 0..24; then for each channel the derivatives along 0, 45, 90 and 135 degrees,
-        0..18: 9 is weak, 9+b and 9-b are bin b of that orientation and of the opposite one.
+        uint8 [H,W,5C]: C bins of colour, 0..24, even over 0..255; then for each channel the derivatives along 0, 45, 90
+        and 135 degrees, 0..18: 9 is weak, 9+b and 9-b are bin b of that orientation and of the opposite one. Bins are
+        even from 0 to what a step of 255 gives, so the same texture fills the same bins in every picture.
+
+    Source: Uijlings et al. 2013, section 3.2: 25 bins of colour; 8 orientations and 10 bins of texture, Gaussian
+    derivatives of sigma 1. The range of the bins is not given there.
     """
-    derivatives = oriented_derivatives(pixels)
-    strongest = np.abs(derivatives).max(axis=(0, 1))
-    scale = np.where(strongest > 0, TEXTURE_BINS / np.where(strongest > 0, strongest, 1), 0)
-    return _pixel_bins(pixels, derivatives, scale.astype(np.float32))
+    return _pixel_bins(pixels, oriented_derivatives(pixels), np.float32(TEXTURE_BINS / STRONGEST))
 
 
 def oriented_derivatives(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -79,17 +83,32 @@ def regions_of(labels: NDArray[np.int32], bins: NDArray[np.uint8]) -> Regions:
         labels: int32 [H,W], every number 0..N-1 somewhere.
         bins: uint8 [H,W,5C], of ``pixel_bins``.
     """
-    count = int(labels.max()) + 1
-    colour, texture, size, boxes = _statistics(labels, bins, count)
-    codes = np.unique(_touching(labels, count))
-    neighbours = np.stack([codes // count, codes % count], axis=1)
+    size, boxes = sizes_and_boxes(labels)
+    colour, texture = _histograms(labels, bins, size)
+    codes = np.unique(_touching(labels, len(size)))
+    neighbours = np.stack([codes // len(size), codes % len(size)], axis=1)
     return Regions(colour, texture, size, boxes, neighbours)
 
 
 @njit(cache=True, nogil=True)
-def _pixel_bins(
-    pixels: NDArray[np.uint8], derivatives: NDArray[np.float32], scale: NDArray[np.float32]
-) -> NDArray[np.uint8]:
+def sizes_and_boxes(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Size int32 [N] px and boxes int32 [N,4] xyxy px, right and bottom exclusive, of segments int32 [H,W]."""
+    height, width = labels.shape
+    count = labels.max() + 1
+    size, boxes = np.zeros(count, np.int32), np.zeros((count, 4), np.int32)
+    boxes[:, 0], boxes[:, 1] = width, height
+    for y in range(height):
+        for x in range(width):
+            region = labels[y, x]
+            size[region] += 1
+            box = boxes[region]
+            box[0], box[1] = min(box[0], x), min(box[1], y)
+            box[2], box[3] = max(box[2], x + 1), max(box[3], y + 1)
+    return size, boxes
+
+
+@njit(cache=True, nogil=True)
+def _pixel_bins(pixels: NDArray[np.uint8], derivatives: NDArray[np.float32], scale: np.float32) -> NDArray[np.uint8]:
     height, width, channels = pixels.shape
     bins = np.empty((height, width, 5 * channels), np.uint8)
     weak = np.float32(TEXTURE_BINS - 1)
@@ -98,29 +117,22 @@ def _pixel_bins(
             for channel in range(channels):
                 bins[y, x, channel] = np.int32(pixels[y, x, channel]) * COLOUR_BINS >> 8
                 for direction in range(4):
-                    level = derivatives[y, x, channel, direction] * scale[channel, direction]
+                    level = derivatives[y, x, channel, direction] * scale
                     level = min(max(level, -weak), weak)
                     bins[y, x, channels + 4 * channel + direction] = np.int32(level) + TEXTURE_BINS - 1
     return bins
 
 
 @njit(cache=True, nogil=True)
-def _statistics(
-    labels: NDArray[np.int32], bins: NDArray[np.uint8], count: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
+def _histograms(
+    labels: NDArray[np.int32], bins: NDArray[np.uint8], size: NDArray[np.int32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     height, width, columns = bins.shape
-    channels = columns // 5
+    channels, count = columns // 5, len(size)
     counted = np.zeros((count, columns, COLOUR_BINS), np.int32)
-    size, boxes = np.zeros(count, np.int32), np.empty((count, 4), np.int32)
-    boxes[:, :2], boxes[:, 2:] = max(height, width), 0
     for y in range(height):
         for x in range(width):
-            region = labels[y, x]
-            size[region] += 1
-            box = boxes[region]
-            box[0], box[1] = min(box[0], x), min(box[1], y)
-            box[2], box[3] = max(box[2], x + 1), max(box[3], y + 1)
-            own = counted[region]
+            own = counted[labels[y, x]]
             for column in range(columns):
                 own[column, bins[y, x, column]] += 1
     colour = np.empty((count, channels * COLOUR_BINS), np.float32)
@@ -128,7 +140,7 @@ def _statistics(
     for region in range(count):
         _read_colour(counted[region], size[region], colour[region])
         _read_texture(counted[region, channels:], size[region], texture[region])
-    return colour, texture, size, boxes
+    return colour, texture
 
 
 @njit(cache=True, nogil=True)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, TypeAlias, TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -19,6 +18,7 @@ from detzoo_rcnn.features import pixel_bins, regions_of
 from detzoo_rcnn.graph import Edges, GraphKind, edges_of, smoothed
 from detzoo_rcnn.grouping import Hierarchy, grouped
 from detzoo_rcnn.segmentation import segments_of
+from detzoo_rcnn.shrinking import as_large_as, mapped_back, shrunk
 from detzoo_rcnn.strategies import MODES, Mode, Similarity
 
 Positive: TypeAlias = Annotated[int, Field(gt=0)]
@@ -98,22 +98,19 @@ class SelectiveSearch(Proposer):
         hierarchies = [found for found in self.hierarchies(seen) if len(found.parts)]
         if not hierarchies:
             return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-        scale = np.array(image.shape[1::-1]) / seen.shape[1::-1]
         values = np.concatenate([_positions(found) for found in hierarchies])
         values *= np.random.default_rng(self.seed).random(len(values))
-        boxes = np.concatenate([found.boxes for found in hierarchies])
-        area = np.concatenate([found.size for found in hierarchies]) * scale.prod()
-        kept = np.flatnonzero(self._kept(boxes * np.tile(scale, 2), area))
+        boxes = mapped_back(np.concatenate([found.boxes for found in hierarchies]), seen, image)
+        magnified = (image.shape[0] * image.shape[1]) / (seen.shape[0] * seen.shape[1])
+        kept = np.flatnonzero(self._kept(boxes, np.concatenate([found.size for found in hierarchies]) * magnified))
         first = kept[_first_of_each(boxes[kept], values[kept])[: self.top_k]]
-        found = (boxes[first] * np.tile(scale, 2)).astype(np.float32)
-        return found, (1 / (1 + values[first])).astype(np.float32)
+        return boxes[first].astype(np.float32), (1 / (1 + values[first])).astype(np.float32)
 
     def segments(self, image: NDArray[np.uint8], k: float) -> NDArray[np.int32]:
         """Segments int32 [H,W] of one k in the first colour space, of the size of the picture."""
         seen = shrunk(image, self.max_side)
         edges = self._edges(in_colour_space(seen, self.colour_spaces[0]))
-        found = self._segments(edges, seen.shape[:2], k)
-        return np.asarray(cv2.resize(found, image.shape[1::-1], interpolation=cv2.INTER_NEAREST), np.int32)
+        return as_large_as(image, self._segments(edges, seen.shape[:2], k))
 
     def hierarchies(self, image: NDArray[np.uint8]) -> list[Hierarchy]:
         """Every grouping of a picture, in the order colour space, k, strategy; ``max_side`` is not looked at."""
@@ -147,27 +144,15 @@ class SelectiveSearch(Proposer):
         return np.asarray(kept)
 
 
-def shrunk(image: NDArray[np.uint8], max_side: int | None) -> NDArray[np.uint8]:
-    """A picture uint8 [H,W,3] whose longer side is at most ``max_side`` px, by area averaging; else as it is."""
-    height, width = image.shape[:2]
-    if max_side is None or max(height, width) <= max_side:
-        return image
-    ratio = max_side / max(height, width)
-    size = max(1, round(width * ratio)), max(1, round(height * ratio))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def _positions(hierarchy: Hierarchy) -> NDArray[np.float64]:
     """1 for the last region, the whole picture, and so on."""
     return np.arange(len(hierarchy.boxes), 0, -1, dtype=np.float64)
 
 
-def _first_of_each(boxes: NDArray[np.int32], values: NDArray[np.float64]) -> NDArray[np.int64]:
+def _first_of_each(boxes: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.int64]:
     """Rows of different boxes, smallest value first."""
     order = np.argsort(values, kind="stable")
-    base = np.int64(boxes.max(initial=0) + 1)
-    codes = boxes[order].astype(np.int64) @ base ** np.arange(4)
-    _, first = np.unique(codes, return_index=True)
+    _, first = np.unique(boxes[order], axis=0, return_index=True)
     return np.asarray(order[np.sort(first)])
 
 
