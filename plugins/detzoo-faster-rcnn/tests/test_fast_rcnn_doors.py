@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from typer.testing import CliRunner
 import detzoo
 from detzoo.benchmark import benchmark
 from detzoo.cli import app
+from detzoo.config import load_recipe
 from detzoo.data import open_dataset
 from detzoo.data.proposal_file import ProposalsError, picture_key, write_proposals
 from detzoo.detectors.two_stage import TwoStage
 from detzoo.errors import DetzooError, RecipeError
 from detzoo.interfaces import Proposer
+from detzoo.plugins.manager import GROUP
+from detzoo.registry import Registry
 from detzoo.report.comparison import Plan, compare
 from detzoo.report.drawing import write_image
 from detzoo.training import train
@@ -198,8 +202,9 @@ def test_the_papers_recipes_want_a_file() -> None:
 
 
 def test_selective_search_says_what_to_install() -> None:
+    alone = Registry(point for point in entry_points(group=GROUP) if point.name == "faster_rcnn")
     with pytest.raises(RecipeError) as caught:
-        detzoo.build("fastrcnn_vgg16_voc", overrides=["proposals.proposer.type=selective_search"], weights=None)
+        load_recipe("fastrcnn_vgg16_voc", ["proposals.proposer.type=selective_search"], registry=alone)
     assert str(caught.value) == (
         "--set proposals.proposer.type: detectors.fastrcnn_vgg16_voc.proposals.proposer.type: "
         'proposer "selective_search" is not installed; provided by detzoo-rcnn: pip install detzoo-rcnn; installed: '

@@ -14,7 +14,7 @@ from detzoo.data.window_store import WindowStore
 from detzoo.interfaces import BoxCoder, RegionRegressor
 from detzoo.interfaces.regions import Advance
 from detzoo.types import FeatureSpecs
-from detzoo_rcnn.features import length_of, mean_norm
+from detzoo_rcnn.vectors import length_of, mean_norm
 
 Positive = Annotated[float, Field(gt=0)]
 Matrix = NDArray[np.float64]

@@ -12,7 +12,7 @@ from detzoo.data.window_store import WindowStore
 from detzoo.interfaces import RegionClassifier
 from detzoo.interfaces.regions import Advance
 from detzoo.types import FeatureSpecs
-from detzoo_rcnn.features import length_of, mean_norm
+from detzoo_rcnn.vectors import length_of, mean_norm
 from detzoo_rcnn.mining import Mining, MiningRules, Solver
 
 Positive = Annotated[float, Field(gt=0)]
