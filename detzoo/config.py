@@ -151,6 +151,24 @@ def check_component(kind: str, value: Any, key: Key, registry: Registry) -> list
     return problems + _check_inside(fields, rest, key, registry)
 
 
+def load_component(kind: str, name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """One component's configuration outside any recipe, ``key=value`` each, checked, with every default.
+
+    Raises:
+        RecipeError: everything that is wrong with it.
+    """
+    registry = get_registry()
+    merged = Merged(value={"type": name})
+    for path, value in _override_items(overrides):
+        merged.override(path, value)
+    problems = check_component(kind, merged.value, (), registry)
+    if problems:
+        places = [f"--set {show_key(problem.key)}: " if problem.key in merged.marks else "" for problem in problems]
+        raise RecipeError("\n".join(where + p.message for where, p in zip(places, problems, strict=True)))
+    filled: dict[str, Any] = _filled_value({"is": "component", "kind": kind}, merged.value, registry)
+    return filled
+
+
 def component_fields(kind: str, name: str, registry: Registry) -> Fields:
     """The keys a component may have, the reserved ones included."""
     fields: Fields = registry.schema(registry.find(kind, name))["fields"]

@@ -7,7 +7,7 @@ from detzoo.interfaces.loss import Loss
 from detzoo.interfaces.matcher import Matcher
 from detzoo.interfaces.neck import Neck
 from detzoo.interfaces.postprocess import PostProcess
-from detzoo.interfaces.proposals import Proposals, Proposer
+from detzoo.interfaces.proposals import Proposals, Proposer, Segmenter
 from detzoo.interfaces.supporting import (
     Anchors,
     BoxCoder,
@@ -39,6 +39,7 @@ __all__ = [
     "Proposer",
     "RoiPool",
     "Sampler",
+    "Segmenter",
     "Stage",
     "Suppress",
     "Transform",
