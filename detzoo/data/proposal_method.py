@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from detzoo.errors import RecipeError
-
 if TYPE_CHECKING:
     from detzoo.interfaces import Proposer
 
@@ -54,15 +52,12 @@ def find_method(text: str, overrides: Sequence[str] = (), kept: int | None = Non
     Raises:
         RecipeError: no such proposer, or parameters that it does not have; the nearest names are in the message.
     """
-    from detzoo.config import load_component
+    from detzoo.component_values import load_component
     from detzoo.registry import get_registry
 
     name, _, written = text.partition(":")
     inline = [part for part in _BETWEEN.split(written) if part]
-    try:
-        values = load_component("proposer", name, [*inline, *overrides])
-    except RecipeError as error:
-        raise RecipeError(f"{name}: {error}" if not str(error).startswith("unknown proposer") else str(error)) from None
+    values = load_component("proposer", name, [*inline, *overrides])
     del values["type"]
     return Method(get_registry().find("proposer", name).name, values, kept)
 
