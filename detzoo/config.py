@@ -121,7 +121,7 @@ def check(name: str, merged: Merged, registry: Registry, chain: tuple[str, ...])
         problems = _without_join(values, registry)
     if fields:
         problems += check_fields(fields | EXTENDS, values, (), what="the recipe")
-        problems += _check_inside(fields, values, (), registry)
+        problems += check_inside(fields, values, (), registry)
         problems += _check_classes(values, merged)
     if problems:
         title = short_name(chain[-1] if chain else name)
@@ -148,13 +148,18 @@ def check_component(kind: str, value: Any, key: Key, registry: Registry) -> list
         return [Problem((*key, "type"), str(error))]
     rest = {k: v for k, v in value.items() if k != "type"}
     problems = check_fields(fields, rest, key, what=f'{kind} "{name}"')
-    return problems + _check_inside(fields, rest, key, registry)
+    return problems + check_inside(fields, rest, key, registry)
 
 
 def component_fields(kind: str, name: str, registry: Registry) -> Fields:
     """The keys a component may have, the reserved ones included."""
     fields: Fields = registry.schema(registry.find(kind, name))["fields"]
     return fields | BACKBONE_KEYS if kind == "backbone" else fields
+
+
+def filled(fields: Fields, values: dict[str, Any]) -> dict[str, Any]:
+    """Checked ``values`` with the defaults of every level, in the order of the fields."""
+    return _filled(fields, values, get_registry())
 
 
 def short_name(target: str) -> str:
@@ -222,7 +227,8 @@ def _check_classes(values: dict[str, Any], merged: Merged) -> list[Problem]:
     return []
 
 
-def _check_inside(fields: Fields, values: dict[str, Any], key: Key, registry: Registry) -> list[Problem]:
+def check_inside(fields: Fields, values: dict[str, Any], key: Key, registry: Registry) -> list[Problem]:
+    """Everything wrong with the components inside a mapping."""
     problems: list[Problem] = []
     for name, item in fields.items():
         if name in values:

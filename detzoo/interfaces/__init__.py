@@ -7,7 +7,7 @@ from detzoo.interfaces.loss import Loss
 from detzoo.interfaces.matcher import Matcher
 from detzoo.interfaces.neck import Neck
 from detzoo.interfaces.postprocess import PostProcess
-from detzoo.interfaces.proposals import Proposals, Proposer
+from detzoo.interfaces.proposals import Proposals, Proposer, Segmenter
 from detzoo.interfaces.regions import RegionClassifier, RegionHead, RegionRegressor
 from detzoo.interfaces.supporting import (
     Anchors,
@@ -43,6 +43,7 @@ __all__ = [
     "RegionRegressor",
     "RoiPool",
     "Sampler",
+    "Segmenter",
     "Stage",
     "Suppress",
     "Transform",

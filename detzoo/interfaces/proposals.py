@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,4 +42,20 @@ class Proposer(ABC):
 
         Returns:
             boxes float32 [P,4] xyxy px, best first, and scores float32 [P].
+        """
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """What a Proposer may have besides: the segments from which its regions grow, drawn by ``proposals show``."""
+
+    def segments(self, image: NDArray[np.uint8], k: float) -> NDArray[np.int32]:
+        """Segments of a picture.
+
+        Args:
+            image: uint8 [H,W,3] RGB.
+            k: the scale of observation: a larger value gives larger segments.
+
+        Returns:
+            int32 [H,W]: 0, 1, 2, ... by segment.
         """

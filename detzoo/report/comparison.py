@@ -142,18 +142,24 @@ def compare(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Comparis
     return Comparison(entries, failures, table, write_files(plan, dataset, entries, table))
 
 
-def claim(out: Path) -> None:
-    """Make the folder ours, or refuse one that is not."""
+def claim(out: Path, *, marker: str = MARKER, written: str = FORMAT, what: str = "comparison") -> None:
+    """Make the folder ours, or refuse one that is not.
+
+    Args:
+        out: the folder.
+        marker: name of the file that says it is ours.
+        written: into that file, as its format.
+        what: the folder is called in the message.
+    """
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file; --out takes a folder")
-    marker = out / MARKER
-    if out.is_dir() and any(out.iterdir()) and not marker.is_file():
+    if out.is_dir() and any(out.iterdir()) and not (out / marker).is_file():
         raise DataError(
-            f"{out} is not empty and no comparison of detzoo (no {MARKER} in it); choose another folder for --out"
+            f"{out} is not empty and no {what} of detzoo (no {marker} in it); choose another folder for --out"
         )
     out.mkdir(parents=True, exist_ok=True)
-    if not marker.exists():
-        write_whole(marker, json.dumps({"format": FORMAT}) + "\n")
+    if not (out / marker).exists():
+        write_whole(out / marker, json.dumps({"format": written}) + "\n")
 
 
 def evaluation_split(data: str, split: str | None) -> str | None:

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor
 
+from detzoo.differences import differences
 from detzoo.errors import TrainingError
 from detzoo.interfaces import Detector, Stage
 from detzoo.training import rng
@@ -260,19 +261,3 @@ def check_same(saved: Checkpoint, detector: Detector, settings: RunSettings, out
             f"{out}: cannot resume, this is another training:\n" + "\n".join(found) + "\n"
             "Repeat the command with the same values, or start a new run with another --out."
         )
-
-
-def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    """Where two trees of plain values differ: (path, old, new); tuples equal lists."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = dict.fromkeys([*old, *new])
-        return [
-            item
-            for key in keys
-            for item in differences(
-                old.get(key, "absent"), new.get(key, "absent"), f"{path}.{key}" if path else str(key)
-            )
-        ]
-    if isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)) and len(old) == len(new):
-        return [d for i, (a, b) in enumerate(zip(old, new, strict=True)) for d in differences(a, b, f"{path}[{i}]")]
-    return [] if old == new else [(path, old, new)]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from detzoo.errors import WeightsError
-from detzoo.weights.normalisation import Normalisation
+from detzoo.weights.normalisation import Normalisation, recorded_normalisation
 from detzoo.weights.sources import fetch, file_sha256, read_state_dict
 
 _MOST: Final = 10  # names in a message
@@ -33,7 +33,7 @@ class LoadedWeights:
         sha256: of the file, 64 digits.
         loaded: number of tensors that went into the backbone.
         dropped: keys left out on purpose: layers that the backbone does not keep, and what is not the backbone's.
-        expects: normalisation that the usual published weights of this backbone were trained with.
+        expects: normalisation that the file records, else that of the usual published weights of this backbone.
     """
 
     path: Path
@@ -76,7 +76,8 @@ def load_backbone_weights(
         own = backbone.state_dict()
         for name, value in state.items():
             own[name].copy_(value)
-    return LoadedWeights(path, file_sha256(path), len(state), tuple(dropped), getattr(backbone, "expects", None))
+    expects = recorded_normalisation(path) or getattr(backbone, "expects", None)
+    return LoadedWeights(path, file_sha256(path), len(state), tuple(dropped), expects)
 
 
 def _to_own_names(backbone: nn.Module, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:

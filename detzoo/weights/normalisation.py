@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
+
+from safetensors import safe_open
 
 from detzoo.errors import RecipeError
 
@@ -41,6 +45,22 @@ IMAGENET: Final = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 CAFFE: Final = Normalisation((104.0, 117.0, 123.0), (1.0, 1.0, 1.0), "bgr", 255)
 """Caffe's ImageNet weights, to the rounding in which their means are handed on (102.98, 115.95, 122.77 in R-CNN's)."""
+
+
+NORMALISATION_KEY: Final = "normalisation"
+"""Of the metadata of a safetensors file that records it, as JSON."""
+
+
+def recorded_normalisation(path: Path) -> Normalisation | None:
+    """What a file of weights says of the pixels that it was trained on; None where it says nothing."""
+    if path.suffix != ".safetensors":
+        return None
+    with safe_open(path, framework="numpy") as file:
+        written = (file.metadata() or {}).get(NORMALISATION_KEY)
+    if written is None:
+        return None
+    values = json.loads(written)
+    return Normalisation(tuple(values["mean"]), tuple(values["std"]), values["channels"], values["pixel_range"])
 
 
 def check_normalisation(

@@ -19,6 +19,9 @@ class AlexNet(TappedBackbone):
             features.11, 256), ``s32`` (pool5 = features.12, 256).
     """
 
+    fully_connected = ("classifier.1", "classifier.4")
+    pooled = 6
+
     def __init__(
         self, input_size: tuple[int, int] | None = None, /, *, levels: tuple[str, ...] = ("s8", "s16", "s32")
     ) -> None:

@@ -47,6 +47,8 @@ class CaffeNet(TappedBackbone):
     """
 
     expects: Normalisation | None = CAFFE
+    fully_connected = ("fc6", "fc7")
+    pooled = 6
 
     def __init__(
         self,
@@ -98,6 +100,8 @@ class Zf5(TappedBackbone):
     """
 
     expects: Normalisation | None = CAFFE
+    fully_connected = ("fc6", "fc7")
+    pooled = 6
 
     def __init__(
         self, input_size: tuple[int, int] | None = None, /, *, levels: tuple[str, ...] = ("s4", "s8", "s16")

@@ -49,6 +49,10 @@ class TappedBackbone(Backbone):
 
     expects: Normalisation | None = IMAGENET
     """Normalisation under which the usual published weights were trained; None where they differ among themselves."""
+    fully_connected: tuple[str, ...] = ()
+    """Layers of the published classifier, ReLUs between them and its last left out, as published files name them."""
+    pooled: int = 1
+    """Side, cells, of the map that the first of them takes; 1: the classifier looks at the mean of the deepest map."""
 
     def __init__(
         self,

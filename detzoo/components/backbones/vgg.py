@@ -26,6 +26,9 @@ class Vgg16(TappedBackbone):
             ``torchvision``; or ``caffe``: the authors' own under torchvision's names (BGR, 0..255, mean only).
     """
 
+    fully_connected = ("classifier.0", "classifier.3")
+    pooled = 7
+
     def __init__(
         self,
         input_size: tuple[int, int] | None = None,

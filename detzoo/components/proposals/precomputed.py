@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from detzoo.data.proposal_file import ProposalFile, ProposalsError, picture_key
+from detzoo.data.proposal_file import ProposalFile, ProposalsError, check_made_by, picture_key
 from detzoo.interfaces import Proposer
+
+Plain = bool | int | float | str | None
+Value = Plain | list[Plain] | list[list[Plain]] | dict[str, Plain]
 
 
 class Precomputed(Proposer):
@@ -19,20 +22,30 @@ class Precomputed(Proposer):
     The file is opened when the first picture comes, so a recipe can be listed, shown, built and converted without it.
 
     Args:
-        path: a file as ``detzoo.data.proposal_file.write_proposals`` writes it, relative to where the command runs;
-            null: none yet.
+        path: a file as ``detzoo proposals make`` writes it, relative to where the command runs; null: none yet.
         top_k: the best of the file for each picture; null for all.
+        method: what the file must have been made with; null: anything.
+        parameters: what the file must say of these parameters of the method; those that are not named are free.
     """
 
-    def __init__(self, *, path: str | None = None, top_k: Annotated[int, Field(gt=0)] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        top_k: Annotated[int, Field(gt=0)] | None = None,
+        method: str | None = None,
+        parameters: dict[str, Value] | None = None,
+    ) -> None:
         self.path, self.top_k = path, top_k
+        self.method, self.parameters = method, parameters
         self._file: ProposalFile | None = None
 
     def __call__(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Boxes [P,4] and scores [P] of a picture uint8 [H,W,3].
 
         Raises:
-            ProposalsError: no file is named, it is none, or it does not know the picture.
+            ProposalsError: no file is named, it is none, it was made with something else than the recipe says, or it
+                does not know the picture.
         """
         if self._file is None:
             self._file = self._opened()
@@ -41,20 +54,29 @@ class Precomputed(Proposer):
         if found is None:
             raise ProposalsError(
                 f"{self.path} holds no proposals for this picture of {image.shape[1]} x {image.shape[0]} px: it knows "
-                f"{len(self._file)} pictures ({self._file.method}), by their decoded pixels. Write a file of all "
-                "pictures you use with detzoo.data.proposal_file.write_proposals, here and with the same image "
-                "library, and name it: --set proposals.proposer.path=FILE"
+                f"{len(self._file)} pictures ({self._file.method}), by their decoded pixels. Make those of all "
+                f"pictures you use, here and with the same image library: detzoo proposals make "
+                f"--method {self._file.method} --data DATA --out {self.path}"
             )
         return found
 
     def _opened(self) -> ProposalFile:
         if self.path is None:
             raise ProposalsError(
-                "this detector looks at proposals from a file, and none is named: write one with "
-                "detzoo.data.proposal_file.write_proposals, and name it with --set proposals.proposer.path=FILE; to "
-                "try the detector without: --set proposals.proposer.type=uniform"
+                "this detector looks at proposals from a file, and none is named: write one with `detzoo proposals "
+                "make --method METHOD --data DATA --out FILE`, and name it with --set proposals.proposer.path=FILE; "
+                "to try the detector without: --set proposals.proposer.type=uniform"
             )
-        return ProposalFile(Path(self.path).expanduser())
+        file = ProposalFile(Path(self.path).expanduser())
+        wanted = self.parameters or {}
+        check_made_by(
+            file.path,
+            (file.method, {name: file.parameters.get(name, "absent") for name in wanted}),
+            (file.method if self.method is None else self.method, wanted),
+            "The recipe says what the file must have been made with: name another file under proposals.proposer.path, "
+            "or correct method and parameters beside it.",
+        )
+        return file
 
     def __getstate__(self) -> dict[str, Any]:
         """Workers and copies open the file themselves."""

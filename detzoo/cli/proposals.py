@@ -1,0 +1,88 @@
+"""``detzoo proposals``: make image-level regions, measure how good they are, look at them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Make, evaluate and draw region proposals.", no_args_is_help=True, rich_markup_mode=None)
+
+Data = Annotated[str, typer.Option(help="data.yaml, a COCO json, a VOC or YOLO folder, or `shapes`.")]
+Workers = Annotated[int | None, typer.Option(min=0, help="Processes; one for each core without it.")]
+
+
+@app.command()
+def make(
+    method: Annotated[str, typer.Option(help="A proposer: `detzoo list --kind proposer`; or NAME:key=value,...")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The file; one of the same method and parameters is extended.")],
+    split: Annotated[
+        list[str] | None, typer.Option(help="train, train+val, ...; may be repeated; all of them.")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value of the method; may be repeated.")] = None,
+    workers: Workers = None,
+    max_boxes: Annotated[int | None, typer.Option(min=1, help="Keep only the best of each picture.")] = None,
+    max_images: Annotated[int | None, typer.Option(min=1, help="Only the first of each split, to try it.")] = None,
+) -> None:
+    """Write the regions of every picture into one file. Interrupted and repeated, it goes on where it was."""
+    from detzoo.data.proposal_making import make_target
+
+    try:
+        made = make_target(method, data, out, split or (), set_ or (), workers, max_boxes, max_images)
+    except KeyboardInterrupt:
+        typer.echo(f"\nstopped; what was done is kept beside {out}: repeat the command to go on", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(made)
+
+
+@app.command("eval")
+def evaluate(
+    targets: Annotated[list[str], typer.Argument(help="Methods (NAME or NAME:key=value,...) and files.")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of the evaluation; an interrupted one goes on.")],
+    split: Annotated[str | None, typer.Option(help="test, else val, without it.")] = None,
+    counts: Annotated[str, typer.Option(help="Numbers of proposals.")] = "10,20,50,100,200,300,500,1000,2000",
+    repeat: Annotated[int, typer.Option(min=0, help="Pictures for repeatability; 0 leaves it out.")] = 20,
+    detector: Annotated[str | None, typer.Option(help="Run of a Fast R-CNN to feed; its AP is reported.")] = None,
+    device: Annotated[str | None, typer.Option(help="Of the detector: cpu, cuda, ...; the best without it.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at once in the detector.")] = 8,
+    workers: Workers = None,
+) -> None:
+    """Recall, average recall, repeatability, time and AP of proposal methods on one's own data."""
+    import shutil
+
+    from detzoo.evaluation.proposal_session import Plan, evaluate_proposals
+    from detzoo.evaluation.proposal_sources import numbers_of
+    from detzoo.report.proposal_report import proposal_table
+
+    plan = Plan(targets, data, out, split, numbers_of(counts), repeat, detector, device, batch, workers)
+    try:
+        results = evaluate_proposals(plan, lambda line: typer.echo(line, err=True))
+    except KeyboardInterrupt:
+        typer.echo(f"\nstopped; what was done is kept in {out}: repeat the command to go on", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(proposal_table(results).terminal(shutil.get_terminal_size().columns))
+    typer.echo(f"\nwrote {out / 'results.json'}, table.md, table.csv and plots beside it")
+
+
+@app.command()
+def show(
+    target: Annotated[str, typer.Argument(help="A method (NAME or NAME:key=value,...) or a file.")],
+    out: Annotated[Path, typer.Option(help="Folder for the drawn pictures.")],
+    images: Annotated[list[str] | None, typer.Argument(help="Pictures; with --data the first four without it.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Best boxes to draw.")] = 20,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value of the method; may be repeated.")] = None,
+    data: Annotated[str | None, typer.Option(help="Data set of the pictures: draws which objects are covered.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of the data set; its first without it.")] = None,
+    k: Annotated[str | None, typer.Option(help="Draw segments at these scales side by side, as 50,200.")] = None,
+    colours: Annotated[str, typer.Option(help="Of the segments: mean or random.")] = "mean",
+) -> None:
+    """Draw the best boxes, the objects that they cover, and the segments from which they grew."""
+    from detzoo.report.proposal_showing import View, check_colours, scales_of, show_proposals
+
+    scales = () if k is None else scales_of(k)
+    view = View(target, images or (), out, top, set_ or (), data, split, scales, check_colours(colours))
+    for path, what in show_proposals(view):
+        typer.echo(f"{path}: {what}")
