@@ -18,7 +18,7 @@ from detzoo.errors import DetzooError
 T = TypeVar("T")
 R = TypeVar("R")
 _AHEAD: Final = 2  # tasks that lie with a worker, so that it need not wait for the next
-_THREAD_COUNTS: Final = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_THREAD_COUNTS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def cores() -> int:
