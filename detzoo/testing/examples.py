@@ -139,11 +139,9 @@ def _part(detector: Detector, cls: type[Any]) -> Any:
 
 def _features_before(detector: Any, kind: str) -> FeatureSpecs:
     """What a component of a kind is told that it gets."""
-    if kind == "neck":
-        backbone: Backbone = detector.backbone
-        return backbone.out
-    neck = getattr(detector, "neck", None)
-    return dict(neck.out) if neck is not None else dict(FEATURES)
+    backbone: Backbone = detector.backbone
+    neck = None if kind == "neck" else getattr(detector, "neck", None)
+    return dict(backbone.out if neck is None else neck.out)
 
 
 def _standing_alone(plugin: str, kind: str, name: str, example: Mapping[str, Any]) -> Subject:

@@ -109,6 +109,15 @@ KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
         "proposals:input_is_not_changed",
         *_MODULE,
     ),
+    "region_head": (
+        "region_head:outputs",
+        "region_head:batch_equals_singles",
+        "region_head:input_is_not_changed",
+        "region_head:gradient_reaches_every_parameter",
+        *_MODULE,
+    ),
+    "region_classifier": ("region_fit:classifier", *_MODULE),
+    "region_regressor": ("region_fit:regressor", *_MODULE),
     "proposer": ("proposer:outputs", "proposer:input_is_not_changed", "proposer:same_picture_same_regions"),
     "transform": ("transform:outputs", "transform:input_is_not_changed", "transform:same_seed_same_result"),
 }

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from detzoo.testing.specimens import candidates, feature_maps
 from detzoo.testing.subject import Subject, assert_close, assert_finite, assert_unchanged, backward, image, snapshot
-from detzoo.types import Candidates, FeatureMaps
+from detzoo.types import Candidates, FeatureMaps, FeatureSpec, FeatureSpecs
 
 _GROUPS: Final = 2  # output channels of position-sensitive pooling: heads hand it score maps of their own
 
@@ -19,9 +19,10 @@ _GROUPS: Final = 2  # output channels of position-sensitive pooling: heads hand 
 def check_outputs(subject: Subject) -> None:
     """float32 [B*P,C,h,w] of the declared channels and output, image by image, finite; its levels exist."""
     pool = subject.component
-    unknown = [level for level in pool.levels if level not in subject.features]
+    exist = _specs(subject)
+    unknown = [level for level in pool.levels if level not in exist]
     assert pool.levels, "levels is empty: name the maps that it reads"
-    assert not unknown, f"levels names {', '.join(unknown)}; the maps are {', '.join(subject.features)}"
+    assert not unknown, f"levels names {', '.join(unknown)}; the maps are {', '.join(exist)}"
     for size in subject.sizes:
         rois = _regions(size)
         pooled = pool(_maps(subject, size), rois)
@@ -94,11 +95,16 @@ def check_input_is_not_changed(subject: Subject) -> None:
 
 def _maps(subject: Subject, size: tuple[int, int]) -> FeatureMaps:
     """Noise, as leaves of the graph; score maps of two groups of channels for position-sensitive pooling."""
-    specs = dict(subject.features)
+    specs = _specs(subject)
     if subject.component.position_sensitive:
         channels = _GROUPS * subject.component.output[0] * subject.component.output[1]
         specs = {name: dataclasses.replace(spec, channels=channels) for name, spec in specs.items()}
     return {name: values.requires_grad_() for name, values in feature_maps(specs, size).items()}
+
+
+def _specs(subject: Subject) -> FeatureSpecs:
+    """The maps that there are; for pooling of pixels, the pixels."""
+    return {"pixels": FeatureSpec(3, 1.0)} if subject.component.of_pixels else dict(subject.features)
 
 
 def _regions(size: tuple[int, int]) -> Candidates:

@@ -49,8 +49,7 @@ class Solver:
         self, positives: NDArray[np.float32], negatives: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], float, bool]:
         """Weights [D], bias, and whether the descent converged, from vectors [p,D] and [q,D], none of them empty."""
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.svm import LinearSVC
+        from detzoo_rcnn.solvers import ConvergenceWarning, LinearSVC
 
         svm = LinearSVC(
             C=self.penalty,

@@ -126,7 +126,7 @@ def solve(x: NDArray[np.floating], targets: Matrix, *, penalty: float, whiten: f
     Returns:
         weight [D,4] and bias [4] of ``targets = x weight + bias``, and the share of variance explained.
     """
-    from sklearn.linear_model import Ridge as Solver
+    from detzoo_rcnn.solvers import Ridge as Solver
 
     mean = targets.mean(axis=0)
     centred = targets - mean

@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
 from detzoo.errors import RecipeError
 from detzoo.interfaces import RoiPool
-from detzoo.ops.roi_pool import align_one, to_regions
+from detzoo.ops.roi_pool import to_regions
 from detzoo.types import Candidates, FeatureMaps
 
 Side = Annotated[int, Field(ge=1)]
@@ -62,30 +63,41 @@ class Warp(RoiPool):
     def forward(self, features: FeatureMaps, candidates: Candidates) -> Tensor:
         """Windows [B*P,3,height,width] of ``pixels`` [B,3,H,W], image by image; zeros for invalid regions."""
         pixels = features["pixels"]
-        regions = self.enlarged(to_regions(candidates.boxes, candidates.valid, pixels.shape[0], 1.0))
-        windows = align_one(pixels, regions, 1.0, self.output, self.samples, aligned=True)
-        return windows * self.inside(regions, pixels)
+        regions = to_regions(candidates.boxes, candidates.valid, pixels.shape[0], 1.0)
+        frames = self.enlarged(regions[:, 1:]).view(pixels.shape[0], -1, 4)
+        x = self.places(frames[..., 0], frames[..., 2], self.output[1])
+        y = self.places(frames[..., 1], frames[..., 3], self.output[0])
+        return self.sampled(pixels, x, y).flatten(0, 1)
 
-    def enlarged(self, regions: Tensor) -> Tensor:
-        """Regions [R,5] with their context, in px of the picture."""
-        centre, half = (regions[:, 1:3] + regions[:, 3:]) / 2, (regions[:, 3:] - regions[:, 1:3]) / 2
+    def enlarged(self, boxes: Tensor) -> Tensor:
+        """Boxes [R,4] with their context, in px of the picture."""
+        centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
         if self.frame == "square":
             half = half.amax(dim=1, keepdim=True).expand(-1, 2)
         height, width = self.output
         scale = half.new_tensor([width / (width - 2 * self.context), height / (height - 2 * self.context)])
-        return torch.cat([regions[:, :1], centre - half * scale, centre + half * scale], dim=1)
+        return torch.cat([centre - half * scale, centre + half * scale], dim=1)
 
-    def inside(self, regions: Tensor, pixels: Tensor) -> Tensor:
-        """[R,1,height,width] of 0 and 1: the pixels of each window whose centres lie in the picture."""
-        rows, columns = (self.within(regions[:, [1 + axis, 3 + axis]], axis, pixels) for axis in (1, 0))
-        return (rows[:, None, :, None] & columns[:, None, None, :]).to(pixels.dtype)
+    def places(self, start: Tensor, end: Tensor, bins: int) -> Tensor:
+        """[B,P,bins * samples]: px at which each bin is sampled, between ``start`` and ``end`` [B,P]."""
+        count = bins * self.samples
+        middle = (torch.arange(count, device=start.device, dtype=start.dtype) + 0.5) / count
+        return start.unsqueeze(-1) + middle * (end - start).unsqueeze(-1)
 
-    def within(self, ends: Tensor, axis: int, pixels: Tensor) -> Tensor:
-        """bool [R,bins]: centres of bins between ``ends`` [R,2] that lie in the picture along x (0) or y (1)."""
-        bins, limit = self.output[1 - axis], pixels.shape[-1 - axis]
-        middle = (torch.arange(bins, device=ends.device, dtype=ends.dtype) + 0.5) / bins
-        place = ends[:, :1] + middle * (ends[:, 1:] - ends[:, :1])
-        return (place >= 0) & (place <= limit)
+    def sampled(self, pixels: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Windows [B,P,3,height,width] of pixels [B,3,H,W] at columns ``x`` and rows ``y`` [B,P,samples]."""
+        height, width = pixels.shape[-2:]
+        images, count = x.shape[:2]
+        across, down = x.unsqueeze(2) * (2 / width) - 1, y.unsqueeze(3) * (2 / height) - 1
+        grid = torch.stack(torch.broadcast_tensors(across, down), dim=-1)  # [B,P,rows,columns,2]
+        # all windows of a picture as one tall grid; beyond the border the last pixel, which is masked below
+        found = F.grid_sample(pixels, grid.flatten(1, 2), padding_mode="border", align_corners=False)
+        windows = found.view(images, 3, count, *grid.shape[2:4]).transpose(1, 2)
+        inside = ((x >= 0) & (x <= width)).unsqueeze(2) & ((y >= 0) & (y <= height)).unsqueeze(3)
+        windows = windows * inside.unsqueeze(2)
+        if self.samples > 1:
+            windows = F.avg_pool2d(windows.flatten(0, 1), self.samples).unflatten(0, (images, count))
+        return windows
 
     def extra_repr(self) -> str:
         """Shown when the module is printed."""
