@@ -60,7 +60,10 @@ def test_a_picture_without_windows(tmp_path: Path) -> None:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     store = opened(tmp_path, precision="float32")
-    written = {index: (windows(count, near=near, seed=index), vectors(count, near, index)) for index, count, near in ((0, 5, 2), (2, 3, 0), (7, 4, 4))}
+    written = {
+        index: (windows(count, near=near, seed=index), vectors(count, near, index))
+        for index, count, near in ((0, 5, 2), (2, 3, 0), (7, 4, 4))
+    }
     for index, (own, values) in written.items():
         store.append(index, own, values)
 

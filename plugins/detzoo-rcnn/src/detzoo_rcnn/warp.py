@@ -89,14 +89,15 @@ class Warp(RoiPool):
         height, width = pixels.shape[-2:]
         images, count = x.shape[:2]
         across, down = x.unsqueeze(2) * (2 / width) - 1, y.unsqueeze(3) * (2 / height) - 1
-        grid = torch.stack(torch.broadcast_tensors(across, down), dim=-1)  # [B,P,rows,columns,2]
+        shape = (images, count, y.shape[2], x.shape[2])
+        grid = torch.stack([across.expand(shape), down.expand(shape)], dim=-1)
         # all windows of a picture as one tall grid; beyond the border the last pixel, which is masked below
         found = F.grid_sample(pixels, grid.flatten(1, 2), padding_mode="border", align_corners=False)
-        windows = found.view(images, 3, count, *grid.shape[2:4]).transpose(1, 2)
+        windows = found.view(images, 3, *shape[1:]).transpose(1, 2)
         inside = ((x >= 0) & (x <= width)).unsqueeze(2) & ((y >= 0) & (y <= height)).unsqueeze(3)
         windows = windows * inside.unsqueeze(2)
         if self.samples > 1:
-            windows = F.avg_pool2d(windows.flatten(0, 1), self.samples).unflatten(0, (images, count))
+            windows = F.avg_pool2d(windows.flatten(0, 1), self.samples).view(images, count, 3, *self.output)
         return windows
 
     def extra_repr(self) -> str:
