@@ -205,5 +205,6 @@ def describe(rois: Candidates, targets: Targets, proposed: int, num_classes: int
     answer = boxes if row is None else torch.where(touched[:, None], truth[row], boxes)
     label = torch.full_like(touched, -1, dtype=torch.int64) if row is None else torch.where(touched, labels[row], -1)
     given = torch.arange(len(real), device=real.device)[real] >= proposed
-    columns = (boxes, answer, label, best, by_class, given, ignored, best > min_overlap)
+    near = (best > min_overlap) & ~given  # ground truth has nothing to teach about being beside it
+    columns = (boxes, answer, label, best, by_class, given, ignored, near)
     return Windows(*(column.cpu().numpy() for column in columns))

@@ -151,7 +151,8 @@ class RegionSvm(Detector):
         images, count = rois.valid.shape
         place, maps = next(self.windows(batch, rois, at_once=max(1, images * count)))
         seen = self.head(maps)[1][: len(place)]
-        return seen.new_zeros(images * count, seen.shape[1]).index_copy(0, place, seen).view(images, count, -1)
+        classes = seen.shape[1]
+        return seen.new_zeros(images * count, classes).index_copy(0, place, seen).view(images, count, classes)
 
     def judge(self, batch: ImageBatch, rois: Candidates) -> Predictions:
         """What SVMs, or the classifier, and the box regression say of regions [B,P]."""
@@ -167,7 +168,7 @@ class RegionSvm(Detector):
         scores = scores.new_zeros(images * count, scores.shape[1]).index_copy(0, place, scores)
         deltas = deltas.new_zeros(images * count, *deltas.shape[1:]).index_copy(0, place, deltas)
         return Predictions(
-            scores.view(images, count, -1),
+            scores.view(images, count, scores.shape[1]),
             "sigmoid" if svm else "softmax",
             deltas.view(images, count, *deltas.shape[1:]),
         )

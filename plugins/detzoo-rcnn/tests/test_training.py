@@ -1,0 +1,207 @@
+"""The stages of R-CNN and SPP-net, run, interrupted, killed and resumed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import detzoo
+from detzoo.data.dataset import Dataset
+from detzoo.data.window_store import WindowStore
+from detzoo.detectors.region_svm import RegionSvm
+from detzoo.errors import TrainingError
+from detzoo.training.checkpoint import load_checkpoint
+from detzoo_rcnn.ridge import Ridge
+from detzoo_rcnn.svm import LinearSvm
+
+SMALL: dict[str, Any] = {
+    "input.size": [96, 128],
+    "backbone.width": 0.25,
+    "proposals": {"type": "image_level", "proposer": {"type": "uniform", "count": 20}, "training_top_k": 12},
+    "head.fc": [16],
+    "regressor.min_overlap": 0.1,  # few of a dozen random windows lie nearer
+    "sampler.size": 8,
+    "train.epochs": 1,
+    "train.batch": 3,
+}
+RCNN: dict[str, Any] = SMALL | {
+    "head.roi_pool.size": [32, 32],
+    "head.roi_pool.context": 2,
+    "head.grid": [1, 1],
+}
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return detzoo.open_dataset("shapes", "train").subset(range(6))
+
+
+def train(
+    data: Dataset, out: Path, name: str = "rcnn_mobilenet_v2", *, resume: bool = False, **changes: Any
+) -> RegionSvm:
+    torch.manual_seed(0)
+    base = RCNN if name.startswith("rcnn") else SMALL
+    detector = detzoo.build(name, classes=data.classes, overrides=base | changes, weights=None)
+    assert isinstance(detector, RegionSvm)
+    detzoo.train(detector, data, out, val=data.subset(range(2)), resume=resume, workers=0, device="cpu", progress=False)
+    return detector
+
+
+@pytest.fixture(scope="module")
+def trained(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    train(data, out)
+    return out
+
+
+def weights(run: Path) -> dict[str, Tensor]:
+    return load_checkpoint(run / "last.safetensors").model
+
+
+def assert_equal(run: Path, other: Path) -> None:
+    first, second = weights(run), weights(other)
+    assert list(first) == list(second)
+    assert [name for name, value in first.items() if not torch.equal(value, second[name])] == []
+
+
+def test_a_run_ends_with_svms_and_boxes_in_its_checkpoint(trained: Path, data: Dataset) -> None:
+    detector = detzoo.load(trained)
+
+    assert isinstance(detector, RegionSvm)
+    assert detector.classifier.fitted
+    assert detector.regressor.state_dict()["weight"].any()
+    names = {path.name for path in trained.iterdir()}
+    assert {f"stage-{stage}.safetensors" for stage in ("fine-tune", "features", "svm")} <= names
+    assert "best.safetensors" in names
+    rows = (trained / "curve.csv").read_text().splitlines()
+    assert len(rows) == 3  # its header, the epoch of fine-tuning without an AP, and the detector at the end
+    assert rows[2].startswith("2,2,")
+    store = (trained / "features" / "pictures").read_bytes()
+    assert len(store) == 6 * 24
+    assert len(detector.predict([data.sample(0).image], score_threshold=0.0)[0]) > 0
+
+
+def test_a_run_without_svms(data: Dataset, tmp_path: Path) -> None:
+    detector = train(data, tmp_path / "run", classify_by="softmax", correct_boxes=False)
+
+    assert not detector.classifier.fitted
+    assert not (tmp_path / "run" / "features").exists()
+
+
+def test_spp_net_trains_its_head_alone(data: Dataset, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    before = detzoo.build("sppnet_mobilenet_v2", classes=data.classes, overrides=SMALL, weights=None).state_dict()
+
+    after = train(data, tmp_path / "run", "sppnet_mobilenet_v2").state_dict()
+
+    changed = {name.partition(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed == {"head", "classifier", "regressor"}
+
+
+@pytest.mark.parametrize("stage", ["features", "svm", "boxes"])
+def test_killed_in_a_stage_and_resumed_the_weights_are_the_same(
+    stage: str, trained: Path, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """What no handler of the run catches."""
+
+    count = 0
+
+    def dies(*arguments: Any, **named: Any) -> Any:
+        nonlocal count
+        count += 1
+        if stage != "features" or count > 3:
+            raise Killed
+        return append(*arguments, **named)
+
+    append = WindowStore.append
+    owner: Any = {"features": WindowStore, "svm": LinearSvm, "boxes": Ridge}[stage]
+    monkeypatch.setattr(owner, "append" if stage == "features" else "fit", dies)
+    with pytest.raises(Killed):
+        train(data, tmp_path / "run")
+    monkeypatch.undo()
+
+    train(data, tmp_path / "run", resume=True)
+
+    assert_equal(tmp_path / "run", trained)
+
+
+def test_a_signal_stops_between_two_pictures(
+    trained: Path, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = WindowStore.append
+
+    def signalled(*arguments: Any) -> None:
+        real(*arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(WindowStore, "append", signalled)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(data, tmp_path / "run")
+    monkeypatch.undo()
+
+    assert str(caught.value) == "stopped in stage features; to go on, repeat the command with --resume"
+    assert len((tmp_path / "run/features/pictures").read_bytes()) == 24
+    train(data, tmp_path / "run", resume=True)
+    assert_equal(tmp_path / "run", trained)
+
+
+def test_features_of_other_regions_are_refused(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same path, another file: regions of other parameters must not be mixed with those that are there."""
+    from detzoo.data.proposal_file import picture_key, write_proposals
+
+    file, out = tmp_path / "regions.safetensors", tmp_path / "run"
+    images = [data.sample(i).image for i in range(len(data))]
+    boxes = torch.tensor([[0.0, 0, 30, 30], [10, 10, 60, 60], [5, 0, 50, 40]]).numpy()
+    regions = {picture_key(image): (boxes, boxes[:, 0]) for image in images}
+    write_proposals(file, regions, method="by hand", parameters={"count": 3})
+    proposals = {"type": "image_level", "proposer": {"type": "precomputed", "path": str(file)}}
+    monkeypatch.setattr(LinearSvm, "fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(data, out, proposals=proposals)
+    monkeypatch.undo()
+    write_proposals(file, regions, method="by hand", parameters={"count": 4})
+
+    with pytest.raises(TrainingError) as caught:
+        train(data, out, proposals=proposals, resume=True)
+
+    assert str(caught.value) == (
+        f"{out}/features: holds features of something else:\n"
+        "  origin.proposals file.parameters.count: 3 in the store, 4 now\n"
+        f"Nothing was reused or changed. Remove {out}/features to make them anew, or go back to what they were made of."
+    )
+
+
+@pytest.mark.slow
+def test_sigkill_while_extracting(tmp_path: Path) -> None:
+    """The process itself, killed as soon as some pictures are in the store, and the command repeated."""
+    sets = ["proposals.top_k=20", "input.size=[96,128]", "backbone.width=0.25", "head.roi_pool.size=[32,32]"]
+    sets += ["head.roi_pool.context=2", "head.grid=[1,1]", "head.fc=[16]", "proposals.training_top_k=20"]
+    sets += ["proposals.proposer={type: uniform, count: 20}", "backbone.weights=null"]
+
+    def command(out: Path, *more: str) -> list[str]:
+        options = [part for value in sets for part in ("--set", value)]
+        base = [sys.executable, "-c", "from detzoo.cli import main; main()", "train", "rcnn_mobilenet_v2"]
+        return [*base, "--data", "shapes", "--out", str(out), "--epochs", "1", "--weights", "none", *options, *more]
+
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen(command(killed), stderr=subprocess.DEVNULL)
+    pictures = killed / "features" / "pictures"
+    while not (pictures.is_file() and pictures.stat().st_size > 24 * 20):
+        time.sleep(0.05)
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    subprocess.run(command(killed, "--resume"), check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(command(whole), check=True, stderr=subprocess.DEVNULL)
+
+    assert_equal(killed, whole)
