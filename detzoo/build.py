@@ -59,18 +59,29 @@ def build(
     return detector
 
 
-def load(path: str | Path) -> Detector:
+def load(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] | None = None) -> Detector:
     """A trained detector from a run folder (its best checkpoint, else its last) or a checkpoint file.
 
+    Args:
+        path: of the run or checkpoint.
+        overrides: as for ``build``: another suppression, threshold or input size; whatever the trained weights still
+            fit.
+
     Raises:
+        RecipeError: an override is wrong.
         WeightsError: there is no checkpoint, or it does not fit the recipe stored in it.
     """
     from detzoo.training.checkpoint import load_model_state
 
     values, classes, state = load_model_state(Path(path))
-    recipe = recipe_from_values(str(path), values)
+    recipe = recipe_from_values(str(path), values, overrides)
     detector = build_recipe(recipe, classes=classes, backbone_weights=False)
-    load_state(detector, state, str(path))
+    try:
+        load_state(detector, state, str(path))
+    except WeightsError as error:
+        if not overrides:
+            raise
+        raise WeightsError(f"{error} What is set for a trained run must leave its weights as they are") from None
     _announce(detector, recipe)
     return detector
 

@@ -92,17 +92,21 @@ def load_recipe(
         _check_join(merged, layer)
         merged.add(layer)
     merged.value.pop("extends", None)
-    for path, value in _override_items(overrides):
-        if path == "join" or path.startswith("join."):
-            raise RecipeError(f"--set {path}: the join cannot be changed; extend a recipe that has the one you want")
-        merged.override(path, value)
+    _override(merged, overrides)
     return check(str(target), merged, registry, tuple(layer.label for layer in layers))
 
 
-def recipe_from_values(name: str, values: dict[str, Any], *, registry: Registry | None = None) -> Recipe:
-    """Check values that were resolved before, as a checkpoint holds them."""
+def recipe_from_values(
+    name: str,
+    values: dict[str, Any],
+    overrides: Mapping[str, Any] | Sequence[str] | None = None,
+    *,
+    registry: Registry | None = None,
+) -> Recipe:
+    """Check values that were resolved before, as a checkpoint holds them, with ``overrides`` as in ``load_recipe``."""
     merged = Merged(value=values)
     merged.marks |= {(): Mark(name)} | {key: Mark(name) for key in keys_in(values)}
+    _override(merged, overrides)
     return check(name, merged, registry or get_registry(), (name,))
 
 
@@ -263,6 +267,13 @@ def _filled_value(expr: dict[str, Any], value: Any, registry: Registry) -> Any:
     if form == "dict" and isinstance(value, dict):
         return {k: _filled_value(expr["of"], v, registry) for k, v in value.items()}
     return float(value) if form == "float" and isinstance(value, int) else value
+
+
+def _override(merged: Merged, overrides: Mapping[str, Any] | Sequence[str] | None) -> None:
+    for path, value in _override_items(overrides):
+        if path == "join" or path.startswith("join."):
+            raise RecipeError(f"--set {path}: the join cannot be changed; extend a recipe that has the one you want")
+        merged.override(path, value)
 
 
 def _override_items(overrides: Mapping[str, Any] | Sequence[str] | None) -> list[tuple[str, Any]]:

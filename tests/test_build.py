@@ -13,6 +13,7 @@ import torch
 
 import detzoo
 from detzoo.class_names import class_names
+from detzoo.components.postprocess.detections import PerClassDetections
 from detzoo.errors import RecipeError, WeightsError
 from detzoo.training.checkpoint import save_model
 from detzoo.weights.sources import file_sha256
@@ -105,3 +106,34 @@ def test_sets_of_class_names() -> None:
     assert class_names(None, 2) == (None, None)
     with pytest.raises(RecipeError, match=r"num_classes is 3, but classes names 20 \(voc\); make them equal"):
         class_names("voc", 3)
+
+
+def test_settings_of_a_trained_run_can_be_changed(tmp_path: Path) -> None:
+    detector = detzoo.build(SMALL, weights=None)
+    save_model(detector, tmp_path / "model.safetensors")
+
+    changed = detzoo.load(tmp_path / "model.safetensors", ["postprocess.suppress.type=soft_nms", "postprocess.keep=7"])
+
+    assert changed.recipe.values["postprocess"]["suppress"]["type"] == "soft_nms"
+    assert isinstance(changed.postprocess, PerClassDetections)
+    assert changed.postprocess.keep == 7
+    for name, value in changed.state_dict().items():
+        assert torch.equal(value, detector.state_dict()[name])
+
+
+def test_settings_that_a_trained_run_cannot_take(tmp_path: Path) -> None:
+    place = tmp_path / "model.safetensors"
+    detector = detzoo.build(SMALL, weights=None)
+    save_model(detector, place)
+
+    with pytest.raises(RecipeError) as wrong:
+        detzoo.load(place, ["postprocess.kep=7"])
+    with pytest.raises(WeightsError) as unfit:
+        detzoo.load(place, {"num_classes": 5})
+
+    assert str(wrong.value).startswith(
+        "--set postprocess.kep: detectors.model.safetensors.postprocess.kep: unknown key"
+    )
+    assert str(unfit.value).endswith(
+        "is num_classes the same? What is set for a trained run must leave its weights as they are"
+    )

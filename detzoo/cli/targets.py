@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from detzoo.errors import RecipeError, WeightsError
+from detzoo.errors import WeightsError
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -34,23 +34,18 @@ def load_detector(
     Args:
         target: a name from ``detzoo list``, a recipe file, a run folder or a checkpoint.
         classes: class names for a recipe that is built without weights of its own (``optional`` only).
-        set_: ``key=value`` overrides of a recipe.
+        set_: ``key=value`` overrides of a recipe, or of a run whose weights still fit.
         weights: ``needed`` for whatever looks at detections: a name must have published weights; ``optional`` for
             timing and training: without published weights it is built untrained.
 
     Raises:
-        RecipeError: overrides of a run, or a wrong recipe.
+        RecipeError: a wrong recipe or override.
         WeightsError: weights are needed and the recipe publishes none.
     """
     from detzoo.build import build, load
 
     if is_run(target):
-        if set_:
-            raise RecipeError(
-                f"--set changes a recipe; {target} is a run, which keeps the recipe it was trained with. "
-                "Leave --set out, or train again with it"
-            )
-        return load(target)
+        return load(target, list(set_ or []))
     from detzoo.config import load_recipe
 
     published = load_recipe(target, list(set_ or [])).values["weights"]

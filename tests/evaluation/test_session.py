@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from detzoo.benchmark.switches import Switches
-from detzoo.cli.targets import is_run, load_detector
-from detzoo.errors import DataError, DetzooError, RecipeError
+from detzoo.cli.targets import is_run
+from detzoo.errors import DataError, DetzooError
 from detzoo.evaluation.session import evaluate_file, evaluate_target, read_detections, report
 
 DATA = "shapes:size=64,train=4,val=2,test=3"
@@ -107,12 +107,3 @@ def test_runs_and_recipes_are_told_apart(tmp_path: Path) -> None:
     assert [is_run(str(t)) for t in targets] == [True, True, True, False]
     assert not is_run(f"{tmp_path / 'mine.yaml'}#cells")
     assert not is_run("ssd300_vgg16_voc")
-
-
-def test_runs_keep_their_recipe(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError) as caught:
-        load_detector(str(tmp_path), set_=["a=1"])
-    assert str(caught.value) == (
-        f"--set changes a recipe; {tmp_path} is a run, which keeps the recipe it was trained with. "
-        "Leave --set out, or train again with it"
-    )
