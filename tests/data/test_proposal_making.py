@@ -1,4 +1,4 @@
-"""``detzoo proposals make``: one file whatever the order, the workers and the interruptions; nothing reused silently."""
+"""``proposals make``: one file whatever the order, the workers and the interruptions; nothing is reused silently."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_methods_are_checked_like_recipes() -> None:
         '--set cunt: unknown key "cunt" of proposer "uniform"; did you mean "count"? '
         "allowed: aspect, count, scale, seed\n--set seed: found -1; expected a whole number >= 0"
     )
-    with pytest.raises(RecipeError, match='unknown proposer "unifrom"; did you mean "uniform"?'):
+    with pytest.raises(RecipeError, match=r'unknown proposer "unifrom"; did you mean "uniform"\?'):
         find_method("unifrom")
     assert find_method("uniform:scale=[0.1,0.2],count=7").parameters["scale"] == [0.1, 0.2]
     assert find_method("core/uniform").name == "uniform"

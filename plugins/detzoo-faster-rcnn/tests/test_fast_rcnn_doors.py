@@ -166,8 +166,8 @@ def test_a_picture_that_is_not_in_the_file(tmp_path: Path) -> None:
     write_image(tmp_path / "other.png", picture())
     message = (
         f"{path} holds no proposals for this picture of 80 x 60 px: it knows 4 pictures (uniform), by their decoded "
-        "pixels. Write a file of all pictures you use with detzoo.data.proposal_file.write_proposals, here and with "
-        "the same image library, and name it: --set proposals.proposer.path=FILE"
+        "pixels. `detzoo proposals make` with the method and parameters of the file adds those of other data, here and "
+        "with the same image library; or name another file: --set proposals.proposer.path=FILE"
     )
     with pytest.raises(ProposalsError) as caught:
         from_file(path).predict([str(tmp_path / "other.png")])
@@ -191,8 +191,8 @@ def test_the_papers_recipes_want_a_file() -> None:
     with pytest.raises(ProposalsError) as caught:
         detzoo.build("fastrcnn_caffenet_voc", overrides=small, weights=None).predict([picture()])
     assert str(caught.value) == (
-        "this detector looks at proposals from a file, and none is named: write one with "
-        "detzoo.data.proposal_file.write_proposals, and name it with --set proposals.proposer.path=FILE; to try the "
+        "this detector looks at proposals from a file, and none is named: write one with `detzoo proposals "
+        "make --method METHOD --data DATA --out FILE`, and name it with --set proposals.proposer.path=FILE; to try the "
         "detector without: --set proposals.proposer.type=uniform"
     )
 
