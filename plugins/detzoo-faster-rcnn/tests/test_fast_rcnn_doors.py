@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ from detzoo.data import open_dataset
 from detzoo.data.proposal_file import ProposalsError, picture_key, write_proposals
 from detzoo.detectors.two_stage import TwoStage
 from detzoo.errors import DetzooError, RecipeError
+from detzoo.evaluation.proposal_session import Plan as Evaluation
+from detzoo.evaluation.proposal_session import evaluate_proposals
 from detzoo.interfaces import Proposer
 from detzoo.report.comparison import Plan, compare
 from detzoo.report.drawing import write_image
 from detzoo.training import train
+from detzoo.training.checkpoint import save_model
 
 NAME = "fastrcnn_mobilenet_v2"
 DATA = "shapes:train=4,val=3"
@@ -220,3 +224,32 @@ def test_the_advice_to_try_it_without_a_file_works() -> None:
     changes = {**small, "proposals.proposer.type": "uniform", "proposals.top_k": 10}
     detector = detzoo.build("fastrcnn_vgg16_voc", overrides=changes, weights=None)
     assert len(detector.predict([picture()])[0]) > 0
+
+
+# ------------------------------------------------------------------------------------------------ fed by each method
+
+
+def test_every_method_feeds_the_same_detector(tmp_path: Path) -> None:
+    save_model(built(), tmp_path / "fast.safetensors")
+    targets, run = ("uniform:count=30", "gaussian:count=30"), str(tmp_path / "fast.safetensors")
+    plan = Evaluation(targets, DATA, tmp_path / "out", split="val", repeat=0, detector=run, device="cpu", workers=0)
+    results = evaluate_proposals(plan)
+    alone = detzoo.evaluate(built(), open_dataset(DATA, "val"), progress=False)  # whose proposer is the first method
+    assert results["methods"][0]["AP"] == pytest.approx(alone.metrics["AP"], abs=1e-12)
+    written = [tmp_path / "out" / "methods" / folder for folder in sorted((tmp_path / "out" / "methods").iterdir())]
+    found = [json.loads((folder / "detector" / "detections.json").read_text()) for folder in written]
+    assert found[0] != found[1]
+
+
+def test_a_detector_that_finds_its_own_regions_cannot_be_fed(tmp_path: Path) -> None:
+    small = {"backbone.weights": None, "box.head.fc": [8]}
+    own = detzoo.build("fasterrcnn_mobilenet_v2_fpn", num_classes=2, overrides=small, weights=None)
+    path = tmp_path / "faster.safetensors"
+    save_model(own, path)
+    with pytest.raises(DetzooError) as caught:
+        evaluate_proposals(Evaluation(("uniform",), DATA, tmp_path / "out", detector=str(path)))
+    assert str(caught.value) == (
+        f"{path} finds its regions itself; --detector takes a run of a detector with regions from the picture "
+        "(proposals: {type: image_level, ...}), such as a Fast R-CNN"
+    )
+    assert not (tmp_path / "out").exists()
