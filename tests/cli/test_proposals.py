@@ -37,7 +37,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def test_make_takes_all_splits_or_those_that_are_named(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "u.safetensors"
     make = ("proposals", "make", "--method", "uniform:count=9", "--data", DATA, "--workers", "0", "--out", str(path))
-    code, out, _ = run(*make, "--split", "train+val", "--set", "seed=3", "--max-boxes", "4", "--max-images", "2")
+    code, out, _ = run(*make, "--split", "train+val", "--set", "seed=3", "--max-boxes", "4", "--max-images", "1")
     assert code == 0
     assert out.startswith(f"{path}: 2 pictures, 4 boxes a picture, ")
     file = ProposalFile(path)
