@@ -8,8 +8,9 @@ compiled, loading what was compiled: a first run, which is not counted, fills th
     python benchmarks/proposals_make.py --method selective_search --data photographs.yaml --split train
 
 Processor time tells what other work on a busy machine hides: on one core the command takes that of its own process and
-of its worker; on two, at the least, that of its own process and half of that of both workers. ``ratio_of_processor_time``
-is the quotient: what two free cores give at best. It sees what the workers cost each other, and not who waits for whom.
+of its worker; on two, at the least, that of its own process and half of that of both workers. Their quotient,
+``ratio_of_processor_time``, is what two free cores give at best: it sees what the workers cost each other, and not who
+waits for whom.
 
 The best of the rounds counts, since other work on the machine can only slow a run down; all rounds are in the JSON.
 """
