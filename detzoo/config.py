@@ -103,7 +103,14 @@ def recipe_from_values(
     *,
     registry: Registry | None = None,
 ) -> Recipe:
-    """Check values that were resolved before, as a checkpoint holds them, with ``overrides`` as in ``load_recipe``."""
+    """Check values that were resolved before, as a checkpoint holds them, with ``overrides`` as in ``load_recipe``.
+
+    Raises:
+        RecipeError: something is wrong, or an override would change the classes, which belong to the weights.
+    """
+    for path, _ in _override_items(overrides):
+        if path.partition(".")[0] in ("num_classes", "classes"):
+            raise RecipeError(f"--set {path}: a trained detector keeps its classes; train again for other ones")
     merged = Merged(value=values)
     merged.marks |= {(): Mark(name)} | {key: Mark(name) for key in keys_in(values)}
     _override(merged, overrides)

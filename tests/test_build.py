@@ -128,12 +128,15 @@ def test_settings_that_a_trained_run_cannot_take(tmp_path: Path) -> None:
 
     with pytest.raises(RecipeError) as wrong:
         detzoo.load(place, ["postprocess.kep=7"])
-    with pytest.raises(WeightsError) as unfit:
+    with pytest.raises(RecipeError) as classes:
         detzoo.load(place, {"num_classes": 5})
+    with pytest.raises(WeightsError) as unfit:
+        detzoo.load(place, {"head.anchors.sizes[0]": [10.0, 16.0]})
 
     assert str(wrong.value).startswith(
         "--set postprocess.kep: detectors.model.safetensors.postprocess.kep: unknown key"
     )
+    assert str(classes.value) == "--set num_classes: a trained detector keeps its classes; train again for other ones"
     assert str(unfit.value).endswith(
         "is num_classes the same? What is set for a trained run must leave its weights as they are"
     )

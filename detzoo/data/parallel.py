@@ -18,7 +18,12 @@ from detzoo.errors import DetzooError
 T = TypeVar("T")
 R = TypeVar("R")
 _AHEAD: Final = 2  # tasks that lie with a worker, so that it need not wait for the next
-_THREAD_COUNTS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_THREAD_COUNTS: Final = (
+    ("torch", "OMP_NUM_THREADS"),
+    ("numba", "NUMBA_NUM_THREADS"),  # refuses another number once it has started its threads
+    ("numpy", "OPENBLAS_NUM_THREADS"),
+    ("numpy", "MKL_NUM_THREADS"),
+)
 
 
 def cores() -> int:
@@ -123,11 +128,11 @@ def _end_with(parent: int) -> None:
 
 
 def _use_one_thread() -> None:
-    """The processes are the parallelism."""
-    os.environ |= dict.fromkeys(_THREAD_COUNTS, "1")
+    """The processes are the parallelism. A library that is imported already no longer looks at the environment."""
+    os.environ |= {name: "1" for module, name in _THREAD_COUNTS if module not in sys.modules}
     import cv2
 
     cv2.setNumThreads(0)
-    for name, setter in (("torch", "set_num_threads"), ("numba", "set_num_threads")):
-        if name in sys.modules:
-            getattr(sys.modules[name], setter)(1)
+    for module in ("torch", "numba"):
+        if module in sys.modules:
+            sys.modules[module].set_num_threads(1)

@@ -253,5 +253,8 @@ def make_target(
     from detzoo.data.opening import list_splits, open_dataset
 
     chosen = find_method(method, overrides, max_boxes)
-    datasets = [open_dataset(data, split) for split in splits or list_splits(data)]
+    known = list_splits(data)
+    parts = [[split] if split in known else split.split("+") for split in splits or known]
+    names = dict.fromkeys(name.strip() for part in parts for name in part)
+    datasets = [open_dataset(data, name) for name in names]
     return make_proposals(datasets, chosen, out, workers=workers, most=max_images)

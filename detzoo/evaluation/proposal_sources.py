@@ -39,9 +39,9 @@ class Source:
 
     @property
     def folder(self) -> str:
-        """A name of its own for other parameters."""
+        """The same for the same method and parameters, or the same file; and for nothing else."""
         told = json.dumps([*self.recorded, str(self.file)], sort_keys=True)
-        short = re.sub(r"[^\w.+-]", "_", self.name.partition(":")[0])
+        short = re.sub(r"[^\w.+-]", "_", self.recorded[0] if self.file is None else self.file.stem)
         return f"{short}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
 

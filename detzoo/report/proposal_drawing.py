@@ -52,8 +52,9 @@ def covers(boxes: NDArray[np.float32], sample: Sample) -> list[Cover]:
 
 
 def draw_best(picture: Picture, boxes: NDArray[np.float32]) -> Picture:
-    """Boxes [P,4] xyxy px on a copy of a picture, thin, the best on top and each in a colour of its own."""
-    marks = [Mark(tuple(box), colour=colour_of(row), weight=0.6) for row, box in enumerate(boxes.tolist())]
+    """Boxes [P,4] xyxy px on a copy of a picture, the best on top, each in a colour of its own; many are thin."""
+    weight = 1.0 if len(boxes) <= 30 else 0.5
+    marks = [Mark(tuple(box), colour=colour_of(row), weight=weight) for row, box in enumerate(boxes.tolist())]
     return draw_marks(picture, marks[::-1])
 
 

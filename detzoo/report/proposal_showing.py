@@ -18,6 +18,7 @@ from detzoo.data.regions import propose
 from detzoo.errors import DataError, DetzooError, RecipeError
 from detzoo.evaluation.proposal_sources import is_file
 from detzoo.interfaces import Segmenter
+from detzoo.report.comparison import unique_names
 from detzoo.report.drawing import Picture, write_image
 from detzoo.report.proposal_drawing import Colours, covers, draw_best, draw_covers, draw_segments, side_by_side
 from detzoo.schema import unknown
@@ -95,9 +96,10 @@ def show_proposals(view: View) -> Iterator[tuple[Path, str]]:
         raise DetzooError(f"--k draws segments, and {name} has none: it is no method that segments pictures")
     samples = list(_samples(view))
     view.out.mkdir(parents=True, exist_ok=True)
-    for where, sample, picture in samples:
+    unique = unique_names([Path(where).stem for where, _, _ in samples])
+    for number, (where, sample, picture) in enumerate(samples):
         boxes = propose(proposer, picture, where)
-        stem = view.out / f"{Path(where).stem}_{name}"
+        stem = view.out / f"{unique[number]}_{name}"
         best = boxes[: view.top]
         yield _written(stem, "boxes", draw_best(picture, best)), f"the best {len(best)} of {len(boxes)} boxes"
         if sample is not None:

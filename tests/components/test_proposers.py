@@ -119,8 +119,23 @@ def test_a_picture_that_is_not_in_the_file_is_named(tmp_path: Path) -> None:
         Precomputed(path=str(path))(picture(seed=9))
     assert str(caught.value) == (
         f"{path} holds no proposals for this picture of 60 x 40 px: it knows 1 pictures (by hand), by their decoded "
-        "pixels. Write a file of all pictures you use with detzoo.data.proposal_file.write_proposals, here and with "
-        "the same image library, and name it: --set proposals.proposer.path=FILE"
+        "pixels. `detzoo proposals make` with the method and parameters of the file adds those of other data, here and "
+        "with the same image library; or name another file: --set proposals.proposer.path=FILE"
+    )
+
+
+def test_the_recipe_says_what_the_file_must_have_been_made_with(tmp_path: Path) -> None:
+    path = written(tmp_path / "p.safetensors", [picture()], [[[0, 0, 5, 5]]])
+    assert len(Precomputed(path=str(path), method="by hand", parameters={"k": 100})(picture())[0]) == 1
+    with pytest.raises(ProposalsError) as caught:
+        Precomputed(path=str(path), method="selective_search", parameters={"k": 50, "sigma": 0.8})(picture())
+    assert str(caught.value) == (
+        f"{path} holds other proposals than were asked for:\n"
+        "  method: by hand in the file, selective_search asked for\n"
+        "  k: 100 in the file, 50 asked for\n"
+        "  sigma: absent in the file, 0.8 asked for\n"
+        "The recipe says what the file must have been made with: name another file under proposals.proposer.path, or "
+        "correct method and parameters beside it."
     )
 
 
@@ -128,8 +143,8 @@ def test_no_file_is_named() -> None:
     with pytest.raises(ProposalsError) as caught:
         Precomputed()(picture())
     assert str(caught.value) == (
-        "this detector looks at proposals from a file, and none is named: write one with "
-        "detzoo.data.proposal_file.write_proposals, and name it with --set proposals.proposer.path=FILE; to try the "
+        "this detector looks at proposals from a file, and none is named: write one with `detzoo proposals "
+        "make --method METHOD --data DATA --out FILE`, and name it with --set proposals.proposer.path=FILE; to try the "
         "detector without: --set proposals.proposer.type=uniform"
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from detzoo.data import open_dataset
 from detzoo.data.images import read_image
@@ -46,6 +46,16 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         assert few is not None
         assert np.array_equal(few[0], own[:3])
     assert list(tmp_path.iterdir()) == [path]  # nothing half-written is left
+    again = path.read_bytes()
+    write_proposals(path, dict(reversed(regions.items())), method="fast", parameters={"sigma": 0.8, "k": [50, 100]})
+    assert path.read_bytes() == again
+    tensors = load_file(path)  # safetensors' own reader
+    assert {name: list(value.shape) for name, value in tensors.items()} == {
+        "keys": [20, 16],
+        "ends": [20],
+        "boxes": [190, 4],
+        "scores": [190],
+    }
 
 
 def test_the_key_is_of_size_and_pixels() -> None:
@@ -74,7 +84,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ProposalsError) as caught:
         ProposalFile(tmp_path / "x.safetensors")
     assert str(caught.value) == (
-        f"{tmp_path / 'x.safetensors'}: no such file of proposals; detzoo.data.proposal_file.write_proposals writes one"
+        f"{tmp_path / 'x.safetensors'}: no such file of proposals; `detzoo proposals make` writes one"
     )
 
 
@@ -82,7 +92,7 @@ def test_weights_are_no_proposals(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({"conv.weight": np.zeros((2, 2), np.float32)}, path)
     with pytest.raises(
-        ProposalsError, match=r"weights\.safetensors is no file of proposals; detzoo.data.proposal_file.write"
+        ProposalsError, match=r"weights\.safetensors is no file of proposals; `detzoo proposals make` writes one"
     ):
         ProposalFile(path)
 

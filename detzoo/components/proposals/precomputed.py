@@ -54,9 +54,9 @@ class Precomputed(Proposer):
         if found is None:
             raise ProposalsError(
                 f"{self.path} holds no proposals for this picture of {image.shape[1]} x {image.shape[0]} px: it knows "
-                f"{len(self._file)} pictures ({self._file.method}), by their decoded pixels. Make those of all "
-                f"pictures you use, here and with the same image library: detzoo proposals make "
-                f"--method {self._file.method} --data DATA --out {self.path}"
+                f"{len(self._file)} pictures ({self._file.method}), by their decoded pixels. `detzoo proposals make` "
+                "with the method and parameters of the file adds those of other data, here and with the same image "
+                "library; or name another file: --set proposals.proposer.path=FILE"
             )
         return found
 

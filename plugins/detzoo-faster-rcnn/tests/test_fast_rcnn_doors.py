@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,15 @@ from detzoo.data import open_dataset
 from detzoo.data.proposal_file import ProposalsError, picture_key, write_proposals
 from detzoo.detectors.two_stage import TwoStage
 from detzoo.errors import DetzooError, RecipeError
+from detzoo.evaluation.proposal_session import Plan as Evaluation
+from detzoo.evaluation.proposal_session import evaluate_proposals
 from detzoo.interfaces import Proposer
 from detzoo.plugins.manager import GROUP
 from detzoo.registry import Registry
 from detzoo.report.comparison import Plan, compare
 from detzoo.report.drawing import write_image
 from detzoo.training import train
+from detzoo.training.checkpoint import save_model
 
 NAME = "fastrcnn_mobilenet_v2"
 DATA = "shapes:train=4,val=3"
@@ -170,8 +174,8 @@ def test_a_picture_that_is_not_in_the_file(tmp_path: Path) -> None:
     write_image(tmp_path / "other.png", picture())
     message = (
         f"{path} holds no proposals for this picture of 80 x 60 px: it knows 4 pictures (uniform), by their decoded "
-        "pixels. Write a file of all pictures you use with detzoo.data.proposal_file.write_proposals, here and with "
-        "the same image library, and name it: --set proposals.proposer.path=FILE"
+        "pixels. `detzoo proposals make` with the method and parameters of the file adds those of other data, here and "
+        "with the same image library; or name another file: --set proposals.proposer.path=FILE"
     )
     with pytest.raises(ProposalsError) as caught:
         from_file(path).predict([str(tmp_path / "other.png")])
@@ -195,8 +199,8 @@ def test_the_papers_recipes_want_a_file() -> None:
     with pytest.raises(ProposalsError) as caught:
         detzoo.build("fastrcnn_caffenet_voc", overrides=small, weights=None).predict([picture()])
     assert str(caught.value) == (
-        "this detector looks at proposals from a file, and none is named: write one with "
-        "detzoo.data.proposal_file.write_proposals, and name it with --set proposals.proposer.path=FILE; to try the "
+        "this detector looks at proposals from a file, and none is named: write one with `detzoo proposals "
+        "make --method METHOD --data DATA --out FILE`, and name it with --set proposals.proposer.path=FILE; to try the "
         "detector without: --set proposals.proposer.type=uniform"
     )
 
@@ -225,3 +229,32 @@ def test_the_advice_to_try_it_without_a_file_works() -> None:
     changes = {**small, "proposals.proposer.type": "uniform", "proposals.top_k": 10}
     detector = detzoo.build("fastrcnn_vgg16_voc", overrides=changes, weights=None)
     assert len(detector.predict([picture()])[0]) > 0
+
+
+# ------------------------------------------------------------------------------------------------ fed by each method
+
+
+def test_every_method_feeds_the_same_detector(tmp_path: Path) -> None:
+    save_model(built(), tmp_path / "fast.safetensors")
+    targets, run = ("uniform:count=30", "gaussian:count=30"), str(tmp_path / "fast.safetensors")
+    plan = Evaluation(targets, DATA, tmp_path / "out", split="val", repeat=0, detector=run, device="cpu", workers=0)
+    results = evaluate_proposals(plan)
+    alone = detzoo.evaluate(built(), open_dataset(DATA, "val"), progress=False)  # whose proposer is the first method
+    assert results["methods"][0]["AP"] == pytest.approx(alone.metrics["AP"], abs=1e-12)
+    written = [tmp_path / "out" / "methods" / folder for folder in sorted((tmp_path / "out" / "methods").iterdir())]
+    found = [json.loads((folder / "detector" / "detections.json").read_text()) for folder in written]
+    assert found[0] != found[1]
+
+
+def test_a_detector_that_finds_its_own_regions_cannot_be_fed(tmp_path: Path) -> None:
+    small = {"backbone.weights": None, "box.head.fc": [8]}
+    own = detzoo.build("fasterrcnn_mobilenet_v2_fpn", num_classes=2, overrides=small, weights=None)
+    path = tmp_path / "faster.safetensors"
+    save_model(own, path)
+    with pytest.raises(DetzooError) as caught:
+        evaluate_proposals(Evaluation(("uniform",), DATA, tmp_path / "out", detector=str(path)))
+    assert str(caught.value) == (
+        f"{path} finds its regions itself; --detector takes a run of a detector with regions from the picture "
+        "(proposals: {type: image_level, ...}), such as a Fast R-CNN"
+    )
+    assert not (tmp_path / "out").exists()
