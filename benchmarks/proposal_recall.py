@@ -35,7 +35,7 @@ Boxes = NDArray[np.float64]
 SHARED: Final = Path(__file__).parents[2] / "shared" / "data"
 DATA: Final = {
     "playing-cards": (SHARED / "playing-cards", "test"),
-    "coco128": (SHARED / "coco128" / "object_detection", "val2017"),
+    "coco128": (SHARED / "coco128" / "object_detection", "val"),
 }
 COUNTS: Final = (100, 500, 1000, 2000)
 THRESHOLDS: Final = np.arange(0.5, 0.96, 0.05)
@@ -126,7 +126,7 @@ def beside_the_authors(name: str) -> dict[str, Any]:
     for what, fields in SETTINGS.items():
         ours = boxes_of(folder / f"{name}.jpg", SelectiveSearch(**fields))
         overlap = iou(theirs, ours)
-        shares = {"boxes": len(ours)}
+        shares: dict[str, float] = {"boxes": len(ours)}
         for threshold in (0.5, 0.7):
             shares[f"of_authors_{threshold}"] = round(float((overlap.max(axis=1) >= threshold).mean()), 3)
             shares[f"of_ours_{threshold}"] = round(float((overlap.max(axis=0) >= threshold).mean()), 3)
