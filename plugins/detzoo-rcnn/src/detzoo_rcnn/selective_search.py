@@ -17,6 +17,7 @@ from detzoo_rcnn.colour import ColourSpace, in_colour_space
 from detzoo_rcnn.features import pixel_bins, regions_of
 from detzoo_rcnn.graph import Edges, GraphKind, edges_of, smoothed
 from detzoo_rcnn.grouping import Hierarchy, grouped
+from detzoo_rcnn.ordering import Order, distinct, values_of
 from detzoo_rcnn.segmentation import segments_of
 from detzoo_rcnn.shrinking import as_large_as, mapped_back, shrunk
 from detzoo_rcnn.strategies import MODES, Mode, Similarity
@@ -36,8 +37,8 @@ class SelectiveSearch(Proposer):
 
     Every colour space is segmented with every k, and every segmentation grouped by every strategy. A picture of one
     segment has no boxes; of two or more, the last is the whole picture. Boxes that several groupings find are given
-    once. The i-th region from the end of its grouping gets the value i x RND, RND even in [0, 1) from the seed, and the
-    smallest come first: large regions early, and not always the same ones. Scores are 1 / (1 + value).
+    once. The order is that of ``values_of``: by rank times a random number, the same for the same seed. Scores are
+    1 / (1 + value), and below 0 for boxes near to earlier ones, which come after all others.
 
     Args:
         mode: what the next three are where they are null.
@@ -56,14 +57,16 @@ class SelectiveSearch(Proposer):
         max_aspect: longer to shorter side of a box; null for any.
         max_side: px; a larger picture is shrunk to it, and the boxes are mapped back. The other lengths and areas but
             ``min_area``, ``min_side`` are those of the shrunk one.
+        order: ``lasting``, or the paper's ``rank``; see ``values_of``.
+        near: boxes of an IoU above this with an earlier one come after all others; 1 for the paper's order.
         top_k: the first of them; null for all.
         seed: of the order.
         threads: null: one in a loader's worker or another child process, else one for each core.
 
     Source: Uijlings, van de Sande, Gevers, Smeulders, "Selective Search for Object Recognition", IJCV 2013; modes of
-    its table 5. Differences: the colour spaces are OpenCV's, of 8 bits; one picture is seen at one size. OpenCV
-    contrib's modes of the same names take k 150, 300, 450 (fast), a minimum of 100 px, 4-neighbours, a hue of 0..179,
-    one neighbour more or less at the border, and put small regions first.
+    its table 5. Differences: the colour spaces are OpenCV's, of 8 bits; the order, unless ``order: rank, near: 1``.
+    OpenCV contrib's ``fast`` is ``k: [150, 300, 450], min_size: 100, graph: grid4``, but for its hue of 0..179, its
+    textures stretched to each picture's own range, and an order that puts small regions first.
     """
 
     def __init__(
@@ -80,6 +83,8 @@ class SelectiveSearch(Proposer):
         min_side: NotNegative = 0,
         max_aspect: Annotated[float, Field(ge=1)] | None = None,
         max_side: Positive | None = 1000,
+        order: Order = "lasting",
+        near: Annotated[float, Field(gt=0, le=1)] = 0.93,
         top_k: Positive | None = None,
         seed: NotNegative = 0,
         threads: Positive | None = None,
@@ -90,7 +95,8 @@ class SelectiveSearch(Proposer):
         self.strategies = tuple(tuple(strategy) for strategy in strategies or chosen.strategies)
         self.sigma, self.min_size, self.graph = sigma, min_size, graph
         self.min_area, self.min_side, self.max_aspect = min_area, min_side, max_aspect
-        self.max_side, self.top_k, self.seed, self.threads = max_side, top_k, seed, threads
+        self.max_side, self.order, self.near, self.top_k = max_side, order, near, top_k
+        self.seed, self.threads = seed, threads
 
     def __call__(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Boxes [P,4] and scores [P]; P is what the picture gives, thousands for a photograph."""
@@ -98,13 +104,14 @@ class SelectiveSearch(Proposer):
         hierarchies = [found for found in self.hierarchies(seen) if len(found.parts)]
         if not hierarchies:
             return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-        values = np.concatenate([_positions(found) for found in hierarchies])
-        values *= np.random.default_rng(self.seed).random(len(values))
+        values = values_of(hierarchies, self.order, self.seed)
         boxes = mapped_back(np.concatenate([found.boxes for found in hierarchies]), seen, image)
         magnified = (image.shape[0] * image.shape[1]) / (seen.shape[0] * seen.shape[1])
         kept = np.flatnonzero(self._kept(boxes, np.concatenate([found.size for found in hierarchies]) * magnified))
-        first = kept[_first_of_each(boxes[kept], values[kept])[: self.top_k]]
-        return boxes[first].astype(np.float32), (1 / (1 + values[first])).astype(np.float32)
+        rows, apart = distinct(boxes[kept], values[kept], self.near)
+        scores = 1 / (1 + values[kept][rows])
+        scores[apart:] -= 1
+        return boxes[kept][rows][: self.top_k].astype(np.float32), scores[: self.top_k].astype(np.float32)
 
     def segments(self, image: NDArray[np.uint8], k: float) -> NDArray[np.int32]:
         """Segments int32 [H,W] of one k in the first colour space, of the size of the picture."""
@@ -142,18 +149,6 @@ class SelectiveSearch(Proposer):
         if self.max_aspect is not None:
             kept &= sides.max(axis=1) <= self.max_aspect * sides.min(axis=1)
         return np.asarray(kept)
-
-
-def _positions(hierarchy: Hierarchy) -> NDArray[np.float64]:
-    """1 for the last region, the whole picture, and so on."""
-    return np.arange(len(hierarchy.boxes), 0, -1, dtype=np.float64)
-
-
-def _first_of_each(boxes: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Rows of different boxes, smallest value first."""
-    order = np.argsort(values, kind="stable")
-    _, first = np.unique(boxes[order], axis=0, return_index=True)
-    return np.asarray(order[np.sort(first)])
 
 
 def _spreader(threads: int | None) -> Callable[[Callable[[T], R], Iterable[T]], list[R]]:
