@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,12 +14,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from typer.testing import CliRunner
 
 import detzoo
+from detzoo.cli import app
 from detzoo.data.dataset import Dataset
 from detzoo.data.window_store import WindowStore
 from detzoo.detectors.region_svm import RegionSvm
 from detzoo.errors import TrainingError
+from detzoo.report.comparison import Plan, compare
+from detzoo.report.drawing import write_image
 from detzoo.training.checkpoint import load_checkpoint
 from detzoo_rcnn.ridge import Ridge
 from detzoo_rcnn.svm import LinearSvm
@@ -38,6 +43,10 @@ RCNN: dict[str, Any] = SMALL | {
     "head.roi_pool.context": 2,
     "head.grid": [1, 1],
 }
+
+
+SOFTMAX = ("--set", "classify_by=softmax", "--set", "correct_boxes=false")
+SELECTIVE_SEARCH = ("--set", "proposals.proposer.type=selective_search")
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +188,30 @@ def test_features_of_other_regions_are_refused(data: Dataset, tmp_path: Path, mo
         "  origin.proposals file.parameters.count: 3 in the store, 4 now\n"
         f"Nothing was reused or changed. Remove {out}/features to make them anew, or go back to what they were made of."
     )
+
+
+def test_the_commands_take_a_run_and_change_its_parts(trained: Path, tmp_path: Path) -> None:
+    """predict, eval, bench and compare; SVMs or softmax, and other regions, on the same trained weights."""
+    data = "shapes:train=6,val=3"
+    write_image(tmp_path / "p.png", detzoo.open_dataset(data, "val").sample(0).image)
+    for words in (
+        ["predict", str(trained), str(tmp_path / "p.png"), "--out", str(tmp_path / "d")],
+        ["eval", str(trained), "--data", data, "--split", "val", "--out", str(tmp_path / "e")],
+        ["eval", str(trained), "--data", data, "--split", "val", "--out", str(tmp_path / "f"), *SOFTMAX],
+        ["bench", str(trained), "--device", "cpu", "--iterations", "5", "--size", "60x80", *SELECTIVE_SEARCH],
+    ):
+        out = CliRunner().invoke(app, words)
+        assert out.exit_code == 0, out.output
+    assert "proposals" in out.output
+    svm, softmax = (json.loads((tmp_path / name / "detections.json").read_text()) for name in ("e", "f"))
+    assert svm
+    assert softmax != svm
+    compared = Plan(targets=[str(trained)], data=data, out=tmp_path / "c", split="val", device="cpu", iterations=5)
+    comparison = compare(compared)
+    assert comparison.failures == {}
+    (entry,) = comparison.entries
+    latency = entry.benchmark["latency_ms"]
+    assert latency["total"]["mean"] > latency["without_proposals"]["mean"] > 0
 
 
 @pytest.mark.slow
