@@ -23,7 +23,6 @@ from detzoo.training.classifier import Classifier, save_backbone
 from detzoo.training.display import Display
 from detzoo.training.interrupts import Interrupts
 from detzoo.training.log import RunLog
-from detzoo.training.loop import Interrupted
 from detzoo.training.optimizer import (
     build_optimizer,
     optimizer_tensors,
@@ -33,6 +32,7 @@ from detzoo.training.optimizer import (
     trainable,
 )
 from detzoo.training.pretrain_plan import PretrainPlan
+from detzoo.training.run import Interrupted
 from detzoo.training.schedule import rates
 from detzoo.weights.normalisation import Normalisation
 

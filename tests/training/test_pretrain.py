@@ -21,9 +21,9 @@ from detzoo.training.checkpoint import load_checkpoint
 from detzoo.training.class_batches import normalised
 from detzoo.training.classifier import Classifier
 from detzoo.training.interrupts import Interrupts
-from detzoo.training.loop import Interrupted
 from detzoo.training.pretrain import Pretrained, pretrain
 from detzoo.training.pretrain_plan import load_plan
+from detzoo.training.run import Interrupted
 from detzoo.weights.backbone import load_backbone_weights
 from detzoo.weights.normalisation import CAFFE, IMAGENET, Normalisation
 
