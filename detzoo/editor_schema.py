@@ -52,8 +52,14 @@ def _detector(registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]
     for entry in registry.entries("settings"):
         schema = _lifted(_json_schema(registry.schema(entry)["fields"]), definitions, entry.name, partial=True)
         properties[entry.name] = {"type": "object", "properties": schema["properties"], "additionalProperties": False}
+    slots: dict[str, list[dict[str, Any]]] = {}
     for entry in registry.entries("join"):
-        properties |= _lifted(_json_schema(registry.schema(entry)["fields"]), definitions, entry.name)["properties"]
+        own = _lifted(_json_schema(registry.schema(entry)["fields"]), definitions, entry.name)["properties"]
+        for name, slot in own.items():
+            if slot not in slots.setdefault(name, []):
+                slots[name].append(slot)
+    # which join it is may stand in a parent: a slot of one name may be what any join makes of it
+    properties |= {name: found[0] if len(found) == 1 else {"anyOf": found} for name, found in slots.items()}
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
