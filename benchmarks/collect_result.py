@@ -63,8 +63,12 @@ def draw_curve(out: Path) -> int:
     series = {
         name: [(float(row["epoch"]), 100 * float(row[name])) for row in rows if row[name]] for name in ("AP", "AP50")
     }
-    save(learning_figure(series, ylabel="test AP, AP50 %"), out / "curve.png")
-    return len(rows)
+    if len(series["AP"]) > 1:
+        save(learning_figure(series, ylabel="test AP, AP50 %"), out / "curve.png")
+    else:  # the detector is only there once SVMs and boxes are fitted: what there is to see is the loss before
+        losses = {"fine-tuning": [(float(row["epoch"]), float(row["loss"])) for row in rows if row["loss"]]}
+        save(learning_figure(losses, ylabel="loss"), out / "curve.png")
+    return sum(bool(row["loss"]) for row in rows)  # a last row without is what SVMs and boxes made of it
 
 
 def draw_pictures(run: Path, out: Path, pictures: list[Path], score: float) -> None:
@@ -98,7 +102,7 @@ Measured with pycocotools, in percent; the weights after the last epoch, which n
 
 {table}
 
-![AP by epoch](curve.png)
+![Curve by epoch](curve.png)
 
 - command: `{args.command}`
 - training: {epochs} epochs, {trained:.0f} minutes in its steps, on a shared machine
