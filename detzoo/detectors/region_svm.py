@@ -36,6 +36,8 @@ from detzoo.ops.regions import append_ground_truth, compact, trim
 from detzoo.types import Assignment, Candidates, DetectionBatch, FeatureMaps, ImageBatch, Predictions, Targets
 
 FINE_TUNING: Final = "fine-tune"
+SLOPE: Final = 3.0
+"""Of the sigmoid of a margin: -1 and 1, between which an SVM is undecided, become scores of 0.05 and 0.95."""
 
 
 class RegionSvm(Detector):
@@ -47,7 +49,7 @@ class RegionSvm(Detector):
     disk; SVMs are fitted on them with hard-negative mining; boxes are regressed in closed form.
 
     Until the SVMs are fitted the fine-tuned classifier answers in their place. Scores of the SVMs are the sigmoid of
-    their margins: within [0,1], and in the order of the margins.
+    three times their margins: within [0,1], in the order of the margins, 0.5 at the border.
 
     Args:
         backbone: of the windows or of the picture; its last map is used where windows are cut from pixels.
@@ -161,7 +163,7 @@ class RegionSvm(Detector):
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
         for place, maps in self.windows(batch, rois, at_once=self.windows_at_once):
             vectors, logits = self.head(maps)
-            scores = self.classifier(vectors[self.classifier.feature]) if svm else logits
+            scores = SLOPE * self.classifier(vectors[self.classifier.feature]) if svm else logits
             deltas = self.deltas(vectors, scores)
             parts.append((place, scores[: len(place)], deltas[: len(place)]))
         place, scores, deltas = (torch.cat(column) for column in zip(*parts, strict=True))
