@@ -43,7 +43,7 @@ def focal_by_formula(logits: Tensor, labels: Tensor, *, alpha: float | None, gam
 
 def focal_in_pieces(logits: Tensor, labels: Tensor, *, alpha: float | None, gamma: float) -> Tensor:
     """The same as ``focal_by_formula``, for the CPU; its gradient cannot be differentiated again."""
-    found: Tensor = _Focal.apply(logits, labels, alpha, gamma)  # type: ignore[no-untyped-call]
+    found: Tensor = _Focal.apply(logits, labels, alpha, gamma)
     return found
 
 
@@ -63,7 +63,7 @@ class _Focal(torch.autograd.Function):
         return rows.view(labels.shape)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         """With q = sigmoid(x): d/dx q^gamma softplus(x) = q^gamma (gamma (1 - q) softplus(x) + q)."""
         logits, labels = ctx.saved_tensors

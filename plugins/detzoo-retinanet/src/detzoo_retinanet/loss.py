@@ -98,6 +98,6 @@ def centreness(candidates: Candidates, boxes: Tensor) -> Tensor:
     """
     places = safe_candidates(candidates).boxes
     distances = encode_edges(boxes, places, boxes.new_ones(1)).detach().clamp(min=0)
-    pairs = distances.unflatten(-1, (2, 2))  # [B,N,2,2]: (left, top), (right, bottom)
-    least, most = pairs.amin(-2), pairs.amax(-2)
+    left_top, right_bottom = distances[..., :2], distances[..., 2:]
+    least, most = torch.minimum(left_top, right_bottom), torch.maximum(left_top, right_bottom)
     return (least / most.clamp(min=torch.finfo(most.dtype).tiny)).prod(-1).sqrt()
