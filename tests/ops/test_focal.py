@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from detzoo.ops import focal
-from detzoo.ops.focal import focal_by_formula, focal_in_pieces
+from detzoo.ops.focal import focal_by_formula, focal_in_pieces, softplus
 
 WAYS = [focal_by_formula, focal_in_pieces]
 Way = Callable[..., Tensor]
@@ -95,14 +95,25 @@ def test_pieces_are_laid_out_over_any_memory() -> None:
     torch.testing.assert_close(turned.grad, straight.grad)
 
 
-def test_the_graph_keeps_the_logits_alone() -> None:
+def test_the_graph_keeps_one_tensor_and_no_loss_without_gradient_keeps_any() -> None:
     logits, labels = scene()
-    kept: list[Tensor] = []
+    kept: list[tuple[int, ...]] = []
 
     def pack(tensor: Tensor) -> Tensor:
-        kept.append(tensor)
+        kept.append(tuple(tensor.shape))
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        focal_in_pieces(logits.requires_grad_(), labels, alpha=0.25, gamma=2.0)
-    assert [tensor.data_ptr() for tensor in kept] == [logits.data_ptr(), labels.data_ptr()]
+        focal_in_pieces(logits, labels, alpha=0.25, gamma=2.0)
+        with torch.no_grad():
+            focal_in_pieces(logits.requires_grad_(), labels, alpha=0.25, gamma=2.0)
+        assert not kept
+        focal_in_pieces(logits, labels, alpha=0.25, gamma=2.0)
+    assert kept == [(2, 6, 3)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_softplus_is_exact_to_rounding(dtype: torch.dtype) -> None:
+    x = torch.cat([torch.linspace(-80, 80, 4001), torch.tensor([-1e4, 0.0, 1e4])]).to(dtype)
+    exact = torch.tensor([max(v, 0.0) + math.log1p(math.exp(-abs(v))) for v in x.tolist()], dtype=torch.float64)
+    torch.testing.assert_close(softplus(x).double(), exact, rtol=4 * torch.finfo(dtype).eps, atol=1e-44)

@@ -29,7 +29,7 @@ from detzoo_retinanet.converters import from_torchvision
 PHOTOS = ("000000000049", "000000000260", "000000000077")
 """500x381, 333x500, 375x500 (height x width)."""
 FROZEN_EPS = {"retinanet_resnet50_fpn": 0.0, "fcos_resnet50_fpn": 1e-5}
-"""Norms that torchvision freezes around pretrained weights; RetinaNet's with eps overwritten, for the published ones."""
+"""Norms that torchvision freezes around pretrained weights; it overwrites RetinaNet's eps for the published ones."""
 BUILDERS = (*FROZEN_EPS, "retinanet_resnet50_fpn_v2")
 SMALL = {"min_size": 160, "max_size": 250}
 

@@ -214,7 +214,9 @@ def on_levels(images: int = 2) -> tuple[Predictions, Candidates, ImageBatch]:
 
 @pytest.mark.parametrize("top", [30, 100, 5000])
 @pytest.mark.parametrize("looks", [True, False])
-def test_best_of_each_level_as_in_torchvisions_retinanet(top: int, looks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_best_of_each_level_as_in_torchvisions_retinanet(
+    top: int, looks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "may_look", lambda _: looks)
     predictions, candidates, batch = on_levels()
     counts = [level.count for level in LEVELS]

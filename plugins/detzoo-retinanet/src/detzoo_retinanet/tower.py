@@ -30,12 +30,13 @@ def tower(channels: int, width: int, depth: int, *, norm: Norm, bias: bool) -> n
         bias: whether a convolution with a norm behind it has a bias too: torchvision's FCOS has, its RetinaNet has not.
 
     Raises:
-        RecipeError: 32 groups do not divide the channels.
+        RecipeError: 32 groups do not divide the channels, or leave each a single one, which a map of one cell cannot
+            be normalised by.
     """
-    if norm == "group" and width % 32:
+    if norm == "group" and (width % 32 or width == 32):
         raise RecipeError(
-            f"head: norm: group makes 32 groups of channels, which {width} does not divide into; "
-            "take a multiple of 32, or norm: none"
+            f"head: norm: group makes 32 groups of two channels or more, into which {width} cannot be divided; "
+            "take 64, 96 or another multiple of 32, or norm: none"
         )
     layers: list[nn.Module] = []
     for inputs in [channels, *[width] * depth][:depth]:
