@@ -136,7 +136,8 @@ def memory(args: Any) -> dict[str, Any]:
         done = subprocess.run(command, check=True, capture_output=True, env=plain)
         row |= {f"{side}_{key}": value for key, value in json.loads(done.stdout).items()}
     row["ratio"] = round(row["torchvision_peak_mib"] / row["detzoo_peak_mib"], 2)
-    return report(**row)
+    report(**row)
+    return row
 
 
 def measure(args: Any) -> dict[str, int]:

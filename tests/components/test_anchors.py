@@ -54,7 +54,7 @@ def test_levels_must_match() -> None:
 
 
 def test_trap_17_three_scales_in_an_octave() -> None:
-    floats, whole = (Grid(sizes=[[32.0], [64.0]], octave=3, octave_rounding=how) for how in ("none", "down"))  # type: ignore[arg-type]
+    floats, whole = (Grid(sizes=[[32.0], [64.0]], octave=3, octave_rounding=how) for how in ("none", "down"))
     assert whole.sizes == [[32, 40, 50], [64, 80, 101]]  # torchvision: int(32 · 2^(1/3)), int(32 · 2^(2/3))
     assert floats.sizes == [pytest.approx([32, 40.317473, 50.796834]), pytest.approx([64, 80.634947, 101.593667])]
     assert whole.per_cell() == floats.per_cell() == (9, 9)

@@ -79,7 +79,7 @@ def test_trap_16_scores_start_at_the_prior_and_weights_are_shared_by_all_maps() 
 
 def test_the_weights_start_small_and_the_towers_share_nothing() -> None:
     head = retinanet()
-    assert head.class_tower[0][0].weight.std().item() == pytest.approx(0.01, rel=0.05)  # type: ignore[index, union-attr]
+    assert head.class_tower[0][0].weight.std().item() == pytest.approx(0.01, rel=0.05)  # type: ignore[index]
     assert not {id(p) for p in head.class_tower.parameters()} & {id(p) for p in head.box_tower.parameters()}
 
 
@@ -97,7 +97,7 @@ def test_towers(depth: int, norm: str, layers: int) -> None:
 
 def test_towers_of_another_width() -> None:
     head = retinanet(channels=96)
-    assert (head.class_tower[0][0].in_channels, head.classification.in_channels) == (64, 96)  # type: ignore[index, union-attr]
+    assert (head.class_tower[0][0].in_channels, head.classification.in_channels) == (64, 96)  # type: ignore[index]
     with pytest.raises(RecipeError) as error:
         retinanet(channels=40, norm="group")
     assert str(error.value) == (

@@ -229,10 +229,10 @@ def test_best_of_each_level_as_in_torchvisions_retinanet(
     )
     assert predictions.class_logits is not None
     outputs = {
-        "cls_logits": list(predictions.class_logits.split(counts, 1)),
-        "bbox_regression": list(predictions.deltas[:, :, 0].split(counts, 1)),
+        "cls_logits": list(torch.split(predictions.class_logits, counts, 1)),
+        "bbox_regression": list(torch.split(predictions.deltas[:, :, 0], counts, 1)),
     }
-    anchors = [list(candidates.boxes[0].split(counts))] * 2
+    anchors = [list(torch.split(candidates.boxes[0], counts))] * 2
     expected = RetinaNet.postprocess_detections(settings, outputs, anchors, [(300, 300)] * 2)
     post = PerClassDetections(suppress=Nms(iou=0.5), score_threshold=0.05, per_level_top_k=top, keep=60)
     found = post(predictions, candidates, batch)
