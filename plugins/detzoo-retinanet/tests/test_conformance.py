@@ -7,7 +7,7 @@ import pytest
 from detzoo.registry import get_registry
 from detzoo.testing import Check, Component, parametrize_with_checks
 
-SMALL = ("retinanet_mobilenet_v2",)
+SMALL = ("fcos_mobilenet_v2", "retinanet_mobilenet_v2")
 
 
 def large() -> list[str]:
