@@ -60,13 +60,14 @@ class _Focal(torch.autograd.Function):
         """
         slopes = torch.empty_like(logits, memory_format=torch.contiguous_format) if wanted else None
         losses = logits.new_empty(labels.numel())
-        for piece in _pieces(logits, labels):
-            wrong, true = piece.wrong(logits)
+        rows = logits.reshape(-1, logits.shape[-1])
+        for piece in _pieces(rows, labels):
+            wrong, true = piece.wrong(rows)
             chance, cost = torch.sigmoid(wrong), softplus(wrong)
             focus = chance**gamma
             torch.sum(_weighted(focus * cost, true, alpha), dim=-1, out=losses[piece.start : piece.stop])
             if slopes is not None:
-                slope = slopes.view(-1, logits.shape[-1])[piece.start : piece.stop]
+                slope = slopes.view_as(rows)[piece.start : piece.stop]
                 torch.mul(cost.mul_(1 - chance).mul_(gamma).add_(chance), focus, out=slope)
                 _weighted(slope, true, alpha)[true] *= -1
         if slopes is not None:
@@ -99,17 +100,17 @@ class _Piece:
     def __init__(self, start: int, stop: int, true: Tensor) -> None:
         self.start, self.stop, self.true = start, stop, true
 
-    def wrong(self, logits: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The logits of the wrong answers [rows,K], and where the truths stand."""
-        rows = logits.reshape(-1, logits.shape[-1])[self.start : self.stop].clone()
+    def wrong(self, rows: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The logits of the wrong answers, of all ``rows`` [B*N,K] those of the piece, and where the truths stand."""
+        own = rows[self.start : self.stop].clone()
         true = (self.true[0], self.true[1])
-        rows[true] = -rows[true]
-        return rows, true
+        own[true] = -own[true]
+        return own, true
 
 
-def _pieces(logits: Tensor, labels: Tensor) -> list[_Piece]:
-    """Rows in pieces of about ``PIECE`` logits for each thread."""
-    count, classes = labels.numel(), logits.shape[-1]
+def _pieces(rows: Tensor, labels: Tensor) -> list[_Piece]:
+    """Rows [B*N,K] in pieces of about ``PIECE`` logits for each thread."""
+    count, classes = rows.shape
     step = max(1, PIECE * torch.get_num_threads() // max(1, classes))
     flat = labels.reshape(-1)
     row = (flat >= 0).nonzero().squeeze(1)  # ascending

@@ -154,7 +154,7 @@ class PerClassDetections(PostProcess):
         best, index = [], []
         start = 0
         for part in torch.split(self.passed(scores, candidates), counts, dim=1):
-            values, place = part.flatten(1).topk(min(self.per_level_top_k, part[0].numel()), dim=1)
+            values, place = part.flatten(1).topk(min(self.per_level_top_k, part.shape[1] * part.shape[2]), dim=1)
             best.append(values)
             index.append(place + start * classes)
             start += part.shape[1]

@@ -55,7 +55,7 @@ def same(a: DetectionBatch, b: DetectionBatch) -> bool:
 @pytest.mark.parametrize("looks", [True, False])
 def test_nothing_to_detect(images: int, priors: int, looks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "may_look", lambda _: looks)
-    for post in (ssd_post(), TopK(keep=50)):
+    for post in (ssd_post(), ssd_post(per_class_top_k=None, per_level_top_k=100), TopK(keep=50)):
         found = post(*scene(images, priors))
         assert found.boxes.shape == (images, 50, 4)
         assert not found.valid.any()

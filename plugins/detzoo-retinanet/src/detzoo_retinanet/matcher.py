@@ -66,7 +66,7 @@ class CentreSampling(Matcher):
         low, high = self.bounds(candidates)
         index = torch.full((batch, count), BACKGROUND, device=targets.labels.device)
         smallest = torch.full((batch, count), math.inf, device=targets.labels.device)
-        for rows in chunks(batch, truths, count) if count else ():
+        for rows in chunks(4 * batch, truths, count) if count else ():  # four distances for each pair
             matched = self.matches(candidates, targets, rows, low, high)  # [B,m,N]
             areas = area(full_precision(targets.boxes[:, rows])).unsqueeze(2)
             least, row = torch.where(matched, areas, math.inf).min(dim=1)
