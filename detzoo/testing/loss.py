@@ -140,7 +140,7 @@ def _terms(
 def _predictions(subject: Subject, places: Candidates, images: int) -> Predictions:
     head = getattr(subject.detector, "head", None)
     scoring = head.scoring if head is not None else subject.component.accepts[0]
-    said = predictions(images, places, scoring, num_classes=subject.num_classes)
+    said = predictions(images, places, scoring, num_classes=subject.num_classes, quality=True)
     source = torch.Generator().manual_seed(1)
     shape = (images, places.boxes.shape[1], subject.num_classes, 4, 4)
     return dataclasses.replace(said, mask_logits=torch.randn(shape, generator=source).requires_grad_())

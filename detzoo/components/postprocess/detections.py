@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from detzoo.errors import RecipeError
 from detzoo.interfaces import PostProcess, Suppress
 from detzoo.ops.boxes import clip, sides
 from detzoo.ops.ranking import compact, gather_rows, may_look, rank_in_group
@@ -30,11 +31,14 @@ class PerClassDetections(PostProcess):
         score_threshold: lower scores are dropped before anything else.
         strict: a score must exceed the threshold (torchvision); else reaching it is enough.
         per_class_top_k: candidates of each class that enter suppression; null for all.
+        per_level_top_k: pairs of candidate and class of each level that enter suppression; null for all. The paper,
+            torchvision and detectron2 keep 1,000 of them.
         keep: detections kept per image.
         min_side: boxes narrower or lower than this (px, after clipping) are dropped before suppression.
         quality: how ``quality_logits`` enter the score: not at all, as a factor, or under a square root with it (FCOS).
 
-    Source: SSD's DetectionOutput; torchvision's ``SSD.postprocess_detections``, whose results are matched.
+    Source: SSD's DetectionOutput; RetinaNet, section 4.1; torchvision's ``SSD``, ``RetinaNet`` and
+    ``FCOS.postprocess_detections``, whose results are matched.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class PerClassDetections(PostProcess):
         score_threshold: Annotated[float, Field(ge=0, le=1)] = 0.05,
         strict: bool = True,
         per_class_top_k: Annotated[int, Field(gt=0)] | None = None,
+        per_level_top_k: Annotated[int, Field(gt=0)] | None = None,
         keep: Annotated[int, Field(gt=0)] = 100,
         min_side: Annotated[float, Field(ge=0)] = 0.0,
         quality: Literal["ignore", "product", "geometric_mean"] = "ignore",
@@ -52,7 +57,13 @@ class PerClassDetections(PostProcess):
         self.suppress = suppress
         self.score_threshold = score_threshold
         self.strict = strict
+        if per_class_top_k is not None and per_level_top_k is not None:
+            raise RecipeError(
+                "postprocess detections: per_class_top_k and per_level_top_k are both given, and the order in which "
+                "they cut would matter; make one of them null"
+            )
         self.per_class_top_k = per_class_top_k
+        self.per_level_top_k = per_level_top_k
         self.keep = keep
         self.min_side = min_side
         self.quality = quality
@@ -61,7 +72,10 @@ class PerClassDetections(PostProcess):
     def forward(self, predictions: Predictions, candidates: Candidates, batch: ImageBatch) -> DetectionBatch:
         """Detections [B,keep] in network px, best first, clipped to each image's region."""
         scores = scores_of(predictions, quality=self.quality)  # [B,N,K]
-        way = self.best_first if may_look(scores) else self.class_by_class
+        if may_look(scores):
+            way = self.best_first
+        else:
+            way = self.class_by_class if self.per_level_top_k is None else self.level_by_level
         boxes, scores, labels = way(scores, predictions, candidates, batch)
         return best_overall(boxes, scores, labels, self.keep)
 
@@ -95,6 +109,8 @@ class PerClassDetections(PostProcess):
             valid = best > -math.inf
             if self.per_class_top_k is not None and size > self.per_class_top_k:
                 valid &= rank_in_group(label) < self.per_class_top_k
+            if self.per_level_top_k is not None and size > self.per_level_top_k:
+                valid &= rank_in_group(level_of(row, candidates)) < self.per_level_top_k
             boxes, new = self.suppressed(best, valid, row, label, predictions, candidates, batch.region)
             if size == values.shape[1]:
                 break
@@ -114,9 +130,7 @@ class PerClassDetections(PostProcess):
         """
         images, count, classes = scores.shape
         size = count if self.per_class_top_k is None else min(self.per_class_top_k, count)
-        passed = scores > self.score_threshold if self.strict else scores >= self.score_threshold
-        passed = passed & candidates.valid.unsqueeze(-1)
-        values = torch.where(passed, scores, -math.inf).transpose(1, 2)
+        values = self.passed(scores, candidates).transpose(1, 2)
         best, row = values.topk(size, dim=2)  # [B,K,k]
         label = torch.arange(classes, device=scores.device).view(1, classes, 1).expand_as(row)
         flat = [part.reshape(images, classes * size) for part in (best, best > -math.inf, row, label)]
@@ -125,6 +139,35 @@ class PerClassDetections(PostProcess):
         rows = [part.reshape(images * classes, size, *part.shape[2:]) for part in (boxes, flat[0], flat[3], valid)]
         new = self.suppress(rows[0], rows[1], rows[2], rows[3])
         return boxes, new.reshape(images, classes * size).masked_fill(~valid, 0), flat[3]
+
+    def level_by_level(
+        self, scores: Tensor, predictions: Predictions, candidates: Candidates, batch: ImageBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The way with static shapes for the best of each level, all of which enter one suppression.
+
+        Returns:
+            boxes [B,S,4], scores [B,S] with 0 for the removed, labels [B,S]; S is at most levels * per_level_top_k.
+        """
+        assert self.per_level_top_k is not None
+        classes = max(1, scores.shape[2])
+        counts = [level.count for level in candidates.levels] or [scores.shape[1]]
+        best, index = [], []
+        start = 0
+        for part in torch.split(self.passed(scores, candidates), counts, dim=1):
+            values, place = part.flatten(1).topk(min(self.per_level_top_k, part.shape[1] * part.shape[2]), dim=1)
+            best.append(values)
+            index.append(place + start * classes)
+            start += part.shape[1]
+        values, place = torch.cat(best, 1), torch.cat(index, 1)
+        row = place // classes
+        label = place - row * classes
+        boxes, new = self.suppressed(values, values > -math.inf, row, label, predictions, candidates, batch.region)
+        return boxes, new, label
+
+    def passed(self, scores: Tensor, candidates: Candidates) -> Tensor:
+        """Scores [B,N,K], -inf where they do not pass the threshold or their candidate is padding."""
+        over = scores > self.score_threshold if self.strict else scores >= self.score_threshold
+        return torch.where(over & candidates.valid.unsqueeze(-1), scores, -math.inf)
 
     def suppressed(
         self,
@@ -158,6 +201,12 @@ class PerClassDetections(PostProcess):
         """bool [B,S]."""
         width, height = sides(boxes)
         return (width >= self.min_side) & (height >= self.min_side)
+
+
+def level_of(row: Tensor, candidates: Candidates) -> Tensor:
+    """int64: the number of the level on which each candidate ``row`` stands; 0 where there are no levels."""
+    counts = torch.tensor([level.count for level in candidates.levels[:-1]], device=row.device, dtype=torch.int64)
+    return torch.bucketize(row, counts.cumsum(0), right=True)
 
 
 def best_overall(boxes: Tensor, scores: Tensor, labels: Tensor, keep: int) -> DetectionBatch:
