@@ -149,8 +149,8 @@ def convert_weights(detector: Detector, weights: Mapping[str, Tensor] | str | Pa
 
     Args:
         detector: built with the matching recipe and number of classes.
-        weights: a state dict, or a file of one (``.safetensors``, ``.pth`` read without unpickling objects, or a format of
-            the source's own that a plugin reads).
+        weights: a state dict, or a file of one (``.safetensors``, ``.pth`` read without unpickling objects, or a
+            format of the source's own that a plugin reads).
         source: ``torchvision``, ``darknet``, ... as the plugin's converters name it; ``detzoo`` renames nothing.
 
     Raises:

@@ -202,8 +202,8 @@ class Predictions(_Movable):
     Args:
         class_logits: [B,N,C] or None. With ``softmax`` C = K+1 and background is column 0; else C = K.
         scoring: how logits become scores: ``softmax`` over background and classes, ``categorical``: a softmax over the
-            classes alone, beside a quality that says whether there is any (YOLOv2), ``sigmoid`` of each class, ``linear``:
-            classes and quality are no logits but scores as they stand (YOLOv1).
+            classes alone, beside a quality that says whether there is any (YOLOv2), ``sigmoid`` of each class,
+            ``linear``: classes and quality are no logits but scores as they stand (YOLOv1).
         deltas: [B,N,1,4] (one box for all classes) or [B,N,K,4].
         quality_logits: [B,N] objectness or centreness, or None.
         mask_logits: [B,N,K,m,m] or None.

@@ -118,8 +118,8 @@ class MultiScale:
     def __post_init__(self) -> None:
         if not self.shortest <= self.longest or self.shortest % self.multiple or self.longest % self.multiple:
             raise RecipeError(
-                f"multi_scale goes from shortest to longest in steps of multiple; found {self.shortest}, {self.longest}, "
-                f"{self.multiple}, and both must be multiples of it"
+                f"multi_scale goes from shortest to longest by multiple, found {self.shortest}, {self.longest} "
+                f"and {self.multiple}; both must be multiples of it"
             )
 
     def size(self, base: tuple[int, int], draw: float) -> tuple[int, int]:

@@ -21,7 +21,8 @@ class YoloAnchors(Anchors):
 
     Args:
         sizes: for each map, finest first, the anchors as (height, width) in network px. Darknet's cfg files write width
-            before height, YOLOv2's in cells of 32 px. ``detzoo data anchors DATA --size HxW`` finds them for a data set.
+            before height, YOLOv2's in cells of 32 px. ``detzoo data anchors DATA --size HxW`` finds them for
+            a data set.
 
     Source: YOLO9000, section 2, "Dimension Clusters"; YOLOv3, section 2.3.
     """
@@ -49,8 +50,8 @@ class YoloAnchors(Anchors):
             stride = size[0] / height, size[1] / width
             if stride[0] != stride[1]:
                 raise RecipeError(
-                    f"an input of {size[0]}x{size[1]} px (height x width) makes cells of {stride[0]:g}x{stride[1]:g} px "
-                    f"on {name}; YOLO's cells are square: choose sides that are multiples of the coarsest stride, as 32"
+                    f"an input of {size[0]}x{size[1]} px (height x width) makes cells of {stride[0]:g}x{stride[1]:g} "
+                    f"px on {name}; YOLO's cells are square: choose multiples of the coarsest stride, as 32"
                 )
             reach = torch.tensor(sides, dtype=torch.float32, device=feature.device).flip(1) / 2  # width before height
             boxes.append(shift_over_grid(torch.cat([-reach, reach], 1), height, width, stride, offset=0.5))

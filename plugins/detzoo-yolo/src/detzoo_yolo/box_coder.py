@@ -41,7 +41,7 @@ class AnchorCoder(BoxCoder):
         self.clamp = clamp
 
     def encode(self, targets: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
-        """t [...,4] of ``targets`` [...,4] seen from anchors ``boxes`` [...,4]; a centre outside the cell is cut to it."""
+        """t [...,4] of ``targets`` [...,4] seen from anchors ``boxes`` [...,4]; centres are cut to their cell."""
         place = self.place(targets, boxes, strides)
         return torch.cat([torch.logit(place[..., :2].clamp(EDGE, 1 - EDGE)), place[..., 2:]], -1)
 

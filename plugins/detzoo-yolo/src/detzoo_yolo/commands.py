@@ -24,4 +24,6 @@ def darknet(
     name = "".join(letter if letter.isalnum() else "_" for letter in cfg.stem.lower()).strip("_") or "darknet"
     recipe = {"api": 1, "detectors": {name: recipe_of(cfg, names=names)}}
     out.write_text(yaml.safe_dump(recipe, sort_keys=False, width=120, allow_unicode=True), encoding="utf-8")
-    typer.echo(f"written: {out}; try `detzoo weights import WEIGHTS --from darknet --detector {out} --out mine.safetensors`")
+    typer.echo(
+        f"written: {out}; try `detzoo weights import WEIGHTS --from darknet --detector {out} --out mine.safetensors`"
+    )

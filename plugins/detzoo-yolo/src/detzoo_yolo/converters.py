@@ -8,9 +8,11 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from detzoo.errors import WeightsError
+from detzoo_yolo.backbone import Darknet
 from detzoo_yolo.grid_head import YoloGrid
 from detzoo_yolo.head import YoloAnchorHead
 from detzoo_yolo.layers import Local
+from detzoo_yolo.neck import DarknetNeck, Passthrough
 from detzoo_yolo.network import Network
 from detzoo_yolo.weights_file import TRANSPOSED
 
@@ -56,10 +58,12 @@ def ordered(detector: nn.Module) -> Iterator[nn.Module]:
     """Layers with numbers, in darknet's order: a head's predictor stands right behind the layer whose map it reads."""
     head = detector.get_submodule("head")
     parts = [detector.get_submodule(name) for name in ("backbone", "neck")]
-    networks = [part.network for part in parts if isinstance(getattr(part, "network", None), Network)]
-    lonely = [part for part in parts if next(part.parameters(), None) is not None and not hasattr(part, "network")]
-    if lonely or not networks or not isinstance(head, YoloAnchorHead | YoloGrid):
-        raise WeightsError("darknet's weights fit detectors of darknet's layers only: backbone type darknet, head yolo_*")
+    networks: list[Network] = [part.network for part in parts if isinstance(part, Darknet | DarknetNeck | Passthrough)]
+    foreign = len(networks) < sum(next(part.parameters(), None) is not None for part in parts)
+    if foreign or not networks or not isinstance(head, YoloAnchorHead | YoloGrid):
+        raise WeightsError(
+            "darknet's weights fit detectors of darknet's layers only: backbone type darknet, head yolo_*"
+        )
     waiting = dict(head.predictors) if isinstance(head, YoloAnchorHead) else {head.name: head.predictor}
     for network in networks:
         last = network is networks[-1]
@@ -134,4 +138,3 @@ def _mismatch(source: _Numbers, needed: int, what: str) -> str:
     return (
         f"the file holds {len(source.values):,} numbers, this network has {needed:,}: {what} it belongs to another cfg"
     )
-

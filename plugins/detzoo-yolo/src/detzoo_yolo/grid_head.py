@@ -53,7 +53,9 @@ class YoloGrid(Head):
         super().__init__()
         self.name, spec = list(features.items())[-1]
         if spec.size is None or input_size is None:
-            raise RecipeError("yolo_grid needs a picture of fixed size; set input.size, with resize stretch or letterbox")
+            raise RecipeError(
+                "yolo_grid needs a picture of fixed size; set input.size, with resize stretch or letterbox"
+            )
         self.input_size = input_size
         self.cells = spec.size if predictor == "conv" else (grid, grid)
         self.per_cell, self.classes = boxes, num_classes

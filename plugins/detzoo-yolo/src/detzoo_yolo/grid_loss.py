@@ -25,8 +25,8 @@ Weight = Annotated[float, Field(ge=0)]
 class YoloSse(Loss):
     """Squared errors of coordinates, confidences and classes, weighted so that empty cells do not drown the others.
 
-    All boxes but the responsible ones are told a confidence of 0, with weight ``no_object_weight``. A cell with an object
-    has its classes corrected once, a cell without never.
+    All boxes but the responsible ones are told a confidence of 0, with weight ``no_object_weight``. A cell with an
+    object has its classes corrected once, a cell without never.
 
     Args:
         normaliser: divides all terms; ``{type: fixed, value: 1}`` is the mean over images.
@@ -60,7 +60,7 @@ class YoloSse(Loss):
         self.coord_weight, self.class_weight = coord_weight, class_weight
         self.object_weight, self.no_object_weight = object_weight, no_object_weight
         self.confidence_target = confidence_target
-        self.half = half
+        self.divide = 2 if half else 1
 
     def forward(
         self, predictions: Predictions, candidates: Candidates, targets: Targets, assignment: Assignment
@@ -86,7 +86,7 @@ class YoloSse(Loss):
             "no_object": self.no_object_weight * empty,
             "classification": self.class_weight * per_image((classes - right).square().sum(1), positives, images),
         }
-        divisor = self.normaliser(assignment) * (2 if self.half else 1)
+        divisor = self.normaliser(assignment) * self.divide
         return {name: (value / divisor).sum() for name, value in sums.items()}
 
     @torch.no_grad()

@@ -97,6 +97,7 @@ def cell_sides(candidates: Candidates) -> Tensor:
 
 def best_of_each_cell(overlap: Tensor, error: Tensor, per_cell: int) -> Tensor:
     """bool [B,N]: of the P boxes of a cell the first of the best IoU; of the least error where all IoUs are 0."""
-    iou_of, error_of = overlap.unflatten(1, (-1, per_cell)), error.unflatten(1, (-1, per_cell))  # [B,S,P]
+    shape = (len(overlap), overlap.shape[1] // per_cell, per_cell)
+    iou_of, error_of = overlap.reshape(shape), error.reshape(shape)  # [B,S,P]
     chosen = torch.where((iou_of > 0).any(2), iou_of.argmax(2), error_of.argmin(2))
     return (torch.arange(per_cell, device=overlap.device) == chosen.unsqueeze(2)).flatten(1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 import torch
@@ -50,8 +51,8 @@ class MaxPool(nn.Module):
 class Reorg(nn.Module):
     """Darknet's ``[reorg]``: finer cells become channels, in an order of its own.
 
-    Darknet reads the memory of [C,H,W] as [C / s², H s, W s] before it gathers the s x s neighbours, so its channels are
-    not those of ``pixel_unshuffle``. The released YOLOv2 weights were trained with it.
+    Darknet reads the memory of [C,H,W] as [C / s², H s, W s] before it gathers the s x s neighbours, so its channels
+    are not those of ``pixel_unshuffle``. The released YOLOv2 weights were trained with it.
 
     Args:
         stride: s.
@@ -141,7 +142,7 @@ class Shortcut(nn.Module):
     def forward(self, x: Tensor, earlier: Tensor) -> Tensor:
         """float [B,C,H,W] each -> the same shape."""
         total = x + earlier
-        return total if self.activation is None else self.activation(total)  # type: ignore[no-any-return]
+        return total if self.activation is None else self.activation(total)
 
 
 def activation_layer(name: Activation) -> nn.Module | None:
@@ -166,7 +167,7 @@ def make_layer(
         cells: (height, width) of its output, where known; local needs it.
         norm: ``eps`` and ``momentum`` of batch norms.
     """
-    simple = {
+    simple: dict[str, Callable[[], nn.Module]] = {
         "max": lambda: MaxPool(spec.size, spec.stride),
         "up": lambda: nn.Upsample(scale_factor=spec.stride, mode="nearest"),
         "avg": lambda: nn.AdaptiveAvgPool2d(1),

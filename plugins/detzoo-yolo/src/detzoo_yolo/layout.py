@@ -12,8 +12,8 @@
     4 x (conv 256 1, conv 512 3)
     conv 512 3 -> s16    the map leaves the network under that name
 
-Relative numbers count layers back from the line they stand in, ``-1`` being the one before. Without a route a layer reads
-the one before it, the first the (coarsest) input.
+Relative numbers count layers back from the line they stand in, ``-1`` being the one before. Without a route a layer
+reads the one before it, the first the (coarsest) input.
 """
 
 from __future__ import annotations

@@ -92,7 +92,9 @@ class YoloAnchorLoss(Loss):
         sums = {
             "box": per_image(self._coordinates(deltas, truth, places, candidates), positives, images),
             "objectness": self._objectness(predictions.quality_logits, assignment, positives, deltas, truth, places),
-            "classification": per_image(self._classes(classes, positives.labels, predictions.scoring), positives, images),
+            "classification": per_image(
+                self._classes(classes, positives.labels, predictions.scoring), positives, images
+            ),
         }
         if self.anchor_warmup:
             sums["anchors"] = self._towards_anchors(predictions.deltas[:, :, 0], assignment)
@@ -105,7 +107,9 @@ class YoloAnchorLoss(Loss):
             return self.coord_weight * self.box(deltas, truth, places)[0]
         coder = candidates.coder
         if not isinstance(coder, AnchorCoder):
-            raise RecipeError("loss yolo_anchor without `box` needs box_coder type yolo_anchor; or set box: {type: giou}")
+            raise RecipeError(
+                "loss yolo_anchor without `box` needs box_coder type yolo_anchor; or set box: {type: giou}"
+            )
         wanted = coder.place(truth, places.boxes.to(deltas.dtype), places.strides().to(deltas.dtype))
         centre = _error(self.place_error, deltas[..., :2], wanted[..., :2]).sum(-1)
         side = (deltas[..., 2:] - wanted[..., 2:]).square().sum(-1) / 2

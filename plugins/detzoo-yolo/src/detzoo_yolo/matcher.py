@@ -23,8 +23,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class YoloBestAnchor(Matcher):
     """The cell of an object's centre, and there the anchor, of all levels, whose shape fits best.
 
-    Shapes are compared by the IoU of boxes on a common centre; of equal anchors the first counts. Where two objects want
-    one anchor of one cell, the later one has it.
+    Shapes are compared by the IoU of boxes on a common centre; of equal anchors the first counts. Where two objects
+    want one anchor of one cell, the later one has it.
 
     Args:
         ignore_threshold: a candidate whose *predicted* box overlaps any object by more than this is no negative:
@@ -32,8 +32,8 @@ class YoloBestAnchor(Matcher):
         also: anchors that overlap an object's shape by more than this are positive too (AlexeyAB's ``iou_thresh``);
             null: the best one alone.
         min_side: objects narrower or lower than this part of the network input are not matched; darknet 0.001.
-        ignore_by: how candidates upon difficult or crowd boxes are found, which darknet does not know: by ``iou``, or by
-            the ``area`` of the anchor that is covered.
+        ignore_by: how candidates upon difficult or crowd boxes are found, which darknet does not know: by ``iou``, or
+            by the ``area`` of the anchor that is covered.
         ignore_overlap: from which they are ignored.
 
     Source: YOLO9000, section 2; YOLOv3, section 2.1; darknet, yolo_layer.c and region_layer.c with ``bias_match``.
@@ -106,7 +106,7 @@ def fits_an_object(candidates: Candidates, targets: Targets, predictions: Predic
     boxes = candidates.coder.decode(deltas, candidates.boxes.expand(len(deltas), -1, -1), candidates.strides())
     found = torch.zeros(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
     truths, usable = full_precision(targets.boxes), targets.usable
-    for rows in chunks(*found.shape[:1], truths.shape[1], found.shape[1]):
+    for rows in chunks(len(found), truths.shape[1], found.shape[1]):
         overlap = iou_matrix(truths[:, rows], boxes)  # [B,m,N]
         found |= ((overlap > threshold) & usable[:, rows].unsqueeze(2)).any(1)
     return found
@@ -133,4 +133,3 @@ def _places(candidates: Candidates, targets: Targets) -> Tensor:
         found.append(start + (row * level.width + column).unsqueeze(2) * level.per_cell + entries)
         start += level.count
     return torch.cat(found, 2)
-

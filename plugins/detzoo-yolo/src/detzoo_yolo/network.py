@@ -1,8 +1,8 @@
-"""A layout brought to life: shapes declared before a tensor flows, and the maps that later layers read kept until then."""
+"""A layout brought to life: shapes declared before a tensor flows, maps kept for the layers that read them later."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -14,11 +14,17 @@ from detzoo_yolo.layout import LayerSpec
 
 
 class Step(NamedTuple):
-    """One layer of the forward pass: where it reads (layers by number, inputs by name), and what becomes of its map."""
+    """One layer of the forward pass.
+
+    Args:
+        reads: the layers whose maps it takes, by number; inputs by name.
+        name: under which its own map leaves the network.
+        done: layers whose maps no later one reads.
+    """
 
     reads: tuple[int | str, ...]
     name: str | None
-    kept: bool
+    done: tuple[int | str, ...]
 
 
 class Network(nn.Module):
@@ -38,6 +44,8 @@ class Network(nn.Module):
         RecipeError: shapes that do not fit, naming the layer.
     """
 
+    __call__: Callable[..., FeatureMaps]
+
     def __init__(
         self, layers: Sequence[LayerSpec], inputs: FeatureSpecs, *, norm_eps: float, norm_momentum: float
     ) -> None:
@@ -45,7 +53,8 @@ class Network(nn.Module):
         self.specs = tuple(layers)
         self.start = list(inputs)[-1]
         made: list[nn.Module] = []
-        known: dict[int | str, FeatureSpec] = dict(inputs)
+        known: dict[int | str, FeatureSpec] = {}
+        known.update(inputs.items())
         reads: list[tuple[int | str, ...]] = []
         names: dict[str, int] = {}
         for number, spec in enumerate(layers):
@@ -64,9 +73,9 @@ class Network(nn.Module):
         if not names:
             raise RecipeError("layers: no map leaves the network; end the last layer with `-> s32`, say")
         self.layers = nn.ModuleList(made)
-        wanted = {one for read in reads for one in read}
+        last = {one: number for number, read in enumerate(reads) for one in (*read, number)}
         self.steps = tuple(
-            Step(read, spec.name, number in wanted)
+            Step(read, spec.name, tuple(one for one in last if last[one] == number))
             for number, (read, spec) in enumerate(zip(reads, layers, strict=True))
         )
         ordered = sorted(names, key=lambda name: (known[names[name]].stride, names[name]))
@@ -74,14 +83,15 @@ class Network(nn.Module):
 
     def forward(self, maps: FeatureMaps) -> FeatureMaps:
         """Maps by name, finest first."""
-        kept: dict[int | str, Tensor] = dict(maps)
+        kept: dict[int | str, Tensor] = {}
+        kept.update(maps.items())
         found: FeatureMaps = {}
         for number, (layer, step) in enumerate(zip(self.layers, self.steps, strict=True)):
-            x = layer(*[kept[one] for one in step.reads])
-            if step.kept:
-                kept[number] = x
+            kept[number] = layer(*[kept[one] for one in step.reads])
             if step.name is not None:
-                found[step.name] = x
+                found[step.name] = kept[number]
+            for one in step.done:
+                del kept[one]
         return {name: found[name] for name in self.out}
 
 
@@ -116,7 +126,9 @@ def _shape(spec: LayerSpec, given: list[FeatureSpec]) -> FeatureSpec:
     if spec.kind in ("fc", "avg"):
         wide = max(size) if size else 1
         return FeatureSpec(spec.filters or channels, stride * wide, (1, 1))
-    if spec.kind == "reorg" and (channels % spec.stride**2 or (size and (size[0] % spec.stride or size[1] % spec.stride))):
+    if spec.kind == "reorg" and (
+        channels % spec.stride**2 or (size and (size[0] % spec.stride or size[1] % spec.stride))
+    ):
         raise ValueError(f"{channels} channels or the map's sides are no multiple of what it regroups")
     if spec.kind == "conv" and channels % spec.groups:
         raise ValueError(f"the {channels} channels it gets cannot be cut into {spec.groups} groups")

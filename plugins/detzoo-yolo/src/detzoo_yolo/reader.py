@@ -157,7 +157,9 @@ def _stride(section: Section, before: float) -> float:
 def _words(section: Section, default: str) -> list[str]:
     name = section.text("activation", default)
     if name not in ACTIVATIONS:
-        raise section.refuse(f"activation={name} is not supported; supported are {', '.join(ACTIVATIONS)}", "activation")
+        raise section.refuse(
+            f"activation={name} is not supported; supported are {', '.join(ACTIVATIONS)}", "activation"
+        )
     return [] if name == "leaky" else [name]
 
 

@@ -143,7 +143,9 @@ def _sides(head: Place) -> list[list[float]]:
     section = head.section
     numbers, chosen = section.numbers("anchors"), _chosen(section)
     if len(numbers) != 2 * section.whole("num", 1):
-        raise section.refuse(f"anchors has {len(numbers)} numbers, num={section.whole('num', 1)} needs twice that", "anchors")
+        raise section.refuse(
+            f"anchors has {len(numbers)} numbers, num={section.whole('num', 1)} needs twice that", "anchors"
+        )
     unit = CELL if section.name == "region" else 1
     return [[round(numbers[2 * i + 1] * unit, 4), round(numbers[2 * i] * unit, 4)] for i in chosen]
 
