@@ -29,14 +29,14 @@ def test_a_repetition_is_its_lines() -> None:
         ([], "layers is empty: write at least one, as `conv 16 3`"),
         (
             ["conf 16 3"],
-            'layers: entry 1, "conf 16 3": a layer is one of conv, max, up, avg, drop, reorg, route, shortcut, local, fc, '
-            'optionally followed by `-> name`; did you mean "conv"?',
+            'layers: entry 1, "conf 16 3": a layer is one of conv, max, up, avg, drop, reorg, route, shortcut, local, '
+            'fc, optionally followed by `-> name`; did you mean "conv"?',
         ),
         (["conv 16"], 'layers: entry 1, "conv 16": it needs filters and size, as conv 64 3 or conv 64 3/2'),
         (
             ["conv 16 3 gelu"],
-            'layers: entry 1, "conv 16 3 gelu": "gelu" is not understood; known are bias, groups=N, pad=N, leaky, linear, '
-            "relu, relu6, logistic, mish, swish",
+            'layers: entry 1, "conv 16 3 gelu": "gelu" is not understood; known are bias, groups=N, pad=N, leaky, '
+            "linear, relu, relu6, logistic, mish, swish",
         ),
         (["conv 16 3 groups=3"], 'layers: entry 1, "conv 16 3 groups=3": 16 filters cannot be cut into 3 groups'),
         (["max 2/0"], 'layers: entry 1, "max 2/0": max needs its size and stride, as max 2/2'),

@@ -69,10 +69,10 @@ class YoloSse(Loss):
         if predictions.quality_logits is None or predictions.class_logits is None or candidates.coder is None:
             raise RecipeError("loss yolo_sse needs a head that gives classes, confidences and boxes, as yolo_grid")
         confidence = predictions.quality_logits
-        images, count = assignment.index.shape
+        images = len(assignment.index)
         positives = positives_of(assignment, targets, confidence.dtype)
         places = candidate_rows(candidates, positives.image, positives.row)
-        deltas = predictions.deltas.reshape(images * count, -1, 4)[positives.place, 0].unsqueeze(0)  # [1,P,4]
+        deltas = predictions.deltas[:, :, 0].flatten(0, 1)[positives.place].unsqueeze(0)  # [1,P,4]
         truth = positives.boxes.to(deltas.dtype).unsqueeze(0)
         wanted = candidates.coder.encode(truth, places.boxes.to(deltas.dtype), places.strides())
         coordinates = (deltas - wanted).square().sum(-1)[0]

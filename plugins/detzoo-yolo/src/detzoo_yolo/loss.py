@@ -83,10 +83,10 @@ class YoloAnchorLoss(Loss):
         """Scalars ``box``, ``objectness``, ``classification``; ``anchors`` where there is a warm-up."""
         if predictions.quality_logits is None or predictions.class_logits is None:
             raise RecipeError("loss yolo_anchor needs a head that gives classes and objectness, as yolo_anchor")
-        images, count = assignment.index.shape
+        images = len(assignment.index)
         positives = positives_of(assignment, targets, predictions.deltas.dtype)
         places = candidate_rows(candidates, positives.image, positives.row)
-        deltas = predictions.deltas.reshape(images * count, -1, 4)[positives.place, 0].unsqueeze(0)  # [1,P,4]
+        deltas = predictions.deltas[:, :, 0].flatten(0, 1)[positives.place].unsqueeze(0)  # [1,P,4]
         truth = positives.boxes.to(deltas.dtype).unsqueeze(0)
         classes = predictions.class_logits.flatten(0, 1)[positives.place]
         sums = {
