@@ -234,8 +234,9 @@ def test_region_counts_anchors_in_cells(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (("[net]", "[nit]"), "net.cfg: a darknet cfg begins with [net]"),
-        (("[dropout]", "[lstm]"), "net.cfg:49: layer 6 [lstm]: this layer is not supported; supported are "
-         "convolutional, maxpool, avgpool, upsample, reorg, route, shortcut, dropout, local, connected, detection, region, yolo"),
+        (("[dropout]", "[lstm]"), "net.cfg:49: layer 6 [lstm]: this layer is not supported; supported "
+         "are convolutional, maxpool, avgpool, upsample, reorg, route, shortcut, "
+         "dropout, local, connected, detection, region, yolo"),
         (("size=2\nstride=1", "size two"), "net.cfg:46: expected [section] or key=value, found: size two"),
         (("groups=4", "grups=4"), 'net.cfg:26: layer 1 [convolutional]: the option grups=4 is not '
          'known; did you mean "groups"?'),
@@ -244,8 +245,8 @@ def test_region_counts_anchors_in_cells(tmp_path: Path) -> None:
         (("from=-3", "from=-9"), "net.cfg:38: layer 3 [shortcut]: from=-9 is no layer before it"),
         (("layers=-3", "layers=-1"), "net.cfg:70: layer 9 [route]: layers=-1 is a detection head; its output cannot "
          "be read"),
-        (("[route]\nlayers=-3\n", ""), "net.cfg:70: layer 9 [upsample]: it reads the output of a detection head; only a "
-         "route may follow one"),
+        (("[route]\nlayers=-3\n", ""), "net.cfg:70: layer 9 [upsample]: it reads the output of a detection head; only "
+         "a route may follow one"),
         (("filters=14", "filters=21"), "net.cfg:53: layer 7 [convolutional]: before [yolo] it must have filters=14 "
          "(anchors x (5 + classes)), stride 1, and keep the size of the map"),
         (("filters=8", "filters=eight"), "net.cfg:14: layer 0 [convolutional]: filters=eight; expected a whole number, "
