@@ -34,7 +34,9 @@ def main() -> None:
             rows.append(
                 {"data": data.name, "split": split, "grid": list(grid), "objects": objects, "recall": kept / objects}
             )
-            print(f"{data.name} {split}: {grid[0]}x{grid[1]} cells hold {kept} of {objects} objects, {kept / objects:.3f}")
+            print(
+                f"{data.name} {split}: {grid[0]}x{grid[1]} cells hold {kept} of {objects} objects, {kept / objects:.3f}"
+            )
     if args.out:
         args.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
