@@ -24,13 +24,13 @@ CHANGED = {
     "coupled": ["head", "loss", "neck"],
     "postprocess": ["postprocess"],
 }
-STEPS, BATCH = 20, 4
+STEPS, BATCH = 60, 4
 
 
 def train(detector: Detector, steps: int) -> list[float]:
     """Loss of each step on the same few pictures."""
     dataset = open_dataset("shapes", "train")
-    optimizer = torch.optim.AdamW(detector.parameters(), lr=1e-2)
+    optimizer = torch.optim.AdamW(detector.parameters(), lr=4e-3)
     detector.train()
     history = []
     for _ in range(steps):
