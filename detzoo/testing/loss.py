@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from detzoo.interfaces import BoxCoder
 from detzoo.testing.sampling import assignment
 from detzoo.testing.specimens import GROUND_TRUTHS, candidates, no_candidates, predictions, targets, total
 from detzoo.testing.subject import Subject, assert_unchanged, snapshot, tensors
-from detzoo.types import BACKGROUND, Assignment, Candidates, Predictions, Targets
+from detzoo.types import BACKGROUND, Assignment, Candidates, Predictions, Scoring, Targets
 
 
 def check_every_ground_truth_gives_finite_terms(subject: Subject) -> None:
@@ -73,7 +73,7 @@ def check_accepts_is_declared(subject: Subject) -> None:
     """``accepts`` names scorings of the contract: the build refuses other heads by it."""
     accepts = getattr(subject.component, "accepts", ())
     assert accepts, "accepts is empty: name the scorings that the loss can read"
-    unknown = set(accepts) - {"softmax", "sigmoid", "linear"}
+    unknown = set(accepts) - set(get_args(Scoring))
     assert not unknown, f"accepts names {sorted(unknown)}, which are no scorings"
 
 

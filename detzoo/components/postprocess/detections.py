@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Annotated, Final, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,14 +16,16 @@ from torch.nn import functional as F
 from detzoo.errors import RecipeError
 from detzoo.interfaces import PostProcess, Suppress
 from detzoo.ops.boxes import clip, sides
-from detzoo.ops.ranking import compact, gather_rows, may_look, rank_in_group
-from detzoo.ops.scores import scores_of
+from detzoo.ops.ranking import compact, gather_rows, may_look, pack, rank_in_group
+from detzoo.ops.scores import quality_of, scores_of
 from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions
 
 FIRST: Final = 512
 """Best-scoring boxes that the CPU looks at first; usually they decide."""
 GROWTH: Final = 4
 """Factor by which that number grows when they do not."""
+ROUNDING: Final = 1e-5
+"""Part of a threshold by which a product of float32 may miss it."""
 
 
 class PerClassDetections(PostProcess):
@@ -71,16 +76,15 @@ class PerClassDetections(PostProcess):
     @torch.no_grad()
     def forward(self, predictions: Predictions, candidates: Candidates, batch: ImageBatch) -> DetectionBatch:
         """Detections [B,keep] in network px, best first, clipped to each image's region."""
-        scores = scores_of(predictions, quality=self.quality)  # [B,N,K]
-        if may_look(scores):
+        if may_look(predictions.deltas):
             way = self.best_first
         else:
             way = self.class_by_class if self.per_level_top_k is None else self.level_by_level
-        boxes, scores, labels = way(scores, predictions, candidates, batch)
+        boxes, scores, labels = way(predictions, candidates, batch)
         return best_overall(boxes, scores, labels, self.keep)
 
     def best_first(
-        self, scores: Tensor, predictions: Predictions, candidates: Candidates, batch: ImageBatch
+        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The CPU's way: only as many of the best boxes as decide which are kept. Shapes depend on the data.
 
@@ -90,12 +94,7 @@ class PerClassDetections(PostProcess):
         Returns:
             boxes [B,S,4], scores [B,S] with 0 for the removed, labels [B,S].
         """
-        classes = scores.shape[2]
-        numbers = scores.numpy()
-        passed = numbers > self.score_threshold if self.strict else numbers >= self.score_threshold
-        if not candidates.valid.all():
-            passed &= candidates.valid.unsqueeze(-1).numpy()
-        values, places = compact(scores, passed)  # [B,P]
+        values, places, classes = self.passing(predictions, candidates)  # [B,P]
         size = 0
         while True:
             size = min(max(FIRST, size * GROWTH), values.shape[1])
@@ -120,14 +119,43 @@ class PerClassDetections(PostProcess):
                 break
         return boxes, new, label
 
+    def passing(self, predictions: Predictions, candidates: Candidates) -> tuple[Tensor, Tensor, int]:
+        """Scores [B,P] that pass the threshold, their places in the flattened [N*K], and K."""
+        if self.quality == "ignore" or predictions.quality_logits is None:
+            scores = scores_of(predictions)  # [B,N,K]
+            passed = self.high_enough(scores)
+            if not candidates.valid.all():
+                passed &= candidates.valid.unsqueeze(-1).numpy()
+            return *compact(scores, passed), scores.shape[2]
+        # no class scores higher than its candidate's quality allows, and few candidates have any: only they are scored
+        assert predictions.class_logits is not None
+        least = self.score_threshold * (1 - ROUNDING)
+        quality = quality_of(predictions)
+        alive = (quality >= (least if self.quality == "product" else least**2)) & candidates.valid
+        row = torch.from_numpy(np.flatnonzero(alive.numpy()))
+        logits = predictions.class_logits.flatten(0, 1)[row]
+        chosen = replace(predictions, class_logits=logits, quality_logits=predictions.quality_logits.flatten()[row])
+        scores = scores_of(chosen, quality=self.quality)  # [R,K]
+        classes = scores.shape[1]
+        place = torch.from_numpy(np.flatnonzero(self.high_enough(scores)))
+        kept = place // max(1, classes)
+        count, per_image = quality.shape[0], quality.shape[1] * classes
+        return *pack(scores.flatten()[place], place + (row[kept] - kept) * classes, count, per_image), classes
+
+    def high_enough(self, scores: Tensor) -> NDArray[np.bool_]:
+        """Bool, of the shape of ``scores``."""
+        numbers = scores.numpy()
+        return np.asarray(numbers > self.score_threshold if self.strict else numbers >= self.score_threshold)
+
     def class_by_class(
-        self, scores: Tensor, predictions: Predictions, candidates: Candidates, batch: ImageBatch
+        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The way with static shapes: a row for every image and class, and no wait for the host.
 
         Returns:
             boxes [B,K*k,4], scores [B,K*k] with 0 for the removed, labels [B,K*k].
         """
+        scores = scores_of(predictions, quality=self.quality)  # [B,N,K]
         images, count, classes = scores.shape
         size = count if self.per_class_top_k is None else min(self.per_class_top_k, count)
         values = self.passed(scores, candidates).transpose(1, 2)
@@ -141,7 +169,7 @@ class PerClassDetections(PostProcess):
         return boxes, new.reshape(images, classes * size).masked_fill(~valid, 0), flat[3]
 
     def level_by_level(
-        self, scores: Tensor, predictions: Predictions, candidates: Candidates, batch: ImageBatch
+        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The way with static shapes for the best of each level, all of which enter one suppression.
 
@@ -149,6 +177,7 @@ class PerClassDetections(PostProcess):
             boxes [B,S,4], scores [B,S] with 0 for the removed, labels [B,S]; S is at most levels * per_level_top_k.
         """
         assert self.per_level_top_k is not None
+        scores = scores_of(predictions, quality=self.quality)  # [B,N,K]
         classes = max(1, scores.shape[2])
         counts = [level.count for level in candidates.levels] or [scores.shape[1]]
         best, index = [], []

@@ -1,8 +1,9 @@
 """Detections: torchvision's SSD to the last bit, the two ways against each other, and the knobs."""
 
-import dataclasses
+import math
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import torch
@@ -16,7 +17,10 @@ from detzoo.components.postprocess.detections import PerClassDetections
 from detzoo.components.postprocess.top_k import TopK
 from detzoo.components.suppress import KeepAll, Nms, SoftNms
 from detzoo.errors import RecipeError
+from detzoo.ops.scores import scores_of
 from detzoo.types import Candidates, DetectionBatch, ImageBatch, Level, Predictions, Scoring
+
+SCORINGS: Final[tuple[Scoring, ...]] = ("categorical", "sigmoid", "linear")
 
 
 def scene(
@@ -209,7 +213,7 @@ LEVELS = (Level("s8", 10, 20, 1, 8.0), Level("s16", 10, 15, 1, 16.0), Level("s32
 def on_levels(images: int = 2) -> tuple[Predictions, Candidates, ImageBatch]:
     """400 candidates on three levels, scored by sigmoids."""
     predictions, candidates, batch = scene(images, scoring="sigmoid")
-    return predictions, dataclasses.replace(candidates, levels=LEVELS, coder=CentreSize(weights=(1, 1, 1, 1))), batch
+    return predictions, replace(candidates, levels=LEVELS, coder=CentreSize(weights=(1, 1, 1, 1))), batch
 
 
 @pytest.mark.parametrize("top", [30, 100, 5000])
@@ -267,3 +271,39 @@ def test_class_and_level_do_not_both_cut() -> None:
         "postprocess detections: per_class_top_k and per_level_top_k are both given, and the order in which they cut "
         "would matter; make one of them null"
     )
+
+
+@pytest.mark.parametrize("scoring", ["sigmoid", "categorical", "linear"])
+@pytest.mark.parametrize("quality", ["product", "geometric_mean"])
+@pytest.mark.parametrize("threshold", [0.0, 0.05, 0.6])
+def test_candidates_of_low_quality_are_left_out_before_their_classes_are_scored(
+    scoring: Scoring, quality: Any, threshold: float
+) -> None:
+    """The CPU's way against scores of every class of every candidate."""
+    predictions, candidates, batch = scene(3, 200, 4, scoring=scoring)
+    assert predictions.class_logits is not None
+    said = torch.randn(3, 200, generator=torch.Generator().manual_seed(1))
+    logits = predictions.class_logits
+    if scoring == "linear":  # scores as they stand, without ties at 0 and 1
+        said, logits = said.sigmoid(), logits.sigmoid()
+    predictions = replace(predictions, quality_logits=said, class_logits=logits)
+    candidates = replace(candidates, valid=torch.arange(200)[None] % 7 > 0)
+    part = PerClassDetections(suppress=Nms(iou=0.5), score_threshold=threshold, quality=quality, keep=50)
+    fast = part(predictions, candidates, batch)
+    boxes, scores, labels = part.class_by_class(predictions, candidates, batch)
+    plain = module.best_overall(boxes, scores, labels, 50)
+    torch.testing.assert_close(fast.scores, plain.scores, rtol=1e-6, atol=0)
+    assert torch.equal(fast.labels, plain.labels)
+    assert torch.equal(fast.boxes, plain.boxes)
+    assert bool(fast.valid.any())
+
+
+def test_scorings_without_a_background() -> None:
+    logits, quality = torch.tensor([[[math.log(3), 0.0]]]), torch.tensor([[0.0]])
+    found = {
+        scoring: scores_of(Predictions(logits, scoring, torch.zeros(1, 1, 1, 4), quality), quality="product")[0, 0]
+        for scoring in SCORINGS
+    }
+    assert found["categorical"].tolist() == pytest.approx([0.375, 0.125])
+    assert found["sigmoid"].tolist() == pytest.approx([0.375, 0.25])
+    assert found["linear"].tolist() == [0.0, 0.0]  # a confidence of 0, and a class score cut to 1
