@@ -6,6 +6,7 @@ Tensors are named ``model.*``, ``ema.*``, ``optim.*`` and ``rng.RANK.*``. Everyt
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -75,10 +76,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         for part in ("model", "ema", "optim", "rng")
         for name, value in getattr(checkpoint, part).items()
     )
-    temporary = path.with_name(f".{path.name}.tmp")
     # Not save_file: its own temporary file has a random name, and a killed process would leave it behind for good
-    temporary.write_bytes(save(tensors, metadata={METADATA_KEY: json.dumps(described)}))
-    replace_durably(temporary, path)
+    _write_durably(path, save(tensors, metadata={METADATA_KEY: json.dumps(described)}))
 
 
 def stage_file(name: str) -> str:
@@ -122,9 +121,27 @@ def _sync(path: Path) -> None:
 
 def write_text_durably(path: Path, text: str) -> None:
     """The same for a small text file."""
+    _write_durably(path, text.encode())
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    """Replace a file, or leave it as it was.
+
+    Raises:
+        WeightsError: the disk is full.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    replace_durably(temporary, path)
+    try:
+        temporary.write_bytes(content)
+        replace_durably(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        temporary.unlink(missing_ok=True)
+        raise WeightsError(
+            f"{path}: the disk is full, {len(content) / 1e6:.1f} MB were to be written; what was there before is "
+            "whole. Make room and repeat the command, with --resume where a run had begun"
+        ) from None
 
 
 def load_checkpoint(path: Path, *, parts: Sequence[str] = ("model", "ema", "optim", "rng")) -> Checkpoint:

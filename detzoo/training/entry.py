@@ -13,7 +13,9 @@ from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import GradientAccumulationPlugin, patch_environment
 
 from detzoo.benchmark.switches import Precision, compile_network, pick_device
-from detzoo.errors import TrainingError
+from detzoo.components.proposals.precomputed import Precomputed
+from detzoo.data.regions import propose
+from detzoo.errors import DataError, TrainingError
 from detzoo.evaluation.classes import map_classes
 from detzoo.interfaces import Detector
 from detzoo.training import rng
@@ -86,6 +88,7 @@ def train(
     Raises:
         TrainingError: the run cannot start, go on or be resumed; the message says why.
         DataError: the classes of ``val`` are not the detector's.
+        ProposalsError: a file of regions does not know the data.
         Interrupted: a KeyboardInterrupt: Ctrl-C or SIGTERM came; a checkpoint was written.
     """
     out = Path(out)
@@ -93,6 +96,8 @@ def train(
     _check_classes(detector, dataset)
     if val is not None:
         map_classes(detector.classes, val.classes, val.category_ids)  # refuses now what evaluation would refuse later
+    for data in (dataset, val):
+        _check_regions(detector, data)
     if tensorboard:
         check_board()
     accelerator = _accelerator(device, precision, accumulate or plan.accumulate)
@@ -195,6 +200,21 @@ def _check_classes(detector: Detector, dataset: Dataset) -> None:
             f"the detector has {len(names)} classes ({_some(names)}), {dataset.name} has {len(dataset.classes)} "
             f"({_some(list(dataset.classes))}); build it with classes=dataset.classes"
         )
+
+
+def _check_regions(detector: Detector, dataset: Dataset | None) -> None:
+    """Ask a file of regions for a first picture now: training can take hours before the first evaluation would."""
+    if (
+        dataset is None
+        or not len(dataset)
+        or not (isinstance(detector.proposer, Precomputed) and detector.proposer.path)
+    ):
+        return
+    try:
+        first = dataset.sample(0, masks=False)
+    except DataError:
+        return  # whoever loads the data counts it
+    propose(detector.proposer, first.image, first.path)
 
 
 def _some(names: list[Any]) -> str:

@@ -50,10 +50,10 @@ def end_fitting(run: Run) -> None:
     state = run.state
     if run.val is None or len(run.val) == 0:
         return
-    state.epoch, state.best = 1, None
+    state.best = None
     found = evaluate_now(run)
     run.metrics = dict(found.metrics)
-    epoch = state.base_epoch + state.epoch
+    epoch = state.base_epoch
     _judge(run, found, epoch)
     scores = {name: run.metrics.get(name) for name in ("AP", "AP50")}
     run.log.epoch({"epoch": epoch, "step": state.base_step, "loss": None, "lr": None, **scores}, run.detector)

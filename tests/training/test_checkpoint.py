@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import random
 from pathlib import Path
 
@@ -86,3 +87,26 @@ def test_generators_continue_where_they_were() -> None:
     with rng.untouched(torch.device("cpu")):
         after = draw()
     assert draw() == after
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "last.safetensors"
+    save_checkpoint(place, example())
+    before = place.read_bytes()
+    real = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        real(path, content[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(WeightsError) as caught:
+        save_checkpoint(place, example())
+    monkeypatch.undo()
+
+    assert str(caught.value) == (
+        f"{place}: the disk is full, {len(before) / 1e6:.1f} MB were to be written; what was there before is whole. "
+        "Make room and repeat the command, with --resume where a run had begun"
+    )
+    assert place.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [place]

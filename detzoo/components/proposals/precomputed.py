@@ -54,9 +54,10 @@ class Precomputed(Proposer):
         if found is None:
             raise ProposalsError(
                 f"{self.path} holds no proposals for this picture of {image.shape[1]} x {image.shape[0]} px: it knows "
-                f"{len(self._file)} pictures ({self._file.method}), by their decoded pixels. `detzoo proposals make` "
-                "with the method and parameters of the file adds those of other data, here and with the same image "
-                "library; or name another file: --set proposals.proposer.path=FILE"
+                f"{len(self._file)} pictures ({self._file.method}), by their decoded pixels. For pictures that are in "
+                f"no data set, name the method itself: --set proposals.proposer.type={self._file.method}. `detzoo "
+                "proposals make` with the method and parameters of the file adds those of other data, here and with "
+                "the same image library; another file is named with --set proposals.proposer.path=FILE"
             )
         return found
 

@@ -174,8 +174,9 @@ def test_a_picture_that_is_not_in_the_file(tmp_path: Path) -> None:
     write_image(tmp_path / "other.png", picture())
     message = (
         f"{path} holds no proposals for this picture of 80 x 60 px: it knows 4 pictures (uniform), by their decoded "
-        "pixels. `detzoo proposals make` with the method and parameters of the file adds those of other data, here and "
-        "with the same image library; or name another file: --set proposals.proposer.path=FILE"
+        "pixels. For pictures that are in no data set, name the method itself: --set proposals.proposer.type=uniform. "
+        "`detzoo proposals make` with the method and parameters of the file adds those of other data, here and with "
+        "the same image library; another file is named with --set proposals.proposer.path=FILE"
     )
     with pytest.raises(ProposalsError) as caught:
         from_file(path).predict([str(tmp_path / "other.png")])

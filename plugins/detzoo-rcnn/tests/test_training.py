@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import detzoo
 from detzoo.cli import app
 from detzoo.data.dataset import Dataset
+from detzoo.data.proposal_file import ProposalsError, picture_key, write_proposals
 from detzoo.data.window_store import WindowStore
 from detzoo.detectors.region_svm import RegionSvm
 from detzoo.errors import TrainingError
@@ -93,7 +94,7 @@ def test_a_run_ends_with_svms_and_boxes_in_its_checkpoint(trained: Path, data: D
     assert "best.safetensors" in names
     rows = (trained / "curve.csv").read_text().splitlines()
     assert len(rows) == 3  # its header, the epoch of fine-tuning without an AP, and the detector at the end
-    assert rows[2].startswith("2,2,")
+    assert rows[2].startswith("1,2,")
     store = (trained / "features" / "pictures").read_bytes()
     assert len(store) == 6 * 24
     assert len(detector.predict([data.sample(0).image], score_threshold=0.0)[0]) > 0
@@ -166,8 +167,6 @@ def test_a_signal_stops_between_two_pictures(
 
 def test_features_of_other_regions_are_refused(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same path, another file: regions of other parameters must not be mixed with those that are there."""
-    from detzoo.data.proposal_file import picture_key, write_proposals
-
     file, out = tmp_path / "regions.safetensors", tmp_path / "run"
     images = [data.sample(i).image for i in range(len(data))]
     boxes = torch.tensor([[0.0, 0, 30, 30], [10, 10, 60, 60], [5, 0, 50, 40]]).numpy()
@@ -212,6 +211,21 @@ def test_the_commands_take_a_run_and_change_its_parts(trained: Path, tmp_path: P
     (entry,) = comparison.entries
     latency = entry.benchmark["latency_ms"]
     assert latency["total"]["mean"] > latency["without_proposals"]["mean"] > 0
+
+
+def test_a_file_without_the_pictures_to_evaluate_on_is_refused_at_once(data: Dataset, tmp_path: Path) -> None:
+    boxes = torch.tensor([[0.0, 0, 30, 30]]).numpy()
+    learnt = {picture_key(data.sample(i).image): (boxes, boxes[:, 0]) for i in range(len(data))}
+    write_proposals(tmp_path / "r.safetensors", learnt, method="uniform", parameters={})
+    proposer = {"type": "precomputed", "path": str(tmp_path / "r.safetensors")}
+    overrides = RCNN | {"proposals": {"type": "image_level", "proposer": proposer}}
+    detector = detzoo.build("rcnn_mobilenet_v2", classes=data.classes, overrides=overrides, weights=None)
+    val = detzoo.open_dataset("shapes", "val")
+
+    with pytest.raises(ProposalsError, match=r"^shapes-val-00000.*: .*holds no proposals for this picture"):
+        detzoo.train(detector, data, tmp_path / "run", val=val, device="cpu", progress=False)
+
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
