@@ -160,15 +160,14 @@ def convert_weights(detector: Detector, weights: Mapping[str, Tensor] | str | Pa
 
     Args:
         detector: built with the matching recipe and number of classes.
-        weights: a state dict, or a file of one (``.safetensors``, or ``.pth`` read without unpickling objects).
+        weights: a state dict, or a file of one (``.safetensors``, ``.pth`` read without unpickling objects, or a
+            format of the source's own that a plugin reads).
         source: ``torchvision``, ``darknet``, ... as the plugin's converters name it; ``detzoo`` renames nothing.
 
     Raises:
         WeightsError: no converter, or keys and shapes that do not fit.
     """
-    from detzoo.weights.sources import read_state_dict
-
-    state = dict(weights) if isinstance(weights, Mapping) else read_state_dict(Path(weights))
+    state = dict(weights) if isinstance(weights, Mapping) else _read_weights(Path(weights), source)
     if source != "detzoo":
         found = get_registry().plugins.call(
             "detzoo_convert_weights", detector=detector, state_dict=state, source=source
@@ -177,6 +176,14 @@ def convert_weights(detector: Detector, weights: Mapping[str, Tensor] | str | Pa
             raise WeightsError(f"{detector.recipe.name}: {_no_converter(source)}")
         state = found[0]
     load_state(detector, state, source)
+
+
+def _read_weights(path: Path, source: str) -> dict[str, Tensor]:
+    """By the plugin that knows the source's own format, else as a state dict."""
+    from detzoo.weights.sources import read_state_dict
+
+    found = get_registry().plugins.call("detzoo_read_weights", path=path, source=source)
+    return found[0] if found else read_state_dict(path)
 
 
 def _no_converter(source: str) -> str:

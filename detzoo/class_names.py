@@ -34,9 +34,13 @@ SETS: Final[dict[str, tuple[str | None, ...]]] = {
     "voc": tuple(VOC),
     "coco": tuple(COCO),
     "coco90": tuple(_coco_90()),
+    "coco91": (None, *_coco_90()),
     "face": ("face",),
 }
-"""``coco90`` is COCO by category id minus one, as torchvision's published weights have it after the background."""
+"""``coco90`` is COCO by category id minus one, as torchvision's published weights have it after the background.
+
+``coco91`` is COCO by category id, as torchvision's RetinaNet and FCOS have it: no background, and output 0 is unused.
+"""
 
 
 def class_names(value: str | list[str | None] | None, num_classes: int) -> tuple[str | None, ...]:

@@ -31,7 +31,7 @@ BACKGROUND: Final = -1
 IGNORE: Final = -2
 """``Assignment.index`` of a candidate that takes no part in the loss."""
 
-Scoring: TypeAlias = Literal["softmax", "sigmoid", "linear"]
+Scoring: TypeAlias = Literal["softmax", "categorical", "sigmoid", "linear"]
 FeatureMaps: TypeAlias = dict[str, Tensor]
 """Name -> [B,C,h,w], finest first. Names are strides (``s4``, ``s8``, ...) unless the architecture has its own."""
 
@@ -201,7 +201,9 @@ class Predictions(_Movable):
 
     Args:
         class_logits: [B,N,C] or None. With ``softmax`` C = K+1 and background is column 0; else C = K.
-        scoring: how logits become scores.
+        scoring: how logits become scores: ``softmax`` over background and classes, ``categorical``: a softmax over the
+            classes alone, beside a quality that says whether there is any (YOLOv2), ``sigmoid`` of each class,
+            ``linear``: classes and quality are no logits but scores as they stand (YOLOv1).
         deltas: [B,N,1,4] (one box for all classes) or [B,N,K,4].
         quality_logits: [B,N] objectness or centreness, or None.
         mask_logits: [B,N,K,m,m] or None.

@@ -22,6 +22,7 @@ Key: TypeAlias = tuple[str | int, ...]
 
 MAX_BYTES: Final = 4_000_000
 MAX_DEPTH: Final = 32
+TOO_DEEP: Final = f"lists and mappings are nested more than {MAX_DEPTH} deep"
 MAX_DIGITS: Final = 18
 """Longer whole numbers are read as floats, which refuse what is out of range without long arithmetic."""
 
@@ -101,6 +102,8 @@ def parse(text: str, file: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
+        if "nesting depth" in str(error):  # libyaml looks ahead, and has a limit of its own in some versions
+            raise RecipeError(f"{file}:{line}: {TOO_DEEP}") from None
         raise RecipeError(f"{file}:{line}: not valid YAML: {_problem(error, text, line)}") from None
     return Document(builder.root, builder.marks, file)
 
@@ -213,7 +216,7 @@ class _Builder:
         if self._expects_key():
             raise self._error(event, "a key must be a word, found a list or mapping")
         if len(self._stack) >= MAX_DEPTH:
-            raise RecipeError(f"{self.file}:{_line(event)}: lists and mappings are nested more than {MAX_DEPTH} deep")
+            raise RecipeError(f"{self.file}:{_line(event)}: {TOO_DEEP}")
         value: Value = {} if isinstance(event, yaml.MappingStartEvent) else []
         self._stack.append(_Open(value, self._place(event, value)))
 

@@ -102,6 +102,7 @@ def test_sets_of_class_names() -> None:
     assert coco90[11] is None  # category 12, "street sign", was never annotated
     assert coco90[89] == "toothbrush"
     assert sum(name is not None for name in coco90) == 80
+    assert class_names("coco91", 91) == (None, *coco90)
     assert class_names("voc", 20)[19] == "tvmonitor"
     assert class_names(None, 2) == (None, None)
     with pytest.raises(RecipeError, match=r"num_classes is 3, but classes names 20 \(voc\); make them equal"):

@@ -17,7 +17,9 @@ def root() -> None:
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A state dict: .pth (read without unpickling objects) or .safetensors.")],
+    file: Annotated[
+        Path, typer.Argument(help="A state dict: .pth (read without unpickling objects), .safetensors or .weights.")
+    ],
     detector: Annotated[str, typer.Option(help="The recipe the weights belong to.")],
     from_: Annotated[
         str, typer.Option("--from", help="torchvision, tutorial, ultralight_face, ... as plugins name them.")

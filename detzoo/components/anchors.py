@@ -22,14 +22,17 @@ class Grid(Anchors):
     Args:
         sizes: for each level, the sides (px) of squares of the anchors' areas.
         ratios: height / width, for every level.
+        octave: every size s brings s * 2^(i / octave) for i below ``octave``: RetinaNet's three scales are 3. Not to
+            be confused with levels, which are an octave apart themselves.
+        octave_rounding: ``none`` (detectron2, mmdet), or ``down``: these sizes are cut to whole px, so that 32 brings
+            40 and 50 (torchvision).
         offset: centre within the cell, in cells: 0 is the corner (torchvision, detectron2, mmdet), 0.5 the
             middle (fizyr).
         rounding: ``none``, or ``int``: the anchors of a cell are rounded to whole px (torchvision).
         stride: px per cell: ``exact`` (network side / map side) or ``floor``: divided without remainder (torchvision).
 
     Source: torchvision ``AnchorGenerator`` (offset 0, rounding int, stride floor); detectron2 (offset 0, no rounding).
-    Order within a cell: ratio, then size. RetinaNet's sizes are a list of its own for each level; torchvision cuts
-    2^(1/3) multiples to whole px there.
+    RetinaNet, section 4 (three scales in an octave). Order within a cell: ratio, then size.
     """
 
     def __init__(
@@ -37,12 +40,14 @@ class Grid(Anchors):
         *,
         sizes: list[list[Positive]],
         ratios: list[Positive] | None = None,
+        octave: Annotated[int, Field(ge=1, le=16)] = 1,
+        octave_rounding: Literal["none", "down"] = "none",
         offset: Annotated[float, Field(ge=0, le=1)] = 0.0,
         rounding: Literal["none", "int"] = "none",
         stride: Literal["exact", "floor"] = "exact",
     ) -> None:
         super().__init__()
-        self.sizes = sizes
+        self.sizes = [_with_octave(level, octave, whole=octave_rounding == "down") for level in sizes]
         self.ratios = [0.5, 1.0, 2.0] if ratios is None else ratios
         self.offset = offset
         self.rounding = rounding
@@ -73,3 +78,11 @@ class Grid(Anchors):
         if self.stride == "floor":
             return float(size[0] // max(1, cells[0])), float(size[1] // max(1, cells[1]))
         return size[0] / max(1, cells[0]), size[1] / max(1, cells[1])
+
+
+def _with_octave(sizes: list[float], octave: int, *, whole: bool) -> list[float]:
+    """Each size and those that share its octave, in ascending steps of 2^(1 / octave)."""
+    if octave == 1:
+        return sizes
+    scaled = [size * 2 ** (step / octave) for size in sizes for step in range(octave)]
+    return [float(int(size)) for size in scaled] if whole else scaled

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from detzoo.errors import RecipeError
 from detzoo.interfaces import BoxCoder
 from detzoo.ops.box_coder import decode_centre_size, decode_edges, encode_centre_size, encode_edges
+from detzoo.ops.boxes import sides
 
 Positive = Annotated[float, Field(gt=0)]
 DEFAULT_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -62,19 +64,28 @@ class Edges(BoxCoder):
     """Distances from the candidate's centre to the left, top, right and bottom edge.
 
     Args:
-        by_stride: measured in strides of the candidate's level, else in px.
+        unit: what distances are measured in: the ``stride`` of the candidate's level; the ``size`` of the candidate,
+            horizontal distances in widths and vertical ones in heights (torchvision, whose candidates are squares of
+            the nominal stride: a P6 of 13 cells on 800 px has a stride of 61 and squares of 64); or ``px``.
 
-    Source: FCOS, eq. 1. A box with negative distances is decoded as it stands; FCOS's head keeps them positive.
+    Source: FCOS, eq. 1; torchvision ``BoxLinearCoder``. A box with negative distances is decoded as it stands; FCOS's
+    head keeps them positive.
     """
 
-    def __init__(self, *, by_stride: bool = True) -> None:
+    def __init__(self, *, unit: Literal["stride", "size", "px"] = "stride") -> None:
         super().__init__()
-        self.by_stride = by_stride
+        self.unit = unit
 
     def encode(self, targets: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
         """Distances [...,4] to the edges of ``targets`` [...,4] from the centres of ``boxes`` [...,4]."""
-        return encode_edges(targets, boxes, strides if self.by_stride else strides.new_ones(()))
+        return encode_edges(targets, boxes, self._units(boxes, strides))
 
     def decode(self, deltas: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
         """Boxes [...,4] xyxy px."""
-        return decode_edges(deltas, boxes, strides if self.by_stride else strides.new_ones(()))
+        return decode_edges(deltas, boxes, self._units(boxes, strides))
+
+    def _units(self, boxes: Tensor, strides: Tensor) -> Tensor:
+        """Px per unit of (left, top, right, bottom): [...,4], or [...,1] for all four."""
+        if self.unit == "size":
+            return torch.stack(sides(boxes) * 2, dim=-1)
+        return strides.unsqueeze(-1) if self.unit == "stride" else strides.new_ones(1)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from detzoo.errors import RecipeError
 from detzoo.interfaces import BoxCoder, BoxLoss, ClassLoss
 from detzoo.ops.boxes import ciou, full_precision, giou
+from detzoo.ops.focal import focal_by_formula, focal_in_pieces
 from detzoo.ops.ranking import may_look
 from detzoo.types import Candidates
 
@@ -55,7 +56,7 @@ class Focal(ClassLoss):
         alpha: weight of the true class; 1 - alpha of the others. Null: no weighting.
         gamma: focusing exponent; 0 gives (weighted) binary cross-entropy.
 
-    Source: RetinaNet, eq. 5, in the form of torchvision's ``sigmoid_focal_loss``.
+    Source: RetinaNet, eq. 5; equal to torchvision's ``sigmoid_focal_loss`` to rounding.
     """
 
     def __init__(
@@ -68,14 +69,8 @@ class Focal(ClassLoss):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Loss [B,N] of logits [B,N,K] against labels [B,N], 0..K-1 or BACKGROUND."""
         logits = full_precision(logits)
-        truth = one_hot(labels, logits)
-        loss = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-        chance = torch.sigmoid(logits)
-        miss = chance + truth - 2 * chance * truth  # 1 - p of the right answer
-        loss = loss * miss**self.gamma
-        if self.alpha is not None:
-            loss = loss * (self.alpha * truth + (1 - self.alpha) * (1 - truth))
-        return loss.sum(-1)
+        loss = focal_in_pieces if may_look(logits) else focal_by_formula
+        return loss(logits, labels, alpha=self.alpha, gamma=self.gamma)
 
 
 class SmoothL1(BoxLoss):

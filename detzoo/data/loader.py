@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -30,8 +30,19 @@ from detzoo.interfaces import Proposer, Transform
 from detzoo.types import ImageBatch, Sample, Targets
 
 _LOG = logging.getLogger("detzoo.data")
-_ORDER, _AUGMENT = 0, 1  # streams of random numbers of one (seed, epoch)
+_ORDER, _AUGMENT, _SIZE = 0, 1, 2  # streams of random numbers of one (seed, epoch)
 _MAX_REPLACEMENTS = 50  # broken pictures in a row before a run is given up
+
+
+class Sizes(Protocol):
+    """Input sizes that change while training; ``training.plan.MultiScale`` is one."""
+
+    @property
+    def every(self) -> int:
+        """Batches with one size."""
+
+    def size(self, base: tuple[int, int], draw: float) -> tuple[int, int]:
+        """(height, width) px for a number in [0,1)."""
 
 
 class Loader:
@@ -56,6 +67,7 @@ class Loader:
         proposer: image-level regions, computed on the picture as decoded, before cache and transforms, and kept.
         cache: longest side in px of pictures that are decoded once and kept in memory; 0 keeps none.
         channels_last: memory format of the pixels.
+        sizes: other input sizes, the same for all processes; None keeps that of ``spec``.
         pin_memory: for copies to a GPU while it computes.
 
     Attributes:
@@ -84,6 +96,7 @@ class Loader:
         proposer: Proposer | None = None,
         cache: int = 0,
         channels_last: bool = False,
+        sizes: Sizes | None = None,
         pin_memory: bool = False,
     ) -> None:
         if batch_size < 1:
@@ -92,6 +105,7 @@ class Loader:
             raise DataError(f"rank {rank} is not one of {world} processes")
         self.dataset, self.spec, self.batch_size = dataset, spec, batch_size
         self.shuffle, self.seed, self.rank, self.world = shuffle, seed, rank, world
+        self.sizes = sizes
         self.epoch = 0
         self.broken_images: dict[str, str] = {}
         self.positions = _positions(dataset, empty_images)
@@ -153,14 +167,29 @@ class Loader:
             return self.positions
         return np.random.default_rng([self.seed, epoch, _ORDER]).permutation(self.positions)
 
+    def size(self, epoch: int, batch: int) -> tuple[int, int] | None:
+        """(height, width) px of a batch's input; None where it is that of ``spec``, or follows the pictures."""
+        if self.sizes is None or self.spec.size is None:
+            return None
+        draw = np.random.default_rng([self.seed, epoch, _SIZE, batch // self.sizes.every]).random()
+        return self.sizes.size(self.spec.size, float(draw))
+
     def _note(self, path: str, message: str) -> None:
         if path not in self.broken_images:
             _LOG.warning("left out: %s", message)
         self.broken_images[path] = message
 
 
+class _Key(NamedTuple):
+    """What a worker is asked for: a picture, augmented as in an epoch, and the input size of its batch."""
+
+    epoch: int
+    position: int
+    size: tuple[int, int] | None
+
+
 class _Order:
-    """The batch sampler: lists of (epoch, position), made in the main process for whichever worker is free."""
+    """The batch sampler: lists of keys, made in the main process for whichever worker is free."""
 
     def __init__(self, loader: Loader) -> None:
         self.loader, self.epoch, self.start = loader, 0, 0
@@ -168,13 +197,14 @@ class _Order:
     def __len__(self) -> int:
         return max(0, len(self.loader) - self.start)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[_Key]]:
         loader, epoch = self.loader, self.epoch
         order, size = loader.order(epoch), loader.batch_size * loader.world
         for batch in range(self.start, len(loader)):
             mine = order[batch * size : (batch + 1) * size][loader.rank :: loader.world]
             if len(mine):
-                yield [(epoch, int(position)) for position in mine]
+                input_size = loader.size(epoch, batch)
+                yield [_Key(epoch, int(position), input_size) for position in mine]
 
 
 @dataclasses.dataclass
@@ -184,6 +214,7 @@ class _Loaded:
     sample: Sample | None
     position: int
     failures: list[tuple[str, str]]
+    size: tuple[int, int] | None = None
     refused: str | None = None
 
 
@@ -203,21 +234,21 @@ class _Reader(TorchDataset[_Loaded]):
         self.dataset, self.transforms, self.seed, self.positions = dataset, transforms, seed, positions
         self.broken, self.masks, self.regions, self.cache = broken, masks, regions, cache
 
-    def __getitem__(self, key: tuple[int, int]) -> _Loaded:
-        epoch, position = key
+    def __getitem__(self, key: _Key) -> _Loaded:
+        epoch, position, size = key
         failures: list[tuple[str, str]] = []
         row = int(np.searchsorted(self.positions, position))
         while True:
             try:
-                return _Loaded(self._augmented(epoch, position), position, failures)
+                return _Loaded(self._augmented(epoch, position), position, failures, size)
             except ProposalsError as error:
-                return _Loaded(None, position, failures, str(error))
+                return _Loaded(None, position, failures, size, str(error))
             except DataError as error:
                 if self.broken == "raise":
                     raise
                 failures.append((self.dataset.paths_of([position])[0], str(error)))
             if self.broken == "skip":
-                return _Loaded(None, position, failures)
+                return _Loaded(None, position, failures, size)
             if len(failures) >= min(_MAX_REPLACEMENTS, len(self.positions)):
                 raise DataError(
                     f"{len(failures)} pictures in a row cannot be read, the last one: {failures[-1][1]}; "
@@ -245,8 +276,9 @@ class _Collate:
         failures = [failure for item in loaded for failure in item.failures]
         good = [(item.sample, item.position) for item in loaded if item.sample is not None]
         samples, index = [sample for sample, _ in good], [position for _, position in good]
+        spec = self.spec if loaded[0].size is None else dataclasses.replace(self.spec, size=loaded[0].size)
         with _one_thread():
-            batch, targets = collate(samples, self.spec, difficult=self.difficult, crowd=self.crowd, index=index)
+            batch, targets = collate(samples, spec, difficult=self.difficult, crowd=self.crowd, index=index)
         if self.channels_last:
             pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
             batch = dataclasses.replace(batch, pixels=pixels)

@@ -76,7 +76,7 @@ def encode_edges(targets: Tensor, boxes: Tensor, unit: Tensor) -> Tensor:
     Args:
         targets: float [...,4] xyxy px.
         boxes: float [...,4] xyxy px; only the centres are used.
-        unit: float [...] px: the stride, or ones.
+        unit: float [...,1] or [...,4] px: the stride, the candidate's sides, or ones.
 
     Returns:
         float [...,4], negative where a centre lies outside its target.
@@ -85,12 +85,12 @@ def encode_edges(targets: Tensor, boxes: Tensor, unit: Tensor) -> Tensor:
     """
     targets, boxes = full_precision(targets), full_precision(boxes)
     centre = 0.5 * (boxes[..., :2] + boxes[..., 2:])
-    return torch.cat([centre - targets[..., :2], targets[..., 2:] - centre], dim=-1) / unit.unsqueeze(-1)
+    return torch.cat([centre - targets[..., :2], targets[..., 2:] - centre], dim=-1) / unit
 
 
 def decode_edges(deltas: Tensor, boxes: Tensor, unit: Tensor) -> Tensor:
     """Inverse of ``encode_edges``: boxes [...,4] xyxy px."""
     deltas, boxes = full_precision(deltas), full_precision(boxes)
     centre = 0.5 * (boxes[..., :2] + boxes[..., 2:])
-    reach = deltas * unit.unsqueeze(-1)
+    reach = deltas * unit
     return torch.cat([centre - reach[..., :2], centre + reach[..., 2:]], dim=-1)

@@ -40,18 +40,31 @@ def compact(values: Tensor, mask: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
     """
     batch, rows, classes = mask.shape
     place = torch.from_numpy(np.flatnonzero(mask))
+    row = place // max(1, classes)
+    return pack(values.flatten(0, 1)[row, place - row * classes], place, batch, rows * classes)
+
+
+def pack(chosen: Tensor, place: Tensor, batch: int, per_image: int) -> tuple[Tensor, Tensor]:
+    """Entries of a batch, moved to the front of their images. The shape depends on the data.
+
+    Args:
+        chosen: float [P].
+        place: int64 [P] in the flattened batch, ascending.
+        batch: B.
+        per_image: places of an image.
+
+    Returns:
+        as ``compact``.
+    """
     if batch == 1:
-        row = place // max(1, classes)
-        return values[0][row, place - row * classes].unsqueeze(0), place.unsqueeze(0)
-    ends = torch.searchsorted(place, torch.arange(1, batch + 1) * (rows * classes))
+        return chosen.unsqueeze(0), place.unsqueeze(0)
+    ends = torch.searchsorted(place, torch.arange(1, batch + 1) * per_image)
     count = ends.diff(prepend=ends.new_zeros(1))
     image = torch.repeat_interleave(torch.arange(batch), count)
-    place -= image * (rows * classes)
-    row = place // max(1, classes)
-    chosen = values[image, row, place - row * classes]
+    place = place - image * per_image
     size = int(count.max()) if batch else 0
     slot = torch.arange(place.numel()) + (image * size - (ends - count)[image])
-    packed = values.new_full((batch * size,), -math.inf).index_copy_(0, slot, chosen)
+    packed = chosen.new_full((batch * size,), -math.inf).index_copy_(0, slot, chosen)
     places = torch.zeros(batch * size, dtype=torch.int64).index_copy_(0, slot, place)
     return packed.view(batch, size), places.view(batch, size)
 

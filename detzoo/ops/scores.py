@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
 
 from detzoo.ops.boxes import full_precision
-from detzoo.types import Predictions
+from detzoo.types import Predictions, Scoring
 
 
 def scores_of(
@@ -21,15 +22,27 @@ def scores_of(
         quality: how objectness or centreness [B,N] enters: not at all, as a factor, or sqrt(score x quality).
 
     Returns:
-        float32 [B,N,K].
+        float32 [B,N,K] in [0,1].
     """
     assert predictions.class_logits is not None
     logits = full_precision(predictions.class_logits)
-    if predictions.scoring == "softmax":
-        scores = torch.softmax(logits, dim=-1)[..., 1:]
-    else:
-        scores = torch.sigmoid(logits) if predictions.scoring == "sigmoid" else logits
+    scores = _SCORED[predictions.scoring](logits)
     if quality == "ignore" or predictions.quality_logits is None:
         return scores
-    product = scores * torch.sigmoid(full_precision(predictions.quality_logits)).unsqueeze(-1)
+    product = scores * quality_of(predictions).unsqueeze(-1)
     return product if quality == "product" else product.sqrt()
+
+
+def quality_of(predictions: Predictions) -> Tensor:
+    """Objectness or centreness float32 [B,N] in [0,1]; what ``linear`` heads say is cut to it."""
+    assert predictions.quality_logits is not None
+    quality = full_precision(predictions.quality_logits)
+    return quality.clamp(0, 1) if predictions.scoring == "linear" else torch.sigmoid(quality)
+
+
+_SCORED: Final[dict[Scoring, Callable[[Tensor], Tensor]]] = {
+    "softmax": lambda logits: torch.softmax(logits, dim=-1)[..., 1:],
+    "categorical": lambda logits: torch.softmax(logits, dim=-1),
+    "sigmoid": torch.sigmoid,
+    "linear": lambda scores: scores.clamp(0, 1),
+}

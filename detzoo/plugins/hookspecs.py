@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pluggy
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import typer
     from torch import Tensor
 
@@ -26,6 +28,19 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 @hookspec
 def detzoo_register(registry: Registry) -> None:
     """Add components that have no dotted path: ``registry.register(kind, name, cls)``."""
+
+
+@hookspec(firstresult=True)
+def detzoo_read_weights(path: Path, source: str) -> dict[str, Tensor] | None:
+    """Read a file that is neither safetensors nor a torch state dict, or return None where the source is not known.
+
+    Args:
+        path: the file.
+        source: ``darknet``, ...
+
+    Returns:
+        name -> tensor, which ``detzoo_convert_weights`` of the same plugin will get.
+    """
 
 
 @hookspec(firstresult=True)
@@ -68,7 +83,7 @@ def detzoo_cli(commands: typer.Typer) -> None:
 HOOKS: Final = tuple(name for name, value in list(globals().items()) if name.startswith("detzoo_") and callable(value))
 
 
-FIRST_RESULT: Final = ("detzoo_convert_weights",)
+FIRST_RESULT: Final = ("detzoo_read_weights", "detzoo_convert_weights")
 """Hooks of which the first result that is not None counts."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from detzoo.interfaces import BoxCoder
 from detzoo.testing.sampling import assignment
 from detzoo.testing.specimens import GROUND_TRUTHS, candidates, no_candidates, predictions, targets, total
 from detzoo.testing.subject import Subject, assert_unchanged, snapshot, tensors
-from detzoo.types import BACKGROUND, Assignment, Candidates, Predictions, Targets
+from detzoo.types import BACKGROUND, Assignment, Candidates, Predictions, Scoring, Targets
 
 
 def check_every_ground_truth_gives_finite_terms(subject: Subject) -> None:
@@ -73,7 +73,7 @@ def check_accepts_is_declared(subject: Subject) -> None:
     """``accepts`` names scorings of the contract: the build refuses other heads by it."""
     accepts = getattr(subject.component, "accepts", ())
     assert accepts, "accepts is empty: name the scorings that the loss can read"
-    unknown = set(accepts) - {"softmax", "sigmoid", "linear"}
+    unknown = set(accepts) - set(get_args(Scoring))
     assert not unknown, f"accepts names {sorted(unknown)}, which are no scorings"
 
 
@@ -140,7 +140,7 @@ def _terms(
 def _predictions(subject: Subject, places: Candidates, images: int) -> Predictions:
     head = getattr(subject.detector, "head", None)
     scoring = head.scoring if head is not None else subject.component.accepts[0]
-    said = predictions(images, places, scoring, num_classes=subject.num_classes)
+    said = predictions(images, places, scoring, num_classes=subject.num_classes, quality=True)
     source = torch.Generator().manual_seed(1)
     shape = (images, places.boxes.shape[1], subject.num_classes, 4, 4)
     return dataclasses.replace(said, mask_logits=torch.randn(shape, generator=source).requires_grad_())

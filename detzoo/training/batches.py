@@ -51,6 +51,7 @@ def training_loader(run: Run, *, whole: bool = False) -> Loader:
         rank=0 if whole else run.accelerator.process_index,
         world=1 if whole else settings.processes,
         channels_last=run.channels_last,
+        sizes=plan.multi_scale,
         pin_memory=run.device.type == "cuda",
         masks=run.detector.needs_masks,
         proposer=run.detector.proposer,

@@ -64,8 +64,9 @@ class Schedule:
         rise: fraction of the run in which ``one_cycle`` rises.
         start_factor: where ``one_cycle`` starts.
         final_factor: where ``cosine``, ``poly`` and ``one_cycle`` end.
-        warmup_steps: steps of linear warm-up; at most a fifth of the run.
+        warmup_steps: steps of warm-up; at most a fifth of the run.
         warmup_factor: where the warm-up starts.
+        warmup_power: 1 is linear; darknet's burn-in is 4, from 0.
     """
 
     name: Literal["step", "cosine", "one_cycle", "constant", "poly"] = "step"
@@ -79,6 +80,7 @@ class Schedule:
     final_factor: Annotated[float, Field(ge=0, le=1)] = 0.0
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     warmup_factor: Annotated[float, Field(ge=0, le=1)] = 0.001
+    warmup_power: Annotated[float, Field(gt=0)] = 1.0
 
     def __post_init__(self) -> None:
         if list(self.milestones) != sorted(set(self.milestones)):
@@ -96,6 +98,44 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MultiScale:
+    """Another input size every few batches, in place of the recipe's one; evaluation keeps that.
+
+    Args:
+        shortest: network px of the short side, smallest.
+        longest: network px of the short side, largest.
+        multiple: both sides are multiples of it; the network's coarsest stride. The ratio of the sides stays.
+        every: batches with one size.
+
+    Source: YOLO9000, section 2, "Multi-Scale Training": 320 to 608 in steps of 32, every 10 batches.
+    """
+
+    shortest: Annotated[int, Field(ge=1)] = 320
+    longest: Annotated[int, Field(ge=1)] = 608
+    multiple: Annotated[int, Field(ge=1)] = 32
+    every: Annotated[int, Field(ge=1)] = 10
+
+    def __post_init__(self) -> None:
+        if not self.shortest <= self.longest or self.shortest % self.multiple or self.longest % self.multiple:
+            raise RecipeError(
+                f"multi_scale goes from shortest to longest by multiple, found {self.shortest}, {self.longest} "
+                f"and {self.multiple}; both must be multiples of it"
+            )
+
+    def size(self, base: tuple[int, int], draw: float) -> tuple[int, int]:
+        """(height, width) for a number in [0,1).
+
+        Args:
+            base: the recipe's (height, width), for their ratio.
+            draw: chooses among the steps, evenly.
+        """
+        steps = (self.longest - self.shortest) // self.multiple + 1
+        short = self.shortest + int(draw * steps) * self.multiple
+        height, width = (round(side / min(base) * short / self.multiple) * self.multiple for side in base)
+        return height, width
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainPlan:
     """How a detector is trained. Give ``epochs`` or ``steps``, not both.
 
@@ -106,6 +146,7 @@ class TrainPlan:
         optimizer: algorithm and learning rates.
         schedule: how the learning rate moves.
         transforms: augmentations, in order.
+        multi_scale: other input sizes while training, or None.
         clip_norm: largest norm of the whole gradient, or None.
         ema: decay of the moving average of the weights, or None.
         accumulate: parts into which a step's images are cut. Each part is normalised by itself, as Caffe's iter_size.
@@ -123,6 +164,7 @@ class TrainPlan:
     optimizer: Optimizer
     schedule: Schedule = field(default_factory=Schedule)
     transforms: list[Transform] = field(default_factory=list)
+    multi_scale: MultiScale | None = None
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     accumulate: Annotated[int, Field(ge=1)] = 1

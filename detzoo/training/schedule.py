@@ -55,7 +55,7 @@ class Rates:
         factor = _SHAPES[self.schedule.name](self, t)
         if t < self.warmup:
             start = self.schedule.warmup_factor
-            factor *= start + (1.0 - start) * t / self.warmup
+            factor *= start + (1.0 - start) * (t / self.warmup) ** self.schedule.warmup_power
         return factor
 
 

@@ -51,3 +51,13 @@ def test_levels_must_match() -> None:
         "anchors grid: sizes are given for 1 levels, but there are 2 feature maps (s8, s16); "
         "write one list of sizes for each map"
     )
+
+
+def test_trap_17_three_scales_in_an_octave() -> None:
+    floats, whole = (Grid(sizes=[[32.0], [64.0]], octave=3, octave_rounding=how) for how in ("none", "down"))
+    assert whole.sizes == [[32, 40, 50], [64, 80, 101]]  # torchvision: int(32 · 2^(1/3)), int(32 · 2^(2/3))
+    assert floats.sizes == [pytest.approx([32, 40.317473, 50.796834]), pytest.approx([64, 80.634947, 101.593667])]
+    assert whole.per_cell() == floats.per_cell() == (9, 9)
+    # an octave further on lies the next level, so that all scales together are one ladder
+    assert floats.sizes[0][0] * 2 == floats.sizes[1][0]
+    assert Grid(sizes=[[32.0]]).sizes == [[32.0]]

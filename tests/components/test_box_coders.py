@@ -1,6 +1,7 @@
 """Box coders: inverse of themselves, equal to torchvision's, and as Caffe and Detectron wrote them."""
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -60,9 +61,16 @@ def test_clamp_bounds_the_side() -> None:
     )
 
 
-@pytest.mark.parametrize(("by_stride", "expected"), [(True, [5 / 8, 20 / 8, 15 / 8, 0]), (False, [5, 20, 15, 0])])
-def test_edges_by_hand(by_stride: bool, expected: list[float]) -> None:
-    coder, stride = Edges(by_stride=by_stride), torch.tensor(8.0)
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [
+        ("stride", [5 / 8, 20 / 8, 15 / 8, 0]),
+        ("px", [5, 20, 15, 0]),
+        ("size", [5 / 20, 20 / 40, 15 / 20, 0]),
+    ],
+)
+def test_edges_by_hand(unit: Literal["stride", "px", "size"], expected: list[float]) -> None:
+    coder, stride = Edges(unit=unit), torch.tensor(8.0)
     deltas = coder.encode(TRUTH, BOX, stride)  # from (20, 40) to 15, 20, 35, 40
     assert deltas.tolist() == expected
     assert torch.equal(coder.decode(deltas, BOX, stride), TRUTH)

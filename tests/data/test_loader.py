@@ -18,8 +18,9 @@ from detzoo.data.loader import Loader
 from detzoo.data.prepare import InputSpec
 from detzoo.data.shapes import ShapesDataset
 from detzoo.data.transforms import Expand, Flip, IouCrop, PhotometricDistort
-from detzoo.errors import DataError
+from detzoo.errors import DataError, RecipeError
 from detzoo.interfaces import Transform
+from detzoo.training.plan import MultiScale
 from detzoo.types import ImageBatch, Targets
 
 SPEC = InputSpec(size=(48, 48))
@@ -235,3 +236,35 @@ def test_objects_without_masks_beside_others_are_counted_and_have_no_row(
     assert targets.mask_row is not None
     assert targets.mask_row[0, :4].tolist() == [-1, 0, -1, -1]
     assert targets.masks.sum((1, 2)).tolist() == [36]
+
+
+def test_input_sizes_change_every_few_batches_and_depend_on_seed_and_epoch_alone() -> None:
+    sizes = MultiScale(shortest=32, longest=64, multiple=16, every=2)
+    loader = Loader(shapes(24), chain(), SPEC, 2, seed=3, sizes=sizes)
+    whole = batches(loader)
+    found = [tuple(batch.pixels.shape[-2:]) for batch, _ in whole]
+    assert len(found) == 12
+    assert all(found[i] == found[i + 1] for i in range(0, 12, 2))
+    assert set(found) == {(32, 32), (48, 48), (64, 64)}
+    assert same(whole, batches(Loader(shapes(24), chain(), SPEC, 2, seed=3, sizes=sizes, workers=2)))
+    assert same(whole[5:], batches(loader, 0, 5))  # a resumed run sees the sizes of the uninterrupted one
+    others = [tuple(batch.pixels.shape[-2:]) for batch, _ in batches(loader, 1)]
+    assert others != found
+    region = whole[0][0].region
+    assert region[0].tolist() == [0, 0, *reversed(found[0])]
+    assert bool((whole[0][1].boxes[..., 2] <= found[0][1]).all())
+
+
+def test_multi_scale_keeps_the_ratio_of_the_sides() -> None:
+    scale = MultiScale(shortest=320, longest=608, multiple=32)
+    assert [scale.size((416, 416), draw) for draw in (0.0, 0.5, 0.999)] == [(320, 320), (480, 480), (608, 608)]
+    assert scale.size((320, 416), 0.0) == (320, 416)
+    assert scale.size((416, 320), 0.999) == (800, 608)  # 608 x 1.3 is 790.4, 24.7 steps of 32
+
+
+def test_multi_scale_refuses_sides_that_are_no_multiples() -> None:
+    with pytest.raises(RecipeError) as error:
+        MultiScale(shortest=300, longest=608)
+    assert str(error.value) == (
+        "multi_scale goes from shortest to longest by multiple, found 300, 608 and 32; both must be multiples of it"
+    )

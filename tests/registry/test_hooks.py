@@ -67,6 +67,14 @@ def test_convert_weights_stops_at_the_first_answer(make_plugin: MakePlugin) -> N
     assert manager.call("detzoo_convert_weights", detector=None, state_dict={}, source="x") == [{"b": 1}]
 
 
+def test_read_weights_stops_at_the_first_answer(make_plugin: MakePlugin) -> None:
+    body = START + "def detzoo_read_weights(path, source):\n    return {'a': 1} if source == 'x' else None\n"
+    manager = PluginManager(make_plugin("a", MANIFEST % "detzoo_read_weights", plugin=body))
+
+    assert manager.call("detzoo_read_weights", path=None, source="x") == [{"a": 1}]
+    assert manager.call("detzoo_read_weights", path=None, source="y") == []
+
+
 def test_a_hook_that_raises_is_named(make_plugin: MakePlugin) -> None:
     points = make_plugin("a", MANIFEST % "detzoo_convert_weights", plugin=CONVERT % "raise KeyError('conv1')")
     manager = PluginManager(points)

@@ -109,3 +109,8 @@ def test_schedules_that_cannot_be(schedule: dict[str, tuple[float, ...]], messag
 def test_a_plan_has_one_length(length: dict[str, int]) -> None:
     with pytest.raises(RecipeError, match=r"^give either epochs or steps \(the other null\), found epochs: "):
         TrainPlan(batch=1, optimizer=Optimizer(lr=1.0), **length)  # type: ignore[arg-type]
+
+
+def test_darknets_burn_in_rises_with_the_fourth_power_from_nothing() -> None:
+    burn = made(Schedule(name="constant", warmup_steps=100, warmup_factor=0.0, warmup_power=4.0), 1000)
+    assert [burn.factor(t) for t in (0, 50, 100, 500)] == pytest.approx([0.0, 0.5**4, 1.0, 1.0])

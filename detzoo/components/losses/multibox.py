@@ -1,8 +1,8 @@
-"""Classification over positives and chosen negatives, localisation over positives: SSD, RPN and RoI heads."""
+"""Classification over positives and chosen negatives, localisation over positives: SSD, RPN, RoI heads, RetinaNet."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 import torch
 from pydantic import Field
@@ -14,6 +14,9 @@ from detzoo.ops.ranking import may_look
 from detzoo.types import Assignment, Candidates, Predictions, Scoring, Targets
 
 Weight = Annotated[float, Field(ge=0)]
+
+MANY: Final = 4
+"""Where more than one in so many candidates is chosen, copying their logits costs more than it saves."""
 
 
 class MultiBox(Loss):
@@ -31,6 +34,8 @@ class MultiBox(Loss):
     Faster R-CNN's equation 1 as printed divides the classes by the 256 samples, the boxes by about 2,400 locations, and
     weighs the boxes by 10: ``normaliser: {type: sampled}, box_normaliser: {type: fixed, value: 2400}, box_weight: 10``.
     py-faster-rcnn and every port divide both by the samples and weigh them equally.
+
+    RetinaNet, section 4: ``classification: {type: focal}`` over all candidates that are not ignored, no miner.
 
     Source: SSD, eq. 1; Caffe SSD MultiBoxLoss. Faster R-CNN, eq. 1; py-faster-rcnn RPN_POSITIVE_WEIGHT.
     """
@@ -83,7 +88,7 @@ class MultiBox(Loss):
 
     def class_sums(self, logits: Tensor, labels: Tensor, chosen: Tensor) -> Tensor:
         """float32 [B]: class loss of the chosen, per image."""
-        if not may_look(logits):
+        if not may_look(logits) or int(chosen.sum()) > chosen.numel() // MANY:
             return torch.where(chosen, self.classification(logits, labels), 0).sum(1)
         # few are chosen, so only their rows enter the graph; the shape depends on the data
         place = chosen.flatten().nonzero().squeeze(1)

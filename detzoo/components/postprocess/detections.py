@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Annotated, Final, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from detzoo.errors import RecipeError
 from detzoo.interfaces import PostProcess, Suppress
 from detzoo.ops.boxes import clip, sides
-from detzoo.ops.ranking import compact, gather_rows, may_look, rank_in_group
-from detzoo.ops.scores import scores_of
+from detzoo.ops.ranking import compact, gather_rows, may_look, pack, rank_in_group
+from detzoo.ops.scores import quality_of, scores_of
 from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions
 
 FIRST: Final = 512
 """Best-scoring boxes that the CPU looks at first; usually they decide."""
 GROWTH: Final = 4
 """Factor by which that number grows when they do not."""
+ROUNDING: Final = 1e-5
+"""Part of a threshold by which a product of float32 may miss it."""
 
 
 class PerClassDetections(PostProcess):
@@ -30,11 +36,14 @@ class PerClassDetections(PostProcess):
         score_threshold: lower scores are dropped before anything else.
         strict: a score must exceed the threshold (torchvision); else reaching it is enough.
         per_class_top_k: candidates of each class that enter suppression; null for all.
+        per_level_top_k: pairs of candidate and class of each level that enter suppression; null for all. The paper,
+            torchvision and detectron2 keep 1,000 of them.
         keep: detections kept per image.
         min_side: boxes narrower or lower than this (px, after clipping) are dropped before suppression.
         quality: how ``quality_logits`` enter the score: not at all, as a factor, or under a square root with it (FCOS).
 
-    Source: SSD's DetectionOutput; torchvision's ``SSD.postprocess_detections``, whose results are matched.
+    Source: SSD's DetectionOutput; RetinaNet, section 4.1; torchvision's ``SSD``, ``RetinaNet`` and
+    ``FCOS.postprocess_detections``, whose results are matched.
     """
 
     def __init__(
@@ -44,6 +53,7 @@ class PerClassDetections(PostProcess):
         score_threshold: Annotated[float, Field(ge=0, le=1)] = 0.05,
         strict: bool = True,
         per_class_top_k: Annotated[int, Field(gt=0)] | None = None,
+        per_level_top_k: Annotated[int, Field(gt=0)] | None = None,
         keep: Annotated[int, Field(gt=0)] = 100,
         min_side: Annotated[float, Field(ge=0)] = 0.0,
         quality: Literal["ignore", "product", "geometric_mean"] = "ignore",
@@ -52,7 +62,13 @@ class PerClassDetections(PostProcess):
         self.suppress = suppress
         self.score_threshold = score_threshold
         self.strict = strict
+        if per_class_top_k is not None and per_level_top_k is not None:
+            raise RecipeError(
+                "postprocess detections: per_class_top_k and per_level_top_k are both given, and the order in which "
+                "they cut would matter; make one of them null"
+            )
         self.per_class_top_k = per_class_top_k
+        self.per_level_top_k = per_level_top_k
         self.keep = keep
         self.min_side = min_side
         self.quality = quality
@@ -60,13 +76,15 @@ class PerClassDetections(PostProcess):
     @torch.no_grad()
     def forward(self, predictions: Predictions, candidates: Candidates, batch: ImageBatch) -> DetectionBatch:
         """Detections [B,keep] in network px, best first, clipped to each image's region."""
-        scores = scores_of(predictions, quality=self.quality)  # [B,N,K]
-        way = self.best_first if may_look(scores) else self.class_by_class
-        boxes, scores, labels = way(scores, predictions, candidates, batch)
+        if may_look(predictions.deltas):
+            way = self.best_first
+        else:
+            way = self.class_by_class if self.per_level_top_k is None else self.level_by_level
+        boxes, scores, labels = way(predictions, candidates, batch)
         return best_overall(boxes, scores, labels, self.keep)
 
     def best_first(
-        self, scores: Tensor, predictions: Predictions, candidates: Candidates, batch: ImageBatch
+        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The CPU's way: only as many of the best boxes as decide which are kept. Shapes depend on the data.
 
@@ -76,12 +94,7 @@ class PerClassDetections(PostProcess):
         Returns:
             boxes [B,S,4], scores [B,S] with 0 for the removed, labels [B,S].
         """
-        classes = scores.shape[2]
-        numbers = scores.numpy()
-        passed = numbers > self.score_threshold if self.strict else numbers >= self.score_threshold
-        if not candidates.valid.all():
-            passed &= candidates.valid.unsqueeze(-1).numpy()
-        values, places = compact(scores, passed)  # [B,P]
+        values, places, classes = self.passing(predictions, candidates)  # [B,P]
         size = 0
         while True:
             size = min(max(FIRST, size * GROWTH), values.shape[1])
@@ -95,6 +108,8 @@ class PerClassDetections(PostProcess):
             valid = best > -math.inf
             if self.per_class_top_k is not None and size > self.per_class_top_k:
                 valid &= rank_in_group(label) < self.per_class_top_k
+            if self.per_level_top_k is not None and size > self.per_level_top_k:
+                valid &= rank_in_group(level_of(row, candidates)) < self.per_level_top_k
             boxes, new = self.suppressed(best, valid, row, label, predictions, candidates, batch.region)
             if size == values.shape[1]:
                 break
@@ -104,19 +119,46 @@ class PerClassDetections(PostProcess):
                 break
         return boxes, new, label
 
+    def passing(self, predictions: Predictions, candidates: Candidates) -> tuple[Tensor, Tensor, int]:
+        """Scores [B,P] that pass the threshold, their places in the flattened [N*K], and K."""
+        if self.quality == "ignore" or predictions.quality_logits is None:
+            scores = scores_of(predictions)  # [B,N,K]
+            passed = self.high_enough(scores)
+            if not candidates.valid.all():
+                passed &= candidates.valid.unsqueeze(-1).numpy()
+            return *compact(scores, passed), scores.shape[2]
+        # no class scores higher than its candidate's quality allows, and few candidates have any: only they are scored
+        assert predictions.class_logits is not None
+        least = self.score_threshold * (1 - ROUNDING)
+        quality = quality_of(predictions)
+        alive = (quality >= (least if self.quality == "product" else least**2)) & candidates.valid
+        row = torch.from_numpy(np.flatnonzero(alive.numpy()))
+        logits = predictions.class_logits.flatten(0, 1)[row]
+        chosen = replace(predictions, class_logits=logits, quality_logits=predictions.quality_logits.flatten()[row])
+        scores = scores_of(chosen, quality=self.quality)  # [R,K]
+        classes = scores.shape[1]
+        place = torch.from_numpy(np.flatnonzero(self.high_enough(scores)))
+        kept = place // max(1, classes)
+        count, per_image = quality.shape[0], quality.shape[1] * classes
+        return *pack(scores.flatten()[place], place + (row[kept] - kept) * classes, count, per_image), classes
+
+    def high_enough(self, scores: Tensor) -> NDArray[np.bool_]:
+        """Bool, of the shape of ``scores``."""
+        numbers = scores.numpy()
+        return np.asarray(numbers > self.score_threshold if self.strict else numbers >= self.score_threshold)
+
     def class_by_class(
-        self, scores: Tensor, predictions: Predictions, candidates: Candidates, batch: ImageBatch
+        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The way with static shapes: a row for every image and class, and no wait for the host.
 
         Returns:
             boxes [B,K*k,4], scores [B,K*k] with 0 for the removed, labels [B,K*k].
         """
+        scores = scores_of(predictions, quality=self.quality)  # [B,N,K]
         images, count, classes = scores.shape
         size = count if self.per_class_top_k is None else min(self.per_class_top_k, count)
-        passed = scores > self.score_threshold if self.strict else scores >= self.score_threshold
-        passed = passed & candidates.valid.unsqueeze(-1)
-        values = torch.where(passed, scores, -math.inf).transpose(1, 2)
+        values = self.passed(scores, candidates).transpose(1, 2)
         best, row = values.topk(size, dim=2)  # [B,K,k]
         label = torch.arange(classes, device=scores.device).view(1, classes, 1).expand_as(row)
         flat = [part.reshape(images, classes * size) for part in (best, best > -math.inf, row, label)]
@@ -125,6 +167,36 @@ class PerClassDetections(PostProcess):
         rows = [part.reshape(images * classes, size, *part.shape[2:]) for part in (boxes, flat[0], flat[3], valid)]
         new = self.suppress(rows[0], rows[1], rows[2], rows[3])
         return boxes, new.reshape(images, classes * size).masked_fill(~valid, 0), flat[3]
+
+    def level_by_level(
+        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The way with static shapes for the best of each level, all of which enter one suppression.
+
+        Returns:
+            boxes [B,S,4], scores [B,S] with 0 for the removed, labels [B,S]; S is at most levels * per_level_top_k.
+        """
+        assert self.per_level_top_k is not None
+        scores = scores_of(predictions, quality=self.quality)  # [B,N,K]
+        classes = max(1, scores.shape[2])
+        counts = [level.count for level in candidates.levels] or [scores.shape[1]]
+        best, index = [], []
+        start = 0
+        for part in torch.split(self.passed(scores, candidates), counts, dim=1):
+            values, place = part.flatten(1).topk(min(self.per_level_top_k, part.shape[1] * part.shape[2]), dim=1)
+            best.append(values)
+            index.append(place + start * classes)
+            start += part.shape[1]
+        values, place = torch.cat(best, 1), torch.cat(index, 1)
+        row = place // classes
+        label = place - row * classes
+        boxes, new = self.suppressed(values, values > -math.inf, row, label, predictions, candidates, batch.region)
+        return boxes, new, label
+
+    def passed(self, scores: Tensor, candidates: Candidates) -> Tensor:
+        """Scores [B,N,K], -inf where they do not pass the threshold or their candidate is padding."""
+        over = scores > self.score_threshold if self.strict else scores >= self.score_threshold
+        return torch.where(over & candidates.valid.unsqueeze(-1), scores, -math.inf)
 
     def suppressed(
         self,
@@ -158,6 +230,12 @@ class PerClassDetections(PostProcess):
         """bool [B,S]."""
         width, height = sides(boxes)
         return (width >= self.min_side) & (height >= self.min_side)
+
+
+def level_of(row: Tensor, candidates: Candidates) -> Tensor:
+    """int64: the number of the level on which each candidate ``row`` stands; 0 where there are no levels."""
+    counts = torch.tensor([level.count for level in candidates.levels[:-1]], device=row.device, dtype=torch.int64)
+    return torch.bucketize(row, counts.cumsum(0), right=True)
 
 
 def best_overall(boxes: Tensor, scores: Tensor, labels: Tensor, keep: int) -> DetectionBatch:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from detzoo.components.box_coders import CentreSize
+from detzoo.components.dense import shared_width
 from detzoo.components.roi_pools import PositionSensitivePool, PsRoiAlign, PsRoiPool, RoiAlign, RoiMaxPool
 from detzoo.errors import RecipeError
 from detzoo.types import Candidates, FeatureSpec, FeatureSpecs, ImageBatch, Predictions
 from detzoo_faster_rcnn.rfcn_head import RfcnHead
-from detzoo_faster_rcnn.rpn_head import shared_width
 
 ONE: FeatureSpecs = {"s16": FeatureSpec(4, 16.0)}
 TWO: FeatureSpecs = {"s8": FeatureSpec(4, 8.0), "s16": FeatureSpec(4, 16.0)}

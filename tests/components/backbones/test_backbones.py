@@ -135,7 +135,7 @@ def channels_of(name: str) -> dict[str, int]:
 
 
 def test_every_registered_backbone_is_tested_here() -> None:
-    assert set(NAMES) == set(TARGETS) - {"timm"}
+    assert set(NAMES) == set(TARGETS) - {"timm", "image_pyramid"}  # these two have files of their own
     assert len(NAMES) == 15
 
 

@@ -206,6 +206,19 @@ def test_focal_equals_torchvisions() -> None:
     torch.testing.assert_close(Focal(alpha=None, gamma=0.0)(logits, labels), BinaryCrossEntropy()(logits, labels))
 
 
+def test_many_or_few_chosen_candidates_cost_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for many in (1, 1000):  # all are too many from one in a thousand on, none are at one in one
+        monkeypatch.setattr(multibox, "MANY", many)
+        predictions, candidates, targets = scene()
+        assignment = SsdBipartite()(candidates, targets)
+        index = torch.where(torch.arange(60) % 3 == 0, IGNORE, assignment.index)
+        terms = ssd_loss(miner=None)(predictions, candidates, targets, Assignment(index))
+        torch.autograd.backward(list(terms.values()))
+        found.append((terms["classification"].detach(), leaves(predictions)[0].grad))
+    torch.testing.assert_close(found[0], found[1])
+
+
 def test_cross_entropy_in_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, labels = torch.randn(2, 50, 4), torch.randint(-1, 3, (2, 50))
     whole = CrossEntropy()(logits, labels)

@@ -1,11 +1,14 @@
 """Detections: torchvision's SSD to the last bit, the two ways against each other, and the knobs."""
 
+import math
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import torch
 from torchvision.models.detection._utils import BoxCoder as TorchvisionCoder
+from torchvision.models.detection.retinanet import RetinaNet
 from torchvision.models.detection.ssd import SSD
 
 from detzoo.components.box_coders import CentreSize
@@ -13,7 +16,11 @@ from detzoo.components.postprocess import detections as module
 from detzoo.components.postprocess.detections import PerClassDetections
 from detzoo.components.postprocess.top_k import TopK
 from detzoo.components.suppress import KeepAll, Nms, SoftNms
-from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions, Scoring
+from detzoo.errors import RecipeError
+from detzoo.ops.scores import scores_of
+from detzoo.types import Candidates, DetectionBatch, ImageBatch, Level, Predictions, Scoring
+
+SCORINGS: Final[tuple[Scoring, ...]] = ("categorical", "sigmoid", "linear")
 
 
 def scene(
@@ -52,7 +59,7 @@ def same(a: DetectionBatch, b: DetectionBatch) -> bool:
 @pytest.mark.parametrize("looks", [True, False])
 def test_nothing_to_detect(images: int, priors: int, looks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "may_look", lambda _: looks)
-    for post in (ssd_post(), TopK(keep=50)):
+    for post in (ssd_post(), ssd_post(per_class_top_k=None, per_level_top_k=100), TopK(keep=50)):
         found = post(*scene(images, priors))
         assert found.boxes.shape == (images, 50, 4)
         assert not found.valid.any()
@@ -198,3 +205,105 @@ def test_top_k_reports_the_best_class_or_every_class(each: bool, labels: list[in
     predictions = Predictions(logits, "sigmoid", torch.zeros(1, 2, 1, 4))
     found = TopK(keep=4, score_threshold=0.1, one_class_each=each)(predictions, candidates, batch)
     assert found.labels[0][found.valid[0]].tolist() == labels
+
+
+LEVELS = (Level("s8", 10, 20, 1, 8.0), Level("s16", 10, 15, 1, 16.0), Level("s32", 5, 10, 1, 32.0))
+
+
+def on_levels(images: int = 2) -> tuple[Predictions, Candidates, ImageBatch]:
+    """400 candidates on three levels, scored by sigmoids."""
+    predictions, candidates, batch = scene(images, scoring="sigmoid")
+    return predictions, replace(candidates, levels=LEVELS, coder=CentreSize(weights=(1, 1, 1, 1))), batch
+
+
+@pytest.mark.parametrize("top", [30, 100, 5000])
+@pytest.mark.parametrize("looks", [True, False])
+def test_best_of_each_level_as_in_torchvisions_retinanet(
+    top: int, looks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "may_look", lambda _: looks)
+    predictions, candidates, batch = on_levels()
+    counts = [level.count for level in LEVELS]
+    settings = SimpleNamespace(
+        score_thresh=0.05,
+        topk_candidates=top,
+        nms_thresh=0.5,
+        detections_per_img=60,
+        box_coder=TorchvisionCoder((1.0, 1.0, 1.0, 1.0)),
+    )
+    assert predictions.class_logits is not None
+    outputs = {
+        "cls_logits": list(torch.split(predictions.class_logits, counts, 1)),
+        "bbox_regression": list(torch.split(predictions.deltas[:, :, 0], counts, 1)),
+    }
+    anchors = [list(torch.split(candidates.boxes[0], counts))] * 2
+    expected = RetinaNet.postprocess_detections(settings, outputs, anchors, [(300, 300)] * 2)
+    post = PerClassDetections(suppress=Nms(iou=0.5), score_threshold=0.05, per_level_top_k=top, keep=60)
+    found = post(predictions, candidates, batch)
+    for image, their in enumerate(expected):
+        real = found.valid[image]
+        assert torch.equal(found.labels[image][real], their["labels"])
+        torch.testing.assert_close(found.scores[image][real], their["scores"], atol=1e-6, rtol=0)
+        torch.testing.assert_close(found.boxes[image][real], their["boxes"])
+
+
+def test_both_ways_agree_on_the_best_of_each_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    post = PerClassDetections(suppress=SoftNms(), score_threshold=0.02, per_level_top_k=25, keep=70, min_side=1.0)
+    looked = post(*on_levels(3))
+    monkeypatch.setattr(module, "may_look", lambda _: False)
+    blind = post(*on_levels(3))
+    assert looked.valid.sum() > 100
+    for name in ("boxes", "scores"):
+        torch.testing.assert_close(getattr(looked, name), getattr(blind, name))
+    assert torch.equal(looked.labels, blind.labels)
+
+
+def test_one_level_where_there_are_none() -> None:
+    predictions, candidates, batch = scene(scoring="sigmoid")
+    post = PerClassDetections(suppress=KeepAll(), score_threshold=0.0, per_level_top_k=7, keep=50)
+    assert post(predictions, candidates, batch).valid.sum(1).tolist() == [7, 7]
+
+
+def test_class_and_level_do_not_both_cut() -> None:
+    with pytest.raises(RecipeError) as error:
+        PerClassDetections(suppress=Nms(), per_class_top_k=5, per_level_top_k=5)
+    assert str(error.value) == (
+        "postprocess detections: per_class_top_k and per_level_top_k are both given, and the order in which they cut "
+        "would matter; make one of them null"
+    )
+
+
+@pytest.mark.parametrize("scoring", ["sigmoid", "categorical", "linear"])
+@pytest.mark.parametrize("quality", ["product", "geometric_mean"])
+@pytest.mark.parametrize("threshold", [0.0, 0.05, 0.6])
+def test_candidates_of_low_quality_are_left_out_before_their_classes_are_scored(
+    scoring: Scoring, quality: Any, threshold: float
+) -> None:
+    """The CPU's way against scores of every class of every candidate."""
+    predictions, candidates, batch = scene(3, 200, 4, scoring=scoring)
+    assert predictions.class_logits is not None
+    said = torch.randn(3, 200, generator=torch.Generator().manual_seed(1))
+    logits = predictions.class_logits
+    if scoring == "linear":  # scores as they stand, without ties at 0 and 1
+        said, logits = said.sigmoid(), logits.sigmoid()
+    predictions = replace(predictions, quality_logits=said, class_logits=logits)
+    candidates = replace(candidates, valid=torch.arange(200)[None] % 7 > 0)
+    part = PerClassDetections(suppress=Nms(iou=0.5), score_threshold=threshold, quality=quality, keep=50)
+    fast = part(predictions, candidates, batch)
+    boxes, scores, labels = part.class_by_class(predictions, candidates, batch)
+    plain = module.best_overall(boxes, scores, labels, 50)
+    torch.testing.assert_close(fast.scores, plain.scores, rtol=1e-6, atol=0)
+    assert torch.equal(fast.labels, plain.labels)
+    assert torch.equal(fast.boxes, plain.boxes)
+    assert bool(fast.valid.any())
+
+
+def test_scorings_without_a_background() -> None:
+    logits, quality = torch.tensor([[[math.log(3), 0.0]]]), torch.tensor([[0.0]])
+    found = {
+        scoring: scores_of(Predictions(logits, scoring, torch.zeros(1, 1, 1, 4), quality), quality="product")[0, 0]
+        for scoring in SCORINGS
+    }
+    assert found["categorical"].tolist() == pytest.approx([0.375, 0.125])
+    assert found["sigmoid"].tolist() == pytest.approx([0.375, 0.25])
+    assert found["linear"].tolist() == [0.0, 0.0]  # a confidence of 0, and a class score cut to 1

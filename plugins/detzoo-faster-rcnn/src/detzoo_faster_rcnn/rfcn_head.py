@@ -12,11 +12,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from detzoo.components.dense import shared_width
 from detzoo.errors import RecipeError
 from detzoo.interfaces import BoxCoder, Head, RoiPool
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 from detzoo_faster_rcnn.box_coder import refuse_agnostic
-from detzoo_faster_rcnn.rpn_head import shared_width
 
 
 class RfcnHead(Head):

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 from torchvision.ops import Conv2dNormActivation
 
+from detzoo.components.dense import rows, shared_per_cell, shared_width
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Anchors, BoxCoder, Head
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
@@ -49,7 +50,8 @@ class RpnHead(Head):
         super().__init__()
         self.anchors, self.coder, self.scoring = anchors, box_coder, scoring
         self.names = _names(features, levels)
-        inputs, cell = shared_width(features, self.names, head="rpn", levels="levels"), _per_cell(anchors, self.names)
+        inputs = shared_width(features, self.names, head="rpn", levels="levels")
+        cell = shared_per_cell(anchors, self.names, head="rpn", levels="levels")
         width = channels or inputs
         self.columns = num_classes + (scoring == "softmax")
         widths = [inputs, *[width] * depth]
@@ -72,8 +74,8 @@ class RpnHead(Head):
         height, width = batch.pixels.shape[-2:]
         boxes, levels = self.anchors(maps, (height, width))
         seen = [self.conv(one) for one in maps.values()]
-        logits = torch.cat([_rows(self.classification(one), self.columns) for one in seen], dim=1)
-        deltas = torch.cat([_rows(self.regression(one), 4) for one in seen], dim=1)
+        logits = torch.cat([rows(self.classification(one), self.columns) for one in seen], dim=1)
+        deltas = torch.cat([rows(self.regression(one), 4) for one in seen], dim=1)
         valid = torch.ones((1, boxes.shape[0]), dtype=torch.bool, device=boxes.device)
         places = Candidates(boxes[None], valid, levels=levels, coder=self.coder)
         return places, Predictions(logits, self.scoring, deltas[:, :, None])
@@ -87,46 +89,3 @@ def _names(features: FeatureSpecs, levels: tuple[str, ...] | None) -> tuple[str,
             "Change levels, or the levels of backbone and neck."
         )
     return tuple(features) if levels is None else levels
-
-
-def shared_width(features: FeatureSpecs, names: tuple[str, ...], *, head: str, levels: str) -> int:
-    """Channels of the maps that share a head's weights.
-
-    Args:
-        features: the neck's maps.
-        names: those that the head reads.
-        head: its name, for the message.
-        levels: the field that chooses the maps, likewise.
-
-    Raises:
-        RecipeError: the maps differ.
-    """
-    widths = {features[name].channels for name in names}
-    if len(widths) != 1:
-        found = ", ".join(f"{name} ({features[name].channels})" for name in names) or "none"
-        raise RecipeError(
-            f"head {head}: its weights are shared by all maps, which need one number of channels; found: {found}. "
-            f"Choose one with {levels}, or a neck such as {{type: fpn}}."
-        )
-    return widths.pop()
-
-
-def _per_cell(anchors: Anchors, names: tuple[str, ...]) -> int:
-    counts = anchors.per_cell()
-    if len(counts) != len(names):
-        raise RecipeError(
-            f"head rpn: anchors are given for {len(counts)} levels, but it is slid over {len(names)} maps: "
-            f"{', '.join(names)}. Write one list of sizes for each map, or set levels."
-        )
-    if len(set(counts)) != 1:
-        raise RecipeError(
-            f"head rpn: its weights are shared by all maps, so every cell needs the same number of anchors; "
-            f"found {', '.join(map(str, counts))}. Give each level equally many sizes."
-        )
-    return counts[0]
-
-
-def _rows(answer: Tensor, columns: int) -> Tensor:
-    """[B,A*columns,h,w] -> [B,h*w*A,columns], in the order row, column, anchor."""
-    images, channels, height, width = answer.shape
-    return answer.permute(0, 2, 3, 1).reshape(images, height * width * channels // columns, columns)

@@ -1,0 +1,25 @@
+"""The plugin's door: hook implementations and nothing heavy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from detzoo.plugins.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from detzoo.interfaces import Detector
+
+
+@hookimpl
+def detzoo_convert_weights(detector: Detector, state_dict: dict[str, Tensor], source: str) -> dict[str, Tensor] | None:
+    """Rename torchvision's state dict; None where the source, or the detector's head, is another's."""
+    from detzoo_retinanet.fcos_head import FcosHead
+    from detzoo_retinanet.head import RetinaNetHead
+
+    if source != "torchvision" or not isinstance(getattr(detector, "head", None), RetinaNetHead | FcosHead):
+        return None
+    from detzoo_retinanet.converters import from_torchvision
+
+    return from_torchvision(state_dict, detector)

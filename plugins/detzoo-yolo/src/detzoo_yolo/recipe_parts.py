@@ -1,0 +1,223 @@
+"""What a cfg's ``[net]`` and heads say, in the words of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from detzoo_yolo.cfg import Section
+
+CELL: Final = 32
+"""Network px of the cells in which ``[region]`` counts anchors."""
+PER_IMAGE: Final = {"type": "fixed", "value": 1.0, "scope": "image"}
+_ANYWHERE: Final = (
+    "classes", "num", "coords", "jitter", "random", "rescore", "softmax", "bias_match", "absolute", "thresh", "anchors",
+    "object_scale", "noobject_scale", "class_scale", "coord_scale", "max", "max_boxes", "sqrt", "side", "mask",
+    "ignore_thresh", "truth_thresh", "iou_thresh", "iou_loss", "iou_normalizer", "cls_normalizer", "obj_normalizer",
+    "scale_x_y", "nms_kind", "beta_nms", "forced",
+)  # fmt: skip
+
+
+class Place(Protocol):
+    """A head, the layer before it, and where its map stands."""
+
+    section: Section
+    predictor: Section
+    stride: int
+
+
+def input_of(net: Section, *, letterbox: bool) -> dict[str, Any]:
+    """RGB in [0,1], resized with coinciding corners; v1 stretches, v2 and v3 keep the ratio of the sides."""
+    if net.whole("channels", 3) != 3:
+        raise net.refuse("channels must be 3", "channels")
+    found = {
+        "size": [net.whole("height", 416, least=1), net.whole("width", 416, least=1)],
+        "resize": "letterbox" if letterbox else "stretch",
+        "channels": "rgb",
+        "mean": [0.0, 0.0, 0.0],
+        "std": [1.0, 1.0, 1.0],
+        "pixel_range": 1,
+        "sampling": "corners",
+    }
+    return found | ({"fill": 0.5} if letterbox else {})
+
+
+def grid_parts(section: Section, predictor: Section) -> dict[str, Any]:
+    """``[detection]``: head, matcher, loss and postprocess of YOLOv1."""
+    section.allow(*_ANYWHERE)
+    side, boxes, classes = (section.whole(key, 1, least=1) for key in ("side", "num", "classes"))
+    outputs = side * side * (classes + 5 * boxes)
+    if predictor.name != "connected" or predictor.whole("output", 0) != outputs:
+        raise predictor.refuse(f"[detection] needs a [connected] with output={outputs} before it")
+    if section.whole("softmax", 0) or section.whole("forced", 0):
+        raise section.refuse("softmax=1 and forced=1 are not supported")
+    return {
+        "head": {
+            "type": "yolo/yolo_grid",
+            "boxes": boxes,
+            "grid": side,
+            "predictor": "connected",
+            "square_root": bool(section.whole("sqrt", 0)),
+        },
+        "matcher": {"type": "yolo/grid_responsible"},
+        "sampler": {"type": "all"},
+        "loss": {
+            "type": "yolo/yolo_sse",
+            "coord_weight": section.number("coord_scale", 1),
+            "object_weight": section.number("object_scale", 1),
+            "no_object_weight": section.number("noobject_scale", 1),
+            "class_weight": section.number("class_scale", 1),
+            "confidence_target": "iou" if section.whole("rescore", 0) else "one",
+            "half": True,
+            "normaliser": PER_IMAGE,
+        },
+        "postprocess": _postprocess(),
+    }
+
+
+def anchor_parts(heads: Sequence[Place]) -> dict[str, Any]:
+    """``[region]`` or ``[yolo]``: head, matcher, loss and postprocess of YOLOv2 and v3."""
+    first = heads[0].section
+    regional = first.name == "region"
+    for head in heads:
+        _check_anchor_head(head)
+    ordered = sorted(heads, key=lambda head: head.stride)
+    kernels = {head.predictor.whole("size", 1, least=1) for head in heads}
+    if len(kernels) > 1:
+        raise heads[1].predictor.refuse("its size differs from the first head's predictor", "size")
+    sigmoid = not regional or not first.whole("softmax", 0)
+    return {
+        "head": {
+            "type": "yolo/yolo_anchor",
+            "scoring": "sigmoid" if sigmoid else "categorical",
+            "kernel": kernels.pop(),
+            "box_coder": {"type": "yolo/yolo_anchor", "scale_xy": first.number("scale_x_y", 1)},
+            "anchors": {"type": "yolo/yolo_anchors", "sizes": [_sides(head) for head in ordered]},
+        },
+        "matcher": {
+            "type": "yolo/yolo_best_anchor",
+            "ignore_threshold": first.number("thresh" if regional else "ignore_thresh", 0.5),
+            "also": _below_one(first.number("iou_thresh", 1)),
+        },
+        "sampler": {"type": "all"},
+        "loss": {"type": "yolo/yolo_anchor", "normaliser": PER_IMAGE, **_weights(first, regional)},
+        "postprocess": _postprocess(),
+    }
+
+
+def _below_one(value: float) -> float | None:
+    return value if value < 1 else None
+
+
+def _check_anchor_head(head: Place) -> None:
+    section, predictor = head.section, head.predictor
+    section.allow(*_ANYWHERE)
+    outputs = len(_chosen(section)) * (5 + section.whole("classes", 20))
+    same = predictor.whole("stride", 1) == 1 and predictor.whole("groups", 1) == 1
+    padded = predictor.whole("size", 1) == 1 or predictor.whole("pad", 0)
+    if predictor.whole("filters", 1) != outputs or not same or not padded:
+        raise predictor.refuse(
+            f"before [{section.name}] it must have filters={outputs} (anchors x (5 + classes)), stride 1, and keep the "
+            "size of the map",
+            "filters",
+        )
+    if section.whole("truth_thresh", 1) != 1 or section.whole("coords", 4) != 4:
+        raise section.refuse("truth_thresh and coords must be 1 and 4")
+    if section.name == "region" and not (section.whole("bias_match", 1) and section.whole("absolute", 1)):
+        raise section.refuse("bias_match and absolute must be 1")
+
+
+def _chosen(section: Section) -> list[int]:
+    """Numbers of the anchors that a head uses."""
+    count = section.whole("num", 1, least=1)
+    if section.name == "region":
+        return list(range(count))
+    chosen = [int(number) for number in section.numbers("mask")] or list(range(count))
+    if not all(0 <= number < count for number in chosen):
+        raise section.refuse(f"mask names anchors beyond num={count}", "mask")
+    return chosen
+
+
+def _sides(head: Place) -> list[list[float]]:
+    """(height, width) px of the anchors of a head."""
+    section = head.section
+    numbers, chosen = section.numbers("anchors"), _chosen(section)
+    if len(numbers) != 2 * section.whole("num", 1):
+        raise section.refuse(
+            f"anchors has {len(numbers)} numbers, num={section.whole('num', 1)} needs twice that", "anchors"
+        )
+    unit = CELL if section.name == "region" else 1
+    return [[round(numbers[2 * i + 1] * unit, 4), round(numbers[2 * i] * unit, 4)] for i in chosen]
+
+
+def _weights(section: Section, regional: bool) -> dict[str, Any]:
+    if regional:
+        return {
+            "coord_weight": section.number("coord_scale", 1),
+            "object_weight": section.number("object_scale", 1),
+            "no_object_weight": section.number("noobject_scale", 1),
+            "class_weight": section.number("class_scale", 1),
+            "object_target": "iou" if section.whole("rescore", 0) else "one",
+            "anchor_warmup": 12_800,
+        }
+    kind = section.text("iou_loss", "mse")
+    if kind not in ("mse", "giou", "ciou"):
+        raise section.refuse(f"iou_loss={kind} is not supported; supported are mse, giou, ciou", "iou_loss")
+    found: dict[str, Any] = {
+        "coord_weight": section.number("iou_normalizer", 0.75 if kind != "mse" else 1),
+        "class_weight": section.number("cls_normalizer", 1),
+        "object_weight": section.number("obj_normalizer", 1),
+        "no_object_weight": section.number("obj_normalizer", 1),
+    }
+    return found | ({} if kind == "mse" else {"box": {"type": kind}})
+
+
+def _postprocess() -> dict[str, Any]:
+    return {
+        "type": "detections",
+        "score_threshold": 0.005,
+        "keep": 100,
+        "quality": "product",
+        "suppress": {"type": "nms", "iou": 0.45},
+    }
+
+
+def plan_of(net: Section, head: Section) -> dict[str, Any]:
+    """``[net]``'s training."""
+    jitter = head.number("jitter", 0.2)
+    transforms: list[dict[str, Any]] = [
+        {"type": "mild_crop", "scale": [round(1 - jitter, 3), round(1 + jitter, 3)], "aspect": [0.8, 1.25], "p": 1.0},
+        {
+            "type": "yolo/darknet_colour",
+            "hue": net.number("hue", 0),
+            "saturation": net.number("saturation", 1),
+            "exposure": net.number("exposure", 1),
+        },
+        {"type": "flip", "p": 0.5},
+    ]
+    plan: dict[str, Any] = {
+        "steps": net.whole("max_batches", 100_000, least=1),
+        "batch": net.whole("batch", 64, least=1),
+        "optimizer": {
+            "name": "sgd",
+            "lr": net.number("learning_rate", 0.001),
+            "momentum": net.number("momentum", 0.9),
+            "weight_decay": net.number("decay", 0.0001),
+            "decay": "filters",
+        },
+        "schedule": _schedule(net),
+        "transforms": transforms,
+        "difficult": "train",
+        "crowd": "ignore",
+    }
+    return plan | ({"multi_scale": {}} if head.whole("random", 0) else {})
+
+
+def _schedule(net: Section) -> dict[str, Any]:
+    steps = [(int(step), scale) for step, scale in zip(net.numbers("steps"), net.numbers("scales"), strict=False)]
+    kept = [(step, scale) for step, scale in steps if step > 0]
+    found: dict[str, Any] = {"name": "constant"}
+    if net.text("policy", "constant") == "steps" and kept:
+        found = {"name": "step", "unit": "step", "milestones": [s for s, _ in kept], "factors": [f for _, f in kept]}
+    burn = net.whole("burn_in", 0)
+    return found | ({"warmup_steps": burn, "warmup_factor": 0.0, "warmup_power": 4.0} if burn else {})

@@ -1,0 +1,48 @@
+"""What heads whose weights all maps share ask of their maps and anchors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from detzoo.components.anchors import Grid
+from detzoo.components.dense import rows, shared_per_cell, shared_width
+from detzoo.errors import RecipeError
+from detzoo.types import FeatureSpec
+
+TWO = {"s8": FeatureSpec(4, 8.0), "s16": FeatureSpec(6, 16.0)}
+
+
+def test_maps_of_one_width() -> None:
+    assert shared_width(TWO, ("s16",), head="mine", levels="levels") == 6
+    with pytest.raises(RecipeError) as error:
+        shared_width(TWO, ("s8", "s16"), head="mine", levels="levels")
+    assert str(error.value) == (
+        "head mine: its weights are shared by all maps, which need one number of channels; found: s8 (4), s16 (6). "
+        "Choose one with levels, or a neck such as {type: fpn}."
+    )
+
+
+def test_anchors_of_one_number() -> None:
+    names = ("s8", "s16")
+    assert shared_per_cell(Grid(sizes=[[8.0], [16.0]]), names, head="mine", levels="levels") == 3
+    with pytest.raises(RecipeError) as error:
+        shared_per_cell(Grid(sizes=[[8.0]]), names, head="mine", levels="levels")
+    assert str(error.value) == (
+        "head mine: anchors are given for 1 levels, but it is slid over 2 maps: s8, s16. "
+        "Write one list of sizes for each map, or set levels."
+    )
+    with pytest.raises(RecipeError) as error:
+        shared_per_cell(Grid(sizes=[[8.0, 9.0], [16.0]]), names, head="mine", levels="levels")
+    assert str(error.value) == (
+        "head mine: its weights are shared by all maps, so every cell needs the same number of anchors; "
+        "found 6, 3. Give each level equally many sizes."
+    )
+
+
+def test_rows_go_row_column_entry() -> None:
+    answer = torch.arange(2 * 4 * 3 * 5).view(2, 4, 3, 5)  # two entries of two columns on 3 x 5 cells
+    found = rows(answer, 2)
+    assert found.shape == (2, 30, 2)
+    assert found[1, (2 * 5 + 3) * 2 + 1].tolist() == answer[1, 2:4, 2, 3].tolist()
+    assert rows(torch.zeros(0, 4, 3, 5), 2).shape == (0, 30, 2)
