@@ -69,7 +69,7 @@ def measure(detector: RegionSvm, batch: Any) -> dict[str, float]:
     part_pool = timed(pool.forward, phases, "warp")
     vars(pool)["forward"] = part_pool
     vars(detector)["through_backbone"] = timed(real, phases, "backbone")
-    for _, maps in detector.windows(batch, rois, at_once=detector.windows_at_once):
+    for _, maps in detector.windows(batch, rois):
         vectors, _ = timed(detector.head, phases, "fully connected layers")(maps)
         found.append(timed(lambda v=vectors: answers(detector, v), phases, "SVMs and boxes")())
     vars(pool).pop("forward")

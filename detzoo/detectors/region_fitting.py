@@ -173,7 +173,7 @@ def seen(detector: RegionSvm, batch: ImageBatch, targets: Targets) -> tuple[Wind
     wanted = kept(detector)
     found: dict[str, list[Tensor]] = {name: [torch.zeros(0, one.width)] for name, one in wanted.items()}
     done = 0
-    for place, maps in detector.windows(batch, rois, at_once=detector.windows_at_once):
+    for place, maps in detector.windows(batch, rois):
         vectors, _ = detector.head(maps)
         for name, one in wanted.items():
             rows = vectors[name][: len(place)].float().cpu()

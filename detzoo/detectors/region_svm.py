@@ -67,7 +67,8 @@ class RegionSvm(Detector):
         correct_boxes: whether boxes are regressed; fitting and applying it are both left out where false.
         append_ground_truth: whether the ground truth joins the windows in fine-tuning.
         freeze_convolutions: fine-tune the head alone (SPP-net as released, traps.md 30).
-        windows_at_once: windows that go through the network together when detecting or extracting.
+        windows_at_once: windows that go through the network together when detecting or extracting; null: 16 on the CPU,
+            where maps then stay in the caches (three times as fast as 128), 256 elsewhere.
         store: precision of the extracted vectors on the disk.
 
     Source: Girshick et al. 2014 (arXiv:1311.2524), section 2 and appendices A to C, rcnn as released; He et al. 2014
@@ -91,7 +92,7 @@ class RegionSvm(Detector):
         correct_boxes: bool = True,
         append_ground_truth: bool = True,
         freeze_convolutions: bool = False,
-        windows_at_once: Annotated[int, Field(ge=1)] = 128,
+        windows_at_once: Annotated[int, Field(ge=1)] | None = None,
         store: Precision = "float16",
     ) -> None:
         super().__init__()
@@ -161,7 +162,7 @@ class RegionSvm(Detector):
         images, count = rois.valid.shape
         svm = self.classify_by == "svm" and self.classifier.fitted
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
-        for place, maps in self.windows(batch, rois, at_once=self.windows_at_once):
+        for place, maps in self.windows(batch, rois):
             vectors, logits = self.head(maps)
             scores = SLOPE * self.classifier(vectors[self.classifier.feature]) if svm else logits
             deltas = self.deltas(vectors, scores)
@@ -181,7 +182,9 @@ class RegionSvm(Detector):
             return scores.new_zeros(len(scores), 1, 4)
         return self.regressor(vectors[self.regressor.feature])
 
-    def windows(self, batch: ImageBatch, rois: Candidates, *, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def windows(
+        self, batch: ImageBatch, rois: Candidates, *, at_once: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Windows as the head takes them, some at a time; there is always at least one portion.
 
         Which regions are real is looked up on the host, so that no padding goes through the network: the one wait of
@@ -190,7 +193,7 @@ class RegionSvm(Detector):
         Args:
             batch: the pictures.
             rois: [B,P].
-            at_once: windows of a portion, about.
+            at_once: windows of a portion, about; null: ``windows_at_once``.
 
         Yields:
             int64 [r] where the windows stand among the B*P regions, and maps [r,C,h,w] of them; a portion without any
@@ -198,7 +201,8 @@ class RegionSvm(Detector):
         """
         images, count = rois.valid.shape
         maps = self.maps(batch)
-        step = max(1, at_once // max(1, images))
+        usual = self.windows_at_once or (16 if batch.pixels.device.type == "cpu" else 256)
+        step = max(1, (at_once or usual) // max(1, images))
         for start in range(0, max(1, count), step):
             part = Candidates(rois.boxes[:, start : start + step], rois.valid[:, start : start + step])
             row, column = part.valid.nonzero(as_tuple=True)
