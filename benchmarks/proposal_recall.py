@@ -60,7 +60,7 @@ def main() -> None:
         for what, fields in SETTINGS.items():
             found = [[boxes_of(path, SelectiveSearch(**fields, seed=s)) for path, _ in pictures] for s in args.seeds]
             rows += [row(name, what, pictures, found)]
-    result = {"seeds": args.seeds, "rows": rows, "authors": [beside_the_authors(name) for name in ("000004", "001551")]}
+    result = {"seeds": args.seeds, "rows": rows, "authors": beside_the_authors(args)}
     if args.out:
         args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
@@ -117,22 +117,30 @@ def iou(a: Boxes, b: Boxes) -> Boxes:
     return np.asarray(shared / (area[:, None] + other[None] - shared))
 
 
-def beside_the_authors(name: str) -> dict[str, Any]:
-    """Shares of boxes that the other side has too."""
+def beside_the_authors(args: Any) -> list[dict[str, Any]]:
+    """Shares of boxes that the other side has too, for the two photographs of which the authors' boxes are known."""
     folder = SHARED / "oracle-selective-search" / "demo"
-    theirs = loadmat(folder / f"{name}_boxes.mat")["boxes"].astype(np.float64)
-    theirs[:, 2:] += 1  # they are inclusive
-    table: dict[str, Any] = {"photograph": name, "authors_boxes": len(theirs)}
-    for what, fields in SETTINGS.items():
-        ours = boxes_of(folder / f"{name}.jpg", SelectiveSearch(**fields))
-        overlap = iou(theirs, ours)
-        shares: dict[str, float] = {"boxes": len(ours)}
-        for threshold in (0.5, 0.7):
-            shares[f"of_authors_{threshold}"] = round(float((overlap.max(axis=1) >= threshold).mean()), 3)
-            shares[f"of_ours_{threshold}"] = round(float((overlap.max(axis=0) >= threshold).mean()), 3)
-        table[what] = shares
-    print(json.dumps(table), flush=True)
-    return table
+    tables = []
+    for name in ("000004", "001551"):
+        theirs = loadmat(folder / f"{name}_boxes.mat")["boxes"].astype(np.float64)
+        theirs[:, 2:] += 1  # they are inclusive
+        path = folder / f"{name}.jpg"
+        sides = {"OpenCV contrib fast": contrib(args, [(path, theirs)], args.seeds[0])[0]}
+        sides |= {what: boxes_of(path, SelectiveSearch(**fields)) for what, fields in SETTINGS.items()}
+        table: dict[str, Any] = {"photograph": name, "authors_boxes": len(theirs)}
+        tables.append(table | {what: shares(theirs, boxes) for what, boxes in sides.items()})
+        print(json.dumps(tables[-1]), flush=True)
+    return tables
+
+
+def shares(theirs: Boxes, ours: Boxes) -> dict[str, float]:
+    """How many boxes of each side overlap one of the other by a threshold."""
+    overlap = iou(theirs, ours)
+    found: dict[str, float] = {"boxes": len(ours)}
+    for threshold in (0.5, 0.7):
+        found[f"of_authors_{threshold}"] = round(float((overlap.max(axis=1) >= threshold).mean()), 3)
+        found[f"of_ours_{threshold}"] = round(float((overlap.max(axis=0) >= threshold).mean()), 3)
+    return found
 
 
 if __name__ == "__main__":
