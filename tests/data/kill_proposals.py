@@ -43,6 +43,7 @@ def start(name: str, pictures: int) -> int:
     pid = os.fork()
     if pid:
         return pid
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite that runs in the background inherits SIG_IGN
     Slow.left = pictures
     told = os.open(FOLDER / f"{name}.err", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(told, 2)
