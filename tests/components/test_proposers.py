@@ -119,8 +119,9 @@ def test_a_picture_that_is_not_in_the_file_is_named(tmp_path: Path) -> None:
         Precomputed(path=str(path))(picture(seed=9))
     assert str(caught.value) == (
         f"{path} holds no proposals for this picture of 60 x 40 px: it knows 1 pictures (by hand), by their decoded "
-        "pixels. `detzoo proposals make` with the method and parameters of the file adds those of other data, here and "
-        "with the same image library; or name another file: --set proposals.proposer.path=FILE"
+        "pixels. For pictures that are in no data set, name the method itself: --set proposals.proposer.type=by hand. "
+        "`detzoo proposals make` with the method and parameters of the file adds those of other data, here and with "
+        "the same image library; another file is named with --set proposals.proposer.path=FILE"
     )
 
 
