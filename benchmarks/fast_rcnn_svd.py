@@ -28,8 +28,8 @@ import torch
 from torch import nn
 
 import detzoo
+from detzoo import convert_weights
 from detzoo.benchmark.environment import device_facts, versions
-from detzoo.build import convert_weights
 from detzoo.training.rng import seed_everything
 from detzoo_faster_rcnn.svd import linear
 

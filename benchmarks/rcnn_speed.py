@@ -35,8 +35,8 @@ import torchvision  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torchvision.ops import FrozenBatchNorm2d  # noqa: E402
 
+from detzoo import build, convert_weights  # noqa: E402
 from detzoo.benchmark.switches import Switches, apply_switches, noise  # noqa: E402
-from detzoo.build import build, convert_weights  # noqa: E402
 from detzoo.data.prepare import collate  # noqa: E402
 from detzoo.types import Sample  # noqa: E402
 

@@ -36,8 +36,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from detzoo import build, convert_weights
 from detzoo.benchmark.switches import Switches, apply_switches, noise
-from detzoo.build import build, convert_weights
 
 FROZEN_EPS: Final = {"retinanet_resnet50_fpn": 0.0, "fcos_resnet50_fpn": 1e-5}
 SURE: Final = {"retinanet_resnet50_fpn": -8.0, "fcos_resnet50_fpn": -7.0}

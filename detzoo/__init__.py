@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from detzoo.build import build, convert_weights, load
+    from detzoo.build import build, load
     from detzoo.data import open_dataset
     from detzoo.evaluation import evaluate
     from detzoo.registry import list_detectors
     from detzoo.training import train
+    from detzoo.weights.detector import convert_weights
 
 _LAZY = {
     "build": "detzoo.build",
-    "convert_weights": "detzoo.build",
+    "convert_weights": "detzoo.weights.detector",
     "evaluate": "detzoo.evaluation",
     "list_detectors": "detzoo.registry",
     "load": "detzoo.build",

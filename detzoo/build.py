@@ -11,15 +11,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from torch import Tensor
-
 from detzoo.class_names import class_names
 from detzoo.config import Recipe, load_recipe, recipe_from_values
 from detzoo.errors import RecipeError, WeightsError
 from detzoo.interfaces import Backbone, Detector, Neck, RegionHead
 from detzoo.plugins.manifest import Entry
 from detzoo.registry import Registry, get_registry
-from detzoo.schema import Fields, check_fields, fits, nearest, unknown
+from detzoo.schema import Fields, check_fields, fits
+from detzoo.weights.detector import load_state, load_weights
 from detzoo.yaml_source import Key, show_key
 
 _log = logging.getLogger("detzoo.build")
@@ -42,8 +41,9 @@ def build(
         classes: class names in label order; implies ``num_classes``.
         overrides: ``{"loss.box.type": "giou"}`` or ``["loss.box.type=giou"]``.
         weights: ``backbone`` loads the pretrained backbone that the recipe names, if it names one; ``published`` the
-            detector's own first published weights, or one of them by name; a path loads a checkpoint or a detzoo
-            state dict; None loads nothing.
+            detector's own first published weights, or one of them by name; a path loads a run or a checkpoint; None
+            loads nothing. Where weights are for another number of classes, the layers whose size follows it start
+            afresh, which the log says.
 
     Raises:
         RecipeError: the recipe is wrong, or cannot be built.
@@ -54,7 +54,7 @@ def build(
         _log.info(line)
     detector = build_recipe(recipe, num_classes=num_classes, classes=classes, backbone_weights=weights == "backbone")
     if weights not in (None, "backbone"):
-        load_weights(detector, str(weights))
+        load_weights(detector, str(weights), recipe, build_recipe)
     _announce(detector, recipe)
     return detector
 
@@ -126,102 +126,6 @@ def build_component(kind: str, config: Mapping[str, Any], **supplies: Any) -> An
         raise RecipeError("\n".join(f"{show_key(p.key) or kind}: {p.message}" for p in problems))
     recipe = Recipe(kind, {"num_classes": supplies.get("num_classes"), "input": {}})
     return _Builder(recipe, registry, backbone_weights=True).component(kind, dict(config), supplies, ())
-
-
-def load_weights(detector: Detector, weights: str) -> None:
-    """Load ``published`` weights, one of them by name, or a file of the detector's own names.
-
-    Raises:
-        WeightsError: there are none, or they do not fit.
-    """
-    entries = detector.recipe.values["weights"]
-    chosen = [e for e in entries if weights in ("published", e["name"])]
-    if chosen:
-        from detzoo.weights.sources import fetch
-
-        entry = chosen[0]
-        convert_weights(detector, fetch(entry["url"], sha256=entry["sha256"]), source=entry["source"])
-        return
-    path = Path(weights)
-    if path.exists():
-        from detzoo.training.checkpoint import load_model_state
-
-        load_state(detector, load_model_state(path)[2], weights)
-        return
-    names = ", ".join(e["name"] for e in entries) or "none"
-    hint = nearest(weights, [e["name"] for e in entries])
-    raise WeightsError(
-        f'{detector.recipe.name}: no weights "{weights}": not a file, and not published ({names}); {hint}'.rstrip("; ")
-    )
-
-
-def convert_weights(detector: Detector, weights: Mapping[str, Tensor] | str | Path, *, source: str) -> None:
-    """Load another implementation's state dict into a detector, every key accounted for.
-
-    Args:
-        detector: built with the matching recipe and number of classes.
-        weights: a state dict, or a file of one (``.safetensors``, ``.pth`` read without unpickling objects, or a
-            format of the source's own that a plugin reads).
-        source: ``torchvision``, ``darknet``, ... as the plugin's converters name it; ``detzoo`` renames nothing.
-
-    Raises:
-        WeightsError: no converter, or keys and shapes that do not fit.
-    """
-    state = dict(weights) if isinstance(weights, Mapping) else _read_weights(Path(weights), source)
-    if source != "detzoo":
-        found = get_registry().plugins.call(
-            "detzoo_convert_weights", detector=detector, state_dict=state, source=source
-        )
-        if not found:
-            raise WeightsError(f"{detector.recipe.name}: {_no_converter(source)}")
-        state = found[0]
-    load_state(detector, state, source)
-
-
-def _read_weights(path: Path, source: str) -> dict[str, Tensor]:
-    """By the plugin that knows the source's own format, else as a state dict."""
-    from detzoo.weights.sources import read_state_dict
-
-    found = get_registry().plugins.call("detzoo_read_weights", path=path, source=source)
-    return found[0] if found else read_state_dict(path)
-
-
-def _no_converter(source: str) -> str:
-    """Why no plugin answered: none knows the source, or none of those that do knows the detector."""
-    manifests = [record.manifest for record in get_registry().plugins.usable() if record.manifest]
-    known: dict[str, list[str]] = {}
-    for converter in (converter for manifest in manifests for converter in manifest.converters):
-        known.setdefault(converter["source"], []).extend(converter["detectors"])
-    if source not in known:
-        return unknown("source of weights", source, known)
-    recipes = ", ".join(sorted(known[source]))
-    extend = "it" if len(known[source]) == 1 else "them"
-    return (
-        f'no converter turns weights of source "{source}" into this detector; '
-        f"they are for {recipes} and recipes that extend {extend}"
-    )
-
-
-def load_state(detector: Detector, state: Mapping[str, Tensor], where: str) -> None:
-    """Load a state dict of the detector's own names, strictly.
-
-    Raises:
-        WeightsError: names or shapes differ; the first of each are listed.
-    """
-    own = detector.state_dict()
-    wrong = {
-        "missing": [k for k in own if k not in state],
-        "unknown": [k for k in state if k not in own],
-        "of another shape": [
-            f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
-            for k in own
-            if k in state and state[k].shape != own[k].shape
-        ],
-    }
-    if any(wrong.values()):
-        lists = "; ".join(f"{len(v)} {name}: {', '.join(v[:5])}" for name, v in wrong.items() if v)
-        raise WeightsError(f"{where} does not fit {detector.recipe.name}: {lists}; is num_classes the same?")
-    detector.load_state_dict(dict(state))
 
 
 def _for_classes(recipe: Recipe, num_classes: int | None, classes: Sequence[str | None] | None) -> Recipe:
@@ -392,10 +296,7 @@ __all__ = [
     "build",
     "build_component",
     "build_recipe",
-    "convert_weights",
     "load",
-    "load_state",
-    "load_weights",
 ]
 
 

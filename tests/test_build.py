@@ -88,12 +88,46 @@ def test_other_classes_drop_published_weights_and_reported_results() -> None:
     assert (other["reported"], other["weights"], other["classes"]) == ([], [], None)
 
 
-def test_a_foreign_shape_is_refused_with_the_names(tmp_path: Path) -> None:
-    save_model(detzoo.build(SMALL, num_classes=2, weights=None), tmp_path / "two.safetensors")
+def test_weights_for_other_classes_are_fine_tuned_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    donor = detzoo.build(SMALL, num_classes=2, weights=None)
+    path = tmp_path / "two.safetensors"
+    save_model(donor, path)
+    mine = detzoo.build(SMALL, num_classes=5, weights=str(path))
+    kept, fresh = donor.state_dict(), mine.state_dict()
+    afresh = {name for name in kept if kept[name].shape != fresh[name].shape}
+    layers = ("0.1", "1.1", "2.1", "3")
+    assert afresh == {f"head.classification.{layer}.{part}" for layer in layers for part in ("weight", "bias")}
+    assert all(torch.equal(kept[name], fresh[name]) for name in set(kept) - afresh)
+    assert caplog.messages == [
+        f"{path} is for 2 classes: {', '.join(name for name in fresh if name in afresh)} start afresh for 5"
+    ]
+
+
+def test_published_weights_are_fine_tuned_from_too(
+    served: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("DETZOO_CACHE", str(tmp_path / "cache"))
+    folder, address = served
+    source = detzoo.build(SMALL, weights=None)
+    torch.save(source.state_dict(), folder / "faces.pth")
+    recipe = _recipe_with_weights(tmp_path, f"{address}/faces.pth", file_sha256(folder / "faces.pth"))
+    mine = detzoo.build(recipe, classes=["cat", "dog", "bird"], weights="published")
+    assert all(torch.equal(v, mine.state_dict()[k]) for k, v in source.state_dict().items() if "backbone" in k)
+    assert caplog.messages[0].startswith("mine is for 1 classes: head.")
+    renamed = detzoo.build(recipe, classes=["cat"], weights="published")
+    assert all(torch.equal(value, renamed.state_dict()[key]) for key, value in source.state_dict().items())
+
+
+def test_weights_of_another_detector_are_refused_with_the_names(tmp_path: Path) -> None:
+    save_model(detzoo.build(SMALL, weights=None), tmp_path / "faces.safetensors")
     with pytest.raises(
-        WeightsError, match=r"does not fit .* of another shape: head\..* instead of .*; is num_classes the same\?"
+        WeightsError, match=r"does not fit .*: .* missing: .*; .* unknown: .*; is num_classes the same\?"
     ):
-        detzoo.build(SMALL, weights=str(tmp_path / "two.safetensors"))
+        detzoo.build("ssd_ultralight_face_rfb", weights=str(tmp_path / "faces.safetensors"))
+    with pytest.raises(
+        WeightsError, match=r"even but for the layers .* number of classes \(1 there, 3 here\): .* missing: "
+    ):
+        detzoo.build("ssd_ultralight_face_rfb", num_classes=3, weights=str(tmp_path / "faces.safetensors"))
 
 
 def test_sets_of_class_names() -> None:

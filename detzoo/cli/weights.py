@@ -28,7 +28,7 @@ def import_(
     num_classes: Annotated[int | None, typer.Option(help="Replaces the recipe's.")] = None,
 ) -> None:
     """Convert a foreign state dict into a detzoo checkpoint, every key accounted for."""
-    from detzoo.build import build, convert_weights
+    from detzoo import build, convert_weights
     from detzoo.errors import WeightsError
     from detzoo.training.checkpoint import save_model
 

@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from detzoo.build import build, convert_weights
+from detzoo import build, convert_weights
 from detzoo.errors import WeightsError
 from detzoo.interfaces import Detector
 from detzoo_faster_rcnn.converters import from_torchvision

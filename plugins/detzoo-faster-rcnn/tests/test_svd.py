@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import detzoo
-from detzoo.build import convert_weights
+from detzoo import convert_weights
 from detzoo.detectors.prediction import inference, prepared
 from detzoo.detectors.two_stage import TwoStage
 from detzoo.errors import RecipeError, WeightsError

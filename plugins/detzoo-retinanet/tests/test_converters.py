@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from detzoo.build import build, convert_weights
+from detzoo import build, convert_weights
 from detzoo.errors import WeightsError
 from detzoo.interfaces import Detector
 from detzoo_retinanet.converters import from_torchvision

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detzoo.build import build, convert_weights
+from detzoo import build, convert_weights
 from detzoo.errors import WeightsError
 from detzoo.interfaces import Detector
 from detzoo_ssd import converters

@@ -13,7 +13,7 @@ import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detzoo.build import build, convert_weights
+from detzoo import build, convert_weights
 from detzoo.data.images import read_image
 from detzoo.data.prepare import collate
 from detzoo.interfaces import Detector

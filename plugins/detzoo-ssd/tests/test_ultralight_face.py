@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from detzoo.build import build, convert_weights
+from detzoo import build, convert_weights
 from detzoo.data.images import read_image
 from detzoo.data.prepare import prepare
 from detzoo.interfaces import Detector

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from typer.testing import CliRunner
 
-from detzoo.build import build, convert_weights, load
+from detzoo import build, convert_weights, load
 from detzoo.cli import app
 from detzoo.errors import DetzooError, RecipeError, WeightsError
 from detzoo.interfaces import Detector

@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 import detzoo
-from detzoo.build import build, convert_weights
+from detzoo import build, convert_weights
 from detzoo.data import open_dataset
 from detzoo.data.images import read_image
 from detzoo.data.prepare import prepare

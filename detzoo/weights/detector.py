@@ -1,0 +1,155 @@
+"""Weights of a whole detector: its own, published ones, another implementation's, and those for other classes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from detzoo.errors import WeightsError
+from detzoo.interfaces import Detector
+from detzoo.registry import get_registry
+from detzoo.schema import nearest, unknown
+from detzoo.weights.sources import fetch, read_state_dict
+
+if TYPE_CHECKING:
+    from detzoo.config import Recipe
+
+_log = logging.getLogger("detzoo.weights")
+
+
+def load_weights(detector: Detector, weights: str, recipe: Recipe, build: Callable[..., Detector]) -> None:
+    """Load ``published`` weights, one of them by name, or a checkpoint; where they are for other classes, to fine-tune.
+
+    Args:
+        detector: to load into.
+        weights: ``published``, the name of published weights, or the path of a checkpoint or run.
+        recipe: before its classes were changed; its published weights are for those.
+        build: makes that recipe's own detector.
+
+    Raises:
+        WeightsError: there are none, or they do not fit.
+    """
+    published = recipe.values["weights"]
+    chosen = [entry for entry in published if weights in ("published", entry["name"])]
+    if chosen:
+        file = fetch(chosen[0]["url"], sha256=chosen[0]["sha256"])
+        own = tuple(detector.recipe.values["weights"]) == tuple(published)
+        owner = detector if own else build(recipe, backbone_weights=False)
+        convert_weights(owner, file, source=chosen[0]["source"])
+        if owner is not detector:
+            _load_for(detector, owner.state_dict(), chosen[0]["name"], len(owner.classes))
+        return
+    path = Path(weights)
+    if path.exists():
+        from detzoo.training.checkpoint import load_model_state
+
+        _, classes, state = load_model_state(path)
+        _load_for(detector, state, weights, len(classes))
+        return
+    names = ", ".join(entry["name"] for entry in published) or "none"
+    hint = nearest(weights, [entry["name"] for entry in published])
+    raise WeightsError(
+        f'{detector.recipe.name}: no weights "{weights}": not a file, and not published ({names}); {hint}'.rstrip("; ")
+    )
+
+
+def convert_weights(detector: Detector, weights: Mapping[str, Tensor] | str | Path, *, source: str) -> None:
+    """Load another implementation's state dict into a detector, every key accounted for.
+
+    Args:
+        detector: built with the matching recipe and number of classes.
+        weights: a state dict, or a file of one (``.safetensors``, ``.pth`` read without unpickling objects, or a
+            format of the source's own that a plugin reads).
+        source: ``torchvision``, ``darknet``, ... as the plugin's converters name it; ``detzoo`` renames nothing.
+
+    Raises:
+        WeightsError: no converter, or keys and shapes that do not fit.
+    """
+    state = dict(weights) if isinstance(weights, Mapping) else _read_weights(Path(weights), source)
+    if source != "detzoo":
+        found = get_registry().plugins.call(
+            "detzoo_convert_weights", detector=detector, state_dict=state, source=source
+        )
+        if not found:
+            raise WeightsError(f"{detector.recipe.name}: {_no_converter(source)}")
+        state = found[0]
+    load_state(detector, state, source)
+
+
+def load_state(detector: Detector, state: Mapping[str, Tensor], where: str) -> None:
+    """Load a state dict of the detector's own names, strictly.
+
+    Raises:
+        WeightsError: names or shapes differ; the first of each are listed.
+    """
+    wrong = _differences(detector.state_dict(), state)
+    if wrong:
+        raise WeightsError(f"{where} does not fit {detector.recipe.name}: {wrong}; is num_classes the same?")
+    detector.load_state_dict(dict(state))
+
+
+def _load_for(detector: Detector, state: Mapping[str, Tensor], where: str, count: int) -> None:
+    """Load weights that are for ``count`` classes: what depends on another number stays as it was initialised."""
+    step = abs(len(detector.classes) - count)
+    if step == 0:
+        load_state(detector, state, where)
+        return
+    own = detector.state_dict()
+    fresh = [key for key in own if key in state and _differ_by_classes(own[key], state[key], step)]
+    known = {key: value for key, value in state.items() if key not in fresh}
+    wrong = _differences({key: value for key, value in own.items() if key not in fresh}, known)
+    if wrong:
+        raise WeightsError(
+            f"{where} does not fit {detector.recipe.name}, even but for the layers whose size follows the number of "
+            f"classes ({count} there, {len(detector.classes)} here): {wrong}"
+        )
+    detector.load_state_dict(own | known)
+    _log.warning("%s is for %d classes: %s start afresh for %d", where, count, ", ".join(fresh), len(detector.classes))
+
+
+def _differ_by_classes(own: Tensor, other: Tensor, step: int) -> bool:
+    """Whether one side differs, by a multiple of the difference in classes: sides are a + b K with whole b."""
+    if own.dim() != other.dim():
+        return False
+    gaps = [abs(a - b) for a, b in zip(own.shape, other.shape, strict=True) if a != b]
+    return len(gaps) == 1 and gaps[0] % step == 0
+
+
+def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """What is missing, unknown or of another shape, the first five of each; empty where nothing is."""
+    wrong = {
+        "missing": [k for k in own if k not in state],
+        "unknown": [k for k in state if k not in own],
+        "of another shape": [
+            f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
+            for k in own
+            if k in state and state[k].shape != own[k].shape
+        ],
+    }
+    return "; ".join(f"{len(v)} {name}: {', '.join(v[:5])}" for name, v in wrong.items() if v)
+
+
+def _read_weights(path: Path, source: str) -> dict[str, Tensor]:
+    """By the plugin that knows the source's own format, else as a state dict."""
+    found = get_registry().plugins.call("detzoo_read_weights", path=path, source=source)
+    return found[0] if found else read_state_dict(path)
+
+
+def _no_converter(source: str) -> str:
+    """Why no plugin answered: none knows the source, or none of those that do knows the detector."""
+    manifests = [record.manifest for record in get_registry().plugins.usable() if record.manifest]
+    known: dict[str, list[str]] = {}
+    for converter in (converter for manifest in manifests for converter in manifest.converters):
+        known.setdefault(converter["source"], []).extend(converter["detectors"])
+    if source not in known:
+        return unknown("source of weights", source, known)
+    recipes = ", ".join(sorted(known[source]))
+    extend = "it" if len(known[source]) == 1 else "them"
+    return (
+        f'no converter turns weights of source "{source}" into this detector; '
+        f"they are for {recipes} and recipes that extend {extend}"
+    )
