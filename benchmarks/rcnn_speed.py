@@ -33,11 +33,11 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torchvision  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
-from torchvision.ops import FrozenBatchNorm2d  # noqa: E402
 
 from detzoo import build, convert_weights  # noqa: E402
 from detzoo.benchmark.switches import Switches, apply_switches, noise  # noqa: E402
 from detzoo.data.prepare import collate  # noqa: E402
+from detzoo.testing.parity import freeze_norms, spread  # noqa: E402
 from detzoo.types import Sample  # noqa: E402
 
 FROZEN_EPS: Final = {"fasterrcnn_resnet50_fpn": 0.0, "fasterrcnn_mobilenet_v3_large_320_fpn": 1e-5}
@@ -203,26 +203,6 @@ def seeded(name: str, images: list[Tensor]) -> Any:
     spread(heads.box_predictor.bbox_pred, seen, 0.4)
     heads.box_predictor.cls_score.bias[0] += BACKGROUND
     return model
-
-
-def freeze_norms(module: nn.Module, eps: float) -> None:
-    """Every batch norm becomes a frozen one with its statistics, as in torchvision's pretrained models."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            frozen = FrozenBatchNorm2d(child.num_features, eps)
-            state = {key: value for key, value in child.state_dict().items() if key != "num_batches_tracked"}
-            frozen.load_state_dict(state)
-            setattr(module, name, frozen)
-        else:
-            freeze_norms(child, eps)
-
-
-def spread(layer: Any, inputs: list[Tensor], std: float) -> None:
-    """Give each output of a layer mean 0 and the same deviation over ``inputs``, as trained layers have it."""
-    outputs = torch.cat([layer(x).transpose(0, 1).flatten(1) for x in inputs], dim=1)
-    scale = std / outputs.std(1)
-    layer.weight.mul_(scale.view([-1] + [1] * (layer.weight.dim() - 1)))
-    layer.bias.sub_(outputs.mean(1)).mul_(scale)
 
 
 def as_tensor(picture: Any) -> Tensor:

@@ -22,11 +22,9 @@ from rcnn_speed import (  # type: ignore[import-not-found]
     CLOCKS,
     MALLOC,
     as_tensor,
-    freeze_norms,
     predict,
     processor,
     report,
-    spread,
 )
 
 if __name__ == "__main__" and not MALLOC.items() <= os.environ.items():
@@ -38,6 +36,7 @@ from torch import Tensor, nn
 
 from detzoo import build, convert_weights
 from detzoo.benchmark.switches import Switches, apply_switches, noise
+from detzoo.testing.parity import freeze_norms, leaves, spread, spread_chain
 
 FROZEN_EPS: Final = {"retinanet_resnet50_fpn": 0.0, "fcos_resnet50_fpn": 1e-5}
 SURE: Final = {"retinanet_resnet50_fpn": -8.0, "fcos_resnet50_fpn": -7.0}
@@ -97,9 +96,9 @@ def seeded(name: str, images: list[Tensor]) -> Any:
     freeze_norms(model.backbone.body, FROZEN_EPS[name])
     maps = list(model.backbone(batch.tensors).values())
     classes, boxes = model.head.classification_head, model.head.regression_head
-    spread(classes.cls_logits, through(classes.conv, maps), 1.5)
+    spread(classes.cls_logits, spread_chain(leaves(classes.conv), maps), 1.5)
     classes.cls_logits.bias.add_(SURE[name])
-    seen = through(boxes.conv, maps)
+    seen = spread_chain(leaves(boxes.conv), maps)
     if hasattr(boxes, "bbox_ctrness"):
         spread(boxes.bbox_ctrness, seen, 1.0)
         spread(boxes.bbox_reg, seen, 1.0)
@@ -107,15 +106,6 @@ def seeded(name: str, images: list[Tensor]) -> Any:
     else:
         spread(boxes.bbox_reg, seen, 0.2)
     return model
-
-
-def through(tower: nn.Module, maps: list[Tensor]) -> list[Tensor]:
-    """What leaves a tower, whose convolutions are scaled so that signals do not fade in it."""
-    for layer in [layer for layer in tower.modules() if not list(layer.children())]:
-        if isinstance(layer, nn.Conv2d):
-            spread(layer, maps, 1.0)
-        maps = [layer(one) for one in maps]
-    return maps
 
 
 if __name__ == "__main__":

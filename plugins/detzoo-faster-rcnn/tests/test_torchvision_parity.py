@@ -17,13 +17,13 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d
 
 from detzoo import build, convert_weights
 from detzoo.data.images import read_image
 from detzoo.data.prepare import collate
 from detzoo.interfaces import Detector
-from detzoo.types import Detections, Sample
+from detzoo.testing.parity import assert_same_detections, freeze_norms, leaves, spread, spread_chain
+from detzoo.types import Sample
 from detzoo_faster_rcnn.converters import from_torchvision
 
 PHOTOS = ("000000000049", "000000000260", "000000000077", "000000000490")
@@ -86,42 +86,6 @@ def small_ours(name: str) -> dict[str, Any]:
     every = {"proposals.sampler": {"type": "all"}, "box.sampler.size": 1024, "box.sampler.positive_fraction": 1.0}
     unfrozen = {"backbone.freeze": False}
     return {"input.min_size": 192, "input.max_size": 300, "box.postprocess.keep": 32} | few | every | unfrozen
-
-
-def freeze_norms(module: nn.Module, eps: float) -> None:
-    """Every batch norm becomes a frozen one with its statistics, as in torchvision's pretrained models."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            state = {key: value for key, value in child.state_dict().items() if key != "num_batches_tracked"}
-            frozen = FrozenBatchNorm2d(child.num_features, eps)
-            frozen.load_state_dict(state)
-            setattr(module, name, frozen)
-        else:
-            freeze_norms(child, eps)
-
-
-def spread(layer: nn.Module, inputs: list[Tensor], std: float) -> None:
-    """Give each output of a layer mean 0 and the same deviation over ``inputs``, as trained layers have it."""
-    assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
-    outputs = torch.cat([layer(x).transpose(0, 1).flatten(1) for x in inputs], dim=1)
-    scale = std / outputs.std(1)
-    column = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
-    layer.weight.mul_(scale.view([-1 if d == column else 1 for d in range(layer.weight.dim())]))
-    assert layer.bias is not None
-    layer.bias.sub_(outputs.mean(1)).mul_(scale)
-
-
-def spread_chain(layers: list[nn.Module], inputs: list[Tensor]) -> list[Tensor]:
-    """Run ``inputs`` through layers, spreading those that have no batch norm behind them."""
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and layer.bias is not None:
-            spread(layer, inputs, 1.0)
-        inputs = [layer(x) for x in inputs]
-    return inputs
-
-
-def leaves(module: nn.Module) -> list[nn.Module]:
-    return [layer for layer in module.modules() if not list(layer.children())]
 
 
 @torch.no_grad()
@@ -210,25 +174,8 @@ def check_detections(pair: Pair, together: bool) -> None:
     for mine, their in zip(ours, theirs, strict=True):
         assert len(their["scores"]) >= 30
         assert len(set(their["labels"].tolist())) >= 5
-        assert_same(mine, their)
-
-
-def assert_same(mine: Detections, their: dict[str, Tensor]) -> None:
-    """Same count, scores and order, but that detections whose scores agree within the tolerance may change places."""
-    assert len(mine) == len(their["scores"])
-    torch.testing.assert_close(mine.scores, their["scores"], atol=1e-4, rtol=0)
-    assert ("masks" in their) == (mine.masks is not None)
-    free = torch.ones(len(mine), dtype=torch.bool)
-    for rank, (box, label) in enumerate(zip(their["boxes"], their["labels"], strict=True)):
-        tie = (their["scores"] - their["scores"][rank]).abs() <= 1e-4
-        close = (mine.scores - their["scores"][rank]).abs() <= 1e-4
-        same = free & tie & close & (mine.labels == label - 1) & ((mine.boxes - box).abs() <= 1e-2).all(1)
-        assert same.any(), f"detection {rank}: {box.tolist()} of class {int(label)} is not found"
-        row = int(same.nonzero()[0])
-        free[row] = False
-        if mine.masks is not None:
-            wrong = mine.masks[row] != (their["masks"][rank, 0] > 0.5)
-            assert wrong.float().mean() <= 1e-3, f"mask {rank} differs in {int(wrong.sum())} pixels"
+        masks = their["masks"][:, 0] > 0.5 if "masks" in their else None
+        assert_same_detections(mine, their["scores"], their["labels"] - 1, their["boxes"], masks)
 
 
 def random_samples(photos: list[NDArray[np.uint8]], *, masks: bool) -> list[Sample]:

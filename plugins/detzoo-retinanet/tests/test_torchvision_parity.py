@@ -17,13 +17,13 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d
 
 from detzoo import build, convert_weights
 from detzoo.data.images import read_image
 from detzoo.data.prepare import collate
 from detzoo.interfaces import Detector
-from detzoo.types import Detections, Sample
+from detzoo.testing.parity import assert_same_detections, freeze_norms, leaves, spread, spread_chain
+from detzoo.types import Sample
 from detzoo_retinanet.converters import from_torchvision
 
 PHOTOS = ("000000000049", "000000000260", "000000000077")
@@ -57,37 +57,6 @@ def as_torchvision(photo: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(photo.copy()).permute(2, 0, 1).float() / 255
 
 
-def freeze_norms(module: nn.Module, eps: float) -> None:
-    """Every batch norm becomes a frozen one with its statistics, as in torchvision's pretrained models."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            state = {key: value for key, value in child.state_dict().items() if key != "num_batches_tracked"}
-            frozen = FrozenBatchNorm2d(child.num_features, eps)
-            frozen.load_state_dict(state)
-            setattr(module, name, frozen)
-        else:
-            freeze_norms(child, eps)
-
-
-def spread(layer: nn.Module, inputs: list[Tensor], std: float, mean: float = 0.0) -> None:
-    """Give each output of a layer a mean and a deviation over ``inputs``, as trained layers have them."""
-    assert isinstance(layer, nn.Conv2d)
-    outputs = torch.cat([layer(x).transpose(0, 1).flatten(1) for x in inputs], dim=1)
-    scale = std / outputs.std(1)
-    layer.weight.mul_(scale.view(-1, 1, 1, 1))
-    assert layer.bias is not None
-    layer.bias.sub_(outputs.mean(1)).mul_(scale).add_(mean)
-
-
-def spread_tower(tower: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
-    """Run ``inputs`` through a tower, spreading the convolutions that have a bias."""
-    for layer in [layer for layer in tower.modules() if not list(layer.children())]:
-        if isinstance(layer, nn.Conv2d) and layer.bias is not None:
-            spread(layer, inputs, 1.0)
-        inputs = [layer(x) for x in inputs]
-    return inputs
-
-
 @torch.no_grad()
 def make_it_find_things(model: Any, images: list[Tensor], frozen_eps: float | None) -> None:
     """Batch norms that know these photographs, and layers whose answers differ from place to place."""
@@ -112,8 +81,8 @@ def make_it_find_things(model: Any, images: list[Tensor], frozen_eps: float | No
     model.eval()
     maps = list(model.backbone(batch.tensors).values())
     classes, boxes = model.head.classification_head, model.head.regression_head
-    spread(classes.cls_logits, spread_tower(classes.conv, maps), 1.5, -6.0)
-    seen = spread_tower(boxes.conv, maps)
+    spread(classes.cls_logits, spread_chain(leaves(classes.conv), maps), 1.5, -6.0)
+    seen = spread_chain(leaves(boxes.conv), maps)
     if hasattr(boxes, "bbox_ctrness"):
         spread(boxes.bbox_reg, seen, 1.0, 2.0)  # strides to the edges
         spread(boxes.bbox_ctrness, seen, 1.0)
@@ -162,20 +131,7 @@ def check_detections(pair: Pair, together: bool) -> None:
     for mine, their in zip(ours, theirs, strict=True):
         assert len(their["scores"]) >= 30
         assert len(set(their["labels"].tolist())) >= 5
-        assert_same(mine, their)
-
-
-def assert_same(mine: Detections, their: dict[str, Tensor]) -> None:
-    """Same count, scores and order, but that detections whose scores agree within the tolerance may change places."""
-    assert len(mine) == len(their["scores"])
-    torch.testing.assert_close(mine.scores, their["scores"], atol=1e-4, rtol=0)
-    free = torch.ones(len(mine), dtype=torch.bool)
-    for rank, (box, label) in enumerate(zip(their["boxes"], their["labels"], strict=True)):
-        tie = (their["scores"] - their["scores"][rank]).abs() <= 1e-4
-        close = (mine.scores - their["scores"][rank]).abs() <= 1e-4
-        same = free & tie & close & (mine.labels == label) & ((mine.boxes - box).abs() <= 1e-2).all(1)
-        assert same.any(), f"detection {rank}: {box.tolist()} of class {int(label)} is not found"
-        free[int(same.nonzero()[0])] = False
+        assert_same_detections(mine, their["scores"], their["labels"], their["boxes"])
 
 
 def random_samples(photos: list[NDArray[np.uint8]]) -> list[Sample]:

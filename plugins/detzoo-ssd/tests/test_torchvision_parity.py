@@ -17,7 +17,8 @@ from detzoo import build, convert_weights
 from detzoo.data.images import read_image
 from detzoo.data.prepare import collate
 from detzoo.interfaces import Detector
-from detzoo.types import Detections, Sample
+from detzoo.testing.parity import assert_same_detections
+from detzoo.types import Sample
 
 BUILDERS = ("ssd300_vgg16", "ssdlite320_mobilenet_v3_large")
 PHOTOS = ("000000000049", "000000000077", "000000000260", "000000000490")
@@ -98,20 +99,7 @@ def test_same_detections(pair: Pair, batch: str) -> None:
     else:
         ours = [pair.ours.predict([photo])[0] for photo in pair.photos]
     for mine, their in zip(ours, pair.found, strict=True):
-        assert_same(mine, their)
-
-
-def assert_same(mine: Detections, their: dict[str, Tensor]) -> None:
-    """Same count, scores and order, but that detections whose scores torchvision has within 1e-5 may change places."""
-    assert len(mine) == len(their["scores"])
-    torch.testing.assert_close(mine.scores, their["scores"], atol=1e-4, rtol=0)
-    free = torch.ones(len(mine), dtype=torch.bool)
-    for rank, (box, label) in enumerate(zip(their["boxes"], their["labels"], strict=True)):
-        tie = (their["scores"] - their["scores"][rank]).abs() <= 1e-5
-        close = (mine.scores - their["scores"][rank]).abs() <= 1e-4
-        same = free & tie & close & (mine.labels == label - 1) & ((mine.boxes - box).abs() <= 1e-2).all(1)
-        assert same.any(), f"detection {rank}: {box.tolist()} of class {int(label)} is not found"
-        free[int(same.nonzero()[0])] = False
+        assert_same_detections(mine, their["scores"], their["labels"] - 1, their["boxes"], tie=1e-5)
 
 
 def random_samples(photos: list[NDArray[np.uint8]]) -> list[Sample]:

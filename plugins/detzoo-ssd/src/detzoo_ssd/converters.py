@@ -7,14 +7,11 @@ accounted for, nothing is dropped but what the detector provably does not use.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from detzoo.errors import WeightsError
-
-StateDict = dict[str, Tensor]
-Rules = tuple[tuple[str, str], ...]
+from detzoo.ops.state_dict import Rules, StateDict, by_rules, renamed_state
 
 TORCHVISION_SSD300: Rules = (
     (r"backbone\.scale_weight", r"neck.l2_norm.s8.weight"),
@@ -48,7 +45,7 @@ TUTORIAL_BACKBONE = {"conv1": 0, "conv2": 5, "conv3": 10, "conv4": 17, "conv5": 
 TUTORIAL_MAPS = ("4_3", "7", "8_2", "9_2", "10_2", "11_2")
 
 
-def from_torchvision(state: StateDict, detector: nn.Module) -> StateDict:
+def from_torchvision(state: StateDict, detector: nn.Module) -> dict[str, Tensor]:
     """torchvision's ssd300_vgg16 and ssdlite320_mobilenet_v3_large.
 
     Args:
@@ -62,7 +59,7 @@ def from_torchvision(state: StateDict, detector: nn.Module) -> StateDict:
     return _renamed(state, _torchvision_ssdlite if lite else _torchvision_ssd300, detector, "torchvision")
 
 
-def from_tutorial(state: StateDict, detector: nn.Module) -> StateDict:
+def from_tutorial(state: StateDict, detector: nn.Module) -> dict[str, Tensor]:
     """sgrvinod's a-PyTorch-Tutorial-to-Object-Detection: ``base.*``, ``aux_convs.*``, ``pred_convs.*``.
 
     Args:
@@ -76,7 +73,7 @@ def from_tutorial(state: StateDict, detector: nn.Module) -> StateDict:
     return _renamed(kept, _tutorial, detector, "tutorial")
 
 
-def from_ultralight_face(state: StateDict, detector: nn.Module) -> StateDict:
+def from_ultralight_face(state: StateDict, detector: nn.Module) -> dict[str, Tensor]:
     """Linzaer's Ultra-Light-Fast-Generic-Face-Detector-1MB, versions slim and RFB.
 
     Args:
@@ -86,7 +83,7 @@ def from_ultralight_face(state: StateDict, detector: nn.Module) -> StateDict:
     Returns:
         the same tensors under detzoo's names.
     """
-    return _renamed(state, lambda key: _first(FACE, key), detector, "ultralight_face")
+    return _renamed(state, lambda key: by_rules(FACE, key), detector, "ultralight_face")
 
 
 def _torchvision_ssd300(key: str) -> str | None:
@@ -96,7 +93,7 @@ def _torchvision_ssd300(key: str) -> str | None:
     found = re.fullmatch(r"backbone\.extra\.([1-5])\.([02])\.(weight|bias)", key)
     if found:
         return f"neck.extra.extra{found[1]}.{found[2]}.{found[3]}"
-    return _first(TORCHVISION_SSD300, key) or _torchvision_head(key)
+    return by_rules(TORCHVISION_SSD300, key) or _torchvision_head(key)
 
 
 def _torchvision_ssdlite(key: str) -> str | None:
@@ -141,37 +138,14 @@ def _tutorial(key: str) -> str | None:
     return None
 
 
-def _first(rules: Rules, key: str) -> str | None:
-    for pattern, replacement in rules:
-        found = re.fullmatch(pattern, key)
-        if found:
-            return found.expand(replacement)
-    return None
-
-
-def _renamed(state: StateDict, rename: object, detector: nn.Module, source: str) -> StateDict:
-    """Apply ``rename`` to every key and reshape L2Norm's scale; complain about keys that it doesn't know."""
-    assert callable(rename)
-    expected = detector.state_dict()
-    renamed: StateDict = {}
-    unknown = []
-    for key, value in state.items():
-        new = rename(key)
-        if new is None:
-            unknown.append(key)
-        else:
-            renamed[new] = value.reshape(-1) if new.startswith("neck.l2_norm.") else value
-    _complain(source, "has keys that no rule of the converter knows", unknown)
-    _complain(source, "gives tensors that this detector does not have", renamed.keys() - expected.keys())
-    _complain(source, "lacks tensors that this detector needs", expected.keys() - renamed.keys())
-    return renamed
-
-
-def _complain(source: str, problem: str, keys: Iterable[str]) -> None:
-    listed = sorted(keys)
-    if listed:
-        shown = ", ".join(listed[:4]) + (f" and {len(listed) - 4} more" if len(listed) > 4 else "")
-        raise WeightsError(
-            f"The {source} state dict {problem}: {shown}. Is it of the same architecture and number of classes as the "
-            "recipe?"
-        )
+def _renamed(
+    state: StateDict, rename: Callable[[str], str | None], detector: nn.Module, source: str
+) -> dict[str, Tensor]:
+    """Every key renamed; L2Norm's scale, which others keep as [1,C,1,1], flattened."""
+    return renamed_state(
+        state,
+        rename,
+        detector,
+        source=source,
+        convert=lambda name, value: value.reshape(-1) if name.startswith("neck.l2_norm.") else value,
+    )
