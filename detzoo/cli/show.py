@@ -15,6 +15,9 @@ def command(
     json_: Annotated[bool, typer.Option("--json", help="JSON instead of YAML.")] = False,
     priors: Annotated[Path | None, typer.Option(help="Draw the candidates of each level to this picture.")] = None,
     matches: Annotated[Path | None, typer.Option(help="A picture with annotations (in --data) to match.")] = None,
+    fields: Annotated[
+        bool, typer.Option("--receptive-fields", help="What a cell of each level sees, beside its candidates.")
+    ] = False,
     data: Annotated[str, typer.Option(help="Data set for --matches.")] = "shapes",
     out: Annotated[Path, typer.Option(help="Where --matches draws to.")] = Path("matches.png"),
 ) -> None:
@@ -29,6 +32,11 @@ def command(
             typer.echo(draw_priors_of(target, set_ or [], priors))
         if matches is not None:
             typer.echo(draw_matches_of(target, set_ or [], data, matches, out))
+        return
+    if fields:
+        from detzoo.report.receptive_fields import shown
+
+        typer.echo(shown(target, set_ or []))
         return
     recipe = load_recipe(target, set_)
     typer.echo(as_json(recipe) if json_ else with_origins(recipe) if why else as_yaml(recipe))

@@ -72,7 +72,7 @@ def draw_priors(detector: Detector, picture: Picture | None = None) -> tuple[Pic
     Returns:
         the drawing, and a line a level.
     """
-    given = np.full((480, 640, 3), 200, np.uint8) if picture is None else picture
+    given = blank() if picture is None else picture
     batch = prepare([given], detector.input)
     candidates = _candidates(detector, batch)
     if not candidates.levels:
@@ -87,6 +87,11 @@ def draw_priors(detector: Detector, picture: Picture | None = None) -> tuple[Pic
         lines.append(line)
         panels.append(_panel(ground, level, own, line))
     return _tile(panels), lines
+
+
+def blank() -> Picture:
+    """A plain grey picture of 480 x 640 px."""
+    return np.full((480, 640, 3), 200, np.uint8)
 
 
 def draw_matches(detector: Detector, sample: Sample) -> tuple[Picture, list[str]]:
