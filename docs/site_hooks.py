@@ -20,7 +20,8 @@ LINK: Final = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
 def on_files(files: Files, *, config: MkDocsConfig, **_: Any) -> Files:
-    """Add the READMEs of the plugins as ``plugins/NAME.md``."""
+    """Add the README as the first page, and those of the plugins as ``plugins/NAME.md``."""
+    files.append(File.generated(config, "index.md", content=(ROOT / "README.md").read_text(encoding="utf-8")))
     for readme in sorted(ROOT.glob("plugins/*/README.md")):
         name = f"plugins/{readme.parent.name}.md"
         files.append(File.generated(config, name, content=readme.read_text(encoding="utf-8")))
@@ -31,7 +32,7 @@ def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
     """Rewrite the links that leave the site."""
     uri = page.file.src_uri
     readme = re.fullmatch(r"plugins/(detzoo-[\w-]+)\.md", uri)
-    folder = f"plugins/{readme[1]}" if readme else posixpath.join("docs", posixpath.dirname(uri))
+    folder = "" if uri == "index.md" else f"plugins/{readme[1]}" if readme else f"docs/{posixpath.dirname(uri)}"
     return LINK.sub(lambda found: rewritten(found, folder.rstrip("/"), posixpath.dirname(uri)), markdown)
 
 
