@@ -29,22 +29,17 @@ from detzoo.report.comparison import Plan, compare
 from detzoo.training.checkpoint import LAST
 
 SQUEEZENET: Final = "../shared/weights/squeezenet1_1-imagenet/squeezenet1_1_fp16.pth"
-RECIPES: Final = {"ssd": "ssd_mobilenet_v2_fpn", "retinanet": "retinanet_mobilenet_v2", "yolov3": "yolov3_mobilenet_v2"}
+RECIPES: Final = {"ssd": "ssd_mobilenet_v2_fpn", "retinanet": "retinanet_mobilenet_v2", "yolov1": "yolov1_mobilenet_v2"}
 FREEZE: Final = "[norm_stats, features.0, features.1, features.2, features.3]"
 MOBILENET: Final = (f"backbone.weights={BACKBONE}", f"backbone.freeze={FREEZE}")
 SQUEEZED: Final = f"backbone={{type: squeezenet1_1, levels: [s8, s16], weights: {SQUEEZENET}}}"
 BACKBONES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "mobilenet_v2": dict.fromkeys(RECIPES, MOBILENET),
-    # SqueezeNet ends at stride 16, and its maps are not exactly half of each other: pyramids make the coarser maps, YOLO
-    # predicts at one scale
+    # SqueezeNet ends at stride 16: pyramids make the coarser maps, YOLOv1's grid is its last one
     "squeezenet1_1": {
         "ssd": (SQUEEZED, "neck={type: fpn, channels: 96, extra: pool, norm: none}"),
         "retinanet": (SQUEEZED, "head.anchors.sizes=[[24], [48], [96], [192]]"),
-        "yolov3": (
-            SQUEEZED,
-            "neck.layers=[conv 256 1, conv 512 3 -> p16]",
-            "head.anchors.sizes=[[[24, 24], [48, 40], [72, 80], [110, 100], [150, 170], [240, 240]]]",
-        ),
+        "yolov1": (SQUEEZED, "neck.layers=[conv 256 1, conv 512 3 -> grid]"),
     },
 }
 SIZES: Final = {"bccd": ([224, 288], [320, 416]), "playing-cards": ([288, 224], [416, 320])}
