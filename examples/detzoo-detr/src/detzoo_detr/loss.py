@@ -29,7 +29,7 @@ class SetLoss(Loss):
         distance: loss of a box in the coder's units, unreduced: ``l1``.
         overlap: loss of a box by its overlap, unreduced: ``giou``.
         normaliser: the divisor of the box terms: positives of the whole batch.
-        class_divisor: that of the class term: the sum of its ``weights``, or the ``objects`` that ``normaliser`` counts.
+        class_divisor: that of the class term: the sum of its ``weights``, or the ``objects`` of ``normaliser``.
         no_object_weight: weight of a negative in the class term; 1 beside a focal loss, which weighs by itself.
         class_weight: factor of the class term.
         distance_weight: factor of the first box term.
