@@ -14,7 +14,7 @@ from detzoo.ops.matching import matched_boxes, matched_labels, safe_candidates
 from detzoo.types import Assignment, Candidates, Predictions, Scoring, Targets
 
 Weight = Annotated[float, Field(ge=0)]
-TINY: Final = 1e-6
+TINY: Final = 1e-12
 """Keeps 0 / 0 from being one; any whole number of candidates is larger."""
 
 
