@@ -173,20 +173,24 @@ def input_size(detector: Detector, size: tuple[int, int] | None) -> tuple[int, i
     Raises:
         ExportError: the recipe's follows the pictures and none is given, or the given one is not the recipe's step.
     """
-    spec = detector.input
+    spec, step = detector.input, coarsest(detector)
     if size is None and spec.size is None:
         raise ExportError(
             f"{detector.recipe.name}: the size of the input follows the pictures (resize: shortest); name one: "
-            f"--size {spec.min_size},{spec.max_size} for instance (height,width)"
+            f"--size {_floored(spec.min_size, step)},{_floored(spec.max_size, step)} for instance (height,width)"
         )
     chosen = size or spec.size
     assert chosen is not None
-    step = coarsest(detector)
     if size is not None and size != spec.size and (chosen[0] % step or chosen[1] % step or min(chosen) < step):
         raise ExportError(
             f"--size {chosen[0]},{chosen[1]}: both sides must be multiples of {step} px, the coarsest stride"
         )
     return chosen
+
+
+def _floored(side: int | None, step: int) -> int:
+    """The largest multiple of ``step`` that is no longer, ``step`` at least."""
+    return max(step, (side or step) // step * step)
 
 
 def coarsest(detector: Any) -> int:

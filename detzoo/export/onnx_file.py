@@ -105,8 +105,7 @@ def translated(detector: Detector, exported: Exported, *, dynamic_size: bool) ->
     if dynamic_size:
         pixels |= {2: exported.step * dim("rows", min=1, max=512), 3: exported.step * dim("columns", min=1, max=512)}
     rest = ({0: pixels[0]},) * (len(exported.inputs) - 1)
-    advice = "; leave --dynamic-size out" if dynamic_size else ""
-    program = recorded(detector, exported, (pixels, *rest), otherwise=lambda reason: f"{reason}{advice}")
+    program = recorded(detector, exported, (pixels, *rest), otherwise=_one_size if dynamic_size else str)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         made = torch.onnx.export(
@@ -122,6 +121,12 @@ def translated(detector: Detector, exported: Exported, *, dynamic_size: bool) ->
         )
     assert made is not None
     return made.model_proto
+
+
+def _one_size(reason: str) -> str:
+    """What to do where the tracer found a size that is not free."""
+    made = "something in it is made for one size of the input, such as priors that are computed beforehand"
+    return f"{made if 'Constraints violated' in reason else reason}; leave --dynamic-size out, or give --size"
 
 
 def nms_keep(boxes: Any, scores: Any, group: Any, valid: Any, iou: float) -> Any:

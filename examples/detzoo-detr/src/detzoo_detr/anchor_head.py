@@ -38,7 +38,8 @@ class AnchorDetrHead(Head):
 
     Plain DETR learns over hundreds of epochs where each query looks. Here the query says it: its encoding is made of
     its box's sines, a Gaussian around its middle is added to the logits of the attention, and layers predict
-    corrections of the box in place of the box.
+    corrections of the box in place of the box. What is attended to carries its place, so that a correction is little
+    more than a difference: DETR's values carry none.
 
     Source: boxes as queries, corrected layer by layer: Liu et al. 2022, DAB-DETR (arXiv:2201.12329), sections 4.2 and
     4.3; the Gaussian: Gao et al. 2021, SMCA (arXiv:2101.07448), section 3.2. A mixture, simpler than either: no
@@ -65,13 +66,14 @@ class AnchorDetrHead(Head):
         self.anchors = nn.Parameter(logit(lattice(queries)))  # [Q,4]
         self.content = nn.Embedding(queries, width)
         self.query = Mlp(2 * width, width, width, depth=2)
+        self.place = nn.Linear(2, width)
         self.layers = nn.ModuleList(DecoderLayer(transformer) for _ in range(depth))
         start(self.layers)
         # how fast attention falls with the distance in half sides of the box: from wide to narrow over the heads
         self.falloff = nn.Parameter(torch.linspace(-2.0, 1.0, transformer.heads).repeat(depth, 1))
         self.norm = nn.LayerNorm(width)
         self.classes = nn.Linear(width, num_classes + (scoring == "softmax"))
-        self.boxes = Mlp(width, width, 4, depth=3)
+        self.boxes = Mlp(width + 4, width, 4, depth=3)
         self._start_heads()
 
     @torch.no_grad()
@@ -91,11 +93,12 @@ class AnchorDetrHead(Head):
         memory = self.encoder(features, batch)
         anchors = self.anchors.float().sigmoid().expand(len(memory.cells), -1, -1)  # [B,Q,4]
         content = self.content.weight.expand(len(anchors), -1, -1)
+        cells = memory.cells + self.place(memory.places.centre.to(memory.cells.dtype))
         said = []
         for layer, falloff in zip(self.layers, self.falloff, strict=True):
             query = self.query(self.encoded(anchors).to(content.dtype))
             bias = memory.bias + around(anchors, memory, falloff)
-            content = layer(content, query, memory.cells, memory.places.position, bias)
+            content = layer(content, query, cells, memory.places.position, bias)
             predictions, anchors = self.predict(self.norm(content), anchors)
             said.append(predictions)
         return whole_picture(batch, anchors.shape[1], self.coder), with_aux(said, aux=self.aux)
@@ -107,7 +110,8 @@ class AnchorDetrHead(Head):
 
     def predict(self, content: Tensor, anchors: Tensor) -> tuple[Predictions, Tensor]:
         """Predictions of one layer's answer [B,Q,F], and the next layer's anchors, cut from the graph."""
-        boxes = (self.boxes(content).float() + logit(anchors)).sigmoid()
+        seen = torch.cat([content, anchors.to(content.dtype)], dim=-1)
+        boxes = (self.boxes(seen).float() + logit(anchors)).sigmoid()
         return Predictions(self.classes(content), self.scoring, boxes.unsqueeze(2)), boxes.detach()
 
 
