@@ -26,7 +26,8 @@ def small(name: str) -> Detector:
 
 
 @pytest.mark.parametrize(
-    "name", ["yolov3", "soft", *(pytest.param(n, marks=pytest.mark.slow) for n in ("ssd", "retinanet", "faster", "mask"))]
+    "name",
+    ["yolov3", "soft", *(pytest.param(n, marks=pytest.mark.slow) for n in ("ssd", "retinanet", "faster", "mask"))],
 )
 def test_a_program_gives_the_same_detections(name: str, tmp_path: Path) -> None:
     detector, path = small(name), tmp_path / "model.pt2"
@@ -57,13 +58,17 @@ def test_the_command_writes_a_file_and_refuses_what_it_cannot(tmp_path: Path) ->
     run, out = tmp_path / "run.safetensors", tmp_path / "model.pt2"
     save_model(small("yolov3"), run)
     command = [sys.executable, "-m", "detzoo", "export", str(run)]
-    done = subprocess.run([*command, "--format", "torch", "--out", str(out)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--format", "torch", "--out", str(out)], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
         f"written: {out}, for any number of pictures; torch.export.load reads it after `import detzoo.export`\n"
     )
     assert out.exists()
-    again = subprocess.run([*command, "--format", "torch", "--out", str(out)], capture_output=True, text=True, check=False)
+    again = subprocess.run(
+        [*command, "--format", "torch", "--out", str(out)], capture_output=True, text=True, check=False
+    )
     assert (again.returncode, again.stdout) == (2, "")
     assert again.stderr == f"error: {out} exists already; choose another --out\n"
 

@@ -91,8 +91,8 @@ class AnchorDetrHead(Head):
     ) -> tuple[Candidates, Predictions]:
         """The picture's rectangle Q times, and predictions of the last layer with those before as ``aux``."""
         memory = self.encoder(features, batch)
-        anchors = self.anchors.float().sigmoid().expand(len(memory.cells), -1, -1)  # [B,Q,4]
-        content = self.content.weight.expand(len(anchors), -1, -1)
+        anchors = self.anchors.float().sigmoid().expand(memory.cells.shape[0], -1, -1)  # [B,Q,4]
+        content = self.content.weight.expand(anchors.shape[0], -1, -1)
         cells = memory.cells + self.place(memory.places.centre.to(memory.cells.dtype))
         said = []
         for layer, falloff in zip(self.layers, self.falloff, strict=True):

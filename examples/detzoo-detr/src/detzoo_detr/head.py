@@ -68,7 +68,7 @@ class DetrHead(Head):
         """The picture's rectangle Q times, and predictions of the last layer with those before as ``aux``."""
         memory = self.encoder(features, batch)
         query = self.queries.weight.unsqueeze(0)  # [1,Q,F]
-        content = torch.zeros_like(query).expand(len(memory.cells), -1, -1)
+        content = torch.zeros_like(query).expand(memory.cells.shape[0], -1, -1)
         said = []
         for layer in self.layers:
             content = layer(content, query, memory.cells, memory.places.position, memory.bias)
