@@ -15,6 +15,7 @@ from detzoo.detectors.one_stage import OneStage
 from detzoo.detectors.prediction import postprocess_of
 from detzoo.export.describing import describe
 from detzoo.export.network import Exported, ExportError, exportable, recorded
+from detzoo.export.operations import TRANSLATIONS
 from detzoo.export.writing import check_free, write
 from detzoo.interfaces import Detector
 
@@ -112,10 +113,7 @@ def translated(detector: Detector, exported: Exported, *, dynamic_size: bool) ->
             program,
             input_names=list(exported.inputs),
             output_names=list(exported.outputs),
-            custom_translation_table={
-                torch.ops.detzoo.nms_keep.default: nms_keep,
-                torch.ops.aten.sort.stable: sort_stable,
-            },
+            custom_translation_table=TRANSLATIONS,
             dynamo=True,
             verbose=False,
         )
@@ -127,48 +125,6 @@ def _one_size(reason: str) -> str:
     """What to do where the tracer found a size that is not free."""
     made = "something in it is made for one size of the input, such as priors that are computed beforehand"
     return f"{made if 'Constraints violated' in reason else reason}; leave --dynamic-size out, or give --size"
-
-
-def nms_keep(boxes: Any, scores: Any, group: Any, valid: Any, iou: float) -> Any:
-    """``detzoo::nms_keep`` in ONNX: NonMaxSuppression over [B,groups,N], and what it chose as bool [B,N]."""
-    from onnxscript import opset18 as op
-
-    from detzoo.ops.nms import float32_at_most
-
-    def row(*values: int) -> Any:
-        return op.Constant(value_ints=list(values))
-
-    one = op.Constant(value_int=1)
-    groups = op.Range(op.Constant(value_int=0), op.Add(op.ReduceMax(group, keepdims=0), one), one)
-    member = op.And(
-        op.Equal(op.Unsqueeze(group, row(1)), op.Reshape(groups, row(1, -1, 1))), op.Unsqueeze(valid, row(1))
-    )
-    apart = op.Where(member, op.Unsqueeze(scores, row(1)), op.Constant(value_float=-1.0))  # [B,groups,N]
-    chosen = op.NonMaxSuppression(
-        boxes,
-        apart,
-        op.Shape(scores, start=1, end=2),
-        op.Constant(value_floats=[float32_at_most(iou)]),
-        op.Constant(value_floats=[-0.5]),
-    )  # [kept,3]: picture, group, box
-    places = op.Gather(chosen, row(0, 2), axis=1)
-    nothing = op.ConstantOfShape(op.Shape(scores), value=_zero())
-    ones = op.Add(op.Mul(op.Gather(chosen, op.Constant(value_int=0), axis=1), op.Constant(value_int=0)), one)
-    return op.Cast(op.ScatterND(nothing, places, ones), to=9)  # bool
-
-
-def sort_stable(values: Any, *, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:
-    """``aten::sort`` in ONNX: TopK over everything, which puts the earlier of equal values first."""
-    from onnxscript import opset18 as op
-
-    count = op.Gather(op.Shape(values), op.Constant(value_ints=[dim]))
-    return op.TopK(values, count, axis=dim, largest=int(descending), sorted=1)
-
-
-def _zero() -> Any:
-    import onnx
-
-    return onnx.helper.make_tensor("zero", onnx.TensorProto.INT64, [1], [0])
 
 
 def compared(exported: Exported, path: Path) -> float:

@@ -53,7 +53,8 @@ def nms_keep(boxes: Tensor, scores: Tensor, group: Tensor, *, iou: float, valid:
     if torch.compiler.is_exporting():
         from detzoo.ops import exported
 
-        return exported.nms_keep(boxes, scores, group, valid, iou)
+        kept: Tensor = exported.nms_keep(boxes, scores, group, valid, iou)
+        return kept
     # the largest float32 not above the threshold decides as a comparison in float64 would
     threshold = float32_at_most(iou)
     if may_look(boxes) and bool((scores[:, 1:] <= scores[:, :-1]).all()):
@@ -270,7 +271,8 @@ def soft_nms(
     if torch.compiler.is_exporting():
         from detzoo.ops import exported
 
-        return exported.soft_nms(boxes, scores, group, valid, method, sigma, iou, min_score)
+        weakened: Tensor = exported.soft_nms(boxes, scores, group, valid, method, sigma, iou, min_score)
+        return weakened
     scores = torch.where(valid & (scores >= min_score), scores, 0)
 
     def factor(overlap: Tensor) -> Tensor:

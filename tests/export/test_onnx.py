@@ -21,7 +21,8 @@ RECIPES = Path(__file__).parent / "small.yaml"
 EVERY = ("yolov1", "yolov2", "yolov3", "ssd", "retinanet", "fcos")
 FAST = "yolov3"
 SLOW = [pytest.param(name, marks=() if name == FAST else (pytest.mark.slow,)) for name in EVERY]
-FREE = [name for name in EVERY if name not in {"ssd", FAST}]  # whose candidates may be of any size
+FIXED = ("ssd", "yolov1")  # whose candidates are made for one size
+FREE = [name for name in EVERY if name not in {*FIXED, FAST}]
 Float = NDArray[np.float32]
 
 
@@ -78,9 +79,10 @@ def test_every_raw_head_of_any_size_and_number(name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", FIXED)
 @pytest.mark.parametrize("size", [(64, 96), (128, 64)])
-def test_a_raw_head_whose_priors_are_of_one_size(size: tuple[int, int], tmp_path: Path) -> None:
-    detector, path = small("ssd"), tmp_path / "raw.onnx"
+def test_a_raw_head_whose_candidates_are_of_one_size(name: str, size: tuple[int, int], tmp_path: Path) -> None:
+    detector, path = small(name), tmp_path / "raw.onnx"
     export_onnx(detector, path, size=size)
     for count in (1, 2):
         assert_raw_agrees(detector, path, pictures(count, size))
