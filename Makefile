@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PLUGINS := $(wildcard plugins/*/pyproject.toml)
+PLUGINS := $(wildcard plugins/*/pyproject.toml examples/*/pyproject.toml)
 READY := $(VENV)/.ready
 SOURCES := detzoo plugins tests $(wildcard benchmarks examples)
 # Those that need no data but their own; the others name what they need in their first lines.
@@ -39,8 +39,8 @@ lint: setup
 	@$(BIN)/ruff format --check .
 
 types: setup
-	@$(BIN)/mypy $(filter-out plugins,$(SOURCES))
-	@for plugin in plugins/*/; do $(BIN)/mypy $$plugin || exit 1; done  # each is a distribution, with a tests/conftest.py of its own
+	@$(BIN)/mypy $(filter-out plugins examples,$(SOURCES))
+	@for plugin in $(dir $(PLUGINS)); do $(BIN)/mypy $$plugin || exit 1; done  # each is a distribution, with a tests/conftest.py of its own
 
 unit: setup
 	@$(BIN)/python -m pytest

@@ -23,7 +23,8 @@ def sync(*, index: Path | None, write: bool, registry: Registry | None = None) -
     """Bring manifests, and the index if one is named, up to date.
 
     Args:
-        index: file to write the index to, or None.
+        index: file to write the index to, or None. It holds the plugins whose distributions are folders of
+            ``plugins`` beside it; where there is no such folder, all that are installed.
         write: False only compares.
         registry: that of this process when None.
 
@@ -40,7 +41,7 @@ def sync(*, index: Path | None, write: bool, registry: Registry | None = None) -
             path = Path(record.manifest.document.file)
             texts[path] = _with_schemas(path.read_text(encoding="utf-8"), record, registry)
     if index is not None:
-        texts[index] = _index(registry)
+        texts[index] = _index(registry, index)
     changed = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if write:
         for path in changed:
@@ -58,16 +59,27 @@ def _with_schemas(text: str, record: PluginRecord, registry: Registry) -> str:
     return "\n".join([written, "", GENERATED, "schemas:", *lines, ""])
 
 
-def _index(registry: Registry) -> str:
+def _index(registry: Registry, index: Path) -> str:
     plugins: dict[str, Any] = {}
     rows = detector_rows(registry)
     for record in registry.plugins.usable():
         manifest = record.manifest
-        if record.name == "core" or manifest is None:
+        if record.name == "core" or manifest is None or not _of_zoo(record, index):
             continue
         plugins[record.name] = {
-            "distribution": record.distribution.rpartition(" ")[0],
+            "distribution": _name_of(record),
             "components": {key_of(e.kind, e.name): e.summary for e in manifest.entries},
             "detectors": {row["name"]: row["summary"] for row in rows if row["plugin"] == record.name},
         }
     return _INDEX_HEADER + write_yaml({"api": 1, "plugins": dict(sorted(plugins.items()))})
+
+
+def _of_zoo(record: PluginRecord, index: Path) -> bool:
+    """Whether a plugin is one of the checkout's own: third parties' (those of ``examples/`` too) are not indexed."""
+    zoo = index.resolve().parent / "plugins"
+    return not zoo.is_dir() or (zoo / _name_of(record)).is_dir()
+
+
+def _name_of(record: PluginRecord) -> str:
+    """``detzoo-ssd`` of ``detzoo-ssd 0.1.0``."""
+    return record.distribution.rpartition(" ")[0]

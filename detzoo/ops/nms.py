@@ -7,7 +7,7 @@ sorting them, never by shifting the coordinates that IoU is computed from: that 
 
 Three ways through. On the CPU only pairs are looked at that are of one group and near enough to each other, so shapes
 depend on the data. On other devices shapes are static, and the host is waited for once in some rounds. Under
-``torch.compile`` nothing waits: the recurrence runs box by box.
+``torch.compile`` nothing waits: the recurrence runs box by box. ``torch.export`` sees one node (``exported.py``).
 """
 
 from __future__ import annotations
@@ -50,8 +50,13 @@ def nms_keep(boxes: Tensor, scores: Tensor, group: Tensor, *, iou: float, valid:
     Source: torchvision.ops.nms, IoU operation by operation; groups as its per-class loop, without the loop.
     """
     valid = torch.ones_like(scores, dtype=torch.bool) if valid is None else valid
+    if torch.compiler.is_exporting():
+        from detzoo.ops import exported
+
+        kept: Tensor = exported.nms_keep(boxes, scores, group, valid, iou)
+        return kept
     # the largest float32 not above the threshold decides as a comparison in float64 would
-    threshold = _float32_at_most(iou)
+    threshold = float32_at_most(iou)
     if may_look(boxes) and bool((scores[:, 1:] <= scores[:, :-1]).all()):
         return _keep_pairs(boxes, group, valid, threshold)  # sorted already, as post-processing hands them over
     order = scores.masked_fill(~valid, -math.inf).argsort(dim=1, descending=True, stable=True)
@@ -65,7 +70,8 @@ def nms_keep(boxes: Tensor, scores: Tensor, group: Tensor, *, iou: float, valid:
     return torch.zeros_like(keep).scatter(1, order, keep)
 
 
-def _float32_at_most(value: float) -> float:
+def float32_at_most(value: float) -> float:
+    """The largest float32 that is no larger."""
     near = np.float32(value)
     return float(near if float(near) <= value else np.nextafter(near, np.float32(-np.inf)))
 
@@ -262,6 +268,11 @@ def soft_nms(
     Source: Bodla et al., Soft-NMS, ICCV 2017, figure 2.
     """
     valid = torch.ones_like(scores, dtype=torch.bool) if valid is None else valid
+    if torch.compiler.is_exporting():
+        from detzoo.ops import exported
+
+        weakened: Tensor = exported.soft_nms(boxes, scores, group, valid, method, sigma, iou, min_score)
+        return weakened
     scores = torch.where(valid & (scores >= min_score), scores, 0)
 
     def factor(overlap: Tensor) -> Tensor:

@@ -164,8 +164,8 @@ class PerClassDetections(PostProcess):
         flat = [part.reshape(images, classes * size) for part in (best, best > -math.inf, row, label)]
         boxes = self.boxes_at(flat[2], flat[3], predictions, candidates, batch.region)
         valid = flat[1] & self.large_enough(boxes)
-        rows = [part.reshape(images * classes, size, *part.shape[2:]) for part in (boxes, flat[0], flat[3], valid)]
-        new = self.suppress(rows[0], rows[1], rows[2], rows[3])
+        rows = [part.reshape(images * classes, size, *part.shape[2:]) for part in (boxes, flat[0], valid)]
+        new = self.suppress(rows[0], rows[1], torch.zeros_like(rows[2], dtype=torch.int64), rows[2])  # a row is a class
         return boxes, new.reshape(images, classes * size).masked_fill(~valid, 0), flat[3]
 
     def level_by_level(

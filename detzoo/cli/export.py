@@ -1,0 +1,32 @@
+"""``detzoo export``: a detector for another runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def command(  # typer turns parameters into options: their order means nothing
+    target: Annotated[str, typer.Argument(help="A name from `detzoo list`, a recipe file or a run.")],
+    out: Annotated[Path, typer.Option(help="File to write: FILE.onnx, or FILE.pt2 for torch.")],
+    format_: Annotated[
+        Literal["onnx", "torch"], typer.Option("--format", help="onnx, or torch: torch.export.")
+    ] = "onnx",
+    postprocess: Annotated[
+        bool, typer.Option("--postprocess", help="Detections come out of the ONNX file, not the raw head.")
+    ] = False,
+    size: Annotated[str | None, typer.Option(help="HEIGHT,WIDTH px of the network input; the recipe's own.")] = None,
+    dynamic_size: Annotated[
+        bool, typer.Option("--dynamic-size", help="Any multiple of the coarsest stride; raw ONNX only.")
+    ] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
+) -> None:
+    """Export: ONNX for one-stage detectors, torch.export for the others too; names and input recipe travel along."""
+    from detzoo.cli.targets import load_detector
+    from detzoo.export.session import export, parse_size
+
+    wanted = parse_size(size)
+    detector = load_detector(target, set_=set_)
+    typer.echo(export(detector, out, format=format_, postprocess=postprocess, size=wanted, dynamic_size=dynamic_size))

@@ -1,0 +1,37 @@
+"""What travels in an exported file, so that it can be run without detzoo: class names, input recipe, outputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from detzoo import __version__
+from detzoo.detectors.prediction import postprocess_of
+from detzoo.export.network import Exported
+from detzoo.interfaces import Detector
+
+
+def describe(detector: Detector, exported: Exported, *, dynamic: tuple[str, ...]) -> dict[str, str]:
+    """Metadata by name, each value JSON.
+
+    Args:
+        detector: for its recipe, classes and input.
+        exported: for its names and size.
+        dynamic: which of ``batch`` and ``size`` are free.
+    """
+    height, width = exported.examples[0].shape[-2:]
+    head = getattr(detector, "head", None)
+    values: dict[str, Any] = {
+        "detzoo.version": __version__,
+        "detzoo.recipe": detector.recipe.name,
+        "detzoo.classes": list(detector.classes),
+        "detzoo.input": dataclasses.asdict(detector.input) | {"size": [height, width]},
+        "detzoo.dynamic": list(dynamic),
+        "detzoo.size_step": exported.step,
+        "detzoo.meaning": exported.meanings(),
+        "detzoo.scoring": getattr(head, "scoring", None),
+        "detzoo.quality": getattr(postprocess_of(detector), "quality", "ignore"),
+        "detzoo.score_threshold": getattr(postprocess_of(detector), "score_threshold", None),
+    }
+    return {name: json.dumps(value) for name, value in values.items()}

@@ -1,0 +1,148 @@
+"""ONNX files of one-stage detectors."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from detzoo.components.suppress import SoftNms
+from detzoo.detectors.one_stage import OneStage
+from detzoo.detectors.prediction import postprocess_of
+from detzoo.export.describing import describe
+from detzoo.export.network import Exported, ExportError, exportable, recorded
+from detzoo.export.operations import TRANSLATIONS
+from detzoo.export.writing import check_free, write
+from detzoo.interfaces import Detector
+
+MODULES = ("onnx", "onnxscript", "onnxruntime")
+AGREES = 1e-3
+"""Largest difference to PyTorch, in parts of the largest value of an output, that rounding explains."""
+
+
+def export_onnx(
+    detector: Detector,
+    path: Path,
+    *,
+    postprocess: bool = False,
+    size: tuple[int, int] | None = None,
+    dynamic_size: bool = False,
+) -> float:
+    """Write an ONNX file with any number of pictures, run it once, and compare it with PyTorch.
+
+    Args:
+        detector: one-stage, with its weights.
+        path: of the file, which must not exist.
+        postprocess: detections come out, else what the head says.
+        size: (height, width) px of the network input; the recipe's without it.
+        dynamic_size: sides may be any multiples of the coarsest stride; raw outputs only.
+
+    Returns:
+        the largest difference to PyTorch on noise, in parts of the largest value.
+
+    Raises:
+        ExportError: the detector cannot be exported as asked, the path is taken, or onnxruntime answers otherwise.
+    """
+    check_free(path, ".onnx")
+    check_installed()
+    check_possible(detector, postprocess=postprocess, dynamic_size=dynamic_size)
+    exported = exportable(detector, postprocess=postprocess, size=size)
+    model = translated(detector, exported, dynamic_size=dynamic_size)
+    free = ("batch", "size") if dynamic_size else ("batch",)
+    difference = 0.0
+
+    def save(temporary: Path) -> None:
+        nonlocal difference
+        import onnx
+
+        onnx.helper.set_model_props(model, describe(detector, exported, dynamic=free))
+        onnx.save_model(model, temporary)
+        difference = compared(exported, temporary)
+        if difference > AGREES:
+            raise ExportError(
+                f"{detector.recipe.name}: onnxruntime answers otherwise than PyTorch (by {difference:.2g} of the "
+                "largest value), so nothing was written; please report it"
+            )
+
+    write(path, save)
+    return difference
+
+
+def check_installed() -> None:
+    """Refuse where the extra is missing."""
+    missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ExportError(f"--format onnx needs {', '.join(missing)}: pip install 'detzoo[onnx]'")
+
+
+def check_possible(detector: Detector, *, postprocess: bool, dynamic_size: bool) -> None:
+    """Refuse what ONNX, or its graph of a detector, cannot say."""
+    name = detector.recipe.name
+    if not isinstance(detector, OneStage):
+        raise ExportError(
+            f"{name} cannot be exported as ONNX: it is {detector.recipe.values['join']}, and how many regions its "
+            "second stage looks at depends on the picture; use --format torch"
+        )
+    if postprocess and dynamic_size:
+        raise ExportError(
+            "--postprocess and --dynamic-size exclude each other: how many candidates are sorted is part of the "
+            "graph; leave one out, or write one file for each size (--size)"
+        )
+    if postprocess and any(isinstance(part, SoftNms) for part in postprocess_of(detector).modules()):
+        raise ExportError(
+            f"{name} cannot be exported as ONNX with --postprocess: ONNX has no operation for soft_nms; leave "
+            "--postprocess out, or --set postprocess.suppress.type=nms"
+        )
+
+
+def translated(detector: Detector, exported: Exported, *, dynamic_size: bool) -> Any:
+    """The ONNX model."""
+    dim = torch.export.Dim
+    pixels: dict[int, Any] = {0: dim("batch", min=1, max=1024)}
+    if dynamic_size:
+        pixels |= {2: exported.step * dim("rows", min=1, max=512), 3: exported.step * dim("columns", min=1, max=512)}
+    rest = ({0: pixels[0]},) * (len(exported.inputs) - 1)
+    program = recorded(detector, exported, (pixels, *rest), otherwise=_one_size if dynamic_size else str)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        made = torch.onnx.export(
+            program,
+            input_names=list(exported.inputs),
+            output_names=list(exported.outputs),
+            custom_translation_table=TRANSLATIONS,
+            dynamo=True,
+            verbose=False,
+        )
+    assert made is not None
+    return made.model_proto
+
+
+def _one_size(reason: str) -> str:
+    """What to do where the tracer found a size that is not free."""
+    made = "something in it is made for one size of the input, such as priors that are computed beforehand"
+    return f"{made if 'Constraints violated' in reason else reason}; leave --dynamic-size out, or give --size"
+
+
+def compared(exported: Exported, path: Path) -> float:
+    """How far onnxruntime's answers are from PyTorch's, in parts of the largest value of each output.
+
+    Of detections only the scores are compared: boxes of equal scores may change places.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    given = {name: tensor.numpy() for name, tensor in zip(exported.inputs, exported.examples, strict=True)}
+    found = session.run(list(exported.outputs), given)
+    with torch.no_grad():
+        expected = exported.module(*exported.examples)
+    worst = 0.0
+    for name, one, other in zip(exported.outputs, expected, found, strict=True):
+        if "scores" in exported.outputs and name != "scores":
+            continue
+        scale = max(1.0, float(one.abs().max()))
+        worst = max(worst, float(np.abs(one.numpy() - other).max()) / scale)
+    return worst

@@ -1,0 +1,59 @@
+"""What ``detzoo export`` does, and what it says afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from detzoo.export.network import ExportError
+from detzoo.interfaces import Detector
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """(height, width) px of ``320,480``.
+
+    Raises:
+        ExportError: it is something else.
+    """
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise ExportError(f"--size {text}: write height,width in px, as 320,480")
+    return int(parts[0]), int(parts[1])
+
+
+def export(
+    detector: Detector,
+    out: Path,
+    *,
+    format: Literal["onnx", "torch"],
+    postprocess: bool = False,
+    size: tuple[int, int] | None = None,
+    dynamic_size: bool = False,
+) -> str:
+    """Write the file and say what is in it.
+
+    Args:
+        detector: with its weights.
+        out: the file, which must not exist.
+        format: ``onnx`` or ``torch``.
+        postprocess: of ONNX: detections come out; a program of PyTorch always gives them.
+        size: (height, width) px of the network input.
+        dynamic_size: of ONNX: the size is free.
+
+    Raises:
+        ExportError: it cannot be done; says why.
+    """
+    if format == "onnx":
+        from detzoo.export.onnx_file import export_onnx
+
+        off = export_onnx(detector, out, postprocess=postprocess, size=size, dynamic_size=dynamic_size)
+        return f"written: {out}; onnxruntime and PyTorch differ by {off:.1g} of the largest value"
+    from detzoo.export.program import export_program
+
+    if dynamic_size:
+        raise ExportError("--dynamic-size is of --format onnx; leave it out")
+    free = export_program(detector, out, size=size)
+    batches = "any number of pictures" if free else "one picture at a time"
+    return f"written: {out}, for {batches}; torch.export.load reads it after `import detzoo.export`"

@@ -1,0 +1,33 @@
+"""Files that are whole or not there, and never in the place of a user's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from detzoo.export.network import ExportError
+from detzoo.training.checkpoint import replace_durably
+
+
+def check_free(path: Path, ending: str) -> None:
+    """Refuse a path that is taken, or cannot be written.
+
+    Raises:
+        ExportError: with what to do.
+    """
+    if path.suffix != ending:
+        raise ExportError(f"--out {path}: the file's name must end in {ending}")
+    if path.exists():
+        raise ExportError(f"{path} exists already; choose another --out")
+    if not path.parent.is_dir():
+        raise ExportError(f"--out {path}: the folder {path.parent} does not exist; make it first")
+
+
+def write(path: Path, save: Callable[[Path], None]) -> None:
+    """Let ``save`` write beside ``path``, then put the whole file in its place."""
+    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    try:
+        save(temporary)
+        replace_durably(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
