@@ -1,0 +1,192 @@
+"""The scatter plot of the page: accuracy over cost, a mark a detector, and the Pareto front.
+
+Colour says the architecture, the symbol the backbone, the size the input. Numbers of another protocol than most are
+hollow, and never on the front.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from detzoo.report.figures import UNKNOWN, Spec, colour, in_order, layout, plain_text
+
+SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagon")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One quantity of the scatter plot.
+
+    Args:
+        key: of the table's rows.
+        title: with the unit.
+        factor: shown = value x factor.
+        better: which end is the better one.
+        log: scale.
+    """
+
+    key: str
+    title: str
+    factor: float = 1.0
+    better: str = "low"
+    log: bool = True
+
+
+COSTS: Final = (
+    Axis("latency_p50_ms", "median latency, ms a picture"),
+    Axis("best_images_per_s", "images/s at the best batch", better="high"),
+    Axis("params_m", "parameters, millions"),
+    Axis("gflops", "GFLOPs a picture"),
+    Axis("peak_memory_mib", "peak memory, MiB"),
+)
+GAINS: Final = tuple(
+    Axis(key, title, 100.0, "high", log=False)
+    for key, title in (
+        ("AP", "AP %"),
+        ("AP50", "AP50 %"),
+        ("AP75", "AP75 %"),
+        ("APs", "AP small %"),
+        ("APm", "AP medium %"),
+        ("APl", "AP large %"),
+        ("mask_AP", "mask AP %"),
+        ("voc07_AP50", "VOC07 AP50 %"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One detector in the scatter plot.
+
+    Args:
+        row: of the table.
+        architecture: decides the colour.
+        backbone: decides the symbol.
+        side: of the input, px; decides the size.
+        size: of the input, in words.
+        other_protocol: its speed was measured under another protocol than most: drawn hollow, never on the front.
+    """
+
+    row: Mapping[str, Any]
+    architecture: str | None = None
+    backbone: str | None = None
+    side: float | None = None
+    size: str | None = None
+    other_protocol: bool = False
+
+
+def tradeoffs(points: Sequence[Point]) -> dict[str, Spec]:
+    """Every accuracy over every cost, those pairs that at least one detector has; keys are ``cost|accuracy``."""
+    found = {}
+    for cost in COSTS:
+        for gain in GAINS:
+            there = [p for p in points if known(p.row.get(cost.key)) and known(p.row.get(gain.key))]
+            if there:
+                found[f"{cost.title}|{gain.title}"] = tradeoff(there, cost, gain, points)
+    return found
+
+
+def known(value: Any) -> bool:
+    """Whether it is a number that can be drawn."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def tradeoff(points: Sequence[Point], cost: Axis, gain: Axis, everybody: Sequence[Point]) -> Spec:
+    """A mark a detector, the Pareto front through those that no other one beats in both, and a key to the marks."""
+    spot = [(p.row[cost.key] * cost.factor, p.row[gain.key] * gain.factor) for p in points]
+    front = [spot[n] for n in pareto(points, spot, cost)]
+    architectures = in_order(p.architecture for p in everybody)
+    backbones = in_order(p.backbone for p in everybody)
+    traces: list[Spec] = []
+    if len(front) > 1:
+        line = {"color": "#888888", "dash": "dot", "width": 1.5, "shape": "hv" if cost.better == "low" else "vh"}
+        xs, ys = zip(*sorted(front), strict=True)
+        traces.append(
+            {"type": "scatter", "mode": "lines", "name": "Pareto front", "x": xs, "y": ys, "line": line}
+            | {"hoverinfo": "skip"}
+        )
+    for p, (x, y) in zip(points, spot, strict=True):
+        tone = colour(architectures.index(p.architecture or UNKNOWN))
+        symbol = SYMBOLS[backbones.index(p.backbone or UNKNOWN) % len(SYMBOLS)]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers+text",
+                "name": p.row["name"],
+                "showlegend": False,
+                "x": [x],
+                "y": [y],
+                "text": [p.row["name"]],
+                "textposition": "top center",
+                "cliponaxis": False,
+                "marker": {
+                    "color": tone,
+                    "symbol": symbol + ("-open" if p.other_protocol else ""),
+                    "size": mark_size(p.side),
+                    "line": {"width": 2 if p.other_protocol else 1, "color": tone},
+                },
+                "hovertemplate": hover(p, cost, gain),
+            }
+        )
+    traces += keys("architecture", architectures, lambda n: {"color": colour(n), "symbol": "circle", "size": 10})
+    traces += keys(
+        "backbone", backbones, lambda n: {"color": "#888888", "symbol": SYMBOLS[n % len(SYMBOLS)], "size": 10}
+    )
+    shape = layout(cost.title + (" (log)" if cost.log else ""), gain.title, height=460)
+    shape["xaxis"] |= {"type": "log", "dtick": "D2"} if cost.log else {}
+    shape["yaxis"]["rangemode"] = "tozero" if min(y for _, y in spot) < 10 else "normal"
+    return {"data": traces, "layout": shape}
+
+
+def keys(title: str, names: Sequence[str], marker: Callable[[int], Spec]) -> list[Spec]:
+    """Entries of the legend that explain a colour or a symbol; nothing where all share one."""
+    if len(names) < 2:
+        return []
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [None],
+            "y": [None],
+            "name": name,
+            "marker": marker(n),
+            "legendgroup": title,
+            "legendgrouptitle": {"text": title},
+            "hoverinfo": "skip",
+        }
+        for n, name in enumerate(names)
+    ]
+
+
+def mark_size(side: float | None) -> float:
+    """Diameter, px: 8 for inputs of 224 and 22 for 1000; in between by the side."""
+    return 10.0 if side is None else min(24.0, max(7.0, 8 + (side - 224) * 14 / 776))
+
+
+def pareto(points: Sequence[Point], spot: Sequence[tuple[float, float]], cost: Axis) -> list[int]:
+    """Detectors of the usual protocol for which no other one is at least as good in both and better in one."""
+    sign = 1 if cost.better == "low" else -1
+    plain = [n for n, p in enumerate(points) if not p.other_protocol]
+
+    def beaten(n: int) -> bool:
+        x, y = sign * spot[n][0], spot[n][1]
+        others = [(sign * spot[m][0], spot[m][1]) for m in plain if m != n]
+        return any(a <= x and b >= y and (a, b) != (x, y) for a, b in others)
+
+    return [n for n in plain if not beaten(n)]
+
+
+def hover(p: Point, cost: Axis, gain: Axis) -> str:
+    """What the mark says when it is pointed at."""
+    about = [words for words in (p.architecture, p.backbone, p.size) if words]
+    lines = (
+        [f"<b>{plain_text(p.row['name'])}</b>", plain_text(" · ".join(about))]
+        if about
+        else [f"<b>{plain_text(p.row['name'])}</b>"]
+    )
+    if p.other_protocol:
+        lines.append("measured under another protocol")
+    return "<br>".join([*lines, f"{gain.title}: %{{y:.1f}}", f"{cost.title}: %{{x:.3g}}"]) + "<extra></extra>"
