@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+from detzoo.benchmark.environment import short_name
 from detzoo.errors import DataError, DetzooError
 from detzoo.evaluation.results import FORMAT as RESULTS_FORMAT
 from detzoo.evaluation.results import Evaluation, evaluate_detections, write_whole
@@ -52,6 +53,12 @@ class Recorded:
 
     target: str
     files: dict[str, Path]
+
+    @property
+    def words(self) -> str:
+        """What the row is from, without the path: pages are mailed."""
+        kind = "detections counted again" if "detections.json" in self.files else "results as recorded"
+        return f"{kind}: {short_name(self.target)}"
 
     def text(self, part: str) -> str:
         """A part as it is."""
@@ -120,7 +127,7 @@ def take_recorded(
     else:
         say(f"{name}: already done")
     run = recorded.files["results.json"].parent if "results.json" in recorded.files else None
-    return entry_from(folder, name, recorded.target, numbers, run)
+    return entry_from(folder, name, recorded.words, numbers, run)
 
 
 def recorded_results(recorded: Recorded, dataset: Dataset) -> dict[str, Any]:

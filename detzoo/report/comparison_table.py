@@ -39,11 +39,14 @@ def comparison_table(dataset: Dataset, entries: Sequence[Entry]) -> Table:
         f"accuracy: {dataset.name} {dataset.split}, {counts['images']} images, {counts['annotations']} boxes, "
         f"pycocotools' protocol; VOC at IoU 0.5; difficult and crowd boxes ignored"
     ]
-    notes += dict.fromkeys(protocol_note(entry.benchmark["protocol"]) for entry in entries if entry.benchmark)
+    usual = [e for e, mark in zip(entries, marks, strict=True) if e.benchmark and not mark["latency_p50_ms"]]
+    notes += dict.fromkeys(protocol_note(entry.benchmark["protocol"]) for entry in usual)
     if any(entry.throughput for entry in entries):
         notes.append("best img/s: batches of 1, 2, 4, ... as long as that pays; `at batch` says which was best")
     notes += explained
-    notes += [f"{entry.name}: {NO_SPEED}: {entry.source} has no speed" for entry in entries if not entry.benchmark]
+    notes += [
+        f"{entry.name}: {NO_SPEED}: no speed was recorded ({entry.source})" for entry in entries if not entry.benchmark
+    ]
     notes += reported_notes([entry.name for entry in entries], [entry.reported for entry in entries])
     notes += [f"{entry.name}: {warning}" for entry in entries for warning in entry.results["warnings"]]
     first, *measured = MEASURED

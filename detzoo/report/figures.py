@@ -13,6 +13,8 @@ PALETTE: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e
 """Okabe and Ito's colours: told apart with any of the common colour-vision deficiencies, on white and on black."""
 ALL: Final = "all classes"
 UNKNOWN: Final = "not recorded"
+MOST_VALUES: Final = 24
+"""Bars of a drawing up to which their values are written above them."""
 RECALL: Final = [n / 100 for n in range(101)]
 
 Spec = dict[str, Any]
@@ -28,9 +30,9 @@ def layout(x: str, y: str, *, height: int = 420, **more: Any) -> Spec:
     return {
         "height": height,
         "margin": {"l": 60, "r": 16, "t": 16, "b": 50},
-        "xaxis": {"title": {"text": x}, "automargin": True},
-        "yaxis": {"title": {"text": y}, "automargin": True},
-        "legend": {"orientation": "h", "y": -0.22, "yanchor": "top"},
+        "xaxis": {"title": {"text": x, "standoff": 10}, "automargin": True},
+        "yaxis": {"title": {"text": y, "standoff": 10}, "automargin": True},
+        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
         "hovermode": "closest",
         **more,
     }
@@ -86,8 +88,9 @@ def class_bars(classes: Mapping[str, Mapping[str, float | None]], names: Sequenc
     """
 
     def spec(shown: Sequence[str]) -> Spec:
-        traces = [bar(name, n, shown, [classes[c].get(name) for c in shown]) for n, name in enumerate(names)]
-        return {"data": traces, "layout": layout("", "AP %", barmode="group")}
+        return bars(
+            "AP %", [bar(name, n, shown, [classes[c].get(name) for c in shown]) for n, name in enumerate(names)]
+        )
 
     return {ALL: spec(list(classes))} | {c: spec([c]) for c in classes} if classes else {}
 
@@ -100,10 +103,7 @@ def size_bars(sizes: Mapping[str, Mapping[str, Sequence[float | None]]]) -> dict
     """
     titles = ("small (below 32² px)", "medium", "large (above 96² px)")
     return {
-        which: {
-            "data": [bar(name, n, titles, values) for n, (name, values) in enumerate(of_detectors.items())],
-            "layout": layout("", "AP %", barmode="group"),
-        }
+        which: bars("AP %", [bar(name, n, titles, values) for n, (name, values) in enumerate(of_detectors.items())])
         for which, of_detectors in sizes.items()
         if any(v is not None for values in of_detectors.values() for v in values)
     }
@@ -117,16 +117,27 @@ def error_bars(errors: Mapping[str, Mapping[str, Mapping[str, float]]], index: M
         index: detector -> its number, for the colour.
     """
     return {
-        which: {
-            "data": [
+        which: bars(
+            "AP50 points gained when mended",
+            [
                 bar(name, index[name], list(gains), [100 * gain for gain in gains.values()])
                 for name, gains in of_detectors.items()
             ],
-            "layout": layout("", "AP50 points gained when mended", barmode="group"),
-        }
+        )
         for which, of_detectors in errors.items()
         if of_detectors
     }
+
+
+def bars(title: str, traces: Sequence[Spec]) -> Spec:
+    """Groups of bars, which say their values where there is room."""
+    shape = layout("", title, barmode="group")
+    shape["xaxis"]["showgrid"] = False
+    if sum(len(trace["x"]) for trace in traces) <= MOST_VALUES:
+        traces = [
+            {**trace, "texttemplate": "%{y:.1f}", "textposition": "outside", "cliponaxis": False} for trace in traces
+        ]
+    return {"data": list(traces), "layout": shape}
 
 
 def bar(name: str, index: int, x: Sequence[str], y: Sequence[float | None]) -> Spec:

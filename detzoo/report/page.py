@@ -176,7 +176,11 @@ def protocols_html(table: Table | None) -> str:
 
 def table_html(table: Table) -> str:
     """A table whose headings sort it."""
-    head = "".join(f'<th scope="col"><button type="button">{esc(c.title)}</button></th>' for c in table.shown)
+    head = "".join(
+        f'<th scope="col" class="{"text" if c.digits is None else "number"}">'
+        f'<button type="button">{esc(c.title)}</button></th>'
+        for c in table.shown
+    )
     best = [table.best_rows(column) for column in table.shown]
     rows = []
     for n in range(len(table.rows)):
@@ -192,9 +196,9 @@ def cell_html(table: Table, row: int, column: Column, *, best: bool) -> str:
     """A cell; its value, unrounded, is what sorting looks at; its mark says that the protocol is another one."""
     value, text, mark = table.rows[row].get(column.key), table.text(row, column), table.mark(row, column)
     known = "" if column.text(value) == MISSING else f' data-value="{esc(value)}"'
-    kind = "best" if best else "absent" if not known else "text" if column.digits is None else "number"
+    kinds = ["text" if column.digits is None else "number", *["best"] * best, *["absent"] * (not known)]
     raised = f'<sup title="{esc(explained(table, mark))}">{esc(mark)}</sup>' if mark else ""
-    return f'<td{known} class="{kind}">{esc(text)}{raised}</td>'
+    return f'<td{known} class="{" ".join(kinds)}">{esc(text)}{raised}</td>'
 
 
 def explained(table: Table, mark: str) -> str:

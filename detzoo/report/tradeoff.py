@@ -7,7 +7,7 @@ hollow, and never on the front.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,25 +25,23 @@ class Axis:
         title: with the unit.
         factor: shown = value x factor.
         better: which end is the better one.
-        log: scale.
     """
 
     key: str
     title: str
     factor: float = 1.0
     better: str = "low"
-    log: bool = True
 
 
 COSTS: Final = (
-    Axis("latency_p50_ms", "median latency, ms a picture"),
+    Axis("latency_p50_ms", "median latency, ms"),
     Axis("best_images_per_s", "images/s at the best batch", better="high"),
     Axis("params_m", "parameters, millions"),
     Axis("gflops", "GFLOPs a picture"),
     Axis("peak_memory_mib", "peak memory, MiB"),
 )
 GAINS: Final = tuple(
-    Axis(key, title, 100.0, "high", log=False)
+    Axis(key, title, 100.0, "high")
     for key, title in (
         ("AP", "AP %"),
         ("AP50", "AP50 %"),
@@ -83,7 +81,9 @@ def tradeoffs(points: Sequence[Point]) -> dict[str, Spec]:
     found = {}
     for cost in COSTS:
         for gain in GAINS:
-            there = [p for p in points if known(p.row.get(cost.key)) and known(p.row.get(gain.key))]
+            there = [
+                p for p in points if known(p.row.get(cost.key)) and p.row[cost.key] > 0 and known(p.row.get(gain.key))
+            ]
             if there:
                 found[f"{cost.title}|{gain.title}"] = tradeoff(there, cost, gain, points)
     return found
@@ -115,11 +115,11 @@ def tradeoff(points: Sequence[Point], cost: Axis, gain: Axis, everybody: Sequenc
             {
                 "type": "scatter",
                 "mode": "markers+text",
-                "name": p.row["name"],
+                "name": plain_text(p.row["name"]),
                 "showlegend": False,
                 "x": [x],
                 "y": [y],
-                "text": [p.row["name"]],
+                "text": [plain_text(p.row["name"])],
                 "textposition": "top center",
                 "cliponaxis": False,
                 "marker": {
@@ -131,33 +131,47 @@ def tradeoff(points: Sequence[Point], cost: Axis, gain: Axis, everybody: Sequenc
                 "hovertemplate": hover(p, cost, gain),
             }
         )
-    traces += keys("architecture", architectures, lambda n: {"color": colour(n), "symbol": "circle", "size": 10})
-    traces += keys(
-        "backbone", backbones, lambda n: {"color": "#888888", "symbol": SYMBOLS[n % len(SYMBOLS)], "size": 10}
-    )
-    shape = layout(cost.title + (" (log)" if cost.log else ""), gain.title, height=460)
-    shape["xaxis"] |= {"type": "log", "dtick": "D2"} if cost.log else {}
-    shape["yaxis"]["rangemode"] = "tozero" if min(y for _, y in spot) < 10 else "normal"
+    drawn = {p.architecture or UNKNOWN for p in points}, {p.backbone or UNKNOWN for p in points}
+    tones = {name: {"color": colour(n), "symbol": "circle"} for n, name in enumerate(architectures)}
+    symbols = {name: {"color": "#888888", "symbol": SYMBOLS[n % len(SYMBOLS)]} for n, name in enumerate(backbones)}
+    traces += keys("architecture", {name: look for name, look in tones.items() if name in drawn[0]})
+    traces += keys("backbone", {name: look for name, look in symbols.items() if name in drawn[1]})
+    shape = layout(f"{cost.title} (log)", gain.title, height=480)
+    shape["xaxis"] |= log_range([x for x, _ in spot])
+    low, high = min(y for _, y in spot), max(y for _, y in spot)
+    air = 0.15 * (high - low) or 5.0
+    shape["yaxis"]["range"] = [max(0.0, low - air), high + air]
     return {"data": traces, "layout": shape}
 
 
-def keys(title: str, names: Sequence[str], marker: Callable[[int], Spec]) -> list[Spec]:
-    """Entries of the legend that explain a colour or a symbol; nothing where all share one."""
-    if len(names) < 2:
-        return []
+def log_range(values: Sequence[float]) -> Spec:
+    """A logarithmic axis with air for the names at both ends, and ticks at 1, 2, 5, 10, 20 ..."""
+    low, high = math.log10(min(values)), math.log10(max(values))
+    air = max(0.12 * (high - low), 0.1)
+    ticks = [m * 10.0**e for e in range(-4, 8) for m in (1, 2, 5)]
+    return {
+        "type": "log",
+        "range": [low - air, high + air],
+        "tickvals": ticks,
+        "ticktext": [f"{tick:,.10g}" for tick in ticks],
+    }
+
+
+def keys(title: str, markers: Mapping[str, Spec]) -> list[Spec]:
+    """Entries of the legend that explain a colour or a symbol."""
     return [
         {
             "type": "scatter",
             "mode": "markers",
             "x": [None],
             "y": [None],
-            "name": name,
-            "marker": marker(n),
+            "name": plain_text(name),
+            "marker": marker | {"size": 10},
             "legendgroup": title,
             "legendgrouptitle": {"text": title},
             "hoverinfo": "skip",
         }
-        for n, name in enumerate(names)
+        for name, marker in markers.items()
     ]
 
 

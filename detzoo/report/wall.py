@@ -178,7 +178,8 @@ def box_svg(box: Box, width: int, *, label: bool) -> str:
     x, y, w, h = (f"{float(v):.1f}" for v in box.xywh)
     unit = width / 400
     name = html.escape(box.name)
-    text = f'<text x="{x}" y="{float(y) - 3 * unit:.1f}" font-size="{13 * unit:.1f}">{name}</text>' if label else ""
+    at = f'x="{x}" y="{float(y) - 3 * unit:.1f}" font-size="{20 * unit:.1f}" stroke-width="{3 * unit:.1f}"'
+    text = f"<text {at}>{name}</text>" if label and box.kind != "missed" else ""
     return (
         f'<g class="box {box.kind}" data-class="{name}"><rect x="{x}" y="{y}" width="{w}" height="{h}">'
         f"<title>{html.escape(box.words)}</title></rect>{text}</g>"

@@ -80,7 +80,7 @@ def test_pointing_at_a_mark_names_the_detector(page: Page) -> None:
     assert text is not None
     assert text.startswith("good")
     assert "ssd · resnet18 · 128x128" in text
-    assert "median latency, ms a picture: 40" in text
+    assert "median latency, ms: 40" in text
 
 
 def test_axes_can_be_chosen(page: Page) -> None:

@@ -102,8 +102,8 @@ def test_structure() -> None:
     assert [a["id"] for tag, a in page.seen if tag == "div" and a.get("class") == "plot"] == ["classes"]
     assert page.count("tr") == 5 + 2
     assert page.count("select") == 1
-    assert PAGE.html().count('class="best"') == 3  # AP (the best one has a mark), AP50, and the time
-    assert '<td class="absent">not timed</td>' in PAGE.html()
+    assert PAGE.html().count('class="number best"') == 3  # AP (the best one has a mark), AP50, and the time
+    assert '<td class="number absent">not timed</td>' in PAGE.html()
 
 
 def test_a_picture_is_embedded_once_and_boxes_are_drawn_over_it() -> None:
@@ -152,7 +152,7 @@ def test_trap_40_the_protocol_stands_on_the_page() -> None:
         'data-value="0.7" class="number">70.0'
         '<sup title="a: accuracy under another protocol: device cuda &lt;0&gt;">a</sup></td>' in PAGE.html()
     )
-    assert '<td class="absent">–</td>' in PAGE.html()  # no number, no mark
+    assert '<td class="number absent">–</td>' in PAGE.html()  # no number, no mark
 
 
 def test_pictures_are_made_small() -> None:
