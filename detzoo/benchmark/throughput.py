@@ -58,7 +58,7 @@ def best_batch(
     precision: Precision = "fp32",
     rounds: int = 3,
     largest: int = LARGEST_BATCH,
-    max_seconds: float = 20.0,
+    max_seconds: float = 10.0,
 ) -> Throughput:
     """Try 1, 2, 4, 8, ... pictures at once, from decoded pictures to detections in original pixels.
 

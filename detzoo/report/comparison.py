@@ -45,6 +45,7 @@ class Plan:
         device: None takes the best there is.
         batch: pictures at once in evaluation.
         bench_batch: pictures at once while latency is timed.
+        largest_batch: up to which the best batch is looked for.
         iterations: most rounds of timing.
         workers: threads that read pictures.
         engine: that counts.
@@ -64,6 +65,7 @@ class Plan:
     device: str | None = None
     batch: int = 8
     bench_batch: int = 1
+    largest_batch: int = 64
     iterations: int = 50
     workers: int = 2
     engine: Any = "pycocotools"

@@ -61,7 +61,8 @@ def fingerprint(plan: Plan, target: str, dataset: Dataset) -> str:
         "set": list(plan.set_),
         "data": data_facts(dataset),
         "training": [plan.train_split, plan.epochs, plan.steps] if plan.train else None,
-        "protocol": [plan.device, plan.batch, plan.bench_batch, plan.iterations, plan.engine, plan.switches.as_dict()],
+        "protocol": [plan.device, plan.batch, plan.engine, plan.switches.as_dict()],
+        "timing": [plan.bench_batch, plan.largest_batch, plan.iterations],
         "versions": versions(),
     }
     if is_run(target):
@@ -155,5 +156,11 @@ def speed(plan: Plan, name: str, detector: Detector, dataset: Dataset, say: Say)
         switches=plan.switches,
         prepared=True,
     )
-    rates = best_batch(detector, pictures, pick_device(plan.device), precision=plan.switches.precision)
+    rates = best_batch(
+        detector,
+        pictures,
+        pick_device(plan.device),
+        precision=plan.switches.precision,
+        largest=plan.largest_batch,
+    )
     return {"benchmark": timed.as_dict() | {"row": timed.row()}, "throughput": rates.as_dict()}

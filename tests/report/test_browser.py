@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.report.conftest import Compared
+from tests.report.result_folders import Compared
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -56,7 +56,7 @@ def _guess(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plan(out: Path, *targets: str, **changes: Any) -> Plan:
-    return Plan(targets=targets, data=DATA, out=out, iterations=1, **changes)
+    return Plan(targets=targets, data=DATA, out=out, iterations=1, largest_batch=2, **changes)
 
 
 def test_nothing_to_compare(tmp_path: Path) -> None:
