@@ -122,7 +122,7 @@ def confusion_section(entries: Sequence[Entry]) -> Section:
     note = (
         f"Detections of score {DRAWN_FROM:g} and more, matched at IoU 0.5 whatever their class; the last row is what "
     )
-    note += "was found where nothing is, the last column what was not found."
+    note += "was found where nothing is, the last column what was not found. Colour: share of the row."
     return Section("Confusion", [plot], [Menu("detector", "detector", list(matrices))], note)
 
 

@@ -65,7 +65,8 @@ def device_words(device: Mapping[str, Any] | None) -> str:
     """``cpu AMD EPYC, 2 threads``."""
     if not device:
         return UNKNOWN
-    threads = f", {device['threads']} threads" if "threads" in device else ""
+    count = device.get("threads")
+    threads = "" if count is None else f", {count} thread{'s' if count != 1 else ''}"
     return f"{device.get('type', '')} {device.get('name', '')}".strip() + threads
 
 

@@ -39,8 +39,8 @@ def comparison_table(dataset: Dataset, entries: Sequence[Entry]) -> Table:
         f"accuracy: {dataset.name} {dataset.split}, {counts['images']} images, {counts['annotations']} boxes, "
         f"pycocotools' protocol; VOC at IoU 0.5; difficult and crowd boxes ignored"
     ]
-    usual = [e for e, mark in zip(entries, marks, strict=True) if e.benchmark and not mark["latency_p50_ms"]]
-    notes += dict.fromkeys(protocol_note(entry.benchmark["protocol"]) for entry in usual)
+    usual = [e.benchmark for e, m in zip(entries, marks, strict=True) if e.benchmark and not m["latency_p50_ms"]]
+    notes += dict.fromkeys(map(protocol_note, same_rounds([benchmark["protocol"] for benchmark in usual])))
     if any(entry.throughput for entry in entries):
         notes.append("best img/s: batches of 1, 2, 4, ... as long as that pays; `at batch` says which was best")
     notes += explained
@@ -58,6 +58,13 @@ def comparison_table(dataset: Dataset, entries: Sequence[Entry]) -> Table:
         marks=marks,
         absent=[absent_words(entry) for entry in entries],
     )
+
+
+def same_rounds(protocols: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One sentence for detectors timed for more rounds and for fewer: the table of protocols has each row's number."""
+    rounds = sorted({protocol["rounds"] for protocol in protocols})
+    words = f"{rounds[0]} to {rounds[-1]}" if len(rounds) > 1 else "".join(map(str, rounds))
+    return [protocol | {"rounds": words} for protocol in protocols]
 
 
 def table_row(entry: Entry) -> dict[str, Any]:

@@ -201,7 +201,7 @@ def confusions(matrices: Mapping[str, Mapping[str, Any]]) -> dict[str, Spec]:
                     "zmax": 1,
                     "xgap": 1,
                     "ygap": 1,
-                    "colorbar": {"title": {"text": "share of the truth"}, "thickness": 12, "tickformat": ".0%"},
+                    "showscale": False,
                     "hovertemplate": "truth %{y}, detected %{x}: %{text} (%{z:.0%})<extra></extra>",
                 }
             ],

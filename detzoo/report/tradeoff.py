@@ -145,15 +145,16 @@ def tradeoff(points: Sequence[Point], cost: Axis, gain: Axis, everybody: Sequenc
 
 
 def log_range(values: Sequence[float]) -> Spec:
-    """A logarithmic axis with air for the names at both ends, and ticks at 1, 2, 5, 10, 20 ..."""
+    """A logarithmic axis with air for the names at both ends, and round ticks: 1, 2, 5, 10 ..., closer if need be."""
     low, high = math.log10(min(values)), math.log10(max(values))
     air = max(0.12 * (high - low), 0.1)
-    ticks = [m * 10.0**e for e in range(-4, 8) for m in (1, 2, 5)]
+    steps = (1, 2, 5) if high - low > 0.6 else (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)
+    ticks = [m * 10.0**e for e in range(-4, 8) for m in steps]
     return {
         "type": "log",
         "range": [low - air, high + air],
         "tickvals": ticks,
-        "ticktext": [f"{tick:,.10g}" for tick in ticks],
+        "ticktext": [f"{tick:,.6g}" for tick in ticks],
     }
 
 

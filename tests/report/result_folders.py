@@ -32,13 +32,13 @@ class Compared:
     said: list[str]
 
 
-def found_in(dataset: Dataset, *, shift: float, wrong: int) -> list[dict[str, Any]]:
+def found_in(dataset: Dataset, *, shift: float, wrong: int | None) -> list[dict[str, Any]]:
     """Detections made of the ground truth: moved by ``shift`` px; each ``wrong``-th has another class."""
     truth = dataset.coco_ground_truth()
     return [
         {
             "image_id": a["image_id"],
-            "category_id": dataset.category_ids[0] if n % wrong == 0 else a["category_id"],
+            "category_id": dataset.category_ids[0] if wrong is not None and n % wrong == 0 else a["category_id"],
             "bbox": [a["bbox"][0] + shift, *a["bbox"][1:]],
             "score": 0.95 - 0.01 * n,
         }
