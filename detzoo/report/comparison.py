@@ -166,11 +166,17 @@ def unique_names(targets: Sequence[str]) -> list[str]:
 
 
 def without_file(target: str) -> str:
-    """Results go by the name of their folder, other detections by that of their file."""
+    """Results go by the name of their folder or of the run around it, other detections by that of their file."""
+    from detzoo.report.comparison_results import PARTS, run_around
+
     path = Path(target)
-    if path.name in ("results.json", "detections.json"):
-        return str(path.parent)
-    return str(path.with_suffix("")) if path.suffix == ".json" else target
+    if path.name in PARTS[:2]:
+        path = path.parent
+    elif path.suffix == ".json":
+        return str(path.with_suffix(""))
+    if path.is_dir() and (path / "results.json").is_file() and (run := run_around(path)) is not None:
+        return str(run)
+    return target if path == Path(target) else str(path)
 
 
 def curve_of(run: Path | None, metric: str = "AP") -> list[tuple[float, float]]:

@@ -77,6 +77,14 @@ class Recorded:
             raise DataError(f"{self.files[part]} cannot be read as JSON: {error}") from None
 
 
+def run_around(folder: Path) -> Path | None:
+    """The run that was evaluated into a folder of its own (``detzoo eval RUN --out RUN/test``), or None."""
+    from detzoo.training.checkpoint import BEST, LAST
+
+    parent = folder.resolve().parent
+    return parent if any((parent / name).is_file() for name in (BEST, LAST)) else None
+
+
 def find_recorded(target: str) -> Recorded | None:
     """The files behind a target; None for recipes, runs and what is neither."""
     from detzoo.training.checkpoint import BEST, LAST
@@ -93,8 +101,12 @@ def find_recorded(target: str) -> Recorded | None:
 
 
 def parts_in(folder: Path) -> dict[str, Path]:
-    """Those of PARTS that lie in a folder."""
-    return {part: folder / part for part in PARTS if (folder / part).is_file()}
+    """Those of PARTS that lie in a folder; the recipe may be that of the run around it."""
+    files = {part: folder / part for part in PARTS if (folder / part).is_file()}
+    run = run_around(folder)
+    if run is not None and "recipe.yaml" not in files and (run / "recipe.yaml").is_file():
+        files["recipe.yaml"] = run / "recipe.yaml"
+    return files
 
 
 def take_recorded(
@@ -127,6 +139,8 @@ def take_recorded(
     else:
         say(f"{name}: already done")
     run = recorded.files["results.json"].parent if "results.json" in recorded.files else None
+    if run is not None and not (run / "curve.csv").is_file():
+        run = run_around(run)
     return entry_from(folder, name, recorded.words, numbers, run)
 
 

@@ -209,3 +209,13 @@ def test_what_is_a_result_and_what_is_not(tmp_path: Path) -> None:
 def test_names_of_results() -> None:
     targets = ["runs/a/test/results.json", "theirs.json", "b/detections.json", "theirs"]
     assert unique_names(targets) == ["test", "theirs", "b", "theirs-2"]
+
+
+def test_results_inside_a_run_take_its_name_its_recipe_and_its_curve(compared: Compared, tmp_path: Path) -> None:
+    run = tmp_path / "mine"
+    shutil.copytree(compared.sources["good"], run / "test")
+    for part in ("recipe.yaml", "curve.csv"):
+        (run / "test" / part).rename(run / part)
+    (run / "last.safetensors").write_bytes(b"")  # what makes it a run; its weights are not looked at
+    (entry,) = compare(Plan(targets=[str(run / "test")], data=DATA, out=tmp_path / "out", examples=0)).entries
+    assert (entry.name, entry.facts.architecture, entry.run) == ("mine", "ssd", run.resolve())
