@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def run_around(folder: Path) -> Path | None:
     """The run that was evaluated into a folder of its own (``detzoo eval RUN --out RUN/test``), or None."""
     from detzoo.training.checkpoint import BEST, LAST
 
-    parent = folder.resolve().parent
+    parent = Path(os.path.abspath(folder)).parent  # of the name that was given, not of what a link leads to
     return parent if any((parent / name).is_file() for name in (BEST, LAST)) else None
 
 

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from detzoo.data.masks import decode_counts
 from detzoo.errors import DataError
 from detzoo.evaluation.errors import IGNORED, TRUE, Judged, by_image, judge
 from detzoo.report.analysis import DRAWN_FROM, class_names
@@ -40,12 +41,14 @@ class Box:
         kind: ``truth``, ``hard``, ``true``, ``false`` or ``missed``: decides how it is drawn.
         name: of its class.
         words: what it says when it is pointed at.
+        outline: of its mask, as an SVG path; empty where there is none.
     """
 
     xywh: Sequence[float]
     kind: str
     name: str
     words: str
+    outline: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,13 @@ def truth_box(annotation: Mapping[str, Any], names: Mapping[int, str]) -> Box:
     """Of an annotation; difficult and crowd boxes say so."""
     hard = [flag for flag, key in (("difficult", "ignore"), ("crowd", "iscrowd")) if annotation.get(key)]
     name = names[int(annotation["category_id"])]
-    return Box(annotation["bbox"], "hard" if hard else "truth", name, ", ".join([name, *hard]))
+    return Box(
+        annotation["bbox"],
+        "hard" if hard else "truth",
+        name,
+        ", ".join([name, *hard]),
+        outline(annotation.get("segmentation")),
+    )
 
 
 def detector_boxes(judged: Judged, names: Mapping[int, str]) -> list[Box]:
@@ -139,8 +148,21 @@ def detector_boxes(judged: Judged, names: Mapping[int, str]) -> list[Box]:
         name = names[int(verdict.row["category_id"])]
         kind = {TRUE: "true", IGNORED: "hard"}.get(verdict.kind, "false")
         what = {TRUE: "", IGNORED: ", on a box that does not count"}.get(verdict.kind, f", {verdict.kind} error")
-        boxes.append(Box(verdict.row["bbox"], kind, name, f"{name} {verdict.row['score']:.2f}{what}"))
+        words = f"{name} {verdict.row['score']:.2f}{what}"
+        boxes.append(Box(verdict.row["bbox"], kind, name, words, outline(verdict.row.get("segmentation"))))
     return boxes
+
+
+def outline(segmentation: Any) -> str:
+    """SVG path around a mask of compressed run lengths; nothing for anything else."""
+    if not isinstance(segmentation, Mapping) or not isinstance(segmentation.get("counts"), str):
+        return ""
+    height, width = segmentation["size"]
+    mask = decode_counts(segmentation["counts"].encode(), (int(height), int(width)))
+    contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    # Half a pixel is not seen at the size of the wall, and leaves a fifth of the points.
+    rings = [cv2.approxPolyDP(contour, 0.5, closed=True)[:, 0] + 0.5 for contour in contours]
+    return "".join("M" + "L".join(f"{x:g} {y:g}" for x, y in ring) + "Z" for ring in rings)
 
 
 def wall_html(pictures: Sequence[WallPicture]) -> str:
@@ -180,8 +202,9 @@ def box_svg(box: Box, width: int, *, label: bool) -> str:
     name = html.escape(box.name)
     at = f'x="{x}" y="{float(y) - 3 * unit:.1f}" font-size="{20 * unit:.1f}" stroke-width="{3 * unit:.1f}"'
     text = f"<text {at}>{name}</text>" if label and box.kind != "missed" else ""
+    mask = f'<path d="{box.outline}"/>' if box.outline else ""
     return (
-        f'<g class="box {box.kind}" data-class="{name}"><rect x="{x}" y="{y}" width="{w}" height="{h}">'
+        f'<g class="box {box.kind}" data-class="{name}">{mask}<rect x="{x}" y="{y}" width="{w}" height="{h}">'
         f"<title>{html.escape(box.words)}</title></rect>{text}</g>"
     )
 

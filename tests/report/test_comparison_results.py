@@ -218,4 +218,4 @@ def test_results_inside_a_run_take_its_name_its_recipe_and_its_curve(compared: C
         (run / "test" / part).rename(run / part)
     (run / "last.safetensors").write_bytes(b"")  # what makes it a run; its weights are not looked at
     (entry,) = compare(Plan(targets=[str(run / "test")], data=DATA, out=tmp_path / "out", examples=0)).entries
-    assert (entry.name, entry.facts.architecture, entry.run) == ("mine", "ssd", run.resolve())
+    assert (entry.name, entry.facts.architecture, entry.run) == ("mine", "ssd", run)

@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from detzoo.data import open_dataset
 from detzoo.evaluation.errors import judge
 from detzoo.report.comparison_entry import Entry
-from detzoo.report.wall import detector_boxes, f1, picture_wall, truth_box
+from detzoo.report.wall import detector_boxes, f1, outline, picture_wall, truth_box
 from tests.report.result_folders import DATA, found_in
 
 NAMES = {1: "cat", 2: "dog"}
@@ -46,6 +47,19 @@ def test_boxes_say_what_they_are() -> None:
         ("true", "cat 0.90"),
     ]
     assert (truth_box(truth[2], NAMES).kind, truth_box(truth[2], NAMES).words) == ("hard", "cat, difficult")
+
+
+def test_outline_of_a_mask() -> None:
+    from pycocotools import mask
+
+    square = np.zeros((8, 10), np.uint8, order="F")
+    square[2:5, 3:7] = 1
+    coded = mask.encode(square)
+    # Through the middles of the outermost pixels: columns 3 to 6, rows 2 to 4.
+    assert outline({"size": coded["size"], "counts": coded["counts"].decode()}) == "M3.5 2.5L3.5 4.5L6.5 4.5L6.5 2.5Z"
+    assert outline(None) == outline([[0, 0, 1, 1]]) == ""
+    empty = mask.encode(np.zeros((8, 10), np.uint8, order="F"))
+    assert outline({"size": [8, 10], "counts": empty["counts"].decode()}) == ""
 
 
 def entry(folder: Path, rows: list[dict[str, Any]] | None) -> Entry:
