@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from detzoo.report import figures
 from detzoo.report.analysis import DRAWN_FROM
-from detzoo.report.comparison_protocol import other_protocol, protocol_table
+from detzoo.report.comparison_protocol import protocol_table
 from detzoo.report.figures import ALL
 from detzoo.report.page import CLASS, Menu, Page, Plot, Section
 from detzoo.report.tradeoff import COSTS, GAINS, Point, tradeoffs
@@ -49,7 +49,8 @@ def speed_section(entries: Sequence[Entry], table: Table) -> Section:
     points = []
     for entry, row, marks in zip(entries, table.rows, table.marks, strict=True):
         facts = entry.facts
-        points.append(Point(row, facts.architecture, facts.backbone, facts.side, facts.size, other_protocol(marks)))
+        other = {"other_accuracy": bool(marks.get("AP")), "other_speed": bool(marks.get("latency_p50_ms"))}
+        points.append(Point(row, facts.architecture, facts.backbone, facts.side, facts.size, **other))
     variants = tradeoffs(points)
     costs = [axis.title for axis in COSTS if any(key.startswith(f"{axis.title}|") for key in variants)]
     gains = [axis.title for axis in GAINS if any(key.endswith(f"|{axis.title}") for key in variants)]

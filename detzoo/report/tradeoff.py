@@ -25,20 +25,22 @@ class Axis:
         title: with the unit.
         factor: shown = value x factor.
         better: which end is the better one.
+        timed: whether it depends on where and how the detector was timed.
     """
 
     key: str
     title: str
     factor: float = 1.0
     better: str = "low"
+    timed: bool = False
 
 
 COSTS: Final = (
-    Axis("latency_p50_ms", "median latency, ms"),
-    Axis("best_images_per_s", "images/s at the best batch", better="high"),
+    Axis("latency_p50_ms", "median latency, ms", timed=True),
+    Axis("best_images_per_s", "images/s at the best batch", better="high", timed=True),
     Axis("params_m", "parameters, millions"),
     Axis("gflops", "GFLOPs a picture"),
-    Axis("peak_memory_mib", "peak memory, MiB"),
+    Axis("peak_memory_mib", "peak memory, MiB", timed=True),
 )
 GAINS: Final = tuple(
     Axis(key, title, 100.0, "high")
@@ -65,7 +67,8 @@ class Point:
         backbone: decides the symbol.
         side: of the input, px; decides the size.
         size: of the input, in words.
-        other_protocol: its speed was measured under another protocol than most: drawn hollow, never on the front.
+        other_accuracy: its accuracy was measured under another protocol than most: drawn hollow, never on the front.
+        other_speed: the same of its times.
     """
 
     row: Mapping[str, Any]
@@ -73,7 +76,12 @@ class Point:
     backbone: str | None = None
     side: float | None = None
     size: str | None = None
-    other_protocol: bool = False
+    other_accuracy: bool = False
+    other_speed: bool = False
+
+    def is_other(self, cost: Axis) -> bool:
+        """Whether it cannot be read beside the others in a plot over this cost."""
+        return self.other_accuracy or (cost.timed and self.other_speed)
 
 
 def tradeoffs(points: Sequence[Point]) -> dict[str, Spec]:
@@ -95,53 +103,57 @@ def known(value: Any) -> bool:
 
 
 def tradeoff(points: Sequence[Point], cost: Axis, gain: Axis, everybody: Sequence[Point]) -> Spec:
-    """A mark a detector, the Pareto front through those that no other one beats in both, and a key to the marks."""
+    """The Pareto front, a mark a detector, and the key to the marks: one colour and symbol in every variant."""
     spot = [(p.row[cost.key] * cost.factor, p.row[gain.key] * gain.factor) for p in points]
-    front = [spot[n] for n in pareto(points, spot, cost)]
     architectures = in_order(p.architecture for p in everybody)
     backbones = in_order(p.backbone for p in everybody)
-    traces: list[Spec] = []
-    if len(front) > 1:
-        line = {"color": "#888888", "dash": "dot", "width": 1.5, "shape": "hv" if cost.better == "low" else "vh"}
-        xs, ys = zip(*sorted(front), strict=True)
-        traces.append(
-            {"type": "scatter", "mode": "lines", "name": "Pareto front", "x": xs, "y": ys, "line": line}
-            | {"hoverinfo": "skip"}
-        )
+    tones = {name: colour(n) for n, name in enumerate(architectures)}
+    symbols = {name: SYMBOLS[n % len(SYMBOLS)] for n, name in enumerate(backbones)}
+    drawn = [p.architecture or UNKNOWN for p in points], [p.backbone or UNKNOWN for p in points]
+    traces = front_line([spot[n] for n in pareto(points, spot, cost)], cost)
     for p, (x, y) in zip(points, spot, strict=True):
-        tone = colour(architectures.index(p.architecture or UNKNOWN))
-        symbol = SYMBOLS[backbones.index(p.backbone or UNKNOWN) % len(SYMBOLS)]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers+text",
-                "name": plain_text(p.row["name"]),
-                "showlegend": False,
-                "x": [x],
-                "y": [y],
-                "text": [plain_text(p.row["name"])],
-                "textposition": "top center",
-                "cliponaxis": False,
-                "marker": {
-                    "color": tone,
-                    "symbol": symbol + ("-open" if p.other_protocol else ""),
-                    "size": mark_size(p.side),
-                    "line": {"width": 2 if p.other_protocol else 1, "color": tone},
-                },
-                "hovertemplate": hover(p, cost, gain),
-            }
-        )
-    drawn = {p.architecture or UNKNOWN for p in points}, {p.backbone or UNKNOWN for p in points}
-    tones = {name: {"color": colour(n), "symbol": "circle"} for n, name in enumerate(architectures)}
-    symbols = {name: {"color": "#888888", "symbol": SYMBOLS[n % len(SYMBOLS)]} for n, name in enumerate(backbones)}
-    traces += keys("architecture", {name: look for name, look in tones.items() if name in drawn[0]})
-    traces += keys("backbone", {name: look for name, look in symbols.items() if name in drawn[1]})
+        tone, symbol = tones[p.architecture or UNKNOWN], symbols[p.backbone or UNKNOWN]
+        traces.append(mark(p, x, y, tone, symbol, hollow=p.is_other(cost)) | {"hovertemplate": hover(p, cost, gain)})
+    traces += keys("architecture", {n: {"color": c, "symbol": "circle"} for n, c in tones.items() if n in drawn[0]})
+    traces += keys("backbone", {n: {"color": "#888888", "symbol": s} for n, s in symbols.items() if n in drawn[1]})
     shape = layout(f"{cost.title} (log)", gain.title, height=480)
     shape["xaxis"] |= log_range([x for x, _ in spot])
     low, high = min(y for _, y in spot), max(y for _, y in spot)
     air = 0.15 * (high - low) or 5.0
     shape["yaxis"]["range"] = [max(0.0, low - air), high + air]
     return {"data": traces, "layout": shape}
+
+
+def front_line(front: Sequence[tuple[float, float]], cost: Axis) -> list[Spec]:
+    """Steps through the front: what the best detector reaches up to each cost; nothing for a single one."""
+    if len(front) < 2:
+        return []
+    xs, ys = zip(*sorted(front), strict=True)
+    line = {"color": "#888888", "dash": "dot", "width": 1.5, "shape": "hv" if cost.better == "low" else "vh"}
+    trace = {"type": "scatter", "mode": "lines", "name": "Pareto front", "x": xs, "y": ys}
+    return [trace | {"line": line, "hoverinfo": "skip"}]
+
+
+def mark(p: Point, x: float, y: float, tone: str, symbol: str, *, hollow: bool) -> Spec:
+    """A detector's mark with its name."""
+    name = plain_text(p.row["name"])
+    return {
+        "type": "scatter",
+        "mode": "markers+text",
+        "name": name,
+        "showlegend": False,
+        "x": [x],
+        "y": [y],
+        "text": [name],
+        "textposition": "top center",
+        "cliponaxis": False,
+        "marker": {
+            "color": tone,
+            "symbol": symbol + ("-open" if hollow else ""),
+            "size": mark_size(p.side),
+            "line": {"width": 2 if hollow else 1, "color": tone},
+        },
+    }
 
 
 def log_range(values: Sequence[float]) -> Spec:
@@ -184,7 +196,7 @@ def mark_size(side: float | None) -> float:
 def pareto(points: Sequence[Point], spot: Sequence[tuple[float, float]], cost: Axis) -> list[int]:
     """Detectors of the usual protocol for which no other one is at least as good in both and better in one."""
     sign = 1 if cost.better == "low" else -1
-    plain = [n for n, p in enumerate(points) if not p.other_protocol]
+    plain = [n for n, p in enumerate(points) if not p.is_other(cost)]
 
     def beaten(n: int) -> bool:
         x, y = sign * spot[n][0], spot[n][1]
@@ -202,6 +214,6 @@ def hover(p: Point, cost: Axis, gain: Axis) -> str:
         if about
         else [f"<b>{plain_text(p.row['name'])}</b>"]
     )
-    if p.other_protocol:
+    if p.is_other(cost):
         lines.append("measured under another protocol")
     return "<br>".join([*lines, f"{gain.title}: %{{y:.1f}}", f"{cost.title}: %{{x:.3g}}"]) + "<extra></extra>"

@@ -36,7 +36,7 @@ def test_marks_say_architecture_backbone_and_size() -> None:
     points = [
         point("a", 10, 0.3, architecture="ssd", backbone="vgg16", side=300, size="300x300"),
         point("b<", 20, 0.4, architecture="rpn", backbone="vgg16", side=600, size="600..1000"),
-        point("c", 40, 0.2, architecture="ssd", backbone="resnet50", side=300, size="300x300", other_protocol=True),
+        point("c", 40, 0.2, architecture="ssd", backbone="resnet50", side=300, size="300x300", other_speed=True),
         point("d", None, 0.9),
     ]
     found = tradeoffs(points)
@@ -52,11 +52,13 @@ def test_marks_say_architecture_backbone_and_size() -> None:
     keys = {trace["name"]: trace["legendgroup"] for trace in traces(spec, "markers")}
     assert keys == {"ssd": "architecture", "rpn": "architecture", "vgg16": "backbone", "resnet50": "backbone"}
     go.Figure(spec)
+    # Parameters are the same on every machine.
+    assert [points[2].is_other(cost) for cost in COSTS] == [True, True, False, False, True]
 
 
 def test_pareto_front() -> None:
     spots = [(10.0, 30.0), (20.0, 40.0), (30.0, 40.0), (5.0, 10.0), (10.0, 20.0), (1.0, 90.0), (20.0, 40.0)]
-    points = [point(str(n), x, y, other_protocol=n == 5) for n, (x, y) in enumerate(spots)]
+    points = [point(str(n), x, y, other_accuracy=n == 5) for n, (x, y) in enumerate(spots)]
     # 2 is slower than 1 and no better; 4 as fast as 0 and worse; 5 is of another protocol; 6 is 1 again.
     assert pareto(points, spots, COSTS[0]) == [0, 1, 3, 6]
     # Where more is better, only the best in both is left of these: 30 images/s at 40 %.
