@@ -16,6 +16,7 @@ RECIPES: Final = Path(__file__).with_name("demo.yaml")
 DETECTORS: Final = ("ssd_resnet18_fpn", "ssd_resnet18")
 DATA: Final = "shapes:size=128"
 _ITERATIONS: Final = 20  # rounds of timing
+_LARGEST_BATCH: Final = 16
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def demonstrate(
         out=out / "report",
         device=device,
         iterations=_ITERATIONS,
+        largest_batch=_LARGEST_BATCH,
     )
     return Demonstration(compare(plan, say), tuple(runs))
 

@@ -13,6 +13,7 @@ from detzoo.errors import DetzooError
 def test_the_demo_compares_what_it_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "DATA", "shapes:size=64,train=16,test=4")
     monkeypatch.setattr(demo, "_ITERATIONS", 2)
+    monkeypatch.setattr(demo, "_LARGEST_BATCH", 1)
     said: list[str] = []
     out = tmp_path / "demo"
     done = demonstrate(out, steps=1, device="cpu", progress=False, say=said.append)

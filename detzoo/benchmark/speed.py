@@ -63,6 +63,7 @@ class Benchmark:
         return {
             "latency_p50_ms": total["p50"],
             "latency_p95_ms": total["p95"],
+            "latency_p99_ms": total["p99"],
             "images_per_s": self.images_per_s,
             **{
                 f"{phase}_p50_ms": self.latency_ms[phase]["p50"]

@@ -1,4 +1,4 @@
-"""``detzoo compare``: detectors side by side on one data set, in one table, one plot and one page."""
+"""``detzoo compare``: detectors and results side by side on one data set, in one table and one page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import typer
 
 
 def command(  # noqa: PLR0917  # typer turns parameters into options: their order means nothing
-    targets: Annotated[list[str], typer.Argument(help="Names from `detzoo list`, recipe files or runs.")],
+    targets: Annotated[
+        list[str],
+        typer.Argument(help="Names from `detzoo list`, recipe files, runs, result folders or COCO detections."),
+    ],
     data: Annotated[str, typer.Option(help="data.yaml, a COCO json, a VOC or YOLO folder, or `shapes`.")],
     out: Annotated[Path, typer.Option(help="Folder of the comparison; an interrupted one goes on.")],
     split: Annotated[str | None, typer.Option(help="To evaluate on; test, else val, without it.")] = None,
@@ -22,17 +25,18 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value for every name; may be repeated.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
     batch: Annotated[int, typer.Option(help="Pictures at once in evaluation.")] = 8,
-    bench_batch: Annotated[int, typer.Option(help="Pictures at once while timing.")] = 1,
+    bench_batch: Annotated[int, typer.Option(help="Pictures at once while latency is timed.")] = 1,
+    largest_batch: Annotated[int, typer.Option(help="Up to which the batch of most pictures/s is looked for.")] = 64,
     iterations: Annotated[int, typer.Option(help="Most rounds of timing.")] = 50,
     workers: Annotated[int, typer.Option(help="Threads that read pictures.")] = 2,
     engine: Annotated[str, typer.Option(help="pycocotools or faster.")] = "pycocotools",
-    examples: Annotated[int, typer.Option(help="Pictures on the page.")] = 3,
+    examples: Annotated[int, typer.Option(help="Pictures on the page, the worst first.")] = 8,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     compile_: Annotated[bool, typer.Option("--compile", help="Compile the networks first.")] = False,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC memory layout.")] = False,
     fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
 ) -> None:
-    """Compare detectors: accuracy, speed and cost on one data set under one protocol."""
+    """Compare detectors and results: accuracy, speed, cost and errors on one data set."""
     from detzoo.benchmark.switches import Switches
     from detzoo.errors import DetzooError
     from detzoo.report.comparison import Plan, compare
@@ -50,6 +54,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         device=device,
         batch=batch,
         bench_batch=bench_batch,
+        largest_batch=largest_batch,
         iterations=iterations,
         workers=workers,
         engine=engine,

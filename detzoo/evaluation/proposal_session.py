@@ -27,7 +27,8 @@ from detzoo.evaluation.proposal_recall import average_recall, best_overlaps, rec
 from detzoo.evaluation.proposal_sources import Source, Truth, check_holds, find_sources, read_truth
 from detzoo.evaluation.repeatability import LEVELS, RepeatJob, scores
 from detzoo.evaluation.results import plain, write_whole
-from detzoo.report.comparison import claim, evaluation_split, finished
+from detzoo.report.comparison import claim, evaluation_split
+from detzoo.report.comparison_entry import finished
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector

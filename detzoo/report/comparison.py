@@ -7,7 +7,6 @@ goes on where it stopped. A folder is reused only while everything that decides 
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -21,13 +20,11 @@ from detzoo.errors import DataError, DetzooError
 from detzoo.evaluation.results import write_whole
 
 if TYPE_CHECKING:
-    from detzoo.data import Dataset
-    from detzoo.interfaces import Detector
+    from detzoo.report.comparison_entry import Entry
     from detzoo.report.table import Table
 
 FORMAT: Final = "detzoo.compare/1"
 MARKER: Final = "comparison.json"
-NUMBERS: Final = "numbers.json"
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,8 @@ class Plan:
     """What is to be compared, and how.
 
     Args:
-        targets: names, recipe files or runs.
+        targets: names, recipe files, runs, and results: folders of ``detzoo eval`` or of an earlier comparison, or
+            files of COCO detections.
         data: as ``open_dataset`` takes it.
         out: folder of the comparison.
         split: that is evaluated; ``test``, else ``val``, where it is None.
@@ -46,11 +44,12 @@ class Plan:
         set_: ``key=value`` overrides of every name.
         device: None takes the best there is.
         batch: pictures at once in evaluation.
-        bench_batch: pictures at once while timing.
+        bench_batch: pictures at once while latency is timed.
+        largest_batch: up to which the best batch is looked for.
         iterations: most rounds of timing.
         workers: threads that read pictures.
         engine: that counts.
-        examples: pictures on the page.
+        examples: pictures on the page, the worst first.
         switches: how the detectors run.
     """
 
@@ -66,32 +65,12 @@ class Plan:
     device: str | None = None
     batch: int = 8
     bench_batch: int = 1
+    largest_batch: int = 64
     iterations: int = 50
     workers: int = 2
     engine: Any = "pycocotools"
-    examples: int = 3
+    examples: int = 8
     switches: Switches = field(default_factory=Switches)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One detector's finished numbers.
-
-    Args:
-        name: in tables; unique.
-        results: of results.json.
-        benchmark: of the benchmark.
-        reported: what its recipe reports.
-        folder: where its files lie.
-        run: run folder, where it was trained.
-    """
-
-    name: str
-    results: dict[str, Any]
-    benchmark: dict[str, Any]
-    reported: list[dict[str, Any]]
-    folder: Path
-    run: Path | None
 
 
 @dataclass(frozen=True)
@@ -122,12 +101,14 @@ def compare(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Comparis
         DetzooError: nothing could be compared, or ``out`` holds files of somebody else.
     """
     from detzoo.data import open_dataset
-    from detzoo.report.comparison_files import comparison_table, write_files
+    from detzoo.report.comparison_entry import one_entry
+    from detzoo.report.comparison_files import write_files
+    from detzoo.report.comparison_table import comparison_table
 
     claim(plan.out)
     dataset = open_dataset(plan.data, evaluation_split(plan.data, plan.split))
     if not plan.targets:
-        raise DetzooError("detzoo compare needs at least one detector: a name, a recipe file or a run")
+        raise DetzooError("detzoo compare needs at least one detector: a name, a recipe file, a run or results")
     names = unique_names(plan.targets)
     entries, failures = [], {}
     for target, name in zip(plan.targets, names, strict=True):
@@ -176,7 +157,7 @@ def unique_names(targets: Sequence[str]) -> list[str]:
     """Short names for tables and folders: the last part of a path, numbered where two are the same."""
     names: list[str] = []
     for target in targets:
-        short = re.sub(r"[^\w.+-]", "_", short_name(target).replace("#", "+"))
+        short = re.sub(r"[^\w.+-]", "_", short_name(without_file(target)).replace("#", "+"))
         name, number = short, 2
         while name in names:
             name, number = f"{short}-{number}", number + 1
@@ -184,132 +165,18 @@ def unique_names(targets: Sequence[str]) -> list[str]:
     return names
 
 
-def one_entry(plan: Plan, target: str, name: str, dataset: Dataset, say: Callable[[str], None]) -> Entry:
-    """One detector's numbers, from its folder where they are still good."""
-    from detzoo.cli.targets import is_run
+def without_file(target: str) -> str:
+    """Results go by the name of their folder or of the run around it, other detections by that of their file."""
+    from detzoo.report.comparison_results import PARTS, run_around
 
-    folder = plan.out / "detectors" / name
-    run = folder / "run" if plan.train and not is_run(target) else None
-    key = fingerprint(plan, target, dataset)
-    numbers = finished(folder / NUMBERS, key)
-    if numbers is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        detector = made(plan, target, run, dataset, say)
-        numbers = measured(plan, name, detector, dataset, folder, say) | {"key": key}
-        text = json.dumps(numbers, indent=1)
-        write_whole(folder / NUMBERS, text + "\n")
-        numbers = json.loads(text)
-    else:
-        say(f"{name}: already done")
-    return Entry(
-        name=name,
-        results=json.loads((folder / "results.json").read_text(encoding="utf-8")),
-        benchmark=numbers["benchmark"],
-        reported=numbers["reported"],
-        folder=folder,
-        run=run or (Path(target) if Path(target).is_dir() else None),
-    )
-
-
-def fingerprint(plan: Plan, target: str, dataset: Dataset) -> str:
-    """Digest of everything that decides a detector's numbers."""
-    from detzoo.benchmark.environment import versions
-    from detzoo.cli.targets import is_run
-
-    facts: dict[str, Any] = {
-        "target": target,
-        "set": list(plan.set_),
-        "data": [dataset.name, dataset.split, list(dataset.classes), [int(i) for i in dataset.image_ids]],
-        "training": [plan.train_split, plan.epochs, plan.steps] if plan.train else None,
-        "protocol": [plan.device, plan.batch, plan.bench_batch, plan.iterations, plan.engine, plan.switches.as_dict()],
-        "versions": versions(),
-    }
-    if is_run(target):
-        from detzoo.training.checkpoint import checkpoint_of
-
-        stat = checkpoint_of(Path(target)).stat()
-        facts["weights"] = [stat.st_size, stat.st_mtime_ns]
-    elif (recipe := Path(target.split("#", maxsplit=1)[0])).is_file():
-        facts["recipe"] = recipe.read_text(encoding="utf-8")
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def finished(path: Path, key: str) -> dict[str, Any] | None:
-    """Numbers of an earlier call with the same key."""
-    try:
-        numbers: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return numbers if isinstance(numbers, dict) and numbers.get("key") == key else None
-
-
-def made(plan: Plan, target: str, run: Path | None, dataset: Dataset, say: Callable[[str], None]) -> Detector:
-    """The detector: loaded, or trained first."""
-    from detzoo.cli.targets import load_detector
-
-    if run is None:
-        return load_detector(target, set_=plan.set_)
-    from detzoo.build import build, load
-    from detzoo.data import list_splits, open_dataset
-    from detzoo.training import train
-
-    spare = [s for s in ("val", "valid") if s in list_splits(plan.data) and s != dataset.split]
-    learning = open_dataset(plan.data, plan.train_split)
-    detector = build(target, classes=learning.classes, overrides=list(plan.set_))
-    say(f"training {target} on {learning.name} {learning.split}, {len(learning)} images")
-    train(
-        detector,
-        learning,
-        run,
-        val=open_dataset(plan.data, spare[0]) if spare else None,
-        device=plan.device,
-        resume=True,
-        epochs=plan.epochs,
-        steps=plan.steps,
-    )
-    return load(run)
-
-
-def measured(
-    plan: Plan, name: str, detector: Detector, dataset: Dataset, folder: Path, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Evaluate and benchmark one detector; results.json and detections.json go into its folder."""
-    from detzoo.benchmark import apply_switches, benchmark, pick_device
-    from detzoo.benchmark.session import pictures_of
-    from detzoo.evaluation import evaluate
-
-    apply_switches(detector, plan.switches, pick_device(plan.device))
-    say(f"{name}: evaluating on {dataset.name} {dataset.split}, {len(dataset)} images")
-    evaluation = evaluate(
-        detector,
-        dataset,
-        batch=plan.batch,
-        workers=plan.workers,
-        engine=plan.engine,
-        precision=plan.switches.precision,
-        switches=plan.switches.as_dict(),
-    )
-    evaluation.write(folder)
-    for warning in evaluation.warnings:
-        say(f"{name}: warning: {warning}")
-    say(f"{name}: timing")
-    # The switches are applied already; only their record and the precision are wanted here.
-    timed = benchmark(
-        detector,
-        device=plan.device,
-        batch=plan.bench_batch,
-        images=pictures_of(dataset, max(8, plan.bench_batch)),
-        iterations=plan.iterations,
-        switches=plan.switches,
-        prepared=True,
-    )
-    return {"benchmark": timed.as_dict() | {"row": timed.row()}, "reported": reported_by(detector)}
-
-
-def reported_by(detector: Detector) -> list[dict[str, Any]]:
-    """What the recipe's authors report."""
-    recipe = getattr(detector, "recipe", None)
-    return list(recipe.values.get("reported", [])) if recipe is not None else []
+    path = Path(target)
+    if path.name in PARTS[:2]:
+        path = path.parent
+    elif path.suffix == ".json":
+        return str(path.with_suffix(""))
+    if path.is_dir() and (path / "results.json").is_file() and (run := run_around(path)) is not None:
+        return str(run)
+    return target if path == Path(target) else str(path)
 
 
 def curve_of(run: Path | None, metric: str = "AP") -> list[tuple[float, float]]:

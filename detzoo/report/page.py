@@ -1,37 +1,72 @@
-"""One self-contained HTML page of a comparison: it requests nothing; without JavaScript only sorting is missing."""
+"""One self-contained HTML page of a comparison: it requests nothing; without JavaScript the drawings are missing."""
 
 from __future__ import annotations
 
 import base64
+import functools
+import gzip
+import html
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from string import Template
 from typing import Any, Final
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from detzoo.report.table import MISSING, Column, Table
+from detzoo.report.wall import WallPicture, wall_html
 
-from detzoo.report import svg
-from detzoo.report.svg import esc
-from detzoo.report.table import MISSING, Table, raw
-
-PICTURE_WIDTH: Final = 480
-"""Pictures are made no wider, in px, to keep the page small enough to be mailed."""
+CLASS: Final = "class"
+"""The menu that also filters the picture wall."""
 
 
 @dataclass(frozen=True)
-class Example:
-    """One picture as every detector sees it.
+class Menu:
+    """A choice that drawings follow.
 
     Args:
-        title: below nothing, above the row.
-        pictures: caption -> uint8 [H,W,3] RGB with boxes drawn; the ground truth comes first.
+        name: of the menu.
+        label: beside it.
+        options: in order; the first is chosen at the start.
+    """
+
+    name: str
+    label: str
+    options: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawing.
+
+    Args:
+        name: of the element.
+        label: for those who cannot see it.
+        variants: the options of its menus, joined by ``|`` -> Plotly figure.
+        menus: names of the menus that choose, in order.
+    """
+
+    name: str
+    label: str
+    variants: Mapping[str, Any]
+    menus: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it.
+
+    Args:
+        title: heading.
+        plots: drawings; those without variants are left out, and the section with the last.
+        menus: above the drawings.
+        note: below the heading.
     """
 
     title: str
-    pictures: Mapping[str, NDArray[np.uint8]]
+    plots: Sequence[Plot]
+    menus: Sequence[Menu] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,67 +76,63 @@ class Page:
     Args:
         title: of the page.
         table: measured numbers, then reported ones.
-        classes: detector -> class -> AP, 0..1 or None.
-        curves: detector -> (epoch, AP 0..1) points; empty where nothing was trained here.
-        examples: pictures.
-        metric: of the scatter plot and the bars.
+        protocols: a row a detector.
+        sections: drawings.
+        wall: pictures, the worst first.
+        wall_note: how to read them.
         footer: versions and date.
     """
 
     title: str
     table: Table
-    classes: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
-    curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
-    examples: Sequence[Example] = ()
-    metric: str = "AP"
+    protocols: Table | None = None
+    sections: Sequence[Section] = ()
+    wall: Sequence[WallPicture] = ()
+    wall_note: str = ""
     footer: str = ""
 
     def html(self) -> str:
         """The whole page."""
         here = files("detzoo.report")
         template = Template(here.joinpath("page.html").read_text(encoding="utf-8"))
+        plots = {plot.name: plot.variants for section in self.sections for plot in section.plots if plot.variants}
         return template.substitute(
             title=esc(self.title),
-            body="\n".join(part for part in self._sections() if part),
+            style=here.joinpath("page.css").read_text(encoding="utf-8"),
+            body="\n".join(part for part in self._parts() if part),
             footer=esc(self.footer),
+            figures=json_for_script(plots),
+            plotly=packed_library() if plots else "",
             script=here.joinpath("page.js").read_text(encoding="utf-8"),
         )
 
-    def _sections(self) -> list[str]:
-        names = [str(row["name"]) for row in self.table.rows]
+    def _parts(self) -> list[str]:
+        wall = f'<p class="note">{esc(self.wall_note)}</p>{wall_html(self.wall)}' if self.wall else ""
         return [
             f'<div class="scroll">{table_html(self.table)}</div>',
             notes_html(self.table.notes),
-            section("Speed and accuracy", self._scatter()),
-            section("AP of each class", svg.legend(names) + self._bars(names) if self.classes else ""),
-            section("Learning curves", self._curves(names)),
-            *(section(example.title, pictures_html(example)) for example in self.examples),
+            protocols_html(self.protocols),
+            *(section_html(section) for section in self.sections),
+            section("The same pictures under each detector, the worst first", wall),
         ]
 
-    def _scatter(self) -> str:
-        points = [
-            (str(row["name"]), float(row["latency_p50_ms"]), 100 * float(row[self.metric]))
-            for row in self.table.rows
-            if raw(row.get("latency_p50_ms")) and raw(row.get(self.metric)) is not None
-        ]
-        return svg.scatter(points, ("median time of a batch, ms (log)", f"{self.metric} %"))
 
-    def _bars(self, names: Sequence[str]) -> str:
-        classes = dict.fromkeys(c for of_one in self.classes.values() for c in of_one)
-        groups = {c: [percent(self.classes.get(name, {}).get(c)) for name in names] for c in classes}
-        return svg.bars(groups, names)
+@functools.cache
+def packed_library() -> str:
+    """plotly.js, compressed: the page unpacks it, so that it is two megabytes long instead of five."""
+    from plotly.offline import get_plotlyjs
 
-    def _curves(self, names: Sequence[str]) -> str:
-        series = {name: [(x, 100 * y) for x, y in self.curves.get(name, ())] for name in names}
-        if not any(series.values()):
-            return ""
-        return svg.legend(names) + svg.lines(series, ("epoch", f"{self.metric} %"))
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode("ascii")
 
 
-def percent(value: float | None) -> float | None:
-    """0..1 -> percent; no value stays none."""
-    known = raw(value)
-    return None if known is None else 100 * float(known)
+def json_for_script(value: Any) -> str:
+    """JSON that cannot end the script element that it stands in."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def esc(text: object) -> str:
+    """Text for HTML."""
+    return html.escape(str(text))
 
 
 def section(title: str, body: str) -> str:
@@ -109,47 +140,72 @@ def section(title: str, body: str) -> str:
     return f"<section><h2>{esc(title)}</h2>{body}</section>" if body else ""
 
 
+def section_html(part: Section) -> str:
+    """Menus and drawings."""
+    drawn = [plot for plot in part.plots if plot.variants]
+    if not drawn:
+        return ""
+    menus = "".join(menu_html(menu) for menu in part.menus if len(menu.options) > 1)
+    note = f'<p class="note">{esc(part.note)}</p>' if part.note else ""
+    return section(part.title, f'<div class="menus">{menus}</div>{note}' + "".join(map(plot_html, drawn)))
+
+
+def menu_html(menu: Menu) -> str:
+    """A choice."""
+    options = "".join(f"<option>{esc(option)}</option>" for option in menu.options)
+    return f'<label>{esc(menu.label)} <select data-menu="{esc(menu.name)}">{options}</select></label>'
+
+
+def plot_html(plot: Plot) -> str:
+    """Where a drawing will be."""
+    return (
+        f'<div class="plot" id="{esc(plot.name)}" data-menus="{esc(" ".join(plot.menus))}" role="img" '
+        f'aria-label="{esc(plot.label)}"></div>'
+    )
+
+
+def protocols_html(table: Table | None) -> str:
+    """The table of protocols, folded away."""
+    if table is None:
+        return ""
+    return (
+        f'<details class="protocols"><summary>{esc(table.title)}</summary>'
+        f'<div class="scroll">{table_html(table)}</div></details>'
+    )
+
+
 def table_html(table: Table) -> str:
     """A table whose headings sort it."""
-    head = "".join(f'<th scope="col"><button type="button">{esc(c.title)}</button></th>' for c in table.shown)
-    best = {place: table.best_rows(column) for place, column in enumerate(table.shown)}
+    head = "".join(
+        f'<th scope="col" class="{"text" if c.digits is None else "number"}">'
+        f'<button type="button">{esc(c.title)}</button></th>'
+        for c in table.shown
+    )
+    best = [table.best_rows(column) for column in table.shown]
     rows = []
-    for n, (row, cells) in enumerate(zip(table.rows, table.cells(), strict=True)):
+    for n in range(len(table.rows)):
         line = "".join(
-            cell_html(cell, row.get(column.key), best=n in best[place])
-            for place, (cell, column) in enumerate(zip(cells, table.shown, strict=True))
+            cell_html(table, n, column, best=n in of_column)
+            for column, of_column in zip(table.shown, best, strict=True)
         )
         rows.append(f"<tr>{line}</tr>")
     return f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
-def cell_html(text: str, value: Any, *, best: bool) -> str:
-    """A cell; its value, unrounded, is what sorting looks at."""
-    known = "" if text == MISSING else f' data-value="{esc(value)}"'
-    marked = ' class="best"' if best else ""
-    return f"<td{known}{marked}>{esc(text)}</td>"
+def cell_html(table: Table, row: int, column: Column, *, best: bool) -> str:
+    """A cell; its value, unrounded, is what sorting looks at; its mark says that the protocol is another one."""
+    value, text, mark = table.rows[row].get(column.key), table.text(row, column), table.mark(row, column)
+    known = "" if column.text(value) == MISSING else f' data-value="{esc(value)}"'
+    kinds = ["text" if column.digits is None else "number", *["best"] * best, *["absent"] * (not known)]
+    raised = f'<sup title="{esc(explained(table, mark))}">{esc(mark)}</sup>' if mark else ""
+    return f'<td{known} class="{" ".join(kinds)}">{esc(text)}{raised}</td>'
+
+
+def explained(table: Table, mark: str) -> str:
+    """The note of a mark."""
+    return next((note for note in table.notes if note.startswith(f"{mark}: ")), mark)
 
 
 def notes_html(notes: Sequence[str]) -> str:
     """The protocol, below the table."""
     return f'<ul class="notes">{"".join(f"<li>{esc(note)}</li>" for note in notes)}</ul>' if notes else ""
-
-
-def pictures_html(example: Example) -> str:
-    """Pictures side by side."""
-    figures = (
-        f'<figure><img alt="{esc(caption)}" src="{data_url(picture)}"><figcaption>{esc(caption)}</figcaption></figure>'
-        for caption, picture in example.pictures.items()
-    )
-    return f'<div class="pictures">{"".join(figures)}</div>'
-
-
-def data_url(picture: NDArray[np.uint8]) -> str:
-    """A JPEG inside a URL, at most PICTURE_WIDTH wide."""
-    height, width = picture.shape[:2]
-    if width > PICTURE_WIDTH:
-        size = (PICTURE_WIDTH, max(1, round(height * PICTURE_WIDTH / width)))
-        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-    done, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
-    assert done
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")

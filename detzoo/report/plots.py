@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,20 +36,23 @@ def save(made: Figure, path: str | Path) -> Path:
     return path
 
 
-def speed_ap_figure(rows: Sequence[Mapping[str, Any]], *, metric: str = "AP", note: str = "") -> Figure:
+def speed_ap_figure(
+    rows: Sequence[Mapping[str, Any]], *, metric: str = "AP", note: str = "", others: Collection[str] = ()
+) -> Figure:
     """A point a detector: median time of a batch (log) against AP; left and up is better.
 
     Args:
-        rows: with name, latency_p50_ms and the metric, all measured under one protocol.
+        rows: with name, latency_p50_ms and the metric.
         metric: 0..1.
         note: the protocol, below the figure.
+        others: names of those that were measured under another protocol: drawn hollow, and the figure says so.
     """
     made, axes = figure()
     axes.set_axisbelow(True)
     for row in rows:
         if row.get("latency_p50_ms") and row.get(metric) is not None:
             point = (row["latency_p50_ms"], 100 * row[metric])
-            axes.plot(*point, "o", markersize=8)
+            axes.plot(*point, "o", markersize=8, fillstyle="none" if row["name"] in others else "full")
             axes.annotate(str(row["name"]), point, textcoords="offset points", xytext=(7, 4), fontsize=8)
     axes.set_xscale("log")
     for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
@@ -57,6 +60,8 @@ def speed_ap_figure(rows: Sequence[Mapping[str, Any]], *, metric: str = "AP", no
     axes.set_xlabel("median time, ms a batch (log)")
     axes.set_ylabel(f"{metric} %")
     axes.margins(0.15)
+    if others:
+        note = "; ".join(filter(None, [note, "hollow: measured under another protocol"]))
     if note:
         made.supxlabel(note, fontsize=6, wrap=True)
     return made

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 MISSING: Final = "–"
+_RAISED: Final = str.maketrans("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Column:
         digits: after the point; None for text.
         factor: shown value = value x factor; CSV and JSON keep the value.
         best: which end is the better one, marked in bold where rows can be compared.
+        only_in_files: shown in CSV and JSON alone.
     """
 
     key: str
@@ -34,6 +36,7 @@ class Column:
     digits: int | None = 1
     factor: float = 1.0
     best: Literal["high", "low"] | None = None
+    only_in_files: bool = False
 
     def text(self, value: Any) -> str:
         """A cell."""
@@ -63,7 +66,10 @@ MEASURED: Final = (
     percent("voc10_AP50", "VOC10 %"),
     Column("latency_p50_ms", "p50 ms", 1, 1.0, "low"),
     Column("latency_p95_ms", "p95 ms", 1, 1.0, "low"),
+    Column("latency_p99_ms", "p99 ms", 1, 1.0, "low"),
     Column("images_per_s", "img/s", 1, 1.0, "high"),
+    Column("best_images_per_s", "best img/s", 1, 1.0, "high"),
+    Column("best_batch", "at batch", 0),
     Column("proposals_p50_ms", "proposals ms", 1),
     Column("without_proposals_p50_ms", "ms without", 1),
     Column("pre_p50_ms", "pre ms", 1),
@@ -90,28 +96,52 @@ class Table:
         columns: in order.
         rows: key -> value; a missing key is an empty cell.
         notes: below the table: the protocol, and where reported numbers come from.
+        marks: for each row column key -> letter of the note that says under which other protocol the cell was
+            measured; cells with a mark are never the best of their column.
+        absent: for each row column key -> why the cell has no value.
     """
 
     title: str
     columns: Sequence[Column]
     rows: Sequence[Mapping[str, Any]]
     notes: Sequence[str] = field(default=())
+    marks: Sequence[Mapping[str, str]] = field(default=())
+    absent: Sequence[Mapping[str, str]] = field(default=())
 
     @property
-    def shown(self) -> list[Column]:
+    def filled(self) -> list[Column]:
         """Columns that at least one row has a value for."""
         return [c for c in self.columns if any(c.text(row.get(c.key)) != MISSING for row in self.rows)]
 
+    @property
+    def shown(self) -> list[Column]:
+        """Those of them that people see."""
+        return [c for c in self.filled if not c.only_in_files]
+
     def cells(self) -> list[list[str]]:
-        """Text of each row."""
-        return [[c.text(row.get(c.key)) for c in self.shown] for row in self.rows]
+        """Text of each row, with its marks."""
+        return [
+            [self.text(n, c) + self.mark(n, c).translate(_RAISED) for c in self.shown] for n in range(len(self.rows))
+        ]
+
+    def text(self, row: int, column: Column) -> str:
+        """A cell without its mark."""
+        text = column.text(self.rows[row].get(column.key))
+        return self.absent[row].get(column.key, text) if text == MISSING and self.absent else text
+
+    def mark(self, row: int, column: Column) -> str:
+        """Letter of the protocol that a cell's number has to itself, or nothing."""
+        known = column.text(self.rows[row].get(column.key)) != MISSING
+        return self.marks[row].get(column.key, "") if known and self.marks else ""
 
     def best_rows(self, column: Column) -> set[int]:
-        """Rows with the best value of a column, where there are at least two different ones."""
+        """Rows with the best value of a column, where there are at least two different ones of the same protocol."""
         values = {
             n: row[column.key]
             for n, row in enumerate(self.rows)
-            if isinstance(row.get(column.key), int | float) and math.isfinite(row[column.key])
+            if isinstance(row.get(column.key), int | float)
+            and math.isfinite(row[column.key])
+            and not self.mark(n, column)
         }
         if column.best is None or len(set(values.values())) < 2:
             return set()
@@ -134,14 +164,14 @@ class Table:
         """Raw values under their keys; notes are not part of it."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow([c.key for c in self.shown])
+        writer.writerow([c.key for c in self.filled])
         for row in self.rows:
-            writer.writerow([raw(row.get(c.key)) for c in self.shown])
+            writer.writerow([raw(row.get(c.key)) for c in self.filled])
         return out.getvalue()
 
     def json(self) -> str:
         """Raw values, with the notes."""
-        rows = [{c.key: raw(row.get(c.key)) for c in self.shown} for row in self.rows]
+        rows = [{c.key: raw(row.get(c.key)) for c in self.filled} for row in self.rows]
         return json.dumps({"title": self.title, "rows": rows, "notes": list(self.notes)}, indent=1) + "\n"
 
     def terminal(self, width: int | None = None) -> str:

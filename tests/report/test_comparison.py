@@ -56,13 +56,13 @@ def _guess(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plan(out: Path, *targets: str, **changes: Any) -> Plan:
-    return Plan(targets=targets, data=DATA, out=out, iterations=1, **changes)
+    return Plan(targets=targets, data=DATA, out=out, iterations=1, largest_batch=2, **changes)
 
 
 def test_nothing_to_compare(tmp_path: Path) -> None:
     with pytest.raises(DetzooError) as caught:
         compare(plan(tmp_path))
-    assert str(caught.value) == "detzoo compare needs at least one detector: a name, a recipe file or a run"
+    assert str(caught.value) == "detzoo compare needs at least one detector: a name, a recipe file, a run or results"
     with pytest.raises(DetzooError) as caught:
         compare(plan(tmp_path, "missing"))
     assert str(caught.value) == "missing: there is no such detector"
@@ -79,7 +79,8 @@ def test_files_and_going_on(tmp_path: Path) -> None:
     assert [row["name"] for row in rows] == ["a", "b"]
     assert {"AP", "voc07_AP50", "latency_p50_ms", "images_per_s", "params_m", "peak_memory_mib"} <= set(rows[0])
     page = (tmp_path / "index.html").read_text()
-    assert page.count("data:image/jpeg;base64,") == 3 * 3  # three pictures: the ground truth and two detectors
+    assert page.count("data:image/jpeg;base64,") == 3  # three pictures, once each
+    assert page.count("<figure>") == 3 * 3  # as the ground truth and two detectors have them
     assert BUILT == ["a", "b"]
 
     # A second call measures only what is new, or what changed.

@@ -20,6 +20,12 @@ def test_speed_against_ap(rows: list[dict[str, object]], tmp_path: Path) -> None
     assert b"<svg" in save(figure, tmp_path / "plot.svg").read_bytes()
 
 
+def test_trap_40_another_protocol_is_hollow() -> None:
+    figure = speed_ap_figure(ROWS, note="batch 1", others=["b"])
+    assert [line.get_fillstyle() for line in figure.axes[0].lines] == ["full", "none"]
+    assert figure.get_supxlabel() == "batch 1; hollow: measured under another protocol"
+
+
 def test_curves_of_nothing() -> None:
     assert len(pr_figure([]).axes) == 1
     assert len(learning_figure({}).axes[0].lines) == 0

@@ -117,7 +117,15 @@ def test_bench_times_the_regions_on_their_own() -> None:
 
 def test_compare_and_the_command_line(tmp_path: Path) -> None:
     train(built(), open_dataset(DATA, "train"), tmp_path / "run", device="cpu", workers=0, steps=1, progress=False)
-    plan = Plan(targets=[str(tmp_path / "run")], data=DATA, out=tmp_path / "c", split="val", device="cpu", iterations=5)
+    plan = Plan(
+        targets=[str(tmp_path / "run")],
+        data=DATA,
+        out=tmp_path / "c",
+        split="val",
+        device="cpu",
+        iterations=5,
+        largest_batch=1,
+    )
     comparison = compare(plan)
     assert comparison.failures == {}
     (entry,) = comparison.entries

@@ -1,0 +1,166 @@
+"""A row of a comparison that is measured here: the detector is loaded or trained, evaluated, then timed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detzoo.report.comparison_entry import (
+    NUMBERS,
+    Entry,
+    data_facts,
+    digest,
+    entry_from,
+    facts_json,
+    finished,
+    start_over,
+    write_evaluation,
+    write_numbers,
+)
+
+if TYPE_CHECKING:
+    from detzoo.data import Dataset
+    from detzoo.interfaces import Detector
+    from detzoo.report.comparison import Plan
+
+Say = Callable[[str], None]
+
+
+def measure_detector(plan: Plan, target: str, name: str, folder: Path, dataset: Dataset, say: Say) -> Entry:
+    """One detector's numbers: its evaluation is kept before the timing begins."""
+    from detzoo.cli.targets import is_run
+
+    run = folder / "run" if plan.train and not is_run(target) else None
+    key = fingerprint(plan, target, dataset)
+    numbers = finished(folder / NUMBERS, key)
+    if numbers is not None and "benchmark" in numbers:
+        say(f"{name}: already done")
+    else:
+        if numbers is None:
+            start_over(folder)
+        detector = made(plan, target, run, dataset, say)
+        prepare(plan, detector)
+        if numbers is None:
+            accuracy(plan, name, detector, dataset, folder, say)
+            numbers = write_numbers(folder, {"key": key} | recipe_part(detector))
+        else:
+            say(f"{name}: already evaluated")
+        numbers = write_numbers(folder, numbers | speed(plan, name, detector, dataset, say))
+    where = run or (Path(target) if Path(target).is_dir() else None)
+    return entry_from(folder, name, "measured here", numbers, where)
+
+
+def fingerprint(plan: Plan, target: str, dataset: Dataset) -> str:
+    """Digest of everything that decides a detector's numbers."""
+    from detzoo.benchmark.environment import versions
+    from detzoo.cli.targets import is_run
+
+    facts: dict[str, Any] = {
+        "target": target,
+        "set": list(plan.set_),
+        "data": data_facts(dataset),
+        "training": [plan.train_split, plan.epochs, plan.steps] if plan.train else None,
+        "protocol": [plan.device, plan.batch, plan.engine, plan.switches.as_dict()],
+        "timing": [plan.bench_batch, plan.largest_batch, plan.iterations],
+        "versions": versions(),
+    }
+    if is_run(target):
+        from detzoo.training.checkpoint import checkpoint_of
+
+        stat = checkpoint_of(Path(target)).stat()
+        facts["weights"] = [stat.st_size, stat.st_mtime_ns]
+    elif (recipe := Path(target.split("#", maxsplit=1)[0])).is_file():
+        facts["recipe"] = recipe.read_text(encoding="utf-8")
+    return digest(facts)
+
+
+def made(plan: Plan, target: str, run: Path | None, dataset: Dataset, say: Say) -> Detector:
+    """The detector: loaded, or trained first."""
+    from detzoo.cli.targets import load_detector
+
+    if run is None:
+        return load_detector(target, set_=plan.set_)
+    from detzoo.build import build, load
+    from detzoo.data import list_splits, open_dataset
+    from detzoo.training import train
+
+    spare = [s for s in ("val", "valid") if s in list_splits(plan.data) and s != dataset.split]
+    learning = open_dataset(plan.data, plan.train_split)
+    detector = build(target, classes=learning.classes, overrides=list(plan.set_))
+    say(f"training {target} on {learning.name} {learning.split}, {len(learning)} images")
+    train(
+        detector,
+        learning,
+        run,
+        val=open_dataset(plan.data, spare[0]) if spare else None,
+        device=plan.device,
+        resume=True,
+        epochs=plan.epochs,
+        steps=plan.steps,
+    )
+    return load(run)
+
+
+def prepare(plan: Plan, detector: Detector) -> None:
+    """Onto its device, as the switches say."""
+    from detzoo.benchmark import apply_switches, pick_device
+
+    apply_switches(detector, plan.switches, pick_device(plan.device))
+
+
+def recipe_part(detector: Detector) -> dict[str, Any]:
+    """What numbers.json keeps of the recipe."""
+    from detzoo.report.recipe_facts import Facts, recipe_facts
+
+    recipe = getattr(detector, "recipe", None)
+    values = recipe.values if recipe is not None else {}
+    facts = recipe_facts(values) if values else Facts()
+    return {"facts": facts_json(facts), "reported": list(values.get("reported", []))}
+
+
+def accuracy(plan: Plan, name: str, detector: Detector, dataset: Dataset, folder: Path, say: Say) -> None:
+    """Evaluate one detector; its detections and results go into its folder."""
+    from detzoo.evaluation import evaluate
+
+    say(f"{name}: evaluating on {dataset.name} {dataset.split}, {len(dataset)} images")
+    evaluation = evaluate(
+        detector,
+        dataset,
+        batch=plan.batch,
+        workers=plan.workers,
+        engine=plan.engine,
+        precision=plan.switches.precision,
+        switches=plan.switches.as_dict(),
+    )
+    write_evaluation(folder, evaluation)
+    for warning in evaluation.warnings:
+        say(f"{name}: warning: {warning}")
+
+
+def speed(plan: Plan, name: str, detector: Detector, dataset: Dataset, say: Say) -> dict[str, Any]:
+    """Time one detector on the data set's first pictures: a batch of one, then the batch that suits it best."""
+    from detzoo.benchmark import benchmark, pick_device
+    from detzoo.benchmark.session import pictures_of
+    from detzoo.benchmark.throughput import best_batch
+
+    say(f"{name}: timing")
+    pictures = pictures_of(dataset, max(8, plan.bench_batch))
+    # The switches are applied already; only their record and the precision are wanted here.
+    timed = benchmark(
+        detector,
+        device=plan.device,
+        batch=plan.bench_batch,
+        images=pictures,
+        iterations=plan.iterations,
+        switches=plan.switches,
+        prepared=True,
+    )
+    rates = best_batch(
+        detector,
+        pictures,
+        pick_device(plan.device),
+        precision=plan.switches.precision,
+        largest=plan.largest_batch,
+    )
+    return {"benchmark": timed.as_dict() | {"row": timed.row()}, "throughput": rates.as_dict()}

@@ -1,0 +1,210 @@
+"""The drawings of the page, as Plotly figures: data and layout only, so that the page draws them offline.
+
+A drawing has variants (a class, a pair of axes, a detector) among which the page's menus choose. Colours of text, grid
+and background are the page's: it sets them for light and for dark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+PALETTE: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b5a300", "#888888")
+"""Okabe and Ito's colours: told apart with any of the common colour-vision deficiencies, on white and on black."""
+ALL: Final = "all classes"
+UNKNOWN: Final = "not recorded"
+MOST_VALUES: Final = 24
+"""Bars of a drawing up to which their values are written above them."""
+RECALL: Final = [n / 100 for n in range(101)]
+
+Spec = dict[str, Any]
+
+
+def colour(index: int) -> str:
+    """Of a detector, the same in every drawing that has one colour a detector."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def layout(x: str, y: str, *, height: int = 420, **more: Any) -> Spec:
+    """Axes with titles, the legend below."""
+    return {
+        "height": height,
+        "margin": {"l": 60, "r": 16, "t": 16, "b": 50},
+        "xaxis": {"title": {"text": x, "standoff": 10}, "automargin": True},
+        "yaxis": {"title": {"text": y, "standoff": 10}, "automargin": True},
+        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
+        "hovermode": "closest",
+        **more,
+    }
+
+
+def plain_text(text: object) -> str:
+    """Names within Plotly's small HTML."""
+    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def in_order(names: Iterable[str | None]) -> list[str]:
+    """Each once, as they come."""
+    return list(dict.fromkeys(name or UNKNOWN for name in names))
+
+
+def learning(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> dict[str, Spec]:
+    """Learning curves, overlaid.
+
+    Args:
+        series: quantity -> detector -> (epoch, value) points.
+    """
+    found = {}
+    for title, of_detectors in series.items():
+        traces = [
+            line(name, n, [x for x, _ in points], [y for _, y in points], markers=True)
+            for n, (name, points) in enumerate(of_detectors.items())
+            if points
+        ]
+        if traces:
+            found[title] = {"data": traces, "layout": layout("epoch", title)}
+    return found
+
+
+def line(name: str, index: int, x: Sequence[float], y: Sequence[float], *, markers: bool = False, **more: Any) -> Spec:
+    """One detector's line."""
+    return {
+        "type": "scatter",
+        "mode": "lines+markers" if markers else "lines",
+        "name": plain_text(name),
+        "x": list(x),
+        "y": list(y),
+        "line": {"color": colour(index), "width": 2} | more.pop("line", {}),
+        **more,
+    }
+
+
+def class_bars(classes: Mapping[str, Mapping[str, float | None]], names: Sequence[str]) -> dict[str, Spec]:
+    """AP of each class, a bar a detector; and of one class alone.
+
+    Args:
+        classes: class -> detector -> AP in percent.
+        names: detectors.
+    """
+
+    def spec(shown: Sequence[str]) -> Spec:
+        return bars(
+            "AP %", [bar(name, n, shown, [classes[c].get(name) for c in shown]) for n, name in enumerate(names)]
+        )
+
+    return {ALL: spec(list(classes))} | {c: spec([c]) for c in classes} if classes else {}
+
+
+def size_bars(sizes: Mapping[str, Mapping[str, Sequence[float | None]]]) -> dict[str, Spec]:
+    """AP of small, medium and large objects.
+
+    Args:
+        sizes: class, or ALL -> detector -> the three, in percent.
+    """
+    titles = ("small (below 32² px)", "medium", "large (above 96² px)")
+    return {
+        which: bars("AP %", [bar(name, n, titles, values) for n, (name, values) in enumerate(of_detectors.items())])
+        for which, of_detectors in sizes.items()
+        if any(v is not None for values in of_detectors.values() for v in values)
+    }
+
+
+def error_bars(errors: Mapping[str, Mapping[str, Mapping[str, float]]], index: Mapping[str, int]) -> dict[str, Spec]:
+    """AP50 that each kind of error costs.
+
+    Args:
+        errors: class, or ALL -> detector -> kind -> gain, 0..1.
+        index: detector -> its number, for the colour.
+    """
+    return {
+        which: bars(
+            "AP50 points gained when mended",
+            [
+                bar(name, index[name], list(gains), [100 * gain for gain in gains.values()])
+                for name, gains in of_detectors.items()
+            ],
+        )
+        for which, of_detectors in errors.items()
+        if of_detectors
+    }
+
+
+def bars(title: str, traces: Sequence[Spec]) -> Spec:
+    """Groups of bars, which say their values where there is room."""
+    shape = layout("", title, barmode="group")
+    shape["xaxis"]["showgrid"] = False
+    if sum(len(trace["x"]) for trace in traces) <= MOST_VALUES:
+        traces = [
+            {**trace, "texttemplate": "%{y:.1f}", "textposition": "outside", "cliponaxis": False} for trace in traces
+        ]
+    return {"data": list(traces), "layout": shape}
+
+
+def bar(name: str, index: int, x: Sequence[str], y: Sequence[float | None]) -> Spec:
+    """One detector's bars."""
+    return {
+        "type": "bar",
+        "name": plain_text(name),
+        "x": [plain_text(label) for label in x],
+        "y": list(y),
+        "marker": {"color": colour(index)},
+        "hovertemplate": "%{x}: %{y:.1f}<extra>%{fullData.name}</extra>",
+    }
+
+
+def precision_curves(
+    curves: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]], index: Mapping[str, int]
+) -> dict[str, Spec]:
+    """Precision over recall of each class, solid at IoU .50, dashed at .75; and the mean of the classes.
+
+    Args:
+        curves: detector -> class -> IoU in percent -> precision at RECALL.
+        index: detector -> its number, for the colour.
+    """
+    classes = in_order(c for of_one in curves.values() for c in of_one)
+    found = {}
+    for which in [ALL, *classes] if classes else []:
+        traces = []
+        for name, of_one in curves.items():
+            chosen = list(of_one.values()) if which == ALL else [of_one[which]] if which in of_one else []
+            for iou, dash in (("50", "solid"), ("75", "dash")):
+                lines = [of_class[iou] for of_class in chosen if iou in of_class]
+                if lines:
+                    mean = [round(sum(values) / len(values), 4) for values in zip(*lines, strict=True)]
+                    look: Spec = {"line": {"dash": dash}, "opacity": 1 if iou == "50" else 0.55}
+                    traces.append(line(f"{name}, IoU .{iou}", index[name], RECALL, mean, **look))
+        shape = layout("recall", "precision" + (", mean of the classes" if which == ALL else ""))
+        shape["xaxis"]["range"], shape["yaxis"]["range"] = [0, 1], [0, 1.02]
+        found[which] = {"data": traces, "layout": shape}
+    return found
+
+
+def confusions(matrices: Mapping[str, Mapping[str, Any]]) -> dict[str, Spec]:
+    """What was taken for what, a variant a detector; colours are shares of the true class."""
+    found = {}
+    for name, matrix in matrices.items():
+        classes, counts = [plain_text(c) for c in matrix["classes"]], matrix["counts"]
+        share = [[value / max(1, sum(row)) for value in row] for row in counts]
+        shape = layout("detected", "truth", height=min(900, 260 + 26 * len(classes)))
+        shape["yaxis"] |= {"autorange": "reversed", "type": "category"}
+        shape["xaxis"] |= {"type": "category"}
+        found[name] = {
+            "data": [
+                {
+                    "type": "heatmap",
+                    "x": classes,
+                    "y": classes,
+                    "z": share,
+                    "text": counts,
+                    "texttemplate": "%{text}" if len(classes) <= 21 else "",
+                    "zmin": 0,
+                    "zmax": 1,
+                    "xgap": 1,
+                    "ygap": 1,
+                    "showscale": False,
+                    "hovertemplate": "truth %{y}, detected %{x}: %{text} (%{z:.0%})<extra></extra>",
+                }
+            ],
+            "layout": shape,
+        }
+    return found

@@ -1,0 +1,68 @@
+"""What a recipe is made of, in the few words of a table and the marks of a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A detector in few words.
+
+    Args:
+        architecture: its proposals and head by their registered names; the join where there is no head.
+        backbone: its registered name.
+        size: of the input, HEIGHTxWIDTH px, or the shorter and the longer side.
+        side: of a square of that area, px.
+        gives: boxes, or boxes+masks.
+    """
+
+    architecture: str | None = None
+    backbone: str | None = None
+    size: str | None = None
+    side: float | None = None
+    gives: str | None = None
+
+
+def recipe_facts(values: Mapping[str, Any]) -> Facts:
+    """Of a resolved recipe."""
+    size, side = input_size(values.get("input"))
+    return Facts(
+        architecture=architecture(values),
+        backbone=innermost(values.get("backbone")),
+        size=size,
+        side=side,
+        gives="boxes+masks" if values.get("mask") else "boxes",
+    )
+
+
+def architecture(values: Mapping[str, Any]) -> str | None:
+    """``ssd``, ``rpn + roi_box``, ``image_level + roi_box``, ``region_svm``."""
+    if values.get("join") not in ("one_stage", "two_stage"):
+        return values.get("join")
+    box = values.get("box")
+    head = (box.get("head") if isinstance(box, Mapping) else None) or values.get("head")
+    parts = [part.get("type") for part in (values.get("proposals"), head) if isinstance(part, Mapping)]
+    return " + ".join(str(part) for part in parts if part) or values.get("join")
+
+
+def innermost(part: Any) -> str | None:
+    """A backbone's name; what only wraps one (``image_pyramid``) steps back."""
+    while isinstance(part, Mapping) and isinstance(part.get("backbone"), Mapping):
+        part = part["backbone"]
+    return str(part["type"]) if isinstance(part, Mapping) and "type" in part else None
+
+
+def input_size(spec: Any) -> tuple[str | None, float | None]:
+    """(in words, side of a square of that area in px) of an input."""
+    if not isinstance(spec, Mapping):
+        return None, None
+    if spec.get("size"):
+        height, width = (int(side) for side in spec["size"])
+        return f"{height}x{width}", (height * width) ** 0.5
+    if spec.get("min_size"):
+        short, long = spec["min_size"], spec.get("max_size")
+        return f"{short}..{long}" if long else f"{short}", float(short)
+    return None, None
