@@ -17,7 +17,8 @@ from detzoo.errors import DetzooError
 
 COMMANDS: Final = (
     "list", "show", "diff", "plugins", "registry", "schema",
-    "train", "eval", "predict", "bench", "compare", "data", "proposals", "pretrain", "weights", "doctor", "demo",
+    "train", "sweep", "eval", "predict", "bench", "compare",
+    "data", "proposals", "pretrain", "weights", "doctor", "demo",
 )  # fmt: skip
 """In the order of ``detzoo --help``."""
 _SHORT: Final = ("list", "show", "diff", "plugins", "registry", "schema")
