@@ -37,8 +37,10 @@ class RayWorkers:
     def __init__(self, address: str, *, cpus: float = 1, gpus: float | None = None) -> None:
         # Ray would otherwise hide the GPUs of machines that have none free, from itself as well
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        if address == "local":
+            # The runs are what this machine is for; Ray would give way to everything else on it
+            os.environ.setdefault("RAY_worker_niceness", "0")
         self.ray = ray_module()
-        self.own = address == "local"
         self._connect(address)
         if gpus is None:
             gpus = 1 if self.ray.cluster_resources().get("GPU", 0) >= 1 else 0
@@ -142,7 +144,7 @@ def ray_module() -> Any:
 def train_here(values: dict[str, Any], on_gpu: bool) -> dict[str, Any]:
     """The task: Ray has chosen the machine, and shows it the GPUs that are meant.
 
-    The training has a process of its own: Ray's is full of threads, and a fork of it (for loading images) hangs.
+    The training has a process of its own: Ray's is full of threads, and a fork of it (for loading images) is not safe.
     """
     job = Job.from_dict(values)
     if not job.folder.is_dir():
