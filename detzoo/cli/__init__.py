@@ -17,8 +17,8 @@ from detzoo.errors import DetzooError
 
 COMMANDS: Final = (
     "list", "show", "diff", "plugins", "registry", "schema",
-    "train", "eval", "predict", "bench", "compare", "data", "proposals", "pretrain", "weights", "export",
-    "doctor", "demo",
+    "train", "sweep", "eval", "predict", "bench", "compare",
+    "data", "proposals", "pretrain", "weights", "export", "doctor", "demo",
 )  # fmt: skip
 """In the order of ``detzoo --help``."""
 _SHORT: Final = ("list", "show", "diff", "plugins", "registry", "schema")

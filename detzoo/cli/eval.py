@@ -14,6 +14,10 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     split: Annotated[str | None, typer.Option(help="val, test, ...; the data set's own default without it.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for results.json and detections.json.")] = None,
     from_: Annotated[Path | None, typer.Option("--from", help="Score this COCO result file instead.")] = None,
+    categories: Annotated[
+        str | None, typer.Option(help="Class names of --from's category ids: a,b,c from 0, or a file.")
+    ] = None,
+    boxes: Annotated[str | None, typer.Option(help="What the boxes of --from are: xywh or xyxy.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
     batch: Annotated[int, typer.Option(help="Pictures at once.")] = 8,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
@@ -28,10 +32,13 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
 ) -> None:
     """Evaluate: COCO's twelve numbers, VOC07 and VOC10+ AP, all per class."""
     from detzoo.benchmark.switches import Switches
+    from detzoo.errors import DetzooError
     from detzoo.evaluation.session import evaluate_file, evaluate_target, report
 
+    if from_ is None and (categories or boxes):
+        raise DetzooError("--categories and --boxes say how to read the file of --from; there is none")
     if from_ is not None:
-        evaluation = evaluate_file(from_, target, data, split, engine=engine)
+        evaluation = evaluate_file(from_, target, data, split, engine=engine, categories=categories, boxes=boxes)
     else:
         switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
         evaluation = evaluate_target(

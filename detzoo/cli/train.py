@@ -19,7 +19,9 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     batch: Annotated[int | None, typer.Option(min=1, help="Images a step; the learning rate follows.")] = None,
     accumulate: Annotated[int | None, typer.Option(min=1, help="Parts into which a step is cut.")] = None,
     train_split: Annotated[str | None, typer.Option(help="train, train+val, ...")] = None,
-    val_split: Annotated[str | None, typer.Option(help="Evaluated after each epoch; val or test without it.")] = None,
+    val_split: Annotated[
+        str | None, typer.Option(help="Evaluated after each epoch, or `none`; val or test without it.")
+    ] = None,
     weights: Annotated[str, typer.Option(help="backbone, published, none, or a file.")] = "backbone",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that load images.")] = None,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detzoo.errors import DataError, DetzooError
+from detzoo.errors import DetzooError
+from detzoo.evaluation.result_file import read_categories, read_results
 from detzoo.evaluation.results import Evaluation, evaluate_detections
 
 if TYPE_CHECKING:
@@ -52,8 +52,17 @@ def evaluate_target(
     )
 
 
-def evaluate_file(path: Path, target: str | None, data: str, split: str | None, *, engine: Any) -> Evaluation:
-    """Score a COCO result file."""
+def evaluate_file(
+    path: Path,
+    target: str | None,
+    data: str,
+    split: str | None,
+    *,
+    engine: Any,
+    categories: str | None = None,
+    boxes: Any = None,
+) -> Evaluation:
+    """Score a COCO result file, whoever made it; arguments as on the command line."""
     from detzoo.data import open_dataset
     from detzoo.report.comparison import evaluation_split
 
@@ -64,54 +73,10 @@ def evaluate_file(path: Path, target: str | None, data: str, split: str | None, 
         "model": {"name": path.name, "classes": None, "parameters": None},
         "data": {"name": dataset.name, "split": dataset.split, "classes": list(dataset.classes)},
     }
-    return evaluate_detections(read_detections(path), dataset.coco_ground_truth(), engine=engine, facts=facts)
-
-
-def read_detections(path: Path) -> list[dict[str, Any]]:
-    """COCO result rows of a file.
-
-    Raises:
-        DataError: the file is missing, no JSON, or not a list of results; the first wrong row is named.
-    """
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; --from takes a COCO result file") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON: {error}") from None
-    wanted = "a COCO result file is a list of objects with image_id, category_id, bbox and score"
-    if not isinstance(rows, list):
-        raise DataError(f"{path} holds {type(rows).__name__}, not a list; {wanted}")
-    for number, row in enumerate(rows, start=1):
-        if (problem := row_problem(row)) is not None:
-            raise DataError(f"{path}: row {number} {problem}; {wanted}")
-    return rows
-
-
-def row_problem(row: Any) -> str | None:
-    """What is wrong with one result row."""
-    if not isinstance(row, dict):
-        return "is not an object"
-    missing = [key for key in ("image_id", "category_id", "score") if key not in row]
-    if "bbox" not in row:
-        missing.append("bbox")
-    if missing:
-        return f"has no {', '.join(missing)}"
-    box = row["bbox"]
-    if not isinstance(box, list) or len(box) != 4 or not all(is_number(v) for v in box):
-        return f"has the bbox {box!r}, not four numbers [x, y, width, height]"
-    if box[2] < 0 or box[3] < 0:
-        return f"has the bbox {box!r} with a negative width or height (it is [x, y, width, height])"
-    if not is_number(row["score"]):
-        return f"has the score {row['score']!r}, not a number"
-    if not isinstance(row["category_id"], int):
-        return f"has the category_id {row['category_id']!r}, not a whole number"
-    return None
-
-
-def is_number(value: Any) -> bool:
-    """Whether JSON gave a number (true and false are not)."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    truth = dataset.coco_ground_truth()
+    names = None if categories is None else read_categories(categories)
+    found = read_results(path, truth, categories=names, boxes=boxes)
+    return evaluate_detections(found.rows, truth, engine=engine, facts=facts, warnings=found.warnings)
 
 
 def report(evaluation: Evaluation, out: Path | None, *, curves: bool = True, width: int | None = None) -> str:

@@ -81,24 +81,24 @@ def made(plan: Plan, target: str, run: Path | None, dataset: Dataset, say: Say) 
 
     if run is None:
         return load_detector(target, set_=plan.set_)
-    from detzoo.build import build, load
-    from detzoo.data import list_splits, open_dataset
-    from detzoo.training import train
+    from detzoo.build import load
+    from detzoo.data import list_splits
+    from detzoo.experiments import Job, train_run
 
     spare = [s for s in ("val", "valid") if s in list_splits(plan.data) and s != dataset.split]
-    learning = open_dataset(plan.data, plan.train_split)
-    detector = build(target, classes=learning.classes, overrides=list(plan.set_))
-    say(f"training {target} on {learning.name} {learning.split}, {len(learning)} images")
-    train(
-        detector,
-        learning,
-        run,
-        val=open_dataset(plan.data, spare[0]) if spare else None,
-        device=plan.device,
-        resume=True,
+    job = Job(
+        name=run.parent.name,
+        target=target,
+        data=plan.data,
+        run=run,
+        overrides=tuple(plan.set_),
+        train_split=plan.train_split,
+        val_split=spare[0] if spare else "none",
         epochs=plan.epochs,
         steps=plan.steps,
     )
+    say(f"training {target} on {plan.data} {plan.train_split}")
+    train_run(job, device=plan.device)
     return load(run)
 
 

@@ -36,7 +36,8 @@ def train_target(
         data: a data set, as ``open_dataset`` takes it.
         out: run folder.
         train_split: split to learn from; ``train`` where there is one, else the only one.
-        val_split: split to evaluate on; ``val``, ``valid``, ``validation`` or ``test`` where there is one, else none.
+        val_split: split to evaluate on; ``val``, ``valid``, ``validation`` or ``test`` where there is one, else none;
+            the word ``none`` evaluates nothing.
         overrides: ``key=value`` of the recipe.
         weights: ``backbone``, ``published``, ``none`` or a file.
         seed: of initial weights and of the run; the recipe's own by default.
@@ -68,6 +69,8 @@ def open_splits(data: str, train_split: str | None, val_split: str | None) -> tu
     names = list_splits(data)
     learned = train_split or ("train" if "train" in names else None)
     dataset = open_dataset(data, learned)
+    if val_split == "none" and "none" not in names:
+        return dataset, None
     if val_split is None:
         others = [name for name in VALIDATION_SPLITS if name in names and name not in (learned or "").split("+")]
         val_split = others[0] if others else None

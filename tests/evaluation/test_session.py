@@ -11,7 +11,8 @@ import pytest
 from detzoo.benchmark.switches import Switches
 from detzoo.cli.targets import is_run
 from detzoo.errors import DataError, DetzooError
-from detzoo.evaluation.session import evaluate_file, evaluate_target, read_detections, report
+from detzoo.evaluation.result_file import read_detections
+from detzoo.evaluation.session import evaluate_file, evaluate_target, report
 
 DATA = "shapes:size=64,train=4,val=2,test=3"
 WANTED = "a COCO result file is a list of objects with image_id, category_id, bbox and score"

@@ -1,0 +1,328 @@
+"""Anybody's COCO result file: read, checked against the data set, and brought into the data set's own ids.
+
+What can only be meant in one way is taken so and said (file names for image ids, whole numbers written as text). What
+may be meant in two ways is refused, with the option that decides it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+from detzoo.errors import DataError
+from detzoo.evaluation.classes import listed, map_classes
+
+Row: TypeAlias = dict[str, Any]
+BoxForm: TypeAlias = Literal["xywh", "xyxy"]
+WANTED: Final = "a COCO result file is a list of objects with image_id, category_id, bbox and score"
+SUSPICIOUS: Final = 0.2
+"""Share of boxes beyond their picture from which on the form of all boxes is in doubt."""
+SLACK: Final = 2.0
+"""Px that a box may reach beyond its picture, for rounding."""
+
+
+@dataclass
+class ResultFile:
+    """Rows that belong to a data set, and what was assumed to make them so.
+
+    Args:
+        rows: COCO result rows with the data set's own ids; masks as compressed run lengths.
+        warnings: the assumptions.
+    """
+
+    rows: list[Row]
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_results(
+    path: Path,
+    truth: Mapping[str, Any],
+    *,
+    categories: Mapping[int, str] | None = None,
+    boxes: BoxForm | None = None,
+) -> ResultFile:
+    """Read a result file for a data set.
+
+    Args:
+        path: of the file.
+        truth: COCO ground truth.
+        categories: name by the file's category id; None takes its ids as the data set's.
+        boxes: what four numbers mean; None takes COCO's xywh, and refuses what looks otherwise.
+
+    Raises:
+        DataError: it does not belong to the data set, or is no result file; the first wrong row is named.
+    """
+    rows = read_detections(path)
+    found = ResultFile(rows)
+    match_images(found, truth, path)
+    match_categories(found, truth, categories, path)
+    fit_masks(found, truth, path)
+    fit_boxes(found, truth, boxes, path)
+    return found
+
+
+def read_detections(path: Path) -> list[Row]:
+    """COCO result rows of a file, each with a box or a mask.
+
+    Raises:
+        DataError: the file is missing, no JSON, or not a list of results; the first wrong row is named.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; --from takes a COCO result file") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}") from None
+    if not isinstance(rows, list):
+        raise DataError(f"{path} holds {type(rows).__name__}, not a list; {WANTED}")
+    for number, row in enumerate(rows, start=1):
+        if (problem := row_problem(row)) is not None:
+            raise DataError(f"{path}: row {number} {problem}; {WANTED}")
+    return rows
+
+
+def row_problem(row: Any) -> str | None:
+    """What is wrong with one result row."""
+    if not isinstance(row, dict):
+        return "is not an object"
+    missing = [key for key in ("image_id", "category_id", "score") if key not in row]
+    if "bbox" not in row and row.get("segmentation") is None:
+        missing.append("bbox")
+    if missing:
+        return f"has no {', '.join(missing)}"
+    box = row.get("bbox", [0, 0, 0, 0])
+    if not isinstance(box, list) or len(box) != 4 or not all(is_number(v) for v in box):
+        return f"has the bbox {box!r}, not four numbers [x, y, width, height]"
+    if box[2] < 0 or box[3] < 0:
+        return f"has the bbox {box!r} with a negative width or height (it is [x, y, width, height])"
+    if not is_number(row["score"]):
+        return f"has the score {row['score']!r}, not a number"
+    if not isinstance(row["category_id"], int) or isinstance(row["category_id"], bool):
+        return f"has the category_id {row['category_id']!r}, not a whole number"
+    if not isinstance(row["image_id"], int | str) or isinstance(row["image_id"], bool):
+        return f"has the image_id {row['image_id']!r}, neither a whole number nor a text"
+    return None
+
+
+def is_number(value: Any) -> bool:
+    """Whether JSON gave a finite number (true and false are none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def match_images(found: ResultFile, truth: Mapping[str, Any], path: Path) -> None:
+    """Bring image ids into the data set's own: as they are, else as text, file name, or file name without its end.
+
+    Raises:
+        DataError: some rows name pictures that the data set does not have.
+    """
+    images = truth["images"]
+    own = {image["id"] for image in images}
+    strangers = [row["image_id"] for row in found.rows if row["image_id"] not in own]
+    if not strangers:
+        return
+    for what, key in IMAGE_KEYS.items():
+        known = unique((key(image), image["id"]) for image in images)
+        if all(str(row["image_id"]) in known for row in found.rows):
+            found.rows = [row | {"image_id": known[str(row["image_id"])]} for row in found.rows]
+            found.warnings.append(f"{path.name}: image ids were matched by {what}")
+            return
+    ids, rows = len(set(strangers)), len(strangers)
+    raise DataError(
+        f"{path}: {rows} of {len(found.rows)} rows name {ids} image ids that the data set does not have "
+        f"({listed(sorted({str(i) for i in strangers}), 5)}); it has {len(own)}: "
+        f"{listed([str(image['id']) for image in images], 5)}. Is this the right data set and --split?"
+    )
+
+
+IMAGE_KEYS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
+    "their text": lambda image: str(image["id"]),
+    "file name": lambda image: Path(image["file_name"]).name,
+    "file name without its ending": lambda image: Path(image["file_name"]).stem,
+    "the number in the file name": lambda image: Path(image["file_name"]).stem.lstrip("0") or "0",
+}
+"""Ways in which others call a picture, each tried for all rows together."""
+
+
+def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """A mapping without the keys that stand for several values."""
+    pairs = list(pairs)
+    times = Counter(key for key, _ in pairs)
+    return {key: value for key, value in pairs if times[key] == 1}
+
+
+def match_categories(found: ResultFile, truth: Mapping[str, Any], names: Mapping[int, str] | None, path: Path) -> None:
+    """Bring category ids into the data set's own.
+
+    Raises:
+        DataError: an id means nothing to the data set, or the names are not those of its classes.
+    """
+    own = {int(category["id"]): str(category["name"]) for category in truth["categories"]}
+    used = Counter(row["category_id"] for row in found.rows)
+    if names is None:
+        strange = sorted(used.keys() - own.keys())
+        if strange:
+            raise DataError(category_refusal(path, strange, used, own))
+        return
+    nameless = sorted(used.keys() - names.keys())
+    if nameless:
+        raise DataError(
+            f"{path}: {sum(used[i] for i in nameless)} rows have a category_id without a name in --categories "
+            f"({listed([str(i) for i in nameless])}); it names {listed([f'{i} {n}' for i, n in names.items()])}"
+        )
+    labels = sorted(names)
+    classes = map_classes([names[i] for i in labels], list(own.values()), list(own))
+    meant = dict(zip(labels, classes.category_of, strict=True))
+    found.rows = [row | {"category_id": meant[row["category_id"]]} for row in found.rows]
+    found.rows = [row for row in found.rows if row["category_id"] is not None]
+    found.warnings += classes.warnings
+
+
+def category_refusal(path: Path, strange: Sequence[int], used: Counter[int], own: Mapping[int, str]) -> str:
+    """Why ids are not the data set's, and what they look like."""
+    rows = sum(used[i] for i in strange)
+    hint = ""
+    if 0 in used and max(used) < len(own):
+        hint = " They look like labels counted from 0;"
+    elif min(used) >= 1 and max(used) <= len(own):
+        hint = " They look like classes counted from 1;"
+    shown = listed([str(i) for i in strange])
+    return (
+        f"{path}: {rows} of {used.total()} rows have a category_id that the data set does not have ({shown}); "
+        f"it has {listed([f'{i} {name}' for i, name in own.items()])}.{hint} name the file's own classes with "
+        "--categories (a,b,c counted from 0, or a file), and they are matched by name"
+    )
+
+
+def read_categories(text: str) -> dict[int, str]:
+    """``a,b,c``, or a file (one name a line; or JSON: a list, id -> name, or with COCO's ``categories``).
+
+    Returns:
+        name by category id; lists are counted from 0.
+
+    Raises:
+        DataError: the file is none of these.
+    """
+    path = Path(text)
+    if not path.is_file():
+        if path.suffix in (".json", ".txt", ".names"):
+            raise DataError(f"--categories {text}: no such file")
+        return dict(enumerate(name.strip() for name in text.split(",")))
+    content = path.read_text(encoding="utf-8")
+    if path.suffix != ".json":
+        return dict(enumerate(line.strip() for line in content.splitlines() if line.strip()))
+    try:
+        value = json.loads(content)
+        if isinstance(value, list) and all(isinstance(name, str) for name in value):
+            return dict(enumerate(value))
+        if "categories" in value:
+            return {int(category["id"]): str(category["name"]) for category in value["categories"]}
+        return {int(key): str(name) for key, name in value.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(
+            f"--categories {text}: expected a list of names, an object of id -> name, or COCO's categories"
+        ) from None
+
+
+def fit_masks(found: ResultFile, truth: Mapping[str, Any], path: Path) -> None:
+    """Masks as compressed run lengths; boxes around them where there are none.
+
+    Raises:
+        DataError: a mask cannot be read, or has another size than its picture.
+    """
+    if not any(row.get("segmentation") is not None for row in found.rows):
+        return
+    from pycocotools import mask as coco_mask
+
+    sizes = {image["id"]: (int(image["height"]), int(image["width"])) for image in truth["images"]}
+    boxless = 0
+    for place, row in enumerate(found.rows):
+        if row.get("segmentation") is None:
+            continue
+        size = sizes[row["image_id"]]
+        packed = packed_mask(row["segmentation"], size, f"{path}: mask of image {row['image_id']!r}")
+        found.rows[place] = row | {"segmentation": packed}
+        if "bbox" not in row:
+            boxless += 1
+            found.rows[place]["bbox"] = [float(v) for v in coco_mask.toBbox(packed)]
+    if boxless:
+        found.warnings.append(f"{path.name}: {boxless} rows have no bbox; the box around the mask is taken")
+
+
+def packed_mask(value: Any, size: tuple[int, int], where: str) -> dict[str, Any]:
+    """Polygons or run lengths of any kind -> {size, counts: text}."""
+    from pycocotools import mask as coco_mask
+
+    height, width = size
+    if isinstance(value, dict) and [int(side) for side in value.get("size", size)] != [height, width]:
+        stated = value["size"]
+        raise DataError(
+            f"{where} is {stated[1]} x {stated[0]} px (size is [height, width]), the picture {width} x {height}"
+        )
+    try:
+        if isinstance(value, dict) and isinstance(value["counts"], str):
+            coco_mask.area(value)
+            return {"size": [height, width], "counts": value["counts"]}
+        made = coco_mask.frPyObjects(value, height, width)
+        packed = coco_mask.merge(made) if isinstance(made, list) else made
+    except Exception as error:  # pycocotools raises bare Exception
+        raise DataError(f"{where} cannot be read ({error}); allowed: COCO's run lengths, or polygons") from None
+    return {"size": [height, width], "counts": packed["counts"].decode()}
+
+
+def fit_boxes(found: ResultFile, truth: Mapping[str, Any], form: BoxForm | None, path: Path) -> None:
+    """Boxes as xywh px.
+
+    Raises:
+        DataError: they are given as xyxy and one has its corners the wrong way round, or they look like something
+            else than xywh px and nothing says that they are.
+    """
+    if form not in (None, "xywh", "xyxy"):
+        raise DataError(f"--boxes {form}: allowed are xywh and xyxy")
+    if form == "xyxy":
+        found.rows = [row | {"bbox": xywh(row["bbox"], path)} for row in found.rows]
+    if form is not None or len(found.rows) == 0:
+        return
+    sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
+    boxes = [(row["bbox"], *sizes[row["image_id"]]) for row in found.rows]
+    largest = max(max(box) for box, _, _ in boxes)
+    if len(boxes) >= 5 and largest <= 1.5:
+        raise DataError(
+            f"{path}: the boxes look like shares of the picture (the largest of all numbers is {largest:g}); "
+            "COCO's are [x, y, width, height] in px; --boxes xywh takes them as they are"
+        )
+    beyond = [box for box, height, width in boxes if leaves(box, height, width)]
+    if len(beyond) < SUSPICIOUS * len(boxes):
+        return
+    how_many = f"{len(beyond)} of {len(boxes)} reach beyond their pictures (the first: {beyond[0]})"
+    if all(corners(*one) for one in boxes):
+        raise DataError(
+            f"{path}: the boxes look like [x1, y1, x2, y2]: taken as [x, y, width, height], {how_many}; "
+            "say which with --boxes xyxy or --boxes xywh"
+        )
+    found.warnings.append(
+        f"{path.name}: of the boxes {how_many}; is this the right data set, and are they px of the original pictures?"
+    )
+
+
+def corners(box: Sequence[float], height: int, width: int) -> bool:
+    """Whether four numbers can be two corners within a picture."""
+    x1, y1, x2, y2 = box
+    return x1 <= x2 <= (width or math.inf) + SLACK and y1 <= y2 <= (height or math.inf) + SLACK
+
+
+def leaves(box: Sequence[float], height: int, width: int) -> bool:
+    """Whether an xywh box reaches beyond a picture of known size."""
+    return bool(width and height) and (box[0] + box[2] > width + SLACK or box[1] + box[3] > height + SLACK)
+
+
+def xywh(box: Sequence[float], path: Path) -> list[float]:
+    """An xyxy box, the COCO way."""
+    x1, y1, x2, y2 = box
+    if x2 < x1 or y2 < y1:
+        raise DataError(f"{path}: the bbox {list(box)} has its corners the wrong way round for --boxes xyxy")
+    return [x1, y1, x2 - x1, y2 - y1]

@@ -1,0 +1,281 @@
+"""``detzoo sweep``: a grid of overrides as named runs, trained where they are missing, ranked at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from detzoo.config import load_recipe
+from detzoo.errors import DetzooError, PluginError, RecipeError, TrainingError
+from detzoo.experiments.board import Board, sweep_table
+from detzoo.experiments.grid import Point, grid
+from detzoo.experiments.job import Job, Outcome
+from detzoo.experiments.ledger import Entry, Ledger, alone, open_ledger, recipe_digest
+from detzoo.experiments.local import LOOK_EVERY, LocalWorkers, cores, local_devices
+from detzoo.training.interrupts import Interrupts
+
+if TYPE_CHECKING:
+    from detzoo.data import Dataset
+    from detzoo.report.table import Table
+
+RUNS: Final = "runs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan:
+    """What is to be tried, and how.
+
+    Args:
+        target: a recipe's name or file.
+        set_: ``key=a,b,c`` each.
+        data: as ``open_dataset`` takes it.
+        out: folder of the sweep.
+        devices: names joined by commas; every CUDA device, else the best there is, where it is None.
+        ray: address of a Ray cluster, or ``local``; then ``devices`` plays no part.
+        ray_cpus: processor cores of each run on the cluster.
+        ray_gpus: GPUs of each run there; None takes one where there are any.
+        train_split: to learn from; ``train``, else the only one, where it is None.
+        val_split: that ranks; the first of val, valid, validation and test where it is None.
+        weights: ``backbone``, ``published``, ``none`` or a file.
+        seed: of every run, instead of the recipe's.
+        epochs: of every run, instead of the recipe's.
+        steps: the same in optimiser steps.
+        batch: images a step.
+        accumulate: parts of a step.
+        precision: fp32, bf16 or fp16.
+        workers: processes that load images, for each run.
+    """
+
+    target: str
+    set_: Sequence[str]
+    data: str
+    out: Path
+    devices: str | None = None
+    ray: str | None = None
+    ray_cpus: float = 1
+    ray_gpus: float | None = None
+    train_split: str | None = None
+    val_split: str | None = None
+    weights: str = "backbone"
+    seed: int | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    batch: int | None = None
+    accumulate: int | None = None
+    precision: str = "fp32"
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What ``sweep`` gives.
+
+    Args:
+        entries: all runs of the folder, in the order in which they were added.
+        table: of them, best first.
+        files: what was written.
+        stopped: whether a signal ended it before all was done.
+    """
+
+    entries: list[Entry]
+    table: Table
+    files: list[Path]
+    stopped: bool
+
+
+class Workers(Protocol):
+    """Where runs are trained."""
+
+    @property
+    def free(self) -> bool:
+        """Whether another run can begin."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is at work."""
+
+    def start(self, job: Job) -> str:
+        """Begin a run; its place is returned."""
+
+    def ended(self) -> list[Outcome]:
+        """Runs that have ended since the last call."""
+
+    def stop(self) -> list[Outcome]:
+        """End all runs, with a checkpoint each."""
+
+
+def sweep(plan: SweepPlan, say: Callable[[str], None] = lambda _: None) -> SweepResult:
+    """Train the runs of a grid that are missing in ``out``, and rank all that are there.
+
+    Killed at any moment and called again, it goes on from each run's last checkpoint. A larger grid adds runs.
+
+    Args:
+        plan: what and how.
+        say: is told what happens, a line at a time.
+
+    Raises:
+        DetzooError: nothing can be trained, or ``out`` belongs to something else.
+    """
+    recipe = load_recipe(plan.target)
+    points = grid(plan.set_, recipe.values)
+    settings = shared_settings(plan)
+    with alone(plan.out):
+        ledger = open_ledger(plan.out, settings)
+        wanted = [added(ledger, plan, point) for point in points]
+        if all(entry.digest == "" for entry in wanted):
+            raise RecipeError("\n".join(dict.fromkeys(entry.outcome.why for entry in wanted)))
+        ledger.save()
+        todo = [entry for entry in wanted if entry.digest and entry.outcome.state != "done"]
+        kept = len(wanted) - len(todo)
+        say(opening_words(plan, wanted))
+        stopped = False
+        if todo:
+            stopped = trained(plan, ledger, [job_of(plan, entry) for entry in todo], Board(len(wanted), kept, say))
+        entries = list(ledger.entries.values())
+        table = sweep_table(title(plan, settings), entries, plan.out)
+        (plan.out / "table.md").write_text(table.markdown(), encoding="utf-8")
+    return SweepResult(entries, table, [plan.out / "sweep.json", plan.out / "table.md"], stopped)
+
+
+def opening_words(plan: SweepPlan, wanted: Sequence[Entry]) -> str:
+    """What is about to happen."""
+    impossible = sum(entry.digest == "" for entry in wanted)
+    done = sum(entry.outcome.state == "done" for entry in wanted)
+    parts = [f"{len(wanted) - done - impossible} to train"]
+    parts += [f"{done} done before"] * bool(done)
+    parts += [f"{impossible} that cannot be built"] * bool(impossible)
+    return f"{len(wanted)} runs in {plan.out}: {', '.join(parts)}"
+
+
+def shared_settings(plan: SweepPlan) -> dict[str, Any]:
+    """What all runs of a sweep have in common; the data is opened, so that what is wrong with it comes first.
+
+    Raises:
+        TrainingError: nothing is there to rank the runs by.
+    """
+    from detzoo.training.session import open_splits
+
+    train, val = open_splits(plan.data, plan.train_split, plan.val_split)
+    if val is None:
+        raise TrainingError(
+            f"{plan.data}: a sweep ranks its runs on a split that they do not learn from, and there is none called "
+            "val, valid, validation or test; name one with --val-split"
+        )
+    names = ("weights", "seed", "epochs", "steps", "batch", "accumulate", "precision")
+    return {
+        "target": plan.target,
+        "data": plan.data,
+        "train": data_facts(train),
+        "val": data_facts(val),
+    } | {name: getattr(plan, name) for name in names}
+
+
+def data_facts(dataset: Dataset) -> dict[str, Any]:
+    """By which a data set is known again."""
+    facts = {"split": dataset.split, "images": len(dataset), "classes": list(dataset.classes)}
+    return json.loads(json.dumps(facts))  # type: ignore[no-any-return]  # as it comes back from the file
+
+
+def title(plan: SweepPlan, settings: dict[str, Any]) -> str:
+    """What the table is about, with the data that its numbers come from."""
+    val = settings["val"]
+    return f"{plan.target} on {plan.data}, AP on {val['split']}, {val['images']} images"
+
+
+def added(ledger: Ledger, plan: SweepPlan, point: Point) -> Entry:
+    """The ledger's run for one point of the grid: there already, or new.
+
+    Raises:
+        TrainingError: the folder has another training under the same name.
+    """
+    try:
+        digest, why = recipe_digest(load_recipe(plan.target, list(point.overrides)).values), ""
+    except (RecipeError, PluginError) as error:
+        digest, why = "", str(error)
+    same = next((entry for entry in ledger.entries.values() if digest and entry.digest == digest), None)
+    if same is not None:  # perhaps written in another way, such as 1e-2 for 0.01
+        return same
+    there = ledger.entries.get(point.name)
+    if there is not None and there.digest and there.outcome.state != "waiting":
+        raise TrainingError(
+            f"{plan.out}: run {point.name} was trained by a recipe that has changed since "
+            f"(see `detzoo diff {plan.target} {plan.out / RUNS / point.name}`); choose another --out, or move "
+            f"{plan.out / RUNS / point.name} away and take its entry out of {plan.out / 'sweep.json'}"
+        )
+    state: Any = "waiting" if digest else "failed"
+    entry = Entry(point.name, point.overrides, digest, Outcome(name=point.name, state=state, why=why))
+    ledger.entries[point.name] = entry
+    return entry
+
+
+def job_of(plan: SweepPlan, entry: Entry) -> Job:
+    """The training of a run, with whole paths, for it may run elsewhere."""
+    shared = {field.name for field in dataclasses.fields(Job)} & {field.name for field in dataclasses.fields(plan)}
+    values = {name: getattr(plan, name) for name in shared}
+    return Job(**values, name=entry.name, overrides=entry.overrides, run=(plan.out / RUNS / entry.name).absolute())
+
+
+def trained(plan: SweepPlan, ledger: Ledger, jobs: Sequence[Job], board: Board) -> bool:
+    """Work the jobs off where the plan says.
+
+    Returns:
+        whether a signal ended it.
+    """
+    if plan.ray is not None:
+        from detzoo.experiments.ray_cluster import RayWorkers
+
+        cluster = RayWorkers(plan.ray, cpus=plan.ray_cpus, gpus=plan.ray_gpus)
+        try:
+            return work(jobs, cluster, ledger, board)
+        finally:
+            cluster.close()
+    devices = local_devices(plan.devices)[: len(jobs)]
+    if plan.workers is None and len(devices) > 1:
+        each = max(1, min(8, (cores() - 2) // len(devices)))
+        jobs = [dataclasses.replace(job, workers=each) for job in jobs]
+    return work(jobs, LocalWorkers(devices, plan.out / "logs"), ledger, board)
+
+
+def work(jobs: Sequence[Job], workers: Workers, ledger: Ledger, board: Board) -> bool:
+    """Start what can be started, note what has ended, until all is done or a signal comes.
+
+    Returns:
+        whether a signal ended it.
+    """
+    waiting = deque(jobs)
+    with Interrupts() as interrupts:
+        while (waiting or workers.busy) and not interrupts.wanted:
+            while waiting and workers.free:
+                job = waiting.popleft()
+                place = workers.start(job)
+                board.started(job, place)
+                ledger.note(Outcome(name=job.name, state="running", device=place))
+            for outcome in workers.ended():
+                board.ended(outcome)
+                ledger.note(outcome)
+            board.look()
+            time.sleep(LOOK_EVERY)
+        if not interrupts.wanted:
+            return False
+        board.say("stopping: each run writes a checkpoint (Ctrl-C again ends them at once)")
+        for outcome in workers.stop():
+            board.ended(outcome)
+            ledger.note(outcome)
+    return True
+
+
+def check_all_done(result: SweepResult) -> None:
+    """Complain of runs that failed, for the exit code.
+
+    Raises:
+        DetzooError: some did.
+    """
+    failed = sum(entry.outcome.state == "failed" for entry in result.entries)
+    if failed:
+        raise DetzooError(f"{failed} of {len(result.entries)} runs failed; the notes below the table say why")

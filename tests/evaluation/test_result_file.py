@@ -1,0 +1,239 @@
+"""Result files of others: what is understood, what is asked back, and the official samples."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detzoo.cli import main
+from detzoo.errors import DataError
+from detzoo.evaluation.result_file import read_categories, read_results
+from detzoo.evaluation.session import evaluate_file
+
+OFFICIAL = {
+    "bbox": "0.5046 0.6970 0.5730 0.5856 0.5194 0.5014 0.3868 0.5937 0.5954 0.6398 0.5664 0.5643",
+    "segm": "0.3195 0.5623 0.2989 0.3874 0.3102 0.3269 0.2682 0.4154 0.4168 0.4694 0.3768 0.3815",
+}
+TWELVE = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+TRUTH: dict[str, Any] = {
+    "images": [
+        {"id": 17, "file_name": "val/000042.jpg", "height": 100, "width": 200},
+        {"id": 18, "file_name": "val/other.jpg", "height": 100, "width": 200},
+    ],
+    "categories": [{"id": 3, "name": "cat"}, {"id": 7, "name": "aeroplane"}],
+    "annotations": [],
+}
+
+
+def row(image: Any = 17, category: Any = 3, bbox: Any = (10, 10, 20, 20), **more: Any) -> dict[str, Any]:
+    return {"image_id": image, "category_id": category, "bbox": list(bbox), "score": 0.5, **more}
+
+
+def read(tmp_path: Path, *rows: dict[str, Any], **options: Any) -> tuple[list[dict[str, Any]], list[str]]:
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps(rows))
+    found = read_results(path, TRUTH, **options)
+    return found.rows, found.warnings
+
+
+def refusal(tmp_path: Path, *rows: dict[str, Any], **options: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, *rows, **options)
+    return str(caught.value).removeprefix(f"{tmp_path / 'found.json'}: ")
+
+
+def test_no_rows_are_a_normal_case(tmp_path: Path) -> None:
+    assert read(tmp_path) == ([], [])
+    assert read(tmp_path, boxes="xyxy", categories={0: "cat", 1: "aeroplane"}) == ([], [])
+
+
+def test_rows_that_fit_are_left_as_they_are(tmp_path: Path) -> None:
+    rows = [row(), row(18, 7, (0, 0, 201, 101))]
+    assert read(tmp_path, *rows) == (rows, [])
+
+
+@pytest.mark.parametrize(
+    ("ids", "how"),
+    [
+        (("17", "18"), "their text"),
+        (("000042.jpg", "other.jpg"), "file name"),
+        (("000042", "other"), "file name without its ending"),
+        ((42, "other"), "the number in the file name"),
+    ],
+)
+def test_other_names_of_pictures(ids: tuple[Any, Any], how: str, tmp_path: Path) -> None:
+    rows, warnings = read(tmp_path, *(row(i) for i in ids))
+    assert [r["image_id"] for r in rows] == [17, 18]
+    assert warnings == [f"found.json: image ids were matched by {how}"]
+
+
+def test_pictures_that_the_data_set_does_not_have(tmp_path: Path) -> None:
+    assert refusal(tmp_path, row(), row(5), row(5), row(6)) == (
+        "3 of 4 rows name 2 image ids that the data set does not have (5, 6); it has 2: 17, 18. "
+        "Is this the right data set and --split?"
+    )
+    assert refusal(tmp_path, row(1.5)) == (
+        "row 1 has the image_id 1.5, neither a whole number nor a text; a COCO result file is a list of objects with "
+        "image_id, category_id, bbox and score"
+    )
+
+
+def test_categories_that_the_data_set_does_not_have(tmp_path: Path) -> None:
+    what = "it has 3 cat, 7 aeroplane."
+    then = (
+        "name the file's own classes with --categories (a,b,c counted from 0, or a file), and they are matched by name"
+    )
+    assert refusal(tmp_path, row(), row(category=90)) == (
+        f"1 of 2 rows have a category_id that the data set does not have (90); {what} {then}"
+    )
+    assert refusal(tmp_path, row(category=0), row(category=1)) == (
+        "2 of 2 rows have a category_id that the data set does not have (0, 1); "
+        f"{what} They look like labels counted from 0; {then}"
+    )
+    assert refusal(tmp_path, row(category=1), row(category=2)) == (
+        "2 of 2 rows have a category_id that the data set does not have (1, 2); "
+        f"{what} They look like classes counted from 1; {then}"
+    )
+
+
+def test_named_categories_are_matched_by_name(tmp_path: Path) -> None:
+    rows, warnings = read(
+        tmp_path, row(category=0), row(category=1), row(category=2), categories={0: "airplane", 1: "cat", 2: "dog"}
+    )
+    assert [r["category_id"] for r in rows] == [7, 3]
+    assert warnings == [
+        "1 of the model's 3 classes are not in the data set; their detections are left out (dog)",
+    ]
+    assert refusal(tmp_path, row(category=4), categories={0: "airplane", 1: "cat"}) == (
+        "1 rows have a category_id without a name in --categories (4); it names 0 airplane, 1 cat"
+    )
+    assert refusal(tmp_path, row(), categories={3: "cats", 7: "airplane"}).startswith(
+        "the model's class names differ from the data set's: it has no output for cat (near: cats)."
+    )
+
+
+def test_ways_of_naming_categories(tmp_path: Path) -> None:
+    wanted = {0: "cat", 1: "dining table"}
+    assert read_categories("cat, dining table") == wanted
+    for name, text in {
+        "names.txt": "cat\ndining table\n",
+        "list.json": '["cat", "dining table"]',
+        "ids.json": '{"0": "cat", "1": "dining table"}',
+        "coco.json": '{"categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "dining table"}]}',
+    }.items():
+        (tmp_path / name).write_text(text)
+        assert read_categories(str(tmp_path / name)) == wanted
+    (tmp_path / "wrong.json").write_text("[1, 2]")
+    with pytest.raises(DataError) as caught:
+        read_categories(str(tmp_path / "wrong.json"))
+    assert str(caught.value) == (
+        f"--categories {tmp_path / 'wrong.json'}: expected a list of names, an object of id -> name, or COCO's "
+        "categories"
+    )
+    with pytest.raises(DataError) as caught:
+        read_categories("gone.txt")
+    assert str(caught.value) == "--categories gone.txt: no such file"
+
+
+def test_boxes_that_look_like_corners_are_asked_about(tmp_path: Path) -> None:
+    rows = [row(bbox=(100, 20, 150, 90)), row(bbox=(10, 10, 20, 30))]
+    assert refusal(tmp_path, *rows) == (
+        "the boxes look like [x1, y1, x2, y2]: taken as [x, y, width, height], 1 of 2 reach beyond their pictures "
+        "(the first: [100, 20, 150, 90]); say which with --boxes xyxy or --boxes xywh"
+    )
+    assert [r["bbox"] for r in read(tmp_path, *rows, boxes="xyxy")[0]] == [[100, 20, 50, 70], [10, 10, 10, 20]]
+    assert [r["bbox"] for r in read(tmp_path, *rows, boxes="xywh")[0]] == [[100, 20, 150, 90], [10, 10, 20, 30]]
+    assert refusal(tmp_path, row(bbox=(50, 10, 20, 30)), boxes="xyxy") == (
+        "the bbox [50, 10, 20, 30] has its corners the wrong way round for --boxes xyxy"
+    )
+    assert str(refusal(tmp_path, row(), boxes="cxcywh")) == "--boxes cxcywh: allowed are xywh and xyxy"
+
+
+def test_boxes_beyond_their_pictures_are_counted_and_said(tmp_path: Path) -> None:
+    _, warnings = read(tmp_path, row(bbox=(150, 10, 100, 20)), row())
+    assert warnings == [
+        "found.json: of the boxes 1 of 2 reach beyond their pictures (the first: [150, 10, 100, 20]); is this the "
+        "right data set, and are they px of the original pictures?"
+    ]
+    assert read(tmp_path, row(bbox=(150, 10, 100, 20)), *[row()] * 9)[1] == []  # one in ten: no doubt about the others
+
+
+def test_shares_of_the_picture_are_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path, *[row(bbox=(0.1, 0.2, 0.5, 0.75))] * 5) == (
+        "the boxes look like shares of the picture (the largest of all numbers is 0.75); COCO's are "
+        "[x, y, width, height] in px; --boxes xywh takes them as they are"
+    )
+
+
+def test_masks_of_every_kind(tmp_path: Path) -> None:
+    # A rectangle of columns 20..29 and rows 10..49: 10 runs of 40 px
+    runs = [20 * 100 + 10] + [40, 60] * 9 + [40]
+    runs.append(100 * 200 - sum(runs))
+    counted = {"size": [100, 200], "counts": runs}
+    polygon = [[20, 10, 30, 10, 30, 50, 20, 50]]
+    bare = {"image_id": 17, "category_id": 3, "score": 0.5}
+    rows, warnings = read(tmp_path, bare | {"segmentation": counted}, row(segmentation=polygon))
+    assert warnings == ["found.json: 1 rows have no bbox; the box around the mask is taken"]
+    assert rows[0]["bbox"] == [20, 10, 10, 40]
+    assert rows[1]["bbox"] == [10, 10, 20, 20]
+    assert rows[0]["segmentation"] == rows[1]["segmentation"]
+    assert read(tmp_path, *rows)[0] == rows
+
+
+def test_masks_that_do_not_fit(tmp_path: Path) -> None:
+    assert refusal(tmp_path, row(segmentation={"size": [200, 100], "counts": "0"})) == (
+        "mask of image 17 is 100 x 200 px (size is [height, width]), the picture 200 x 100"
+    )
+    assert refusal(tmp_path, row(segmentation="round")).endswith("allowed: COCO's run lengths, or polygons")
+    assert "cannot be read" in refusal(tmp_path, row(segmentation={"size": [100, 200]}))
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+@pytest.mark.parametrize("engine", ["pycocotools", "faster"])
+def test_official_samples(kind: str, engine: str, shared: Path) -> None:
+    if engine == "faster":
+        pytest.importorskip("faster_coco_eval")
+    folder = shared / "data" / "oracle-coco-official"
+    path = folder / f"instances_val2014_fake{kind}100_results.json"
+    evaluation = evaluate_file(path, None, str(folder / "instances_val2014_100.json"), None, engine=engine)
+    mask = "mask_" if kind == "segm" else ""
+    assert [f"{evaluation.metrics[mask + name]:.4f}" for name in TWELVE] == OFFICIAL[kind].split()
+    assert ("mask_AP" in evaluation.metrics) == (kind == "segm")
+
+
+def test_the_command_writes_its_files(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shared / "data" / "oracle-coco-official"
+    rows = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
+    ids = {c["id"]: c["name"] for c in json.loads((folder / "instances_val2014_100.json").read_text())["categories"]}
+    order = {category: label for label, category in enumerate(sorted(ids))}
+    moved = []
+    for one in rows:
+        x, y, w, h = one["bbox"]
+        moved.append({**one, "category_id": order[one["category_id"]], "bbox": [x, y, x + w, y + h]})
+    (tmp_path / "mine.json").write_text(json.dumps(moved))
+    (tmp_path / "names.txt").write_text("\n".join(ids[i] for i in sorted(ids)))
+    command = ["detzoo", "eval", "--from", str(tmp_path / "mine.json"), "--no-curves"]
+    command += ["--data", str(folder / "instances_val2014_100.json"), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as left:
+        main()
+    asked = capsys.readouterr()
+    assert (left.value.code, asked.out) == (2, "")
+    assert asked.err.startswith("error: ")
+    assert "They look like labels counted from 0; name the file's own classes with --categories" in asked.err
+    command += ["--categories", str(tmp_path / "names.txt"), "--boxes", "xyxy"]
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert not left.value.code
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [f"{results['metrics'][name]:.4f}" for name in TWELVE] == OFFICIAL["bbox"].split()
+    written = json.loads((tmp_path / "out" / "detections.json").read_text())
+    np.testing.assert_allclose([r["bbox"] for r in written], [r["bbox"] for r in rows], atol=1e-9)
+    assert [r["category_id"] for r in written] == [r["category_id"] for r in rows]
