@@ -26,7 +26,7 @@ $(READY): pyproject.toml $(PLUGINS)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"make: $(PYTHON) is Python {v[0]}.{v[1]}; detzoo needs 3.11 or newer: make setup PYTHON=python3.11")'
 	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV) || { echo "make: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }; }
 	@echo "Installing detzoo and $(words $(PLUGINS)) plugin(s); the first time this fetches PyTorch (minutes) ..."
-	@$(BIN)/python -m pip install --quiet --progress-bar on -e '.[dev,docs,timm,tensorboard,onnx,faster]' $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
+	@$(BIN)/python -m pip install --quiet --progress-bar on -e '.[dev,docs,timm,tensorboard,onnx,faster,ray]' $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
 	@touch $(READY)
 
 demo: setup  ## train, evaluate, benchmark and compare two detectors on generated pictures (6 minutes)

@@ -179,7 +179,7 @@ def recorded_results(recorded: Recorded, dataset: Dataset) -> dict[str, Any]:
 
 def counted(plan: Plan, recorded: Recorded, results: Mapping[str, Any], dataset: Dataset) -> Evaluation:
     """The recorded detections on this data set's ground truth, with what results.json knows of how they were made."""
-    from detzoo.evaluation.session import read_detections
+    from detzoo.evaluation.result_file import read_detections
 
     rows = read_detections(recorded.files["detections.json"])
     truth = dataset.coco_ground_truth()

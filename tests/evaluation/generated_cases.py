@@ -24,17 +24,17 @@ def case(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]], set[str]]:
     features = {name for name in FEATURES if rng.random() < 0.5}
     classes = [int(c) for c in rng.choice(np.arange(1, 91), rng.integers(1, 5), replace=False)]
     images = [int(i) for i in rng.choice(10_000, rng.integers(1, 7), replace=False)]
-    truth = {
+    truth: dict[str, Any] = {
         "images": [{"id": i, "height": HEIGHT, "width": WIDTH} for i in images],
         "categories": [{"id": c, "name": f"class {c}"} for c in classes],
-        "annotations": annotations(rng, images, classes, features),
+        "annotations": annotated(rng, images, classes, features),
     }
     found = [row for i in images for row in detections(rng, i, classes, truth["annotations"], features)]
     order = rng.permutation(len(found))
     return truth, [found[n] for n in order], features
 
 
-def annotations(rng: Generator, images: list[int], classes: list[int], features: set[str]) -> list[dict[str, Any]]:
+def annotated(rng: Generator, images: list[int], classes: list[int], features: set[str]) -> list[dict[str, Any]]:
     """Ground truth; with "absent class" none of the last class, with "empty pictures" some pictures have none."""
     present = classes[:-1] if "absent class" in features and len(classes) > 1 else classes
     made: list[dict[str, Any]] = []
