@@ -31,7 +31,7 @@ def small(name: str) -> Detector:
     detector = build(f"{RECIPES}#{name}").eval()
     with torch.no_grad():  # untrained heads answer the same everywhere; spread their answers
         for parameter in detector.head.parameters():  # type: ignore[union-attr]
-            parameter.add_(0.3 * torch.randn(parameter.shape))
+            parameter.add_(0.1 * torch.randn(parameter.shape))
     return detector
 
 

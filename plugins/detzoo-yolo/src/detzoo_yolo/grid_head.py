@@ -81,7 +81,9 @@ class YoloGrid(Head):
             )
         classes, confidence, deltas = self._split(features[self.name])
         return self._places(deltas), Predictions(
-            class_logits=classes.repeat_interleave(self.per_cell, 1),  # every box of a cell has its classes
+            class_logits=classes.unsqueeze(2)
+            .expand(-1, -1, self.per_cell, -1)
+            .flatten(1, 2),  # every box of a cell has its classes
             scoring="linear",
             deltas=deltas[:, :, None],
             quality_logits=confidence,
@@ -97,7 +99,7 @@ class YoloGrid(Head):
         else:
             said = self.predictor(x).permute(0, 2, 3, 1)
             parts = said.split([classes, per_cell, per_cell * 4], -1)
-        images = len(x)
+        images = x.shape[0]
         return (
             parts[0].reshape(images, count, classes),
             parts[1].reshape(images, count * per_cell),
