@@ -24,7 +24,7 @@ def case(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]], set[str]]:
     features = {name for name in FEATURES if rng.random() < 0.5}
     classes = [int(c) for c in rng.choice(np.arange(1, 91), rng.integers(1, 5), replace=False)]
     images = [int(i) for i in rng.choice(10_000, rng.integers(1, 7), replace=False)]
-    truth = {
+    truth: dict[str, Any] = {
         "images": [{"id": i, "height": HEIGHT, "width": WIDTH} for i in images],
         "categories": [{"id": c, "name": f"class {c}"} for c in classes],
         "annotations": boxes_of_truth(rng, images, classes, features),
