@@ -1,4 +1,4 @@
-"""``detzoo diff``: how two recipes differ."""
+"""``detzoo diff``: how two recipes, runs or results differ."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import typer
 
 
 def command(
-    a: Annotated[str, typer.Argument(help="A name, a recipe file, or a run folder.")],
+    a: Annotated[str, typer.Argument(help="A name, a recipe file, a run folder, or a results.json.")],
     b: Annotated[str, typer.Argument(help="What to compare it with.")],
 ) -> None:
-    """Print the keys in which two resolved recipes differ."""
-    from detzoo.recipe_text import difference, recipe_of
+    """Print the settings in which two recipes or runs differ; of runs and results also the curves and metrics."""
+    from detzoo.experiments.contrast import contrast
 
-    typer.echo(difference(recipe_of(a), recipe_of(b)))
+    typer.echo(contrast(a, b))

@@ -27,14 +27,14 @@ def case(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]], set[str]]:
     truth: dict[str, Any] = {
         "images": [{"id": i, "height": HEIGHT, "width": WIDTH} for i in images],
         "categories": [{"id": c, "name": f"class {c}"} for c in classes],
-        "annotations": annotated(rng, images, classes, features),
+        "annotations": boxes_of_truth(rng, images, classes, features),
     }
     found = [row for i in images for row in detections(rng, i, classes, truth["annotations"], features)]
     order = rng.permutation(len(found))
     return truth, [found[n] for n in order], features
 
 
-def annotated(rng: Generator, images: list[int], classes: list[int], features: set[str]) -> list[dict[str, Any]]:
+def boxes_of_truth(rng: Generator, images: list[int], classes: list[int], features: set[str]) -> list[dict[str, Any]]:
     """Ground truth; with "absent class" none of the last class, with "empty pictures" some pictures have none."""
     present = classes[:-1] if "absent class" in features and len(classes) > 1 else classes
     made: list[dict[str, Any]] = []
