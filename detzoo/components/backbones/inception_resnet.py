@@ -30,8 +30,8 @@ _DILATED: Final = {"s8_dilated": Tap("repeat_1", 8)}
 class InceptionResNetV2(TappedBackbone):
     """Inception-ResNet v2. Needs the extra ``detzoo[timm]``, whose layers these are; timm's state dict loads.
 
-    The classifier leaves the border of its maps unpadded, so that cells drift away from the pixels that they see: 600 px
-    become 35 cells at stride 16. Detectors pad every layer (slim's ``align_feature_maps``), and so does this.
+    The classifier leaves the border of its maps unpadded, so that cells drift away from the pixels that they see: 600
+    px become 35 cells at stride 16. Detectors pad every layer (slim's ``align_feature_maps``), and so does this.
 
     Source: Szegedy et al. 2017 (arXiv:1602.07261); TensorFlow's slim, ``inception_resnet_v2_base`` with
     ``align_feature_maps=True`` and, ``dilated``, ``output_stride=8``. Strided layers are padded evenly where
@@ -90,4 +90,4 @@ def _dilate(body: nn.Module) -> None:
     for layer in body.get_submodule("repeat_1").modules():
         if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1):
             layer.dilation = (2, 2)
-            layer.padding = (layer.padding[0] * 2, layer.padding[1] * 2)  # type: ignore[operator]
+            layer.padding = (layer.kernel_size[0] // 2 * 2, layer.kernel_size[1] // 2 * 2)

@@ -15,7 +15,8 @@ from detzoo.interfaces import Backbone
 from detzoo.types import FeatureMaps, FeatureSpec
 
 _LEVELS: Final = {"s8": 8, "s16": 16}
-_WIDTH: Final = 24  # channels of the s16 map for each filter; timm calls the width of the classifier's, 4032, num_features
+_WIDTH: Final = 24
+"""Channels of the s16 map for each filter, and of the last map, whose width timm calls ``num_features``."""
 
 
 class NasNet(Backbone):

@@ -1,4 +1,4 @@
-"""The box head of Inception and NASNet detectors: the rest of the classifier, on pooled regions of its stride-16 map."""
+"""The box head of Inception and NASNet detectors: the rest of the classifier, on pooled regions of one of its maps."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class RoiBoxTail(Head):
     Args:
         features: the neck's maps.
         num_classes: K, without background.
-        roi_pool: from the stride-16 map and regions to features of one size: 7x7 for Inception v2, 17x17 for the others.
+        roi_pool: from the backbone's last map and regions to features of one size: 7x7 for Inception v2, 17x17 for the
+            others.
         box_coder: how deltas become boxes.
         network: whose layers: ``inception_v2`` (mixed_5a to mixed_5c), ``inception_resnet_v2`` (mixed_7a to
             conv2d_7b), ``nasnet`` (cells 12 to 17). The last two need the extra ``detzoo[timm]``.

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 Init: TypeAlias = Literal["xavier", "normal"]
+Scoring: TypeAlias = Literal["softmax", "sigmoid"]
 
 
 def initialise(module: nn.Module, how: Init, std: float = 0.03) -> None:
@@ -32,7 +33,7 @@ def initialise(module: nn.Module, how: Init, std: float = 0.03) -> None:
 
 
 @torch.no_grad()
-def start_scores(predictor: nn.Conv2d, columns: int, scoring: Literal["softmax", "sigmoid"], probability: float) -> None:
+def start_scores(predictor: nn.Conv2d, columns: int, scoring: Scoring, probability: float) -> None:
     """Set the bias of a class predictor so that untrained scores are about ``probability``.
 
     Args:
