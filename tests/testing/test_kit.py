@@ -37,6 +37,7 @@ EXPECTED = {
 }
 EXAMPLES: dict[str, dict[str, Any]] = {
     "anchors core/grid": {"sizes": [[32.0], [64.0], [128.0]], "ratios": [1.0, 2.0]},
+    "backbone core/nasnet": {"filters": 4},
     "backbone core/timm": {"model": "resnet18"},
     "normaliser core/fixed": {"value": 8.0},
     # the recipes that use these are large

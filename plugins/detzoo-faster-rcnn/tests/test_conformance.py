@@ -15,6 +15,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "roi_pool": {"type": "roi_align", "output": [3, 3], "levels": ["s16"]},
         "box_coder": {"type": "centre_size"},
     },
+    # its recipes are TensorFlow's, of 600 px and more
+    "head faster_rcnn/roi_box_tail": {
+        "roi_pool": {"type": "roi_align", "output": [3, 3], "levels": ["s16"]},
+        "box_coder": {"type": "centre_size"},
+        "network": "nasnet",
+    },
 }
 SMALL = ("fasterrcnn_mobilenet_v2_fpn", "fastrcnn_mobilenet_v2", "maskrcnn_mobilenet_v2_fpn")
 
