@@ -30,6 +30,7 @@ def test_inception_v2_pools_without_its_border_and_its_last_module_takes_the_max
     assert [pool.count_include_pad for pool in pools if isinstance(pool, nn.AvgPool2d)] == [False] * 7
 
 
+@pytest.mark.slow
 def test_nasnet_and_its_tail_are_timms_network() -> None:
     timm = pytest.importorskip("timm")
     torch.manual_seed(0)
