@@ -41,8 +41,8 @@ the plugins check it.
 _TORCHVISION_END: Final = """\
 Parameters differ where torchvision has outputs that play no part (the background's box and mask), and the
 arithmetic where a trained network hands on fewer regions, or finds fewer boxes to draw masks for, than the 1,000
-(320: 150) and 100 that are counted here. It is most of the row for MobileNetV3, whose RPN has a score threshold of
-0.05 and a box head that costs more than the rest: on a picture of noise hardly any region passes it.
+(320: 150) and 100 that are counted here. torchvision's figures for Faster R-CNN with MobileNetV3, whose RPN has a
+score threshold of 0.05, are what is left without any region: a thousand of them cost three times the rest.
 
 ## What could not be had
 

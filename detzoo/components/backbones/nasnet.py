@@ -45,7 +45,8 @@ class NasNet(Backbone):
     ) -> None:
         super().__init__()
         check_levels("NasNet", levels, tuple(_LEVELS))
-        self.body = _network("backbone nasnet", filters)
+        timm = import_timm("backbone nasnet")
+        self.body = timm.create_model("nasnetalarge", pretrained=False, num_features=filters * _WIDTH)
         self.levels = tuple(levels)
         names = [name for name, _ in self.body.named_children()]
         self.dropped = tuple(names[names.index("cell_11") + 1 :])
@@ -81,16 +82,21 @@ class NasNetTail(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        whole = _network("head roi_box_tail", channels // _WIDTH)
-        for name in ("reduction_cell_1", *(f"cell_{i}" for i in range(12, 18))):
-            self.add_module(name, whole.get_submodule(name))
+        import_timm("head roi_box_tail")
+        from timm.models.nasnet import FirstCell, NormalCell, ReductionCell1
+
+        n = channels // _WIDTH  # filters
+        self.reduction_cell_1 = ReductionCell1(12 * n, 4 * n, 12 * n, 4 * n, pad_type="same")
+        self.cell_12 = FirstCell(12 * n, 2 * n, 16 * n, 4 * n, pad_type="same")
+        self.cell_13 = NormalCell(16 * n, 4 * n, 24 * n, 4 * n, pad_type="same")
+        for number in range(14, 18):
+            self.add_module(f"cell_{number}", NormalCell(24 * n, 4 * n, 24 * n, 4 * n, pad_type="same"))
 
     def forward(self, x: Tensor) -> Tensor:
         """Cells 12 to 17."""
-        cells: Any = self
         before, last = x.chunk(2, dim=1)
-        reduced = cells.reduction_cell_1(last, before)
-        _, last = run_cells(self, reduced, cells.cell_12(reduced, before), range(13, 18))
+        reduced = self.reduction_cell_1(last, before)
+        _, last = run_cells(self, reduced, self.cell_12(reduced, before), range(13, 18))
         return torch.relu(last)
 
 
@@ -99,9 +105,3 @@ def run_cells(network: nn.Module, before: Tensor, last: Tensor, numbers: range) 
     for number in numbers:
         before, last = last, network.get_submodule(f"cell_{number}")(last, before)
     return before, last
-
-
-def _network(owner: str, filters: int) -> nn.Module:
-    timm = import_timm(owner)
-    network: nn.Module = timm.create_model("nasnetalarge", pretrained=False, num_features=filters * _WIDTH)
-    return network

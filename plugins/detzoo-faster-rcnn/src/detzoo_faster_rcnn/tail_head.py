@@ -80,7 +80,7 @@ class RoiBoxTail(Head):
 def _tail(network: str, channels: int) -> tuple[nn.Module, int]:
     """The layers for a map of ``channels``, and how many channels leave them."""
     if network == "nasnet":
-        if channels % 96:
+        if channels % 24:
             raise RecipeError(
                 f"head roi_box_tail: regions are pooled from a map of {channels} channels, nasnet's has 24 for each "
                 "filter (168 filters: 4032). Use backbone: {type: nasnet, levels: [s16]} with neck: {type: identity}."
