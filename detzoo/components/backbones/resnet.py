@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
 import torchvision
 from pydantic import Field
@@ -24,6 +24,8 @@ _TAPS: Final = {
     "s32": Tap("layer4", 32),
 }
 _DILATED: Final = {"s16_dilated": Tap("layer4", 16)}
+_DILATED_TWICE: Final = {"s8_dilated": Tap("layer3", 8), "s8_dilated_4": Tap("layer4", 8)}
+Dilated: TypeAlias = bool | Literal["twice"]
 
 
 class _BasicResNet(TappedBackbone):
@@ -84,7 +86,8 @@ class _BottleneckResNet(TappedBackbone):
             for the normalisation of Caffe's weights: BGR, 0..255, mean only.
         dilated: layer4 keeps stride 16 and all of its 3x3 convolutions are dilated by 2, as R-FCN has them; the level
             ``s16_dilated`` takes the place of ``s32``. torchvision's ``replace_stride_with_dilation`` leaves the first
-            of the three undilated.
+            of the three undilated. ``twice``: layer3 keeps stride 8 too, dilated by 2, and layer4 is dilated by 4
+            ("atrous" in TensorFlow's zoo); ``s8_dilated`` and ``s8_dilated_4`` take the places of ``s16`` and ``s32``.
         norm: ``frozen`` where statistics and affine part are constants, as torchvision's pretrained detectors have it.
         norm_eps: torchvision's COCO detectors with frozen norms were trained with 0.
         norm_momentum: share of the new batch in the running statistics.
@@ -99,7 +102,7 @@ class _BottleneckResNet(TappedBackbone):
         *,
         levels: tuple[str, ...] = ("s8", "s16", "s32"),
         stride_in: Literal["1x1", "3x3"] = "3x3",
-        dilated: bool = False,
+        dilated: Dilated = False,
         norm: Norm = "batch",
         norm_eps: Eps = 1e-5,
         norm_momentum: Momentum = 0.1,
@@ -108,9 +111,14 @@ class _BottleneckResNet(TappedBackbone):
         body = getattr(torchvision.models, self.builder)(norm_layer=factory)
         if stride_in == "1x1":
             _stride_first(body)
-        if dilated:
-            _dilate_last(body)
-        taps = {k: v for k, v in _TAPS.items() if k != "s32"} | _DILATED if dilated else _TAPS
+        taps = _TAPS
+        if dilated == "twice":
+            _dilate(body.get_submodule("layer3"), 2)
+            _dilate(body.get_submodule("layer4"), 4)
+            taps = {k: v for k, v in _TAPS.items() if k not in ("s16", "s32")} | _DILATED_TWICE
+        elif dilated:
+            _dilate(body.get_submodule("layer4"), 2)
+            taps = {k: v for k, v in _TAPS.items() if k != "s32"} | _DILATED
         super().__init__(body, steps=_STEPS, taps=taps, levels=levels, input_size=input_size)
         self.expects = CAFFE if stride_in == "1x1" else IMAGENET
 
@@ -142,10 +150,10 @@ def _stride_first(body: nn.Module) -> None:
             conv1.stride, conv2.stride = conv2.stride, conv1.stride
 
 
-def _dilate_last(body: nn.Module) -> None:
-    """Take the stride out of layer4 and put dilation into its 3x3 convolutions, which keeps their field of view."""
-    for layer in body.get_submodule("layer4").modules():
+def _dilate(stage: nn.Module, rate: int) -> None:
+    """Take the stride out of a stage and put dilation into its 3x3 convolutions, which keeps their field of view."""
+    for layer in stage.modules():
         if isinstance(layer, nn.Conv2d):
             layer.stride = (1, 1)
             if layer.kernel_size == (3, 3):
-                layer.dilation, layer.padding = (2, 2), (2, 2)
+                layer.dilation, layer.padding = (rate, rate), (rate, rate)

@@ -34,7 +34,7 @@ class Timm(Backbone):
         levels: tuple[str, ...] = ("s8", "s16", "s32"),
     ) -> None:
         super().__init__()
-        timm = _import_timm()
+        timm = import_timm("backbone timm")
         known = {f"s{info['reduction']}": i for i, info in enumerate(_create(timm, model).feature_info.get_dicts())}
         check_levels(f'timm model "{model}"', levels, tuple(known))
         self.body = _create(timm, model, out_indices=[known[level] for level in levels])
@@ -70,13 +70,16 @@ class Timm(Backbone):
         return adapted, dropped
 
 
-def _import_timm() -> Any:
+def import_timm(owner: str) -> Any:
+    """The package timm.
+
+    Raises:
+        RecipeError: it is not installed; ``owner`` is what needs it.
+    """
     try:
         import timm
     except ImportError:
-        raise RecipeError(
-            "backbone timm needs the package timm, which is not installed: pip install detzoo[timm]"
-        ) from None
+        raise RecipeError(f"{owner} needs the package timm, which is not installed: pip install detzoo[timm]") from None
     return timm
 
 

@@ -24,9 +24,15 @@ LARGE = (
     "ssd300_vgg16_voc",
     "ssd512_vgg16_coco",
     "ssd512_vgg16_voc",
+    "ssd_inception_v2",
     "ssd_mobilenet_v1",
+    "ssd_mobilenet_v1_075",
+    "ssd_mobilenet_v1_fpn",
     "ssd_mobilenet_v2",
+    "ssd_resnet50_v1_fpn",
     "ssd_ultralight_face_slim",
+    "ssdlite300_mobilenet_v2",
+    "ssdlite320_mobilenet_v3_small",
     "ssdlite_mobilenet_v2",
 )
 

@@ -16,12 +16,18 @@ PARAMETERS = {
     "ssd300_vgg16_voc": 26_285_486,  # amdegroot's and lufficc's SSD300 for VOC
     "ssd512_vgg16_coco": 36_038_196,
     "ssd512_vgg16_voc": 27_188_676,
+    "ssd_inception_v2": 23_566_252,
     "ssd_mobilenet_v1": 6_658_964,
+    "ssd_mobilenet_v1_075": 3_989_988,
+    "ssd_mobilenet_v1_fpn": 12_500_792,
     "ssd_mobilenet_v2": 5_886_548,
     "ssd_mobilenet_v2_fpn": 4_905_337,
+    "ssd_resnet50_v1_fpn": 33_260_600,
     "ssd_ultralight_face_rfb": 276_292,
     "ssd_ultralight_face_slim": 260_188,
+    "ssdlite300_mobilenet_v2": 4_320_660,
     "ssdlite320_mobilenet_v3_large": 3_440_060,  # torchvision's Weights.meta
+    "ssdlite320_mobilenet_v3_small": 1_764_068,
     "ssdlite_mobilenet_v2": 4_484_148,
 }
 VOC_AP = {
@@ -29,6 +35,7 @@ VOC_AP = {
     "ssd512_vgg16_voc": 79.8,
     "ssd300_vgg16_tutorial": 77.2,
 }
+PYRAMIDS = {"ssd_mobilenet_v1_fpn", "ssd_resnet50_v1_fpn"}  # RetinaNets: grid anchors, and focal loss without mining
 COCO_AP = {"ssd300_vgg16": 25.1, "ssdlite320_mobilenet_v3_large": 21.3, "ssd300_vgg16_coco": 25.1}
 
 
@@ -52,12 +59,40 @@ def test_every_recipe_builds(name: str) -> None:
     assert recipe(name)["profile"] in {"paper", "torchvision", "port", "modern"}
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", sorted(PARAMETERS.keys() - PYRAMIDS))
 def test_trap_01_every_choice_is_a_named_field(name: str) -> None:
     values = recipe(name)
     assert {"clip", "steps", "offset", "flip", "unit", "integer_cut"} <= values["head"]["anchors"].keys()
     assert {"threshold", "tie"} <= values["matcher"].keys()
     assert {"ratio", "min_negatives"} <= values["loss"]["miner"].keys()
+
+
+@pytest.mark.parametrize("name", sorted(PYRAMIDS))
+def test_pyramids_are_those_of_tensorflows_configurations(name: str) -> None:
+    values = recipe(name)
+    assert values["input"]["size"] == [640, 640]
+    assert values["neck"] | {"norm": None} == {
+        "type": "fpn", "channels": 256, "extra": "p6p7", "extra_from": "p5", "norm": None,
+    }  # fmt: skip
+    anchors = values["head"]["anchors"]
+    assert anchors["sizes"] == [[4 * 2**level] for level in range(3, 8)]  # anchor_scale 4, levels 3 to 7
+    assert (anchors["octave"], anchors["ratios"]) == (2, [0.5, 1.0, 2.0])
+    head = values["head"]
+    assert (head["channels"], head["depth"], head["scoring"], head["foreground_prior"]) == (256, 4, "sigmoid", 0.01)
+    assert values["loss"]["classification"] == {"type": "focal", "alpha": 0.25, "gamma": 2.0}
+    assert values["loss"]["miner"] is None
+    train = values["train"]
+    assert (train["steps"], train["batch"], train["optimizer"]["lr"]) == (25_000, 64, 0.04)
+
+
+def test_ssds_of_tensorflow_share_all_but_what_their_configurations_change() -> None:
+    one, inception, lite = recipe("ssd_mobilenet_v1"), recipe("ssd_inception_v2"), recipe("ssdlite300_mobilenet_v2")
+    same = ("input", "matcher", "sampler", "loss", "postprocess", "train")
+    assert {part: inception[part] for part in same} == {part: one[part] for part in same}
+    assert (inception["head"]["predictors"], one["head"]["predictors"]) == (["conv3x3"], ["conv1x1"])
+    assert (lite["head"]["predictors"], lite["neck"]["depthwise"]) == (["depthwise"], True)
+    assert lite["loss"]["miner"]["min_negatives"] == 3
+    assert recipe("ssd_mobilenet_v1_075")["neck"]["channels"] == [c * 3 // 4 for c in one["neck"]["channels"]]
 
 
 def test_trap_04_paper_matches_bipartite_and_ports_do_not() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 
@@ -30,6 +32,23 @@ def test_all_levels_go_through_one_predictor() -> None:
     assert predictions.class_logits.shape == (2, 144, 4)
     assert predictions.deltas.shape == (2, 144, 1, 4)
     torch.testing.assert_close(predictions.class_logits[:, :72], predictions.class_logits[:, 72:])
+
+
+@pytest.mark.parametrize("scoring", ["sigmoid", "softmax"])
+def test_untrained_scores_start_at_the_prior(scoring: Literal["sigmoid", "softmax"]) -> None:
+    head = SsdSharedHead(
+        SPECS, 3, anchors=priors(SPECS, [[8.0], [16.0]]), box_coder=CentreSize(), channels=4, scoring=scoring,
+        foreground_prior=0.01, init_std=1e-6,
+    )  # fmt: skip
+    batch = ImageBatch(
+        torch.zeros(1, 3, 32, 48), torch.zeros(1, 4), torch.ones(1, 2), torch.ones(1, 2), torch.arange(1)
+    )
+    _, predictions = head({"s8": torch.ones(1, 4, 4, 6), "s16": torch.ones(1, 4, 2, 3)}, batch)
+    logits = predictions.class_logits
+    assert logits is not None
+    # softmax: three classes of 0.01 / 3 each against background's 0.99
+    foreground = logits.sigmoid() if scoring == "sigmoid" else logits.softmax(-1)[..., 1:].sum(-1)
+    torch.testing.assert_close(foreground, torch.full_like(foreground, 0.01), rtol=1e-3, atol=0.0)
 
 
 def test_a_map_of_another_width_gets_a_lateral() -> None:

@@ -115,6 +115,7 @@ LAYERS: dict[str, tuple[str, dict[str, tuple[str, int]]]] = {
     },
 }
 OWN = {
+    "inception_v2": {"s2": 64, "s4": 192, "s8": 320, "s16_first": 576, "s16": 576, "s32": 1024},
     "mobilenet_v1": {"s2": 64, "s4": 128, "s8": 256, "s16": 512, "s32": 1024},
     "caffenet": {"s4": 96, "s8": 256, "s16": 256, "s32": 256},
     "zf5": {"s2": 96, "s4": 96, "s8": 256, "s16": 256},
@@ -135,7 +136,9 @@ def channels_of(name: str) -> dict[str, int]:
 
 
 def test_every_registered_backbone_is_tested_here() -> None:
-    assert set(NAMES) == set(TARGETS) - {"timm", "image_pyramid"}  # these two have files of their own
+    assert set(NAMES) == set(TARGETS) - {
+        *("timm", "image_pyramid", "inception_resnet_v2", "nasnet")  # these have files of their own
+    }
     assert len(NAMES) == 15
 
 
@@ -358,6 +361,31 @@ def test_dilated_resnet_by_torchvisions_builder_and_one_more_dilation(cls: Any) 
     convolutions = [m for m in early.body.get_submodule("layer4").modules() if isinstance(m, nn.Conv2d)]
     assert {m.stride for m in convolutions} == {(1, 1)}
     assert [m.dilation for m in convolutions if m.kernel_size == (3, 3)] == [(2, 2)] * 3
+
+
+def test_resnet_dilated_twice_by_torchvisions_builder_and_two_more_dilations() -> None:
+    torch.manual_seed(0)
+    reference = torchvision.models.resnet50(replace_stride_with_dilation=[False, True, True]).eval()
+    randomise_norms(reference)
+    backbone = ResNet50(levels=("s8", "s8_dilated", "s8_dilated_4"), dilated="twice").eval()
+    backbone.load_state_dict({f"body.{k}": v for k, v in reference.state_dict().items() if not k.startswith("fc.")})
+    assert {k: (s.channels, s.stride) for k, s in backbone.out.items()} == {
+        "s8": (512, 8.0),
+        "s8_dilated": (1024, 8.0),
+        "s8_dilated_4": (2048, 8.0),
+    }
+    for stage, rate in ((reference.layer3, 2), (reference.layer4, 4)):
+        first = stage[0].conv2  # torchvision gives it the dilation of the stage before
+        assert first.dilation == (rate // 2, rate // 2)
+        first.dilation, first.padding = (rate, rate), (rate, rate)
+    pixels = torch.randn(1, 3, 67, 90)
+    with torch.no_grad():
+        x = reference.layer2(
+            reference.layer1(reference.maxpool(reference.relu(reference.bn1(reference.conv1(pixels)))))
+        )
+        found = backbone(pixels)
+        torch.testing.assert_close(found["s8_dilated"], reference.layer3(x), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(found["s8_dilated_4"], reference.layer4(reference.layer3(x)), rtol=1e-4, atol=1e-4)
 
 
 def test_a_dilated_resnet_has_no_stride_32() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Literal, TypeAlias
@@ -15,7 +14,7 @@ from torchvision.ops import Conv2dNormActivation
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Anchors, BoxCoder, Head
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
-from detzoo_ssd.initialisation import Init, initialise
+from detzoo_ssd.initialisation import Init, initialise, start_scores
 
 Predictor: TypeAlias = Literal["conv3x3", "conv1x1", "depthwise"]
 
@@ -82,7 +81,8 @@ class SsdHead(Head):
         initialise(self.classification, init, init_std)
         initialise(self.regression, init, init_std)
         if foreground_prior is not None:
-            self._start_at(foreground_prior)
+            for predictor in self.classification:
+                start_scores(last_conv(predictor), self.columns, scoring, foreground_prior)
 
     def forward(
         self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
@@ -96,20 +96,6 @@ class SsdHead(Head):
         valid = torch.ones((1, boxes.shape[0]), dtype=torch.bool, device=boxes.device)
         priors = Candidates(boxes=boxes[None], valid=valid, levels=levels, coder=self.coder)
         return priors, Predictions(class_logits=logits, scoring=self.scoring, deltas=deltas[:, :, None])
-
-    @torch.no_grad()
-    def _start_at(self, probability: float) -> None:
-        """Set the class biases so that untrained scores are ``probability``."""
-        classes = self.columns - (self.scoring == "softmax")
-        share = probability / classes if self.scoring == "softmax" else probability
-        logit = math.log(share / (1 - probability))
-        for predictor in self.classification:
-            bias = last_conv(predictor).bias
-            assert bias is not None
-            rows = bias.view(-1, self.columns)
-            rows.fill_(logit)
-            if self.scoring == "softmax":
-                rows[:, 0] = 0.0
 
 
 def last_conv(module: nn.Module) -> nn.Conv2d:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Anchors, BoxCoder, Head
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
-from detzoo_ssd.initialisation import initialise
+from detzoo_ssd.head import last_conv
+from detzoo_ssd.initialisation import initialise, start_scores
 
 
 class SsdSharedHead(Head):
@@ -26,6 +27,8 @@ class SsdSharedHead(Head):
         depth: 3x3 convolutions with ReLU before the predictors, for classes and boxes each.
         scoring: ``softmax`` over background and K classes, or ``sigmoid`` for each class.
         init_std: width of the normal distribution that all weights start from.
+        foreground_prior: where scores start, through the bias (focal loss's initialisation): of each class with
+            ``sigmoid``, of all classes together with ``softmax``; null leaves biases at 0.
 
     Source: TensorFlow Object Detection API, ``WeightSharedConvolutionalBoxPredictor``, without its batch norms.
     """
@@ -42,6 +45,7 @@ class SsdSharedHead(Head):
         depth: Annotated[int, Field(ge=0, le=8)] = 2,
         scoring: Literal["softmax", "sigmoid"] = "softmax",
         init_std: Annotated[float, Field(gt=0)] = 0.01,
+        foreground_prior: Annotated[float, Field(gt=0, lt=1)] | None = None,
     ) -> None:
         super().__init__()
         per_cell = dict(zip(features, anchors.per_cell(), strict=True))
@@ -64,6 +68,8 @@ class SsdSharedHead(Head):
         self.classification = _tower(channels, depth, priors * self.columns)
         self.regression = _tower(channels, depth, priors * 4)
         initialise(self, "normal", init_std)
+        if foreground_prior is not None:
+            start_scores(last_conv(self.classification), self.columns, scoring, foreground_prior)
 
     def forward(
         self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
