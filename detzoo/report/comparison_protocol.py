@@ -37,7 +37,7 @@ def accuracy_protocol(results: Mapping[str, Any]) -> Protocol:
     return {
         "counting": f"at most {coco.get('max_detections')} detections a picture, difficult {coco.get('difficult')}, "
         f"VOC at IoU {voc.get('iou')}",
-        "device": device_words(results.get("device")),
+        "device": device_words(results.get("device"), threads=False),
         "precision": str(protocol.get("precision", UNKNOWN)),
         "switches": switch_words(protocol) if "precision" in protocol else UNKNOWN,
         "versions": version_words(results.get("versions")),
@@ -61,13 +61,13 @@ def speed_protocol(benchmark: Mapping[str, Any]) -> Protocol | None:
     }
 
 
-def device_words(device: Mapping[str, Any] | None) -> str:
-    """``cpu AMD EPYC, 2 threads``."""
+def device_words(device: Mapping[str, Any] | None, *, threads: bool = True) -> str:
+    """``cpu AMD EPYC, 2 threads``; how many there are decides times, and no AP."""
     if not device:
         return UNKNOWN
-    count = device.get("threads")
-    threads = "" if count is None else f", {count} thread{'s' if count != 1 else ''}"
-    return f"{device.get('type', '')} {device.get('name', '')}".strip() + threads
+    count = device.get("threads") if threads else None
+    counted = "" if count is None else f", {count} thread{'s' if count != 1 else ''}"
+    return f"{device.get('type', '')} {device.get('name', '')}".strip() + counted
 
 
 def switch_words(protocol: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ def test_what_is_not_known_says_so() -> None:
     assert accuracy_protocol({})["versions"] == "not recorded"
     assert accuracy_protocol({})["switches"] == "not recorded"
     assert device_words({"type": "cpu", "name": "CPU", "threads": 1}) == "cpu CPU, 1 thread"
+    assert device_words({"type": "cpu", "name": "CPU", "threads": 1}, threads=False) == "cpu CPU"
 
 
 def test_the_engine_is_no_other_protocol() -> None:

@@ -52,7 +52,7 @@ def test_trap_40_other_protocols_are_marked_in_every_form(compared: Compared) ->
     table = compared.done.table
     assert [table.marks[n]["AP"] for n in range(5)] == ["", "", "a", "", "b"]
     assert [table.marks[n]["latency_p50_ms"] for n in range(5)] == ["", "", "c", "", ""]
-    assert "a: accuracy under another protocol: device cuda a GPU (the others: cpu some CPU, 2 threads)" in table.notes
+    assert "a: accuracy under another protocol: device cuda a GPU (the others: cpu some CPU)" in table.notes
     assert "c: times under another protocol: device cuda a GPU (the others: cpu some CPU, 2 threads)" in table.notes
     # The GPU's 1.0 ms is the least, but of another protocol: 10.0 is the best.
     assert "**10.0**" in table.markdown()
