@@ -37,7 +37,7 @@ from detzoo.report.plots import save
 from detzoo.training.rng import seed_everything
 
 RECIPE: Final = f"{Path(__file__).parents[1]}/plugins/detzoo-retinanet/tests/learning.yaml#retinanet"
-DATA: Final = "shapes:train=1200,val=400"
+DATA: Final = "shapes:train=1200,val=600"
 ALPHA: Final = {0.0: 0.75, 0.5: 0.5, 1.0: 0.25, 2.0: 0.25, 5.0: 0.25}
 """Best alpha of each gamma, table 1b of the paper."""
 PRIORS: Final = (0.01, None)

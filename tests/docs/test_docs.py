@@ -54,9 +54,8 @@ def blocks(page: Path, language: str) -> list[str]:
 def command_lines(page: Path) -> list[list[str]]:
     """Words of every ``detzoo`` command of a page's sh blocks."""
     lines = [line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
-    parts = [part for line in lines for part in re.split(r"&&|\|", line)]
-    words = [shlex.split(part, comments=True) for part in parts]
-    return [line for line in words if line[:1] == ["detzoo"]]
+    parts = [part.strip() for line in lines for part in re.split(r"&&|\|", line)]
+    return [shlex.split(part, comments=True) for part in parts if part.split()[:1] == ["detzoo"]]
 
 
 def parsed(words: list[str]) -> None:
