@@ -9,7 +9,7 @@ docs/zoo/measured.json, row by row, so that a run that was stopped goes on where
     python benchmarks/zoo_tables.py --pages            # the pages alone, from what was measured
 
 The networks are untrained: arithmetic does not depend on weights where as many regions and boxes are kept as a recipe
-allows, for which the score threshold is 0 and an RPN hands on its anchors. Needs the extra detzoo[timm].
+allows, for which the score threshold is 0 and regions are anchors. Needs the extra detzoo[timm].
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def measure(name: str, *, again: bool, speed: bool) -> None:
     row = known.get(name, {})
     if again or row.get("recipe") != digest:
         row = {"recipe": digest, "picture": list(PICTURES[name])}
-    if "parameters" not in row:
+    if row.get("flops") is None and "why_no_flops" not in row:
         print(f"{name}: parameters and arithmetic", flush=True)
         row |= costs(name)
         keep(name, row)
@@ -90,9 +90,10 @@ def built(name: str) -> Any:
 
 @torch.no_grad()
 def spread_regions(detector: Any) -> None:
-    """Make an untrained RPN hand on anchors as they are: deep networks without weights send all of them astray."""
-    for layer in (detector.proposals.head.classification, detector.proposals.head.regression):
-        layer.weight.zero_()
+    """Make untrained stages hand on anchors as they are: deep networks without weights send all of them astray."""
+    for head in (detector.proposals.head, getattr(detector.box.head, "predictor", detector.box.head)):
+        head.classification.weight.zero_()
+        head.regression.weight.zero_()
 
 
 def costs(name: str) -> dict[str, Any]:
