@@ -89,16 +89,22 @@ def test_expected_failures_need_a_reason_and_a_check() -> None:
 
 def test_results_of_check_plugin() -> None:
     results = check_plugin("core", groups=("import",))
-    assert results == [CheckResult("core", "import_is_light", "import", "passed")]
+    expected = "Importing the plugin's module loads no torch, torchvision, cv2, timm, accelerate or pycocotools."
+    page = "docs/plugins.md#manifest-checks"
+    assert results[0] == CheckResult("core", "import_is_light", "import", "passed", "", expected, page)
+    assert [result.check for result in results[1:]] == ["import_draws_no_random_number", "import_opens_no_connection"]
     results = check_plugin(
         "core", groups=("import",), expected_failures={"import_is_light": "we say so"}, on_fail="return"
     )
-    assert [result.status for result in results] == ["unexpected_pass"]
+    assert [result.status for result in results] == ["unexpected_pass", "passed", "passed"]
     with pytest.raises(ConformanceError) as caught:
         check_plugin("core", groups=("import",), expected_failures={"import_is_light": "we say so"})
     assert str(caught.value) == (
-        "plugin core: 1 of 1 checks failed\n"
-        "- core: import_is_light (unexpected_pass): it passes although it was expected to fail: we say so"
+        "plugin core: 1 of 3 checks failed\n"
+        "- core: import_is_light (unexpected_pass)\n"
+        f"    expected: {expected}\n"
+        "    came: it passes although it was expected to fail: we say so\n"
+        f"    see: {page}"
     )
 
 
