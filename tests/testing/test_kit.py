@@ -24,7 +24,7 @@ from detzoo.testing import backbone as backbone_checks
 from detzoo.testing import matcher as matcher_checks
 from detzoo.testing import module as module_checks
 from detzoo.testing import postprocess as postprocess_checks
-from detzoo.testing.kit import KIND_CHECKS, PLUGIN_CHECKS
+from detzoo.testing.kit import DETECTOR_CHECKS, KIND_CHECKS, PLUGIN_CHECKS
 from detzoo.testing.subject import Subject
 from detzoo.types import Assignment, Candidates, FeatureMaps, FeatureSpec, Predictions, Targets
 
@@ -221,3 +221,16 @@ def test_a_plugin_that_imports_torch_is_found(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(get_registry().plugins.records, "heavy", replace(record, module="gone_plugin"))
     with pytest.raises(AssertionError, match=r"^importing gone_plugin failed:\n +Traceback"):
         check_import_is_light("heavy")
+
+
+def test_the_page_for_authors_explains_every_check() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    specs = {*PLUGIN_CHECKS, *DETECTOR_CHECKS, *(spec for specs in KIND_CHECKS.values() for spec in specs)}
+    assert len(specs) > 90
+    for spec in specs:
+        file, _, name = spec.partition(":")
+        check = Check("numeric", file, name)
+        title = check.page.removeprefix("docs/plugins.md#").removesuffix("-checks")
+        section = page.partition(f"\n### {title} checks\n")[2].partition("\n### ")[0]
+        assert f"| `{name}` | {check.explanation.replace('``', '`')} |\n" in section, spec
+    assert page.count("\n| `") >= len(specs)
