@@ -8,6 +8,7 @@ from detzoo.config import load_recipe
 from detzoo.errors import DetzooError, PluginError
 from detzoo.plugins.manager import describe_failure
 from detzoo.registry import Registry, get_registry
+from detzoo.schema import unknown
 
 
 def rows(registry: Registry | None = None) -> list[dict[str, Any]]:
@@ -54,3 +55,15 @@ def check_all(registry: Registry | None = None) -> list[str]:
         except DetzooError as error:
             problems.append(str(error))
     return problems
+
+
+def known(names: list[str], registry: Registry | None = None) -> None:
+    """Refuse names of plugins that are not installed.
+
+    Raises:
+        PluginError: with the nearest name and those there are.
+    """
+    records = (registry or get_registry()).plugins.records
+    for name in names:
+        if name not in records:
+            raise PluginError(unknown("plugin", name, records))

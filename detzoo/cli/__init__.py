@@ -16,12 +16,12 @@ from detzoo import __version__
 from detzoo.errors import DetzooError
 
 COMMANDS: Final = (
-    "list", "show", "diff", "plugins", "registry", "schema",
+    "list", "show", "diff", "plugins", "new-plugin", "registry", "schema",
     "train", "sweep", "eval", "predict", "bench", "compare",
     "data", "proposals", "pretrain", "weights", "export", "doctor", "demo",
 )  # fmt: skip
 """In the order of ``detzoo --help``."""
-_SHORT: Final = ("list", "show", "diff", "plugins", "registry", "schema")
+_SHORT: Final = ("list", "show", "diff", "plugins", "new-plugin", "registry", "schema")
 """Commands that end before collecting garbage would pay; it is a tenth of the time of ``detzoo list``."""
 
 
@@ -55,7 +55,7 @@ class _LazyGroup(TyperGroup):
 
 @cache
 def _core_command(name: str) -> Any:
-    module = importlib.import_module(f"detzoo.cli.{name}")
+    module = importlib.import_module(f"detzoo.cli.{name.replace('-', '_')}")
     app = getattr(module, "app", None)
     if app is None:
         app = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -35,6 +35,9 @@ def _check_candidates(candidates: Candidates, subject: Subject) -> None:
     assert valid.shape == boxes.shape[:2], f"valid has shape {tuple(valid.shape)}, boxes {tuple(boxes.shape)}"
     assert valid.dtype == torch.bool, f"valid is {valid.dtype}, not bool"
     assert not boxes.requires_grad, "candidates must carry no gradient"
+    assert bool((boxes[..., 2:] >= boxes[..., :2])[valid].all()), (
+        "a candidate has its right edge left of its left edge, or its lower edge above its upper: boxes are xyxy"
+    )
     assert candidates.coder is subject.component.coder, "candidates must carry the head's own coder"
     if candidates.levels:
         counted = sum(level.count for level in candidates.levels)
@@ -59,6 +62,13 @@ def _check_predictions(predictions: Predictions, number: int, subject: Subject) 
         shape = tuple(predictions.quality_logits.shape)
         assert shape == (2, number), f"quality_logits has shape {shape}, the contract says {(2, number)}"
     assert_finite(predictions, "predictions")
+
+
+def check_same_input_same_output(subject: Subject) -> None:
+    """In evaluation mode nothing is drawn: the same input gives the same predictions twice."""
+    subject.component.eval()
+    first, second = (_run(subject, subject.sizes[0])[1] for _ in range(2))
+    assert_close(first, second, "the first and the second answer to one input")
 
 
 def check_batch_equals_singles(subject: Subject) -> None:

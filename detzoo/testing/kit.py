@@ -28,6 +28,7 @@ Status: TypeAlias = Literal["passed", "failed", "expected_failure", "unexpected_
 _MODULE: Final = ("module:same_seed_same_weights", "module:state_dict_round_trip", "module:moves_between_dtypes")
 _MAPS: Final = (
     "backbone:declared_maps",
+    "backbone:same_input_same_output",
     "backbone:batch_equals_singles",
     "backbone:input_is_not_changed",
     "backbone:gradient_reaches_every_parameter",
@@ -41,12 +42,15 @@ PLUGIN_CHECKS: Final = (
     "manifest:hooks_are_implemented",
     "manifest:manifest_lies_in_the_package",
     "manifest:import_is_light",
+    "manifest:import_draws_no_random_number",
+    "manifest:import_opens_no_connection",
 )
 KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
     "backbone": _MAPS,
     "neck": _MAPS,
     "head": (
         "head:outputs",
+        "head:same_input_same_output",
         "head:batch_equals_singles",
         "head:input_is_not_changed",
         "head:gradient_reaches_every_parameter",
@@ -55,6 +59,7 @@ KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "matcher": (
         "matcher:outputs",
+        "matcher:takes_the_empty_case",
         "matcher:without_ground_truth_all_is_background",
         "matcher:one_box_finds_a_candidate",
         "matcher:invalid_candidates_are_ignored",
@@ -70,6 +75,7 @@ KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
         "loss:accepts_is_declared",
         "loss:every_ground_truth_gives_finite_terms",
         "loss:without_candidates_terms_are_connected_zeros",
+        "loss:normaliser_divides_the_terms",
         "loss:padding_changes_nothing",
         "loss:input_is_not_changed",
         *_MODULE,
@@ -78,6 +84,8 @@ KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
     "box_loss": ("loss:box_loss", "loss:box_loss_takes_the_empty_case"),
     "postprocess": (
         "postprocess:outputs",
+        "postprocess:same_input_same_output",
+        "postprocess:keeps_to_its_limit",
         "postprocess:nothing_is_found_in_nothing",
         "postprocess:invalid_candidates_give_nothing",
         "postprocess:batch_equals_singles",
@@ -178,6 +186,11 @@ class Check:
         function = getattr(importlib.import_module(f"detzoo.testing.{self.file}"), f"check_{self.name}")
         return (inspect.getdoc(function) or "").partition("\n")[0]
 
+    @property
+    def page(self) -> str:
+        """Where it is explained."""
+        return f"docs/plugins.md#{self.file.replace('_', '-')}-checks"
+
     def __str__(self) -> str:
         return self.name
 
@@ -192,6 +205,8 @@ class CheckResult:
         group: its group.
         status: ``expected_failure`` and ``unexpected_pass`` are about ``expected_failures``.
         message: why it failed, or the reason given for the expected failure.
+        expected: what the check demands, in a sentence.
+        page: where that is explained.
     """
 
     component: str
@@ -199,6 +214,16 @@ class CheckResult:
     group: Group
     status: Status
     message: str = ""
+    expected: str = ""
+    page: str = ""
+
+    def report(self) -> str:
+        """The finding: which check of what, what was expected, what came, and the page that explains it."""
+        came = self.message.replace("\n", "\n      ")
+        return (
+            f"- {self.component}: {self.check} ({self.status})\n"
+            f"    expected: {self.expected}\n    came: {came}\n    see: {self.page}"
+        )
 
 
 class ConformanceError(DetzooError):
@@ -213,7 +238,7 @@ def checks(
 
     whole = Component(plugin, lambda: plugin)
     for spec in PLUGIN_CHECKS:
-        yield whole, _check(spec, "import" if spec.endswith("light") else "manifest")
+        yield whole, _check(spec, "import" if spec.startswith("manifest:import_") else "manifest")
     manifest = record_of(plugin).manifest
     if manifest is None:
         return
@@ -261,7 +286,7 @@ def check_plugin(
     ]
     bad = [result for result in results if result.status in {"failed", "unexpected_pass"}]
     if bad and on_fail == "raise":
-        lines = "\n".join(f"- {r.component}: {r.check} ({r.status}): {r.message}" for r in bad)
+        lines = "\n".join(r.report() for r in bad)
         raise ConformanceError(f"plugin {name}: {len(bad)} of {len(results)} checks failed\n{lines}")
     return results
 
@@ -322,16 +347,16 @@ def _reason(reasons: Mapping[str, str], component: Component, check: Check) -> s
 
 
 def _run(component: Component, check: Check, reason: str | None) -> CheckResult:
+    status: Status = "passed"
+    message = ""
     try:
         check(component)
     except Exception as error:
+        status, message = ("failed", _describe(error)) if reason is None else ("expected_failure", reason)
+    else:
         if reason is not None:
-            return CheckResult(component.id, check.name, check.group, "expected_failure", reason)
-        return CheckResult(component.id, check.name, check.group, "failed", _describe(error))
-    if reason is not None:
-        message = f"it passes although it was expected to fail: {reason}"
-        return CheckResult(component.id, check.name, check.group, "unexpected_pass", message)
-    return CheckResult(component.id, check.name, check.group, "passed")
+            status, message = "unexpected_pass", f"it passes although it was expected to fail: {reason}"
+    return CheckResult(component.id, check.name, check.group, status, message, check.explanation, check.page)
 
 
 def _describe(error: Exception) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from detzoo.interfaces import BoxCoder
+from detzoo.interfaces import BoxCoder, Normaliser
 from detzoo.testing.sampling import assignment
 from detzoo.testing.specimens import GROUND_TRUTHS, candidates, no_candidates, predictions, targets, total
 from detzoo.testing.subject import Subject, assert_unchanged, snapshot, tensors
@@ -44,6 +45,29 @@ def check_without_candidates_terms_are_connected_zeros(subject: Subject) -> None
     terms = _terms(subject, said, places, truth, Assignment(torch.zeros(2, 0, dtype=torch.int64)))
     _check_terms(terms, said, "no candidates")
     assert float(total(terms).detach()) == 0, "without candidates the loss is not zero"
+
+
+def check_normaliser_divides_the_terms(subject: Subject) -> None:
+    """Whoever takes a normaliser divides by it: half of every divisor gives a larger loss."""
+    normalisers = [part for part in subject.component.modules() if isinstance(part, Normaliser)]
+    if not normalisers:
+        return
+    places, truth = candidates(coder=_coder(subject)), targets(("mixed boxes", "one box"))
+    given = _hand_assignment(places, truth)
+    said = _predictions(subject, places, 2)
+    divisors = [part(given) for part in normalisers]
+    sums = []
+    for factor in (1.0, 0.5):
+        for part, divisor in zip(normalisers, divisors, strict=True):
+            part.forward = partial(_constant, factor * divisor)  # type: ignore[method-assign]
+        sums.append(float(total(_terms(subject, said, places, truth, given)).detach()))
+    assert sums[1] > sums[0], (
+        f"the loss is {sums[0]:.4g} with the normaliser's divisor and {sums[1]:.4g} with half of it"
+    )
+
+
+def _constant(divisor: Tensor, _: Assignment) -> Tensor:
+    return divisor
 
 
 def check_padding_changes_nothing(subject: Subject) -> None:

@@ -8,8 +8,9 @@ import json
 import os
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from detzoo.plugins.manager import PluginRecord
 from detzoo.plugins.manifest import Manifest, read_manifest
@@ -18,13 +19,22 @@ from detzoo.registry import get_registry
 _HEAVY: Final = ("torch", "torchvision", "cv2", "timm", "accelerate", "pycocotools")
 _PROBE: Final = """
 import importlib, json, random, socket, sys
-def refuse(*args, **kwargs):
+wanted = []
+def refuse(self, address, *args):
+    wanted.append(str(address))
     raise OSError("network access while importing")
-socket.socket.connect = refuse
+def refuse_name(host, *args, **kwargs):
+    refuse(None, host)
+socket.socket.connect = socket.socket.connect_ex = refuse
+socket.getaddrinfo = socket.gethostbyname = refuse_name
 state = random.getstate()
-importlib.import_module(sys.argv[1])
+try:
+    importlib.import_module(sys.argv[1])
+except OSError:
+    if not wanted:
+        raise
 heavy = [name for name in sys.argv[2].split(",") if name in sys.modules]
-print(json.dumps({"heavy": heavy, "random": state == random.getstate()}))
+print(json.dumps({"heavy": heavy, "random": state != random.getstate(), "network": wanted}))
 """
 
 
@@ -102,8 +112,28 @@ def check_manifest_lies_in_the_package(plugin: str) -> None:
 
 
 def check_import_is_light(plugin: str) -> None:
-    """Importing the plugin's module loads no torch, opens no connection, draws no random number."""
+    """Importing the plugin's module loads no torch, torchvision, cv2, timm, accelerate or pycocotools."""
     module = record_of(plugin).module or "detzoo"
+    heavy = _imported(module)["heavy"]
+    assert not heavy, f"importing {module} loads {', '.join(heavy)}: import it inside the functions that need it"
+
+
+def check_import_draws_no_random_number(plugin: str) -> None:
+    """Importing the plugin's module leaves Python's random generator as it was."""
+    module = record_of(plugin).module or "detzoo"
+    assert not _imported(module)["random"], f"importing {module} draws random numbers or seeds their generator"
+
+
+def check_import_opens_no_connection(plugin: str) -> None:
+    """Importing the plugin's module asks no other machine for anything."""
+    module = record_of(plugin).module or "detzoo"
+    wanted = _imported(module)["network"]
+    assert not wanted, f"importing {module} connects to {wanted[0]}: fetch things when they are used"
+
+
+@lru_cache(maxsize=8)  # three checks look at one import
+def _imported(module: str) -> dict[str, Any]:
+    """What importing a module did, in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", _PROBE, module, ",".join(_HEAVY)],
         capture_output=True,
@@ -113,8 +143,5 @@ def check_import_is_light(plugin: str) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )
     assert done.returncode == 0, f"importing {module} failed:\n{done.stderr}"
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert not found["heavy"], (
-        f"importing {module} loads {', '.join(found['heavy'])}: import it inside the functions that need it"
-    )
-    assert found["random"], f"importing {module} draws random numbers"
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from detzoo.testing.specimens import GROUND_TRUTHS, candidates, predictions, targets
+from detzoo.testing.specimens import GROUND_TRUTHS, candidates, no_candidates, predictions, targets
 from detzoo.testing.subject import Subject, assert_close, assert_unchanged, image, snapshot
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
 
@@ -29,6 +29,18 @@ def _check_range(found: Assignment, truth: Targets, places: Candidates) -> None:
     assert bool((usable | (found.index < 0)).all()), "a candidate is positive for padding or for ignored ground truth"
     if found.overlap is not None:
         assert tuple(found.overlap.shape) == shape, f"overlap has shape {tuple(found.overlap.shape)}, not {shape}"
+
+
+def check_takes_the_empty_case(subject: Subject) -> None:
+    """Ground truth padded to no rows at all (M = 0), and no candidates (N = 0)."""
+    places = _places(subject)
+    found = _match(subject, places, targets(("no box", "no box"), padded=0))
+    shape = (2, places.boxes.shape[1])
+    assert tuple(found.index.shape) == shape, f"M = 0: index has shape {tuple(found.index.shape)}, not {shape}"
+    assert bool((found.index < 0).all()), "M = 0: a candidate is positive for ground truth that is not there"
+    found = _match(subject, no_candidates(coder=places.coder), targets(EVERY))
+    shape = (len(EVERY), 0)
+    assert tuple(found.index.shape) == shape, f"N = 0: index has shape {tuple(found.index.shape)}, not {shape}"
 
 
 def check_without_ground_truth_all_is_background(subject: Subject) -> None:

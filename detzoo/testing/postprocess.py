@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from detzoo.testing.specimens import candidates, image_batch, no_candidates, predictions
-from detzoo.testing.subject import Subject, assert_close, assert_unchanged, image, snapshot
+from detzoo.testing.subject import Subject, assert_close, assert_finite, assert_unchanged, image, snapshot
 from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions
 
 
@@ -16,6 +16,7 @@ def check_outputs(subject: Subject) -> None:
     """Shapes and dtypes of the contract; scores in [0,1], best first; boxes inside the picture; known labels."""
     found = _run(subject, _predictions(subject), _places(subject), image_batch())
     _check_shapes(found)
+    assert_finite((found.boxes[found.valid], found.scores[found.valid]), "boxes or scores")
     for row in range(2):
         scores = found.scores[row][found.valid[row]]
         assert bool((scores[:-1] >= scores[1:]).all()), "detections are not sorted by score, best first"
@@ -45,6 +46,24 @@ def _check_shapes(found: DetectionBatch) -> None:
         tensor = getattr(found, name)
         assert tensor.dtype == dtype, f"{name} is {tensor.dtype}, not {dtype}"
         assert tuple(tensor.shape) == shape + tail, f"{name} has shape {tuple(tensor.shape)}, not {shape + tail}"
+
+
+def check_same_input_same_output(subject: Subject) -> None:
+    """In evaluation mode nothing is drawn: the same input gives the same detections twice."""
+    places, said, batch = _places(subject), _predictions(subject), image_batch()
+    first, second = (_run(subject, said, places, batch) for _ in range(2))
+    assert_close(first, second, "the first and the second answer to one input")
+
+
+def check_keeps_to_its_limit(subject: Subject) -> None:
+    """Where ``keep`` says how many detections an image may have, it has no more; ``predict(top_k=...)`` sets it."""
+    component = subject.component
+    if not isinstance(getattr(component, "keep", None), int):
+        return
+    component.keep = 3
+    found = _run(subject, _predictions(subject), _places(subject), image_batch())
+    most = int(found.valid.sum(1).max())
+    assert most <= 3, f"with keep = 3 an image has {most} detections"
 
 
 def check_nothing_is_found_in_nothing(subject: Subject) -> None:

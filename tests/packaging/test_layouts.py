@@ -1,77 +1,29 @@
-"""Wheels, editable installs and a plain checkout: each finds its manifests, in an environment of its own.
-
-PyTorch and the other dependencies are shared from the environment that runs the tests: a folder of links to its
-packages, without detzoo's own.
-"""
+"""Wheels, editable installs and a plain checkout: each finds its manifests, in an environment of its own."""
 
 import json
 import os
 import subprocess
-import sys
-import sysconfig
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.packaging.environment import LIST, ROOT, Environment, build_wheels, clean_variables, link_packages
+
 PLUGIN = ROOT / "plugins" / "detzoo-ssd"
-LIST = "from detzoo.cli import main; main()"
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="links to packages need a POSIX file system")
 
 
-class Environment:
-    """A clean virtual environment with the dependencies, without detzoo."""
-
-    def __init__(self, folder: Path, links: Path) -> None:
-        venv.create(folder, with_pip=False, symlinks=True)
-        self.python = folder / "bin" / "python"
-        (site,) = folder.glob("lib/python*/site-packages")
-        # Lines of a .pth file become entries of sys.path; .pth files inside them are not read, so nothing leaks
-        (site / "shared.pth").write_text(f"{links}\n")
-
-    def install(self, *arguments: str) -> None:
-        run(
-            [
-                *(sys.executable, "-m", "pip", "--python", str(self.python), "--disable-pip-version-check"),
-                *("install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"),
-                *arguments,
-            ]
-        )
-
-    def detzoo(self, *arguments: str, path: Path | None = None) -> str:
-        """Output of the command line, run from a folder that holds nothing."""
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "DETZOO"))}
-        if path is not None:
-            env["PYTHONPATH"] = str(path)
-        return run([str(self.python), "-c", LIST, *arguments], cwd=self.python.parent, env=env)
-
-
-def run(command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-    return done.stdout + done.stderr
-
-
 @pytest.fixture(scope="module")
 def links(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The packages of this environment, as links; detzoo, its plugins and editable installs are left out."""
-    folder = tmp_path_factory.mktemp("shared")
-    for path in Path(sysconfig.get_paths()["purelib"]).iterdir():
-        if "detzoo" not in path.name and path.suffix != ".pth":
-            (folder / path.name).symlink_to(path)
-    return folder
+    return link_packages(tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Both wheels, built from this checkout."""
-    out = tmp_path_factory.mktemp("dist")
-    for folder in (ROOT, PLUGIN):
-        run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(folder)])
-    return {path.name.partition("-")[0]: path for path in out.glob("*.whl")}
+    return build_wheels([ROOT, PLUGIN], tmp_path_factory.mktemp("dist"))
 
 
 def test_two_wheels_are_built(wheels: dict[str, Path]) -> None:
@@ -89,6 +41,8 @@ def test_two_wheels_are_built(wheels: dict[str, Path]) -> None:
                 "detzoo/demo.yaml",
                 "detzoo/py.typed",
                 "detzoo/report/page.html",
+                "detzoo/templates/plugin/common/pyproject.toml.in",
+                "detzoo/templates/plugin/common/dot-github/workflows/test.yml.in",
             ],
         ),
         ("detzoo_ssd", ["detzoo_ssd/registry.yaml", "detzoo_ssd/py.typed"]),
@@ -170,6 +124,6 @@ def test_the_environment_of_these_tests_is_clean(links: Path, tmp_path: Path) ->
         capture_output=True,
         text=True,
         check=True,
-        env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
+        env=clean_variables(),
     )
     assert done.stdout.split() == ["None", "None"]

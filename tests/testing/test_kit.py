@@ -24,7 +24,7 @@ from detzoo.testing import backbone as backbone_checks
 from detzoo.testing import matcher as matcher_checks
 from detzoo.testing import module as module_checks
 from detzoo.testing import postprocess as postprocess_checks
-from detzoo.testing.kit import KIND_CHECKS, PLUGIN_CHECKS
+from detzoo.testing.kit import DETECTOR_CHECKS, KIND_CHECKS, PLUGIN_CHECKS
 from detzoo.testing.subject import Subject
 from detzoo.types import Assignment, Candidates, FeatureMaps, FeatureSpec, Predictions, Targets
 
@@ -91,16 +91,22 @@ def test_expected_failures_need_a_reason_and_a_check() -> None:
 
 def test_results_of_check_plugin() -> None:
     results = check_plugin("core", groups=("import",))
-    assert results == [CheckResult("core", "import_is_light", "import", "passed")]
+    expected = "Importing the plugin's module loads no torch, torchvision, cv2, timm, accelerate or pycocotools."
+    page = "docs/plugins.md#manifest-checks"
+    assert results[0] == CheckResult("core", "import_is_light", "import", "passed", "", expected, page)
+    assert [result.check for result in results[1:]] == ["import_draws_no_random_number", "import_opens_no_connection"]
     results = check_plugin(
         "core", groups=("import",), expected_failures={"import_is_light": "we say so"}, on_fail="return"
     )
-    assert [result.status for result in results] == ["unexpected_pass"]
+    assert [result.status for result in results] == ["unexpected_pass", "passed", "passed"]
     with pytest.raises(ConformanceError) as caught:
         check_plugin("core", groups=("import",), expected_failures={"import_is_light": "we say so"})
     assert str(caught.value) == (
-        "plugin core: 1 of 1 checks failed\n"
-        "- core: import_is_light (unexpected_pass): it passes although it was expected to fail: we say so"
+        "plugin core: 1 of 3 checks failed\n"
+        "- core: import_is_light (unexpected_pass)\n"
+        f"    expected: {expected}\n"
+        "    came: it passes although it was expected to fail: we say so\n"
+        f"    see: {page}"
     )
 
 
@@ -217,3 +223,16 @@ def test_a_plugin_that_imports_torch_is_found(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(get_registry().plugins.records, "heavy", replace(record, module="gone_plugin"))
     with pytest.raises(AssertionError, match=r"^importing gone_plugin failed:\n +Traceback"):
         check_import_is_light("heavy")
+
+
+def test_the_page_for_authors_explains_every_check() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    specs = {*PLUGIN_CHECKS, *DETECTOR_CHECKS, *(spec for specs in KIND_CHECKS.values() for spec in specs)}
+    assert len(specs) > 90
+    for spec in specs:
+        file, _, name = spec.partition(":")
+        check = Check("numeric", file, name)
+        title = check.page.removeprefix("docs/plugins.md#").removesuffix("-checks")
+        section = page.partition(f"\n### {title} checks\n")[2].partition("\n### ")[0]
+        assert f"| `{name}` | {check.explanation.replace('``', '`')} |\n" in section, spec
+    assert page.count("\n| `") >= len(specs)

@@ -1,0 +1,33 @@
+"""``detzoo new-plugin``: a package of your own, ready to be installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="Of the plugin; its package will be called detzoo-NAME.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="backbone, neck, head, matcher, loss, postprocess, proposals or detector.", show_default=False
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder to write; detzoo-NAME when left out.")] = None,
+) -> None:
+    """Write a plugin that installs and passes the conformance kit as it is; then make it yours."""
+    from detzoo.new_plugin import write_plugin
+
+    folder = out or Path(f"detzoo-{name}")
+    written = write_plugin(name, kind, folder)
+    for path in written:
+        typer.echo(f"written: {path}")
+    typer.echo(f"""
+next:
+  pip install -e '{folder}[dev]'
+  detzoo plugins check {name}    # the conformance kit
+  pytest {folder}
+The class in {folder / "src"} is yours to change; after its signature: detzoo registry sync""")

@@ -1,0 +1,136 @@
+"""``detzoo new-plugin``: what it writes builds, installs and passes its own tests as it is; what it refuses."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from detzoo.cli import app
+from detzoo.errors import PluginError
+from detzoo.new_plugin import PATTERNS, write_plugin
+from tests.packaging.environment import ROOT, Environment, build_wheels, clean_variables, link_packages, run
+
+KINDS = ("backbone", "neck", "head", "matcher", "loss", "postprocess", "proposals", "detector")
+
+
+@pytest.fixture(scope="module")
+def links(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return link_packages(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The core's wheel, so that the templates are those that are shipped."""
+    return build_wheels([ROOT], tmp_path_factory.mktemp("dist"))["detzoo"]
+
+
+def test_every_kind_is_tested() -> None:
+    assert tuple(PATTERNS) == KINDS
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links to packages need a POSIX file system")
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_builds_installs_and_passes_its_tests(kind: str, core: Path, links: Path, tmp_path: Path) -> None:
+    clean = Environment(tmp_path / "clean", links)
+    clean.install(str(core))
+    plugin = tmp_path / "detzoo-fresh"
+    said = clean.detzoo("new-plugin", "fresh", "--kind", kind, "--out", str(plugin))
+    assert f"written: {plugin}/pyproject.toml" in said
+    wheel = build_wheels([plugin], tmp_path / "dist")["detzoo_fresh"]
+    clean.install(str(wheel))
+    assert "manifests and index are up to date" in clean.detzoo("registry", "sync", "--check")
+    run([sys.executable, "-m", "ruff", "check", "--no-cache", "--config", str(plugin / "pyproject.toml"), str(plugin)])
+    done = run([str(clean.python), "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=plugin, env=clean_variables())
+    assert " passed" in done
+    assert "failed" not in done
+    assert "skipped" not in done
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_of_a_kind(kind: str, tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    written = write_plugin("two-words", kind, folder)
+    names = {str(path.relative_to(folder)) for path in written}
+    assert {
+        ".github/workflows/test.yml",
+        ".gitignore",
+        "LICENSE",
+        "README.md",
+        "pyproject.toml",
+        "src/detzoo_two_words/plugin.py",
+        "src/detzoo_two_words/py.typed",
+        "src/detzoo_two_words/registry.yaml",
+        "tests/test_conformance.py",
+    } < names
+    manifest = yaml.safe_load((folder / "src/detzoo_two_words/registry.yaml").read_text())
+    (component,) = manifest["components"]
+    assert component["kind"] == ("head" if kind == "detector" else kind)
+    assert list(manifest["schemas"]) == [f"{component['kind']}/two-words"]
+    texts = [path.read_text() for path in written]
+    assert not [text for text in texts if "${name}" in text or "${package}" in text]
+    assert "${{ matrix.python }}" in (folder / ".github/workflows/test.yml").read_text()
+    for path in written:
+        if path.suffix == ".py":
+            compile(path.read_text(), str(path), "exec", dont_inherit=True)
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("all of it")
+    with pytest.raises(PluginError) as caught:
+        write_plugin("blur", "neck", tmp_path / "mine")
+    assert str(caught.value) == (
+        f"{tmp_path / 'mine'} is not empty, and nothing in it is overwritten; name another folder with --out"
+    )
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    with pytest.raises(PluginError, match=r"thesis\.txt is a file; name a folder that is empty, or that does not"):
+        write_plugin("blur", "neck", tmp_path / "mine" / "thesis.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        (
+            "blur",
+            "neckk",
+            'unknown kind "neckk"; did you mean "neck"? allowed: '
+            "backbone, detector, head, loss, matcher, neck, postprocess, proposals",
+        ),
+        (
+            "My Blur",
+            "neck",
+            '"My Blur" cannot be the name of a plugin; expected small letters, digits, - and _, a letter first, '
+            "and no keyword of Python",
+        ),
+        (
+            "lambda",
+            "neck",
+            '"lambda" cannot be the name of a plugin; expected small letters, digits, - and _, a letter first, '
+            "and no keyword of Python",
+        ),
+        ("detzoo-blur", "neck", 'plugin "detzoo-blur": leave the prefix out, it is added: detzoo new-plugin blur'),
+        ("core", "neck", 'a plugin named "core" exists already (see `detzoo plugins`); choose another name'),
+    ],
+)
+def test_what_is_refused(name: str, kind: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(PluginError) as caught:
+        write_plugin(name, kind, tmp_path / "made")
+    assert str(caught.value) == message
+    assert not (tmp_path / "made").exists()
+
+
+def test_the_command_says_what_comes_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["new-plugin", "blur", "--kind", "neck"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert done.output.partition("next:\n")[2] == (
+        "  pip install -e 'detzoo-blur[dev]'\n"
+        "  detzoo plugins check blur    # the conformance kit\n"
+        "  pytest detzoo-blur\n"
+        "The class in detzoo-blur/src is yours to change; after its signature: detzoo registry sync\n"
+    )
+    assert (tmp_path / "detzoo-blur" / "pyproject.toml").is_file()
