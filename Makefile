@@ -9,7 +9,7 @@ SOURCES := detzoo plugins tests $(wildcard benchmarks examples)
 BENCHMARKS := benchmarks/startup.py benchmarks/loader.py benchmarks/ssd_postprocess_and_loss.py benchmarks/ssd_speed.py \
 	benchmarks/rcnn_postprocess.py benchmarks/rcnn_speed.py benchmarks/rcnn_memory.py \
 	benchmarks/retinanet_speed.py benchmarks/focal_loss.py benchmarks/yolo_speed.py \
-	benchmarks/rcnn_profile.py benchmarks/mining_memory.py benchmarks/proposals_make.py
+	benchmarks/rcnn_profile.py benchmarks/mining_memory.py benchmarks/proposals_make.py benchmarks/evaluator.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo test lint types unit test-all bench docs clean
