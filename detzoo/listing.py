@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from detzoo.errors import RecipeError
@@ -43,15 +44,33 @@ def component_rows(kind: str, registry: Registry | None = None) -> list[dict[str
     return [{"name": e.name, "plugin": e.plugin, "summary": e.summary, "target": str(e.target)} for e in entries]
 
 
-def not_installed(registry: Registry | None = None) -> dict[str, list[str]]:
-    """Distribution -> detectors that the zoo has and this environment does not."""
+def matching(rows: list[dict[str, Any]], words: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows that hold every word in their name, plugin or summary, in small letters or capitals.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    texts = [" ".join(str(row[key]) for key in ("name", "plugin", "summary")).casefold() for row in rows]
+    found = [row for row, text in zip(rows, texts, strict=True) if all(word.casefold() in text for word in words)]
+    if words and not found:
+        raise RecipeError(
+            f"none of the {len(rows)} rows holds {' and '.join(map(repr, words))}; `detzoo list` shows all"
+        )
+    return found
+
+
+def not_installed(words: Sequence[str] = (), registry: Registry | None = None) -> dict[str, list[str]]:
+    """Distribution -> detectors (whose name holds every word) that the zoo has and this environment does not."""
     registry = registry or get_registry()
     have = registry.plugins.records
-    return {
-        str(plugin["distribution"]): sorted(plugin.get("detectors", {}))
-        for name, plugin in registry.installable.items()
-        if name not in have
+    missing = {
+        str(plugin["distribution"]): sorted(
+            name for name in plugin.get("detectors", {}) if all(word.casefold() in name for word in words)
+        )
+        for plugin_name, plugin in registry.installable.items()
+        if plugin_name not in have
     }
+    return {distribution: names for distribution, names in missing.items() if names or not words}
 
 
 def render(rows: list[dict[str, Any]], missing: dict[str, list[str]] | None, *, as_json: bool) -> str:

@@ -8,12 +8,17 @@ import typer
 
 
 def command(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="Only rows that hold these words: `yolo`, `retinanet resnet50`."),
+    ] = None,
     kind: Annotated[str | None, typer.Option(help="List components of a kind (backbone, head, ...) instead.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> None:
     """List detectors with their reported accuracy, or the components of a kind."""
-    from detzoo.listing import component_rows, detector_rows, not_installed, render
+    from detzoo.listing import component_rows, detector_rows, matching, not_installed, render
 
     rows = detector_rows() if kind is None else component_rows(kind)
-    missing = not_installed() if kind is None else None
+    rows = matching(rows, words or [])
+    missing = not_installed(words or []) if kind is None else None
     typer.echo(render(rows, missing, as_json=json_))

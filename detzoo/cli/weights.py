@@ -21,9 +21,7 @@ def import_(
         Path, typer.Argument(help="A state dict: .pth (read without unpickling objects), .safetensors or .weights.")
     ],
     detector: Annotated[str, typer.Option(help="The recipe the weights belong to.")],
-    from_: Annotated[
-        str, typer.Option("--from", help="torchvision, tutorial, ultralight_face, ... as plugins name them.")
-    ],
+    from_: Annotated[str, typer.Option("--from", help="torchvision, darknet, tutorial, ... as plugins name them.")],
     out: Annotated[Path, typer.Option(help="Checkpoint to write.")],
     num_classes: Annotated[int | None, typer.Option(help="Replaces the recipe's.")] = None,
 ) -> None:

@@ -111,6 +111,19 @@ def test_a_missing_argument(run: Run) -> None:
     assert "Missing argument" in err
 
 
+def test_list_shows_the_rows_that_hold_all_words(run: Run) -> None:
+    names = [line.split()[0] for line in run("list")[1].splitlines()[1:] if line and not line.startswith((" ", "not"))]
+    word = names[0].split("_")[0]
+    shown = run("list", word.upper())[1].splitlines()
+    assert shown[1].startswith(names[0])
+    assert "pip install" not in "".join(shown)
+    assert run("list", word, "zebra") == (
+        2,
+        "",
+        f"error: none of the {len(names)} rows holds '{word}' and 'zebra'; `detzoo list` shows all\n",
+    )
+
+
 def test_list(run: Run) -> None:
     assert run("list")[1].splitlines()[:3] == [
         "name          plugin  gives  profile  reported             summary",

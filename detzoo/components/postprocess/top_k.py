@@ -9,7 +9,7 @@ from pydantic import Field
 
 from detzoo.components.postprocess.detections import best_overall
 from detzoo.interfaces import PostProcess
-from detzoo.ops.boxes import clip
+from detzoo.ops.boxes import clip, sides
 from detzoo.ops.ranking import gather_rows
 from detzoo.ops.scores import scores_of
 from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions
@@ -56,4 +56,6 @@ class TopK(PostProcess):
             per_class = predictions.deltas.shape[2]
             deltas = gather_rows(predictions.deltas.flatten(1, 2), row if per_class == 1 else row * per_class + label)
             boxes = candidates.coder.of_classes(label).decode(deltas, boxes, candidates.strides()[row])
-        return best_overall(clip(boxes, batch.region.unsqueeze(1)), best, label, self.keep)
+        boxes = clip(boxes, batch.region.unsqueeze(1))
+        width, height = sides(boxes)  # a coder of signed distances can turn a box inside out
+        return best_overall(boxes, torch.where((width >= 0) & (height >= 0), best, 0), label, self.keep)
