@@ -38,6 +38,7 @@ def test_no_plugins() -> None:
 
 def test_all_statuses_at_once_and_no_plugin_imported(make_plugin: MakePlugin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETZOO_DISABLE", "off, unheard_of")
+    before = set(sys.modules)
     points = [
         *make_plugin("good", MANIFEST + NECK % "good_neck"),
         *make_plugin("off"),
@@ -64,7 +65,7 @@ def test_all_statuses_at_once_and_no_plugin_imported(make_plugin: MakePlugin, mo
     }
     assert detector_rows(registry) == []
     assert registry.find("neck", "good_neck").id == "good/good_neck"
-    assert not [name for name in sys.modules if name.startswith("zoo_")]
+    assert not [name for name in set(sys.modules) - before if name.startswith("zoo_")]
 
     problems = check_all(registry)
 
