@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from detzoo.errors import DetzooError
 from detzoo.testing.specimens import GROUND_TRUTHS, candidates, no_candidates, predictions, targets
 from detzoo.testing.subject import Subject, assert_close, assert_unchanged, image, snapshot
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
@@ -38,7 +39,10 @@ def check_takes_the_empty_case(subject: Subject) -> None:
     shape = (2, places.boxes.shape[1])
     assert tuple(found.index.shape) == shape, f"M = 0: index has shape {tuple(found.index.shape)}, not {shape}"
     assert bool((found.index < 0).all()), "M = 0: a candidate is positive for ground truth that is not there"
-    found = _match(subject, no_candidates(coder=places.coder), targets(EVERY))
+    try:
+        found = _match(subject, no_candidates(coder=places.coder), targets(EVERY))
+    except DetzooError:
+        return  # a matcher of dense heads says that it takes no regions, which have no levels
     shape = (len(EVERY), 0)
     assert tuple(found.index.shape) == shape, f"N = 0: index has shape {tuple(found.index.shape)}, not {shape}"
 
