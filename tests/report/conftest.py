@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
 from detzoo.data import open_dataset
 from detzoo.report.comparison import Plan, compare
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for `from tests.report.result_folders import ...`
 from tests.report.result_folders import DATA, Compared, benchmark_json, found_in, write_results
 
 

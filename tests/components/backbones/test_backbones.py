@@ -13,12 +13,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from detzoo.components.backbones.mobilenet import MobileNetV1, MobileNetV2, MobileNetV3Large
-from detzoo.components.backbones.resnet import ResNet18, ResNet50, ResNet101
+from detzoo.components.backbones.resnet import ResNet18, ResNet50
 from detzoo.components.backbones.squeezenet import SqueezeNet11
 from detzoo.components.backbones.vgg import Vgg16
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Backbone
 from detzoo.weights.backbone import load_backbone_weights
+from tests.components.backbones.fresh_norms import randomise_norms
 
 MANIFEST = Path(__file__).parents[3] / "detzoo" / "components" / "registry.yaml"
 TARGETS = {
@@ -201,17 +202,6 @@ def test_maps_equal_torchvisions_with_the_same_state_dict(name: str, tmp_path: P
         assert value.std() > 0
 
 
-def randomise_norms(model: nn.Module) -> None:
-    """Fresh statistics (0, 1) would hide a norm that is left out."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None
-            assert module.running_var is not None
-            nn.init.uniform_(module.running_mean, -0.2, 0.2)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-            nn.init.uniform_(module.bias, -0.2, 0.2)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_reach_every_parameter(name: str) -> None:
     backbone = make(name).train()
@@ -270,130 +260,6 @@ def test_parameter_counts_published_by_keras_and_torchvision() -> None:
     assert parameters(MobileNetV2(last_conv=True)) == 3_504_872 - 1_281_000
     assert parameters(Vgg16()) == 14_714_688
     assert parameters(ResNet50()) == 25_557_032 - 2_049_000
-
-
-def test_width_multiplier() -> None:
-    assert {k: v.channels for k, v in MobileNetV2(width=0.5, last_conv=True).out.items()} == {
-        "s8": 16,
-        "s16": 48,
-        "s32": 1280,
-    }
-    assert [s.channels for s in MobileNetV1(width=0.25).out.values()] == [64, 128, 256]
-
-
-def test_ssdlite_taps_of_torchvision() -> None:
-    backbone = MobileNetV3Large((320, 320), levels=("s16_expand", "s32"), last_conv=True, reduced_tail=True)
-    assert [(s.channels, s.size) for s in backbone.out.values()] == [(672, (20, 20)), (480, (10, 10))]
-    whole = MobileNetV3Large((320, 320), levels=("s16_expand", "s32"), last_conv=True)
-    assert [s.channels for s in whole.out.values()] == [672, 960]
-
-
-def test_ssd_taps_of_tensorflow() -> None:
-    backbone = MobileNetV2((300, 300), levels=("s16_expand", "s32"), last_conv=True)
-    assert [(s.channels, s.size) for s in backbone.out.values()] == [(576, (19, 19)), (1280, (10, 10))]
-    first = MobileNetV1((300, 300), levels=("s16", "s32"))
-    assert [(s.channels, s.size) for s in first.out.values()] == [(512, (19, 19)), (1024, (10, 10))]
-
-
-def test_mobilenet_v1_by_formula() -> None:
-    torch.manual_seed(0)
-    backbone = MobileNetV1(levels=("s32",), width=0.25).eval()
-    randomise_norms(backbone)
-    state = backbone.state_dict()
-
-    def layer(x: torch.Tensor, name: str, stride: int, groups: int) -> Any:
-        weight = state[f"body.features.{name}.0.weight"]
-        mean, var, scale, shift = (
-            state[f"body.features.{name}.1.{k}"].view(1, -1, 1, 1)
-            for k in ("running_mean", "running_var", "weight", "bias")
-        )
-        x = nn.functional.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2, groups=groups)
-        return ((x - mean) / (var + 1e-3).sqrt() * scale + shift).clamp(0, 6)
-
-    x = pixels = torch.randn(1, 3, 64, 96)
-    x = layer(x, "0", 2, 1)
-    for i in range(1, 14):
-        x = layer(x, f"{i}.0", 2 if i in (2, 4, 6, 12) else 1, x.shape[1])
-        x = layer(x, f"{i}.1", 1, 1)
-    with torch.no_grad():
-        torch.testing.assert_close(backbone(pixels)["s32"], x, rtol=1e-4, atol=1e-4)
-
-
-def test_resnet_stride_in_1x1_or_3x3() -> None:
-    torch.manual_seed(0)
-    late, early = ResNet50(stride_in="3x3").eval(), ResNet50(stride_in="1x1").eval()
-    early.load_state_dict(late.state_dict())
-    strides = [early.body.get_submodule(f"layer{i}.0.conv{j}").stride for i in (2, 3, 4) for j in (1, 2)]
-    assert strides == [(2, 2), (1, 1)] * 3
-    pixels = torch.randn(1, 3, 64, 64)
-    with torch.no_grad():
-        a, b = late(pixels), early(pixels)
-    assert {k: v.shape for k, v in a.items()} == {k: v.shape for k, v in b.items()}
-    assert not torch.allclose(a["s32"], b["s32"])
-
-
-@pytest.mark.parametrize("cls", [ResNet50, ResNet101])
-def test_dilated_resnet_by_torchvisions_builder_and_one_more_dilation(cls: Any) -> None:
-    torch.manual_seed(0)
-    builder = {ResNet50: torchvision.models.resnet50, ResNet101: torchvision.models.resnet101}[cls]
-    reference = builder(replace_stride_with_dilation=[False, False, True]).eval()
-    randomise_norms(reference)
-    backbone = cls(levels=("s8", "s16", "s16_dilated"), dilated=True).eval()
-    state = {f"body.{k}": v for k, v in reference.state_dict().items() if not k.startswith("fc.")}
-    backbone.load_state_dict(state)
-    assert {k: (s.channels, s.stride) for k, s in backbone.out.items()} == {
-        "s8": (512, 8.0),
-        "s16": (1024, 16.0),
-        "s16_dilated": (2048, 16.0),
-    }
-    # R-FCN's prototxt dilates the first block's 3x3 too, where torchvision only removes its stride
-    first = reference.layer4[0].conv2
-    assert (first.stride, first.dilation) == ((1, 1), (1, 1))
-    first.dilation, first.padding = (2, 2), (2, 2)
-    pixels = torch.randn(1, 3, 67, 90)
-    x = reference.maxpool(reference.relu(reference.bn1(reference.conv1(pixels))))
-    with torch.no_grad():
-        expected = reference.layer4(reference.layer3(reference.layer2(reference.layer1(x))))
-        found = backbone(pixels)["s16_dilated"]
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    # the paper's weights stride in the 1x1 convolution: no stride is left there either
-    early = ResNet50(levels=("s16_dilated",), dilated=True, stride_in="1x1")
-    convolutions = [m for m in early.body.get_submodule("layer4").modules() if isinstance(m, nn.Conv2d)]
-    assert {m.stride for m in convolutions} == {(1, 1)}
-    assert [m.dilation for m in convolutions if m.kernel_size == (3, 3)] == [(2, 2)] * 3
-
-
-def test_resnet_dilated_twice_by_torchvisions_builder_and_two_more_dilations() -> None:
-    torch.manual_seed(0)
-    reference = torchvision.models.resnet50(replace_stride_with_dilation=[False, True, True]).eval()
-    randomise_norms(reference)
-    backbone = ResNet50(levels=("s8", "s8_dilated", "s8_dilated_4"), dilated="twice").eval()
-    backbone.load_state_dict({f"body.{k}": v for k, v in reference.state_dict().items() if not k.startswith("fc.")})
-    assert {k: (s.channels, s.stride) for k, s in backbone.out.items()} == {
-        "s8": (512, 8.0),
-        "s8_dilated": (1024, 8.0),
-        "s8_dilated_4": (2048, 8.0),
-    }
-    for stage, rate in ((reference.layer3, 2), (reference.layer4, 4)):
-        first = stage[0].conv2  # torchvision gives it the dilation of the stage before
-        assert first.dilation == (rate // 2, rate // 2)
-        first.dilation, first.padding = (rate, rate), (rate, rate)
-    pixels = torch.randn(1, 3, 67, 90)
-    with torch.no_grad():
-        x = reference.layer2(
-            reference.layer1(reference.maxpool(reference.relu(reference.bn1(reference.conv1(pixels)))))
-        )
-        found = backbone(pixels)
-        torch.testing.assert_close(found["s8_dilated"], reference.layer3(x), rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(found["s8_dilated_4"], reference.layer4(reference.layer3(x)), rtol=1e-4, atol=1e-4)
-
-
-def test_a_dilated_resnet_has_no_stride_32() -> None:
-    with pytest.raises(RecipeError) as error:
-        ResNet50(levels=("s16", "s32"), dilated=True)
-    assert str(error.value) == (
-        'levels: there is no level "s32" (did you mean "s2"?). ResNet50 has: s2, s4, s8, s16, s16_dilated'
-    )
 
 
 def test_batch_norm_settings_reach_every_norm() -> None:
