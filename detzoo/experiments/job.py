@@ -22,18 +22,15 @@ CURVE: Final = "curve.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """What is to be trained, and where it goes.
+class Training:
+    """How something is trained: what one run and all runs of a sweep have in common.
 
     Args:
-        name: in tables.
         target: a recipe's name or file.
         data: as ``open_dataset`` takes it.
-        run: run folder; a run that is there already goes on.
-        overrides: ``key=value`` of the recipe.
         train_split: to learn from; ``train``, else the only one, where it is None.
-        val_split: evaluated after each epoch; the first of val, valid, validation and test where it is None, nothing
-            where it is ``none``.
+        val_split: evaluated after each epoch, which ranks a sweep; the first of val, valid, validation and test where
+            it is None, nothing where it is ``none``.
         weights: ``backbone``, ``published``, ``none`` or a file.
         seed: instead of the recipe's.
         epochs: instead of the recipe's length.
@@ -41,15 +38,11 @@ class Job:
         batch: images a step.
         accumulate: parts of a step.
         precision: fp32, bf16 or fp16.
-        workers: processes that load images.
-        folder: from which relative paths count.
+        workers: processes that load images, for each run.
     """
 
-    name: str
     target: str
     data: str
-    run: Path
-    overrides: tuple[str, ...] = ()
     train_split: str | None = None
     val_split: str | None = None
     weights: str = "backbone"
@@ -60,6 +53,27 @@ class Job:
     accumulate: int | None = None
     precision: str = "fp32"
     workers: int | None = None
+
+    def options(self) -> dict[str, Any]:
+        """All but target and data, as ``train_target`` takes them."""
+        own = [field.name for field in dataclasses.fields(Training) if field.name not in ("target", "data")]
+        return {name: getattr(self, name) for name in own}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Training):
+    """One run, and where it goes; the rest as ``Training``.
+
+    Args:
+        name: in tables.
+        run: run folder; a run that is there already goes on.
+        overrides: ``key=value`` of the recipe.
+        folder: from which relative paths count.
+    """
+
+    name: str
+    run: Path
+    overrides: tuple[str, ...] = ()
     folder: Path = dataclasses.field(default_factory=Path.cwd)
 
     def as_dict(self) -> dict[str, Any]:
@@ -120,20 +134,11 @@ def train_run(job: Job, *, device: str | None = None, progress: bool = True) -> 
         job.target,
         job.data,
         job.run,
-        train_split=job.train_split,
-        val_split=job.val_split,
         overrides=job.overrides,
-        weights=job.weights,
-        seed=job.seed,
         resume=True,
-        epochs=job.epochs,
-        steps=job.steps,
-        batch=job.batch,
-        accumulate=job.accumulate,
-        precision=job.precision,
-        workers=job.workers,
         device=device,
         progress=progress,
+        **job.options(),
     )
 
 

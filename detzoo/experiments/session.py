@@ -15,7 +15,7 @@ from detzoo.config import load_recipe
 from detzoo.errors import DetzooError, PluginError, RecipeError, TrainingError
 from detzoo.experiments.board import Board, sweep_table
 from detzoo.experiments.grid import Point, grid
-from detzoo.experiments.job import Job, Outcome
+from detzoo.experiments.job import Job, Outcome, Training
 from detzoo.experiments.ledger import Entry, Ledger, alone, open_ledger, recipe_digest
 from detzoo.experiments.local import LOOK_EVERY, LocalWorkers, cores, local_devices
 from detzoo.training.interrupts import Interrupts
@@ -28,48 +28,24 @@ RUNS: Final = "runs"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepPlan:
-    """What is to be tried, and how.
+class SweepPlan(Training):
+    """What is to be tried, and how; the rest as ``Training``, for every run.
 
     Args:
-        target: a recipe's name or file.
         set_: ``key=a,b,c`` each.
-        data: as ``open_dataset`` takes it.
         out: folder of the sweep.
         devices: names joined by commas; every CUDA device, else the best there is, where it is None.
         ray: address of a Ray cluster, or ``local``; then ``devices`` plays no part.
         ray_cpus: processor cores of each run on the cluster.
         ray_gpus: GPUs of each run there; None takes one where there are any.
-        train_split: to learn from; ``train``, else the only one, where it is None.
-        val_split: that ranks; the first of val, valid, validation and test where it is None.
-        weights: ``backbone``, ``published``, ``none`` or a file.
-        seed: of every run, instead of the recipe's.
-        epochs: of every run, instead of the recipe's.
-        steps: the same in optimiser steps.
-        batch: images a step.
-        accumulate: parts of a step.
-        precision: fp32, bf16 or fp16.
-        workers: processes that load images, for each run.
     """
 
-    target: str
     set_: Sequence[str]
-    data: str
     out: Path
     devices: str | None = None
     ray: str | None = None
     ray_cpus: float = 1
     ray_gpus: float | None = None
-    train_split: str | None = None
-    val_split: str | None = None
-    weights: str = "backbone"
-    seed: int | None = None
-    epochs: int | None = None
-    steps: int | None = None
-    batch: int | None = None
-    accumulate: int | None = None
-    precision: str = "fp32"
-    workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -216,9 +192,15 @@ def added(ledger: Ledger, plan: SweepPlan, point: Point) -> Entry:
 
 def job_of(plan: SweepPlan, entry: Entry) -> Job:
     """The training of a run, with whole paths, for it may run elsewhere."""
-    shared = {field.name for field in dataclasses.fields(Job)} & {field.name for field in dataclasses.fields(plan)}
-    values = {name: getattr(plan, name) for name in shared}
-    return Job(**values, name=entry.name, overrides=entry.overrides, run=(plan.out / RUNS / entry.name).absolute())
+    run = (plan.out / RUNS / entry.name).absolute()
+    return Job(
+        name=entry.name,
+        target=plan.target,
+        data=plan.data,
+        run=run,
+        overrides=entry.overrides,
+        **plan.options(),
+    )
 
 
 def trained(plan: SweepPlan, ledger: Ledger, jobs: Sequence[Job], board: Board) -> bool:
