@@ -69,6 +69,12 @@ def test_a_line_that_is_not_understood(lines: list[str], message: str) -> None:
             'layers: layer 2, "route -1 -2 -> s2": the maps it joins differ: 8 channels (16x16 cells, stride 2) and '
             "8 channels (32x32 cells, stride 1)",
         ),
+        (  # 32 px become 11, and three times 11 are 33
+            ["conv 8 3", "conv 8 3/3", "up 3", "route -1 -3 -> s1"],
+            'layers: layer 3, "route -1 -3 -> s1": the maps it joins differ: 8 channels (33x33 cells, stride 1) and '
+            "8 channels (32x32 cells, stride 1); the sides of input.size must be multiples of the coarsest stride, "
+            "as 32",
+        ),
         (
             ["conv 8 3", "conv 4 3", "shortcut -2 -> s1"],
             'layers: layer 2, "shortcut -2 -> s1": the maps it joins differ: 4 channels (32x32 cells, stride 1) and '

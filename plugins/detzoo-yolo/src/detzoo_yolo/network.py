@@ -155,7 +155,9 @@ def _joined(spec: LayerSpec, given: list[FeatureSpec]) -> FeatureSpec:
     shapes = {(one.stride, one.size) for one in given}
     if len(shapes) > 1 or (spec.kind == "shortcut" and given[0].channels != given[1].channels):
         listed = " and ".join(_described(one) for one in given)
-        raise ValueError(f"the maps it joins differ: {listed}")
+        odd = len({one.stride for one in given}) == 1 and len(shapes) > 1  # halved and doubled, a side became another
+        hint = "; the sides of input.size must be multiples of the coarsest stride, as 32" if odd else ""
+        raise ValueError(f"the maps it joins differ: {listed}{hint}")
     channels = given[0].channels if spec.kind == "shortcut" else sum(one.channels for one in given)
     return FeatureSpec(channels, given[0].stride, given[0].size)
 
