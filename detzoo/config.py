@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detzoo.class_names import class_names
+from detzoo.compatibility import unmet_needs
 from detzoo.errors import PluginError, RecipeError
 from detzoo.merge import Layer, Merged, keys_in, parse_override
 from detzoo.recipe_files import layers_of
@@ -134,6 +135,8 @@ def check(name: str, merged: Merged, registry: Registry, chain: tuple[str, ...])
         problems += check_fields(fields | EXTENDS, values, (), what="the recipe")
         problems += check_inside(fields, values, (), registry)
         problems += _check_classes(values, merged)
+    if fields and not problems:
+        problems += unmet_needs(values, registry)
     if problems:
         title = short_name(chain[-1] if chain else name)
         problems.sort(key=lambda problem: nearest_mark(problem.key, merged.marks, name).line)

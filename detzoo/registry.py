@@ -97,7 +97,17 @@ class Registry:
         self._classes[key] = cls
         return cls
 
-    def register(self, kind: str, name: str, cls: type[Any], *, plugin: str | None = None, summary: str = "") -> None:
+    def register(
+        self,
+        kind: str,
+        name: str,
+        cls: type[Any],
+        *,
+        plugin: str | None = None,
+        summary: str = "",
+        needs: tuple[str, ...] = (),
+        gives: tuple[str, ...] = (),
+    ) -> None:
         """Add a class by hand: for hooks, notebooks and tests. The same class again changes nothing.
 
         Args:
@@ -106,6 +116,8 @@ class Registry:
             cls: the class.
             plugin: who owns it; None is the plugin whose hook is running, ``local`` outside of one.
             summary: one line; the first of the docstring when empty.
+            needs: as in a manifest: what it needs of those beside it.
+            gives: what it gives them.
 
         Raises:
             PluginError: the id belongs to another class, the class is not of its kind, or its signature is no schema.
@@ -113,7 +125,8 @@ class Registry:
         from detzoo.signature import schema_of
 
         plugin = plugin or self._registrant
-        entry = Entry(plugin, kind, name, cls, summary or (inspect.getdoc(cls) or name).splitlines()[0])
+        summary = summary or (inspect.getdoc(cls) or name).splitlines()[0]
+        entry = Entry(plugin, kind, name, cls, summary, needs, gives)
         where = _place(cls)
         for other in self._entries.get((kind, name), []):
             if other.plugin == plugin:

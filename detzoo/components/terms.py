@@ -14,7 +14,7 @@ from detzoo.interfaces import BoxCoder, BoxLoss, ClassLoss
 from detzoo.ops.boxes import ciou, full_precision, giou
 from detzoo.ops.focal import focal_by_formula, focal_in_pieces
 from detzoo.ops.ranking import may_look
-from detzoo.types import Candidates
+from detzoo.types import Candidates, Scoring
 
 PIECE: Final = 2048
 """Rows of logits whose loss the CPU computes at once, where no gradient is wanted."""
@@ -25,6 +25,8 @@ class CrossEntropy(ClassLoss):
 
     Source: SSD, eq. 3.
     """
+
+    accepts: tuple[Scoring, ...] = ("softmax",)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Loss [B,N] of logits [B,N,K+1] against labels [B,N], 0..K-1 or BACKGROUND."""
@@ -43,6 +45,8 @@ class BinaryCrossEntropy(ClassLoss):
     Source: YOLOv3, section 2.2; TensorFlow's SSD.
     """
 
+    accepts: tuple[Scoring, ...] = ("sigmoid",)
+
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Loss [B,N] of logits [B,N,K] against labels [B,N], 0..K-1 or BACKGROUND."""
         logits = full_precision(logits)
@@ -58,6 +62,8 @@ class Focal(ClassLoss):
 
     Source: RetinaNet, eq. 5; equal to torchvision's ``sigmoid_focal_loss`` to rounding.
     """
+
+    accepts: tuple[Scoring, ...] = ("sigmoid",)
 
     def __init__(
         self, *, alpha: Annotated[float, Field(ge=0, le=1)] | None = 0.25, gamma: Annotated[float, Field(ge=0)] = 2.0

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor, nn
 
-from detzoo.types import Assignment, Candidates, FeatureMaps, Level, Sample
+from detzoo.types import Assignment, Candidates, FeatureMaps, Level, Sample, Scoring
 
 
 class Anchors(nn.Module, ABC):
@@ -67,9 +67,13 @@ class BoxCoder(nn.Module, ABC):
 
 
 class ClassLoss(nn.Module, ABC):
-    """Unreduced classification loss."""
+    """Unreduced classification loss.
+
+    ``accepts`` lists the scorings whose logits it can read: with ``softmax`` there is a column for the background.
+    """
 
     kind: ClassVar[str] = "class_loss"
+    accepts: tuple[Scoring, ...] = ("softmax", "sigmoid")
     __call__: Callable[..., Tensor]
 
     @abstractmethod

@@ -70,8 +70,8 @@ class Entry:
         name: short name; ``plugin/name`` is the full id.
         target: ``package.module:Class``, or the class itself when registered by a hook.
         summary: one line.
-        needs: fields of the values it reads beyond the contract's minimum.
-        gives: fields of the values it fills beyond it.
+        needs: what it needs of the head that it serves, or of what holds it; the words are in ``compatibility.py``.
+        gives: what it gives those beside or inside it.
     """
 
     plugin: str

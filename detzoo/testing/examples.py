@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from detzoo.config import load_recipe
 from detzoo.errors import DetzooError
 from detzoo.interfaces import Backbone, Detector
+from detzoo.recipe_places import places
 from detzoo.registry import get_registry
 from detzoo.testing.specimens import FEATURES, NUM_CLASSES, PYRAMID, SIZES, SMALL
 from detzoo.testing.subject import Subject
@@ -54,7 +54,7 @@ def recipe_with(plugin: str, kind: str, name: str) -> str | None:
     found: list[tuple[bool, int, str]] = []
     for recipe, record in get_registry().detectors().items():
         values = load_recipe(recipe).values
-        if any(place.is_of(kind, name) for place in _places(values)):
+        if any(place.is_of(kind, name) for place in places(values)):
             size = values.get("input", {}).get("size") or (10_000, 10_000)
             found.append((record.name != plugin, int(size[0]) * int(size[1]), recipe))
     return min(found)[2] if found else None
@@ -67,56 +67,8 @@ def _classes_at(recipe: str, kind: str, name: str) -> int:
     """
     if kind != "head":
         return NUM_CLASSES
-    return next(place.num_classes for place in _places(load_recipe(recipe).values) if place.is_of(kind, name))
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a resolved recipe names a component: its kind, its name, and K as it is supplied there."""
-
-    kind: str
-    type: str
-    num_classes: int
-
-    def is_of(self, kind: str, name: str) -> bool:
-        """Whether it is the component of a kind with a short name."""
-        return self.kind == kind and self.type.rpartition("/")[2] == name
-
-
-def _places(values: Mapping[str, Any]) -> list[_Place]:
-    """Every component of a resolved recipe, in the order in which the build makes them."""
-    registry = get_registry()
-    slots = registry.schema(registry.find("join", values["join"]))["fields"]
-    plan = registry.schema(registry.find("settings", "train"))["fields"]
-    below = _in_fields(plan, values.get("train") or {}, NUM_CLASSES)
-    return [*_in_fields(slots, values, NUM_CLASSES), *below]
-
-
-def _in_fields(fields: Mapping[str, Any], values: Mapping[str, Any], classes: int) -> Iterator[_Place]:
-    """Every component below some fields, as their schema finds them."""
-    for name, item in fields.items():
-        yield from _in_value(item["type"], values.get(name), classes)
-
-
-def _in_value(expr: Mapping[str, Any], value: Any, classes: int) -> Iterator[_Place]:
-    form = expr["is"]
-    if form == "component" and isinstance(value, Mapping):
-        registry = get_registry()
-        classes = expr.get("scope", {}).get("num_classes", classes)
-        yield _Place(expr["kind"], value["type"], classes)
-        yield from _in_fields(registry.schema(registry.find(expr["kind"], value["type"]))["fields"], value, classes)
-    elif form == "settings" and isinstance(value, Mapping):
-        yield from _in_fields(expr["fields"], value, classes)
-    elif form == "union":
-        for member in expr["of"]:
-            yield from _in_value(member, value, classes)
-    elif form in ("list", "tuple") and isinstance(value, list | tuple):
-        members = expr.get("items") or [expr["of"]] * len(value)
-        for member, one in zip(members, value, strict=False):
-            yield from _in_value(member, one, classes)
-    elif form == "dict" and isinstance(value, Mapping):
-        for one in value.values():
-            yield from _in_value(expr["of"], one, classes)
+    found = next(place for place in places(load_recipe(recipe).values) if place.is_of(kind, name))
+    return NUM_CLASSES if found.num_classes is None else found.num_classes
 
 
 @lru_cache(maxsize=4)  # detectors are large

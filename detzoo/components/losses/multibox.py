@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, Final
 
 import torch
 from pydantic import Field
@@ -40,7 +40,7 @@ class MultiBox(Loss):
     Source: SSD, eq. 1; Caffe SSD MultiBoxLoss. Faster R-CNN, eq. 1; py-faster-rcnn RPN_POSITIVE_WEIGHT.
     """
 
-    accepts: ClassVar[tuple[Scoring, ...]] = ("softmax", "sigmoid")
+    accepts: tuple[Scoring, ...] = ("softmax", "sigmoid")
 
     def __init__(
         self,
@@ -54,6 +54,7 @@ class MultiBox(Loss):
         box_weight: Weight = 1.0,
     ) -> None:
         super().__init__()
+        self.reads_through(classification)
         self.classification = classification
         self.box = box
         self.normaliser = normaliser

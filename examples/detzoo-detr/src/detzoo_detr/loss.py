@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Final, Literal
 
 import torch
 from pydantic import Field
@@ -42,7 +42,7 @@ class SetLoss(Loss):
     Difference: over several processes the sum of the weights is that of all of them, as the number of objects is.
     """
 
-    accepts: ClassVar[tuple[Scoring, ...]] = ("softmax", "sigmoid")
+    accepts: tuple[Scoring, ...] = ("softmax", "sigmoid")
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class SetLoss(Loss):
         overlap_weight: Weight = 2.0,
     ) -> None:
         super().__init__()
+        self.reads_through(classification)
         self.classification, self.distance, self.overlap = classification, distance, overlap
         self.normaliser, self.class_divisor = normaliser, class_divisor
         self.no_object_weight, self.class_weight = no_object_weight, class_weight

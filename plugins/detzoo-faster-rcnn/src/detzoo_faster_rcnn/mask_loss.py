@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -29,7 +29,7 @@ class MaskBce(Loss):
     Source: He et al. 2017 (arXiv:1703.06870), section 3; torchvision ``maskrcnn_loss``.
     """
 
-    accepts: ClassVar[tuple[Scoring, ...]] = ("sigmoid",)
+    accepts: tuple[Scoring, ...] = ("sigmoid",)
 
     def __init__(self, *, weight: Annotated[float, Field(ge=0)] = 1.0) -> None:
         super().__init__()

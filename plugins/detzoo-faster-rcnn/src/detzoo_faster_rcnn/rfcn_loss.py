@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -40,7 +40,7 @@ class RfcnLoss(Loss):
     divides the boxes by 128; ``{type: fixed, value: 128, scope: image}`` is both.
     """
 
-    accepts: ClassVar[tuple[Scoring, ...]] = ("softmax", "sigmoid")
+    accepts: tuple[Scoring, ...] = ("softmax", "sigmoid")
 
     def __init__(
         self,
@@ -54,6 +54,7 @@ class RfcnLoss(Loss):
         box_weight: Weight = 1.0,
     ) -> None:
         super().__init__()
+        self.reads_through(classification)
         self.classification = classification
         self.box = box
         self.normaliser = normaliser

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -35,7 +35,7 @@ class FcosLoss(Loss):
     release also weighs the boxes by their centreness; neither the equation nor torchvision does.
     """
 
-    accepts: ClassVar[tuple[Scoring, ...]] = ("sigmoid",)
+    accepts: tuple[Scoring, ...] = ("sigmoid",)
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class FcosLoss(Loss):
         centreness_weight: Weight = 1.0,
     ) -> None:
         super().__init__()
+        self.reads_through(classification)
         self.multibox = MultiBox(classification=classification, box=box, normaliser=normaliser)
         self.class_weight, self.box_weight = class_weight, box_weight
         self.centreness_weight = centreness_weight

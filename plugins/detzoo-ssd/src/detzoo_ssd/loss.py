@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +31,7 @@ class SoftmaxFocal(Loss):
     Source: Lin et al. 2017 (arXiv:1708.02002), section 3, carried over from sigmoids to one softmax.
     """
 
-    accepts: ClassVar[tuple[Scoring, ...]] = ("softmax",)
+    accepts: tuple[Scoring, ...] = ("softmax",)
 
     def __init__(
         self,

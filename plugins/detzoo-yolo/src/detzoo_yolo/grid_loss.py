@@ -5,7 +5,7 @@ Letters: B images, N candidates (boxes of cells), K classes, P positives.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -42,7 +42,7 @@ class YoloSse(Loss):
     Source: Redmon et al. 2016, eq. 3; darknet, detection_layer.c.
     """
 
-    accepts: ClassVar[tuple[Scoring, ...]] = ("linear",)
+    accepts: tuple[Scoring, ...] = ("linear",)
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ Letters: B images, N candidates, K classes, P positives.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import torch
 from pydantic import Field
@@ -49,7 +49,7 @@ class YoloAnchorLoss(Loss):
     later and the classes of both; here the later one has it all.
     """
 
-    accepts: ClassVar[tuple[Scoring, ...]] = ("sigmoid", "categorical")
+    accepts: tuple[Scoring, ...] = ("sigmoid", "categorical")
     seen: Tensor
 
     def __init__(

@@ -1,0 +1,103 @@
+"""What is combined with what, and the recipes by which each combination is tried."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from detzoo.matrix.frames import HEADS, PARTS, Frame, frames
+from detzoo.registry import get_registry
+
+KINDS: Final = ("backbone", "neck", "head", "matcher", "loss", "postprocess")
+MOST_ATTEMPTS: Final = 6
+"""Starting points that are tried before a combination counts as refused."""
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Components that are to work in one detector.
+
+    Args:
+        parts: kind -> name; ``backbone``, ``neck`` and ``head``, or two of any kinds.
+    """
+
+    parts: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """``backbone resnet18, neck fpn, head ssd``."""
+        return ", ".join(f"{kind} {self.parts[kind]}" for kind in KINDS if kind in self.parts)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where an attempt begins.
+
+    Args:
+        frame: the recipe, seen from a head.
+        carry: as for ``Frame.swap``.
+    """
+
+    frame: Frame
+    carry: bool
+
+    def overrides(self, combination: Combination) -> tuple[str, ...]:
+        """That put the combination's parts into the recipe."""
+        swaps = (self.frame.swap(k, n, carry=self.carry) for k, n in combination.parts.items() if k != "head")
+        return tuple(swap for swap in swaps if swap is not None)
+
+
+def all_combinations() -> list[Combination]:
+    """Every backbone x neck x head, then every pair with a matcher, loss or postprocess."""
+    names = component_names()
+    cube = itertools.product(names["backbone"], names["neck"], names["head"])
+    whole = [Combination(dict(zip(KINDS[:3], point, strict=True))) for point in cube]
+    kinds = [pair for pair in itertools.combinations(KINDS, 2) if pair[1] in KINDS[3:]]
+    return whole + list(_pairs(kinds, names))
+
+
+def pairwise_subset() -> list[Combination]:
+    """Every pair of components of two kinds, once; a small backbone stands wherever none is named."""
+    return list(_pairs(itertools.combinations(KINDS, 2), component_names()))
+
+
+def _pairs(kinds: Iterable[tuple[str, str]], names: Mapping[str, list[str]]) -> Iterator[Combination]:
+    for one, other in kinds:
+        for pair in itertools.product(names[one], names[other]):
+            yield Combination(dict(zip((one, other), pair, strict=True)))
+
+
+def component_names() -> dict[str, list[str]]:
+    """kind -> every registered name; heads of regions are heads."""
+    registry = get_registry()
+    kinds = {kind: HEADS if kind == "head" else (kind,) for kind in KINDS}
+    return {
+        kind: sorted({entry.name for other in others for entry in registry.entries(other)})
+        for kind, others in kinds.items()
+    }
+
+
+def starts(combination: Combination) -> list[Start]:
+    """Recipes from which a combination is tried: those that hold most of it first.
+
+    A head that is not swapped decides the recipes. Where none is named, every recipe counts that holds a part of it.
+    """
+    parts = {kind: name for kind, name in combination.parts.items() if kind in PARTS}
+    fit = [frame for frame in frames(combination.parts.get("head")) if all(kind in frame.slots for kind in parts)]
+
+    def lacking(frame: Frame) -> tuple[int, bool]:
+        held = [frame.has(kind, name) for kind, name in parts.items()]
+        return held.count(False), "neck" in parts and not frame.has("neck", parts["neck"])
+
+    if "head" not in combination.parts:
+        fit = [frame for frame in fit if lacking(frame)[0] < len(parts)] or fit
+    ordered = sorted(fit, key=lacking)
+    found: dict[tuple[str, tuple[str, ...]], Start] = {}
+    for start in (Start(frame, carry) for frame in ordered for carry in (True, False)):
+        found.setdefault((start.frame.recipe, start.overrides(combination)), start)
+    return list(found.values())[:MOST_ATTEMPTS]
+
+
+__all__ = ["KINDS", "Combination", "Start", "all_combinations", "component_names", "pairwise_subset", "starts"]

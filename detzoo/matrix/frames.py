@@ -1,0 +1,119 @@
+"""Recipes to start from: each holds a head, and says with which parts around it that head is known to work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from detzoo.config import load_recipe
+from detzoo.recipe_places import Place, places
+from detzoo.registry import get_registry
+from detzoo.schema import Fields, fits
+from detzoo.yaml_source import show_key
+
+HEADS: Final = ("head", "region_head")
+PARTS: Final = ("backbone", "neck", "matcher", "loss", "postprocess")
+"""Kinds that are swapped around a head."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A recipe, seen from one of its heads.
+
+    Args:
+        recipe: its name.
+        head: where the head stands.
+        slots: kind -> the component of that kind that serves this head.
+    """
+
+    recipe: str
+    head: Place
+    slots: Mapping[str, Place]
+
+    def has(self, kind: str, name: str) -> bool:
+        """Whether a component stands there already."""
+        return kind in self.slots and self.slots[kind].is_of(kind, name)
+
+    def swap(self, kind: str, name: str, *, carry: bool) -> str | None:
+        """The override that puts another component there; None where it stands there already.
+
+        Args:
+            kind: of ``PARTS``; the frame has a slot for it.
+            name: of the component.
+            carry: keep the recipe's values for parameters that both have, instead of the component's own defaults.
+        """
+        if self.has(kind, name):
+            return None
+        old = self.slots[kind]
+        values = {"type": name} | example(kind, name) | (carried(old.values, kind, name) if carry else {})
+        for field, item in fields_of(kind, name).items():
+            if "default" not in item and field not in values and item["type"].get("kind") == kind:
+                values[field] = dict(old.values)  # one that wraps another: a pyramid of pictures around a backbone
+        return f"{show_key(old.key)}={json.dumps(values)}"
+
+
+@cache
+def frames(head: str | None = None) -> tuple[Frame, ...]:
+    """Recipes that use a head (or any), the smallest input first; none with the same parts and values twice."""
+    found: dict[str, Frame] = {}
+    for recipe in sorted(get_registry().detectors(), key=lambda recipe: (_area(recipe), recipe)):
+        named = places(load_recipe(recipe).values)
+        for place in named:
+            if place.kind in HEADS and (head is None or place.is_of(place.kind, head)):
+                frame = Frame(recipe, place, _slots(place, named))
+                found.setdefault(_sameness(frame), frame)
+    return tuple(found.values())
+
+
+def _area(recipe: str) -> int:
+    """Pixels of the input; much where the recipe fixes none."""
+    height, width = load_recipe(recipe).values["input"]["size"] or (10_000, 10_000)
+    return int(height) * int(width)
+
+
+def _slots(head: Place, named: list[Place]) -> dict[str, Place]:
+    """Of each kind, the component that stands nearest: beside the head, else beside what holds it."""
+    slots: dict[str, Place] = {}
+    for place in named:
+        around = place.key[:-1]
+        nearer = place.kind not in slots or len(place.key) > len(slots[place.kind].key)
+        if place.kind in PARTS and head.key[: len(around)] == around and nearer:
+            slots[place.kind] = place
+    return slots
+
+
+def _sameness(frame: Frame) -> str:
+    """Equal for frames in which a swapped backbone, neck or matcher would meet the same."""
+    levels = frame.slots["backbone"].values.get("levels")
+    others = [dict(place.values) for kind, place in frame.slots.items() if kind != "backbone"]
+    return json.dumps([frame.head.key, dict(frame.head.values), levels, others], sort_keys=True, default=str)
+
+
+def fields_of(kind: str, name: str) -> Fields:
+    """The parameters of a component."""
+    registry = get_registry()
+    fields: Fields = registry.schema(registry.find(kind, name))["fields"]
+    return fields
+
+
+def carried(values: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
+    """What a component's configuration says that another of its kind has a parameter for, and allows."""
+    fields = fields_of(kind, name)
+    return {k: v for k, v in values.items() if k in fields and fits(fields[k]["type"], v)}
+
+
+@cache
+def example(kind: str, name: str) -> dict[str, Any]:
+    """Values for parameters without default, from the first recipe that uses the component."""
+    lacking = [field for field, item in fields_of(kind, name).items() if "default" not in item]
+    for recipe in get_registry().detectors() if lacking else ():
+        for place in places(load_recipe(recipe).values):
+            if place.is_of(kind, name):
+                return {field: place.values[field] for field in lacking}
+    return {}
+
+
+__all__ = ["HEADS", "PARTS", "Frame", "example", "frames"]

@@ -1,0 +1,151 @@
+"""One combination tried for real: built, trained one step, predicted with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import traceback
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import torch
+
+from detzoo.build import build
+from detzoo.components.proposals.baselines import Uniform
+from detzoo.components.proposals.precomputed import Precomputed
+from detzoo.config import load_recipe
+from detzoo.data.prepare import collate
+from detzoo.data.regions import propose
+from detzoo.errors import DetzooError
+from detzoo.matrix.combinations import Combination, Start, starts
+from detzoo.recipe_places import places
+from detzoo.testing.specimens import sample, total
+from detzoo.yaml_source import show_key
+
+if TYPE_CHECKING:
+    from detzoo.interfaces import Detector
+    from detzoo.types import Sample
+
+Status: TypeAlias = Literal["works", "refused", "broken"]
+NUM_CLASSES: Final = 3
+TINY: Final = (128, 128)
+FEW: Final[dict[tuple[str, str], dict[str, int]]] = {
+    ("postprocess", "regions"): {"keep": 20},
+    ("sampler", "random_fraction"): {"size": 16},
+    ("proposals", "image_level"): {"top_k": 20, "training_top_k": 20},
+}
+"""How many regions a second stage looks at here: what goes together does not depend on it, the time does."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of a combination.
+
+    Args:
+        status: ``works``; ``refused`` while it was built, as it must be where the parts do not go together; ``broken``:
+            it was built and then failed, or failed without a message that is meant for users.
+        reason: why not; empty where it works.
+        recipe: that it started from; empty where there is none to start from.
+        carry: as for ``Frame.swap``.
+    """
+
+    status: Status
+    reason: str = ""
+    recipe: str = ""
+    carry: bool = True
+
+
+def try_combination(combination: Combination) -> Outcome:
+    """The first start that works, or that breaks; else why the nearest one is refused."""
+    first = None
+    for start in starts(combination):
+        outcome = try_start(combination, start)
+        if outcome.status != "refused":
+            return outcome
+        first = first or outcome
+    return first or Outcome("refused", "no recipe has a place for these parts")
+
+
+def try_start(combination: Combination, start: Start) -> Outcome:
+    """One combination from one start."""
+    recipe = start.frame.recipe
+    status, reason = attempt(recipe, (*made_small(recipe), *start.overrides(combination)))
+    return Outcome(status, reason, recipe, start.carry)
+
+
+@cache
+def made_small(recipe: str) -> tuple[str, ...]:
+    """Overrides that make a recipe quick: the tiny input, or its own where its layers need one; few regions."""
+    values = load_recipe(recipe).values
+    few = [
+        f"{show_key(place.key)}.{field}={value}"
+        for place in places(values)
+        for (kind, name), fields in FEW.items()
+        if place.is_of(kind, name)
+        for field, value in fields.items()
+    ]
+    stretched = "input.resize=stretch,input.min_size=null,input.max_size=null,input.pad_multiple=1".split(",")
+    tiny = (*few, *stretched, f"input.size={json.dumps(TINY)}")
+    own = values["input"]["size"]
+    return tiny if own is None or attempt(recipe, tiny)[0] == "works" else tuple(few)
+
+
+def attempt(recipe: str, overrides: Sequence[str]) -> tuple[Status, str]:
+    """Build a recipe with overrides, without pretrained weights, train it one step and predict with it."""
+    torch.manual_seed(0)
+    try:
+        detector = build(recipe, num_classes=NUM_CLASSES, overrides=list(overrides), weights=None)
+    except DetzooError as error:
+        return "refused", _message(error)
+    except Exception as error:
+        return "broken", f"build: {_crash(error)}"
+    try:
+        wrong = _exercise(detector)
+    except DetzooError as error:
+        wrong = f"after the build: {_message(error)}"
+    except Exception as error:
+        wrong = f"after the build: {_crash(error)}"
+    return "broken" if wrong else "works", wrong
+
+
+def _exercise(detector: Detector) -> str:
+    """One training step and one prediction; what is wrong with them, or nothing."""
+    if isinstance(detector.proposer, Precomputed):
+        detector.proposer = Uniform(count=20)  # no file knows the pictures
+    batch, targets = collate([_picture(detector, seed) for seed in range(2)], detector.input)
+    detector.train()
+    optimizer = torch.optim.SGD([p for p in detector.parameters() if p.requires_grad], lr=1e-4)
+    loss: Any = total(detector(batch, targets))
+    if not math.isfinite(float(loss.detach())):
+        return f"the loss is {float(loss.detach())}"
+    loss.backward()
+    optimizer.step()
+    (found,) = detector.predict([_picture(detector, 0).image], score_threshold=0.0)
+    if not bool(torch.isfinite(found.boxes).all() and torch.isfinite(found.scores).all()):
+        return "predictions are not finite"
+    return ""
+
+
+def _picture(detector: Detector, seed: int) -> Sample:
+    """Noise with boxes, masks and regions as this detector needs them."""
+    picture = sample("mixed boxes", masks=detector.needs_masks, seed=seed)
+    if detector.proposer is None:
+        return picture
+    return dataclasses.replace(picture, proposals=propose(detector.proposer, picture.image))
+
+
+def _message(error: DetzooError) -> str:
+    """The first line of a user's message, without file and line."""
+    first = str(error).partition("\n")[0]
+    inside = first.partition(": detectors.")[2]
+    return inside.partition(".")[2] or first
+
+
+def _crash(error: Exception) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]} ({place.name})"
+
+
+__all__ = ["Outcome", "Status", "try_combination", "try_start"]
