@@ -87,33 +87,43 @@ class Voc(NamedTuple):
         label: the method.
         recipe: that builds it here.
         speed: as reported; empty where no source at hand says it.
-        source: of the speed.
-        checked: whether that source was read, or is quoted from memory.
+        source: of the speed, as it was read there.
     """
 
     label: str
     recipe: str
     speed: str = ""
     source: str = ""
-    checked: bool = True
 
 
 VOC: Final = (
-    Voc("R-CNN, AlexNet", "rcnn_caffenet_voc", "13 s", "arXiv 1311.2524, GPU", False),
-    Voc("R-CNN, VGG16", "rcnn_vgg16_voc", "47 s", "arXiv 1504.08083, K40", False),
-    Voc("SPP-net, ZF-5", "sppnet_zf5_voc", "0.382 s (five scales), 0.142 s (one)", "arXiv 1406.4729, GPU", False),
-    Voc("Fast R-CNN, CaffeNet", "fastrcnn_caffenet_voc"),
-    Voc("Fast R-CNN, VGG16", "fastrcnn_vgg16_voc", "0.32 s without proposals", "arXiv 1504.08083, K40", False),
-    Voc("Fast R-CNN, VGG16, SVD", "fastrcnn_vgg16_voc_svd", "0.22 s without proposals", "arXiv 1504.08083, K40", False),
-    Voc("Faster R-CNN, ZF", "fasterrcnn_zf_voc_4step", "59 ms", "ShaoqingRen/faster_rcnn, K40", False),
+    Voc("R-CNN, AlexNet", "rcnn_caffenet_voc", "13 s", "arXiv 1311.2524v5, section 2.2, GPU"),
+    Voc("R-CNN, VGG16", "rcnn_vgg16_voc", "47 s", "arXiv 1504.08083v2, table 4, K40"),
+    Voc(
+        "SPP-net, ZF-5",
+        "sppnet_zf5_voc",
+        "0.382 s (five scales), 0.142 s (one)",
+        "arXiv 1406.4729, section 4.3, without proposals, GPU",
+    ),
+    Voc(
+        "Fast R-CNN, CaffeNet", "fastrcnn_caffenet_voc", "0.10 s without proposals", "arXiv 1504.08083v2, table 4, K40"
+    ),
+    Voc("Fast R-CNN, VGG16", "fastrcnn_vgg16_voc", "0.32 s without proposals", "arXiv 1504.08083v2, table 4, K40"),
+    Voc(
+        "Fast R-CNN, VGG16, SVD",
+        "fastrcnn_vgg16_voc_svd",
+        "0.22 s without proposals",
+        "arXiv 1504.08083v2, table 4, K40",
+    ),
+    Voc("Faster R-CNN, ZF", "fasterrcnn_zf_voc_4step", "59 ms", "arXiv 1506.01497v3, table 5, K40"),
     Voc("Faster R-CNN, VGG16", "fasterrcnn_vgg16_voc_4step", "198 ms", "ShaoqingRen/faster_rcnn README, K40"),
     Voc("Faster R-CNN, VGG16, end to end", "fasterrcnn_vgg16_voc"),
-    Voc("Faster R-CNN, ResNet-101", "fasterrcnn_resnet101_voc"),
+    Voc("Faster R-CNN, ResNet-101", "fasterrcnn_resnet101_voc", "0.42 s", "arXiv 1605.06409, table 3, K40"),
     Voc("R-FCN, ResNet-50", "rfcn_resnet50_voc", "0.12 s", "daijifeng001/R-FCN README, K40"),
     Voc("R-FCN, ResNet-101", "rfcn_resnet101_voc", "0.17 s", "daijifeng001/R-FCN README, K40"),
-    Voc("YOLO", "yolov1_voc", "45 fps", "arXiv 1506.02640, Titan X", False),
-    Voc("Fast YOLO", "yolov1_tiny_voc", "155 fps", "arXiv 1506.02640, Titan X", False),
-    Voc("YOLOv2", "yolov2_voc", "67 fps", "arXiv 1612.08242, Titan X", False),
+    Voc("YOLO", "yolov1_voc", "45 fps", "arXiv 1506.02640v5, table 1, Titan X"),
+    Voc("Fast YOLO", "yolov1_tiny_voc", "155 fps", "arXiv 1506.02640v5, table 1, Titan X"),
+    Voc("YOLOv2", "yolov2_voc", "67 fps", "arXiv 1612.08242v1, table 3, Titan X"),
     Voc("SSD300", "ssd300_vgg16_voc", "46 fps", "weiliu89/caffe README, Titan X, batch 1"),
     Voc("SSD512", "ssd512_vgg16_voc", "19 fps", "weiliu89/caffe README, Titan X, batch 1"),
 )

@@ -51,8 +51,9 @@ score threshold of 0.05, are what is left without any region: a thousand of them
 _VOC: Final = """# The papers' table on VOC
 
 AP50 on VOC 2007 test, 11-point, as papers and their authors' releases report it: one line for each number that
-a recipe carries. † was quoted from the paper and not read again in the source.
+a recipe carries.
 """
+_VOC_QUOTED: Final = "† was quoted from the paper and not read again in the source.\n"
 _VOC_COST: Final = """## Time and cost
 
 Reported times and rates are of different machines, batches and definitions (Fast R-CNN's leave the making of
@@ -208,9 +209,11 @@ def _torchvision_row(name: str, enum: str, measured: Measured) -> list[str]:
 def _voc(measured: Measured) -> str:
     columns = ("method", "recipe", "trained on, and how", "reported: VOC07 AP50", "source")
     speeds = ("method", "recipe", "reported: time or rate", "hardware and source", *MEASURED_COLUMNS)
+    results = table(columns, _voc_lines())
     parts = [
         _VOC,
-        table(columns, _voc_lines()),
+        *([_VOC_QUOTED] if "†" in results else []),
+        results,
         _VOC_COST,
         _picture("ssd300_vgg16_voc"),
         _VOC_REGIONS,
@@ -221,8 +224,7 @@ def _voc(measured: Measured) -> str:
 
 
 def _voc_cost(row: Voc, measured: Measured) -> list[str]:
-    source = _source(row.source, checked=row.checked)
-    return [row.label, _code(row.recipe), row.speed, source, *here(measured, row.recipe)]
+    return [row.label, _code(row.recipe), row.speed, row.source, *here(measured, row.recipe)]
 
 
 _VOC_DIFFERENCES: Final = """## Where these recipes differ from the papers
@@ -241,10 +243,6 @@ def _voc_lines() -> list[list[str]]:
     for row in VOC:
         for entry in load_recipe(row.recipe).values["reported"]:
             if entry["metric"] == "VOC07 AP50":
-                source = _source(entry["source"], checked=entry["verified"])
+                source = entry["source"] if entry["verified"] else f"{entry['source']} †"
                 lines.append([row.label, _code(row.recipe), entry["protocol"], f"{entry['value']:.1f}", source])
     return lines
-
-
-def _source(text: str, *, checked: bool) -> str:
-    return text if checked or not text else f"{text} †"

@@ -51,7 +51,7 @@ def test_within_one_and_a_half_strides_of_the_middle() -> None:
     box = [-1.0, -20, 41, 20]  # its middle is (20, 0): points 8 to 32 are less than 12 px off, but for 8 and 32 itself
     assert match(LINE, truth(box)) == [B, B, 0, 0, B, B]
     assert match(LINE, truth(box), radius=1.6) == [B, 0, 0, 0, 0, B]
-    assert match(LINE, truth(box), radius=None) == [0, 0, 0, 0, 0, 0]  # the first version: anywhere inside
+    assert match(LINE, truth(box), radius=None) == [0, 0, 0, 0, 0, 0]  # the paper's section 3.1: anywhere inside
 
 
 def test_a_point_on_the_edge_is_outside() -> None:

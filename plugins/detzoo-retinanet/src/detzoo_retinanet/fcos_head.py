@@ -26,11 +26,11 @@ class FcosHead(Head):
         depth: 3x3 convolutions of each tower.
         norm: ``group`` (paper, torchvision), whose convolutions keep their biases, or ``none``.
         positive: what keeps distances from being negative: ``relu`` (torchvision, the later release), or ``exp``
-            (the paper's first version), clamped at e^8.
-        scale: each map multiplies its distances by a number of its own, learned from 1 (paper, section 3.3), else none
+            (the paper's section 3.1), clamped at e^8.
+        scale: each map multiplies its distances by a number of its own, learned from 1 (paper, section 3.2), else none
             (torchvision).
         centreness_on: the tower that centreness branches off: ``regression`` (torchvision, the later release) or
-            ``classification`` (the paper's first version).
+            ``classification`` (the paper's figure 2).
         prior: where untrained scores start, through the last bias; null leaves it at 0.
         init_std: width of the normal distribution from which all weights start.
 

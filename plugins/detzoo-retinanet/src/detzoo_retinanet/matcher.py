@@ -26,7 +26,7 @@ class CentreSampling(Matcher):
 
     Args:
         radius: distance of the point from the object's middle, in sides of the candidate, horizontally and vertically,
-            that it must stay below; null: anywhere in the object (the paper's first version).
+            that it must stay below; null: anywhere in the object (the paper's section 3.1).
         scale_range: of the longest of the four distances to the object's edges, in sides of the candidate: 4 to 8 of
             strides 8, 16, ... are the paper's 64, 128, 256 and 512 px. The first level has no lower bound, the last no
             upper one. Null: every level takes every object.

@@ -28,7 +28,7 @@ class Vgg16Ssd(TappedBackbone):
 
     ImageNet weights are those of torchvision's vgg16, whose fully connected layers ``adapt_weights`` decimates.
 
-    Source: Liu et al. 2016, sections 3 and 3.6; weiliu89/caffe VGGNetBody; torchvision's ssd.py (``features`` has its
+    Source: Liu et al. 2016, sections 3 and 3.2; weiliu89/caffe VGGNetBody; torchvision's ssd.py (``features`` has its
     indices).
     """
 
