@@ -75,7 +75,9 @@ def _who(word: str, registry: Registry) -> str:
     for entry in registry.entries():
         if word in gives(entry.kind, entry.id, registry):
             found.setdefault(entry.kind, []).append(entry.name)
-    return "; ".join(f"{kind} {', '.join(sorted(names))}" for kind, names in sorted(found.items())) or "nothing installed"
+    return (
+        "; ".join(f"{kind} {', '.join(sorted(names))}" for kind, names in sorted(found.items())) or "nothing installed"
+    )
 
 
 __all__ = ["MINIMUM", "gives", "unmet_needs"]

@@ -16,7 +16,7 @@ from detzoo import __version__
 from detzoo.errors import DetzooError
 
 COMMANDS: Final = (
-    "list", "show", "diff", "plugins", "new-plugin", "registry", "schema",
+    "list", "show", "diff", "matrix", "plugins", "new-plugin", "registry", "schema",
     "train", "sweep", "eval", "predict", "bench", "compare",
     "data", "proposals", "pretrain", "weights", "export", "doctor", "demo",
 )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Which components work together: every combination built, trained one step and predicted with, or refused in words."""

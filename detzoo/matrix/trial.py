@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import time
 import traceback
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
@@ -20,6 +21,7 @@ from detzoo.data.prepare import collate
 from detzoo.data.regions import propose
 from detzoo.errors import DetzooError
 from detzoo.matrix.combinations import Combination, Start, starts
+from detzoo.matrix.outcome import Outcome, Status
 from detzoo.recipe_places import places
 from detzoo.testing.specimens import sample, total
 from detzoo.yaml_source import show_key
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from detzoo.interfaces import Detector
     from detzoo.types import Sample
 
-Status: TypeAlias = Literal["works", "refused", "broken"]
 NUM_CLASSES: Final = 3
 TINY: Final = (128, 128)
 FEW: Final[dict[tuple[str, str], dict[str, int]]] = {
@@ -39,33 +40,17 @@ FEW: Final[dict[tuple[str, str], dict[str, int]]] = {
 """How many regions a second stage looks at here: what goes together does not depend on it, the time does."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What came of a combination.
-
-    Args:
-        status: ``works``; ``refused`` while it was built, as it must be where the parts do not go together; ``broken``:
-            it was built and then failed, or failed without a message that is meant for users.
-        reason: why not; empty where it works.
-        recipe: that it started from; empty where there is none to start from.
-        carry: as for ``Frame.swap``.
-    """
-
-    status: Status
-    reason: str = ""
-    recipe: str = ""
-    carry: bool = True
-
-
 def try_combination(combination: Combination) -> Outcome:
     """The first start that works, or that breaks; else why the nearest one is refused."""
     first = None
+    began = time.monotonic()
     for start in starts(combination):
         outcome = try_start(combination, start)
+        first = outcome if outcome.status != "refused" else first or outcome
         if outcome.status != "refused":
-            return outcome
-        first = first or outcome
-    return first or Outcome("refused", "no recipe has a place for these parts")
+            break
+    outcome = first or Outcome("refused", "no recipe has a place for these parts")
+    return dataclasses.replace(outcome, seconds=round(time.monotonic() - began, 2))
 
 
 def try_start(combination: Combination, start: Start) -> Outcome:
@@ -148,4 +133,4 @@ def _crash(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]} ({place.name})"
 
 
-__all__ = ["Outcome", "Status", "try_combination", "try_start"]
+__all__ = ["try_combination", "try_start"]
