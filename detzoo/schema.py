@@ -40,7 +40,14 @@ BACKBONE_KEYS: Final[Fields] = {
 """Keys that every backbone has and the build reads itself: where its weights lie, what of it is not trained."""
 
 _PLAIN: Final[dict[str, type]] = {"bool": bool, "int": int, "float": float, "str": str}
-_NOUNS: Final = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text", "null": "null"}
+_NOUNS: Final = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "null": "null",
+    "any": "anything",
+}
 _SIGNS: Final = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 

@@ -126,6 +126,8 @@ class StaysInTraining(Right):
 
 
 class CountsPictures(Right):
+    seen: Tensor
+
     def add_parts(self) -> None:
         self.register_buffer("seen", torch.zeros(()))
 
