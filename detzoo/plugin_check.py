@@ -1,14 +1,19 @@
-"""The state of every plugin, and a check that loads all they declare."""
+"""The state of every plugin, a check that loads all they declare, and the conformance kit on those that are named."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from detzoo.config import load_recipe
 from detzoo.errors import DetzooError, PluginError
 from detzoo.plugins.manager import describe_failure
 from detzoo.registry import Registry, get_registry
 from detzoo.schema import unknown
+
+if TYPE_CHECKING:
+    from detzoo.testing import CheckResult
 
 
 def rows(registry: Registry | None = None) -> list[dict[str, Any]]:
@@ -57,13 +62,56 @@ def check_all(registry: Registry | None = None) -> list[str]:
     return problems
 
 
-def known(names: list[str], registry: Registry | None = None) -> None:
-    """Refuse names of plugins that are not installed.
+def plugins_named(names: Sequence[str], registry: Registry | None = None) -> list[str]:
+    """Names of plugins; a distribution stands for all of its plugins.
+
+    Args:
+        names: of plugins (``ssd``) or distributions (``detzoo-ssd``).
+        registry: that of this process when None.
 
     Raises:
-        PluginError: with the nearest name and those there are.
+        PluginError: a name is neither; with the nearest and those there are.
     """
     records = (registry or get_registry()).plugins.records
+    distributions: dict[str, list[str]] = {}
+    for record in records.values():
+        distributions.setdefault(record.distribution.rpartition(" ")[0], []).append(record.name)
+    found: list[str] = []
     for name in names:
-        if name not in records:
-            raise PluginError(unknown("plugin", name, records))
+        if name not in records and name not in distributions:
+            raise PluginError(unknown("plugin", name, {*records, *distributions}))
+        found += [name] if name in records else distributions[name]
+    return list(dict.fromkeys(found))
+
+
+def conformance(plugin: str, *, all_recipes: bool = False) -> list[CheckResult]:
+    """What the conformance kit finds.
+
+    Args:
+        plugin: its name.
+        all_recipes: build and run those recipes too that the manifest leaves out.
+    """
+    from detzoo.testing import check_plugin
+
+    manifest = get_registry().plugins.records[plugin].manifest
+    recipes = tuple(manifest.detectors) if all_recipes and manifest is not None else None
+    return check_plugin(plugin, on_fail="return", recipes=recipes)
+
+
+def recipes_not_run(plugin: str) -> int:
+    """How many recipes ``conformance`` leaves out; 0 for a plugin whose manifest cannot be used."""
+    from detzoo.testing import recipes_left_out
+
+    return 0 if get_registry().plugins.records[plugin].manifest is None else len(recipes_left_out(plugin))
+
+
+def tally(results: Sequence[CheckResult]) -> str:
+    """``63 of 70 checks passed, 4 failed as expected, 3 skipped: the package timm is not installed``."""
+    count = Counter(result.status for result in results)
+    parts = [f"{count['passed']} of {len(results)} checks passed"]
+    if count["expected_failure"]:
+        parts.append(f"{count['expected_failure']} failed as expected")
+    if count["skipped"]:
+        reasons = sorted({result.message for result in results if result.status == "skipped"})
+        parts.append(f"{count['skipped']} skipped: {' and '.join(reasons)}")
+    return ", ".join(parts)

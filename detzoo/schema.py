@@ -12,6 +12,7 @@ Type expressions, all plain JSON::
     {"is": "list" | "dict", "of": T}      {"is": "tuple", "items": [T, ...]}      {"is": "tuple", "of": T}
     {"is": "union", "of": [T, ...]}       {"is": "component", "kind": "head", "scope": {"num_classes": 1}}
     {"is": "settings", "fields": {name: {"type": T, "default": value}}}
+    {"is": "any"}        in manifests alone: keys of a component, which are checked when it is built
 """
 
 from __future__ import annotations
@@ -39,7 +40,14 @@ BACKBONE_KEYS: Final[Fields] = {
 """Keys that every backbone has and the build reads itself: where its weights lie, what of it is not trained."""
 
 _PLAIN: Final[dict[str, type]] = {"bool": bool, "int": int, "float": float, "str": str}
-_NOUNS: Final = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text", "null": "null"}
+_NOUNS: Final = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "null": "null",
+    "any": "anything",
+}
 _SIGNS: Final = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
@@ -146,7 +154,7 @@ def _mapping_problems(fields: Fields, config: dict[str, Any], key: Key, what: st
 
 def _problems(expr: TypeExpr, value: Any, key: Key) -> Iterator[Problem]:
     form = expr["is"]
-    if form == "component" or _scalar_fits(expr, value):
+    if form in ("component", "any") or _scalar_fits(expr, value):
         return
     inner = _meant(expr, value) if form == "union" else expr
     if inner is None:

@@ -23,15 +23,19 @@ def show(
 @app.command()
 def check(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Plugins to hold against the conformance kit; none: load everything.")
+        list[str] | None,
+        typer.Argument(help="Plugins or distributions to hold against the conformance kit; none: load everything."),
     ] = None,
+    all_recipes: Annotated[
+        bool, typer.Option("--all-recipes", help="Build and run the recipes too that the manifest leaves out.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> None:
     """Load all that every plugin declares, or run the conformance kit on those named; exit code 1 if one fails."""
-    from detzoo.plugin_check import check_all
+    from detzoo.plugin_check import check_all, plugins_named
 
     if names:
-        _conformance(names, json_=json_)
+        _conformance(plugins_named(names), all_recipes=all_recipes, json_=json_)
         return
     problems = check_all()
     _print(json_=json_, traces=True)
@@ -41,28 +45,26 @@ def check(
         raise typer.Exit(1)
 
 
-def _conformance(names: list[str], *, json_: bool) -> None:
+def _conformance(plugins: list[str], *, all_recipes: bool, json_: bool) -> None:
     """Every finding with what was expected, what came, and the page that explains it; a line a plugin."""
     from dataclasses import asdict
 
-    from detzoo.plugin_check import known
-    from detzoo.testing import check_plugin
+    from detzoo.plugin_check import conformance, recipes_not_run, tally
 
-    known(names)
-    found = {name: check_plugin(name, on_fail="return") for name in names}
-    if json_:
-        typer.echo(
-            json.dumps({name: [asdict(result) for result in results] for name, results in found.items()}, indent=2)
-        )
-    bad = 0
-    for name, results in found.items():
-        failed = [result for result in results if result.status == "failed"]
-        bad += len(failed)
+    found = {}
+    for plugin in plugins:
+        found[plugin] = conformance(plugin, all_recipes=all_recipes)
         if not json_:
-            for result in failed:
-                typer.echo(result.report())
-            typer.echo(f"{name}: {len(results) - len(failed)} of {len(results)} checks passed")
-    if bad:
+            for result in found[plugin]:
+                if result.bad:
+                    typer.echo(result.report())
+            typer.echo(f"{plugin}: {tally(found[plugin])}")
+            left = 0 if all_recipes else recipes_not_run(plugin)
+            if left:
+                typer.echo(f"{plugin}: {left} of its recipes left out; --all-recipes builds and runs them too")
+    if json_:
+        typer.echo(json.dumps({name: [asdict(one) for one in results] for name, results in found.items()}, indent=2))
+    if any(result.bad for results in found.values() for result in results):
         raise typer.Exit(1)
 
 

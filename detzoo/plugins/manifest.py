@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from detzoo.errors import PluginError, RecipeError
+from detzoo.plugins.conformance import FIELDS as CONFORMANCE
+from detzoo.plugins.conformance import Conformance, check_conformance, read_conformance
 from detzoo.recipe_header import EXTENDS, HEADER
 from detzoo.schema import Fields, Problem, check_fields, shown, unknown
 from detzoo.yaml_source import Document, Key, Mark, parse, show_key
@@ -53,6 +55,7 @@ _MANIFEST: Final[Fields] = {
     "converters": {"type": {"is": "list", "of": {"is": "settings", "fields": _CONVERTER}}, "default": []},
     "hooks": _STRINGS,
     "elsewhere": {"type": {"is": "dict", "of": _TEXT}, "default": {}},
+    "conformance": {"type": {"is": "settings", "fields": CONFORMANCE}, "default": {}},
 }
 
 
@@ -100,6 +103,7 @@ class Manifest:
         converters: ``{source, target, detectors}``.
         hooks: names of the hooks it implements.
         elsewhere: components that its recipes can take but another distribution provides: ``kind/name`` -> its name.
+        conformance: what the conformance kit must be told.
         document: the author's part, with marks.
         generated: the text of the generated part.
     """
@@ -113,6 +117,7 @@ class Manifest:
     document: Document
     generated: str = field(repr=False, default="")
     elsewhere: dict[str, str] = field(default_factory=dict)
+    conformance: Conformance = field(default_factory=Conformance)
 
     @cached_property
     def schemas(self) -> dict[str, dict[str, Any]]:
@@ -160,6 +165,7 @@ def read_manifest(path: Path) -> Manifest:
         document=document,
         generated=generated,
         elsewhere=value.get("elsewhere") or {},
+        conformance=read_conformance(value.get("conformance", {})),
     )
 
 
@@ -196,7 +202,8 @@ def check_manifest(value: dict[str, Any]) -> list[Problem]:
             problems.append(Problem(("components", i, "target"), f'found {found}; expected "package.module:Class"'))
         if not _NAME.fullmatch(item["name"]):
             problems.append(Problem(("components", i, "name"), f"found {shown(item['name'])}; {_NAME_RULE}"))
-    return problems
+    keys = [key_of(kind, name) for kind, name in sorted(seen)]
+    return problems + check_conformance(value.get("conformance", {}), keys, detectors or {})
 
 
 def check_name(kind: str, name: str) -> None:

@@ -9,15 +9,9 @@ In a plugin's tests::
         check(component)
 """
 
-from detzoo.testing.kit import (
-    Check,
-    CheckResult,
-    Component,
-    ConformanceError,
-    check_plugin,
-    checks,
-    parametrize_with_checks,
-)
+from detzoo.testing.kit import Check, Component, ConformanceError, checks, recipes_left_out
+from detzoo.testing.parametrizing import parametrize_with_checks
+from detzoo.testing.results import CheckResult, check_plugin
 
 __all__ = [
     "Check",
@@ -27,4 +21,5 @@ __all__ = [
     "check_plugin",
     "checks",
     "parametrize_with_checks",
+    "recipes_left_out",
 ]

@@ -1,117 +1,35 @@
-"""Checks of whole detectors: from ground truth to a loss, from pictures to results that pycocotools takes."""
+"""Checks of whole detectors: from ground truth to a loss, from pictures to results that pycocotools takes.
+
+Letters: D detections of a picture, K classes.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from detzoo.data.regions import propose
-from detzoo.testing.specimens import NUM_CLASSES, sample, total
-from detzoo.testing.subject import assert_close, assert_unchanged, snapshot
-from detzoo.types import Detections, Sample
-
-if TYPE_CHECKING:
-    from detzoo.interfaces import Detector
-
-_SIZES = ((120, 200), (210, 150))  # (height, width) px of the pictures: none is square, none is the network's
-_TRAINED_ON = ("no box", "a box without area", "mixed boxes")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A detector and what it did, once for all checks.
-
-    Args:
-        detector: built with three classes and without weights.
-        terms: its loss terms for pictures with every kind of ground truth.
-        empty_terms: its loss terms for pictures without objects.
-        ungraded: names of trainable parameters that no gradient reached.
-        bad_gradients: names of parameters whose gradient was NaN or infinite.
-        together: detections of two pictures of one size in one batch.
-        alone: detections of the first of them alone.
-        other: detections of a picture of another size.
-        changed: whether inputs and targets were changed in place.
-    """
-
-    detector: Detector
-    terms: dict[str, float]
-    empty_terms: dict[str, float]
-    ungraded: tuple[str, ...]
-    bad_gradients: tuple[str, ...]
-    together: tuple[Detections, ...]
-    alone: Detections
-    other: Detections
-    changed: str
-
-
-def run_trial(recipe: str) -> Trial:
-    """Build a recipe of the registry without weights, train one step on it and predict with it."""
-    from detzoo.build import build_recipe
-    from detzoo.components.proposals.baselines import Uniform
-    from detzoo.components.proposals.precomputed import Precomputed
-    from detzoo.config import load_recipe
-    from detzoo.data.prepare import collate
-
-    torch.manual_seed(0)
-    detector = build_recipe(load_recipe(recipe), num_classes=NUM_CLASSES, backbone_weights=False)
-    if isinstance(detector.proposer, Precomputed):
-        detector.proposer = Uniform(count=50)  # no file knows the specimens
-    detector.train()
-    given = collate([_sample(detector, name, i) for i, name in enumerate(_TRAINED_ON)], detector.input)
-    before = snapshot(given)
-    terms = _step(detector, *given)
-    changed = ""
-    try:
-        assert_unchanged(before, given, "the batch or its targets")
-    except AssertionError as error:
-        changed = str(error)
-    named = [(name, p) for name, p in detector.named_parameters() if p.requires_grad]
-    ungraded = tuple(name for name, p in named if p.grad is None)
-    bad = tuple(name for name, p in named if p.grad is not None and not bool(torch.isfinite(p.grad).all()))
-    detector.zero_grad(set_to_none=True)
-    empty = _step(detector, *collate([_sample(detector, "no box", i) for i in range(2)], detector.input))
-    detector.zero_grad(set_to_none=True)
-    first, other = (sample(size=size, seed=row).image for row, size in enumerate(_SIZES))
-    mirrored = np.ascontiguousarray(first[:, ::-1])
-    together = tuple(detector.predict([first, mirrored], score_threshold=0.0))
-    (alone,) = detector.predict([first], score_threshold=0.0)
-    (found,) = detector.predict([other], score_threshold=0.0)
-    return Trial(detector, terms, empty, ungraded, bad, together, alone, found, changed)
-
-
-def _sample(detector: Detector, name: str, seed: int) -> Sample:
-    """A specimen with what the loader gives this detector: masks, image-level regions."""
-    made = sample(name, seed=seed, masks=detector.needs_masks)
-    if detector.proposer is None:
-        return made
-    return dataclasses.replace(made, proposals=propose(detector.proposer, made.image))
-
-
-def _step(detector: Detector, batch: Any, targets: Any) -> dict[str, float]:
-    terms = detector(batch, targets)
-    assert isinstance(terms, dict), "forward with targets must return the loss terms"
-    loss: Tensor = total(terms)
-    assert loss.requires_grad, "the loss is cut from the graph"
-    loss.backward()  # type: ignore[no-untyped-call]
-    return {name: float(term.detach()) for name, term in terms.items()}
+from detzoo.testing.specimens import NUM_CLASSES
+from detzoo.testing.subject import assert_close
+from detzoo.testing.trial import SIZES, Trial
+from detzoo.types import Detections
 
 
 def check_loss_is_finite(trial: Trial) -> None:
     """No box, a box without area, many boxes: every term is a finite number."""
-    _check_finite(trial.terms, "boxes of every kind")
+    _check_finite(trial.step.terms, "boxes of every kind")
 
 
 def check_loss_without_objects_is_finite(trial: Trial) -> None:
     """A batch without any object trains, or at least does no harm."""
-    _check_finite(trial.empty_terms, "a batch without objects")
-    assert set(trial.empty_terms) == set(trial.terms), "the terms have other names in a batch without objects"
+    terms = trial.step_without_objects.terms
+    _check_finite(terms, "a batch without objects")
+    assert set(terms) == set(trial.step.terms), (
+        f"a batch without objects has the terms {sorted(terms)}, others have {sorted(trial.step.terms)}"
+    )
 
 
 def _check_finite(terms: dict[str, float], what: str) -> None:
@@ -119,35 +37,59 @@ def _check_finite(terms: dict[str, float], what: str) -> None:
         assert np.isfinite(value), f"{what}: the term {name} is {value}"
 
 
+def check_loss_belongs_to_the_graph(trial: Trial) -> None:
+    """There are terms, and a gradient flows back from each."""
+    assert trial.step.terms, "the loss has no terms: nothing can be trained"
+    assert not trial.step.cut, f"no gradient flows back from {', '.join(trial.step.cut)}: do not detach the terms"
+
+
 def check_gradient_reaches_every_parameter(trial: Trial) -> None:
     """Whatever is trainable is trained."""
-    assert not trial.ungraded, f"no gradient reaches {', '.join(trial.ungraded[:5])}: freeze or remove them"
-    assert not trial.bad_gradients, f"the gradient of {', '.join(trial.bad_gradients[:5])} is NaN or infinite"
+    ungraded, bad = trial.step.ungraded, trial.step.bad_gradients
+    assert not ungraded, f"no gradient reaches {', '.join(ungraded[:5])}: freeze or remove them"
+    assert not bad, f"the gradient of {', '.join(bad[:5])} is NaN or infinite"
 
 
 def check_inputs_are_not_changed(trial: Trial) -> None:
-    """The batch and its targets keep their values."""
-    assert not trial.changed, trial.changed
+    """The batch, its targets and the pictures to predict on keep their values."""
+    assert not trial.step.changed, trial.step.changed
+    assert not trial.found.changed, trial.found.changed
+
+
+def check_predicting_changes_nothing(trial: Trial) -> None:
+    """After predicting, the mode of every part, every parameter and every buffer are what they were."""
+    assert not trial.found.differs, f"{trial.found.differs} is not what it was before predicting"
 
 
 def check_results_are_in_original_pixels(trial: Trial) -> None:
-    """Boxes lie inside the original picture, scores in [0,1] and sorted, labels in 0..K-1."""
-    sizes = [_SIZES[0], _SIZES[0], _SIZES[1]]
-    for found, size in zip((*trial.together, trial.other), sizes, strict=True):
-        assert found.size == size, f"size is {found.size}, the picture has {size}"
-        boxes, scores = found.boxes, found.scores
-        if not len(found):
-            continue
+    """Boxes float32 [D,4] inside the original picture, scores [D] in [0,1] and sorted, labels int64 [D] in 0..K-1."""
+    found = trial.found
+    for one, size in zip((*found.together, found.other), (SIZES[0], SIZES[0], SIZES[1]), strict=True):
+        assert one.size == size, f"size is {one.size}, the picture has {size}"
+        boxes, scores, labels = one.boxes, one.scores, one.labels
+        shapes = tuple(boxes.shape), tuple(scores.shape), tuple(labels.shape)
+        number = len(scores)
+        assert shapes == ((number, 4), (number,), (number,)), f"boxes, scores and labels have the shapes {shapes}"
+        dtypes = boxes.dtype, scores.dtype, labels.dtype
+        assert dtypes == (torch.float32, torch.float32, torch.int64), f"boxes, scores and labels are {dtypes}"
         limit = torch.tensor([size[1], size[0], size[1], size[0]])
         assert bool(((boxes >= 0) & (boxes <= limit)).all()), "a box reaches beyond the original picture"
         assert bool(((scores >= 0) & (scores <= 1)).all()), "a score lies outside [0,1]"
         assert bool((scores[:-1] >= scores[1:]).all()), "detections are not sorted by score"
-        assert bool(((found.labels >= 0) & (found.labels < NUM_CLASSES)).all()), "a label lies outside 0..K-1"
+        assert bool(((labels >= 0) & (labels < NUM_CLASSES)).all()), "a label lies outside 0..K-1"
+
+
+def check_same_picture_same_detections(trial: Trial) -> None:
+    """Nothing is drawn when predicting: a picture gets the same detections twice."""
+    once, again = trial.found.alone, trial.found.again
+    assert len(once) == len(again), f"{len(once)} detections, then {len(again)}"
+    for name in ("scores", "boxes", "labels"):
+        assert_close(getattr(once, name), getattr(again, name), f"the {name} of two calls")
 
 
 def check_batch_equals_singles(trial: Trial) -> None:
     """A picture gets the same detections alone as beside another of its size."""
-    together, alone = trial.together[0], trial.alone
+    together, alone = trial.found.together[0], trial.found.alone
     assert len(together) == len(alone), f"{len(together)} detections in a batch, {len(alone)} alone"
     assert_close(together.scores, alone.scores, "the scores")
 
@@ -165,7 +107,7 @@ def check_results_are_taken_by_pycocotools(trial: Trial) -> None:
             {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 30, 30], "area": 900, "iscrowd": 0}
         ],
     }
-    results = [row for i, found in enumerate(trial.together) for row in coco_rows(found, i + 1)]
+    results = [row for i, found in enumerate(trial.found.together) for row in coco_rows(found, i + 1)]
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
         if not results:
@@ -189,10 +131,9 @@ def coco_rows(found: Detections, image_id: int) -> list[dict[str, Any]]:
 
 def check_state_dict_round_trip(trial: Trial) -> None:
     """A detector built again from the resolved recipe takes the state dict, strictly."""
-    from detzoo.build import build_recipe
-
     state = trial.detector.state_dict()
-    other = build_recipe(trial.detector.recipe, backbone_weights=False)
+    other = trial.rebuild()
     other.load_state_dict(state, strict=True)
-    for name, tensor in other.state_dict().items():
-        assert torch.equal(tensor, state[name]), f"{name} is not what was loaded"
+    loaded = other.state_dict()
+    for name, tensor in state.items():
+        assert torch.equal(loaded[name], tensor), f"{name} is not what was loaded"

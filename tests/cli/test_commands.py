@@ -21,23 +21,6 @@ MANIFEST = TOY_ZOO / "toy_zoo" / "registry.yaml"
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def run(toy_registry: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run ``detzoo`` in this process: exit code, what it printed, what it complained about."""
-    from detzoo.cli.from_plugins import commands
-
-    commands.cache_clear()
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["detzoo", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return int(left.value.code or 0), printed.out, printed.err
-
-    return run
-
-
 def process(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
     """Run ``detzoo`` in a process of its own, with the toy plugin installed."""
     start = ["-c", code] if code else ["-m", "detzoo"]

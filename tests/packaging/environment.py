@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import sysconfig
 import venv
 from pathlib import Path
 
@@ -54,10 +53,16 @@ def run(command: list[str], *, cwd: Path | None = None, env: dict[str, str] | No
 
 
 def link_packages(folder: Path) -> Path:
-    """The packages of this environment, as links; detzoo, its plugins and editable installs are left out."""
-    for path in Path(sysconfig.get_paths()["purelib"]).iterdir():
-        if "detzoo" not in path.name and path.suffix != ".pth":
-            (folder / path.name).symlink_to(path)
+    """The packages of this environment, as links; detzoo, its plugins and editable installs are left out.
+
+    An environment may borrow packages from another (``--system-site-packages``, a .pth file): of two of one name, the
+    one that is imported counts.
+    """
+    for site in (Path(entry) for entry in sys.path):
+        for path in site.iterdir() if site.name in {"site-packages", "dist-packages"} and site.is_dir() else ():
+            link = folder / path.name
+            if "detzoo" not in path.name and path.suffix != ".pth" and not link.is_symlink():
+                link.symlink_to(path)
     return folder
 
 

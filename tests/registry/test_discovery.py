@@ -104,7 +104,7 @@ def test_messages_say_what_is_wrong_and_where(make_plugin: MakePlugin, tmp_path:
     kinds = registry_kinds()
     assert message(registry, "wrong").splitlines() == [
         f'{wrong}:3: hoks: unknown key "hoks" of the manifest; did you mean "hooks"? '
-        "allowed: api, components, converters, detectors, elsewhere, hooks, plugin",
+        "allowed: api, components, conformance, converters, detectors, elsewhere, hooks, plugin",
         f'{wrong}:5: components[0].kind: found "nekc"; expected one of {kinds}',
         f"{wrong}:7: detectors.x: found 3; expected a mapping of the recipe's keys",
         f'{wrong}:8: detectors.y.reported[0].value: found "high"; expected a number',
@@ -122,7 +122,7 @@ def test_messages_say_what_is_wrong_and_where(make_plugin: MakePlugin, tmp_path:
     words = tmp_path / "zoo-words" / "zoo_words" / "registry.yaml"
     assert message(registry, "words") == (
         f"{words}: a manifest is a mapping with the keys api, plugin, components, converters, hooks, elsewhere, "
-        "detectors"
+        "conformance, detectors"
     )
     assert message(registry, "twice") == (
         'zoo-one 2.0 and zoo-two 2.0 both provide a plugin named "twice"; uninstall one'

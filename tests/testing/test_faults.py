@@ -16,7 +16,7 @@ import torch
 from detzoo.components.box_coders import CentreSize
 from detzoo.components.matchers.max_iou import MaxIou
 from detzoo.components.samplers import RandomFraction
-from detzoo.testing.kit import KIND_CHECKS
+from detzoo.testing.catalogue import KIND_CHECKS
 from detzoo.testing.specimens import SMALL
 from detzoo.testing.subject import Subject
 from tests.testing.faulty_components import (

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from detzoo.interfaces import Backbone, Matcher, Suppress
 from detzoo.plugins import manager
+from detzoo.plugins.conformance import Conformance
+from detzoo.registry import Registry
 from detzoo.testing import (
     Check,
     CheckResult,
@@ -19,41 +21,19 @@ from detzoo.testing import (
     check_plugin,
     checks,
     parametrize_with_checks,
+    recipes_left_out,
 )
 from detzoo.testing import backbone as backbone_checks
 from detzoo.testing import matcher as matcher_checks
 from detzoo.testing import module as module_checks
 from detzoo.testing import postprocess as postprocess_checks
-from detzoo.testing.kit import DETECTOR_CHECKS, KIND_CHECKS, PLUGIN_CHECKS
+from detzoo.testing.catalogue import DETECTOR_CHECKS, KIND_CHECKS, PLUGIN_CHECKS
 from detzoo.testing.subject import Subject
 from detzoo.types import Assignment, Candidates, FeatureMaps, FeatureSpec, Predictions, Targets
 
-EXPECTED = {
-    "suppress core/none: suppress": "it suppresses nothing: for heads that give one box per object",
-    **{
-        f"proposer core/precomputed: {check}": "without a file of proposals it knows no picture"
-        for check in ("outputs", "input_is_not_changed", "same_picture_same_regions")
-    },
-}
-EXAMPLES: dict[str, dict[str, Any]] = {
-    "anchors core/grid": {"sizes": [[32.0], [64.0], [128.0]], "ratios": [1.0, 2.0]},
-    "backbone core/inception_resnet_v2": {"levels": ["s8"]},
-    "backbone core/nasnet": {"filters": 4},
-    "backbone core/timm": {"model": "resnet18"},
-    "normaliser core/fixed": {"value": 8.0},
-    # the recipes that use these are large
-    "proposer core/precomputed": {"path": None},
-    "roi_pool core/ps_roi_align": {"sampling_ratio": 2},
-    "roi_pool core/ps_roi_pool": {"rounding": "before"},
-    "roi_pool core/roi_align": {"sampling_ratio": 2},
-    "roi_pool core/roi_pool": {"output": [6, 6]},
-}
 
-
-@parametrize_with_checks("core", expected_failures=EXPECTED, examples=EXAMPLES)
+@parametrize_with_checks("core")
 def test_core_conforms(component: Component, check: Check) -> None:
-    if component.id.removeprefix("backbone core/") in {"timm", "nasnet", "inception_resnet_v2"}:
-        pytest.importorskip("timm")
     check(component)
 
 
@@ -68,7 +48,7 @@ def test_every_plugin_check_and_every_kind_is_collected() -> None:
 
 
 def test_every_check_exists_and_explains_itself() -> None:
-    for specs in (PLUGIN_CHECKS, *KIND_CHECKS.values()):
+    for specs in (PLUGIN_CHECKS, DETECTOR_CHECKS, *KIND_CHECKS.values()):
         for spec in specs:
             file, _, name = spec.partition(":")
             assert Check("numeric", file, name).explanation.endswith("."), spec
@@ -79,35 +59,101 @@ def test_an_unknown_plugin_is_named() -> None:
         list(checks("sdd"))
 
 
-def test_expected_failures_need_a_reason_and_a_check() -> None:
+def told(registry: Registry, **conformance: Any) -> None:
+    """The toy plugin's manifest says something else under ``conformance``."""
+    record = registry.plugins.records["toy"]
+    assert record.manifest is not None
+    record.manifest = replace(record.manifest, conformance=Conformance(**conformance))
+
+
+def test_an_expected_failure_of_no_check_is_refused(toy_registry: Registry) -> None:
+    told(toy_registry, expected_failures={"head/toy_head": {"output": "misspelt"}})
     with pytest.raises(ConformanceError) as caught:
-        check_plugin("core", expected_failures={"suppress core/none: suppress": " "}, groups=())
-    assert str(caught.value) == 'expected_failures["suppress core/none: suppress"] needs a reason'
-    with pytest.raises(
-        ConformanceError, match=r'^expected_failures names "import_is_ligth", which is no check of core; '
-    ):
-        check_plugin("core", expected_failures={"import_is_ligth": "misspelt"}, groups=())
+        check_plugin("toy", groups=())
+    record = toy_registry.plugins.records["toy"]
+    assert record.manifest is not None
+    assert str(caught.value) == (
+        f"{record.manifest.document.file}:1: conformance.expected_failures.head/toy_head.output: "
+        'unknown check "output"; did you mean "outputs"? allowed: batch_equals_singles, decoding_is_finite, '
+        "gradient_reaches_every_parameter, input_is_not_changed, moves_between_dtypes, outputs, "
+        "same_input_same_output, same_seed_same_weights, state_dict_round_trip"
+    )
 
 
-def test_results_of_check_plugin() -> None:
-    results = check_plugin("core", groups=("import",))
+def test_results_of_check_plugin(toy_registry: Registry) -> None:
+    results = check_plugin("toy", groups=("import",))
     expected = "Importing the plugin's module loads no torch, torchvision, cv2, timm, accelerate or pycocotools."
     page = "docs/plugins.md#manifest-checks"
-    assert results[0] == CheckResult("core", "import_is_light", "import", "passed", "", expected, page)
+    assert results[0] == CheckResult("toy", "import_is_light", "import", "passed", "", expected, page)
     assert [result.check for result in results[1:]] == ["import_draws_no_random_number", "import_opens_no_connection"]
-    results = check_plugin(
-        "core", groups=("import",), expected_failures={"import_is_light": "we say so"}, on_fail="return"
-    )
-    assert [result.status for result in results] == ["unexpected_pass", "passed", "passed"]
+    told(toy_registry, expected_failures={"plugin": {"import_is_light": "we say so"}})
+    results = check_plugin("toy", groups=("import",), on_fail="return")
+    assert [(result.status, result.bad) for result in results] == [
+        ("unexpected_pass", True),
+        ("passed", False),
+        ("passed", False),
+    ]
     with pytest.raises(ConformanceError) as caught:
-        check_plugin("core", groups=("import",), expected_failures={"import_is_light": "we say so"})
+        check_plugin("toy", groups=("import",))
     assert str(caught.value) == (
-        "plugin core: 1 of 3 checks failed\n"
-        "- core: import_is_light (unexpected_pass)\n"
+        "plugin toy: 1 of 3 checks failed\n"
+        "- toy: import_is_light (unexpected_pass)\n"
         f"    expected: {expected}\n"
         "    came: it passes although it was expected to fail: we say so\n"
         f"    see: {page}"
     )
+
+
+def test_what_the_manifest_says_reaches_the_results(toy_registry: Registry) -> None:
+    told(
+        toy_registry,
+        examples={"transform/toy_noise": {"strength": 300}},  # more than its schema allows
+        expected_failures={"transform/toy_noise": {"outputs": "noise of 300 grey values is too strong"}},
+        packages={"head/toy_head": "no_such_package"},
+        recipes=(),
+    )
+    results = check_plugin("toy", groups=("interface", "numeric", "detector"), on_fail="return")
+    noise = [(one.check, one.status, one.message) for one in results if one.component == "transform toy/toy_noise"]
+    refused = "strength: found 300; expected a whole number >= 0 and <= 255"
+    assert noise == [
+        ("outputs", "expected_failure", "noise of 300 grey values is too strong"),
+        ("input_is_not_changed", "failed", refused),
+        ("same_seed_same_result", "failed", refused),
+    ]
+    head = {(one.status, one.message) for one in results if one.component == "head toy/toy_head"}
+    assert head == {("skipped", "the package no_such_package is not installed")}
+    assert {one.group for one in results} == {"interface", "numeric"}
+
+
+def test_marks_of_pytest(toy_registry: Registry) -> None:
+    told(
+        toy_registry,
+        expected_failures={"plugin": {"import_is_light": "we say so"}},
+        packages={"head/toy_head": "no_such_package"},
+    )
+    marks: dict[str, list[pytest.Mark]] = {
+        case.id: [mark.mark for mark in case.marks]
+        for case in parametrize_with_checks("toy", groups=("import", "interface")).args[1]
+    }
+    (expected,) = marks["toy: import_is_light"]
+    assert (expected.name, expected.kwargs) == ("xfail", {"reason": "we say so", "strict": True})
+    (skipped,) = marks["head toy/toy_head: outputs"]
+    assert (skipped.name, skipped.kwargs) == ("skip", {"reason": "the package no_such_package is not installed"})
+    assert marks["backbone toy/toy_backbone: declared_maps"] == []
+
+
+def test_recipes_are_all_of_them_unless_the_manifest_names_some(toy_registry: Registry) -> None:
+    def built() -> set[str]:
+        return {component.id for component, check in checks("toy") if check.group == "detector"}
+
+    assert built() == {"recipe toy/toy_detector", "recipe toy/toy_child"}
+    assert recipes_left_out("toy") == ()
+    told(toy_registry, recipes=("toy_child",))
+    assert built() == {"recipe toy/toy_child"}
+    assert recipes_left_out("toy") == ("toy_detector",)
+    told(toy_registry, recipes=())
+    assert built() == set()
+    assert {component.id for component, _ in checks("toy", ["toy_detector"])} >= {"recipe toy/toy_detector"}
 
 
 def subject(component: object) -> Subject:

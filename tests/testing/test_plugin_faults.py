@@ -9,7 +9,7 @@ import pytest
 
 from detzoo.registry import Registry
 from detzoo.testing import manifest as manifest_checks
-from detzoo.testing.kit import PLUGIN_CHECKS
+from detzoo.testing.catalogue import PLUGIN_CHECKS
 
 
 def failing_plugin(plugin: str) -> list[str]:

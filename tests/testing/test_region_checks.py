@@ -16,8 +16,8 @@ from detzoo.ops.roi_pool import to_regions
 from detzoo.testing import proposals as proposals_checks
 from detzoo.testing import proposer as proposer_checks
 from detzoo.testing import roi_pool as roi_pool_checks
+from detzoo.testing.catalogue import KIND_CHECKS
 from detzoo.testing.examples import make_subject
-from detzoo.testing.kit import KIND_CHECKS
 from detzoo.testing.specimens import PYRAMID
 from detzoo.testing.subject import Subject
 from detzoo.types import Candidates, FeatureMaps, ImageBatch, Targets

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from detzoo.testing import Check, Component, parametrize_with_checks
-
-SMALL = ("detr_anchors_mobilenet_v2", "detr_mobilenet_v2")
-LARGE = ("detr_resnet50_coco",)
+from detzoo.testing import Check, Component, parametrize_with_checks, recipes_left_out
 
 
-@parametrize_with_checks("detr", recipes=SMALL)
+@parametrize_with_checks("detr")
 def test_conformance(component: Component, check: Check) -> None:
     check(component)
 
 
 @pytest.mark.slow
-@parametrize_with_checks("detr", groups=("detector",), recipes=LARGE)
-def test_conformance_of_the_large_recipe(component: Component, check: Check) -> None:
+@parametrize_with_checks("detr", groups=("detector",), recipes=recipes_left_out("detr"))
+def test_conformance_of_the_large_recipes(component: Component, check: Check) -> None:
     check(component)

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from detzoo.registry import get_registry
-from detzoo.testing import Check, Component, parametrize_with_checks
-
-SMALL = ("rcnn_mobilenet_v2", "sppnet_mobilenet_v2")
+from detzoo.testing import Check, Component, parametrize_with_checks, recipes_left_out
 
 
-def large() -> list[str]:
-    """Every other recipe: minutes each on a CPU."""
-    manifest = get_registry().plugins.records["rcnn"].manifest
-    assert manifest is not None
-    return sorted(manifest.detectors.keys() - set(SMALL))
-
-
-@parametrize_with_checks("rcnn", recipes=SMALL)
+@parametrize_with_checks("rcnn")
 def test_conformance(component: Component, check: Check) -> None:
     check(component)
 
 
 @pytest.mark.slow
-@parametrize_with_checks("rcnn", groups=("detector",), recipes=large())
+@parametrize_with_checks("rcnn", groups=("detector",), recipes=recipes_left_out("rcnn"))
 def test_conformance_of_the_large_recipes(component: Component, check: Check) -> None:
     check(component)

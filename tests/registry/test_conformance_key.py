@@ -1,0 +1,91 @@
+"""``conformance:`` of a manifest: what it may hold, and every mistake in it with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from detzoo.errors import PluginError
+from detzoo.plugins.conformance import Conformance
+from detzoo.plugins.manifest import read_manifest
+
+MANIFEST = """\
+api: 1
+plugin: mine
+components:
+  - {kind: neck, name: blur, target: "mine.neck:Blur", summary: a blur}
+detectors:
+  mine_small: {summary: a small one}
+conformance:
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "registry.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_without_it_nothing_is_told(tmp_path: Path) -> None:
+    text = MANIFEST.replace("conformance:\n", "")
+    assert read_manifest(written(tmp_path, text)).conformance == Conformance({}, {}, {}, None)
+    assert read_manifest(written(tmp_path, f"{text}conformance: {{}}\n")).conformance == Conformance({}, {}, {}, None)
+    none = read_manifest(written(tmp_path, f"{text}conformance: {{recipes: []}}\n")).conformance
+    assert none.recipes == ()  # none at all, which is not the same as all of them
+
+
+def test_everything_it_may_hold(tmp_path: Path) -> None:
+    told = read_manifest(
+        written(
+            tmp_path,
+            MANIFEST
+            + """\
+  examples:
+    neck/blur: {kernel: 5, inner: {type: box, sizes: [1, 2.5]}, path: null}
+  expected_failures:
+    neck/blur: {declared_maps: because}
+    recipe/mine_small: {loss_is_finite: it is not}
+    plugin: {import_is_light: it is heavy}
+  packages: {neck/blur: scipy}
+  recipes: [mine_small]
+""",
+        )
+    ).conformance
+    assert told == Conformance(
+        examples={"neck/blur": {"kernel": 5, "inner": {"type": "box", "sizes": [1, 2.5]}, "path": None}},
+        expected_failures={
+            "neck/blur": {"declared_maps": "because"},
+            "recipe/mine_small": {"loss_is_finite": "it is not"},
+            "plugin": {"import_is_light": "it is heavy"},
+        },
+        packages={"neck/blur": "scipy"},
+        recipes=("mine_small",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("  example: {}\n", 8, 'conformance.example: unknown key "example" of conformance; did you mean "examples"? '
+         "allowed: examples, expected_failures, packages, recipes"),
+        ("  examples: {neck/blurr: {kernel: 5}}\n", 8, 'conformance.examples.neck/blurr: unknown component '
+         '"neck/blurr"; did you mean "neck/blur"? allowed: neck/blur'),
+        ("  examples: {neck/blur: 5}\n", 8, "conformance.examples.neck/blur: found 5; expected a mapping, each value "
+         "anything"),
+        ("  expected_failures:\n    neck/blur: {declared_maps: ''}\n", 9,
+         'conformance.expected_failures.neck/blur.declared_maps: found ""; expected text'),
+        ("  expected_failures:\n    recipe/mine_smal: {outputs: because}\n", 9,
+         'conformance.expected_failures.recipe/mine_smal: unknown component "recipe/mine_smal"; did you mean '
+         '"recipe/mine_small"? allowed: neck/blur, plugin, recipe/mine_small'),
+        ("  packages: {recipe/mine_small: timm}\n", 8, 'conformance.packages.recipe/mine_small: unknown component '
+         '"recipe/mine_small"; allowed: neck/blur'),
+        ("  recipes: [mine_small, mine_big]\n", 8, 'conformance.recipes[1]: unknown recipe "mine_big"; allowed: '
+         "mine_small"),
+    ],
+)  # fmt: skip
+def test_mistakes(text: str, line: int, message: str, tmp_path: Path) -> None:
+    path = written(tmp_path, MANIFEST + text)
+    with pytest.raises(PluginError) as caught:
+        read_manifest(path)
+    assert str(caught.value) == f"{path}:{line}: {message}"
