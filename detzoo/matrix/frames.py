@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Final
 
 from detzoo.config import load_recipe
+from detzoo.plugins.manifest import key_of
 from detzoo.recipe_places import Place, places
 from detzoo.registry import get_registry
 from detzoo.schema import Fields, fits
@@ -17,6 +18,13 @@ from detzoo.yaml_source import show_key
 HEADS: Final = ("head", "region_head")
 PARTS: Final = ("backbone", "neck", "matcher", "loss", "postprocess")
 """Kinds that are swapped around a head."""
+SMALL: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
+    ("backbone", "nasnet"): {"filters": 4},
+    ("postprocess", "regions"): {"keep": 20},
+    ("sampler", "random_fraction"): {"size": 16},
+    ("proposals", "image_level"): {"top_k": 20, "training_top_k": 20},
+}
+"""A narrow network, few regions for a second stage: what goes together does not depend on them, the time does."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class Frame:
             return None
         old = self.slots[kind]
         values = {"type": name} | example(kind, name) | (carried(old.values, kind, name) if carry else {})
+        values |= SMALL.get((kind, name), {})
         for field, item in fields_of(kind, name).items():
             if "default" not in item and field not in values and item["type"].get("kind") == kind:
                 values[field] = dict(old.values)  # one that wraps another: a pyramid of pictures around a backbone
@@ -107,8 +116,13 @@ def carried(values: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
 
 @cache
 def example(kind: str, name: str) -> dict[str, Any]:
-    """Values for parameters without default, from the first recipe that uses the component."""
+    """Values for parameters without default: the manifest's, else those of the first recipe that uses the component."""
     lacking = [field for field, item in fields_of(kind, name).items() if "default" not in item]
+    entry = get_registry().find(kind, name)
+    manifest = get_registry().plugins.records[entry.plugin].manifest
+    told = manifest.conformance.examples.get(key_of(kind, entry.name), {}) if manifest else {}
+    if all(field in told for field in lacking):
+        return {field: told[field] for field in lacking}
     for recipe in get_registry().detectors() if lacking else ():
         for place in places(load_recipe(recipe).values):
             if place.is_of(kind, name):

@@ -21,6 +21,7 @@ from detzoo.data.prepare import collate
 from detzoo.data.regions import propose
 from detzoo.errors import DetzooError
 from detzoo.matrix.combinations import Combination, Start, starts
+from detzoo.matrix.frames import SMALL
 from detzoo.matrix.outcome import Outcome, Status
 from detzoo.recipe_places import places
 from detzoo.testing.specimens import sample, total
@@ -32,12 +33,6 @@ if TYPE_CHECKING:
 
 NUM_CLASSES: Final = 3
 TINY: Final = (128, 128)
-FEW: Final[dict[tuple[str, str], dict[str, int]]] = {
-    ("postprocess", "regions"): {"keep": 20},
-    ("sampler", "random_fraction"): {"size": 16},
-    ("proposals", "image_level"): {"top_k": 20, "training_top_k": 20},
-}
-"""How many regions a second stage looks at here: what goes together does not depend on it, the time does."""
 
 
 def try_combination(combination: Combination) -> Outcome:
@@ -62,12 +57,12 @@ def try_start(combination: Combination, start: Start) -> Outcome:
 
 @cache
 def made_small(recipe: str) -> tuple[str, ...]:
-    """Overrides that make a recipe quick: the tiny input, or its own where its layers need one; few regions."""
+    """Overrides that make a recipe quick: the tiny input, or its own where its layers need one; what SMALL says."""
     values = load_recipe(recipe).values
     few = [
-        f"{show_key(place.key)}.{field}={value}"
+        f"{show_key(place.key)}.{field}={json.dumps(value)}"
         for place in places(values)
-        for (kind, name), fields in FEW.items()
+        for (kind, name), fields in SMALL.items()
         if place.is_of(kind, name)
         for field, value in fields.items()
     ]
