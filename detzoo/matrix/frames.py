@@ -58,8 +58,8 @@ class Frame:
         old = self.slots[kind]
         values = {"type": name} | example(kind, name) | (carried(old.values, kind, name) if carry else {})
         values |= SMALL.get((kind, name), {})
-        for field, item in fields_of(kind, name).items():
-            if "default" not in item and field not in values and item["type"].get("kind") == kind:
+        for field, item in _required(kind, name).items():
+            if field not in values and item["type"].get("kind") == kind:
                 values[field] = dict(old.values)  # one that wraps another: a pyramid of pictures around a backbone
         return f"{show_key(old.key)}={json.dumps(values)}"
 
@@ -108,6 +108,10 @@ def fields_of(kind: str, name: str) -> Fields:
     return fields
 
 
+def _required(kind: str, name: str) -> Fields:
+    return {field: item for field, item in fields_of(kind, name).items() if "default" not in item}
+
+
 def carried(values: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
     """What a component's configuration says that another of its kind has a parameter for, and allows."""
     fields = fields_of(kind, name)
@@ -116,8 +120,8 @@ def carried(values: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
 
 @cache
 def example(kind: str, name: str) -> dict[str, Any]:
-    """Values for parameters without default: the manifest's, else those of the first recipe that uses the component."""
-    lacking = [field for field, item in fields_of(kind, name).items() if "default" not in item]
+    """Values for parameters without default, but for a component that is wrapped: the manifest's, else those of the first recipe that uses the component."""
+    lacking = [field for field, item in _required(kind, name).items() if item["type"].get("kind") != kind]
     entry = get_registry().find(kind, name)
     manifest = get_registry().plugins.records[entry.plugin].manifest
     told = manifest.conformance.examples.get(key_of(kind, entry.name), {}) if manifest else {}

@@ -1,0 +1,67 @@
+"""What is combined with what, and where an attempt begins."""
+
+import itertools
+import json
+
+from detzoo.compatibility import HEADS
+from detzoo.matrix.combinations import KINDS, Combination, all_combinations, component_names, starts
+from detzoo.matrix.frames import example, frames
+from detzoo.registry import get_registry
+
+
+def test_all_is_the_cube_and_every_pair_with_a_matcher_loss_or_postprocess() -> None:
+    count = {kind: len(names) for kind, names in component_names().items()}
+    pairs = [pair for pair in itertools.combinations(KINDS, 2) if pair[1] in ("matcher", "loss", "postprocess")]
+    expected = count["backbone"] * count["neck"] * count["head"] + sum(count[a] * count[b] for a, b in pairs)
+    found = all_combinations()
+    assert len(found) == len({one.key for one in found}) == expected
+    assert min(count.values()) >= 3
+
+
+def test_names_are_all_that_is_registered() -> None:
+    registered = {entry.name for kind in HEADS for entry in get_registry().entries(kind)}
+    assert set(component_names()["head"]) == registered
+    assert "roi_mask" in registered
+
+
+def test_a_recipe_that_has_everything_comes_first_and_is_left_as_it_is() -> None:
+    combination = Combination({"backbone": "mobilenet_v2", "neck": "fpn", "head": "ssd"})
+    first = starts(combination)[0]
+    assert (first.frame.recipe, first.overrides(combination)) == ("ssd_mobilenet_v2_fpn", ())
+    assert combination.key == "backbone mobilenet_v2, neck fpn, head ssd"
+
+
+def test_a_swap_keeps_the_values_that_both_have_or_takes_the_components_own() -> None:
+    combination = Combination({"backbone": "resnet18", "neck": "fpn", "head": "ssd"})
+    kept, own = [start for start in starts(combination) if start.frame.recipe == "ssd_mobilenet_v2_fpn"]
+    carried = json.loads(kept.overrides(combination)[0].removeprefix("backbone="))
+    assert (kept.carry, carried["type"], carried["norm"]) == (True, "resnet18", "batch")
+    assert "width" not in carried  # MobileNet's own
+    assert (own.carry, own.overrides(combination)) == (False, ('backbone={"type": "resnet18"}',))
+
+
+def test_a_backbone_that_wraps_another_gets_the_recipes() -> None:
+    frame = next(frame for frame in frames("ssd") if frame.recipe == "ssd_mobilenet_v2_fpn")
+    swapped = json.loads((frame.swap("backbone", "image_pyramid", carry=False) or "").removeprefix("backbone="))
+    assert swapped["backbone"] == dict(frame.slots["backbone"].values)
+
+
+def test_the_parts_beside_a_head_are_those_that_serve_it() -> None:
+    rpn = next(frame for frame in frames("rpn") if frame.recipe == "fasterrcnn_mobilenet_v2_fpn")
+    box = next(frame for frame in frames("roi_box") if frame.recipe == "fasterrcnn_mobilenet_v2_fpn")
+    assert rpn.slots["postprocess"].key == ("proposals", "postprocess")
+    assert box.slots["postprocess"].key == ("box", "postprocess")
+    assert rpn.slots["backbone"].key == box.slots["backbone"].key == ("backbone",)
+    (mask, *_) = frames("roi_mask")
+    assert mask.slots["loss"].key == ("mask", "loss")
+    assert "matcher" not in mask.slots
+
+
+def test_where_no_recipe_has_a_place_nothing_begins() -> None:
+    assert starts(Combination({"neck": "fpn", "head": "region_fc"})) == []
+
+
+def test_examples_are_of_the_manifest_or_of_a_recipe() -> None:
+    assert example("backbone", "resnet18") == {}
+    assert example("backbone", "timm") == {"model": "resnet18"}
+    assert list(example("neck", "darknet")) == ["layers"]
