@@ -120,7 +120,10 @@ def carried(values: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
 
 @cache
 def example(kind: str, name: str) -> dict[str, Any]:
-    """Values for parameters without default, but for a component that is wrapped: the manifest's, else those of the first recipe that uses the component."""
+    """Values for parameters without default: the manifest's, else those of the first recipe that uses the component.
+
+    A component that this one wraps is not among them.
+    """
     lacking = [field for field, item in _required(kind, name).items() if item["type"].get("kind") != kind]
     entry = get_registry().find(kind, name)
     manifest = get_registry().plugins.records[entry.plugin].manifest
