@@ -19,7 +19,7 @@ A data.yaml of detzoo::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from detzoo.data.problems import Problems
 from detzoo.data.shapes import COUNTS, ShapesDataset
 from detzoo.data.source import Source, read_source
 from detzoo.errors import DataError
+from detzoo.schema import nearest
 
 READY = Path(__file__).with_name("ready")
 
@@ -71,12 +72,21 @@ def find_source(spec: str | Path) -> Source:
     if not path.exists() and isinstance(spec, str) and ready.is_file():
         return _ready(ready, spec)
     if not path.exists():
-        names = ", ".join(sorted(file.stem for file in READY.glob("*.yaml")))
+        ready_made = sorted(file.stem for file in READY.glob("*.yaml"))
+        hint = _nearby(path, ready_made)
         raise DataError(
-            f"{spec}: no such data set: give `shapes`, a data.yaml, a COCO json, a folder in VOC, YOLO or COCO layout, "
-            f"or one of {names}"
+            f"{spec}: no such data set{hint}: give `shapes`, a data.yaml, a COCO json, a folder in VOC, YOLO or COCO "
+            f"layout, or one of {', '.join(ready_made)}"
         )
     return describe(path)
+
+
+def _nearby(path: Path, ready_made: Sequence[str]) -> str:
+    """`` (did you mean "my_data"?)``: what stands beside where it was looked for, and the names of ready-made sets."""
+    beside = path.parent
+    names = [str(beside / entry.name) for entry in beside.iterdir()] if beside.is_dir() else []
+    found = nearest(str(path), [*names, *ready_made, "shapes"])
+    return f" ({found})" if found else ""
 
 
 def _ready(path: Path, name: str) -> Source:

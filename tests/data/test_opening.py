@@ -185,6 +185,11 @@ def test_paths_that_hold_nothing(tmp_path: Path) -> None:
         f"{tmp_path / 'x'}: no such data set: give `shapes`, a data.yaml, a COCO json, a folder in VOC, YOLO or COCO "
         "layout, or one of coco2017, voc0712, voc2007, voc2012"
     )
+    (tmp_path / "my_data").mkdir()
+    assert refused(tmp_path / "my_dat").startswith(
+        f'{tmp_path / "my_dat"}: no such data set (did you mean "{tmp_path / "my_data"}"?): give `shapes`, a data.yaml,'
+    )
+    (tmp_path / "my_data").rmdir()
     (tmp_path / "a.zip").touch()
     assert refused(tmp_path / "a.zip") == f"{tmp_path / 'a.zip'}: a data set is a folder, a data.yaml or a COCO json"
     (tmp_path / "images").mkdir()
