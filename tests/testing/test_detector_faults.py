@@ -1,7 +1,7 @@
 """Faulty detectors, one fault each: the conformance kit finds each by the check that is meant for it.
 
-All checks of a detector run on it. The first name of a row is the check that must fail, with the message before it, where # is
-any number; those behind it fail unavoidably with it. No other check may fail.
+All checks of a detector run on it. The first name of a row is the check that must fail, with the message before it, in
+which # is any number; those behind it fail unavoidably with it. No other check may fail.
 """
 
 from __future__ import annotations
