@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from detzoo.testing.specimens import NUM_CLASSES
 from detzoo.testing.subject import assert_close
@@ -73,10 +74,17 @@ def check_results_are_in_original_pixels(trial: Trial) -> None:
         dtypes = boxes.dtype, scores.dtype, labels.dtype
         assert dtypes == (torch.float32, torch.float32, torch.int64), f"boxes, scores and labels are {dtypes}"
         limit = torch.tensor([size[1], size[0], size[1], size[0]])
-        assert bool(((boxes >= 0) & (boxes <= limit)).all()), "a box reaches beyond the original picture"
-        assert bool(((scores >= 0) & (scores <= 1)).all()), "a score lies outside [0,1]"
-        assert bool((scores[:-1] >= scores[1:]).all()), "detections are not sorted by score"
-        assert bool(((labels >= 0) & (labels < NUM_CLASSES)).all()), "a label lies outside 0..K-1"
+        beyond = boxes[((boxes < 0) | (boxes > limit) | boxes.isnan()).any(1)]
+        assert not len(beyond), f"a box reaches beyond the picture of {size[1]}x{size[0]} px: {_shown(beyond[0])}"
+        assert bool(((scores >= 0) & (scores <= 1)).all()), f"scores from {scores.min():g} to {scores.max():g}"
+        assert bool((scores[:-1] >= scores[1:]).all()), f"they are not sorted by score: {_shown(scores[:4])}"
+        assert bool(((labels >= 0) & (labels < NUM_CLASSES)).all()), (
+            f"labels from {int(labels.min())} to {int(labels.max())}; there are {NUM_CLASSES} classes"
+        )
+
+
+def _shown(values: Tensor) -> str:
+    return ", ".join(f"{value:.4g}" for value in values.tolist())
 
 
 def check_same_picture_same_detections(trial: Trial) -> None:
@@ -121,6 +129,8 @@ def check_results_are_taken_by_pycocotools(trial: Trial) -> None:
 
 def coco_rows(found: Detections, image_id: int) -> list[dict[str, Any]]:
     """Results as COCO's format has them: x, y, width, height, and category ids from 1."""
+    counts = len(found.boxes), len(found.scores), len(found.labels)
+    assert len(set(counts)) == 1, "{} boxes, {} scores and {} labels".format(*counts)
     return [
         {"image_id": image_id, "category_id": label + 1, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
         for (x1, y1, x2, y2), score, label in zip(

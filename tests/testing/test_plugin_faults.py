@@ -7,23 +7,25 @@ from pathlib import Path
 
 import pytest
 
+from detzoo.plugins.manifest import read_manifest
 from detzoo.registry import Registry
 from detzoo.testing import manifest as manifest_checks
 from detzoo.testing.catalogue import PLUGIN_CHECKS
 
 
-def failing_plugin(plugin: str) -> list[str]:
-    """Names of the checks of a plugin as a whole that it fails."""
-    found = []
+def failing_plugin(plugin: str) -> dict[str, str]:
+    """First lines of what the checks of a plugin as a whole that it fails say."""
+    found = {}
     for spec in PLUGIN_CHECKS:
         name = spec.partition(":")[2]
         try:
             getattr(manifest_checks, f"check_{name}")(plugin)
-        except Exception:
-            found.append(name)
+        except Exception as error:
+            found[name] = str(error).splitlines()[0]
     return found
 
 
+TOY_ZOO = Path(__file__).parents[1] / "toy_zoo"
 IMPORTS = {
     "import pycocotools.mask": "import_is_light",
     "import random; random.random()": "import_draws_no_random_number",
@@ -51,13 +53,87 @@ def test_faults_of_an_import(
 
 
 def test_faults_of_a_manifest(toy_registry: Registry) -> None:
-    assert failing_plugin("toy") == []
+    assert failing_plugin("toy") == {}
     record = toy_registry.plugins.records["toy"]
     right = record.manifest
     assert right is not None
     old = right.generated.replace('"le": 8192', '"le": 4096')
     assert old != right.generated
     record.manifest = dataclasses.replace(right, generated=old)
-    assert failing_plugin("toy") == ["schemas_are_synced"]
+    assert failing_plugin("toy") == {
+        "schemas_are_synced": "the schema of anchors/toy_anchors is out of date: run `detzoo registry sync`"
+    }
+    without = "\n".join(line for line in right.generated.splitlines() if "toy_noise" not in line)
+    record.manifest = dataclasses.replace(right, generated=without)
+    assert failing_plugin("toy") == {
+        "schemas_are_synced": "no schema is stored for transform/toy_noise: run `detzoo registry sync`"
+    }
     record.manifest = dataclasses.replace(right, hooks=())
-    assert failing_plugin("toy") == ["hooks_are_implemented"]
+    assert failing_plugin("toy") == {
+        "hooks_are_implemented": "the manifest lists the hooks [], the module implements ['detzoo_cli']"
+    }
+
+
+def test_a_target_of_another_kind(toy_registry: Registry) -> None:
+    record = toy_registry.plugins.records["toy"]
+    assert record.manifest is not None
+    wrong = tuple(
+        dataclasses.replace(entry, target="toy_zoo.components:ToyHead") if entry.name == "toy_noise" else entry
+        for entry in record.manifest.entries
+    )
+    record.manifest = dataclasses.replace(record.manifest, entries=wrong)
+    message = "transform \"toy/toy_noise\" (toy_zoo.components:ToyHead) is not a transform: its `kind` is 'head'"
+    # whoever loads the class to compare its schema meets the same
+    assert failing_plugin("toy") == {"every_target_is_of_its_kind": message, "schemas_are_synced": message}
+
+
+def test_a_recipe_that_does_not_resolve(tmp_path: Path, toy_registry: Registry) -> None:
+    record = toy_registry.plugins.records["toy"]
+    text = (TOY_ZOO / "toy_zoo" / "registry.yaml").read_text()
+    path = tmp_path / "registry.yaml"
+    path.write_text(text.replace("    num_classes: 3\n", "    num_classes: 3\n    neck: {type: identty}\n"))
+    record.manifest = read_manifest(path)
+    assert failing_plugin("toy") == {
+        "every_recipe_resolves": f'{path}:51: detectors.toy_child.neck.type: unknown neck "identty"; did you mean '
+        '"identity"? installed: fpn, identity, unet'
+    }
+
+
+def test_a_plugin_in_conflict(toy_registry: Registry) -> None:
+    record = toy_registry.plugins.records["toy"]
+    record.status, record.message = "conflict", "two distributions provide it"
+    found = failing_plugin("toy")
+    assert found["status"] == "the plugin is conflict: two distributions provide it"
+    # nothing of it is used, so whatever must be loaded is missed too
+    assert set(found) - {"status"} == {"every_target_is_of_its_kind", "schemas_are_synced", "every_recipe_resolves"}
+
+
+def test_a_manifest_that_is_not_in_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_registry: Registry
+) -> None:
+    package = tmp_path / "without_manifest"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    record = toy_registry.plugins.records["toy"]
+    (package / "plugin.py").write_text((TOY_ZOO / "toy_zoo" / "plugin.py").read_text())
+    monkeypatch.syspath_prepend(tmp_path)
+    record.module = "without_manifest.plugin"
+    missing = package / "registry.yaml"
+    assert failing_plugin("toy") == {
+        "manifest_lies_in_the_package": f"{missing} is missing: put registry.yaml beside plugin.py and include it in "
+        "the wheel"
+    }
+    missing.write_text("api: 1\nplugin: another\n")
+    assert failing_plugin("toy") == {"manifest_lies_in_the_package": f"{missing} belongs to another plugin"}
+
+
+def test_every_check_of_a_plugin_has_a_fault() -> None:
+    of_the_manifest = {
+        "status",
+        "every_target_is_of_its_kind",
+        "schemas_are_synced",
+        "every_recipe_resolves",
+        "hooks_are_implemented",
+        "manifest_lies_in_the_package",
+    }
+    assert {spec.partition(":")[2] for spec in PLUGIN_CHECKS} == of_the_manifest | set(IMPORTS.values())
