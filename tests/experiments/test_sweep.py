@@ -66,7 +66,7 @@ class Rehearsal:
 def rehearsed(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """Runs that were started; nothing is trained."""
     Rehearsal.jobs = []
-    monkeypatch.setattr("detzoo.experiments.session.LocalWorkers", Rehearsal)
+    monkeypatch.setattr("detzoo.experiments.dispatch.LocalWorkers", Rehearsal)
     return Rehearsal.jobs
 
 
