@@ -6,11 +6,14 @@ another one, which goes on from the last checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import logging
 import os
+import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +25,8 @@ TRIES: Final = 3
 """Times that Ray starts a run again whose machine was lost."""
 STORE_BYTES: Final = 100 * 2**20
 """Shared memory of a cluster of our own: only jobs and outcomes pass through it, and Ray takes no less than 75 MB."""
+KNOCK_SECONDS: Final = 10.0
+ATTEMPTS: Final = "RAY_gcs_server_port_wait_time_s"
 SETTINGS: Final = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 """Ray would otherwise hide the GPUs of machines that have none free, from itself as well."""
 OWN_SETTINGS: Final = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
@@ -74,7 +79,9 @@ class RayWorkers:
 
     def _connect(self, address: str) -> None:
         try:
-            self.ray.init(address=address, log_to_driver=False, configure_logging=False)
+            knock(address)
+            with attempts(1):
+                self.ray.init(address=address, log_to_driver=False, configure_logging=False)
         except Exception as error:  # of many classes, Ray's own and gRPC's
             raise DetzooError(
                 f"--ray {address}: no Ray cluster answers there: {first_line(error)}; start one with "
@@ -155,6 +162,30 @@ def ray_module() -> Any:
         return importlib.import_module("ray")
     except ImportError:
         raise DetzooError("--ray needs Ray: pip install 'detzoo[ray]'") from None
+
+
+def knock(address: str) -> None:
+    """See whether anything listens at ``host:port``: Ray itself would try for a quarter of an hour.
+
+    Raises:
+        OSError: nothing does.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
+
+
+@contextlib.contextmanager
+def attempts(number: int) -> Iterator[None]:
+    """Attempts of Ray, half a minute each, at a cluster that is there but does not answer; the user's own word goes."""
+    if ATTEMPTS in os.environ:
+        yield
+        return
+    os.environ[ATTEMPTS] = str(number)
+    try:
+        yield
+    finally:
+        del os.environ[ATTEMPTS]  # a cluster of our own, later, would be given as many seconds to start
 
 
 def first_line(error: Exception) -> str:
