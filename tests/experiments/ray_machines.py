@@ -1,6 +1,6 @@
 """A Ray cluster of processes on this machine, as long as stdin is open.
 
-``python ray_machines.py FOLDER`` prints its address; the first machine has two cores. On stdin, ``add NAME CORES``
+``python ray_machines.py`` prints its address; the first machine has two cores. On stdin, ``add NAME CORES``
 brings another one, ``lose NAME`` takes it away as a power cut would; each is answered by ``ok``.
 """
 
@@ -14,9 +14,9 @@ from ray.cluster_utils import Cluster
 EACH: dict[str, Any] = {"object_store_memory": 80 * 2**20}
 
 
-def main(folder: str) -> None:
+def main() -> None:
     """Serve."""
-    first = EACH | {"num_cpus": 2, "temp_dir": folder, "include_dashboard": False}
+    first = EACH | {"num_cpus": 2, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=first)
     machines = {}
     print(cluster.address, flush=True)
@@ -30,4 +30,4 @@ def main(folder: str) -> None:
     cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
-main(*sys.argv[1:])
+main()
