@@ -53,7 +53,9 @@ def test_what_is_trained(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     dataset = open_dataset(DATA, "test")
     targets = {"a": TARGETS[0], "run": str(tmp_path / "run"), "b": "nothing_of_that_name"}
-    plan = Plan(targets=list(targets.values()), data=DATA, out=tmp_path / "c", train=True, epochs=2, set_=["train.batch=2"])
+    plan = Plan(
+        targets=list(targets.values()), data=DATA, out=tmp_path / "c", train=True, epochs=2, set_=["train.batch=2"]
+    )
     jobs, failed = missing(plan, targets, dataset)
     assert [(job.name, job.run, job.overrides) for job in jobs] == [
         ("a", tmp_path / "c" / "detectors" / "a" / "run", ("train.batch=2",))
