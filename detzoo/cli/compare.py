@@ -23,7 +23,19 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     epochs: Annotated[int | None, typer.Option(help="Of training, instead of the recipe's.")] = None,
     steps: Annotated[int | None, typer.Option(help="The same in optimiser steps.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value for every name; may be repeated.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
+    devices: Annotated[
+        str | None, typer.Option(help="cuda:0,cuda:1: one training at a time on each; all GPUs without it.")
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster to train on: auto, host:port, or local.")
+    ] = None,
+    ray_cpus: Annotated[float, typer.Option(min=0, help="Processor cores of each training on the cluster.")] = 1,
+    ray_gpus: Annotated[
+        float | None, typer.Option(min=0, help="GPUs of each; 1 without it, where there are any.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="To evaluate and time on: cpu, cuda, cuda:1, mps; the best there is without it.")
+    ] = None,
     batch: Annotated[int, typer.Option(help="Pictures at once in evaluation.")] = 8,
     bench_batch: Annotated[int, typer.Option(help="Pictures at once while latency is timed.")] = 1,
     largest_batch: Annotated[int, typer.Option(help="Up to which the batch of most pictures/s is looked for.")] = 64,
@@ -51,6 +63,10 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         epochs=epochs,
         steps=steps,
         set_=tuple(set_ or ()),
+        devices=devices,
+        ray=ray,
+        ray_cpus=ray_cpus,
+        ray_gpus=ray_gpus,
         device=device,
         batch=batch,
         bench_batch=bench_batch,
@@ -61,7 +77,11 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         examples=examples,
         switches=Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision),  # type: ignore[arg-type]  # checked there
     )
-    done = compare(plan, lambda line: print(line, file=sys.stderr))
+    try:
+        done = compare(plan, lambda line: print(line, file=sys.stderr, flush=True))
+    except KeyboardInterrupt as error:
+        typer.echo(str(error) or "stopped; to go on, repeat the command", err=True)
+        raise typer.Exit(130) from None
     typer.echo(done.table.terminal(shutil.get_terminal_size().columns))
     typer.echo("\n".join(["", *(f"wrote {path}" for path in done.files)]))
     if done.failures:

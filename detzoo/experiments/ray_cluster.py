@@ -6,19 +6,31 @@ another one, which goes on from the last checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
+import logging
 import os
+import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from detzoo.errors import DetzooError
 from detzoo.experiments.job import Job, Outcome
-from detzoo.experiments.local import LOOK_EVERY, LocalWorkers
+from detzoo.experiments.local import LOOK_EVERY, PATIENCE, LocalWorkers
 
 TRIES: Final = 3
 """Times that Ray starts a run again whose machine was lost."""
+STORE_BYTES: Final = 100 * 2**20
+"""Shared memory of a cluster of our own: only jobs and outcomes pass through it, and Ray takes no less than 75 MB."""
+KNOCK_SECONDS: Final = 10.0
+ATTEMPTS: Final = "RAY_gcs_server_port_wait_time_s"
+SETTINGS: Final = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+"""Ray would otherwise hide the GPUs of machines that have none free, from itself as well."""
+OWN_SETTINGS: Final = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+"""Of a cluster of our own: Ray tells its makers nothing, and does not give way to all else on the machine."""
 
 
 class RayWorkers:
@@ -26,7 +38,8 @@ class RayWorkers:
 
     Args:
         address: of the cluster (``auto``: that of this machine; ``host:6379``; ``ray://host:10001``), or ``local`` for
-            one that lives in this machine as long as the sweep.
+            one that lives in this machine as long as these workers.
+        logs: folder for what the runs print, as every machine finds it.
         cpus: processor cores that each run needs.
         gpus: GPUs that each run needs; None takes one where the cluster has any.
 
@@ -34,35 +47,45 @@ class RayWorkers:
         DetzooError: Ray is not installed, no cluster answers, or no machine of it is large enough.
     """
 
-    def __init__(self, address: str, *, cpus: float = 1, gpus: float | None = None) -> None:
-        # Ray would otherwise hide the GPUs of machines that have none free, from itself as well
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        if address == "local":
-            # The runs are what this machine is for; Ray would give way to everything else on it
-            os.environ.setdefault("RAY_worker_niceness", "0")
+    def __init__(self, address: str, logs: Path, *, cpus: float = 1, gpus: float | None = None) -> None:
+        for name, value in SETTINGS.items() if address != "local" else (SETTINGS | OWN_SETTINGS).items():
+            os.environ.setdefault(name, value)  # Ray reads them when it is imported
         self.ray = ray_module()
-        self._connect(address)
+        if address == "local":
+            self._begin()
+        else:
+            self._connect(address)
         if gpus is None:
             gpus = 1 if self.ray.cluster_resources().get("GPU", 0) >= 1 else 0
-        self.gpus = gpus
+        self.gpus, self.logs = gpus, str(logs)
         self._check_room(cpus, gpus)
         remote = self.ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=TRIES, max_calls=1)
         self._task = remote(train_here)
         self._running: dict[Any, Job] = {}
 
-    def _connect(self, address: str) -> None:
+    def _begin(self) -> None:
+        """A cluster of our own, which ends with us."""
+        logging.getLogger("ray").setLevel(logging.ERROR)  # not a warning about each cluster's token
         try:
             self.ray.init(
-                address=None if address == "local" else address,
+                address="local",
                 log_to_driver=False,
-                include_dashboard=False if address == "local" else None,
+                include_dashboard=False,
                 configure_logging=False,
+                object_store_memory=STORE_BYTES,
             )
+        except Exception as error:  # of many classes, Ray's own and the system's
+            raise DetzooError(f"--ray local: Ray cannot start on this machine: {first_line(error)}") from None
+
+    def _connect(self, address: str) -> None:
+        try:
+            knock(address)
+            with attempts(1):
+                self.ray.init(address=address, log_to_driver=False, configure_logging=False)
         except Exception as error:  # of many classes, Ray's own and gRPC's
-            text = str(error).strip().partition("\n")[0]
             raise DetzooError(
-                f"--ray {address}: no Ray cluster answers there: {text}; start one with `ray start --head`, or write "
-                "--ray local for one on this machine"
+                f"--ray {address}: no Ray cluster answers there: {first_line(error)}; start one with "
+                "`ray start --head`, or write --ray local for one on this machine"
             ) from None
 
     def _check_room(self, cpus: float, gpus: float) -> None:
@@ -93,7 +116,7 @@ class RayWorkers:
         Returns:
             what is known of its place.
         """
-        self._running[self._task.options(name=job.name).remote(job.as_dict(), self.gpus > 0)] = job
+        self._running[self._task.options(name=job.name).remote(job.as_dict(), self.gpus > 0, self.logs)] = job
         return "Ray"
 
     def ended(self) -> list[Outcome]:
@@ -119,7 +142,7 @@ class RayWorkers:
         """Ask every run to write a checkpoint and end; Ray forgets those that wait."""
         for reference in self._running:
             self.ray.cancel(reference, force=False)
-        ready, late = self.ray.wait(list(self._running), num_returns=len(self._running), timeout=60)
+        ready, late = self.ray.wait(list(self._running), num_returns=len(self._running), timeout=PATIENCE + 10)
         for reference in late:
             self.ray.cancel(reference, force=True)
         return [self._outcome(reference) for reference in [*ready, *late]]
@@ -141,7 +164,36 @@ def ray_module() -> Any:
         raise DetzooError("--ray needs Ray: pip install 'detzoo[ray]'") from None
 
 
-def train_here(values: dict[str, Any], on_gpu: bool) -> dict[str, Any]:
+def knock(address: str) -> None:
+    """See whether anything listens at ``host:port``: Ray itself would try for a quarter of an hour.
+
+    Raises:
+        OSError: nothing does.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
+
+
+@contextlib.contextmanager
+def attempts(number: int) -> Iterator[None]:
+    """Attempts of Ray, half a minute each, at a cluster that is there but does not answer; the user's own word goes."""
+    if ATTEMPTS in os.environ:
+        yield
+        return
+    os.environ[ATTEMPTS] = str(number)
+    try:
+        yield
+    finally:
+        del os.environ[ATTEMPTS]  # a cluster of our own, later, would be given as many seconds to start
+
+
+def first_line(error: Exception) -> str:
+    """Of what Ray says, which may be pages."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def train_here(values: dict[str, Any], on_gpu: bool, logs: str) -> dict[str, Any]:
     """The task: Ray has chosen the machine, and shows it the GPUs that are meant.
 
     The training has a process of its own: Ray's is full of threads, and a fork of it (for loading images) is not safe.
@@ -149,7 +201,7 @@ def train_here(values: dict[str, Any], on_gpu: bool) -> dict[str, Any]:
     job = Job.from_dict(values)
     if not job.folder.is_dir():
         job = dataclasses.replace(job, folder=Path.cwd())
-    workers = LocalWorkers(["cuda" if on_gpu else "cpu"], job.run.parents[1] / "logs")
+    workers = LocalWorkers(["cuda" if on_gpu else "cpu"], Path(logs))
     workers.start(job)
     try:
         while not (outcomes := workers.ended()):

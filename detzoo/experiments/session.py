@@ -2,50 +2,39 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from detzoo.config import load_recipe
 from detzoo.errors import DetzooError, PluginError, RecipeError, TrainingError
 from detzoo.experiments.board import Board, sweep_table
+from detzoo.experiments.dispatch import Places, trained
 from detzoo.experiments.grid import Point, grid
 from detzoo.experiments.job import Job, Outcome, Training
 from detzoo.experiments.ledger import Entry, Ledger, alone, open_ledger, recipe_digest
-from detzoo.experiments.local import LOOK_EVERY, LocalWorkers, cores, local_devices
-from detzoo.training.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from detzoo.data import Dataset
     from detzoo.report.table import Table
 
 RUNS: Final = "runs"
+LOGS: Final = "logs"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepPlan(Training):
-    """What is to be tried, and how; the rest as ``Training``, for every run.
+class SweepPlan(Training, Places):
+    """What is to be tried, and how; the rest as ``Training``, for every run, and as ``Places``.
 
     Args:
         set_: ``key=a,b,c`` each.
         out: folder of the sweep.
-        devices: names joined by commas; every CUDA device, else the best there is, where it is None.
-        ray: address of a Ray cluster, or ``local``; then ``devices`` plays no part.
-        ray_cpus: processor cores of each run on the cluster.
-        ray_gpus: GPUs of each run there; None takes one where there are any.
     """
 
     set_: Sequence[str]
     out: Path
-    devices: str | None = None
-    ray: str | None = None
-    ray_cpus: float = 1
-    ray_gpus: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,27 +52,6 @@ class SweepResult:
     table: Table
     files: list[Path]
     stopped: bool
-
-
-class Workers(Protocol):
-    """Where runs are trained."""
-
-    @property
-    def free(self) -> bool:
-        """Whether another run can begin."""
-
-    @property
-    def busy(self) -> bool:
-        """Whether a run is at work."""
-
-    def start(self, job: Job) -> str:
-        """Begin a run; its place is returned."""
-
-    def ended(self) -> list[Outcome]:
-        """Runs that have ended since the last call."""
-
-    def stop(self) -> list[Outcome]:
-        """End all runs, with a checkpoint each."""
 
 
 def sweep(plan: SweepPlan, say: Callable[[str], None] = lambda _: None) -> SweepResult:
@@ -112,7 +80,8 @@ def sweep(plan: SweepPlan, say: Callable[[str], None] = lambda _: None) -> Sweep
         say(opening_words(plan, wanted))
         stopped = False
         if todo:
-            stopped = trained(plan, ledger, [job_of(plan, entry) for entry in todo], Board(len(wanted), kept, say))
+            jobs = [job_of(plan, entry) for entry in todo]
+            stopped = trained(jobs, plan, plan.out / LOGS, Board(len(wanted), kept, say), ledger.note)
         entries = list(ledger.entries.values())
         table = sweep_table(title(plan, settings), entries, plan.out)
         (plan.out / "table.md").write_text(table.markdown(), encoding="utf-8")
@@ -201,55 +170,6 @@ def job_of(plan: SweepPlan, entry: Entry) -> Job:
         overrides=entry.overrides,
         **plan.options(),
     )
-
-
-def trained(plan: SweepPlan, ledger: Ledger, jobs: Sequence[Job], board: Board) -> bool:
-    """Work the jobs off where the plan says.
-
-    Returns:
-        whether a signal ended it.
-    """
-    if plan.ray is not None:
-        from detzoo.experiments.ray_cluster import RayWorkers
-
-        cluster = RayWorkers(plan.ray, cpus=plan.ray_cpus, gpus=plan.ray_gpus)
-        try:
-            return work(jobs, cluster, ledger, board)
-        finally:
-            cluster.close()
-    devices = local_devices(plan.devices)[: len(jobs)]
-    if plan.workers is None and len(devices) > 1:
-        each = max(1, min(8, (cores() - 2) // len(devices)))
-        jobs = [dataclasses.replace(job, workers=each) for job in jobs]
-    return work(jobs, LocalWorkers(devices, plan.out / "logs"), ledger, board)
-
-
-def work(jobs: Sequence[Job], workers: Workers, ledger: Ledger, board: Board) -> bool:
-    """Start what can be started, note what has ended, until all is done or a signal comes.
-
-    Returns:
-        whether a signal ended it.
-    """
-    waiting = deque(jobs)
-    with Interrupts() as interrupts:
-        while (waiting or workers.busy) and not interrupts.wanted:
-            while waiting and workers.free:
-                job = waiting.popleft()
-                place = workers.start(job)
-                board.started(job, place)
-                ledger.note(Outcome(name=job.name, state="running", device=place))
-            for outcome in workers.ended():
-                board.ended(outcome)
-                ledger.note(outcome)
-            board.look()
-            time.sleep(LOOK_EVERY)
-        if not interrupts.wanted:
-            return False
-        board.say("stopping: each run writes a checkpoint (Ctrl-C again ends them at once)")
-        for outcome in workers.stop():
-            board.ended(outcome)
-            ledger.note(outcome)
-    return True
 
 
 def check_all_done(result: SweepResult) -> None:

@@ -18,6 +18,7 @@ from detzoo.benchmark import Switches
 from detzoo.benchmark.environment import short_name
 from detzoo.errors import DataError, DetzooError
 from detzoo.evaluation.results import write_whole
+from detzoo.experiments.dispatch import Places
 
 if TYPE_CHECKING:
     from detzoo.report.comparison_entry import Entry
@@ -28,8 +29,8 @@ MARKER: Final = "comparison.json"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be compared, and how.
+class Plan(Places):
+    """What is to be compared, and how; the rest, which is for training alone, as ``Places``.
 
     Args:
         targets: names, recipe files, runs, and results: folders of ``detzoo eval`` or of an earlier comparison, or
@@ -42,7 +43,7 @@ class Plan:
         epochs: of training, instead of the recipe's.
         steps: the same in steps.
         set_: ``key=value`` overrides of every name.
-        device: None takes the best there is.
+        device: that is evaluated and timed on, and trained on where ``devices`` is None; None takes the best there is.
         batch: pictures at once in evaluation.
         bench_batch: pictures at once while latency is timed.
         largest_batch: up to which the best batch is looked for.
@@ -72,6 +73,11 @@ class Plan:
     examples: int = 8
     switches: Switches = field(default_factory=Switches)
 
+    def training_places(self) -> Places:
+        """Where names are trained."""
+        devices = self.device if self.devices is None else self.devices
+        return Places(devices=devices, ray=self.ray, ray_cpus=self.ray_cpus, ray_gpus=self.ray_gpus)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -99,19 +105,26 @@ def compare(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Comparis
 
     Raises:
         DetzooError: nothing could be compared, or ``out`` holds files of somebody else.
+        Interrupted: a KeyboardInterrupt: a signal came while detectors were trained; checkpoints were written.
     """
     from detzoo.data import open_dataset
     from detzoo.report.comparison_entry import one_entry
     from detzoo.report.comparison_files import write_files
     from detzoo.report.comparison_table import comparison_table
+    from detzoo.report.comparison_training import check_places, train_missing
 
+    check_places(plan)
     claim(plan.out)
     dataset = open_dataset(plan.data, evaluation_split(plan.data, plan.split))
     if not plan.targets:
         raise DetzooError("detzoo compare needs at least one detector: a name, a recipe file, a run or results")
     names = unique_names(plan.targets)
+    untrained = train_missing(plan, dict(zip(names, plan.targets, strict=True)), dataset, say) if plan.train else {}
     entries, failures = [], {}
     for target, name in zip(plan.targets, names, strict=True):
+        if name in untrained:
+            failures[target] = untrained[name]
+            continue
         try:
             entries.append(one_entry(plan, target, name, dataset, say))
         except DetzooError as error:

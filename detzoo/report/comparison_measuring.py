@@ -1,4 +1,4 @@
-"""A row of a comparison that is measured here: the detector is loaded or trained, evaluated, then timed."""
+"""A row of a comparison that is measured here: the detector is loaded, evaluated, then timed."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Say = Callable[[str], None]
 
 def measure_detector(plan: Plan, target: str, name: str, folder: Path, dataset: Dataset, say: Say) -> Entry:
     """One detector's numbers: its evaluation is kept before the timing begins."""
-    from detzoo.cli.targets import is_run
+    from detzoo.report.comparison_training import is_trained_here
 
-    run = folder / "run" if plan.train and not is_run(target) else None
+    run = folder / "run" if plan.train and is_trained_here(target) else None
     key = fingerprint(plan, target, dataset)
     numbers = finished(folder / NUMBERS, key)
     if numbers is not None and "benchmark" in numbers:
@@ -39,7 +39,7 @@ def measure_detector(plan: Plan, target: str, name: str, folder: Path, dataset: 
     else:
         if numbers is None:
             start_over(folder)
-        detector = made(plan, target, run, dataset, say)
+        detector = made(plan, target, run)
         prepare(plan, detector)
         if numbers is None:
             accuracy(plan, name, detector, dataset, folder, say)
@@ -75,31 +75,12 @@ def fingerprint(plan: Plan, target: str, dataset: Dataset) -> str:
     return digest(facts)
 
 
-def made(plan: Plan, target: str, run: Path | None, dataset: Dataset, say: Say) -> Detector:
-    """The detector: loaded, or trained first."""
+def made(plan: Plan, target: str, run: Path | None) -> Detector:
+    """The detector: as it was trained for the comparison, or as it is."""
+    from detzoo.build import load
     from detzoo.cli.targets import load_detector
 
-    if run is None:
-        return load_detector(target, set_=plan.set_)
-    from detzoo.build import load
-    from detzoo.data import list_splits
-    from detzoo.experiments import Job, train_run
-
-    spare = [s for s in ("val", "valid") if s in list_splits(plan.data) and s != dataset.split]
-    job = Job(
-        name=run.parent.name,
-        target=target,
-        data=plan.data,
-        run=run,
-        overrides=tuple(plan.set_),
-        train_split=plan.train_split,
-        val_split=spare[0] if spare else "none",
-        epochs=plan.epochs,
-        steps=plan.steps,
-    )
-    say(f"training {target} on {plan.data} {plan.train_split}")
-    train_run(job, device=plan.device)
-    return load(run)
+    return load_detector(target, set_=plan.set_) if run is None else load(run)
 
 
 def prepare(plan: Plan, detector: Detector) -> None:

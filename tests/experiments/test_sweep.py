@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +16,8 @@ from detzoo.experiments import Job, Outcome, SweepPlan, SweepResult, sweep
 from detzoo.experiments.job import curve_rows, locked, reason
 from detzoo.experiments.local import LocalWorkers, local_devices, manner
 from detzoo.experiments.session import check_all_done
+from tests.experiments.processes import DATA, RECIPE, detzoo, wait_for
 
-RECIPE = f"{Path(__file__).parents[2] / 'detzoo' / 'demo.yaml'}#ssd_resnet18"
-DATA = "shapes:size=64,train=4,val=2,test=2"
 FAST: dict[str, Any] = {"target": RECIPE, "data": DATA, "weights": "none", "devices": "cpu", "batch": 4, "workers": 0}
 
 
@@ -66,7 +62,7 @@ class Rehearsal:
 def rehearsed(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """Runs that were started; nothing is trained."""
     Rehearsal.jobs = []
-    monkeypatch.setattr("detzoo.experiments.session.LocalWorkers", Rehearsal)
+    monkeypatch.setattr("detzoo.experiments.dispatch.LocalWorkers", Rehearsal)
     return Rehearsal.jobs
 
 
@@ -192,25 +188,6 @@ def test_a_process_that_is_killed_is_a_failure_of_its_run_alone(tmp_path: Path) 
         )
     ]
     assert (workers.busy, workers.free) == (False, True)
-
-
-def detzoo(out: Path, *arguments: str) -> subprocess.Popen[str]:
-    """``detzoo sweep`` as a process of its own."""
-    shared = ["--data", DATA, "--weights", "none", "--batch", "4", "--workers", "0", "--out", str(out)]
-    return subprocess.Popen(
-        [sys.executable, "-m", "detzoo", "sweep", RECIPE, *shared, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
-    )
-
-
-def wait_for(condition: Any, what: str, seconds: float = 240) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"waited {seconds} s for {what}"
-        time.sleep(0.05)
 
 
 @pytest.mark.slow

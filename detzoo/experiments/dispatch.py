@@ -1,0 +1,113 @@
+"""Jobs given to workers: the devices of this machine, or the machines of a Ray cluster, until all are done."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from detzoo.experiments.board import Board
+from detzoo.experiments.job import Job, Outcome
+from detzoo.experiments.local import LOOK_EVERY, LocalWorkers, cores, local_devices
+from detzoo.training.interrupts import Interrupts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where runs are trained.
+
+    Args:
+        devices: names joined by commas; every CUDA device, else the best there is, where it is None.
+        ray: address of a Ray cluster, or ``local``; then ``devices`` plays no part.
+        ray_cpus: processor cores of each run on the cluster.
+        ray_gpus: GPUs of each run there; None takes one where there are any.
+    """
+
+    devices: str | None = None
+    ray: str | None = None
+    ray_cpus: float = 1
+    ray_gpus: float | None = None
+
+
+class Workers(Protocol):
+    """Where runs are trained."""
+
+    @property
+    def free(self) -> bool:
+        """Whether another run can begin."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is at work."""
+
+    def start(self, job: Job) -> str:
+        """Begin a run; its place is returned."""
+
+    def ended(self) -> list[Outcome]:
+        """Runs that have ended since the last call."""
+
+    def stop(self) -> list[Outcome]:
+        """End all runs, with a checkpoint each."""
+
+
+def trained(jobs: Sequence[Job], places: Places, logs: Path, board: Board, note: Callable[[Outcome], None]) -> bool:
+    """Work the jobs off where ``places`` says.
+
+    Args:
+        jobs: with whole paths.
+        places: where.
+        logs: folder for what the runs print.
+        board: is told of starts, epochs and ends.
+        note: is given every change of a job's state.
+
+    Returns:
+        whether a signal ended it.
+
+    Raises:
+        DetzooError: there is no such device or cluster.
+    """
+    if places.ray is not None:
+        from detzoo.experiments.ray_cluster import RayWorkers
+
+        cluster = RayWorkers(places.ray, logs.absolute(), cpus=places.ray_cpus, gpus=places.ray_gpus)
+        try:
+            return work(jobs, cluster, board, note)
+        finally:
+            cluster.close()
+    devices = local_devices(places.devices)[: len(jobs)]
+    if len(devices) > 1:  # they share the cores that load images
+        each = max(1, min(8, (cores() - 2) // len(devices)))
+        jobs = [job if job.workers is not None else dataclasses.replace(job, workers=each) for job in jobs]
+    return work(jobs, LocalWorkers(devices, logs), board, note)
+
+
+def work(jobs: Sequence[Job], workers: Workers, board: Board, note: Callable[[Outcome], None]) -> bool:
+    """Start what can be started, note what has ended, until all is done or a signal comes.
+
+    Returns:
+        whether a signal ended it.
+    """
+    waiting = deque(jobs)
+    with Interrupts() as interrupts:
+        while (waiting or workers.busy) and not interrupts.wanted:
+            while waiting and workers.free:
+                job = waiting.popleft()
+                place = workers.start(job)
+                board.started(job, place)
+                note(Outcome(name=job.name, state="running", device=place))
+            for outcome in workers.ended():
+                board.ended(outcome)
+                note(outcome)
+            board.look()
+            time.sleep(LOOK_EVERY)
+        if not interrupts.wanted:
+            return False
+        board.say("stopping: each run writes a checkpoint (Ctrl-C again ends them at once)")
+        for outcome in workers.stop():
+            board.ended(outcome)
+            note(outcome)
+    return True
