@@ -1,0 +1,77 @@
+"""docs/matrix.csv says what is so: a pairwise part of it is tried again here, all of it among the slow tests."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from detzoo.matrix.combinations import all_combinations, starts
+from detzoo.matrix.ledger import Row, versions
+from detzoo.matrix.page import csv_text, page, read_csv
+from detzoo.matrix.trial import try_start
+
+DOCS: Final = Path(__file__).parents[2] / "docs"
+HEAVY: Final = {
+    "inception_resnet_v2", "nasnet", "resnet50", "resnet101", "resnext50", "vgg16", "vgg16_ssd", "image_pyramid",
+}  # fmt: skip
+"""Backbones, and a wrapper of others, whose combinations take more than a second each."""
+PAIRS: Final = (
+    {"backbone", "neck"}, {"backbone", "head"}, {"neck", "head"},
+    {"head", "matcher"}, {"head", "loss"}, {"head", "postprocess"},
+)  # fmt: skip
+
+
+def published() -> list[Row]:
+    return read_csv(DOCS / "matrix.csv")
+
+
+def pairwise(rows: Iterable[Row]) -> Iterator[Row]:
+    """Rows that hold every pair of PAIRS, those that work first."""
+    seen: set[tuple[tuple[str, str], tuple[str, str]]] = set()
+    light = (row for row in rows if row.combination.parts.get("backbone") not in HEAVY)
+    for row in sorted(light, key=lambda row: row.outcome.status != "works"):
+        pairs = itertools.combinations(row.combination.parts.items(), 2)
+        new = {pair for pair in pairs if {pair[0][0], pair[1][0]} in PAIRS} - seen
+        if new:
+            seen |= new
+            yield row
+
+
+def check(row: Row) -> None:
+    """One start that is written down gives what is written down."""
+    combination, written = row.combination, row.outcome
+    where = [s for s in starts(combination) if (s.frame.recipe, s.carry) == (written.recipe, written.carry)]
+    if not written.recipe:
+        assert not starts(combination)
+        return
+    found = [try_start(combination, start) for start in where]
+    assert any((one.status, one.reason) == (written.status, written.reason) for one in found), found
+
+
+def test_everything_registered_is_published() -> None:
+    assert [row.combination.key for row in published()] == [one.key for one in all_combinations()]
+
+
+def test_nothing_is_broken() -> None:
+    assert [row.combination.key for row in published() if row.outcome.status == "broken"] == []
+
+
+def test_the_page_shows_the_rows() -> None:
+    made_with = f"Made by `detzoo matrix` with {', '.join(versions()[:-1])}, torch "
+    text = (DOCS / "matrix.md").read_text(encoding="utf-8")
+    assert made_with in text
+    assert text.partition("## Backbone")[2] == page(published()).partition("## Backbone")[2]
+    assert csv_text(published()) == (DOCS / "matrix.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("row", pairwise(published()), ids=lambda row: row.combination.key)
+def test_pairwise(row: Row) -> None:
+    check(row)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", published(), ids=lambda row: row.combination.key)
+def test_all(row: Row) -> None:
+    check(row)
