@@ -26,11 +26,11 @@ from tests.export.small_detectors import (
     detections,
     inputs,
     leave_one_empty,
-    one_empty,
     pictures,
     reasons,
     small,
     table,
+    two,
 )
 
 ROWS = table()
@@ -84,12 +84,12 @@ def test_a_program_in_a_process_of_its_own_gives_the_same_detections(row: Row, t
     leave_one_empty(detector)
     free = ("batch", "regions") if row.program.endswith("regions") else ("batch",)
     assert export_program(detector, path) == free
-    given = [inputs(detector, one_empty()), inputs(detector, pictures(3), regions=50)]
+    given = [inputs(detector, two()), inputs(detector, pictures(3), regions=50)]
     expected = [detections(detector, batch) for batch in given]
-    empty, shown = expected[0].valid.sum(1).tolist()
+    empty, shown = sorted(expected[0].valid.sum(1).tolist())
     assert empty == 0
     assert shown >= 2
-    assert int(expected[1].valid.sum()) >= 6
+    assert int(expected[1].valid.sum()) >= 3
     found = loaded_and_run(path, given, tmp_path)
     for one, other in zip(expected, found, strict=True):
         assert_same_detections(one, dict(zip(names(detector), (part.numpy() for part in other), strict=True)))

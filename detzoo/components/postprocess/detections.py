@@ -157,9 +157,13 @@ class PerClassDetections(PostProcess):
         """
         scores = scores_of(predictions, quality=self.quality)  # [B,N,K]
         images, count, classes = scores.shape
-        size = count if self.per_class_top_k is None else min(self.per_class_top_k, count)
         values = self.passed(scores, candidates).transpose(1, 2)
-        best, row = values.topk(size, dim=2)  # [B,K,k]
+        if self.per_class_top_k is None:  # of equal scores the earlier candidate goes first, as on the CPU
+            size = count
+            best, row = values.sort(dim=2, descending=True, stable=True)  # [B,K,N]
+        else:
+            size = min(self.per_class_top_k, count)
+            best, row = values.topk(size, dim=2)  # [B,K,k]
         label = torch.arange(classes, device=scores.device).view(1, classes, 1).expand_as(row)
         flat = [part.reshape(images, classes * size) for part in (best, best > -math.inf, row, label)]
         boxes = self.boxes_at(flat[2], flat[3], predictions, candidates, batch.region)
