@@ -119,6 +119,11 @@ class RegionSvm(Detector):
         self.freeze_convolutions = freeze_convolutions
         self.windows_at_once = windows_at_once
         self.store: Precision = store
+        self.settled: bool | None = None
+
+    def settle(self) -> None:
+        """Ask now whether the SVMs are fitted, and never again: a graph that is exported cannot ask a tensor."""
+        self.settled = self.classifier.fitted
 
     def detect(self, batch: ImageBatch) -> DetectionBatch:
         """Detections in network px."""
@@ -160,13 +165,14 @@ class RegionSvm(Detector):
     def judge(self, batch: ImageBatch, rois: Candidates) -> Predictions:
         """What SVMs, or the classifier, and the box regression say of regions [B,P]."""
         images, count = rois.valid.shape
-        svm = self.classify_by == "svm" and self.classifier.fitted
+        svm = self.classify_by == "svm" and (self.classifier.fitted if self.settled is None else self.settled)
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
         for place, maps in self.windows(batch, rois):
             vectors, logits = self.head(maps)
             scores = SLOPE * self.classifier(vectors[self.classifier.feature]) if svm else logits
             deltas = self.deltas(vectors, scores)
-            parts.append((place, scores[: len(place)], deltas[: len(place)]))
+            real = place.shape[0]
+            parts.append((place, scores[:real], deltas[:real]))
         place, scores, deltas = (torch.cat(column) for column in zip(*parts, strict=True))
         scores = scores.new_zeros(images * count, scores.shape[1]).index_copy(0, place, scores)
         deltas = deltas.new_zeros(images * count, *deltas.shape[1:]).index_copy(0, place, deltas)
@@ -188,7 +194,8 @@ class RegionSvm(Detector):
         """Windows as the head takes them, some at a time; there is always at least one portion.
 
         Which regions are real is looked up on the host, so that no padding goes through the network: the one wait of
-        this join, and next to nothing beside hundreds of windows.
+        this join, and next to nothing beside hundreds of windows. Where a graph is exported nothing may be looked up:
+        all windows go at once, the padding with them.
 
         Args:
             batch: the pictures.
@@ -201,6 +208,10 @@ class RegionSvm(Detector):
         """
         images, count = rois.valid.shape
         maps = self.maps(batch)
+        if torch.compiler.is_exporting():
+            every = torch.arange(images * count, device=rois.boxes.device)
+            yield every, self.through_backbone(self.head.roi_pool(maps, rois))
+            return
         usual = self.windows_at_once or (16 if batch.pixels.device.type == "cpu" else 256)
         step = max(1, (at_once or usual) // max(1, images))
         for start in range(0, max(1, count), step):

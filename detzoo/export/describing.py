@@ -18,7 +18,7 @@ def describe(detector: Detector, exported: Exported, *, dynamic: tuple[str, ...]
     Args:
         detector: for its recipe, classes and input.
         exported: for its names and size.
-        dynamic: which of ``batch`` and ``size`` are free.
+        dynamic: which of ``batch``, ``size`` and ``regions`` are free.
     """
     height, width = exported.examples[0].shape[-2:]
     head = getattr(detector, "head", None)

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from detzoo.detectors.one_stage import OneStage
+from detzoo.detectors.region_svm import RegionSvm
 from detzoo.errors import DetzooError
 from detzoo.interfaces import Detector
 from detzoo.types import Candidates, ImageBatch, Predictions
@@ -161,7 +166,10 @@ def exportable(detector: Detector, *, postprocess: bool, size: tuple[int, int] |
         inputs.append("regions")
         places = [[0.0, 0, width / 2, height / 2], [width / 4, height / 4, width, height]] * 2
         examples.append(torch.tensor(places).repeat(2, 1, 1))
-    network = Network(copy.deepcopy(detector).cpu().float().eval(), tuple(inputs), postprocess=postprocess)
+    copied = copy.deepcopy(detector).cpu().float().eval()
+    if isinstance(copied, RegionSvm):
+        copied.settle()
+    network = Network(copied, tuple(inputs), postprocess=postprocess)
     with torch.no_grad():
         outputs = tuple(network.named(*examples))
     return Exported(network, tuple(inputs), outputs, tuple(examples), coarsest(detector))
@@ -215,8 +223,33 @@ def recorded(
         ExportError: something in the detector cannot be recorded.
     """
     try:
-        with torch.no_grad():
+        with torch.no_grad(), quiet():
             return torch.export.export(exported.module, exported.examples, dynamic_shapes=(shapes,), strict=False)
     except Exception as error:  # whatever the tracer stumbles upon, a user wants one sentence of it
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ExportError(f"{detector.recipe.name} cannot be exported: {otherwise(first)}") from error
+        raise ExportError(f"{detector.recipe.name} cannot be exported: {otherwise(sentence(error))}") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the pages that PyTorch logs and prints of a graph that it could not make, or its own deprecations."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    unread = io.StringIO()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(unread), redirect_stderr(unread):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def unrecorded(reason: str) -> str:
+    """A reason of the tracer, with what can be done."""
+    return f"what it computes depends on what it has found ({reason.rstrip('.')}); run it with detzoo itself"
+
+
+def sentence(error: BaseException) -> str:
+    """The first line of what was wrong in the first place."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from detzoo.components.suppress import SoftNms
 from detzoo.detectors.one_stage import OneStage
 from detzoo.detectors.prediction import postprocess_of
 from detzoo.export.describing import describe
-from detzoo.export.network import Exported, ExportError, exportable, recorded
+from detzoo.export.network import Exported, ExportError, exportable, quiet, recorded, sentence, unrecorded
 from detzoo.export.operations import TRANSLATIONS
 from detzoo.export.writing import check_free, write
 from detzoo.interfaces import Detector
@@ -84,8 +83,8 @@ def check_possible(detector: Detector, *, postprocess: bool, dynamic_size: bool)
     name = detector.recipe.name
     if not isinstance(detector, OneStage):
         raise ExportError(
-            f"{name} cannot be exported as ONNX: it is {detector.recipe.values['join']}, and how many regions its "
-            "second stage looks at depends on the picture; use --format torch"
+            f"{name} cannot be exported as ONNX: it looks at regions, and ONNX has no counterpart of every way to pool "
+            "them (none of position-sensitive RoIAlign); use --format torch"
         )
     if postprocess and dynamic_size:
         raise ExportError(
@@ -106,17 +105,21 @@ def translated(detector: Detector, exported: Exported, *, dynamic_size: bool) ->
     if dynamic_size:
         pixels |= {2: exported.step * dim("rows", min=1, max=512), 3: exported.step * dim("columns", min=1, max=512)}
     rest = ({0: pixels[0]},) * (len(exported.inputs) - 1)
-    program = recorded(detector, exported, (pixels, *rest), otherwise=_one_size if dynamic_size else str)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
-        made = torch.onnx.export(
-            program,
-            input_names=list(exported.inputs),
-            output_names=list(exported.outputs),
-            custom_translation_table=TRANSLATIONS,
-            dynamo=True,
-            verbose=False,
-        )
+    program = recorded(detector, exported, (pixels, *rest), otherwise=_one_size if dynamic_size else unrecorded)
+    try:
+        with quiet():
+            made = torch.onnx.export(
+                program,
+                input_names=list(exported.inputs),
+                output_names=list(exported.outputs),
+                custom_translation_table=TRANSLATIONS,
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # as with the tracer
+        raise ExportError(
+            f"{detector.recipe.name} cannot be exported as ONNX: {sentence(error)}; use --format torch"
+        ) from error
     assert made is not None
     return made.model_proto
 

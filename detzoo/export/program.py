@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Final
 
 import torch
 
 from detzoo.export.describing import describe
-from detzoo.export.network import ExportError, exportable, recorded
+from detzoo.export.network import Exported, ExportError, exportable, recorded, unrecorded
 from detzoo.export.writing import check_free, write
 from detzoo.interfaces import Detector
+
+MOST_PICTURES: Final = 1024
+MOST_REGIONS: Final = 10_000
 
 
 def export_program(detector: Detector, path: Path, *, size: tuple[int, int] | None = None) -> tuple[str, ...]:
@@ -21,24 +25,28 @@ def export_program(detector: Detector, path: Path, *, size: tuple[int, int] | No
         size: (height, width) px of the network input; the recipe's without it.
 
     Returns:
-        what is free: ``batch``, or nothing.
+        what is free: ``batch`` or not, and ``regions`` where the detector is given regions.
 
     Raises:
         ExportError: the detector cannot be recorded, or the path is taken.
     """
     check_free(path, ".pt2")
     exported = exportable(detector, postprocess=True, size=size)
-    free: tuple[str, ...] = ("batch",)
-    batch = torch.export.Dim("batch", min=1, max=1024)
+    shapes = dynamic(exported)
+    free = tuple(sorted({str(dim.__name__) for shape in shapes for dim in shape.values()}))
     try:
-        program = recorded(detector, exported, ({0: batch},) * len(exported.inputs), otherwise=lambda reason: reason)
+        program = recorded(detector, exported, shapes, otherwise=str)
     except ExportError:  # some look at the number of pictures; one picture at a time is what most runtimes give
-        free = ()
-        program = recorded(detector, exported.alone(), ({},) * len(exported.inputs), otherwise=_reason)
+        free = tuple(name for name in free if name != "batch")
+        alone = tuple({at: dim for at, dim in shape.items() if at != 0} for shape in shapes)
+        program = recorded(detector, exported.alone(), alone, otherwise=unrecorded)
     extra = describe(detector, exported, dynamic=free)
     write(path, lambda temporary: torch.export.save(program, temporary, extra_files=extra))
     return free
 
 
-def _reason(found: str) -> str:
-    return f"what it computes depends on what it has found ({found}); run it with detzoo itself"
+def dynamic(exported: Exported) -> tuple[dict[int, Any], ...]:
+    """Free dimensions of each input: the pictures, and how many regions of each there are."""
+    batch = torch.export.Dim("batch", min=1, max=MOST_PICTURES)
+    regions = torch.export.Dim("regions", min=1, max=MOST_REGIONS)
+    return tuple({0: batch, 1: regions} if name == "regions" else {0: batch} for name in exported.inputs)

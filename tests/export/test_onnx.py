@@ -9,34 +9,28 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from numpy.typing import NDArray
 
-from detzoo.build import build
+from detzoo.errors import RecipeError
 from detzoo.export import ExportError, export_onnx
-from detzoo.export.network import Network, image_batch
+from detzoo.export.network import Network
 from detzoo.interfaces import Detector
-from detzoo.types import DetectionBatch
+from tests.export.small_detectors import (
+    Float,
+    assert_same_detections,
+    detections,
+    inputs,
+    leave_one_empty,
+    pictures,
+    small,
+    table,
+    two,
+)
 
-RECIPES = Path(__file__).parent / "small.yaml"
-EVERY = ("yolov1", "yolov2", "yolov3", "ssd", "retinanet", "fcos")
 FAST = "yolov3"
-SLOW = [pytest.param(name, marks=() if name == FAST else (pytest.mark.slow,)) for name in EVERY]
-FIXED = ("ssd", "yolov1")  # whose candidates are made for one size
-FREE = [name for name in EVERY if name not in {*FIXED, FAST}]
-Float = NDArray[np.float32]
-
-
-def small(name: str) -> Detector:
-    torch.manual_seed(0)
-    detector = build(f"{RECIPES}#{name}").eval()
-    with torch.no_grad():  # untrained heads answer the same everywhere; spread their answers
-        for parameter in detector.head.parameters():  # type: ignore[union-attr]
-            parameter.add_(0.1 * torch.randn(parameter.shape))
-    return detector
-
-
-def pictures(count: int, size: tuple[int, int]) -> torch.Tensor:
-    return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(count))
+FREE = [row.recipe for row in table() if row.raw == "yes" and row.recipe != FAST]
+FIXED = [row.recipe for row in table() if row.raw == "yes, of one size"]
+FOUND = [row.recipe for row in table() if row.found == "yes"]
+SLOW = [pytest.param(name, marks=() if name == FAST else (pytest.mark.slow,)) for name in FOUND]
 
 
 def run(path: Path, **given: torch.Tensor) -> dict[str, Float]:
@@ -82,56 +76,60 @@ def test_every_raw_head_of_any_size_and_number(name: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", FIXED)
 @pytest.mark.parametrize("size", [(64, 96), (128, 64)])
 def test_a_raw_head_whose_candidates_are_of_one_size(name: str, size: tuple[int, int], tmp_path: Path) -> None:
-    detector, path = small(name), tmp_path / "raw.onnx"
-    export_onnx(detector, path, size=size)
+    detector, path = small(name, size=size), tmp_path / "raw.onnx"
+    with pytest.raises(ExportError) as error:
+        export_onnx(detector, path, dynamic_size=True)
+    assert str(error.value) == (
+        f"{detector.recipe.name} cannot be exported: something in it is made for one size of the input, such as priors "
+        "that are computed beforehand; leave --dynamic-size out, or give --size"
+    )
+    assert export_onnx(detector, path) < 1e-5
     for count in (1, 2):
         assert_raw_agrees(detector, path, pictures(count, size))
+
+
+@pytest.mark.slow
+def test_ssd_takes_another_size_than_its_recipe_s(tmp_path: Path) -> None:
+    detector, path = small("ssd"), tmp_path / "raw.onnx"
+    assert export_onnx(detector, path, size=(128, 64)) < 1e-5
+    assert_raw_agrees(detector, path, pictures(2, (128, 64)))
+
+
+def test_yolov1_takes_no_other_size_than_its_recipe_s(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as error:
+        export_onnx(small("yolov1"), tmp_path / "no.onnx", size=(128, 64))
+    assert str(error.value) == (
+        "yolo_grid was built for an input of 64x96 px (height x width), found 128x64; leave train.multi_scale and "
+        "--size of an export out"
+    )
 
 
 @pytest.mark.parametrize("name", SLOW)
 def test_detections_of_two_pictures_of_which_one_is_empty(name: str, tmp_path: Path) -> None:
     detector, path = small(name), tmp_path / "found.onnx"
-    pixels = torch.cat([torch.zeros(1, 3, 64, 96), pictures(1, (64, 96))])
-    threshold = between(detector, pixels)
-    export_onnx(detector, path, postprocess=True)
-    for given in (pixels, pixels[:1], pixels[1:]):
-        inputs = {"pixels": given} | region(detector, given)
-        with torch.no_grad():
-            expected = detector.detect(image_batch(**inputs))
-        assert_same_detections(expected, run(path, **inputs))
-    assert threshold > 0
+    leave_one_empty(detector)
+    assert export_onnx(detector, path, postprocess=True) < 1e-5
+    both = two()
+    for pixels in (both, both[:1], both[1:], pictures(2)):
+        given = inputs(detector, pixels)
+        expected = detections(detector, given)
+        assert_same_detections(expected, run(path, **given))
+        if pixels is both:
+            empty, shown = sorted(expected.valid.sum(1).tolist())
+            assert empty == 0
+            assert shown >= 2
 
 
-def between(detector: Detector, pixels: torch.Tensor) -> float:
-    """A score that the one picture reaches and the other does not; it becomes the recipe's threshold."""
-    postprocess = detector.postprocess
-    postprocess.score_threshold = 0.0  # type: ignore[union-attr]
-    with torch.no_grad():
-        best = detector.detect(image_batch(pixels, **region(detector, pixels))).scores
-    tops = best[:, 0].sort().values
-    assert tops[1] > tops[0]
-    threshold = float(tops[0] + tops[1]) / 2
-    postprocess.score_threshold = threshold  # type: ignore[union-attr]
-    return threshold
-
-
-def region(detector: Detector, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-    if detector.input.resize == "stretch":
-        return {}
-    return {"region": torch.tensor([[0.0, 8, 96, 56]]).repeat(len(pixels), 1)}
-
-
-def assert_same_detections(expected: DetectionBatch, found: dict[str, Float]) -> None:
-    """Rows of equal scores may change places, so each is looked for."""
-    assert found["valid"].sum(1).tolist() == expected.valid.sum(1).tolist()
-    np.testing.assert_allclose(found["scores"], expected.scores.numpy(), atol=1e-5)
-    for image in range(len(expected.boxes)):
-        kept = found["valid"][image].astype(bool)
-        for row in expected.valid[image].nonzero().squeeze(1).tolist():
-            same = kept & (found["labels"][image] == int(expected.labels[image, row]))
-            apart = np.abs(found["boxes"][image] - expected.boxes[image, row].numpy()).max(1)
-            assert apart[same].min() < 1e-2
-    assert not found["boxes"][~found["valid"].astype(bool)].any()
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FOUND)
+def test_detections_in_a_file_of_another_size(name: str, tmp_path: Path) -> None:
+    detector, path = small(name, size=(128, 64)), tmp_path / "found.onnx"
+    assert export_onnx(detector, path, postprocess=True) < 1e-5
+    for count in (1, 2):
+        given = inputs(detector, pictures(count, (128, 64)))
+        expected = detections(detector, given)
+        assert int(expected.valid.sum()) >= 2 * count
+        assert_same_detections(expected, run(path, **given))
 
 
 def test_what_travels_in_the_file(written: Path) -> None:

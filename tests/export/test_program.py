@@ -1,7 +1,8 @@
-"""``torch.export`` programs give the detections of the detector; what cannot be recorded says so."""
+"""What travels in ``torch.export`` programs, and what cannot be recorded; test_table.py has their detections."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,40 +10,25 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from detzoo.build import build
 from detzoo.data.prepare import InputSpec
-from detzoo.export import ExportError, export_program
-from detzoo.export.network import image_batch
-from detzoo.interfaces import Detector
+from detzoo.export import ExportError, export_onnx, export_program
 from detzoo.training.checkpoint import save_model
-
-RECIPES = Path(__file__).parent / "small.yaml"
-
-
-def small(name: str) -> Detector:
-    torch.manual_seed(0)
-    return build(f"{RECIPES}#{name}").eval()
+from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions
+from tests.export.small_detectors import small
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["yolov3", "soft", *(pytest.param(n, marks=pytest.mark.slow) for n in ("ssd", "retinanet", "faster", "mask"))],
-)
-def test_a_program_gives_the_same_detections(name: str, tmp_path: Path) -> None:
-    detector, path = small(name), tmp_path / "model.pt2"
-    assert export_program(detector, path) == ("batch",)
-    program = torch.export.load(path)
-    for count in (1, 3):
-        inputs = {"pixels": torch.randn(count, 3, 64, 96, generator=torch.Generator().manual_seed(count))}
-        if detector.input.resize != "stretch":
-            inputs["region"] = torch.tensor([[0.0, 8, 96, 56]]).repeat(count, 1)
-        with torch.no_grad():
-            expected = detector.detect(image_batch(**inputs))
-            boxes, scores, _, valid = program.module()(*inputs.values())[:4]
-        assert torch.equal(valid, expected.valid)
-        torch.testing.assert_close(scores, expected.scores)
-        torch.testing.assert_close(boxes.sum(1), expected.boxes.sum(1), rtol=1e-4, atol=1e-2)
+class Hesitant(nn.Module):
+    """Looks at what was found before it goes on, as a graph cannot."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, predictions: Predictions, candidates: Candidates, batch: ImageBatch) -> DetectionBatch:
+        found: DetectionBatch = self.inner(predictions, candidates, batch)
+        return found if found.valid.any() else dataclasses.replace(found, scores=found.scores * 0)
 
 
 def test_names_travel_in_the_program(tmp_path: Path) -> None:
@@ -91,3 +77,24 @@ def test_a_size_that_follows_the_pictures_must_be_named(tmp_path: Path) -> None:
         f"{detector.recipe.name}: the size of the input follows the pictures (resize: shortest); name one: "
         "--size 800,1344 for instance (height,width)"
     )
+
+
+def test_what_looks_at_its_own_results_is_refused_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    detector = small("yolov3")
+    detector.postprocess = Hesitant(detector.postprocess)  # type: ignore[arg-type]
+    capfd.readouterr()
+    message = (
+        f"{detector.recipe.name} cannot be exported: what it computes depends on what it has found (Could not guard on "
+        "data-dependent expression Eq(u0, 1) (unhinted: Eq(u0, 1)).  (Size-like symbols: none)); run it with detzoo "
+        "itself"
+    )
+    with pytest.raises(ExportError) as error:
+        export_program(detector, tmp_path / "no.pt2")
+    assert str(error.value) == message
+    with pytest.raises(ExportError) as error:
+        export_onnx(detector, tmp_path / "no.onnx", postprocess=True)
+    assert str(error.value) == message
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")

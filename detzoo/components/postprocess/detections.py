@@ -157,9 +157,13 @@ class PerClassDetections(PostProcess):
         """
         scores = scores_of(predictions, quality=self.quality)  # [B,N,K]
         images, count, classes = scores.shape
-        size = count if self.per_class_top_k is None else min(self.per_class_top_k, count)
         values = self.passed(scores, candidates).transpose(1, 2)
-        best, row = values.topk(size, dim=2)  # [B,K,k]
+        if self.per_class_top_k is None:  # of equal scores the earlier candidate goes first, as on the CPU
+            size = count
+            best, row = values.sort(dim=2, descending=True, stable=True)  # [B,K,N]
+        else:
+            size = min(self.per_class_top_k, count)
+            best, row = values.topk(size, dim=2)  # [B,K,k]
         label = torch.arange(classes, device=scores.device).view(1, classes, 1).expand_as(row)
         flat = [part.reshape(images, classes * size) for part in (best, best > -math.inf, row, label)]
         boxes = self.boxes_at(flat[2], flat[3], predictions, candidates, batch.region)
@@ -240,6 +244,10 @@ def level_of(row: Tensor, candidates: Candidates) -> Tensor:
 
 def best_overall(boxes: Tensor, scores: Tensor, labels: Tensor, keep: int) -> DetectionBatch:
     """The ``keep`` best of [B,S], sorted by score and padded to [B,keep]; scores of 0 are no detections."""
+    if not isinstance(
+        scores.shape[1], int
+    ):  # S is free in an exported graph: pad first, so that there is enough to cut
+        boxes, scores, labels = F.pad(boxes, (0, 0, 0, keep)), F.pad(scores, (0, keep)), F.pad(labels, (0, keep))
     best, order = scores.sort(dim=1, descending=True, stable=True)
     best, order = best[:, :keep], order[:, :keep]
     valid = best > 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -54,4 +55,6 @@ def _best(batch: ImageBatch, most: int | None) -> Candidates:
             "this detector looks at regions of the picture, and the batch holds none: make it with "
             "detzoo.detectors.prediction.prepared(detector, pictures), or give the loader proposer=detector.proposer"
         )
+    if most is not None and torch.compiler.is_exporting():  # how many there are is free: none is cut off, some not seen
+        return dataclasses.replace(rois, valid=rois.valid & (torch.arange(rois.valid.shape[1]) < most))
     return dataclasses.replace(rois, boxes=rois.boxes[:, :most], valid=rois.valid[:, :most])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Final
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -84,7 +85,9 @@ class Attention(nn.Module):
             bias = bias.to(split[0].dtype)
         share = self.dropout if self.training else 0.0
         seen = F.scaled_dot_product_attention(split[0], split[1], split[2], attn_mask=bias, dropout_p=share)
-        return self.out(seen.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        # a copy in any case: a graph for ONNX attends otherwise, and what is a view here would not be one there
+        joined = seen.transpose(1, 2).clone(memory_format=torch.contiguous_format)
+        return self.out(joined.flatten(2))  # type: ignore[no-any-return]
 
 
 class FeedForward(nn.Module):
