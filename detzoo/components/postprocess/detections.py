@@ -244,9 +244,8 @@ def level_of(row: Tensor, candidates: Candidates) -> Tensor:
 
 def best_overall(boxes: Tensor, scores: Tensor, labels: Tensor, keep: int) -> DetectionBatch:
     """The ``keep`` best of [B,S], sorted by score and padded to [B,keep]; scores of 0 are no detections."""
-    if not isinstance(
-        scores.shape[1], int
-    ):  # S is free in an exported graph: pad first, so that there is enough to cut
+    if not isinstance(scores.shape[1], int):
+        # S is free in an exported graph: pad first, so that there is enough to cut
         boxes, scores, labels = F.pad(boxes, (0, 0, 0, keep)), F.pad(scores, (0, keep)), F.pad(labels, (0, keep))
     best, order = scores.sort(dim=1, descending=True, stable=True)
     best, order = best[:, :keep], order[:, :keep]
