@@ -1,12 +1,12 @@
-"""The zoo on two sets of photographs: a grid of light detectors trained alike, and one trained detector of each family.
+"""The zoo on two sets of photographs: a grid of light detectors trained alike, and a detector of every family.
 
-    python benchmarks/zoo_comparison.py bccd --out runs/zoo-bccd --results docs/results/zoo-bccd \
-        [--families docs/results/bccd-*/] [--epochs 10]
+    python benchmarks/zoo_comparison.py bccd --out runs/zoo-bccd --results docs/results/zoo-bccd
 
-The grid is architecture x backbone x input size. Each run has the same pictures, transforms, epochs and seed; an
-architecture keeps its own loss, matching and learning rate. What is trained already is not trained again; the test
-split chooses nothing. ``--families`` are result folders of longer trainings (``real_photographs.py``): they stand in
-the same table, marked where their protocol differs. Data and pretrained backbones are looked for in ``../shared``.
+The grid is architecture x backbone x input size: the same pictures, transforms, epochs and seed for all, each
+architecture with its own loss, matching and learning rate. The families' detectors stand beside it, as long trained as
+each needs to be worth looking at; those of image-level regions share one file of selective search. What is trained is
+not trained again, what is recorded in ``--results`` is not measured again, and the test split chooses nothing. Data and
+pretrained backbones are looked for in ``../shared``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import argparse
 import itertools
 import os
 import shutil
+import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -43,48 +45,130 @@ BACKBONES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     },
 }
 SIZES: Final = {"bccd": ([224, 288], [320, 416]), "playing-cards": ([288, 224], [416, 320])}
+KEPT: Final = ("results.json", "detections.json", "numbers.json", "curve.csv", "recipe.yaml")
+"""What is committed of a detector: enough to count its detections again and to draw the page."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A detector of the comparison.
+
+    Args:
+        name: in tables.
+        recipe: that it is trained by.
+        epochs: that it is trained for.
+        overrides: beside the data set's transforms.
+    """
+
+    name: str
+    recipe: str
+    epochs: int
+    overrides: tuple[str, ...]
+
+
+def grid(data: str, epochs: int) -> list[Member]:
+    """Architecture x backbone x input size."""
+    return [
+        Member(
+            f"{name}-{backbone}-{size[0]}x{size[1]}",
+            RECIPES[name],
+            epochs,
+            (*BACKBONES[backbone][name], f"input.size={size}"),
+        )
+        for name, backbone, size in itertools.product(RECIPES, BACKBONES, SIZES[data])
+    ]
+
+
+def families(data: str, regions: Path) -> list[Member]:
+    """One detector of each family that the grid does not have; Mask R-CNN needs masks, which these data lack."""
+    size = SIZES[data][-1]
+    large = [side * 3 // 2 for side in size]
+    proposer = f"proposals.proposer={{type: precomputed, path: {regions}}}"
+    windows = (*MOBILENET[:1], f"input.size={large}", proposer, "proposals.top_k=300", "proposals.training_top_k=300")
+    whole = (*MOBILENET[:1], f"input.size={size}")
+    return [
+        *(Member(name, f"{name}_mobilenet_v2", 5, windows) for name in ("rcnn", "sppnet", "fastrcnn")),
+        Member("fasterrcnn", "fasterrcnn_mobilenet_v2_fpn", 8, whole),
+        Member("rfcn", "rfcn_mobilenet_v2", 10, whole),
+        Member("yolov3", "yolov3_mobilenet_v2", 10, whole),
+        Member("fcos", "fcos_mobilenet_v2", 8, whole),
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=sorted(SIZES))
-    parser.add_argument("--out", type=Path, required=True, help="runs of the grid, and the comparison's own folder")
-    parser.add_argument("--results", type=Path, required=True, help="where table and page are copied to")
-    parser.add_argument("--families", nargs="*", default=[], help="result folders of other trainings on the same split")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--only", nargs="*", help="some names of the grid, as ssd-mobilenet_v2-224x288")
+    parser.add_argument("--out", type=Path, required=True, help="runs, and the comparison's own folder")
+    parser.add_argument("--results", type=Path, required=True, help="where tables and detections are kept")
+    parser.add_argument("--epochs", type=int, default=8, help="of the grid")
+    parser.add_argument("--only", nargs="*", help="some names, as ssd-mobilenet_v2-224x288 or rfcn")
+    parser.add_argument("--train-only", action="store_true", help="leave the comparison for a quiet machine")
     args = parser.parse_args()
-    grid = [
-        (f"{name}-{backbone}-{size[0]}x{size[1]}", name, backbone, size)
-        for name, backbone, size in itertools.product(RECIPES, BACKBONES, SIZES[args.data])
-    ]
-    chosen = [point for point in grid if args.only is None or point[0] in args.only]
-    runs = [learned(args.data, args.out / point[0], *point[1:], args.epochs) for point in chosen]
+    regions = args.out / "regions.safetensors"
+    members = [*grid(args.data, args.epochs), *families(args.data, regions)]
+    chosen = [member for member in members if args.only is None or member.name in args.only]
+    targets = [target_of(args.data, args.out, args.results, regions, member) for member in chosen]
+    if args.train_only:
+        return
     experiment = EXPERIMENTS[args.data]
-    plan = Plan(
-        targets=[*map(str, runs), *args.families],
-        data=experiment.data,
-        split=experiment.test,
-        out=args.out / "compared",
-        device="cpu",
+    done = compare(
+        Plan(
+            targets=targets,
+            data=experiment.data,
+            split=experiment.test,
+            out=args.out / "compared",
+            device="cpu",
+            largest_batch=8,
+        ),
+        lambda line: print(line, flush=True),
     )
-    done = compare(plan, lambda line: print(line, flush=True))
-    print(done.table.terminal(160))
-    args.results.mkdir(parents=True, exist_ok=True)
-    for path in done.files:
-        print(shutil.copy(path, args.results / path.name))
+    print(done.table.terminal(200))
+    keep(args.out / "compared", done.files, args.results)
 
 
-def learned(data: str, out: Path, name: str, backbone: str, size: list[int], epochs: int) -> Path:
-    """A run of the grid: trained, or gone on with, or there already."""
+def target_of(data: str, out: Path, results: Path, regions: Path, member: Member) -> str:
+    """Where the comparison finds a detector: what is recorded of it, else its run, which is trained if need be."""
+    recorded = results / "detectors" / member.name
+    if (recorded / "results.json").exists():
+        return str(recorded)
+    if "precomputed" in " ".join(member.overrides) and not regions.exists():
+        command = ["proposals", "make", "--method", "selective_search", "--max-boxes", "2000"]
+        place = ["--data", EXPERIMENTS[data].data, "--out", str(regions)]
+        subprocess.run([sys.executable, "-m", "detzoo", *command, *place], check=True)
+    return str(learned(data, out / member.name, member))
+
+
+def learned(data: str, out: Path, member: Member) -> Path:
+    """A run: trained, or gone on with, or there already."""
+    if (out / "curve.csv").exists() and (out / "curve.csv").read_text().splitlines()[-1].startswith(
+        f"{member.epochs},"
+    ):
+        return out
     experiment = EXPERIMENTS[data]
     dataset = detzoo.open_dataset(experiment.data, experiment.train)
     transforms = [line for line in experiment.overrides if not line.startswith("input.size")]
-    own = [*BACKBONES[backbone][name], f"input.size={size}", f"train.eval_every={epochs}", *transforms]
-    detector = detzoo.build(RECIPES[name], classes=dataset.classes, overrides=own)
+    own = [*member.overrides, f"train.eval_every={member.epochs}", *transforms]
+    detector = detzoo.build(member.recipe, classes=dataset.classes, overrides=own)
     going_on = (out / LAST).exists()
-    detzoo.train(detector, dataset, out, epochs=epochs, resume=going_on, channels_last=True)
+    detzoo.train(detector, dataset, out, epochs=member.epochs, resume=going_on, channels_last=True)
     return out
+
+
+def keep(compared: Path, files: list[Path], results: Path) -> None:
+    """Tables and plot, and of each detector what KEPT names; the page, megabytes of it, is made again from them."""
+    for path in files:
+        if path.suffix != ".html":
+            results.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, results / path.name)
+    for folder in sorted((compared / "detectors").iterdir()):
+        place = results / "detectors" / folder.name
+        place.mkdir(parents=True, exist_ok=True)
+        for name in KEPT:
+            for source in (folder / name, compared.parent / folder.name / name):
+                if source.is_file():
+                    shutil.copy(source, place / name)
+                    break
+    print(f"kept in {results}")
 
 
 if __name__ == "__main__":
