@@ -140,9 +140,8 @@ def target_of(data: str, out: Path, results: Path, regions: Path, member: Member
 
 def learned(data: str, out: Path, member: Member) -> Path:
     """A run: trained, or gone on with, or there already."""
-    if (out / "curve.csv").exists() and (out / "curve.csv").read_text().splitlines()[-1].startswith(
-        f"{member.epochs},"
-    ):
+    curve = out / "curve.csv"
+    if curve.exists() and curve.read_text().splitlines()[-1].startswith(f"{member.epochs},"):
         return out
     experiment = EXPERIMENTS[data]
     dataset = detzoo.open_dataset(experiment.data, experiment.train)

@@ -1,6 +1,6 @@
 """How long a detector takes, phase by phase: before, in and after the network, and the three together.
 
-Every number carries its protocol: times of different protocols do not belong into one column (trap 40).
+Every number carries its protocol: times of different protocols do not belong into one column.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From pictures to network pixels: resizing, padding and normalisation, tied to the weights of a detector.
 
 ``stretch`` and ``shortest`` give torchvision's GeneralizedRCNNTransform to rounding; ``letterbox`` gives darknet's.
-Everything is a field, because each known implementation chose differently (conventions 14 and 15, trap 9).
+Everything is a field, because each known implementation chose differently.
 """
 
 from __future__ import annotations

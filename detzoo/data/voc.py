@@ -1,7 +1,7 @@
 """PASCAL VOC xml -> index: the devkit with ImageSets, or any folder of xml and pictures.
 
 ImageNet-DET's xml is the same format. Coordinates in VOC files are 1-based and inclusive; which of the three ways in
-use is taken to continuous boxes is a field (trap 19).
+use is taken to continuous boxes is a field.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class RegionSvm(Detector):
             then fitted.
         correct_boxes: whether boxes are regressed; fitting and applying it are both left out where false.
         append_ground_truth: whether the ground truth joins the windows in fine-tuning.
-        freeze_convolutions: fine-tune the head alone (SPP-net as released, traps.md 30).
+        freeze_convolutions: fine-tune the head alone (SPP-net as released).
         windows_at_once: windows that go through the network together when detecting or extracting; null: 16 on the CPU,
             where maps then stay in the caches (three times as fast as 128), 256 elsewhere.
         store: precision of the extracted vectors on the disk.

@@ -193,7 +193,7 @@ class TwoStage(Detector):
     def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         """Weighted terms ``rpn.*``, ``box.*``, ``mask.*``: approximate joint training.
 
-        No gradient passes through the coordinates of the regions (Faster R-CNN, section 3.2; traps.md 26).
+        No gradient passes through the coordinates of the regions (Faster R-CNN, section 3.2).
         """
         features = self.features(batch)
         rois, total = self.proposals.losses(features, batch, targets)

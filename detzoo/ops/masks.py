@@ -76,7 +76,7 @@ def paste_masks(
         boxes: float32 [D,4] xyxy px of the picture.
         size: (height, width) of the picture.
         convention: ``integer``: the mask, with a rim of zeros, is stretched over whole pixels (torchvision, Detectron);
-            ``half_pixel``: every pixel's centre is looked up in the mask (detectron2). See traps.md 36.
+            ``half_pixel``: every pixel's centre is looked up in the mask (detectron2).
         threshold: 0..1, probability above which a pixel belongs to the object.
 
     Returns:

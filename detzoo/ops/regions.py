@@ -17,7 +17,7 @@ from detzoo.types import IGNORE, Assignment, Candidates, DetectionBatch, Targets
 def append_ground_truth(rois: Candidates, targets: Targets) -> Candidates:
     """Regions [B,P+M]: the given ones, then every usable ground-truth box, so that no object lacks a positive.
 
-    Source: py-faster-rcnn's proposal_target_layer; torchvision ``RoIHeads.add_gt_proposals`` (traps.md 24).
+    Source: py-faster-rcnn's proposal_target_layer; torchvision ``RoIHeads.add_gt_proposals``.
     """
     boxes = torch.cat([rois.boxes, targets.boxes.to(rois.boxes.dtype)], dim=1)
     return Candidates(boxes, torch.cat([rois.valid, targets.usable], dim=1), coder=rois.coder)

@@ -1,7 +1,7 @@
 """Under which protocol each number of a comparison was measured, and which numbers must not be read side by side.
 
 The protocol that most rows share needs no mark. Every other one has a letter, at each of its numbers, and a note that
-says in what it differs (trap 40). A detector's own settings (input size, thresholds) are part of the detector: they
+says in what it differs. A detector's own settings (input size, thresholds) are part of the detector: they
 stand in its row of the table of protocols.
 """
 

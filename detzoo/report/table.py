@@ -1,7 +1,7 @@
 """One table of many detectors: for the terminal, as Markdown, CSV and JSON.
 
 Measured and reported numbers never share a column: what a paper or a model zoo says stands in columns of its own, with
-its data set and protocol in a footnote (trap 40).
+its data set and protocol in a footnote.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ def training_only(module: nn.Module, names: Iterable[str], globs: Iterable[str])
 
     Within the block parameters outside ``names`` need no gradient, and batch norms with no parameter among them use
     their running statistics instead of moving them. Both come back afterwards. Gradients that are zero would not be
-    enough: statistics move without any (traps.md 37), and step 3 of Faster R-CNN's training would no longer share the
+    enough: statistics move without any, and step 3 of Faster R-CNN's training would no longer share the
     convolutions of step 2.
 
     Args:

@@ -17,8 +17,7 @@ from detzoo.errors import RecipeError
 class Normalisation:
     """How pixels were normalised: (value / 255 * pixel_range - mean) / std, channel by channel.
 
-    It belongs to weights, not to an architecture: torchvision's detection VGG16 and its ImageNet VGG16 differ in it
-    (traps.md 9).
+    It belongs to weights, not to an architecture: torchvision's detection VGG16 and its ImageNet VGG16 differ in it.
 
     Args:
         mean: in the order of ``channels``.

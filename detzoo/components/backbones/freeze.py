@@ -1,7 +1,7 @@
 """Freezing: parameters that are not trained, and batch norms that do not learn statistics.
 
 A batch norm whose parameters are all frozen but which still updates its running statistics in training mode is not
-frozen: that is the most common regression of training with small batches (traps.md 37).
+frozen: that is the most common regression of training with small batches.
 """
 
 from __future__ import annotations

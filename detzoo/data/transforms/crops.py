@@ -29,7 +29,7 @@ class Expand(Transform):
         p: how often.
         fill: RGB byte values of the canvas; the mean that the network subtracts.
 
-    Source: SSD, section 3.6 (without it 74.3 instead of 77.2, trap 11); caffe ssd branch, ``ExpandImage``.
+    Source: SSD, section 3.6 (without it 74.3 instead of 77.2); caffe ssd branch, ``ExpandImage``.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class IouCrop(Transform):
 
     For each wanted overlap, and once with none, up to ``trials`` patches are drawn and the first that meets it is a
     choice; one of the choices and the whole picture is taken, evenly. A box stays when its *centre* lies in the patch,
-    cut to it (trap 11). Pictures without objects stay whole.
+    cut to it. Pictures without objects stay whole.
 
     Args:
         min_overlaps: wanted IoU of the patch with at least one box; 0 is SSD's last sampler: any patch.

@@ -16,7 +16,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Flip(Transform):
-    """Left becomes right. Boxes are continuous: x goes to W - x (trap 36).
+    """Left becomes right. Boxes are continuous: x goes to W - x.
 
     Args:
         p: how often.

@@ -76,7 +76,7 @@ def test_svms_and_boxes_of_the_release() -> None:
 
 
 def test_spp_net_of_the_release() -> None:
-    """Five short sides, 50 bins, negatives from IoU 0.1 in fine-tuning, frozen convolutions (traps.md 30)."""
+    """Five short sides, 50 bins, negatives from IoU 0.1 in fine-tuning, frozen convolutions."""
     recipe = values("sppnet_zf5_voc")
 
     sides = [round(recipe["input"]["min_size"] * ratio) for ratio in recipe["backbone"]["ratios"]]

@@ -1,4 +1,4 @@
-"""Whitened ridge regression against the normal equations (traps.md 28)."""
+"""Whitened ridge regression against the normal equations."""
 
 from __future__ import annotations
 

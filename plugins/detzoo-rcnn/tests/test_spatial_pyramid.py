@@ -1,4 +1,4 @@
-"""Spatial pyramid pooling against a plain loop over windows, grids and bins (traps.md 30)."""
+"""Spatial pyramid pooling against a plain loop over windows, grids and bins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows of pixels against the closed form on a ramp (traps.md 29)."""
+"""Windows of pixels against the closed form on a ramp."""
 
 from __future__ import annotations
 

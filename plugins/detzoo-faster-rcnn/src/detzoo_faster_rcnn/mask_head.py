@@ -23,7 +23,7 @@ Width = Annotated[int, Field(ge=1, le=8192)]
 class RoiMask(Head):
     """Pooled features through 3x3 convolutions, doubled in size once, to one mask of logits for each class.
 
-    Masks do not compete: each class has its own, and the box head has already said which one counts (trap 36). Boxes
+    Masks do not compete: each class has its own, and the box head has already said which one counts. Boxes
     are left as they are: the deltas are zeros, and the coder only carries the interface.
 
     Args:

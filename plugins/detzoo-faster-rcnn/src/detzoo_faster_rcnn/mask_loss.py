@@ -20,7 +20,7 @@ from detzoo.types import Assignment, Candidates, Predictions, Scoring, Targets
 class MaskBce(Loss):
     """Binary cross-entropy of the positives' masks, averaged over positives and pixels.
 
-    Only the channel of the ground truth's class counts (trap 36). A positive whose ground truth has no mask is left
+    Only the channel of the ground truth's class counts. A positive whose ground truth has no mask is left
     out, so boxes with and without masks can be trained on together.
 
     Args:

@@ -30,7 +30,7 @@ class Regions(PostProcess):
         score_threshold: so are those of a lower score.
 
     Source: Ren et al. 2015, section 3.3; torchvision ``RegionProposalNetwork.filter_proposals``. Kept are ``keep`` of
-    each image, not of the batch (traps.md 23).
+    each image, not of the batch.
     """
 
     def __init__(

@@ -35,7 +35,7 @@ class RfcnLoss(Loss):
         box_weight: factor of the box loss (the paper's lambda), in the mined sum too.
 
     Source: Dai et al. 2016 (arXiv:1605.06409), section 2, eq. 1 and "training"; OHEM: Shrivastava et al. 2016
-    (arXiv:1604.03540), whose NMS before mining the released R-FCN leaves out (traps.md 35); released layers
+    (arXiv:1604.03540), whose NMS before mining the released R-FCN leaves out; released layers
     BoxAnnotatorOHEM, SoftmaxWithLossOHEM and SmoothL1LossOHEM. Difference: the released one-image port (py-R-FCN)
     divides the boxes by 128; ``{type: fixed, value: 128, scope: image}`` is both.
     """

@@ -24,7 +24,7 @@ class Ridge(RegionRegressor):
     """For each class W of ``deltas = [x, 1] W``, from windows near its ground truth.
 
     Vectors x are scaled to a mean norm; targets are centred and whitened before the regression, which penalises the
-    bias too, and the whitening is undone afterwards (traps.md 28). Each window answers for the ground truth that it
+    bias too, and the whitening is undone afterwards. Each window answers for the ground truth that it
     overlaps most, of whatever class.
 
     Args:

@@ -24,7 +24,7 @@ class LinearSvm(RegionClassifier):
 
     Positives are the ground-truth boxes themselves, although fine-tuning takes windows from IoU 0.5: the network needs
     many examples more than exact ones, while a few exact ones place an SVM best. With ``positive_overlap: 0.5`` the
-    paper loses points, and an SVM on ground truth beats the fine-tuned softmax by as many (appendix B, traps.md 27).
+    paper loses points, and an SVM on ground truth beats the fine-tuned softmax by as many (appendix B).
 
     Args:
         features: the vectors of the region head.
