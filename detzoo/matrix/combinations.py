@@ -58,11 +58,6 @@ def all_combinations() -> list[Combination]:
     return whole + list(_pairs(kinds, names))
 
 
-def pairwise_subset() -> list[Combination]:
-    """Every pair of components of two kinds, once; a small backbone stands wherever none is named."""
-    return list(_pairs(itertools.combinations(KINDS, 2), component_names()))
-
-
 def _pairs(kinds: Iterable[tuple[str, str]], names: Mapping[str, list[str]]) -> Iterator[Combination]:
     for one, other in kinds:
         for pair in itertools.product(names[one], names[other]):
@@ -100,4 +95,13 @@ def starts(combination: Combination) -> list[Start]:
     return list(found.values())[:MOST_ATTEMPTS]
 
 
-__all__ = ["KINDS", "Combination", "Start", "all_combinations", "component_names", "pairwise_subset", "starts"]
+def no_place(combination: Combination) -> str:
+    """Why nothing can be started from: which part stands beside the head in no recipe."""
+    head = combination.parts.get("head")
+    known = {kind for frame in frames(head) for kind in frame.slots}
+    lacking = [kind for kind in combination.parts if kind in PARTS and kind not in known]
+    beside = f"head {head}" if head else "any head"
+    return f"no recipe has a {' or '.join(lacking) or 'place for these parts'} beside {beside}"
+
+
+__all__ = ["KINDS", "Combination", "Start", "all_combinations", "component_names", "no_place", "starts"]

@@ -91,14 +91,20 @@ class Notes:
             return _WORKS
         if outcome.status == "broken":
             return _BROKEN
-        alike = re.sub(r'"[^"]*"|\d+|\w+(, \w+)+', "…", re.sub(r"^[\w.\[\]]+: ", "", outcome.reason))
-        number, _ = self.known.setdefault(alike, (len(self.known) + 1, outcome.reason))
+        number, _ = self.known.setdefault(alike(outcome.reason), (len(self.known) + 1, outcome.reason))
         return str(number)
 
     def text(self) -> str:
         """The list of reasons, each by its first example."""
         lines = [f"{number}. {_escaped(reason)}" for number, reason in self.known.values()]
         return "\n".join(["## Reasons", "", *lines]) if lines else ""
+
+
+def alike(reason: str) -> str:
+    """A reason without what differs from case to case: where, names, numbers, lists of them, the nearest name."""
+    text = re.sub(r"^[\w.\[\]]+: | \(did you mean [^)]*\)", "", reason)
+    text = re.sub(r"(given by|found:|needs|accepts|gives:?|there are:|has:|gets) [^.;]*", r"\1 …", text)
+    return re.sub(r"…(, …)+", "…", re.sub(r'"[^"]*"|\b\w*\d[\w@]*|\b[A-Z]\w+', "…", text))
 
 
 def _escaped(text: str) -> str:

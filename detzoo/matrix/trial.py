@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import time
 import traceback
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from detzoo.config import load_recipe
 from detzoo.data.prepare import collate
 from detzoo.data.regions import propose
 from detzoo.errors import DetzooError
-from detzoo.matrix.combinations import Combination, Start, starts
+from detzoo.matrix.combinations import Combination, Start, no_place, starts
 from detzoo.matrix.frames import SMALL
 from detzoo.matrix.outcome import Outcome, Status
 from detzoo.recipe_places import places
@@ -44,7 +45,7 @@ def try_combination(combination: Combination) -> Outcome:
         first = outcome if outcome.status != "refused" else first or outcome
         if outcome.status != "refused":
             break
-    outcome = first or Outcome("refused", "no recipe has a place for these parts")
+    outcome = first or Outcome("refused", no_place(combination))
     return dataclasses.replace(outcome, seconds=round(time.monotonic() - began, 2))
 
 
@@ -118,9 +119,7 @@ def _picture(detector: Detector, seed: int) -> Sample:
 
 def _message(error: DetzooError) -> str:
     """The first line of a user's message, without file and line."""
-    first = str(error).partition("\n")[0]
-    inside = first.partition(": detectors.")[2]
-    return inside.partition(".")[2] or first
+    return re.sub(r"^.*?: detectors\.[^.:]+(\.|: )", "", str(error).partition("\n")[0])
 
 
 def _crash(error: Exception) -> str:

@@ -63,7 +63,7 @@ def test_a_refusal_is_that_of_the_nearest_recipe_without_its_place() -> None:
 
 def test_without_a_place_for_it_a_combination_is_refused() -> None:
     outcome = try_combination(Combination({"neck": "fpn", "head": "region_fc"}))
-    assert (outcome.status, outcome.reason) == ("refused", "no recipe has a place for these parts")
+    assert (outcome.status, outcome.reason) == ("refused", "no recipe has a neck beside head region_fc")
 
 
 def test_what_fails_after_the_build_is_broken() -> None:

@@ -7,9 +7,11 @@ from typing import Literal
 import pytest
 import torch
 
+from detzoo.components.anchors import Grid
 from detzoo.components.box_coders import CentreSize
 from detzoo.errors import RecipeError
 from detzoo.types import FeatureSpec, ImageBatch
+from detzoo_ssd.head import SsdHead
 from detzoo_ssd.priors import SsdPriors
 from detzoo_ssd.shared_head import SsdSharedHead
 
@@ -65,3 +67,17 @@ def test_levels_must_have_as_many_priors() -> None:
     assert str(error.value) == (
         "ssd_shared needs as many priors in each cell of every map, found s8 3, s16 6. Use head type ssd."
     )
+
+
+def test_anchors_for_another_number_of_maps() -> None:
+    anchors, coder = Grid(sizes=[[8.0], [16.0], [32.0]]), CentreSize()
+    for make in (
+        lambda: SsdSharedHead(SPECS, 3, anchors=anchors, box_coder=coder),
+        lambda: SsdHead(SPECS, 3, anchors=anchors, box_coder=coder, predictors=["conv3x3"]),
+    ):
+        with pytest.raises(RecipeError) as error:
+            make()
+        assert str(error.value) == (
+            "anchors: sizes are given for 3 maps, but the head gets 2: s8, s16. "
+            "Write one list for each map, finest first."
+        )

@@ -75,9 +75,12 @@ class SsdHead(Head):
             norm=partial(nn.BatchNorm2d, eps=norm_eps, momentum=norm_momentum) if norm == "batch" else None,
             activation=nn.ReLU6 if activation == "relu6" else nn.ReLU,
         )
-        places = list(zip(kinds, features.values(), anchors.per_cell(), strict=True))
-        self.classification = nn.ModuleList(make(kind, spec.channels, n * self.columns) for kind, spec, n in places)
-        self.regression = nn.ModuleList(make(kind, spec.channels, n * 4) for kind, spec, n in places)
+        per_cell = priors_of_maps(anchors, features)
+        places = [
+            (kind, spec.channels, per_cell[name]) for kind, (name, spec) in zip(kinds, features.items(), strict=True)
+        ]
+        self.classification = nn.ModuleList(make(kind, width, n * self.columns) for kind, width, n in places)
+        self.regression = nn.ModuleList(make(kind, width, n * 4) for kind, width, n in places)
         initialise(self.classification, init, init_std)
         initialise(self.regression, init, init_std)
         if foreground_prior is not None:
@@ -101,6 +104,21 @@ class SsdHead(Head):
 def last_conv(module: nn.Module) -> nn.Conv2d:
     """The convolution whose outputs are the predictions."""
     return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)][-1]
+
+
+def priors_of_maps(anchors: Anchors, features: FeatureSpecs) -> dict[str, int]:
+    """Map -> how many priors each of its cells has.
+
+    Raises:
+        RecipeError: the anchors are for another number of maps.
+    """
+    per_cell = anchors.per_cell()
+    if len(per_cell) != len(features):
+        raise RecipeError(
+            f"anchors: sizes are given for {len(per_cell)} maps, but the head gets {len(features)}: "
+            f"{', '.join(features)}. Write one list for each map, finest first."
+        )
+    return dict(zip(features, per_cell, strict=True))
 
 
 def _flat(predictors: nn.ModuleList, maps: FeatureMaps, columns: int) -> Tensor:

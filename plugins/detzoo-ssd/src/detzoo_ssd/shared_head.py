@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Anchors, BoxCoder, Head
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
-from detzoo_ssd.head import last_conv
+from detzoo_ssd.head import last_conv, priors_of_maps
 from detzoo_ssd.initialisation import initialise, start_scores
 
 
@@ -48,7 +48,7 @@ class SsdSharedHead(Head):
         foreground_prior: Annotated[float, Field(gt=0, lt=1)] | None = None,
     ) -> None:
         super().__init__()
-        per_cell = dict(zip(features, anchors.per_cell(), strict=True))
+        per_cell = priors_of_maps(anchors, features)
         if len(set(per_cell.values())) > 1:
             listed = ", ".join(f"{name} {count}" for name, count in per_cell.items())
             raise RecipeError(

@@ -1,0 +1,31 @@
+"""Detections that were committed with the results are counted again: by both engines, to the last digit."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from detzoo.evaluation.session import evaluate_file
+
+RESULTS: Final = Path(__file__).parents[2] / "docs" / "results"
+FILES: Final = sorted(RESULTS.rglob("detections.json"))
+
+
+def test_there_are_some() -> None:
+    assert len(FILES) >= 12
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.parent.relative_to(RESULTS)))
+def test_both_engines_give_what_is_recorded(path: Path, shared: Path) -> None:
+    pytest.importorskip("faster_coco_eval")
+    recorded = json.loads((path.parent / "results.json").read_text(encoding="utf-8"))
+    data, split = recorded["data"]["name"], recorded["data"]["split"]
+    ours, other = (
+        evaluate_file(path, None, str(shared / "data" / data), split, engine=engine)
+        for engine in ("pycocotools", "faster")
+    )
+    assert ours.metrics == recorded["metrics"]
+    assert ours.per_class == recorded["per_class"]
+    assert (other.metrics, other.per_class) == (ours.metrics, ours.per_class)
+    assert ours.metrics["AP"] > 0.01  # there is something to count
