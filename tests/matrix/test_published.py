@@ -66,7 +66,7 @@ def test_the_page_shows_the_rows() -> None:
     assert csv_text(published()) == (DOCS / "matrix.csv").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("row", pairwise(published()), ids=lambda row: row.combination.key)
+@pytest.mark.parametrize("row", list(pairwise(published())), ids=lambda row: row.combination.key)
 def test_pairwise(row: Row) -> None:
     check(row)
 
