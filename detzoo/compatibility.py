@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from detzoo.recipe_places import Place, places
 from detzoo.schema import Problem
+from detzoo.yaml_source import Key, Mark
 
 if TYPE_CHECKING:
     from detzoo.registry import Registry
@@ -26,20 +27,29 @@ HEADS: Final = ("head", "region_head")
 MINIMUM: Final = ("class_logits", "one_box")
 
 
-def unmet_needs(values: Mapping[str, Any], registry: Registry) -> Iterator[Problem]:
-    """Every component of a recipe that lacks something of the head that it serves, or of what holds it."""
+def unmet_needs(
+    values: Mapping[str, Any], registry: Registry, marks: Mapping[Key, Mark] | None = None
+) -> Iterator[Problem]:
+    """Every component of a recipe that lacks something of the head that it serves, or of what holds it.
+
+    Args:
+        values: the recipe's.
+        registry: that knows its components.
+        marks: where its keys were written, in that order: a child that exchanges the head is told of the head.
+    """
     named = places(values, registry)
     for place in named:
         needs = registry.find(place.kind, place.type).needs
         if not needs:
             continue
-        providers = [*_heads(place, named), _holder(place, named, values)]
+        heads = _heads(place, named)
+        providers = [*((head.kind, head.type) for head in heads), _holder(place, named, values)]
         given = {word for kind, name in providers for word in gives(kind, name, registry)}
         for word in needs:
             if word not in given:
                 beside = " and ".join(f'{kind} "{name}"' for kind, name in providers)
                 yield Problem(
-                    place.key,
+                    _changed_last(place.key, [head.key for head in heads], marks or {}),
                     f'{place.kind} "{place.type}" needs {word}, which {beside} {_do(providers)} not give; '
                     f"given by {_who(word, registry)}",
                 )
@@ -51,12 +61,25 @@ def gives(kind: str, name: str, registry: Registry) -> tuple[str, ...]:
     return declared or (MINIMUM if kind in HEADS else ())
 
 
-def _heads(place: Place, named: list[Place]) -> list[tuple[str, str]]:
+def _changed_last(key: Key, heads: list[Key], marks: Mapping[Key, Mark]) -> Key:
+    """The component, or its head where another file, or ``--set``, wrote that later."""
+    order = list(marks)
+
+    def last(of: Key) -> int:
+        return max((i for i, written in enumerate(order) if written[: len(of)] == of), default=-1)
+
+    for head in heads:
+        if last(head) > last(key) and (last(key) < 0 or marks[order[last(head)]].file != marks[order[last(key)]].file):
+            return head
+    return key
+
+
+def _heads(place: Place, named: list[Place]) -> list[Place]:
     """The head that a component serves: the nearest one, beside it or beside what holds it."""
     around = place.key[:-1]
     serving = [one for one in named if one.kind in HEADS and around[: len(one.key) - 1] == one.key[:-1]]
     nearest = max(serving, key=lambda one: len(one.key), default=None)
-    return [] if nearest is None or nearest is place else [(nearest.kind, nearest.type)]
+    return [] if nearest is None or nearest is place else [nearest]
 
 
 def _holder(place: Place, named: list[Place], values: Mapping[str, Any]) -> tuple[str, str]:

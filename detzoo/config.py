@@ -136,7 +136,7 @@ def check(name: str, merged: Merged, registry: Registry, chain: tuple[str, ...])
         problems += check_inside(fields, values, (), registry)
         problems += _check_classes(values, merged)
     if fields and not problems:
-        problems += unmet_needs(values, registry)
+        problems += unmet_needs(values, registry, merged.marks)
     if problems:
         title = short_name(chain[-1] if chain else name)
         problems.sort(key=lambda problem: nearest_mark(problem.key, merged.marks, name).line)

@@ -140,6 +140,7 @@ detectors:
     )
     with pytest.raises(RecipeError) as caught:
         detzoo.build(str(recipe), num_classes=2, weights=None)
-    assert str(caught.value).endswith(
-        'the mask head scores by "softmax", its loss accepts sigmoid; use a head that draws masks, such as roi_mask'
+    assert str(caught.value) == (
+        f'{recipe}:6: detectors.mine.mask.head: loss "mask_bce" needs mask_logits, which head "roi_box" and '
+        'join "two_stage" do not give; given by head roi_mask'
     )
