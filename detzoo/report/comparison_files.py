@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def write_files(plan: Plan, dataset: Dataset, entries: Sequence[Entry], table: Table) -> list[Path]:
     """Write everything; returns the paths, the page first."""
-    from detzoo.report.comparison_page import comparison_page
-    from detzoo.report.comparison_protocol import other_protocol, protocol_table
+    from detzoo.report.comparison_page import comparison_page, points_of
+    from detzoo.report.comparison_protocol import protocol_table
     from detzoo.report.plots import save, speed_ap_figure
 
     out = plan.out
@@ -26,6 +26,5 @@ def write_files(plan: Plan, dataset: Dataset, entries: Sequence[Entry], table: T
     write_whole(out / "table.md", table.markdown() + "\n" + protocol_table(entries).markdown())
     write_whole(out / "table.csv", table.csv())
     write_whole(out / "table.json", table.json())
-    others = [row["name"] for row, marks in zip(table.rows, table.marks, strict=True) if other_protocol(marks)]
-    save(speed_ap_figure(table.rows, others=others), out / "speed_ap.png")
+    save(speed_ap_figure(points_of(entries, table)), out / "speed_ap.png")
     return [out / name for name in ("index.html", "table.md", "table.csv", "table.json", "speed_ap.png")]

@@ -44,14 +44,19 @@ def comparison_page(dataset: Dataset, entries: Sequence[Entry], table: Table, ex
     )
 
 
-def speed_section(entries: Sequence[Entry], table: Table) -> Section:
-    """Accuracy over cost, axes to be chosen."""
+def points_of(entries: Sequence[Entry], table: Table) -> list[Point]:
+    """Every detector as a plot of accuracy over cost draws it."""
     points = []
     for entry, row, marks in zip(entries, table.rows, table.marks, strict=True):
         facts = entry.facts
         other = {"other_accuracy": bool(marks.get("AP")), "other_speed": bool(marks.get("latency_p50_ms"))}
         points.append(Point(row, facts.architecture, facts.backbone, facts.side, facts.size, **other))
-    variants = tradeoffs(points)
+    return points
+
+
+def speed_section(entries: Sequence[Entry], table: Table) -> Section:
+    """Accuracy over cost, axes to be chosen."""
+    variants = tradeoffs(points_of(entries, table))
     costs = [axis.title for axis in COSTS if any(key.startswith(f"{axis.title}|") for key in variants)]
     gains = [axis.title for axis in GAINS if any(key.endswith(f"|{axis.title}") for key in variants)]
     note = "Colour: architecture; symbol: backbone; size: input; hollow: another protocol. The dotted line joins the "

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
+
+from detzoo.report.figures import UNKNOWN, colour, in_order
+from detzoo.report.tradeoff import COSTS, Point, known, mark_size, pareto
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from detzoo.evaluation.curves import Confusion, Curve
 
+Corner: TypeAlias = Literal["outside right upper", "outside right lower"]
+_SYMBOLS = ("o", "s", "D", "^", "P", "X", "*", "p", "h")
+"""Of backbones, as the page's."""
 MOST_NAMES = 20
 """Beyond this many classes names no longer fit beside a figure."""
 
@@ -36,35 +43,66 @@ def save(made: Figure, path: str | Path) -> Path:
     return path
 
 
-def speed_ap_figure(
-    rows: Sequence[Mapping[str, Any]], *, metric: str = "AP", note: str = "", others: Collection[str] = ()
-) -> Figure:
-    """A point a detector: median time of a batch (log) against AP; left and up is better.
+def speed_ap_figure(points: Sequence[Point], *, note: str = "") -> Figure:
+    """A mark a detector: median time of a batch (log) against AP; left and up is better.
+
+    As on the page: colour says the architecture, the symbol the backbone, the size the input. The dotted line joins the
+    detectors that no other one beats in both; they are named.
 
     Args:
-        rows: with name, latency_p50_ms and the metric.
-        metric: 0..1.
-        note: the protocol, below the figure.
-        others: names of those that were measured under another protocol: drawn hollow, and the figure says so.
+        points: those without a time or an AP are left out.
+        note: the protocol, below the figure. Those that were measured under another one are hollow, and it says so.
     """
     made, axes = figure()
     axes.set_axisbelow(True)
-    for row in rows:
-        if row.get("latency_p50_ms") and row.get(metric) is not None:
-            point = (row["latency_p50_ms"], 100 * row[metric])
-            axes.plot(*point, "o", markersize=8, fillstyle="none" if row["name"] in others else "full")
-            axes.annotate(str(row["name"]), point, textcoords="offset points", xytext=(7, 4), fontsize=8)
+    cost = COSTS[0]
+    there = [p for p in points if known(p.row.get(cost.key)) and known(p.row.get("AP"))]
+    spot = [(p.row[cost.key], 100 * p.row["AP"]) for p in there]
+    colours = {name: colour(n) for n, name in enumerate(in_order(p.architecture for p in points))}
+    symbols = {name: _SYMBOLS[n % len(_SYMBOLS)] for n, name in enumerate(in_order(p.backbone for p in points))}
+    for p, (x, y) in zip(there, spot, strict=True):
+        axes.plot(
+            x,
+            y,
+            color=colours[p.architecture or UNKNOWN],
+            marker=symbols[p.backbone or UNKNOWN],
+            markersize=0.7 * mark_size(p.side),
+            fillstyle="none" if p.is_other(cost) else "full",
+        )
+    _front(axes, there, spot)
+    if there:
+        _explain(made, "architecture", {name: (tone, "o") for name, tone in colours.items()}, "outside right upper")
+        grey = {name: ("#888888", symbol) for name, symbol in symbols.items()}
+        _explain(made, "backbone", grey, "outside right lower")
     axes.set_xscale("log")
     for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         which(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel("median time, ms a batch (log)")
-    axes.set_ylabel(f"{metric} %")
-    axes.margins(0.15)
-    if others:
+    axes.set_ylabel("AP %")
+    axes.margins(0.12)
+    if any(p.is_other(cost) for p in there):
         note = "; ".join(filter(None, [note, "hollow: measured under another protocol"]))
     if note:
         made.supxlabel(note, fontsize=6, wrap=True)
     return made
+
+
+def _front(axes: Axes, points: Sequence[Point], spot: Sequence[tuple[float, float]]) -> None:
+    """What the best detector reaches up to each time, with names."""
+    front = sorted(pareto(points, spot, COSTS[0]), key=lambda n: spot[n])
+    if len(front) > 1:
+        axes.step(*zip(*(spot[n] for n in front), strict=True), ":", color="#888888", where="post", zorder=1)
+    for n in front:
+        name = str(points[n].row["name"])
+        axes.annotate(name, spot[n], textcoords="offset points", xytext=(7, -9), fontsize=7)
+
+
+def _explain(made: Figure, title: str, looks: Mapping[str, tuple[str, str]], where: Corner) -> None:
+    """Which colour and symbol is which, beside the axes."""
+    kinds = [
+        Line2D([], [], linestyle="", label=name, color=tone, marker=symbol) for name, (tone, symbol) in looks.items()
+    ]
+    made.legend(handles=kinds, title=title, fontsize=7, title_fontsize=7, loc=where)
 
 
 def pr_figure(curves: Sequence[Curve]) -> Figure:

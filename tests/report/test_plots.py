@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from detzoo.report.plots import learning_figure, pr_figure, save, speed_ap_figure
+from detzoo.report.tradeoff import Point
 
-ROWS = [{"name": "a", "latency_p50_ms": 10.0, "AP": 0.3}, {"name": "b", "latency_p50_ms": 40.0, "AP": 0.5}]
+A = Point({"name": "a", "latency_p50_ms": 10.0, "AP": 0.3}, "ssd", "vgg16", 300.0)
+B = Point({"name": "b", "latency_p50_ms": 40.0, "AP": 0.5}, "ssd", "resnet50", 512.0)
+WORSE = Point({"name": "worse", "latency_p50_ms": 50.0, "AP": 0.4}, "retinanet", "resnet50", 512.0)
+UNTIMED = Point({"name": "untimed", "AP": 0.3})
 
 
-@pytest.mark.parametrize("rows", [[], ROWS, [{"name": "a", "AP": 0.3}]])
-def test_speed_against_ap(rows: list[dict[str, object]], tmp_path: Path) -> None:
-    figure = speed_ap_figure(rows, note="batch 1")
-    assert len(figure.axes[0].lines) == sum("latency_p50_ms" in row for row in rows)
+@pytest.mark.parametrize(("points", "marks"), [([], 0), ([UNTIMED], 0), ([A, B, WORSE, UNTIMED], 3)])
+def test_speed_against_ap(points: list[Point], marks: int, tmp_path: Path) -> None:
+    figure = speed_ap_figure(points, note="batch 1")
+    drawn = [line for line in figure.axes[0].lines if line.get_marker() not in {"None", None, ""}]
+    assert len(drawn) == marks
     assert save(figure, tmp_path / "new" / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in save(figure, tmp_path / "plot.svg").read_bytes()
 
 
+def test_colour_is_the_architecture_and_symbol_the_backbone_and_the_front_is_named() -> None:
+    axes = speed_ap_figure([A, B, WORSE]).axes[0]
+    a, b, worse, front = axes.lines
+    assert a.get_color() == b.get_color() != worse.get_color()
+    assert b.get_marker() == worse.get_marker() != a.get_marker()
+    assert a.get_markersize() < b.get_markersize()
+    assert [text.get_text() for text in axes.texts] == ["a", "b"]
+    assert np.asarray(front.get_xydata()).tolist() == [[10.0, 30.0], [40.0, 50.0]]
+
+
 def test_trap_40_another_protocol_is_hollow() -> None:
-    figure = speed_ap_figure(ROWS, note="batch 1", others=["b"])
+    figure = speed_ap_figure([A, dataclasses.replace(B, other_speed=True)], note="batch 1")
     assert [line.get_fillstyle() for line in figure.axes[0].lines] == ["full", "none"]
     assert figure.get_supxlabel() == "batch 1; hollow: measured under another protocol"
 

@@ -1,0 +1,19 @@
+"""The matrix is of what is installed, not of what other tests registered by hand."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from detzoo.matrix.frames import example, frames
+from detzoo.matrix.trial import made_small
+from detzoo.registry import get_registry
+
+
+@pytest.fixture(autouse=True, scope="module")
+def only_what_is_installed() -> Iterator[None]:
+    """A registry of its own for each file."""
+    for cached in (get_registry, frames, example, made_small):
+        cached.cache_clear()
+    yield
+    for cached in (get_registry, frames, example, made_small):
+        cached.cache_clear()
