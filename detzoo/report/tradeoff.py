@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from detzoo.report.figures import UNKNOWN, Spec, colour, in_order, layout, plain_text
 
+MOST_NAMED: Final = 8
+"""Detectors that are all named; among more of them the names would cover each other, and the front's alone stand."""
 SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagon")
 
 
@@ -110,10 +112,13 @@ def tradeoff(points: Sequence[Point], cost: Axis, gain: Axis, everybody: Sequenc
     tones = {name: colour(n) for n, name in enumerate(architectures)}
     symbols = {name: SYMBOLS[n % len(SYMBOLS)] for n, name in enumerate(backbones)}
     drawn = [p.architecture or UNKNOWN for p in points], [p.backbone or UNKNOWN for p in points]
-    traces = front_line([spot[n] for n in pareto(points, spot, cost)], cost)
-    for p, (x, y) in zip(points, spot, strict=True):
+    front = pareto(points, spot, cost)
+    traces = front_line([spot[n] for n in front], cost)
+    for n, (p, at) in enumerate(zip(points, spot, strict=True)):
         tone, symbol = tones[p.architecture or UNKNOWN], symbols[p.backbone or UNKNOWN]
-        traces.append(mark(p, x, y, tone, symbol, hollow=p.is_other(cost)) | {"hovertemplate": hover(p, cost, gain)})
+        named = n in front or len(points) <= MOST_NAMED
+        drawn_as = mark(p, at, tone, symbol, hollow=p.is_other(cost), named=named)
+        traces.append(drawn_as | {"hovertemplate": hover(p, cost, gain)})
     traces += keys("architecture", {n: {"color": c, "symbol": "circle"} for n, c in tones.items() if n in drawn[0]})
     traces += keys("backbone", {n: {"color": "#888888", "symbol": s} for n, s in symbols.items() if n in drawn[1]})
     shape = layout(f"{cost.title} (log)", gain.title, height=480)
@@ -134,17 +139,17 @@ def front_line(front: Sequence[tuple[float, float]], cost: Axis) -> list[Spec]:
     return [trace | {"line": line, "hoverinfo": "skip"}]
 
 
-def mark(p: Point, x: float, y: float, tone: str, symbol: str, *, hollow: bool) -> Spec:
-    """A detector's mark with its name."""
+def mark(p: Point, at: tuple[float, float], tone: str, symbol: str, *, hollow: bool, named: bool) -> Spec:
+    """A detector's mark; pointing at it tells its name in any case."""
     name = plain_text(p.row["name"])
     return {
         "type": "scatter",
         "mode": "markers+text",
         "name": name,
         "showlegend": False,
-        "x": [x],
-        "y": [y],
-        "text": [name],
+        "x": [at[0]],
+        "y": [at[1]],
+        "text": [name if named else ""],
         "textposition": "top center",
         "cliponaxis": False,
         "marker": {

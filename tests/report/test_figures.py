@@ -12,7 +12,7 @@ import pytest
 from detzoo.report import figures
 from detzoo.report.comparison_page import comparison_page
 from detzoo.report.figures import ALL
-from detzoo.report.tradeoff import COSTS, Point, log_range, mark_size, pareto, tradeoffs
+from detzoo.report.tradeoff import COSTS, MOST_NAMED, Point, log_range, mark_size, pareto, tradeoffs
 from tests.report.result_folders import DATA, Compared
 
 
@@ -65,6 +65,18 @@ def test_pareto_front() -> None:
     assert pareto(points, spots, COSTS[1]) == [2]
     line = next(trace for trace in tradeoffs(points)["median latency, ms|AP %"]["data"] if trace["mode"] == "lines")
     assert line["x"] == (5.0, 10.0, 20.0, 20.0)
+
+
+def test_among_many_detectors_the_front_alone_is_named() -> None:
+    few = [point(str(n), 10.0 + n, 0.5 - n / 100) for n in range(MOST_NAMED)]
+    many = [*few, point("accurate", 90.0, 0.9)]
+    named = [
+        [text for mark in traces(tradeoffs(points)["median latency, ms|AP %"]) for text in mark["text"] if text]
+        for points in (few, many)
+    ]
+    assert named == [[str(n) for n in range(8)], ["0", "accurate"]]
+    hidden = traces(tradeoffs(many)["median latency, ms|AP %"])[3]
+    assert (hidden["name"], "<b>3</b>" in hidden["hovertemplate"]) == ("3", True)
 
 
 def test_sizes_of_marks() -> None:
