@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
 
 from detzoo.report.figures import UNKNOWN, colour, in_order
-from detzoo.report.tradeoff import COSTS, Point, known, mark_size, pareto
+from detzoo.report.tradeoff import COSTS, Point, known, log_range, mark_size, pareto
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,8 +74,8 @@ def speed_ap_figure(points: Sequence[Point], *, note: str = "") -> Figure:
         grey = {name: ("#888888", symbol) for name, symbol in symbols.items()}
         _explain(made, "backbone", grey, "outside right lower")
     axes.set_xscale("log")
-    for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        which(FuncFormatter(lambda value, _: f"{value:g}"))
+    if there:
+        _round_ticks(axes, [x for x, _ in spot])
     axes.set_xlabel("median time, ms a batch (log)")
     axes.set_ylabel("AP %")
     axes.margins(0.12)
@@ -95,6 +94,17 @@ def _front(axes: Axes, points: Sequence[Point], spot: Sequence[tuple[float, floa
     for n in front:
         name = str(points[n].row["name"])
         axes.annotate(name, spot[n], textcoords="offset points", xytext=(7, -9), fontsize=7)
+
+
+def _round_ticks(axes: Axes, values: Sequence[float]) -> None:
+    """The page's: 1, 2, 5, 10 ..., closer where all values are near each other."""
+    shape = log_range(values)
+    low, high = (10**end for end in shape["range"])
+    ticks = zip(shape["tickvals"], shape["ticktext"], strict=True)
+    shown = [(value, text) for value, text in ticks if low <= value <= high]
+    axes.set_xlim(low, high)
+    axes.set_xticks([value for value, _ in shown], [text for _, text in shown])
+    axes.minorticks_off()
 
 
 def _explain(made: Figure, title: str, looks: Mapping[str, tuple[str, str]], where: Corner) -> None:

@@ -36,6 +36,12 @@ def test_colour_is_the_architecture_and_symbol_the_backbone_and_the_front_is_nam
     assert np.asarray(front.get_xydata()).tolist() == [[10.0, 30.0], [40.0, 50.0]]
 
 
+def test_ticks_are_round_and_few() -> None:
+    slow = Point({"name": "slow", "latency_p50_ms": 1400.0, "AP": 0.4})
+    labels = [label.get_text() for label in speed_ap_figure([A, slow]).axes[0].get_xticklabels()]
+    assert labels == ["10", "20", "50", "100", "200", "500", "1,000", "2,000"]
+
+
 def test_trap_40_another_protocol_is_hollow() -> None:
     figure = speed_ap_figure([A, dataclasses.replace(B, other_speed=True)], note="batch 1")
     assert [line.get_fillstyle() for line in figure.axes[0].lines] == ["full", "none"]
