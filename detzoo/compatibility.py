@@ -103,4 +103,4 @@ def _who(word: str, registry: Registry) -> str:
     )
 
 
-__all__ = ["MINIMUM", "gives", "unmet_needs"]
+__all__ = ["HEADS", "MINIMUM", "gives", "unmet_needs"]

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from detzoo.matrix.frames import HEADS, PARTS, Frame, frames
+from detzoo.compatibility import HEADS
+from detzoo.matrix.frames import PARTS, Frame, frames
 from detzoo.registry import get_registry
 
 KINDS: Final = ("backbone", "neck", "head", "matcher", "loss", "postprocess")

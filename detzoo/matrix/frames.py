@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
+from detzoo.compatibility import HEADS
 from detzoo.config import load_recipe
 from detzoo.plugins.manifest import key_of
 from detzoo.recipe_places import Place, places
@@ -15,7 +16,6 @@ from detzoo.registry import get_registry
 from detzoo.schema import Fields, fits
 from detzoo.yaml_source import show_key
 
-HEADS: Final = ("head", "region_head")
 PARTS: Final = ("backbone", "neck", "matcher", "loss", "postprocess")
 """Kinds that are swapped around a head."""
 SMALL: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
@@ -137,4 +137,4 @@ def example(kind: str, name: str) -> dict[str, Any]:
     return {}
 
 
-__all__ = ["HEADS", "PARTS", "Frame", "example", "frames"]
+__all__ = ["PARTS", "Frame", "example", "frames"]

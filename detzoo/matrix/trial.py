@@ -15,22 +15,19 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from detzoo.build import build
-from detzoo.components.proposals.baselines import Uniform
-from detzoo.components.proposals.precomputed import Precomputed
 from detzoo.config import load_recipe
 from detzoo.data.prepare import collate
-from detzoo.data.regions import propose
 from detzoo.errors import DetzooError
 from detzoo.matrix.combinations import Combination, Start, no_place, starts
 from detzoo.matrix.frames import SMALL
 from detzoo.matrix.outcome import Outcome, Status
 from detzoo.recipe_places import places
-from detzoo.testing.specimens import sample, total
+from detzoo.testing.specimens import total
+from detzoo.testing.trial import propose_anywhere, sample_for
 from detzoo.yaml_source import show_key
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
-    from detzoo.types import Sample
 
 NUM_CLASSES: Final = 3
 TINY: Final = (128, 128)
@@ -93,9 +90,9 @@ def attempt(recipe: str, overrides: Sequence[str]) -> tuple[Status, str]:
 
 def _exercise(detector: Detector) -> str:
     """One training step and one prediction; what is wrong with them, or nothing."""
-    if isinstance(detector.proposer, Precomputed):
-        detector.proposer = Uniform(count=20)  # no file knows the pictures
-    batch, targets = collate([_picture(detector, seed) for seed in range(2)], detector.input)
+    propose_anywhere(detector, 20)
+    pictures = [sample_for(detector, "mixed boxes", seed) for seed in range(2)]
+    batch, targets = collate(pictures, detector.input)
     detector.train()
     optimizer = torch.optim.SGD([p for p in detector.parameters() if p.requires_grad], lr=1e-4)
     loss: Any = total(detector(batch, targets))
@@ -103,18 +100,10 @@ def _exercise(detector: Detector) -> str:
         return f"the loss is {float(loss.detach())}"
     loss.backward()
     optimizer.step()
-    (found,) = detector.predict([_picture(detector, 0).image], score_threshold=0.0)
+    (found,) = detector.predict([pictures[0].image], score_threshold=0.0)
     if not bool(torch.isfinite(found.boxes).all() and torch.isfinite(found.scores).all()):
         return "predictions are not finite"
     return ""
-
-
-def _picture(detector: Detector, seed: int) -> Sample:
-    """Noise with boxes, masks and regions as this detector needs them."""
-    picture = sample("mixed boxes", masks=detector.needs_masks, seed=seed)
-    if detector.proposer is None:
-        return picture
-    return dataclasses.replace(picture, proposals=propose(detector.proposer, picture.image))
 
 
 def _message(error: DetzooError) -> str:

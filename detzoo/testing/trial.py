@@ -111,7 +111,7 @@ class Trial:
 
         detector = self.detector.train()
         detector.zero_grad(set_to_none=True)
-        given = collate([_sample(detector, name, i) for i, name in enumerate(names)], detector.input)
+        given = collate([sample_for(detector, name, i) for i, name in enumerate(names)], detector.input)
         before = snapshot(given)
         terms = detector(*given)
         assert isinstance(terms, dict), f"forward with targets returns {type(terms).__name__}, not a dict of loss terms"
@@ -133,18 +133,24 @@ class Trial:
 def trial_of(recipe: str) -> Trial:
     """A recipe of the registry, built without weights."""
     from detzoo.build import build_recipe
-    from detzoo.components.proposals.baselines import Uniform
-    from detzoo.components.proposals.precomputed import Precomputed
     from detzoo.config import load_recipe
 
     torch.manual_seed(0)
     detector = build_recipe(load_recipe(recipe), num_classes=NUM_CLASSES, backbone_weights=False)
-    if isinstance(detector.proposer, Precomputed):
-        detector.proposer = Uniform(count=50)  # no file knows the specimens
+    propose_anywhere(detector, 50)
     return Trial(detector, lambda: build_recipe(detector.recipe, backbone_weights=False))
 
 
-def _sample(detector: Detector, name: str, seed: int) -> Sample:
+def propose_anywhere(detector: Detector, count: int) -> None:
+    """Regions at random in place of a file of them: no file knows the specimens."""
+    from detzoo.components.proposals.baselines import Uniform
+    from detzoo.components.proposals.precomputed import Precomputed
+
+    if isinstance(detector.proposer, Precomputed):
+        detector.proposer = Uniform(count=count)
+
+
+def sample_for(detector: Detector, name: str, seed: int) -> Sample:
     """A specimen with what the loader gives this detector: masks, image-level regions."""
     made = sample(name, seed=seed, masks=detector.needs_masks)
     if detector.proposer is None:
