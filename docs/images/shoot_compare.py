@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 import cv2
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 HERE = Path(__file__).parent
 WIDTH = 1100
@@ -30,9 +30,9 @@ def main() -> None:
     dark.unlink()
 
 
-def shot(browser: object, path: Path, scheme: str, out: Path, height: int, section: str) -> None:
+def shot(browser: Browser, path: Path, scheme: str, out: Path, height: int, section: str) -> None:
     """From the top, or where a section begins, to the section's end or as far as ``height``."""
-    page = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme=scheme)  # type: ignore[attr-defined]
+    page = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme=scheme)
     page.goto(path.absolute().as_uri())
     page.wait_for_timeout(2000)  # the drawings are made as they come into view
     box = page.locator("section", has=page.get_by_role("heading", name=section)).first.bounding_box()

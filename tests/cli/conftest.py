@@ -1,4 +1,4 @@
-"""Running the command line in this process, with the toy plugin and the core alone."""
+"""Running the command line in this process."""
 
 from __future__ import annotations
 
@@ -15,11 +15,8 @@ Run: TypeAlias = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(toy_registry: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run ``detzoo`` in this process: exit code, what it printed, what it complained about."""
-    from detzoo.cli.from_plugins import commands
-
-    commands.cache_clear()
+def installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run ``detzoo`` in this process, with what is installed: exit code, what it printed, what it complained about."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["detzoo", *arguments])
@@ -29,3 +26,12 @@ def run(toy_registry: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         return int(left.value.code or 0), printed.out, printed.err
 
     return run
+
+
+@pytest.fixture
+def run(toy_registry: Registry, installed: Run) -> Run:
+    """The same with the toy plugin and the core alone."""
+    from detzoo.cli.from_plugins import commands
+
+    commands.cache_clear()
+    return installed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -10,7 +9,6 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 
-from detzoo.cli import main
 from detzoo.data import proposal_making
 from detzoo.data.proposal_file import ProposalFile
 from detzoo.report.drawing import write_image
@@ -21,17 +19,9 @@ Run: TypeAlias = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run ``detzoo`` in this process: exit code, what it printed, what it complained about."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["detzoo", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return int(left.value.code or 0), printed.out, printed.err
-
-    return run
+def run(installed: Run) -> Run:
+    """With what is installed."""
+    return installed
 
 
 def test_make_takes_all_splits_or_those_that_are_named(run: Run, tmp_path: Path) -> None:
