@@ -62,7 +62,7 @@ class Registry:
         if found:
             ids = " or ".join(sorted(entry.id for entry in found))
             raise RecipeError(f'{kind} "{name}" is ambiguous; write {ids}')
-        raise RecipeError(self._missing_component(kind, name))
+        raise RecipeError(self.missing_component(kind, name))
 
     def schema(self, entry: Entry) -> dict[str, Any]:
         """``{"supplies", "fields"}`` of a component: from the manifest where it was synced, else from the class."""
@@ -238,7 +238,8 @@ class Registry:
         self._registrant = record.name
         return {"registry": self}
 
-    def _missing_component(self, kind: str, name: str) -> str:
+    def missing_component(self, kind: str, name: str) -> str:
+        """The sentence for a name that is not registered: the nearest ones, or where it could come from."""
         names = {e.id if "/" in name else e.name for e in self.entries(kind)}
         installed = f"installed: {', '.join(sorted(names)) or 'none'}"
         distribution = self.provider("components", key_of(kind, name.rpartition("/")[2]))

@@ -13,7 +13,7 @@ from detzoo.errors import RecipeError
 from detzoo.matrix.combinations import Combination, all_combinations, component_names
 from detzoo.matrix.ledger import Ledger, Row, chosen
 from detzoo.matrix.page import write_files
-from detzoo.schema import unknown
+from detzoo.registry import get_registry
 
 EVERY: Final = 5.0
 """Seconds between two lines of progress."""
@@ -62,7 +62,7 @@ def run(plan: MatrixPlan, say: Callable[[str], None] = lambda _: None) -> Matrix
     for kind, wanted in plan.only.items():
         for name in wanted:
             if name not in names[kind]:
-                raise RecipeError(f"--{kind}: {unknown(kind, name, names[kind])}")
+                raise RecipeError(f"--{kind}: {get_registry().missing_component(kind, name)}")
     combinations = chosen(all_combinations(), dict(plan.only))
     ledger = Ledger(plan.out)
     missing = [one for one in combinations if one.key not in ledger.rows]

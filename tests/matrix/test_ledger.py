@@ -67,8 +67,14 @@ def test_only_what_is_asked_for() -> None:
 def test_an_unknown_name(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as error:
         run(MatrixPlan(tmp_path / "out", {"neck": ("fpnn",)}))
-    assert str(error.value).startswith('--neck: unknown neck "fpnn"; did you mean "fpn"? allowed: darknet, fpn, ')
+    assert str(error.value).startswith('--neck: unknown neck "fpnn"; did you mean "fpn"? installed: darknet, fpn, ')
     assert not (tmp_path / "out").exists()
+
+
+def test_a_name_of_another_kind(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as error:
+        run(MatrixPlan(tmp_path / "out", {"loss": ("focal",)}))
+    assert str(error.value).startswith('--loss: unknown loss "focal"; "focal" is a class_loss; installed: ')
 
 
 def test_it_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
