@@ -17,11 +17,12 @@ def command(
     matcher: Annotated[list[str] | None, typer.Option(help="The same for matchers.")] = None,
     loss: Annotated[list[str] | None, typer.Option(help="The same for losses.")] = None,
     postprocess: Annotated[list[str] | None, typer.Option(help="The same for post-processing.")] = None,
+    again: Annotated[bool, typer.Option(help="Try what was tried before, too; what was broken always is.")] = False,
 ) -> None:
     """Build, train one step and predict with every combination of registered components.
 
     Every backbone x neck x head, and every pair with a matcher, loss or postprocess: hours for all of them, minutes for
-    what one component takes part in (`detzoo matrix --head mine`).
+    what one component takes part in (`detzoo matrix --head mine`). The tables show all that the folder holds.
     """
     from detzoo.matrix.session import MatrixPlan, counted, run
 
@@ -30,7 +31,7 @@ def command(
         "matcher": matcher, "loss": loss, "postprocess": postprocess,
     }  # fmt: skip
     only = {kind: tuple(names) for kind, names in asked.items() if names}
-    done = run(MatrixPlan(out, only), lambda line: print(line, file=sys.stderr, flush=True))
+    done = run(MatrixPlan(out, only, again), lambda line: print(line, file=sys.stderr, flush=True))
     typer.echo(counted(done.rows))
     typer.echo("\n".join(f"wrote {path}" for path in done.files))
     if done.stopped:

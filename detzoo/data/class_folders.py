@@ -10,10 +10,11 @@ from typing import Final
 import numpy as np
 
 from detzoo.data.images import SUFFIXES
+from detzoo.data.source import VALIDATION_SPLITS
 from detzoo.errors import DataError
 
 _TRAIN: Final = ("train", "training")
-_VAL: Final = ("val", "valid", "validation", "test")
+_VAL: Final = (*VALIDATION_SPLITS, "test")
 _LAYOUT: Final = (
     "write FOLDER/train/CLASS/*.jpg and FOLDER/val/CLASS/*.jpg, or FOLDER/CLASS/*.jpg, of which a part is kept for "
     "validation"

@@ -19,9 +19,11 @@ A data.yaml of detzoo::
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from detzoo.data.dataset import Dataset
 from detzoo.data.detect import describe
@@ -32,6 +34,7 @@ from detzoo.errors import DataError
 from detzoo.schema import nearest
 
 READY = Path(__file__).with_name("ready")
+_LOOKED_AT: Final = 1000  # files of a folder, for a hint
 
 
 def open_dataset(spec: str | Path, split: str | None = None, *, lines: bool = False, quiet: bool = False) -> Dataset:
@@ -82,9 +85,12 @@ def find_source(spec: str | Path) -> Source:
 
 
 def _nearby(path: Path, ready_made: Sequence[str]) -> str:
-    """`` (did you mean "my_data"?)``: what stands beside where it was looked for, and the names of ready-made sets."""
-    beside = path.parent
-    names = [str(beside / entry.name) for entry in beside.iterdir()] if beside.is_dir() else []
+    """`` (did you mean "my_data"?)``: data beside where it was looked for, and the names of ready-made sets."""
+    names: list[str] = []
+    with contextlib.suppress(OSError):  # no such folder, or not ours to list
+        for entry in itertools.islice(path.parent.iterdir(), _LOOKED_AT):
+            if entry.suffix in (".json", ".yaml", ".yml") or entry.is_dir():
+                names.append(str(entry))
     found = nearest(str(path), [*names, *ready_made, "shapes"])
     return f" ({found})" if found else ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from detzoo.data.dataset import IndexedDataset
 from detzoo.data.index import Index, join_indexes
@@ -14,6 +14,8 @@ from detzoo.data.voc import Coordinates
 from detzoo.errors import DataError
 
 Format: TypeAlias = Literal["voc", "coco", "yolo", "masks", "shapes"]
+VALIDATION_SPLITS: Final = ("val", "valid", "validation")
+"""Names under which data sets keep the split that choices are made on."""
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +16,6 @@ from detzoo.experiments.job import Outcome
 
 FORMAT: Final = "detzoo.sweep/1"
 SWEEP: Final = "sweep.json"
-LOCK: Final = ".lock"
 NOT_SETTINGS: Final = ("reported", "summary", "paper")
 """Keys of a recipe that change no training."""
 
@@ -126,28 +124,3 @@ def recipe_digest(values: Mapping[str, Any]) -> str:
     """Tells trainings apart by what decides them."""
     decisive = {k: v for k, v in values.items() if k not in NOT_SETTINGS}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """One sweep at a time in a folder.
-
-    Raises:
-        DataError: another one is at work, or the folder holds something else.
-    """
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file; --out takes a folder")
-    if out.is_dir() and not (out / SWEEP).exists() and any(entry.name != LOCK for entry in out.iterdir()):
-        raise DataError(f"{out} is not empty and no sweep of detzoo (no {SWEEP} in it); choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK).open("w") as file:
-        try:
-            import fcntl
-        except ImportError:  # no such locks on this system
-            yield
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DataError(f"{out}: another detzoo sweep is at work in this folder; wait for it, or end it") from None
-        yield

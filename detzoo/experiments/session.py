@@ -14,7 +14,8 @@ from detzoo.experiments.board import Board, sweep_table
 from detzoo.experiments.dispatch import Places, trained
 from detzoo.experiments.grid import Point, grid
 from detzoo.experiments.job import Job, Outcome, Training
-from detzoo.experiments.ledger import Entry, Ledger, alone, open_ledger, recipe_digest
+from detzoo.experiments.ledger import SWEEP, Entry, Ledger, open_ledger, recipe_digest
+from detzoo.output_folder import alone
 
 if TYPE_CHECKING:
     from detzoo.data import Dataset
@@ -69,7 +70,7 @@ def sweep(plan: SweepPlan, say: Callable[[str], None] = lambda _: None) -> Sweep
     recipe = load_recipe(plan.target)
     points = grid(plan.set_, recipe.values)
     settings = shared_settings(plan)
-    with alone(plan.out):
+    with alone(plan.out, marker=SWEEP, what="sweep"):
         ledger = open_ledger(plan.out, settings)
         wanted = [added(ledger, plan, point) for point in points]
         if all(entry.digest == "" for entry in wanted):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -59,6 +60,11 @@ def all_combinations() -> list[Combination]:
     return whole + list(_pairs(kinds, names))
 
 
+def chosen(combinations: Iterable[Combination], only: Mapping[str, tuple[str, ...]]) -> list[Combination]:
+    """Those whose components are among the wanted ones of each kind; kinds that are not named stay whole."""
+    return [one for one in combinations if all(one.parts.get(kind) in names for kind, names in only.items())]
+
+
 def _pairs(kinds: Iterable[tuple[str, str]], names: Mapping[str, list[str]]) -> Iterator[Combination]:
     for one, other in kinds:
         for pair in itertools.product(names[one], names[other]):
@@ -66,13 +72,13 @@ def _pairs(kinds: Iterable[tuple[str, str]], names: Mapping[str, list[str]]) -> 
 
 
 def component_names() -> dict[str, list[str]]:
-    """kind -> every registered name; heads of regions are heads."""
-    registry = get_registry()
-    kinds = {kind: HEADS if kind == "head" else (kind,) for kind in KINDS}
-    return {
-        kind: sorted({entry.name for other in others for entry in registry.entries(other)})
-        for kind, others in kinds.items()
-    }
+    """kind -> every registered name, whole where two plugins have the short one; heads of regions are heads."""
+    names: dict[str, list[str]] = {}
+    for kind in KINDS:
+        of_kind = [entry for one in (HEADS if kind == "head" else (kind,)) for entry in get_registry().entries(one)]
+        times = Counter((entry.kind, entry.name) for entry in of_kind)
+        names[kind] = sorted({e.name if times[e.kind, e.name] == 1 else e.id for e in of_kind})
+    return names
 
 
 def starts(combination: Combination) -> list[Start]:
@@ -99,10 +105,12 @@ def starts(combination: Combination) -> list[Start]:
 def no_place(combination: Combination) -> str:
     """Why nothing can be started from: which part stands beside the head in no recipe."""
     head = combination.parts.get("head")
+    if not frames(head):
+        return f"no recipe uses head {head}"
     known = {kind for frame in frames(head) for kind in frame.slots}
     lacking = [kind for kind in combination.parts if kind in PARTS and kind not in known]
     beside = f"head {head}" if head else "any head"
     return f"no recipe has a {' or '.join(lacking) or 'place for these parts'} beside {beside}"
 
 
-__all__ = ["KINDS", "Combination", "Start", "all_combinations", "component_names", "no_place", "starts"]
+__all__ = ["KINDS", "Combination", "Start", "all_combinations", "chosen", "component_names", "no_place", "starts"]

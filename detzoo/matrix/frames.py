@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from typing import Any, Final
 
 from detzoo.compatibility import HEADS
 from detzoo.config import load_recipe
+from detzoo.errors import DetzooError
 from detzoo.plugins.manifest import key_of
 from detzoo.recipe_places import Place, places
 from detzoo.registry import get_registry
-from detzoo.schema import Fields, fits
+from detzoo.schema import Fields, TypeExpr, fits
 from detzoo.yaml_source import show_key
 
 PARTS: Final = ("backbone", "neck", "matcher", "loss", "postprocess")
@@ -68,8 +70,8 @@ class Frame:
 def frames(head: str | None = None) -> tuple[Frame, ...]:
     """Recipes that use a head (or any), the smallest input first; none with the same parts and values twice."""
     found: dict[str, Frame] = {}
-    for recipe in sorted(get_registry().detectors(), key=lambda recipe: (_area(recipe), recipe)):
-        named = places(load_recipe(recipe).values)
+    for recipe, values in sorted(resolved().items(), key=lambda item: (_area(item[1]), item[0])):
+        named = places(values)
         for place in named:
             if place.kind in HEADS and (head is None or place.is_of(place.kind, head)):
                 frame = Frame(recipe, place, _slots(place, named))
@@ -77,9 +79,19 @@ def frames(head: str | None = None) -> tuple[Frame, ...]:
     return tuple(found.values())
 
 
-def _area(recipe: str) -> int:
+@cache
+def resolved() -> dict[str, Mapping[str, Any]]:
+    """Recipe -> values, of those that resolve: a plugin's broken recipe is no reason to try nothing."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for recipe in get_registry().detectors():
+        with contextlib.suppress(DetzooError):
+            found[recipe] = load_recipe(recipe).values
+    return found
+
+
+def _area(values: Mapping[str, Any]) -> int:
     """Pixels of the input; much where the recipe fixes none."""
-    height, width = load_recipe(recipe).values["input"]["size"] or (10_000, 10_000)
+    height, width = values["input"]["size"] or (10_000, 10_000)
     return int(height) * int(width)
 
 
@@ -114,8 +126,13 @@ def _required(kind: str, name: str) -> Fields:
 
 def carried(values: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
     """What a component's configuration says that another of its kind has a parameter for, and allows."""
-    fields = fields_of(kind, name)
-    return {k: v for k, v in values.items() if k in fields and fits(fields[k]["type"], v)}
+    types = {field: item["type"] for field, item in fields_of(kind, name).items()}
+    return {k: v for k, v in values.items() if k in types and _allows(types[k], v)}
+
+
+def _allows(expr: TypeExpr, value: Any) -> bool:
+    """As ``fits``, which lets anything stand where a component belongs: null is no component."""
+    return fits(expr, value) and not (expr["is"] == "component" and value is None)
 
 
 @cache
@@ -130,8 +147,8 @@ def example(kind: str, name: str) -> dict[str, Any]:
     told = manifest.conformance.examples.get(key_of(kind, entry.name), {}) if manifest else {}
     if all(field in told for field in lacking):
         return {field: told[field] for field in lacking}
-    for recipe in get_registry().detectors() if lacking else ():
-        for place in places(load_recipe(recipe).values):
+    for values in resolved().values() if lacking else ():
+        for place in places(values):
             if place.is_of(kind, name):
                 return {field: place.values[field] for field in lacking}
     return {}

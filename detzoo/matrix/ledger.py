@@ -1,9 +1,8 @@
-"""``matrix.jsonl``: one line for each combination that was tried, so that an interrupted matrix goes on."""
+"""``matrix.jsonl``: a line for each combination that was tried, the last one counts; so a matrix goes on."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ from detzoo.registry import get_registry
 
 FORMAT: Final = "detzoo.matrix/1"
 LEDGER: Final = "matrix.jsonl"
+NETWORKS: Final = ("torch", "torchvision", "timm")
 
 
 @dataclass(frozen=True)
@@ -26,33 +26,33 @@ class Row:
 
 
 def versions() -> list[str]:
-    """What decides a matrix: torch, and the distributions that hold components."""
+    """What decides a matrix: the distributions that hold components, and the packages that networks come from."""
     from importlib.metadata import version
+    from importlib.util import find_spec
 
     plugins = {record.distribution for record in get_registry().plugins.usable()}
-    return [*sorted(plugins - {""}), f"torch {version('torch')}"]
+    return [*sorted(plugins - {""}), *(f"{name} {version(name)}" for name in NETWORKS if find_spec(name))]
 
 
 class Ledger:
     """The rows of a folder; each is on disk before the next is tried.
 
     Args:
-        out: the folder; made where it is missing.
+        out: the folder.
 
     Raises:
-        DataError: it holds something else, or a matrix of other versions.
+        DataError: its file is something else, or of other versions.
     """
 
     def __init__(self, out: Path) -> None:
         self.path = out / LEDGER
         self.rows: dict[str, Row] = {}
-        if out.is_file() or (out.is_dir() and not self.path.exists() and any(out.iterdir())):
-            raise DataError(f"{out} is not empty and no matrix of detzoo (no {LEDGER} in it); choose another --out")
-        out.mkdir(parents=True, exist_ok=True)
-        if self.path.exists():
-            self._read()
+        header = _line({"format": FORMAT, "versions": versions()})
+        written = self.path.read_bytes() if self.path.exists() else b""
+        if header.startswith(written):  # nothing, or killed before its first line was whole
+            self.path.write_bytes(header)
         else:
-            self._append({"format": FORMAT, "versions": versions()})
+            self._read(written)
 
     def add(self, row: Row) -> None:
         """Keep what came of a combination."""
@@ -60,15 +60,13 @@ class Ledger:
         self._append({"parts": dict(row.combination.parts)} | asdict(row.outcome))
 
     def _append(self, values: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+        with self.path.open("ab") as file:
+            file.write(_line(values))
 
-    def _read(self) -> None:
-        lines = self.path.read_bytes().split(b"\n")
-        if lines[-1]:  # killed while it was being written
-            self.path.write_bytes(b"".join(line + b"\n" for line in lines[:-1]))
+    def _read(self, written: bytes) -> None:
+        *whole, cut_off = written.split(b"\n")
         try:
-            first, *rest = [json.loads(line) for line in lines[:-1]]
+            first, *rest = [json.loads(line) for line in whole]
             if first["format"] != FORMAT:
                 raise DataError(f"{self.path}: its format is {first['format']!r}, not {FORMAT!r}; choose another --out")
             made_with = first["versions"]
@@ -84,12 +82,9 @@ class Ledger:
                 f"{self.path} was made with {', '.join(made_with)}; installed are {', '.join(versions())}; "
                 "choose another --out"
             )
+        if cut_off:  # killed while it was being written
+            self.path.write_bytes(written[: -len(cut_off)])
 
 
-def chosen(combinations: Iterable[Combination], only: dict[str, tuple[str, ...]]) -> list[Combination]:
-    """Those whose components are among the wanted ones of each kind; kinds that are not named stay whole."""
-    wanted = {kind: names for kind, names in only.items() if names}
-    return [one for one in combinations if all(one.parts.get(kind) in names for kind, names in wanted.items())]
-
-
-__all__ = ["LEDGER", "Ledger", "Row", "chosen", "versions"]
+def _line(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values) + "\n").encode()

@@ -77,6 +77,11 @@ recipe refuses it: by name where parts cannot go together, and by what must be s
 anchors for another number of maps. Nothing here says how well a combination learns."""
 
 
+SHARED: Final = f"""\
+Cells whose reasons differ in names and numbers alone share a number; the first of them stands here, and that of each
+combination in [{ROWS}]({ROWS})."""
+
+
 @dataclass
 class Notes:
     """Reasons by number; those that differ in names and numbers alone share one."""
@@ -97,13 +102,15 @@ class Notes:
     def text(self) -> str:
         """The list of reasons, each by its first example."""
         lines = [f"{number}. {_escaped(reason)}" for number, reason in self.known.values()]
-        return "\n".join(["## Reasons", "", *lines]) if lines else ""
+        return "\n".join(["## Reasons", "", SHARED, "", *lines]) if lines else ""
 
 
 def alike(reason: str) -> str:
     """A reason without what differs from case to case: where, names, numbers, lists of them, the nearest name."""
     text = re.sub(r"^[\w.\[\]]+: | \(did you mean [^)]*\)", "", reason)
-    text = re.sub(r"(given by|found:|needs|accepts|gives:?|there are:|has:|gets) [^.;]*", r"\1 …", text)
+    text = re.sub(r'scores by "(\w+)"', r"scores by \1", text)  # what is needed and what there is are the reason
+    text = re.sub(r"which [^;]* not give", "which … not give", text)
+    text = re.sub(r"(given by|found:|gives:?|there are:|has:|gets) [^.;]*", r"\1 …", text)
     return re.sub(r"…(, …)+", "…", re.sub(r'"[^"]*"|\b\w*\d[\w@]*|\b[A-Z]\w+', "…", text))
 
 

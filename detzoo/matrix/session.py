@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from detzoo.errors import RecipeError
-from detzoo.matrix.combinations import Combination, all_combinations, component_names
-from detzoo.matrix.ledger import Ledger, Row, chosen
+from detzoo.matrix.combinations import Combination, all_combinations, chosen, component_names
+from detzoo.matrix.ledger import LEDGER, Ledger, Row
 from detzoo.matrix.page import write_files
+from detzoo.output_folder import alone
 from detzoo.registry import get_registry
 
 EVERY: Final = 5.0
@@ -26,10 +27,12 @@ class MatrixPlan:
     Args:
         out: folder of the ledger and the tables; an interrupted matrix goes on.
         only: kind -> the names that are wanted; all of a kind that is not named.
+        again: try what was tried before as well; what was broken is always tried again.
     """
 
     out: Path
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Matrix:
 
     Args:
         rows: of the combinations that were asked for and tried.
-        files: that were written.
+        files: that were written, of all that the folder holds.
         stopped: whether Ctrl-C ended it before all were tried.
     """
 
@@ -55,39 +58,61 @@ def run(plan: MatrixPlan, say: Callable[[str], None] = lambda _: None) -> Matrix
         say: is told what happens, a line at a time.
 
     Raises:
-        RecipeError: a name that is not registered.
-        DataError: the folder holds something else.
+        RecipeError: a name that is not registered, or kinds that are not combined.
+        DataError: the folder holds something else, or another matrix is at work in it.
+    """
+    everything = all_combinations()
+    combinations = asked_for(everything, plan.only)
+    with alone(plan.out, marker=LEDGER, what="matrix"):
+        ledger = Ledger(plan.out)
+        known = {} if plan.again else {key: row for key, row in ledger.rows.items() if row.outcome.status != "broken"}
+        missing = [one for one in combinations if one.key not in known]
+        say(f"{len(combinations)} combinations, {len(combinations) - len(missing)} tried before")
+        stopped = False
+        try:
+            _try_all(missing, ledger, say)
+        except KeyboardInterrupt:
+            stopped = True
+        rows, all_rows = (
+            [ledger.rows[one.key] for one in some if one.key in ledger.rows] for some in (combinations, everything)
+        )
+        return Matrix(rows, write_files(plan.out, all_rows), stopped)
+
+
+def asked_for(everything: list[Combination], only: Mapping[str, tuple[str, ...]]) -> list[Combination]:
+    """The combinations of the wanted names.
+
+    Raises:
+        RecipeError: a name that is not registered, or kinds that are not combined.
     """
     names = component_names()
-    for kind, wanted in plan.only.items():
+    for kind, wanted in only.items():
         for name in wanted:
             if name not in names[kind]:
                 raise RecipeError(f"--{kind}: {get_registry().missing_component(kind, name)}")
-    combinations = chosen(all_combinations(), dict(plan.only))
-    ledger = Ledger(plan.out)
-    missing = [one for one in combinations if one.key not in ledger.rows]
-    say(f"{len(combinations)} combinations, {len(combinations) - len(missing)} tried before")
-    stopped = False
-    try:
-        _try_all(missing, ledger, say)
-    except KeyboardInterrupt:
-        stopped = True
-    rows = [ledger.rows[one.key] for one in combinations if one.key in ledger.rows]
-    return Matrix(rows, write_files(plan.out, rows), stopped)
+    found = chosen(everything, only)
+    if not found:
+        raise RecipeError(
+            f"{', '.join(f'--{kind}' for kind in only)}: these kinds are not combined all at once: backbone, neck and "
+            "head are, and any two kinds of which one is matcher, loss or postprocess; leave some out"
+        )
+    return found
 
 
 def _try_all(missing: list[Combination], ledger: Ledger, say: Callable[[str], None]) -> None:
     from detzoo.matrix.trial import try_combination
 
     told = time.monotonic()
+    rows = []
     for count, combination in enumerate(missing, 1):
         row = Row(combination, try_combination(combination))
+        rows.append(row)
         ledger.add(row)
         if row.outcome.status == "broken":
             say(f"broken: {combination.key}: {row.outcome.reason}")
         if time.monotonic() - told > EVERY or count == len(missing):
             told = time.monotonic()
-            say(f"{count} of {len(missing)}: {counted(list(ledger.rows.values()))}; last {combination.key}")
+            say(f"{count} of {len(missing)}: {counted(rows)}; last {combination.key}")
 
 
 def counted(rows: list[Row]) -> str:

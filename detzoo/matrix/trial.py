@@ -64,7 +64,7 @@ def made_small(recipe: str) -> tuple[str, ...]:
         if place.is_of(kind, name)
         for field, value in fields.items()
     ]
-    stretched = "input.resize=stretch,input.min_size=null,input.max_size=null,input.pad_multiple=1".split(",")
+    stretched = ("input.resize=stretch", "input.min_size=null", "input.max_size=null", "input.pad_multiple=1")
     tiny = (*few, *stretched, f"input.size={json.dumps(TINY)}")
     own = values["input"]["size"]
     return tiny if own is None or attempt(recipe, tiny)[0] == "works" else tuple(few)

@@ -1,7 +1,8 @@
 """``detzoo compare``: many detectors, one data set, one protocol; a table, a plot and a page.
 
-The work of each detector lies finished in its own folder before the next begins, so that an interrupted comparison
-goes on where it stopped. A folder is reused only while everything that decides its numbers is the same.
+Detectors that are to be trained are trained first. Then the numbers of each lie finished in its own folder before the
+next begins, so that an interrupted comparison goes on where it stopped. A folder is reused only while everything that
+decides its numbers is the same.
 """
 
 from __future__ import annotations
@@ -119,14 +120,15 @@ def compare(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Comparis
     if not plan.targets:
         raise DetzooError("detzoo compare needs at least one detector: a name, a recipe file, a run or results")
     names = unique_names(plan.targets)
-    untrained = train_missing(plan, dict(zip(names, plan.targets, strict=True)), dataset, say) if plan.train else {}
+    targets = dict(zip(names, plan.targets, strict=True))
+    keys, untrained = train_missing(plan, targets, dataset, say) if plan.train else ({}, {})
     entries, failures = [], {}
-    for target, name in zip(plan.targets, names, strict=True):
+    for name, target in targets.items():
         if name in untrained:
             failures[target] = untrained[name]
             continue
         try:
-            entries.append(one_entry(plan, target, name, dataset, say))
+            entries.append(one_entry(plan, target, name, dataset, say, keys.get(name)))
         except DetzooError as error:
             failures[target] = str(error)
             say(f"{name}: left out: {error}")
@@ -159,11 +161,12 @@ def claim(out: Path, *, marker: str = MARKER, written: str = FORMAT, what: str =
 def evaluation_split(data: str, split: str | None) -> str | None:
     """The split to evaluate on: the given one, else ``test``, else ``val``; None leaves it to the data set."""
     from detzoo.data import list_splits
+    from detzoo.data.source import VALIDATION_SPLITS
 
     if split is not None:
         return split
     there = list_splits(data)
-    return next((name for name in ("test", "val", "valid") if name in there), None)
+    return next((name for name in ("test", *VALIDATION_SPLITS) if name in there), None)
 
 
 def unique_names(targets: Sequence[str]) -> list[str]:

@@ -61,8 +61,10 @@ class Entry:
         return path if path.is_file() else None
 
 
-def one_entry(plan: Plan, target: str, name: str, dataset: Dataset, say: Callable[[str], None]) -> Entry:
-    """One row's numbers, from its folder where they are still good."""
+def one_entry(
+    plan: Plan, target: str, name: str, dataset: Dataset, say: Callable[[str], None], key: str | None = None
+) -> Entry:
+    """One row's numbers, from its folder where they are still good; ``key`` where it was taken before a training."""
     from detzoo.report.comparison_measuring import measure_detector
     from detzoo.report.comparison_results import find_recorded, take_recorded
 
@@ -70,7 +72,7 @@ def one_entry(plan: Plan, target: str, name: str, dataset: Dataset, say: Callabl
     recorded = find_recorded(target)
     if recorded is not None:
         return take_recorded(plan, recorded, name, folder, dataset, say)
-    return measure_detector(plan, target, name, folder, dataset, say)
+    return measure_detector(plan, target, name, folder, dataset, say, key)
 
 
 def data_facts(dataset: Dataset) -> list[Any]:

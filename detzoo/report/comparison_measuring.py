@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 
-def measure_detector(plan: Plan, target: str, name: str, folder: Path, dataset: Dataset, say: Say) -> Entry:
+def measure_detector(
+    plan: Plan, target: str, name: str, folder: Path, dataset: Dataset, say: Say, key: str | None
+) -> Entry:
     """One detector's numbers: its evaluation is kept before the timing begins."""
     from detzoo.report.comparison_training import is_trained_here
 
     run = folder / "run" if plan.train and is_trained_here(target) else None
-    key = fingerprint(plan, target, dataset)
+    key = key or fingerprint(plan, target, dataset)
     numbers = finished(folder / NUMBERS, key)
     if numbers is not None and "benchmark" in numbers:
         say(f"{name}: already done")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from detzoo.config import load_recipe
+from detzoo.data.source import VALIDATION_SPLITS
 from detzoo.errors import DetzooError, PluginError, RecipeError
 from detzoo.report.comparison_entry import NUMBERS, finished
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from detzoo.report.comparison import Plan
 
 LOGS: Final = "logs"
-OWN_SPLITS: Final = ("val", "valid", "validation")
-"""Names of splits that are evaluated after each epoch, for the best one to be kept."""
-
 STOPPED: Final = "its training was stopped from outside; to go on, repeat the command"
 
 
@@ -32,7 +30,7 @@ def is_trained_here(target: str) -> bool:
 
 def train_missing(
     plan: Plan, targets: Mapping[str, str], dataset: Dataset, say: Callable[[str], None]
-) -> dict[str, str]:
+) -> tuple[dict[str, str], dict[str, str]]:
     """Train what is not evaluated yet, several at a time where there are several devices.
 
     Args:
@@ -42,7 +40,8 @@ def train_missing(
         say: is told what happens, a line at a time.
 
     Returns:
-        name -> why it could not be trained.
+        name -> key of the numbers of what is trained here, taken before the training: a recipe file that is changed
+        meanwhile does not pass for the one that was trained. And name -> why it could not be trained.
 
     Raises:
         DetzooError: there is no such device or cluster.
@@ -52,11 +51,11 @@ def train_missing(
     from detzoo.experiments.dispatch import trained
     from detzoo.training.run import Interrupted
 
-    jobs, failed = missing(plan, targets, dataset)
+    jobs, keys, failed = missing(plan, targets, dataset)
     for name, why in failed.items():
         say(f"{name}: left out: {why}")
     if not jobs:
-        return failed
+        return keys, failed
     say(f"{len(jobs)} to train on {plan.data} {plan.train_split}")
     board = Board(len(jobs), 0, say)
     outcomes: dict[str, Outcome] = {}
@@ -67,14 +66,17 @@ def train_missing(
     if trained(jobs, plan.training_places(), plan.out / LOGS, board, note):
         raise Interrupted("stopped; to go on, repeat the command")
     ended = {name: outcome.why or STOPPED for name, outcome in outcomes.items() if outcome.state != "done"}
-    return failed | ended
+    return keys, failed | ended
 
 
-def missing(plan: Plan, targets: Mapping[str, str], dataset: Dataset) -> tuple[list[Job], dict[str, str]]:
-    """The trainings whose detectors have no numbers yet, and name -> why of those that cannot be built."""
+def missing(
+    plan: Plan, targets: Mapping[str, str], dataset: Dataset
+) -> tuple[list[Job], dict[str, str], dict[str, str]]:
+    """The trainings whose detectors have no numbers yet, keys of all numbers, and why some cannot be built, by name."""
     from detzoo.report.comparison_measuring import fingerprint
 
     jobs: list[Job] = []
+    keys: dict[str, str] = {}
     failed: dict[str, str] = {}
     for name, target in targets.items():
         if not is_trained_here(target):
@@ -82,11 +84,12 @@ def missing(plan: Plan, targets: Mapping[str, str], dataset: Dataset) -> tuple[l
         try:
             load_recipe(target, list(plan.set_))
             folder = plan.out / "detectors" / name
-            if finished(folder / NUMBERS, fingerprint(plan, target, dataset)) is None:
+            keys[name] = fingerprint(plan, target, dataset)
+            if finished(folder / NUMBERS, keys[name]) is None:
                 jobs.append(job_of(plan, target, name, folder / "run", dataset))
         except (RecipeError, PluginError) as error:
             failed[name] = str(error)
-    return jobs, failed
+    return jobs, keys, failed
 
 
 def job_of(plan: Plan, target: str, name: str, run: Path, dataset: Dataset) -> Job:
@@ -95,7 +98,8 @@ def job_of(plan: Plan, target: str, name: str, run: Path, dataset: Dataset) -> J
     from detzoo.experiments import Job
 
     there = list_splits(plan.data)
-    spare = [split for split in OWN_SPLITS if split in there and split != dataset.split]
+    taken = f"{dataset.split}+{plan.train_split}".split("+")
+    spare = [split for split in VALIDATION_SPLITS if split in there and split not in taken]
     return Job(
         name=name,
         target=target,

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from detzoo.data.source import VALIDATION_SPLITS
 from detzoo.training.checkpoint import LAST
 
 if TYPE_CHECKING:
     from detzoo.data import Dataset
     from detzoo.training.summary import RunSummary
 
-VALIDATION_SPLITS: Final = ("val", "valid", "validation", "test")
-"""Names under which data sets keep what is not trained on; the first that exists is evaluated during training."""
+EVALUATED: Final = (*VALIDATION_SPLITS, "test")
+"""Names of splits that are not trained on; the first that exists is evaluated during training."""
 
 
 def train_target(
@@ -72,6 +73,6 @@ def open_splits(data: str, train_split: str | None, val_split: str | None) -> tu
     if val_split == "none" and "none" not in names:
         return dataset, None
     if val_split is None:
-        others = [name for name in VALIDATION_SPLITS if name in names and name not in (learned or "").split("+")]
+        others = [name for name in EVALUATED if name in names and name not in (learned or "").split("+")]
         val_split = others[0] if others else None
     return dataset, None if val_split is None else open_dataset(data, val_split)

@@ -186,10 +186,12 @@ def test_paths_that_hold_nothing(tmp_path: Path) -> None:
         "layout, or one of coco2017, voc0712, voc2007, voc2012"
     )
     (tmp_path / "my_data").mkdir()
+    (tmp_path / "my_dat1.jpg").touch()  # nearer, but no data
     assert refused(tmp_path / "my_dat").startswith(
         f'{tmp_path / "my_dat"}: no such data set (did you mean "{tmp_path / "my_data"}"?): give `shapes`, a data.yaml,'
     )
     (tmp_path / "my_data").rmdir()
+    (tmp_path / "my_dat1.jpg").unlink()
     (tmp_path / "a.zip").touch()
     assert refused(tmp_path / "a.zip") == f"{tmp_path / 'a.zip'}: a data set is a folder, a data.yaml or a COCO json"
     (tmp_path / "images").mkdir()

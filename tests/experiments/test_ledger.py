@@ -14,7 +14,8 @@ import pytest
 from detzoo.errors import DataError, TrainingError
 from detzoo.experiments.board import Board, sweep_table
 from detzoo.experiments.job import Job, Outcome
-from detzoo.experiments.ledger import Entry, Ledger, alone, open_ledger, read_ledger
+from detzoo.experiments.ledger import SWEEP, Entry, Ledger, open_ledger, read_ledger
+from detzoo.output_folder import alone
 
 
 def entry(name: str, state: Any = "done", ap: float | None = None, why: str = "") -> Entry:
@@ -25,13 +26,13 @@ def entry(name: str, state: Any = "done", ap: float | None = None, why: str = ""
 
 def test_a_new_folder_and_one_that_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "new"
-    with alone(out):
+    with alone(out, marker=SWEEP, what="sweep"):
         ledger = open_ledger(out, {"data": "shapes", "seed": None})
         assert ledger.entries == {}
         ledger.entries["a"] = entry("a", ap=0.5)
         ledger.entries["b"] = entry("b", "running")
         ledger.save()
-    with alone(out):
+    with alone(out, marker=SWEEP, what="sweep"):
         again = open_ledger(out, {"data": "shapes", "seed": None})
     assert again.entries["a"] == ledger.entries["a"]
     assert again.entries["b"].outcome.state == "stopped"
@@ -51,12 +52,12 @@ def test_other_settings_are_refused_with_every_difference(tmp_path: Path) -> Non
 
 def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("dear reader")
-    with pytest.raises(DataError) as caught, alone(tmp_path):
+    with pytest.raises(DataError) as caught, alone(tmp_path, marker=SWEEP, what="sweep"):
         pass
     assert str(caught.value) == (
         f"{tmp_path} is not empty and no sweep of detzoo (no sweep.json in it); choose another --out"
     )
-    with pytest.raises(DataError) as caught, alone(tmp_path / "thesis.tex"):
+    with pytest.raises(DataError) as caught, alone(tmp_path / "thesis.tex", marker=SWEEP, what="sweep"):
         pass
     assert str(caught.value) == f"{tmp_path / 'thesis.tex'} is a file; --out takes a folder"
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
@@ -77,8 +78,8 @@ def test_damaged_files(tmp_path: Path) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from detzoo.experiments.ledger import alone
-with alone(Path(sys.argv[1])):
+from detzoo.output_folder import alone
+with alone(Path(sys.argv[1]), marker="sweep.json", what="sweep"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -91,13 +92,13 @@ def test_one_sweep_at_a_time(tmp_path: Path) -> None:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(DataError) as caught, alone(tmp_path):
+        with pytest.raises(DataError) as caught, alone(tmp_path, marker=SWEEP, what="sweep"):
             pass
         assert str(caught.value) == (
             f"{tmp_path}: another detzoo sweep is at work in this folder; wait for it, or end it"
         )
         other.kill()
-    with alone(tmp_path):  # the lock went with the process
+    with alone(tmp_path, marker=SWEEP, what="sweep"):  # the lock went with the process
         pass
 
 

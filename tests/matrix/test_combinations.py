@@ -3,9 +3,13 @@
 import itertools
 import json
 
-from detzoo.compatibility import HEADS
+import pytest
+
+from detzoo.components.matchers.max_iou import MaxIou
+from detzoo.config import Recipe, load_recipe
+from detzoo.errors import RecipeError
 from detzoo.matrix.combinations import KINDS, Combination, all_combinations, component_names, starts
-from detzoo.matrix.frames import example, frames
+from detzoo.matrix.frames import example, frames, resolved
 from detzoo.registry import get_registry
 
 
@@ -19,9 +23,45 @@ def test_all_is_the_cube_and_every_pair_with_a_matcher_loss_or_postprocess() -> 
 
 
 def test_names_are_all_that_is_registered() -> None:
-    registered = {entry.name for kind in HEADS for entry in get_registry().entries(kind)}
-    assert set(component_names()["head"]) == registered
-    assert "roi_mask" in registered
+    names = component_names()
+    assert set(names) == {"backbone", "neck", "head", "matcher", "loss", "postprocess"}
+    for kind, found in names.items():
+        kinds = ("head", "region_head") if kind == "head" else (kind,)
+        assert found == sorted(entry.name for one in kinds for entry in get_registry().entries(one))
+    assert {"ssd", "roi_mask", "region_fc"} <= set(names["head"])
+
+
+def test_two_plugins_with_one_name() -> None:
+    get_registry().register("matcher", "max_iou", MaxIou, plugin="another")
+    names = component_names()["matcher"]
+    get_registry.cache_clear()
+    assert {"another/max_iou", "core/max_iou"} <= set(names)
+    assert "max_iou" not in names
+
+
+def test_a_recipe_that_does_not_resolve_is_no_reason_to_try_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def all_but_one(name: str) -> Recipe:
+        if name == "ssd_mobilenet_v2_fpn":
+            raise RecipeError("its plugin is of another version")
+        return load_recipe(name)
+
+    combination = Combination({"backbone": "mobilenet_v2", "neck": "fpn", "head": "ssd"})
+    resolved.cache_clear()
+    frames.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr("detzoo.matrix.frames.load_recipe", all_but_one)
+        found = [start.frame.recipe for start in starts(combination)]
+    resolved.cache_clear()
+    frames.cache_clear()
+    assert found
+    assert "ssd_mobilenet_v2_fpn" not in found
+
+
+def test_null_is_not_carried_to_where_a_component_belongs() -> None:
+    frame = next(frame for frame in frames("retinanet") if frame.recipe == "retinanet_mobilenet_v2")
+    assert frame.slots["loss"].values["box_normaliser"] is None
+    swapped = json.loads((frame.swap("loss", "rfcn", carry=True) or "").partition("=")[2])
+    assert swapped["box_normaliser"] == example("loss", "rfcn")["box_normaliser"]
 
 
 def test_a_recipe_that_has_everything_comes_first_and_is_left_as_it_is() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from detzoo.matrix.combinations import Combination
 from detzoo.matrix.ledger import Row
 from detzoo.matrix.outcome import Outcome
-from detzoo.matrix.page import csv_text, page, read_csv
+from detzoo.matrix.page import alike, csv_text, page, read_csv
 
 ROWS = [
     Row(Combination({"backbone": "a", "neck": "n", "head": "x"}), Outcome("works", "", "recipe_x", False)),
@@ -39,6 +39,20 @@ def test_the_tables() -> None:
     assert "### Neck `n`\n\n| backbone | x | y |\n|---|:-:|:-:|\n| a | ● | 1 |\n| b | 1 | **broken** |\n" in text
     assert "## Head x matcher\n\n| head | m |\n|---|:-:|\n| x | 2 |\n" in text
     assert text.endswith(
-        "## Reasons\n\n1. head: anchors: sizes are given for 2 maps, but it gets 3: s8, s16\n"
+        "## Reasons\n\n"
+        "Cells whose reasons differ in names and numbers alone share a number; the first of them stands here, and that "
+        "of each\ncombination in [matrix.csv](matrix.csv).\n\n"
+        "1. head: anchors: sizes are given for 2 maps, but it gets 3: s8, s16\n"
         "2. no recipe has a place for these parts\n"
     )
+
+
+def test_reasons_share_a_number_only_where_they_differ_in_names_and_numbers() -> None:
+    def needs(loss: str, word: str, head: str) -> str:
+        return f'loss: loss "{loss}" needs {word}, which head "{head}" and join "one_stage" do not give; given by {head}'
+
+    assert alike(needs("set", "one_box", "rfcn")) == alike(needs("rfcn", "one_box", "ssd"))
+    assert alike(needs("set", "one_box", "rfcn")) != alike(needs("set", "levels", "rfcn"))
+    scores = 'the head scores by "{}", the loss accepts {}; change one of them'
+    assert alike(scores.format("sigmoid", "softmax")) != alike(scores.format("linear", "softmax"))
+    assert alike(scores.format("linear", "softmax")) != alike(scores.format("linear", "sigmoid"))

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from detzoo.matrix.combinations import all_combinations, starts
+from detzoo.matrix.combinations import all_combinations, no_place, starts
 from detzoo.matrix.ledger import Row, versions
 from detzoo.matrix.page import csv_text, page, read_csv
 from detzoo.matrix.trial import try_start
@@ -45,6 +45,7 @@ def check(row: Row) -> None:
     where = [s for s in starts(combination) if (s.frame.recipe, s.carry) == (written.recipe, written.carry)]
     if not written.recipe:
         assert not starts(combination)
+        assert written.reason == no_place(combination)
         return
     found = [try_start(combination, start) for start in where]
     assert any((one.status, one.reason) == (written.status, written.reason) for one in found), found
@@ -59,7 +60,8 @@ def test_nothing_is_broken() -> None:
 
 
 def test_the_page_shows_the_rows() -> None:
-    made_with = f"Made by `detzoo matrix` with {', '.join(versions()[:-1])}, torch "
+    plugins = [one for one in versions() if one.startswith("detzoo")]
+    made_with = f"Made by `detzoo matrix` with {', '.join(plugins)}, torch "
     text = (DOCS / "matrix.md").read_text(encoding="utf-8")
     assert made_with in text
     assert text.partition("## Backbone")[2] == page(published()).partition("## Backbone")[2]

@@ -56,16 +56,40 @@ def test_what_is_trained(tmp_path: Path) -> None:
     plan = Plan(
         targets=list(targets.values()), data=DATA, out=tmp_path / "c", train=True, epochs=2, set_=["train.batch=2"]
     )
-    jobs, failed = missing(plan, targets, dataset)
+    jobs, keys, failed = missing(plan, targets, dataset)
     assert [(job.name, job.run, job.overrides) for job in jobs] == [
         ("a", tmp_path / "c" / "detectors" / "a" / "run", ("train.batch=2",))
     ]
     assert (jobs[0].train_split, jobs[0].val_split, jobs[0].epochs) == ("train", "val", 2)
-    assert list(failed) == ["b"]
+    assert (list(keys), list(failed)) == (["a"], ["b"])
     assert failed["b"].startswith('unknown detector "nothing_of_that_name"')
-    # What is evaluated on is not looked at while training.
-    (job,), _ = missing(plan, {"a": TARGETS[0]}, open_dataset(DATA, "val"))
+
+
+@pytest.mark.parametrize(("learned", "compared"), [("train", "val"), ("train", "val+test"), ("train+val", "test")])
+def test_nothing_is_chosen_by_what_is_learned_from_or_compared_on(tmp_path: Path, learned: str, compared: str) -> None:
+    plan = Plan(targets=TARGETS[:1], data=DATA, out=tmp_path / "c", train=True, train_split=learned)
+    dataset = open_dataset(DATA, compared.partition("+")[0])
+    dataset.split = compared  # generated pictures know no union
+    (job,), _, _ = missing(plan, {"a": TARGETS[0]}, dataset)
     assert job.val_split == "none"
+
+
+def test_a_recipe_that_is_changed_during_training_does_not_pass_for_the_trained_one(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(DEMO.read_text())
+    plan = Plan(
+        targets=[f"{recipe}#ssd_resnet18"], data=DATA, out=tmp_path / "c", train=True, steps=1, set_=["train.batch=4"],
+        device="cpu", iterations=1, largest_batch=1, workers=0, examples=1,
+    )  # fmt: skip
+
+    def change(line: str) -> None:
+        print(line)
+        if line.startswith("mine.yaml+ssd_resnet18: done"):
+            recipe.write_text(recipe.read_text().replace("rise: 0.2", "rise: 0.3"))
+
+    compare(plan, change)
+    with pytest.raises(DetzooError, match=r"cannot resume, this is another training:\n  recipe.*rise: 0.2 in the run"):
+        compare(plan)
 
 
 def test_where_it_is_trained(tmp_path: Path) -> None:
