@@ -75,12 +75,15 @@ def plugins_named(names: Sequence[str], registry: Registry | None = None) -> lis
     records = (registry or get_registry()).plugins.records
     distributions: dict[str, list[str]] = {}
     for record in records.values():
-        distributions.setdefault(record.distribution.rpartition(" ")[0], []).append(record.name)
+        name, _, version = record.distribution.rpartition(" ")
+        if version[:1].isdecimal():  # neither registered by hand nor of an unknown distribution
+            distributions.setdefault(name, []).append(record.name)
     found: list[str] = []
     for name in names:
         if name not in records and name not in distributions:
             raise PluginError(unknown("plugin", name, {*records, *distributions}))
-        found += [name] if name in records else distributions[name]
+        whole = distributions.get(name, [])  # a plugin may be called as its distribution is, which may hold others too
+        found += [name] if name in records and name not in whole else whole
     return list(dict.fromkeys(found))
 
 

@@ -34,7 +34,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         float | None, typer.Option(min=0, help="GPUs of each; 1 without it, where there are any.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="To evaluate and time on: cpu, cuda, cuda:1, mps; the best there is without it.")
+        str | None, typer.Option(help="To evaluate and time on, and to train on without --devices: cpu, cuda, cuda:1.")
     ] = None,
     batch: Annotated[int, typer.Option(help="Pictures at once in evaluation.")] = 8,
     bench_batch: Annotated[int, typer.Option(help="Pictures at once while latency is timed.")] = 1,

@@ -32,11 +32,14 @@ def check(
     json_: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> None:
     """Load all that every plugin declares, or run the conformance kit on those named; exit code 1 if one fails."""
+    from detzoo.errors import DetzooError
     from detzoo.plugin_check import check_all, plugins_named
 
     if names:
         _conformance(plugins_named(names), all_recipes=all_recipes, json_=json_)
         return
+    if all_recipes:
+        raise DetzooError("--all-recipes is for the conformance kit: name the plugins that it shall check")
     problems = check_all()
     _print(json_=json_, traces=True)
     for problem in problems:

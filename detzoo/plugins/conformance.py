@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from detzoo.schema import Fields, Problem, TypeExpr, unknown
+from detzoo.schema import Fields, Problem, TypeExpr, shown, unknown
 
 _TEXT: Final[TypeExpr] = {"is": "str", "min_length": 1}
 FIELDS: Final[Fields] = {
@@ -31,8 +31,8 @@ class Conformance:
         examples: values for components that no recipe uses, or that a large recipe uses alone: ``kind/name`` -> its
             keys.
         expected_failures: checks that cannot be kept, for a good reason: key -> check -> the reason.
-        packages: optional packages that components need, by ``kind/name``; where one is missing, their checks are
-            skipped.
+        packages: optional packages that components need, by ``kind/name``, as they are imported (``sklearn``); where
+            one is missing, their checks are skipped.
         recipes: names of those that the kit builds, trains a step and predicts with; None for all. Large ones take
             minutes each, or more memory than a test machine has.
     """
@@ -74,6 +74,10 @@ def check_conformance(
         for name in value.get(section, {})
         if name not in names
     ]
+    for name, package in value.get("packages", {}).items():
+        if not package.isidentifier():
+            told = f"found {shown(package)}; expected the name by which the package is imported, as sklearn"
+            problems.append(Problem(("conformance", "packages", name), told))
     for i, name in enumerate(value.get("recipes") or ()):
         if name not in detectors:
             problems.append(Problem(("conformance", "recipes", i), unknown("recipe", name, detectors)))

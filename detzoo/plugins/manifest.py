@@ -74,7 +74,7 @@ class Entry:
         target: ``package.module:Class``, or the class itself when registered by a hook.
         summary: one line.
         needs: what it needs of the head that it serves, or of what holds it; the words are in ``compatibility.py``.
-        gives: what it gives those beside or inside it.
+        gives: what it gives those beside or inside it; a head's stands in place of ``detzoo.compatibility.MINIMUM``.
     """
 
     plugin: str

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from detzoo.report.figures import UNKNOWN, colour, in_order
-from detzoo.report.tradeoff import COSTS, Point, known, log_range, mark_size, pareto
+from detzoo.report.tradeoff import COSTS, MOST_NAMED, Point, known, log_range, mark_size, pareto
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,19 +46,19 @@ def speed_ap_figure(points: Sequence[Point], *, note: str = "") -> Figure:
     """A mark a detector: median time of a batch (log) against AP; left and up is better.
 
     As on the page: colour says the architecture, the symbol the backbone, the size the input. The dotted line joins the
-    detectors that no other one beats in both; they are named.
+    detectors that no other one beats in both; among more than ``MOST_NAMED`` they alone are named.
 
     Args:
-        points: those without a time or an AP are left out.
+        points: those without a time, or with one of 0, or without an AP are left out.
         note: the protocol, below the figure. Those that were measured under another one are hollow, and it says so.
     """
     made, axes = figure()
     axes.set_axisbelow(True)
     cost = COSTS[0]
-    there = [p for p in points if known(p.row.get(cost.key)) and known(p.row.get("AP"))]
+    there = [p for p in points if known(p.row.get(cost.key)) and p.row[cost.key] > 0 and known(p.row.get("AP"))]
     spot = [(p.row[cost.key], 100 * p.row["AP"]) for p in there]
-    colours = {name: colour(n) for n, name in enumerate(in_order(p.architecture for p in points))}
-    symbols = {name: _SYMBOLS[n % len(_SYMBOLS)] for n, name in enumerate(in_order(p.backbone for p in points))}
+    colours = {name: colour(n) for n, name in enumerate(in_order(p.architecture for p in there))}
+    symbols = {name: _SYMBOLS[n % len(_SYMBOLS)] for n, name in enumerate(in_order(p.backbone for p in there))}
     for p, (x, y) in zip(there, spot, strict=True):
         axes.plot(
             x,
@@ -87,11 +87,11 @@ def speed_ap_figure(points: Sequence[Point], *, note: str = "") -> Figure:
 
 
 def _front(axes: Axes, points: Sequence[Point], spot: Sequence[tuple[float, float]]) -> None:
-    """What the best detector reaches up to each time, with names."""
+    """What the best detector reaches up to each time, and names."""
     front = sorted(pareto(points, spot, COSTS[0]), key=lambda n: spot[n])
     if len(front) > 1:
         axes.step(*zip(*(spot[n] for n in front), strict=True), ":", color="#888888", where="post", zorder=1)
-    for n in front:
+    for n in range(len(points)) if len(points) <= MOST_NAMED else front:
         name = str(points[n].row["name"])
         axes.annotate(name, spot[n], textcoords="offset points", xytext=(7, -9), fontsize=7)
 

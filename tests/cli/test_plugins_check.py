@@ -50,6 +50,12 @@ def test_a_plugin_named_twice_is_checked_once(run: Run, few_recipes: Registry) -
     ]
 
 
+def test_all_recipes_of_nothing(run: Run) -> None:
+    assert run("plugins", "check", "--all-recipes") == (
+        2, "", "error: --all-recipes is for the conformance kit: name the plugins that it shall check\n",
+    )  # fmt: skip
+
+
 def copied(folder: Path, changes: dict[str, tuple[str, str]]) -> Path:
     """The toy plugin with a few lines changed, by file, as ``sys.path`` would hold it."""
     shutil.copytree(TOY_ZOO, folder, ignore=shutil.ignore_patterns("__pycache__"))

@@ -80,6 +80,8 @@ def test_everything_it_may_hold(tmp_path: Path) -> None:
          '"recipe/mine_small"? allowed: neck/blur, plugin, recipe/mine_small'),
         ("  packages: {recipe/mine_small: timm}\n", 8, 'conformance.packages.recipe/mine_small: unknown component '
          '"recipe/mine_small"; allowed: neck/blur'),
+        ("  packages: {neck/blur: scikit-learn}\n", 8, 'conformance.packages.neck/blur: found "scikit-learn"; expected '
+         "the name by which the package is imported, as sklearn"),
         ("  recipes: [mine_small, mine_big]\n", 8, 'conformance.recipes[1]: unknown recipe "mine_big"; allowed: '
          "mine_small"),
     ],

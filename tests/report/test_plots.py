@@ -32,8 +32,22 @@ def test_colour_is_the_architecture_and_symbol_the_backbone_and_the_front_is_nam
     assert a.get_color() == b.get_color() != worse.get_color()
     assert b.get_marker() == worse.get_marker() != a.get_marker()
     assert a.get_markersize() < b.get_markersize()
-    assert [text.get_text() for text in axes.texts] == ["a", "b"]
+    assert [text.get_text() for text in axes.texts] == ["a", "b", "worse"]
     assert np.asarray(front.get_xydata()).tolist() == [[10.0, 30.0], [40.0, 50.0]]
+
+
+def test_among_many_the_front_alone_is_named() -> None:
+    axes = speed_ap_figure([A, B, *[WORSE] * 7]).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["a", "b"]
+
+
+def test_what_cannot_be_drawn_is_in_no_legend() -> None:
+    rows = [{"name": "timeless", "AP": 0.5}, {"name": "at once", "AP": 0.5, "latency_p50_ms": 0.0}]
+    figure = speed_ap_figure([A, *(Point(row, architecture="Other", backbone="other") for row in rows)])
+    assert len(figure.axes[0].texts) == 1
+    labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert not {"Other", "other"} & set(labels)
+    assert labels
 
 
 def test_ticks_are_round_and_few() -> None:

@@ -158,7 +158,7 @@ class PerClassDetections(PostProcess):
         scores = scores_of(predictions, quality=self.quality)  # [B,N,K]
         images, count, classes = scores.shape
         values = self.passed(scores, candidates).transpose(1, 2)
-        if self.per_class_top_k is None:  # of equal scores the earlier candidate goes first, as on the CPU
+        if self.per_class_top_k is None:  # of equal scores the earlier candidate goes first; topk promises no order
             size = count
             best, row = values.sort(dim=2, descending=True, stable=True)  # [B,K,N]
         else:

@@ -56,5 +56,6 @@ def _best(batch: ImageBatch, most: int | None) -> Candidates:
             "detzoo.detectors.prediction.prepared(detector, pictures), or give the loader proposer=detector.proposer"
         )
     if most is not None and torch.compiler.is_exporting():  # how many there are is free: none is cut off, some not seen
-        return dataclasses.replace(rois, valid=rois.valid & (torch.arange(rois.valid.shape[1]) < most))
+        within = torch.arange(rois.valid.shape[1], device=rois.valid.device) < most
+        return dataclasses.replace(rois, valid=rois.valid & within)
     return dataclasses.replace(rois, boxes=rois.boxes[:, :most], valid=rois.valid[:, :most])
