@@ -1,4 +1,4 @@
-"""``detzoo sweep`` as a process of its own, on the smallest detector and data."""
+"""``detzoo sweep`` as a process of its own, on the smallest detector and data, and what trainings have left."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def detzoo(out: Path, *arguments: str, env: Mapping[str, str] | None = None) -> 
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"} | dict(env or {}),
     )
+
+
+def resumed_after(out: Path, name: str) -> int:
+    """The step of the last resume; here a step is an epoch."""
+    return int((out / "logs" / f"{name}.txt").read_text().rpartition("resuming after step ")[2].split()[0])
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 240) -> None:

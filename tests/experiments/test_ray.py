@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from detzoo.errors import DetzooError
 from detzoo.experiments.job import curve_rows, locked
 from detzoo.experiments.ray_cluster import RayWorkers, ray_module
-from tests.experiments.processes import detzoo, wait_for
+from tests.experiments.processes import detzoo, resumed_after, wait_for
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'detzoo[ray]'"
@@ -94,11 +94,6 @@ def curves(out: Path) -> list[str]:
     return [(out / "runs" / name / "curve.csv").read_text() for name in NAMES]
 
 
-def resumed_after(out: Path, name: str) -> int:
-    """The step of the last resume; here a step is an epoch."""
-    return int((out / "logs" / f"{name}.txt").read_text().rpartition("resuming after step ")[2].split()[0])
-
-
 def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(DetzooError) as caught:
@@ -145,7 +140,7 @@ def test_a_killed_sweep_goes_on(machines: Machines, local: Path, tmp_path: Path)
     order = [*SEEDS, "--ray", machines.address, "--ray-cpus", "2"]
     second = out / "runs" / NAMES[1]
     with detzoo(out, *order, env=QUIET) as process:
-        wait_for(lambda: len(curve_rows(second)) == 1, "the first epoch of the second run")
+        wait_for(lambda: len(curve_rows(second)) == 2, "two epochs of the second run")
         process.kill()
     with locked(second):  # Ray ends the runs of a sweep that is gone
         pass
@@ -154,7 +149,7 @@ def test_a_killed_sweep_goes_on(machines: Machines, local: Path, tmp_path: Path)
         _, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
     assert err.splitlines()[0] == f"2 runs in {out}: 1 to train, 1 done before"
-    assert resumed_after(out, NAMES[1]) >= before - 1
+    assert resumed_after(out, NAMES[1]) >= before - 1 >= 1
     assert curves(out) == curves(local)
     assert [entry["AP"] for entry in runs(out)] == [entry["AP"] for entry in runs(local)]
 
@@ -173,7 +168,7 @@ def test_a_run_whose_machine_is_lost_goes_on_elsewhere(machines: Machines, local
         _, err = process.communicate(timeout=500)
     machines.order("lose b")
     assert process.returncode == 0, err
-    assert resumed_after(out, NAMES[0]) >= 0  # of one epoch; its row is written before its checkpoint
+    assert resumed_after(out, NAMES[0]) in (0, 1)  # its row is written before its checkpoint
     assert (run / "curve.csv").read_text() == curves(local)[0]
     assert runs(out) == runs(local)[:1]
 

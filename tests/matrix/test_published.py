@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from detzoo.matrix.combinations import all_combinations, no_place, starts
+from detzoo.matrix.combinations import all_combinations, component_names, no_place, starts
 from detzoo.matrix.ledger import Row, versions
 from detzoo.matrix.page import csv_text, page, read_csv
 from detzoo.matrix.trial import try_start
@@ -66,6 +66,16 @@ def test_the_page_shows_the_rows() -> None:
     assert made_with in text
     assert text.partition("## Backbone")[2] == page(published()).partition("## Backbone")[2]
     assert csv_text(published()) == (DOCS / "matrix.csv").read_text(encoding="utf-8")
+
+
+def test_pairwise_leaves_no_light_pair_out() -> None:
+    tried = list(pairwise(published()))
+    assert len(tried) == 618
+    pairs = {frozenset(pair) for row in tried for pair in itertools.combinations(row.combination.parts.items(), 2)}
+    names = component_names()
+    for one, other in PAIRS:
+        for pair in itertools.product(names[one], names[other]):
+            assert HEAVY & set(pair) or frozenset(zip((one, other), pair, strict=True)) in pairs
 
 
 @pytest.mark.parametrize("row", list(pairwise(published())), ids=lambda row: row.combination.key)
