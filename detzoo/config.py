@@ -132,7 +132,7 @@ def check(name: str, merged: Merged, registry: Registry, chain: tuple[str, ...])
     else:
         problems = _without_join(values, registry)
     if fields:
-        problems += check_fields(fields | EXTENDS, values, (), what="the recipe")
+        problems += [_deeper(one, values) for one in check_fields(fields | EXTENDS, values, (), what="the recipe")]
         problems += check_inside(fields, values, (), registry)
         problems += _check_classes(values, merged)
     if fields and not problems:
@@ -143,6 +143,14 @@ def check(name: str, merged: Merged, registry: Registry, chain: tuple[str, ...])
         lines = (located(problem, merged.marks, title, name) for problem in problems)
         raise RecipeError("\n".join(dict.fromkeys(lines)))
     return Recipe(name, _filled(fields, values, registry), dict(merged.marks), chain, tuple(merged.dropped))
+
+
+def _deeper(problem: Problem, values: dict[str, Any]) -> Problem:
+    """A hint beside an unknown key of the recipe that is a known one further down: ``lr``."""
+    found = [show_key(key) for key in keys_in(values) if len(key) > 1 and key[-1:] == problem.key]
+    if len(problem.key) != 1 or not found:
+        return problem
+    return Problem(problem.key, f"{problem.message}; further down there is {' and '.join(sorted(found)[:5])}")
 
 
 def check_component(kind: str, value: Any, key: Key, registry: Registry) -> list[Problem]:

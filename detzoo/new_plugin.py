@@ -68,7 +68,7 @@ PATTERNS: Final = {
     "detector": Pattern(
         "a small one-stage detector with a head of its own",
         "head",
-        "Train it: `detzoo train {name} --data shapes`; list it: `detzoo list`.",
+        "Train it: `detzoo train {name} --data shapes --out runs/{name}`; list it: `detzoo list`.",
         ("head",),
     ),
 }

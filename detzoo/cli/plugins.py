@@ -53,14 +53,14 @@ def _conformance(plugins: list[str], *, all_recipes: bool, json_: bool) -> None:
     from dataclasses import asdict
 
     from detzoo.plugin_check import conformance, recipes_not_run, tally
+    from detzoo.testing import findings
 
     found = {}
     for plugin in plugins:
         found[plugin] = conformance(plugin, all_recipes=all_recipes)
         if not json_:
-            for result in found[plugin]:
-                if result.bad:
-                    typer.echo(result.report())
+            for finding in findings(found[plugin]):
+                typer.echo(finding)
             typer.echo(f"{plugin}: {tally(found[plugin])}")
             left = 0 if all_recipes else recipes_not_run(plugin)
             if left:

@@ -18,7 +18,7 @@ from detzoo.training.interrupts import Interrupts
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where runs are trained.
+    """What a user says of where runs are trained.
 
     Args:
         devices: names joined by commas; every CUDA device, else the best there is, where it is None.
@@ -34,7 +34,7 @@ class Places:
 
 
 class Workers(Protocol):
-    """Where runs are trained."""
+    """What begins and ends runs at such a place."""
 
     @property
     def free(self) -> bool:

@@ -48,8 +48,9 @@ class RayWorkers:
     """
 
     def __init__(self, address: str, logs: Path, *, cpus: float = 1, gpus: float | None = None) -> None:
-        for name, value in SETTINGS.items() if address != "local" else (SETTINGS | OWN_SETTINGS).items():
-            os.environ.setdefault(name, value)  # Ray reads them when it is imported
+        settings = SETTINGS if address != "local" else SETTINGS | OWN_SETTINGS
+        for name, value in settings.items():
+            os.environ.setdefault(name, value)  # Ray reads them when it is imported: without effect where it is already
         self.ray = ray_module()
         if address == "local":
             self._begin()

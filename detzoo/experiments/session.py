@@ -115,11 +115,17 @@ def shared_settings(plan: SweepPlan) -> dict[str, Any]:
         )
     names = ("weights", "seed", "epochs", "steps", "batch", "accumulate", "precision")
     return {
-        "target": plan.target,
-        "data": plan.data,
+        "target": from_everywhere(plan.target),
+        "data": from_everywhere(plan.data),
         "train": data_facts(train),
         "val": data_facts(val),
     } | {name: getattr(plan, name) for name in names}
+
+
+def from_everywhere(target: str) -> str:
+    """A name, or a path (with the recipe behind ``#``) that means the same in every folder."""
+    path, mark, recipe = target.partition("#")
+    return f"{Path(path).resolve()}{mark}{recipe}" if Path(path).exists() else target
 
 
 def data_facts(dataset: Dataset) -> dict[str, Any]:

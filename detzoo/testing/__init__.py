@@ -11,7 +11,7 @@ In a plugin's tests::
 
 from detzoo.testing.kit import Check, Component, ConformanceError, checks, recipes_left_out
 from detzoo.testing.parametrizing import parametrize_with_checks
-from detzoo.testing.results import CheckResult, check_plugin
+from detzoo.testing.results import CheckResult, check_plugin, findings
 
 __all__ = [
     "Check",
@@ -20,6 +20,7 @@ __all__ = [
     "ConformanceError",
     "check_plugin",
     "checks",
+    "findings",
     "parametrize_with_checks",
     "recipes_left_out",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -50,6 +50,20 @@ class CheckResult:
         )
 
 
+def findings(results: Iterable[CheckResult]) -> list[str]:
+    """A report for each cause: the first check that met it, whole, and the names of others to which the same came."""
+    causes: dict[str, list[CheckResult]] = {}
+    for result in results:
+        if result.bad:
+            causes.setdefault(result.message, []).append(result)
+    return [first.report() + _also(others) for first, *others in causes.values()]
+
+
+def _also(others: list[CheckResult]) -> str:
+    names = ", ".join(f"{other.component}: {other.check}" for other in others)
+    return f"\n    the same came to {names}" if others else ""
+
+
 def check_plugin(
     name: str,
     *,
@@ -77,7 +91,7 @@ def check_plugin(
     ]
     bad = [result for result in results if result.bad]
     if bad and on_fail == "raise":
-        lines = "\n".join(result.report() for result in bad)
+        lines = "\n".join(findings(bad))
         raise ConformanceError(f"plugin {name}: {len(bad)} of {len(results)} checks failed\n{lines}")
     return results
 
@@ -103,5 +117,6 @@ def _outcome(component: Component, check: Check) -> tuple[Status, str]:
 def _describe(error: Exception) -> str:
     if isinstance(error, AssertionError | DetzooError):
         return str(error)
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    last = next((frame for frame in reversed(frames) if "/torch/" not in frame.filename), frames[-1])
     return f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})"

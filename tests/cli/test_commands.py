@@ -50,6 +50,22 @@ def test_help_lists_all_commands_without_torch() -> None:
     assert [name for name in listed if name in (*COMMANDS, "toy-greet")] == [*COMMANDS, "toy-greet"]
 
 
+@pytest.mark.parametrize("command", ["train toy_detector --data shapes", "new-plugin mine --kind loss"])
+def test_a_folder_that_cannot_be_made(command: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = process(*command.split(), "--out", str(tmp_path / "file" / "out"))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {tmp_path / 'file' / 'out'}")
+    assert done.stderr.endswith(": Not a directory\n")
+
+
+def test_a_key_that_stands_further_down(run: Run) -> None:
+    code, out, err = run("show", "toy_detector", "--set", "lr=0.1")
+    assert (code, out) == (2, "")
+    assert err.startswith('error: --set lr: detectors.toy_detector.lr: unknown key "lr" of the recipe; allowed: ')
+    assert err.endswith("train, weights; further down there is train.optimizer.lr\n")
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(name: str, run: Run) -> None:
     code, out, err = run(name, "--help")

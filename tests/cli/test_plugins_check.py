@@ -104,6 +104,17 @@ def test_findings_say_what_was_expected_what_came_and_where_it_is_explained(tmp_
     )
 
 
+def test_a_cause_is_told_once(tmp_path: Path) -> None:
+    site = copied(tmp_path / "site", {"components.py": ("class ToyHead", "class ToyHeader")})
+    code, out, err = process(site, "plugins", "check", "toy")
+    lines = out.splitlines()
+    assert (code, err) == (1, "")
+    cause = next(line for line in lines if line.startswith("    came: ") and "ToyHead" in line)
+    assert lines.count(cause) == 1
+    also = lines[lines.index(cause) + 2]
+    assert also.startswith("    the same came to toy: schemas_are_synced, anchors toy/toy_anchors: anchors, ")
+
+
 def test_a_plugin_whose_manifest_cannot_be_used(tmp_path: Path) -> None:
     site = copied(tmp_path / "site", {"registry.yaml": ("hooks: [detzoo_cli]", "hoks: [detzoo_cli]")})
     code, out, err = process(site, "plugins", "check", "toy")

@@ -15,7 +15,7 @@ from detzoo.errors import DetzooError, RecipeError, TrainingError
 from detzoo.experiments import Job, Outcome, SweepPlan, SweepResult, sweep
 from detzoo.experiments.job import curve_rows, locked, reason
 from detzoo.experiments.local import LocalWorkers, local_devices, manner
-from detzoo.experiments.session import check_all_done
+from detzoo.experiments.session import check_all_done, from_everywhere
 from tests.experiments.processes import DATA, RECIPE, detzoo, wait_for
 
 FAST: dict[str, Any] = {"target": RECIPE, "data": DATA, "weights": "none", "devices": "cpu", "batch": 4, "workers": 0}
@@ -103,6 +103,13 @@ def test_what_failed_is_tried_again_and_stops_nothing(rehearsed: list[Job], tmp_
     before = len(rehearsed)
     run(tmp_path / "again", "neck={type: identity}", "train.seed=13,1")
     assert [job.name for job in rehearsed[before:]] == ["neck=identity,train.seed=13"]
+
+
+def test_paths_mean_the_same_from_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(RECIPE).parent)
+    near, far = Path(RECIPE).name, f"../{Path(RECIPE).parent.name}/{Path(RECIPE).name}"
+    assert from_everywhere(near) == from_everywhere(far) == RECIPE
+    assert from_everywhere(DATA) == DATA
 
 
 def test_a_grid_of_which_nothing_can_be_built(rehearsed: list[Job], tmp_path: Path) -> None:
