@@ -120,7 +120,7 @@ def costs(name: str) -> dict[str, Any]:
 def times(name: str) -> dict[str, Any]:
     """Time of one picture of noise, from decoded pixels to detections, at the recipe's own score threshold."""
     # R-CNN is timed on as few windows as it is counted on
-    result = benchmark(built(name), device="cpu", batch=1, size=PICTURES[name], iterations=20, warmup=2, max_seconds=60)
+    result = benchmark(built(name), device="cpu", batch=1, size=PICTURES[name], iterations=20, warmup=1, max_seconds=20)
     total = result.latency_ms["total"]
     return {"p50_ms": total["p50"], "p95_ms": total["p95"], "protocol": result.protocol, "timed_on": TIMED_ON}
 

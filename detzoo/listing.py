@@ -55,8 +55,20 @@ def matching(rows: list[dict[str, Any]], words: Sequence[str]) -> list[dict[str,
     if words and not found:
         raise RecipeError(
             f"none of the {len(rows)} rows holds {' and '.join(map(repr, words))}; `detzoo list` shows all"
+            f"{_components_called(words)}"
         )
     return found
+
+
+def _components_called(words: Sequence[str], registry: Registry | None = None) -> str:
+    """Where components have such names; a few of them."""
+    entries = [
+        entry
+        for entry in (registry or get_registry()).entries()
+        if all(word.casefold() in entry.name.casefold() for word in words)
+    ]
+    named = ", ".join(f"{entry.kind} {entry.name}" for entry in entries[:3])
+    return f"; `detzoo list --kind {entries[0].kind}` has {named}" if entries else ""
 
 
 def not_installed(words: Sequence[str] = (), registry: Registry | None = None) -> dict[str, list[str]]:

@@ -123,6 +123,12 @@ def test_list_shows_the_rows_that_hold_all_words(run: Run) -> None:
     )
 
 
+def test_list_of_a_word_that_names_a_component(run: Run) -> None:
+    code, out, err = run("list", "max_iou")
+    assert (code, out) == (2, "")
+    assert err.endswith("`detzoo list` shows all; `detzoo list --kind matcher` has matcher max_iou\n")
+
+
 def test_list(run: Run) -> None:
     assert run("list")[1].splitlines()[:3] == [
         "name          plugin  gives  profile  reported             summary",
