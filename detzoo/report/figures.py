@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-PALETTE: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b5a300", "#888888")
-"""Okabe and Ito's colours: told apart with any of the common colour-vision deficiencies, on white and on black."""
+PALETTE: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b5a300", "#888888", "#8c4a2f", "#7d5fb2")
+"""Okabe and Ito's eight: told apart with any of the common colour-vision deficiencies, on white and on black. Behind
+them brown and violet, which serve where there are still more."""
 ALL: Final = "all classes"
 UNKNOWN: Final = "not recorded"
 MOST_VALUES: Final = 24
