@@ -17,7 +17,7 @@ def test_no_cells() -> None:
     assert levels[0].count == 0
 
 
-def test_trap_17_convention_07_rounded_whole_pixels_are_torchvisions() -> None:
+def test_rounded_whole_pixels_are_torchvisions() -> None:
     sizes, ratios = [[32.0, 40.0, 50.0], [64.0, 80.0, 101.0]], [0.5, 1.0, 2.0]
     theirs = AnchorGenerator(tuple(tuple(int(s) for s in level) for level in sizes), (tuple(ratios),) * 2)
     expected = theirs(ImageList(torch.zeros(1, 3, 25, 41), [(25, 41)]), list(MAPS.values()))[0]
@@ -31,14 +31,14 @@ def test_trap_17_convention_07_rounded_whole_pixels_are_torchvisions() -> None:
     ]
 
 
-def test_trap_17_floats_by_default() -> None:
+def test_floats_by_default() -> None:
     boxes, _ = Grid(sizes=[[32.0]], ratios=[2.0])({"s8": MAPS["s8"]}, (24, 40))
     half = 32 / 2**0.5 / 2  # ratio = height / width, so w = 32 / sqrt(2)
     torch.testing.assert_close(boxes[0], torch.tensor([-half, -2 * half, half, 2 * half]))
 
 
 @pytest.mark.parametrize(("offset", "centre"), [(0.0, [8.0, 16.0]), (0.5, [12.0, 20.0])])
-def test_trap_17_convention_07_offset_corner_or_middle(offset: float, centre: list[float]) -> None:
+def test_offset_corner_or_middle(offset: float, centre: list[float]) -> None:
     boxes, _ = Grid(sizes=[[32.0]], ratios=[1.0], offset=offset)({"s8": MAPS["s8"]}, (24, 40))
     box = boxes.view(3, 5, 4)[2, 1]  # row 2, column 1 of stride 8
     assert ((box[:2] + box[2:]) / 2).tolist() == centre
@@ -53,7 +53,7 @@ def test_levels_must_match() -> None:
     )
 
 
-def test_trap_17_three_scales_in_an_octave() -> None:
+def test_three_scales_in_an_octave() -> None:
     floats, whole = (Grid(sizes=[[32.0], [64.0]], octave=3, octave_rounding=how) for how in ("none", "down"))
     assert whole.sizes == [[32, 40, 50], [64, 80, 101]]  # torchvision: int(32 · 2^(1/3)), int(32 · 2^(2/3))
     assert floats.sizes == [pytest.approx([32, 40.317473, 50.796834]), pytest.approx([64, 80.634947, 101.593667])]

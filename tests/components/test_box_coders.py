@@ -44,7 +44,7 @@ def test_equals_torchvision_to_the_last_bit() -> None:
 
 
 @pytest.mark.parametrize("plus_one", [False, True])
-def test_trap_18_decoding_undoes_encoding(plus_one: bool) -> None:
+def test_decoding_undoes_encoding(plus_one: bool) -> None:
     coder = CentreSize(legacy_plus_one=plus_one)
     deltas = coder.encode(TRUTH, BOX, ONE)
     torch.testing.assert_close(coder.decode(deltas, BOX, ONE), TRUTH)

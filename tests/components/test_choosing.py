@@ -19,19 +19,19 @@ def test_nothing_to_mine(miner: HardNegative | Ohem) -> None:
     assert miner(torch.zeros(2, 0), EMPTY).shape == (2, 0)
 
 
-def test_trap_05_three_negatives_per_positive_of_the_same_image() -> None:
+def test_three_negatives_per_positive_of_the_same_image() -> None:
     chosen = HardNegative()(LOSSES, TWO)
     # image 1 has no object, so it gives no loss; ignored candidates are never chosen, however large their loss
     assert chosen.tolist() == [[True, False, True, True, True, False], [False] * 6]
 
 
-def test_trap_05_min_negatives() -> None:
+def test_min_negatives() -> None:
     chosen = HardNegative(min_negatives=2)(LOSSES, TWO)
     assert chosen[1].tolist() == [False, False, False, True, True, False]
     assert int(chosen[0].sum()) == 4
 
 
-def test_trap_05_scope_batch() -> None:
+def test_scope_batch() -> None:
     chosen = HardNegative(scope="batch")(LOSSES, TWO)
     assert chosen.tolist() == [[True, False, True, False, False, False], [False, False, False, True, True, False]]
 
@@ -73,7 +73,7 @@ def test_random_fraction_of_nothing() -> None:
 FOUR = Assignment(torch.tensor([[0, 1, 1, B], [B, B, OUT, 0]]))
 
 
-def test_trap_06_trap_14_convention_12_divisors() -> None:
+def test_divisors() -> None:
     assert Positives()(FOUR).item() == 4  # SSD: matches of the batch
     assert Positives(scope="image")(FOUR).tolist() == [6, 2]  # mean over 2 images of loss / 3 and loss / 1
     assert Positives()(EMPTY).item() == 1
@@ -83,7 +83,7 @@ def test_trap_06_trap_14_convention_12_divisors() -> None:
     assert Fixed(value=256.0, scope="batch")(FOUR).item() == 256
 
 
-def test_trap_14_moving_average_starts_at_100_and_stands_still_without_gradients() -> None:
+def test_moving_average_starts_at_100_and_stands_still_without_gradients() -> None:
     average = MovingAverage()
     assert average(FOUR).item() == pytest.approx(0.9 * 100 + 0.1 * 4)
     with torch.no_grad():
@@ -91,7 +91,7 @@ def test_trap_14_moving_average_starts_at_100_and_stands_still_without_gradients
     assert average.state_dict()["average"].item() == pytest.approx(90.4)
 
 
-def test_trap_06_counts_are_summed_over_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_are_summed_over_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch import distributed
 
     def other_process_has_ten(total: torch.Tensor) -> None:

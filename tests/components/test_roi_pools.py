@@ -196,9 +196,7 @@ def test_boxes_shared_by_the_images_are_pooled_from_each(make: Any) -> None:
 
 @pytest.mark.parametrize("looks", [True, False])
 @pytest.mark.parametrize("output", [1, 7])
-def test_trap_20_convention_10_equals_torchvisions_multi_scale_pooler(
-    looks: bool, output: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_equals_torchvisions_multi_scale_pooler(looks: bool, output: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # torchvision's detectors: not aligned, two samples
     if not looks:
         leave_looking(monkeypatch)
@@ -221,7 +219,7 @@ def ramp(rows: int, columns: int) -> Tensor:
 
 @pytest.mark.parametrize("sampling_ratio", [0, 1, 2, 3])
 @pytest.mark.parametrize("aligned", [True, False])
-def test_trap_20_roi_align_of_a_ramp_is_the_ramp_at_the_bins_middle(aligned: bool, sampling_ratio: int) -> None:
+def test_roi_align_of_a_ramp_is_the_ramp_at_the_bins_middle(aligned: bool, sampling_ratio: int) -> None:
     # box (8, 16) to (40, 64) px at stride 4: cells x 2 to 10, y 4 to 16; 2x4 bins are 6 cells high and 2 wide.
     # aligned: px coordinate p is cell p / 4 - 0.5
     shift = 0.5 if aligned else 0.0
@@ -239,7 +237,7 @@ def test_roi_align_max_of_a_ramp_is_the_ramp_at_the_last_sample() -> None:
     torch.testing.assert_close(pooled, torch.tensor([[expected]]))
 
 
-def test_convention_10_a_region_below_one_cell_counts_as_one_unless_aligned() -> None:
+def test_a_region_below_one_cell_counts_as_one_unless_aligned() -> None:
     # box (8, 8) to (8, 8) at stride 4 is the point (2, 2): unaligned, a bin ends at (3, 3), its middle is (2.5, 2.5)
     values = {"s4": ramp(8, 8)}
     legacy = RoiAlign({"s4": FeatureSpec(1, 4)}, output=(1, 1), sampling_ratio=2, aligned=False)
@@ -267,7 +265,7 @@ def roi_pool_loop(values: Tensor, box: list[float], scale: float, rows: int, col
     return out
 
 
-def test_trap_21_convention_10_roi_pool_rounds_to_cells_with_plus_one() -> None:
+def test_roi_pool_rounds_to_cells_with_plus_one() -> None:
     specs = {"s8": FeatureSpec(3, 8)}
     features, rois = maps_of(specs), regions_of()
     pooled = RoiMaxPool(specs, output=(3, 4))(features, rois).view(2, 12, 3, 3, 4)
@@ -277,7 +275,7 @@ def test_trap_21_convention_10_roi_pool_rounds_to_cells_with_plus_one() -> None:
             assert torch.equal(pooled[image, number], loop)
 
 
-def test_trap_21_roi_pool_by_hand() -> None:
+def test_roi_pool_by_hand() -> None:
     # px 7 to 21 at stride 8: cells round(0.875) = 1 to round(2.625) = 3, both included; bins of 1.5 cells share cell 2
     values = torch.arange(25.0).view(1, 1, 5, 5)
     pooled = RoiMaxPool({"s8": FeatureSpec(1, 8)}, output=(2, 2))({"s8": values}, one([7, 7, 21, 21]))
@@ -302,7 +300,7 @@ def ps_pool_after_loop(values: Tensor, box: list[float], scale: float, side: int
     return out
 
 
-def test_trap_21_convention_10_ps_roi_pool_after_rounds_when_scaled_without_plus_one() -> None:
+def test_ps_roi_pool_after_rounds_when_scaled_without_plus_one() -> None:
     specs = {"s8": FeatureSpec(18, 8)}
     features, rois = maps_of(specs), regions_of()
     pooled = PsRoiPool(specs, output=(3, 3))(features, rois).view(2, 12, 2, 3, 3)
@@ -312,7 +310,7 @@ def test_trap_21_convention_10_ps_roi_pool_after_rounds_when_scaled_without_plus
             torch.testing.assert_close(pooled[image, number], loop, rtol=0, atol=1e-6)
 
 
-def test_convention_10_the_two_roundings_by_hand() -> None:
+def test_the_two_roundings_by_hand() -> None:
     # px 4 to 11 at stride 8, one bin. after: cells round(0.5) = 1 to round(1.375) = 1, at least one cell: cell 1.
     # before: 4 / 8 = 0.5 to (11 + 1) / 8 = 1.5, floor to ceil: cells 0 and 1
     values = torch.tensor([[[[1.0, 2, 4], [8, 16, 32], [64, 128, 256]]]])
@@ -324,7 +322,7 @@ def test_convention_10_the_two_roundings_by_hand() -> None:
 
 
 @pytest.mark.parametrize("make", [PsRoiPool, MAKERS["ps_roi_pool before"], PsRoiAlign])
-def test_trap_21_each_bin_reads_channels_of_its_own(make: Any) -> None:
+def test_each_bin_reads_channels_of_its_own(make: Any) -> None:
     # channel number n is n everywhere, so bin (i, j) of output c shows which channel it read
     values = torch.arange(2 * 6.0).view(1, 12, 1, 1).expand(1, 12, 10, 10).contiguous()
     pooled = make({"s8": FeatureSpec(12, 8)}, output=(2, 3))({"s8": values}, one([16, 16, 64, 64]))

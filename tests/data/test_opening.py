@@ -114,7 +114,7 @@ def test_a_data_yaml_with_unions_and_chosen_classes(tmp_path: Path) -> None:
     ("coordinates", "box"),
     [("subtract_min", [0, 0, 8, 9]), ("subtract_all", [0, 0, 7, 8]), ("as_is", [1, 1, 8, 9])],
 )
-def test_trap_19_voc_coordinates_are_a_field(tmp_path: Path, coordinates: str, box: list[float]) -> None:
+def test_voc_coordinates_are_a_field(tmp_path: Path, coordinates: str, box: list[float]) -> None:
     devkit(tmp_path / "one", train=["a"])
     (tmp_path / "data.yaml").write_text(
         f"format: voc\npath: one\ncoordinates: {coordinates}\nsplits: {{train: {{set: train}}}}\n"
@@ -122,7 +122,7 @@ def test_trap_19_voc_coordinates_are_a_field(tmp_path: Path, coordinates: str, b
     assert open_dataset(tmp_path).sample(0).boxes.tolist() == [box]
 
 
-def test_trap_10_difficult_boxes_are_flagged_and_the_loader_decides(tmp_path: Path) -> None:
+def test_difficult_boxes_are_flagged_and_the_loader_decides(tmp_path: Path) -> None:
     devkit(tmp_path, train=["a", "b"])
     data = open_dataset(tmp_path)
     spec = InputSpec(size=(10, 20))

@@ -71,7 +71,7 @@ def test_stretch_equals_torchvision(shape: tuple[int, int]) -> None:
     assert (batch.pixels - expected[:, :, :300, :300]).abs().max() * 0.229 < 1e-6
 
 
-def test_convention_common_shortest_equals_torchvision_with_boxes() -> None:
+def test_shortest_equals_torchvision_with_boxes() -> None:
     images = [picture(480, 640), picture(500, 333, 1), picture(427, 1280, 2)]
     boxes = torch.tensor([[10.0, 20.0, 110.5, 220.25]])
     expected, sizes, moved = torchvision_input(
@@ -127,13 +127,13 @@ def test_torchvisions_ssd300_normalisation_with_std_of_one_255th() -> None:
     assert (batch.pixels - expected).abs().max() / 255 < 1e-6
 
 
-def test_trap_09_caffes_input_is_bgr_0_to_255_minus_mean() -> None:
+def test_caffes_input_is_bgr_0_to_255_minus_mean() -> None:
     image = np.full((3, 3, 3), (10, 20, 30), np.uint8)
     spec = InputSpec(size=(3, 3), channels="bgr", mean=(104, 117, 123), std=(1, 1, 1), pixel_range=255)
     assert prepare([image], spec).pixels[0, :, 0, 0].tolist() == [30 - 104, 20 - 117, 10 - 123]
 
 
-def test_convention_15_letterbox_is_darknets() -> None:
+def test_letterbox_is_darknets() -> None:
     # 640 x 480 into 416 x 416: 416 x 312, 52 rows of .5 above and below
     image = np.full((480, 640, 3), 255, np.uint8)
     spec = InputSpec(size=(416, 416), resize="letterbox", sampling="corners", fill=0.5, mean=(0, 0, 0), std=(1, 1, 1))
@@ -144,7 +144,7 @@ def test_convention_15_letterbox_is_darknets() -> None:
     assert batch.pixels[0, 0, 364].tolist() == [0.5] * 416
 
 
-def test_convention_15_darknet_aligns_corners() -> None:
+def test_darknet_aligns_corners() -> None:
     image = np.repeat(np.array([[0, 90]], np.uint8)[:, :, None], 3, axis=2)
     bare: dict[str, Any] = {"mean": (0, 0, 0), "std": (1, 1, 1), "pixel_range": 255}
     corners = prepare([image], InputSpec(size=(1, 4), sampling="corners", **bare))

@@ -51,7 +51,7 @@ def test_playing_cards_has_no_defect(shared: Path) -> None:
     assert check(root) == []
 
 
-def test_trap_19_boxes_equal_the_csv_minus_one_at_the_left_and_top(shared: Path) -> None:
+def test_boxes_equal_the_csv_minus_one_at_the_left_and_top(shared: Path) -> None:
     images = shared / "data" / "playing-cards" / "images"
     data = open_dataset(images, "test")
     rows = [line.split(",") for line in (images / "test_labels.csv").read_text().splitlines()[1:]]

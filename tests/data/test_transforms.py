@@ -106,7 +106,7 @@ def test_the_generator_alone_decides(transform: Transform) -> None:
     np.testing.assert_array_equal(first.boxes, again.boxes)
 
 
-def test_trap_36_flip_takes_x_to_w_minus_x() -> None:
+def test_flip_takes_x_to_w_minus_x() -> None:
     out = Flip(p=1.0)(sample([[1, 2, 11, 8]]), np.random.default_rng(0))
     assert out.boxes.tolist() == [[29, 2, 39, 8]]
     assert out.proposals is not None
@@ -141,7 +141,7 @@ def test_expand_puts_the_picture_on_the_mean_colour() -> None:
     assert set(map(tuple, out.image[outside].tolist())) == {(123, 117, 104)}
 
 
-def test_trap_11_a_box_stays_when_its_centre_lies_in_the_patch() -> None:
+def test_a_box_stays_when_its_centre_lies_in_the_patch() -> None:
     from detzoo.data.transforms.crops import _centred
 
     # centres 10 and 22; the patch ends at 20
@@ -163,7 +163,7 @@ def test_crowd_regions_stay_while_they_are_seen() -> None:
     assert len(gone.boxes) == 0
 
 
-def test_trap_11_every_wanted_overlap_is_met_by_the_patch_that_is_taken() -> None:
+def test_every_wanted_overlap_is_met_by_the_patch_that_is_taken() -> None:
     one = sample([[10, 5, 30, 15]])
     for wanted in (0.6, 0.8):  # above 1/2 the centre is always inside
         crop = IouCrop(min_overlaps=(wanted,), trials=1000)

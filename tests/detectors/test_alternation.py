@@ -46,7 +46,7 @@ def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
     return {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
 
 
-def test_trap_26_the_stages_of_one_round_and_of_three() -> None:
+def test_the_stages_of_one_round_and_of_three() -> None:
     shared = ("backbone.*", "neck.*")
     one = alternating_toy(alternation=Alternation()).stages()
     assert [(s.name, s.train, s.start_from, s.evaluate) for s in one] == [
@@ -83,7 +83,7 @@ def test_a_length_is_given_once() -> None:
     assert str(caught.value) == "give either epochs or steps (the other null), found epochs: 3, steps: 4"
 
 
-def test_trap_26_step_2_starts_again_and_the_shared_part_stays_to_the_bit(tmp_path: Path) -> None:
+def test_step_2_starts_again_and_the_shared_part_stays_to_the_bit(tmp_path: Path) -> None:
     detector = alternating_toy(alternation=Alternation(rounds=2))
     first = {name: value.clone() for name, value in detector.state_dict().items()}
     seen: list[dict[str, Tensor]] = []

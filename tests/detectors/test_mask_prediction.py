@@ -97,7 +97,7 @@ def test_masks_come_back_in_original_pixels_of_pictures_of_any_size() -> None:
         assert (upper_left ^ expected).sum() <= height + width  # a row and a column of rounding
 
 
-def test_convention_11_the_recipe_chooses_how_masks_are_pasted() -> None:
+def test_the_recipe_chooses_how_masks_are_pasted() -> None:
     pictures = [picture(37, 80)]
     (exact,) = predict(Halves(branch=SimpleNamespace(paste="half_pixel", threshold=0.5)), pictures)
     (whole,) = predict(Halves(branch=SimpleNamespace(paste="integer", threshold=0.5)), pictures)

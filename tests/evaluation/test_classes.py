@@ -15,7 +15,7 @@ def test_other_order_and_unused_outputs() -> None:
     assert (found.unmapped, found.warnings) == ((), ())
 
 
-def test_trap_38_coco_model_with_unused_outputs_answers_for_voc() -> None:
+def test_coco_model_with_unused_outputs_answers_for_voc() -> None:
     voc = [name for name in SETS["voc"] if name]
     found = map_classes(SETS["coco90"], voc, range(1, 21))
     assert sum(category is not None for category in found.category_of) == 20

@@ -99,7 +99,7 @@ def test_missing_area_is_that_of_the_box_and_said() -> None:
 
 @pytest.mark.parametrize("engine", ["pycocotools", "faster"])
 @pytest.mark.parametrize("flag", ["ignore", "iscrowd"])
-def test_trap_39_difficult_and_crowd_boxes_count_neither_way(engine: Any, flag: str) -> None:
+def test_difficult_and_crowd_boxes_count_neither_way(engine: Any, flag: str) -> None:
     if engine == "faster":
         pytest.importorskip("faster_coco_eval")
     ground = truth(*BOXES, (2, 3, [160, 160, 30, 30]))
@@ -117,7 +117,7 @@ def test_difficult_boxes_count_where_the_flag_is_not_honoured() -> None:
     assert coco_map(rows(ground)[:-1], prepared).metrics["AP"] == pytest.approx((67 / 101 + 1) / 2)
 
 
-def test_trap_39_only_100_detections_an_image_count() -> None:
+def test_only_100_detections_an_image_count() -> None:
     ground = truth((1, 3, [10, 10, 20, 20]))
     wrong = [{"image_id": 1, "category_id": 3, "bbox": [100, 100, 9, 9], "score": 0.9}] * 100
     right = [{"image_id": 1, "category_id": 3, "bbox": [10, 10, 20, 20], "score": 0.5}]

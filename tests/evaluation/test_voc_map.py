@@ -48,7 +48,7 @@ def test_perfect_detections_score_one(metric: Any) -> None:
     assert voc_map(perfect, truth, VocProtocol(metric=metric)) == {1: 1.0}
 
 
-def test_trap_39_second_match_of_a_box_is_a_false_positive() -> None:
+def test_second_match_of_a_box_is_a_false_positive() -> None:
     truth = ground([("a", BOX), ("b", BOX)])
     twice = found(("a", 0.9, BOX), ("a", 0.8, BOX), ("b", 0.7, BOX))
     # TP FP TP: precision 1 to recall 1/2, then 2/3.
@@ -57,7 +57,7 @@ def test_trap_39_second_match_of_a_box_is_a_false_positive() -> None:
     assert voc_map(twice, truth, VocProtocol(metric="11point"))[1] == pytest.approx((6 + 5 * 2 / 3) / 11)
 
 
-def test_trap_39_difficult_boxes_are_neither_found_nor_missed() -> None:
+def test_difficult_boxes_are_neither_found_nor_missed() -> None:
     truth = ground([("a", BOX), ("a", [50, 50, 10, 10])], 1)
     assert voc_map(found(("a", 0.9, [50, 50, 10, 10]), ("a", 0.8, BOX)), truth) == {1: 1.0}
     assert voc_map(found(("a", 0.8, BOX)), truth) == {1: 1.0}
@@ -70,7 +70,7 @@ def test_a_detection_looks_only_at_its_best_box() -> None:
     assert voc_map(both, truth)[1] == pytest.approx(0.5)
 
 
-def test_convention_05_match_at_the_threshold() -> None:
+def test_match_at_the_threshold() -> None:
     # 10 x 10 against 10 x 5 inside it: IoU exactly 1/2.
     half = found(("a", 0.9, [0, 0, 10, 5]))
     truth = ground([("a", BOX)])
@@ -78,7 +78,7 @@ def test_convention_05_match_at_the_threshold() -> None:
     assert voc_map(half, truth, VocProtocol(iou=0.5, inclusive=False))[1] == 0.0
 
 
-def test_convention_05_and_trap_18_plus_one_sizes() -> None:
+def test_plus_one_sizes() -> None:
     a, b = np.array([[0.0, 0, 9, 9]]), np.array([[0.0, 0, 9, 4]])
     assert iou_xyxy(a, b)[0, 0] == pytest.approx(36 / 81)
     assert iou_xyxy(a, b, 1.0)[0, 0] == pytest.approx(50 / 100)
@@ -87,7 +87,7 @@ def test_convention_05_and_trap_18_plus_one_sizes() -> None:
     assert voc_map(half, truth, VocProtocol(legacy_plus_one=True))[1] == 1.0
 
 
-def test_convention_04_recall_steps() -> None:
+def test_recall_steps() -> None:
     # 10 objects: 6 right, 2 wrong, 1 right, 4 wrong, 2 right, 4 wrong, 1 right. Precision is 1 to recall .6, then
     # 7/9, 9/15 (twice), 10/20: exactly (7 + 7/9 + 2 x 3/5 + 1/2) / 11 = .8616.
     # arange(0, 1.1, .1) is a hair above .3, .6 and .7, so these read the next recall: 1, 7/9, 3/5 instead of

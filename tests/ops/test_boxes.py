@@ -44,7 +44,7 @@ def test_iou_of_two_boxes_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("plus_one", "expected"), [(False, 2 / 6), (True, 6 / 14)])
-def test_trap_18_convention_06_plus_one_widths(plus_one: bool, expected: float) -> None:
+def test_plus_one_widths(plus_one: bool, expected: float) -> None:
     # 4 x 1 boxes share 2 x 1; with both edge pixels 5 x 2 boxes share 3 x 2
     a, b = torch.tensor([[0.0, 0, 4, 1]]), torch.tensor([[2.0, 0, 6, 1]])
     value = iou_matrix(a, b, plus_one=plus_one).item()

@@ -110,7 +110,7 @@ def test_torchvision_pastes_the_same_masks(size: tuple[int, int], side: int) -> 
     assert torch.equal(hard[sure], (expected > 0.5)[sure])
 
 
-def test_convention_11_integer_paste_in_a_plain_loop() -> None:
+def test_integer_paste_in_a_plain_loop() -> None:
     # m = 2, so the box grows by 4/2 about its centre: 3..7 becomes 1..9, 9 whole px with the last; 2..4 becomes 1..5
     logits, size = torch.tensor([[[4.0, -4.0], [-4.0, 4.0]]]), (8, 12)
     padded = np.pad(1 / (1 + np.exp(-logits[0].double().numpy())), 1)
@@ -123,7 +123,7 @@ def test_convention_11_integer_paste_in_a_plain_loop() -> None:
             assert float(found[y, x]) == pytest.approx(expected, abs=1e-6), (x, y)
 
 
-def test_convention_11_half_pixel_paste_in_a_plain_loop() -> None:
+def test_half_pixel_paste_in_a_plain_loop() -> None:
     # the mask's four cells lie exactly on the box; pixel centres are looked up, zeros all around
     logits, size = torch.tensor([[[4.0, -4.0], [-4.0, 4.0]]]), (8, 12)
     probabilities = 1 / (1 + np.exp(-logits[0].double().numpy()))
@@ -136,7 +136,7 @@ def test_convention_11_half_pixel_paste_in_a_plain_loop() -> None:
             assert float(found[y, x]) == pytest.approx(bilinear(padded, u + 3, v + 3), abs=1e-6), (x, y)
 
 
-def test_convention_11_half_pixel_paste_is_grid_sampling() -> None:
+def test_half_pixel_paste_is_grid_sampling() -> None:
     # detectron2's _do_paste_mask
     boxes, logits, (height, width) = random_boxes(12, 40, 50), random_logits(12), (40, 50)
     y, x = torch.arange(height) + 0.5, torch.arange(width) + 0.5
@@ -159,7 +159,7 @@ def bilinear(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], x: float
     return total
 
 
-def test_trap_36_integer_pasting_makes_objects_larger() -> None:
+def test_integer_pasting_makes_objects_larger() -> None:
     # a full mask on whole pixels: half_pixel gives the box back; integer grows 4..12 to 3.71..12.29, cuts to whole
     # pixels 3..12, both included, and stretches 30 cells of which 28 are full over these 10: all 10 are full
     full, box = torch.full((1, 28, 28), 20.0), torch.tensor([[4.0, 4.0, 12.0, 12.0]])
@@ -236,7 +236,7 @@ def test_a_hundred_masks_on_4000_px_touch_only_their_boxes(convention: Paste) ->
     assert len(run_lengths(found[:2].numpy())) == 2
 
 
-def test_trap_36_only_the_sign_of_a_mirrored_mask_changes_sides() -> None:
+def test_only_the_sign_of_a_mirrored_mask_changes_sides() -> None:
     # W - x: a mask pasted on the mirrored box is the mirrored mask, to the pixel, under the half-pixel rule
     logits, width = random_logits(1, 28), 41
     box = torch.tensor([[3.25, 2.0, 30.5, 25.0]])

@@ -51,7 +51,7 @@ def test_nothing_at_all_stays_nothing(looking: bool) -> None:
     assert append_ground_truth(none, truth(torch.zeros(2, 0, 4), [[], []], [[], []])).boxes.shape == (2, 0, 4)
 
 
-def test_trap_24_ground_truth_is_appended_but_padding_and_ignored_boxes_are_not_valid() -> None:
+def test_ground_truth_is_appended_but_padding_and_ignored_boxes_are_not_valid() -> None:
     boxes = torch.tensor([[[1.0, 2, 3, 4], [5, 6, 7, 8], [0, 0, 0, 0]]])
 
     both = append_ground_truth(rois(1, 2, [[True, False]]), truth(boxes, [[True, True, False]], [[False, True, False]]))

@@ -35,14 +35,14 @@ def test_no_boxes_have_no_level() -> None:
     assert assign_levels(torch.zeros(0, 4), (4, 8)).shape == (0,)
 
 
-def test_trap_22_the_level_is_the_floor_clamped_with_the_epsilon_inside() -> None:
+def test_the_level_is_the_floor_clamped_with_the_epsilon_inside() -> None:
     # level 4 (stride 16) holds sides of 224 to 447 px, each level below half of that
     boxes = squares(1, 111.9, 112, 223.9, 224, 447.9, 448, 900, 5000)
     expected = [0, 0, 1, 1, 2, 2, 3, 3, 3]
     assert assign_levels(boxes, (4, 8, 16, 32)).tolist() == expected
 
 
-def test_trap_22_a_side_a_rounding_error_below_224_px_stays_on_level_4() -> None:
+def test_a_side_a_rounding_error_below_224_px_stays_on_level_4() -> None:
     # log2((224 - 1e-4) / 224) = -6.4e-7, which the epsilon of 1e-6 lifts over 0
     assert assign_levels(squares(224 - 1e-4), (4, 8, 16, 32)).tolist() == [2]
     assert assign_levels(squares(224 - 1e-2), (4, 8, 16, 32)).tolist() == [1]
@@ -146,7 +146,7 @@ def ps_pool_before_loop(values: Tensor, region: list[float], scale: float, rows:
     return out
 
 
-def test_trap_21_convention_10_ps_pooling_of_r_fcn_rounds_before_scaling_and_adds_1() -> None:
+def test_ps_pooling_of_r_fcn_rounds_before_scaling_and_adds_1() -> None:
     values = torch.randn(2, 2 * 6, 9, 11, dtype=torch.float64)
     regions = random_regions(40, 2, 140).double()
     regions[0, 1:] = torch.tensor([2.5, 3.5, 2.5, 3.5])
@@ -164,7 +164,7 @@ def test_ps_pooling_has_the_gradient_of_its_values(rounding: Literal["before", "
     assert torch.autograd.gradcheck(lambda v: ps_roi_pool(v, regions, 1 / 8, (2, 2), rounding=rounding), [values])
 
 
-def test_trap_21_ps_pooling_equals_torchvisions_away_from_the_last_row_and_column() -> None:
+def test_ps_pooling_equals_torchvisions_away_from_the_last_row_and_column() -> None:
     values = torch.randn(2, 3 * 9, 12, 12, dtype=torch.float64)
     regions = random_regions(60, 2, 96).double()
     regions[:, 1:3] = regions[:, 1:3].clamp(max=72)
@@ -174,7 +174,7 @@ def test_trap_21_ps_pooling_equals_torchvisions_away_from_the_last_row_and_colum
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
-def test_trap_21_torchvisions_ps_pooling_leaves_out_the_last_row_and_column() -> None:
+def test_torchvisions_ps_pooling_leaves_out_the_last_row_and_column() -> None:
     # cells 3, 4 and 5 of 6: theirs averages 3 and 4, but spreads the gradient over all three
     values = torch.arange(36, dtype=torch.float64).view(1, 1, 6, 6).requires_grad_()
     region = torch.tensor([[0.0, 3, 3, 6, 6]], dtype=torch.float64)

@@ -48,7 +48,7 @@ def test_an_empty_cell_says_why(compared: Compared) -> None:
     assert "theirs: not timed: no speed was recorded (detections counted again: theirs.json)" in table.notes
 
 
-def test_trap_40_other_protocols_are_marked_in_every_form(compared: Compared) -> None:
+def test_other_protocols_are_marked_in_every_form(compared: Compared) -> None:
     table = compared.done.table
     assert [table.marks[n]["AP"] for n in range(5)] == ["", "", "a", "", "b"]
     assert [table.marks[n]["latency_p50_ms"] for n in range(5)] == ["", "", "c", "", ""]

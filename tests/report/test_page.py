@@ -146,7 +146,7 @@ def test_text_is_escaped() -> None:
     assert "<dog>" not in text
 
 
-def test_trap_40_the_protocol_stands_on_the_page() -> None:
+def test_the_protocol_stands_on_the_page() -> None:
     assert '<ul class="notes"><li>batch 1 &amp; fp32</li>' in PAGE.html()
     assert (
         'data-value="0.7" class="number">70.0'

@@ -56,7 +56,7 @@ def test_ticks_are_round_and_few() -> None:
     assert labels == ["10", "20", "50", "100", "200", "500", "1,000", "2,000"]
 
 
-def test_trap_40_another_protocol_is_hollow() -> None:
+def test_another_protocol_is_hollow() -> None:
     figure = speed_ap_figure([A, dataclasses.replace(B, other_speed=True)], note="batch 1")
     assert [line.get_fillstyle() for line in figure.axes[0].lines] == ["full", "none"]
     assert figure.get_supxlabel() == "batch 1; hollow: measured under another protocol"

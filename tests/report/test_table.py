@@ -69,7 +69,7 @@ def test_missing_values_are_dashes() -> None:
     assert table.cells() == [["a", "10.0"], ["b", "–"]]
 
 
-def test_trap_40_reported_numbers_have_columns_and_protocols_of_their_own() -> None:
+def test_reported_numbers_have_columns_and_protocols_of_their_own() -> None:
     entry = {
         "dataset": "VOC 2007 test",
         "metric": "VOC07 AP50",

@@ -47,7 +47,7 @@ def names(module: nn.Module, prefix: str) -> list[str]:
     return [name for name, _ in module.named_parameters() if name.startswith(prefix)]
 
 
-def test_trap_37_batch_norms_outside_the_stage_keep_their_statistics() -> None:
+def test_batch_norms_outside_the_stage_keep_their_statistics() -> None:
     network = Network()
     before = state(network)
     with training_only(network, names(network, "head."), ["head.*"]) as frozen:

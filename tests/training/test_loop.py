@@ -80,7 +80,7 @@ def test_the_learning_rate_is_scaled_to_the_batch_and_printed(
     ]
 
 
-def test_trap_12_a_recipes_steps_count_images_not_updates(tmp_path: Path) -> None:
+def test_a_recipes_steps_count_images_not_updates(tmp_path: Path) -> None:
     # 6 steps of 8 images are 12 of 4; steps asked for are taken literally
     summary = run(toy(epochs=None, steps=6), tmp_path / "scaled", batch=4)
     assert (summary.steps, summary.epochs) == (12, 2)

@@ -17,7 +17,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 @pytest.mark.slow
 @pytest.mark.parametrize("normaliser", ["batch", "image"])
-def test_trap_06_two_processes_equal_one(
+def test_two_processes_equal_one(
     tmp_path: Path, script: Callable[..., subprocess.CompletedProcess[str]], normaliser: str
 ) -> None:
     for name, launcher in (("one", ()), ("two", TORCHRUN)):

@@ -29,7 +29,7 @@ def test_the_same_normalisation_in_other_units_fits() -> None:
     )
 
 
-def test_trap_09_another_normalisation_is_refused_with_both() -> None:
+def test_another_normalisation_is_refused_with_both() -> None:
     with pytest.raises(RecipeError) as error:
         check_normalisation(
             IMAGENET, channels="bgr", mean=(104, 117, 123), std=(1, 1, 1), pixel_range=255, weights="vgg16.pth"
@@ -42,7 +42,7 @@ def test_trap_09_another_normalisation_is_refused_with_both() -> None:
     )
 
 
-def test_trap_09_channel_order_alone_is_enough() -> None:
+def test_channel_order_alone_is_enough() -> None:
     with pytest.raises(RecipeError, match="does not fit"):
         check_normalisation(
             IMAGENET, channels="bgr", mean=(0.406, 0.456, 0.485), std=(0.225, 0.224, 0.229), pixel_range=1, weights="w"

@@ -22,7 +22,7 @@ PRINTED = [
 MAP = {"s16": torch.zeros(1, 8, 3, 4)}
 
 
-def test_convention_07_the_nine_anchors_as_printed() -> None:
+def test_the_nine_anchors_as_printed() -> None:
     boxes, levels = CaffeGrid(edges="inclusive")(MAP, (48, 64))
     assert boxes[:9].tolist() == PRINTED
     assert (levels[0].height, levels[0].width, levels[0].per_cell, levels[0].stride) == (3, 4, 9, 16.0)
@@ -32,12 +32,12 @@ def test_convention_07_the_nine_anchors_as_printed() -> None:
     assert PRINTED[0] == [7.5 - 91.5, 7.5 - 47.5, 7.5 + 91.5, 7.5 + 47.5]
 
 
-def test_convention_06_matlab_counts_from_one() -> None:
+def test_matlab_counts_from_one() -> None:
     boxes, _ = CaffeGrid(edges="inclusive")(MAP, (48, 64))
     assert (boxes[0] + 1).tolist() == [-83, -39, 100, 56]
 
 
-def test_trap_18_exclusive_edges_turn_plus_one_into_plain_arithmetic() -> None:
+def test_exclusive_edges_turn_plus_one_into_plain_arithmetic() -> None:
     plain, _ = CaffeGrid()(MAP, (48, 64))
     printed, _ = CaffeGrid(edges="inclusive")(MAP, (48, 64))
     assert torch.equal(plain[:, :2], printed[:, :2])

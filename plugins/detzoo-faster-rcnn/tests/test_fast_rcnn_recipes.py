@@ -41,7 +41,7 @@ def crowded(seed: int = 0, regions: int = 600) -> tuple[Candidates, Targets]:
 
 
 @pytest.mark.parametrize("name", VOC)
-def test_trap_25_128_regions_of_two_pictures_and_negatives_that_overlap(name: str) -> None:
+def test_128_regions_of_two_pictures_and_negatives_that_overlap(name: str) -> None:
     detector = built(name)
     assert detector.train_plan.batch == 2
     rois, targets = crowded()
@@ -61,7 +61,7 @@ def test_trap_25_128_regions_of_two_pictures_and_negatives_that_overlap(name: st
 
 
 @pytest.mark.parametrize("name", VOC)
-def test_trap_13_convention_09_smooth_l1_turns_at_1(name: str) -> None:
+def test_smooth_l1_turns_at_1(name: str) -> None:
     loss = built(name).box.loss.get_submodule("box")
     assert isinstance(loss, SmoothL1)
     assert loss.beta == 1.0
@@ -97,7 +97,7 @@ def test_the_last_layers_start_small() -> None:
     assert not last.classification.bias.any()
 
 
-def test_trap_09_the_pixels_are_those_of_caffes_weights(tmp_path: Path) -> None:
+def test_the_pixels_are_those_of_caffes_weights(tmp_path: Path) -> None:
     """A file of weights is taken with the recipe's own mean, and its fc6 and fc7 start the box head."""
     state = {k.removeprefix("backbone."): v for k, v in built("fastrcnn_vgg16_voc").state_dict().items()}
     state = {k: v for k, v in state.items() if k.startswith("body.")}

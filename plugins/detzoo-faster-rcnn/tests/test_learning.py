@@ -36,9 +36,7 @@ def test_faster_rcnn(joint: dict[str, float]) -> None:
     assert joint["AP50"] >= 0.7
 
 
-def test_trap_26_four_steps_come_as_far_as_joint_training(
-    joint: dict[str, float], shared: Path, tmp_path: Path
-) -> None:
+def test_four_steps_come_as_far_as_joint_training(joint: dict[str, float], shared: Path, tmp_path: Path) -> None:
     four = learn("four_step", shared, tmp_path / "run")
     assert four["AP50"] >= 0.7
     assert four["AP"] >= joint["AP"] - 0.05  # it sees the pictures more often and may well be better

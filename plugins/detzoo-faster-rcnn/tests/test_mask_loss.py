@@ -108,7 +108,7 @@ def test_torchvision_computes_the_same_loss(eager: bool, monkeypatch: pytest.Mon
     torch.testing.assert_close(ours, expected, atol=1e-7, rtol=1e-6)
 
 
-def test_trap_36_positives_and_the_true_class_alone_get_gradients() -> None:
+def test_positives_and_the_true_class_alone_get_gradients() -> None:
     said, rois, targets, assignment = scene([[1, B, OUT, 0]])
     term(said, rois, targets, assignment).backward()  # type: ignore[no-untyped-call]
     grad = leaf(said).grad

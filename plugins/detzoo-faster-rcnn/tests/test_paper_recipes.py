@@ -67,14 +67,14 @@ def test_the_stages_that_stay_frozen() -> None:
     assert {k.split(".")[2] for k in resnet} == {"conv1", "layer1"}
 
 
-def test_trap_13_convention_09_beta_of_rpn_and_roi_differ() -> None:
+def test_beta_of_rpn_and_roi_differ() -> None:
     detector = build("fasterrcnn_vgg16_voc")
     losses = [detector.get_submodule(path).get_submodule("box") for path in ("proposals.loss", "box.loss")]
     assert all(isinstance(loss, SmoothL1) for loss in losses)
     assert [loss.beta for loss in losses] == [pytest.approx(1 / 9), 1.0]
 
 
-def test_trap_13_the_papers_two_normalisers_from_yaml_alone() -> None:
+def test_the_papers_two_normalisers_from_yaml_alone() -> None:
     paper = {
         "proposals.loss.box_normaliser": {"type": "fixed", "value": 2400.0},
         "proposals.loss.box_weight": 10.0,
@@ -99,7 +99,7 @@ def anchors_of(detector: Detector, batch: ImageBatch) -> Any:
     return detector.get_submodule("proposals.head")(features, batch)[0]
 
 
-def test_trap_24_no_anchor_that_crosses_the_border_is_trained_on() -> None:
+def test_no_anchor_that_crosses_the_border_is_trained_on() -> None:
     detector = build("fasterrcnn_zf_voc")
     batch = picture(208, 320)
     places = anchors_of(detector, batch)
@@ -112,20 +112,20 @@ def test_trap_24_no_anchor_that_crosses_the_border_is_trained_on() -> None:
     assert 0 < int(inside.sum()) < len(boxes) / 2
 
 
-def test_trap_25_negatives_of_the_box_head_reach_down_to_zero() -> None:
+def test_negatives_of_the_box_head_reach_down_to_zero() -> None:
     recipe = load_recipe("fasterrcnn_vgg16_voc", None).values
     matcher = recipe["box"]["matcher"]
     assert (matcher["positive_threshold"], matcher["negative_threshold"], matcher["negative_floor"]) == (0.5, 0.5, 0.0)
 
 
-def test_convention_07_anchors_of_the_released_network() -> None:
+def test_anchors_of_the_released_network() -> None:
     places = anchors_of(build("fasterrcnn_zf_voc"), picture())
     assert places.boxes[0, :2].tolist() == [[-84, -40, 100, 56], [-176, -88, 192, 104]]
     assert places.coder.weights == (1, 1, 1, 1)
 
 
 @pytest.mark.parametrize("name", FOUR_STEPS)
-def test_trap_26_four_steps(name: str) -> None:
+def test_four_steps(name: str) -> None:
     detector = build(name)
     stages = detector.stages()
     assert [s.name for s in stages] == ["1-proposals", "2-box", "3-proposals", "4-box"]
@@ -134,7 +134,7 @@ def test_trap_26_four_steps(name: str) -> None:
     assert detector.train_plan.schedule.milestones == (0.75,)
 
 
-def test_trap_26_joint_is_the_default() -> None:
+def test_joint_is_the_default() -> None:
     assert [s.name for s in build("fasterrcnn_vgg16_voc").stages()] == ["train"]
 
 
@@ -182,7 +182,7 @@ def test_fc6_asked_for_and_absent(tmp_path: Path) -> None:
         detzoo.build("fasterrcnn_zf_voc", overrides={"backbone.weights": str(path), "box.head.fc": [16, 8]})
 
 
-def test_trap_09_torchvisions_weights_want_another_input(tmp_path: Path) -> None:
+def test_torchvisions_weights_want_another_input(tmp_path: Path) -> None:
     state = {k.removeprefix("backbone."): v for k, v in build("fasterrcnn_vgg16_voc").state_dict().items()}
     path = tmp_path / "vgg16.safetensors"
     save_file({k: v for k, v in state.items() if k.startswith("body.")}, path)

@@ -74,7 +74,7 @@ def test_low_proposals_have_the_same_weights_and_a_fiftieth_of_the_regions() -> 
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_trap_13_smooth_l1_is_a_ninth_in_both_stages(name: str) -> None:
+def test_smooth_l1_is_a_ninth_in_both_stages(name: str) -> None:
     values = recipe(name)
     for stage in (values["proposals"], values["box"]):
         assert stage["loss"]["box"] == {"type": "smooth_l1", "beta": 1 / 9}
@@ -82,44 +82,44 @@ def test_trap_13_smooth_l1_is_a_ninth_in_both_stages(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_trap_17_convention_07_anchors_are_whole_pixels(name: str) -> None:
+def test_anchors_are_whole_pixels(name: str) -> None:
     anchors = recipe(name)["proposals"]["head"]["anchors"]
     assert (anchors["rounding"], anchors["stride"], anchors["offset"]) == ("int", "floor", 0.0)
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_trap_20_convention_10_roi_align_is_not_shifted(name: str) -> None:
+def test_roi_align_is_not_shifted(name: str) -> None:
     pool = recipe(name)["box"]["head"]["roi_pool"]
     assert (pool["type"], pool["aligned"], pool["sampling_ratio"]) == ("roi_align", False, 2)
 
 
-def test_trap_23_regions_are_counted_per_image() -> None:
+def test_regions_are_counted_per_image() -> None:
     regions = recipe("fasterrcnn_resnet50_fpn")["proposals"]
     assert (regions["postprocess"]["per_level_top_k"], regions["postprocess"]["keep"]) == (1000, 1000)
     assert (regions["training_postprocess"]["per_level_top_k"], regions["training_postprocess"]["keep"]) == (2000, 2000)
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_trap_24_ground_truth_joins_the_regions_and_border_anchors_stay(name: str) -> None:
+def test_ground_truth_joins_the_regions_and_border_anchors_stay(name: str) -> None:
     values = recipe(name)
     assert values["box"]["append_ground_truth"] is True
     assert values["proposals"]["matcher"]["straddle"] is None
 
 
-def test_trap_37_norms_are_frozen_in_v1_and_live_in_v2() -> None:
+def test_norms_are_frozen_in_v1_and_live_in_v2() -> None:
     v1, v2 = recipe("fasterrcnn_resnet50_fpn")["backbone"], recipe("fasterrcnn_resnet50_fpn_v2")["backbone"]
     assert (v1["norm"], v1["norm_eps"], v1["freeze"]) == ("frozen", 0.0, ["conv1", "layer1"])
     assert (v2["norm"], v2["norm_eps"], v2["freeze"]) == ("batch", 1e-5, False)
     assert recipe("fasterrcnn_mobilenet_v3_large_fpn")["backbone"]["norm_eps"] == 1e-5
 
 
-def test_trap_38_labels_are_categories_minus_one() -> None:
+def test_labels_are_categories_minus_one() -> None:
     classes = build("fasterrcnn_mobilenet_v3_large_320_fpn", weights=None).classes
     assert len(classes) == 90
     assert (classes[0], classes[11], classes[16], classes[89]) == ("person", None, "cat", "toothbrush")
 
 
 @pytest.mark.parametrize("name", ["maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2"])
-def test_convention_11_masks_are_pasted_with_whole_corners(name: str) -> None:
+def test_masks_are_pasted_with_whole_corners(name: str) -> None:
     mask = recipe(name)["mask"]
     assert (mask["paste"], mask["threshold"], mask["head"]["roi_pool"]["output"]) == ("integer", 0.5, [14, 14])

@@ -82,7 +82,7 @@ def test_shapes(agnostic: bool, boxes: int) -> None:
     assert [layer.out_channels for layer in made.modules() if isinstance(layer, nn.Conv2d)] == [5, 27, 36 * boxes]
 
 
-def test_trap_35_boxes_are_class_agnostic_and_background_has_none() -> None:
+def test_boxes_are_class_agnostic_and_background_has_none() -> None:
     # the released rfcn_bbox has 2 * 4 * 49 outputs; background's half is never trained nor read
     made = RfcnHead(ONE, 20, roi_pool=PsRoiPool(ONE, output=(7, 7)), box_coder=CentreSize())
     assert made.regression.out_channels == 4 * 49
@@ -90,7 +90,7 @@ def test_trap_35_boxes_are_class_agnostic_and_background_has_none() -> None:
     assert made.get_submodule("conv.0").out_channels == 1024
 
 
-def test_trap_21_each_bin_reads_its_own_group_of_channels() -> None:
+def test_each_bin_reads_its_own_group_of_channels() -> None:
     made = head()
     nn.init.zeros_(made.classification.weight)
     assert made.classification.bias is not None

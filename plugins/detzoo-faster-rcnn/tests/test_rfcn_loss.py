@@ -115,7 +115,7 @@ def one_image(costs: list[tuple[float, float]]) -> tuple[Predictions, Candidates
     return Predictions(logits, "softmax", deltas), candidates, targets, Assignment(torch.zeros(1, count).long())
 
 
-def test_trap_35_mined_by_the_sum_of_class_and_box_loss() -> None:
+def test_mined_by_the_sum_of_class_and_box_loss() -> None:
     # by class alone 0 and 1 are hardest, by box alone 2 and 3; by the sum it is 1 and 3
     scenery = one_image([(3.0, 0.5), (2.5, 1.5), (0.2, 3.0), (1.0, 4.0)])
     predictions = scenery[0]
@@ -129,14 +129,14 @@ def test_trap_35_mined_by_the_sum_of_class_and_box_loss() -> None:
         assert leaf.grad.flatten(2).any(2).tolist() == [[False, True, False, True]]
 
 
-def test_trap_35_without_nms_equal_regions_are_all_mined() -> None:
+def test_without_nms_equal_regions_are_all_mined() -> None:
     scenery = one_image([(3.0, 1.0), (0.1, 0.5), (3.0, 1.0), (3.0, 1.0)])
     chosen = rfcn().mine(torch.tensor([[4.0, 0.6, 4.0, 4.0]]), scenery[3])
     assert chosen.index.tolist() == [[0, OUT, 0, 0]]  # one box three times over; OHEM as published keeps one of them
     assert rfcn()(*scenery)["classification"].item() == pytest.approx(3.0, rel=1e-5)
 
 
-def test_trap_35_boxes_are_divided_by_a_constant() -> None:
+def test_boxes_are_divided_by_a_constant() -> None:
     scenery = one_image([(1.0, 2.0), (1.0, 2.0)])
     assert rfcn()(*scenery)["box"].item() == pytest.approx(4.0 / 256, rel=1e-5)
     per_image = rfcn(box_normaliser=Fixed(value=128.0, scope="image"))(*scenery)

@@ -47,7 +47,7 @@ def test_paper_recipes_build(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_trap_35_as_released(name: str) -> None:
+def test_as_released(name: str) -> None:
     box = recipe(name)["box"]
     assert box["sampler"] == {"type": "all"}
     assert box["loss"]["miner"] == {"type": "ohem", "size": 128}
@@ -61,13 +61,13 @@ def test_trap_35_as_released(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_trap_21_convention_10_pooling_as_released(name: str) -> None:
+def test_pooling_as_released(name: str) -> None:
     pool = recipe(name)["box"]["head"]["roi_pool"]
     assert (pool["type"], pool["output"], pool["rounding"]) == ("ps_roi_pool", [7, 7], "before")
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_trap_23_300_regions_in_training_and_test(name: str) -> None:
+def test_300_regions_in_training_and_test(name: str) -> None:
     proposals = recipe(name)["proposals"]
     assert proposals["training_postprocess"] is None
     assert (proposals["postprocess"]["per_level_top_k"], proposals["postprocess"]["keep"]) == (6000, 300)

@@ -53,7 +53,7 @@ def test_inception_v2_halves_seven_bins_to_four_and_averages_them() -> None:
     torch.testing.assert_close(found.class_logits[0], logits, rtol=1e-4, atol=1e-5)
 
 
-def test_trap_37_statistics_are_constants_in_training() -> None:
+def test_statistics_are_constants_in_training() -> None:
     own = head().train()
     norms = [m for m in own.tail.modules() if isinstance(m, nn.BatchNorm2d)]
     assert len(norms) == 19  # 5 strided, then 7 in each of two modules

@@ -43,7 +43,7 @@ def test_fine_tuning_of_the_release() -> None:
     assert [transform["type"] for transform in train["transforms"]] == ["flip"]
 
 
-def test_trap_29_windows_of_the_release() -> None:
+def test_windows_of_the_release() -> None:
     pool = values("rcnn_caffenet_voc")["head"]["roi_pool"]
 
     assert pool == {"type": "warp", "size": [227, 227], "context": 16, "frame": "warp", "samples": 1}

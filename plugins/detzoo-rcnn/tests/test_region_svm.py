@@ -201,7 +201,7 @@ def test_boxes_are_corrected_or_left_as_proposed() -> None:
     assert float(far(moved.boxes).median()) > 0.1
 
 
-def test_trap_30_convolutions_of_spp_net_stay_frozen() -> None:
+def test_convolutions_of_spp_net_stay_frozen() -> None:
     stage = build("sppnet_mobilenet_v2").stages()[0]
 
     assert stage.train == ("head.*",)

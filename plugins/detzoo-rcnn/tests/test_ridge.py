@@ -39,7 +39,7 @@ def test_without_examples_boxes_stay(stores: Any, tmp_path: Path) -> None:
     assert not fitted(torch.randn(3, 6)).any()
 
 
-def test_trap_28_the_solution_satisfies_the_normal_equations() -> None:
+def test_the_solution_satisfies_the_normal_equations() -> None:
     """With Y whitened: (A'A + lambda I) W = A'Y for A = [x, 1], and the whitening is undone: an independent formula."""
     source = np.random.default_rng(0)
     x, targets = source.normal(size=(50, 6)), source.normal(size=(50, 4)) * [0.1, 0.2, 0.3, 0.4] + 0.5

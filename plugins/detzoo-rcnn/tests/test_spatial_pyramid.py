@@ -64,7 +64,7 @@ def test_bins_equal_the_plain_loop(offset: float) -> None:
     torch.testing.assert_close(pooled.squeeze(2), expected, rtol=0, atol=0)
 
 
-def test_trap_30_a_window_holds_the_cells_centred_inside_it() -> None:
+def test_a_window_holds_the_cells_centred_inside_it() -> None:
     """Stride 16: from 20 to 70 px lie the centres of cells 2 (32), 3 (48) and 4 (64); 16 and 80 lie outside."""
     pool = SpatialPyramid({"s16": FeatureSpec(1, 16.0)}, bins=(1,))
 

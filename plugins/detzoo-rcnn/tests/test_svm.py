@@ -51,7 +51,7 @@ def test_without_pictures_nothing_is_ever_seen(stores: Any, tmp_path: Path) -> N
     assert torch.equal(fitted(torch.randn(4, 8)), torch.full((4, 3), -10.0))
 
 
-def test_trap_27_scores_equal_decision_functions_of_liblinear(stores: Any, tmp_path: Path) -> None:
+def test_scores_equal_decision_functions_of_liblinear(stores: Any, tmp_path: Path) -> None:
     """Every negative in the cache: each class is one LinearSVC on ground truth against IoU < 0.3, at norm 20."""
     store = stores.mixed(tmp_path)
     fitted = svm(**EVERYTHING)
@@ -141,7 +141,7 @@ def opened_again(folder: Path) -> WindowStore:
     return WindowStore(folder, origin={}, vectors={"fc7": Kept(8, "all")}, num_classes=3, precision="float32")
 
 
-def test_trap_27_positives_are_ground_truth_alone_unless_told(stores: Any) -> None:
+def test_positives_are_ground_truth_alone_unless_told(stores: Any) -> None:
     own = stores.windows_of(
         np.array([0, 0, 0, 1]), np.array([1.0, 0.8, 0.4, 0.9]), given=np.array([True, False, False, False])
     )

@@ -29,7 +29,7 @@ def test_no_regions() -> None:
     assert windows.shape == (0, 3, 8, 6)
 
 
-def test_trap_29_context_is_measured_in_the_warped_frame() -> None:
+def test_context_is_measured_in_the_warped_frame() -> None:
     """A region of 20 x 16 px in a window of 10 x 10 with 1 px of context: 8 px of window are 20 px of picture across.
 
     So a window's pixel is 2.5 px wide and 2 px high, and the window reaches from 22.5 to 47.5 and from 8 to 28:

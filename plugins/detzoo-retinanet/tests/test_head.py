@@ -58,7 +58,7 @@ def test_nine_anchors_in_every_cell() -> None:
     assert predictions.deltas.shape == (2, 21 * 9, 1, 4)
 
 
-def test_trap_16_scores_start_at_the_prior_and_weights_are_shared_by_all_maps() -> None:
+def test_scores_start_at_the_prior_and_weights_are_shared_by_all_maps() -> None:
     head = retinanet(prior=0.01)
     bias = head.classification.bias
     assert bias is not None

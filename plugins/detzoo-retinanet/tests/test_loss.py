@@ -102,7 +102,7 @@ def test_a_head_without_centreness_is_refused() -> None:
     )
 
 
-def test_trap_14_three_normalisers() -> None:
+def test_three_normalisers() -> None:
     """Two images with 3 and 1 positives, each positive worth 1 and background nothing."""
     assignment = Assignment(torch.tensor([[0, 0, 0, B], [0, B, B, B]]))
     sums = torch.tensor([3.0, 1.0])
@@ -132,7 +132,7 @@ def average(detector: Detector) -> float:
     return float(detector.state_dict()["loss.normaliser.average"])
 
 
-def test_trap_14_the_moving_average_survives_a_checkpoint(tmp_path: Path) -> None:
+def test_the_moving_average_survives_a_checkpoint(tmp_path: Path) -> None:
     """detectron2 keeps it in a plain attribute, which a resumed run starts anew."""
     detector = build("retinanet_mobilenet_v2", num_classes=2, overrides=SMALL)
     assert average(detector) == 100

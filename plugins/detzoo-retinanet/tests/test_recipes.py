@@ -79,7 +79,7 @@ def test_the_papers_results_name_the_table_they_were_read_in() -> None:
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_trap_01_every_choice_is_a_named_field(name: str) -> None:
+def test_every_choice_is_a_named_field(name: str) -> None:
     values = recipe(name)
     assert {"octave", "octave_rounding", "offset", "rounding", "stride"} <= values["head"]["anchors"].keys()
     assert {"alpha", "gamma"} == values["loss"]["classification"].keys() - {"type"}
@@ -89,26 +89,26 @@ def test_trap_01_every_choice_is_a_named_field(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_trap_16_focal_loss_of_the_paper(name: str) -> None:
+def test_focal_loss_of_the_paper(name: str) -> None:
     values = recipe(name)
     assert values["loss"]["classification"] == {"type": "focal", "alpha": 0.25, "gamma": 2.0}
     assert values["head"]["prior"] == 0.01
 
 
-def test_trap_13_convention_09_box_losses() -> None:
+def test_box_losses() -> None:
     box = {name: recipe(name)["loss"]["box"] for name in PARAMETERS}
     assert box["retinanet_resnet50_fpn"] == {"type": "l1"}  # torchvision
     assert box["retinanet_resnet50_fpn_paper"] == {"type": "smooth_l1", "beta": 0.11}  # Detectron
     assert box["retinanet_resnet50_fpn_v2"] == box["fcos_resnet50_fpn"] == {"type": "giou"}
 
 
-def test_trap_14_normalisers() -> None:
+def test_normalisers() -> None:
     scope = {name: recipe(name)["loss"]["normaliser"]["scope"] for name in PARAMETERS}
     assert {name for name in scope if scope[name] == "image"} == {"retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2"}
     assert scope["fcos_resnet50_fpn"] == scope["retinanet_resnet50_fpn_paper"] == "batch"
 
 
-def test_trap_15_low_quality_matches() -> None:
+def test_low_quality_matches() -> None:
     for name in ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2", "retinanet_mobilenet_v2"):
         assert recipe(name)["matcher"]["low_quality"] == "always"
     for name in PAPER:
@@ -117,13 +117,13 @@ def test_trap_15_low_quality_matches() -> None:
         assert (matcher["low_quality"], matcher["negative_threshold"]) == ("above_negative", 0.4)
 
 
-def test_trap_16_where_p6_comes_from() -> None:
+def test_where_p6_comes_from() -> None:
     source = {name: recipe(name)["neck"]["extra_from"] for name in PARAMETERS}
     assert {name for name in source if source[name] == "c5"} == {"retinanet_resnet50_fpn_v2", *PAPER}
     assert {recipe(name)["neck"]["extra"] for name in PARAMETERS} == {"p6p7"}
 
 
-def test_trap_17_convention_07_anchors() -> None:
+def test_anchors() -> None:
     torch_vision, paper = recipe("retinanet_resnet50_fpn")["head"]["anchors"], recipe(PAPER[0])["head"]["anchors"]
     assert (torch_vision["octave_rounding"], torch_vision["rounding"], torch_vision["stride"]) == (
         "down",
@@ -136,13 +136,13 @@ def test_trap_17_convention_07_anchors() -> None:
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_trap_18_convention_06_no_plus_one(name: str) -> None:
+def test_no_plus_one(name: str) -> None:
     values = recipe(name)
     assert not values["head"]["box_coder"].get("legacy_plus_one", False)
     assert not values["matcher"].get("legacy_plus_one", False)
 
 
-def test_trap_09_normalisation_belongs_to_the_weights() -> None:
+def test_normalisation_belongs_to_the_weights() -> None:
     caffe, torch_vision = recipe(PAPER[0]), recipe("retinanet_resnet50_fpn")
     assert (caffe["input"]["channels"], caffe["input"]["pixel_range"], caffe["backbone"]["stride_in"]) == (
         "bgr",
@@ -152,7 +152,7 @@ def test_trap_09_normalisation_belongs_to_the_weights() -> None:
     assert (torch_vision["input"]["channels"], torch_vision["backbone"]["stride_in"]) == ("rgb", "3x3")
 
 
-def test_trap_37_norms_are_frozen_in_v1_and_live_in_v2() -> None:
+def test_norms_are_frozen_in_v1_and_live_in_v2() -> None:
     v1, v2 = recipe("retinanet_resnet50_fpn")["backbone"], recipe("retinanet_resnet50_fpn_v2")["backbone"]
     assert (v1["norm"], v1["norm_eps"], v1["freeze"]) == ("frozen", 0.0, ["conv1", "layer1"])
     assert (v2["norm"], v2["norm_eps"], v2["freeze"]) == ("batch", 1e-5, False)
@@ -160,13 +160,13 @@ def test_trap_37_norms_are_frozen_in_v1_and_live_in_v2() -> None:
     assert (fcos["norm"], fcos["norm_eps"]) == ("frozen", 1e-5)  # torchvision overwrites RetinaNet's alone
 
 
-def test_trap_38_convention_08_outputs_are_category_ids() -> None:
+def test_outputs_are_category_ids() -> None:
     assert {recipe(name)["classes"] for name in BUILDERS} == {"coco91"}
     detector = build("retinanet_mobilenet_v2", classes=["cell"], weights=None)
     assert detector.head.columns == 1  # type: ignore[union-attr]  # no background among the outputs
 
 
-def test_trap_39_detections_kept() -> None:
+def test_detections_kept() -> None:
     kept = {name: recipe(name)["postprocess"]["keep"] for name in PARAMETERS}
     assert kept["retinanet_resnet50_fpn"] == kept["retinanet_resnet50_fpn_v2"] == 300  # COCO's evaluation reads 100
     assert kept["fcos_resnet50_fpn"] == kept["retinanet_resnet50_fpn_paper"] == 100

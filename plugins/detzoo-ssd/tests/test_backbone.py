@@ -23,16 +23,16 @@ def vgg() -> Vgg16Ssd:
     return Vgg16Ssd((300, 300)).eval()
 
 
-def test_trap_08_maps_of_ssd300(vgg: Vgg16Ssd) -> None:
+def test_maps_of_ssd300(vgg: Vgg16Ssd) -> None:
     assert vgg.out == {"s8": FeatureSpec(512, 8, (38, 38)), "s16": FeatureSpec(1024, 16, (19, 19))}
     assert Vgg16Ssd((512, 512)).out["s16"].size == (32, 32)
 
 
-def test_trap_08_without_ceil_the_map_is_37() -> None:
+def test_without_ceil_the_map_is_37() -> None:
     assert Vgg16Ssd((300, 300), pool3_ceil=False).out["s8"].size == (37, 37)
 
 
-def test_trap_08_pool5_and_fc6(vgg: Vgg16Ssd) -> None:
+def test_pool5_and_fc6(vgg: Vgg16Ssd) -> None:
     pool5, fc6, fc7 = vgg.get_submodule("body.pool5"), conv(vgg, "body.fc6.0"), conv(vgg, "body.fc7.0")
     assert isinstance(pool5, nn.MaxPool2d)
     assert (pool5.kernel_size, pool5.stride, pool5.padding) == (3, 1, 1)

@@ -67,7 +67,7 @@ def test_order_is_level_row_column_prior() -> None:
     assert centre.tolist() == [44.0, 20.0]  # (5.5, 2.5) · 8
 
 
-def test_trap_38_background_is_a_column_of_softmax_alone() -> None:
+def test_background_is_a_column_of_softmax_alone() -> None:
     assert head(scoring="softmax").classification[0].out_channels == 3 * 4
     assert head(scoring="sigmoid").classification[0].out_channels == 3 * 3
 

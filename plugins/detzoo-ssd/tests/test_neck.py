@@ -27,7 +27,7 @@ def sides(neck: SsdExtra) -> list[int]:
     return [spec.size[0] for spec in neck.out.values() if spec.size]
 
 
-def test_trap_07_l2_norm() -> None:
+def test_l2_norm() -> None:
     norm = L2Norm(2, 20.0)
     feature = torch.tensor([[[[3.0, 0.0]], [[4.0, 0.0]]]])  # two cells: (3, 4) and (0, 0)
     assert norm(feature)[0, :, 0, 0].tolist() == pytest.approx([12.0, 16.0])  # 20 · (3, 4) / 5
@@ -39,7 +39,7 @@ def test_trap_07_l2_norm() -> None:
     assert torch.isfinite(norm.weight.grad).all()
 
 
-def test_trap_07_only_the_outgoing_map_is_normalised() -> None:
+def test_only_the_outgoing_map_is_normalised() -> None:
     specs = {"s8": FeatureSpec(2, 8.0), "s16": FeatureSpec(2, 16.0)}
     neck = SsdExtra(specs, channels=[4], l2_norm={"s8": 20.0, "s16": 5.0})
     features = {"s8": torch.ones(1, 2, 4, 4), "s16": torch.full((1, 2, 2, 2), 7.0)}

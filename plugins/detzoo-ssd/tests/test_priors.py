@@ -64,14 +64,14 @@ def centre_size(boxes: Tensor) -> Tensor:
     return torch.cat(((boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]), 1)
 
 
-def test_trap_08_counts_of_ssd300_and_ssd512() -> None:
+def test_counts_of_ssd300_and_ssd512() -> None:
     assert len(priors(VOC_300, GRID_300, (300, 300))[0]) == 8732  # 38²·4 + 19²·6 + 10²·6 + 5²·6 + 3²·4 + 1·4
     assert len(priors(VOC_512, (64, 32, 16, 8, 4, 2, 1), (512, 512))[0]) == 24564
     assert len(priors(VOC_300, (37, 18, 9, 5, 3, 1), (300, 300))[0]) == 37 * 37 * 4 + (18 * 18 + 81 + 25) * 6 + 40
     assert priors(VOC_300, GRID_300, (300, 300))[1].per_cell() == (4, 6, 6, 6, 4, 4)
 
 
-def test_convention_03_order_is_square_extra_then_each_ratio_and_its_transpose() -> None:
+def test_order_is_square_extra_then_each_ratio_and_its_transpose() -> None:
     boxes, _ = priors(VOC_300, GRID_300, (300, 300))
     second = centre_size(boxes[38 * 38 * 4 : 38 * 38 * 4 + 6])
     sides = [(60, 60), (sqrt(60 * 111), sqrt(60 * 111))]
@@ -84,14 +84,14 @@ def test_convention_03_order_is_square_extra_then_each_ratio_and_its_transpose()
 @pytest.mark.parametrize(
     ("config", "first", "last"), [(VOC_300, 30.0, 264.0), (COCO_300, 21.0, 261.0)], ids=["voc", "coco"]
 )
-def test_convention_01_trap_03_scales_of_voc_and_coco(config: dict[str, Any], first: float, last: float) -> None:
+def test_scales_of_voc_and_coco(config: dict[str, Any], first: float, last: float) -> None:
     sides = centre_size(priors(config, GRID_300, (300, 300))[0])[:, 2:]
     assert sides[0].tolist() == [first, first]  # 10 % and 7 % of 300 px
     assert sides[-4].tolist() == [last, last]  # .88 and .87
     torch.testing.assert_close(sides[-3], torch.full((2,), sqrt(last * 315)))  # 1.05 · 300
 
 
-def test_convention_02_centres_by_step_or_by_map() -> None:
+def test_centres_by_step_or_by_map() -> None:
     by_step, _ = priors(VOC_300, GRID_300, (300, 300))
     by_map, _ = priors(VOC_300 | {"steps": None}, GRID_300, (300, 300))
     start = 38 * 38 * 4 + 19 * 19 * 6
@@ -103,7 +103,7 @@ def test_convention_02_centres_by_step_or_by_map() -> None:
     torch.testing.assert_close(by_step[-40:], by_map[-40:])  # equal on maps 3 and 1
 
 
-def test_convention_03_trap_02_clip() -> None:
+def test_clip() -> None:
     made = {clip: priors(VOC_300 | {"clip": clip}, GRID_300, (300, 300))[0] for clip in CLIPS}
     assert made["none"].min() == pytest.approx(32 - 162 * sqrt(3) / 2)  # Caffe's default: boxes leave the image
     wide = -2  # 264 · √2 = 373 px wide, 187 px high, at (150, 150)
@@ -124,7 +124,7 @@ def test_convention_03_trap_02_clip() -> None:
 CLIPS = ("none", "size", "centre_size", "corners")
 
 
-def test_convention_03_integer_cut_of_ssd512() -> None:
+def test_integer_cut_of_ssd512() -> None:
     grid = (64, 32, 16, 8, 4, 2, 1)
     plain = centre_size(priors(VOC_512, grid, (512, 512))[0])
     cut = centre_size(priors(VOC_512 | {"integer_cut": True}, grid, (512, 512))[0])
@@ -134,7 +134,7 @@ def test_convention_03_integer_cut_of_ssd512() -> None:
     assert ((plain - cut).abs().max() / 512).item() == pytest.approx(0.8 * sqrt(3) / 512, abs=1e-5)  # .0027
 
 
-def test_convention_01_02_03_tutorial() -> None:
+def test_02_03_tutorial() -> None:
     boxes, _ = priors(TUTORIAL, GRID_300, (300, 300))
     assert len(boxes) == 8732
     # The tutorial's own loop, written anew: cx, cy, w, h in fractions, clamped to [0, 1].

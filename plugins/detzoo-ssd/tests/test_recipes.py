@@ -60,7 +60,7 @@ def test_every_recipe_builds(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(PARAMETERS.keys() - PYRAMIDS))
-def test_trap_01_every_choice_is_a_named_field(name: str) -> None:
+def test_every_choice_is_a_named_field(name: str) -> None:
     values = recipe(name)
     assert {"clip", "steps", "offset", "flip", "unit", "integer_cut"} <= values["head"]["anchors"].keys()
     assert {"threshold", "tie"} <= values["matcher"].keys()
@@ -95,19 +95,19 @@ def test_ssds_of_tensorflow_share_all_but_what_their_configurations_change() -> 
     assert recipe("ssd_mobilenet_v1_075")["neck"]["channels"] == [c * 3 // 4 for c in one["neck"]["channels"]]
 
 
-def test_trap_04_paper_matches_bipartite_and_ports_do_not() -> None:
+def test_paper_matches_bipartite_and_ports_do_not() -> None:
     assert recipe("ssd300_vgg16_voc")["matcher"]["tie"] == "bipartite"
     assert recipe("ssd300_vgg16")["matcher"]["tie"] == "last_write_wins"
     assert recipe("ssd300_vgg16_tutorial")["matcher"]["tie"] == "last_write_wins"
 
 
-def test_trap_05_06_mining_and_divisor() -> None:
+def test_06_mining_and_divisor() -> None:
     loss = recipe("ssd300_vgg16_voc")["loss"]
     assert loss["miner"] == {"type": "hard_negative", "ratio": 3.0, "scope": "image", "min_negatives": 0}
     assert loss["normaliser"]["scope"] == "batch"
 
 
-def test_trap_09_normalisation_belongs_to_the_weights() -> None:
+def test_normalisation_belongs_to_the_weights() -> None:
     caffe, torchvision = recipe("ssd300_vgg16_voc")["input"], recipe("ssd300_vgg16")["input"]
     assert (caffe["channels"], caffe["mean"], caffe["pixel_range"]) == ("bgr", [104.0, 117.0, 123.0], 255)
     assert (torchvision["channels"], torchvision["pixel_range"]) == ("rgb", 1)
@@ -115,18 +115,18 @@ def test_trap_09_normalisation_belongs_to_the_weights() -> None:
     assert torchvision["std"] == [1 / 255] * 3
 
 
-def test_trap_10_difficult_boxes_are_trained_on() -> None:
+def test_difficult_boxes_are_trained_on() -> None:
     assert recipe("ssd300_vgg16_voc")["train"]["difficult"] == "train"
     assert recipe("ssd300_vgg16_coco")["train"]["crowd"] == "drop"
 
 
-def test_trap_11_augmentation_of_the_paper() -> None:
+def test_augmentation_of_the_paper() -> None:
     steps = recipe("ssd300_vgg16_voc")["train"]["transforms"]
     assert [step["type"] for step in steps] == ["photometric_distort", "expand", "iou_crop", "flip"]
     assert (steps[1]["ratio"], steps[1]["fill"]) == (4.0, [123.0, 117.0, 104.0])  # the input's mean, as RGB
 
 
-def test_trap_12_learning_rate_belongs_to_batch_32() -> None:
+def test_learning_rate_belongs_to_batch_32() -> None:
     train = recipe("ssd300_vgg16_voc")["train"]
     assert (train["batch"], train["optimizer"]["lr"], train["steps"]) == (32, 1e-3, 120_000)
     assert train["optimizer"]["bias_lr_multiplier"] == 2.0
@@ -134,7 +134,7 @@ def test_trap_12_learning_rate_belongs_to_batch_32() -> None:
     assert train["clip_norm"] is None
 
 
-def test_convention_08_trap_38_coco_labels_are_category_minus_one() -> None:
+def test_coco_labels_are_category_minus_one() -> None:
     classes = build("ssdlite320_mobilenet_v3_large", weights=None).classes
     assert len(classes) == 90
     assert classes[0] == "person"
@@ -143,7 +143,7 @@ def test_convention_08_trap_38_coco_labels_are_category_minus_one() -> None:
     assert classes[89] == "toothbrush"
 
 
-def test_convention_12_tutorial_averages_l1_over_the_coordinates() -> None:
+def test_tutorial_averages_l1_over_the_coordinates() -> None:
     loss = recipe("ssd300_vgg16_tutorial")["loss"]
     assert loss["box"] == {"type": "l1"}
     assert loss["box_weight"] == 1 / 4

@@ -62,7 +62,7 @@ def test_predict_finds_every_face_once(detector: Detector, shared: Path, photo: 
     assert len(found) == len(FACES[photo])
 
 
-def test_trap_38_the_one_class_is_label_0(detector: Detector, shared: Path) -> None:
+def test_the_one_class_is_label_0(detector: Detector, shared: Path) -> None:
     found = detector.predict([shared / "data" / "demo" / "coral" / "grace_hopper.bmp"], score_threshold=0.6)[0]
     assert found.labels.tolist() == [0]
     assert found.scores[0] > 0.99

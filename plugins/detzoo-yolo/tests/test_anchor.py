@@ -129,7 +129,7 @@ def gradients(predictions: Predictions) -> list[torch.Tensor]:
     return [gradient for gradient in found if gradient is not None]
 
 
-def test_convention_14_yolov3_losses_and_gradients() -> None:
+def test_yolov3_losses_and_gradients() -> None:
     terms, predictions = hand_worked()
     weight = 2 - 32 / 400
     half = math.log(2)  # cross-entropy at sigmoid(0) = 0.5, whatever the target
@@ -162,7 +162,7 @@ def test_yolov2_rescores_and_has_a_softmax() -> None:
     assert classes[0, 0].tolist() == pytest.approx([shares[0], shares[1], shares[2] - 1])
 
 
-def test_convention_14_squared_errors_as_the_papers_say() -> None:
+def test_squared_errors_as_the_papers_say() -> None:
     terms, predictions = hand_worked(place_error="squared", objectness_error="squared", small_boxes=False)
     assert terms["box"] == pytest.approx((0.2**2 + 0.1**2 + math.log(2) ** 2) / 2)
     assert terms["objectness"] == pytest.approx(7 * 0.25 / 2)
@@ -228,7 +228,7 @@ def test_the_heads_channels_are_darknets() -> None:
     assert places.boxes[0, 3].tolist() == [48 - 20, 16 - 30, 48 + 20, 16 + 30]  # (height, width) as the recipe has them
 
 
-def test_convention_07_anchors_stand_in_the_middle_of_the_cell() -> None:
+def test_anchors_stand_in_the_middle_of_the_cell() -> None:
     anchors = build_component("anchors", {"type": "yolo_anchors", "sizes": [[[10, 20]]]})
     boxes, _ = anchors({"s32": torch.zeros(1, 1, 2, 3)}, (64, 96))
     assert boxes[0].tolist() == [6.0, 11.0, 26.0, 21.0]

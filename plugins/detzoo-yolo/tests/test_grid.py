@@ -43,7 +43,7 @@ def test_a_centre_on_the_far_border_belongs_to_the_last_cell() -> None:
     assert match(truth([[20, 20, 20.0, 20.0], [18, 18, 22, 22]])).index[0, 6:].max() == 1
 
 
-def test_trap_32_the_box_of_the_best_iou_is_responsible() -> None:
+def test_the_box_of_the_best_iou_is_responsible() -> None:
     # cell 0; the object is 8x8 about (5, 5). Box 0 says 4x4, box 1 says 8x4, both about the same centre
     deltas = torch.zeros(1, 8, 4)
     deltas[0, 0] = torch.tensor([0.5, 0.5, math.sqrt(4 / 20), math.sqrt(4 / 20)])
@@ -53,7 +53,7 @@ def test_trap_32_the_box_of_the_best_iou_is_responsible() -> None:
     assert found.overlap[0, :2].tolist() == pytest.approx([16 / 64, 32 / 64])
 
 
-def test_trap_32_convention_13_least_error_where_every_iou_is_0() -> None:
+def test_least_error_where_every_iou_is_0() -> None:
     # boxes of no size have no overlap; box 1's centre is nearer to the object's (5, 5)
     deltas = torch.zeros(1, 8, 4)
     deltas[0, 0, :2] = torch.tensor([0.0, 0.0])
@@ -63,7 +63,7 @@ def test_trap_32_convention_13_least_error_where_every_iou_is_0() -> None:
     assert found.overlap[0].tolist() == [0.0] * 8
 
 
-def test_trap_33_one_object_a_cell_the_first_wins() -> None:
+def test_one_object_a_cell_the_first_wins() -> None:
     found = match(truth([[1, 1, 5, 5], [4, 4, 8, 8]]), None).index[0]
     assert (found == 0).sum() == 1
     assert (found == 1).sum() == 0
@@ -138,7 +138,7 @@ def test_losses_of_the_paper() -> None:
     )
 
 
-def test_trap_32_gradients_are_those_of_darknets_deltas() -> None:
+def test_gradients_are_those_of_darknets_deltas() -> None:
     _, predictions = hand_worked(half=True)
     assert predictions.quality_logits is not None
     assert predictions.class_logits is not None
@@ -155,11 +155,11 @@ def test_trap_32_gradients_are_those_of_darknets_deltas() -> None:
     assert classes[0, [0, 2, 3, 4, 5, 6, 7]].abs().max() == 0
 
 
-def test_convention_13_confidence_target_one() -> None:
+def test_confidence_target_one() -> None:
     assert hand_worked(confidence_target="one")[0]["object"] == pytest.approx(0.7**2)
 
 
-def test_trap_32_gradients_are_finite_at_sides_of_zero() -> None:
+def test_gradients_are_finite_at_sides_of_zero() -> None:
     predictions = nothing()
     targets = truth([[1, 1, 9, 9]])
     given = build_component("matcher", MATCHER)(grid_places(), targets, predictions)

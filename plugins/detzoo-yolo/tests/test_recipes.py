@@ -81,7 +81,7 @@ def test_the_released_weights_have_as_many_numbers(name: str) -> None:
         ("yolov1_darknet_voc", 1715, 3, 24, 1, True),
     ],
 )
-def test_trap_31_paper_and_released_cfg_are_two_networks(
+def test_paper_and_released_cfg_are_two_networks(
     name: str, outputs: int, boxes: int, convolutions: int, connected: int, norms: bool
 ) -> None:
     detector = on_meta(name)
@@ -94,13 +94,13 @@ def test_trap_31_paper_and_released_cfg_are_two_networks(
     assert ("Local" in kinds) == norms
 
 
-def test_trap_33_a_variant_says_that_it_is_one() -> None:
+def test_a_variant_says_that_it_is_one() -> None:
     assert recipe("yolov1_mobilenet_v2")["summary"].startswith("a variant of YOLOv1, not the paper's")
     assert recipe("yolov1_mobilenet_v2")["reported"] == []
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_trap_34_thresholds_of_evaluation(name: str) -> None:
+def test_thresholds_of_evaluation(name: str) -> None:
     postprocess = recipe(name)["postprocess"]
     assert 0.001 <= postprocess["score_threshold"] <= 0.005
     assert postprocess["quality"] == "product"
@@ -108,17 +108,17 @@ def test_trap_34_thresholds_of_evaluation(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["yolov2_voc", "yolov3_coco"])
-def test_convention_15_resizing(name: str) -> None:
+def test_resizing(name: str) -> None:
     given = recipe(name)["input"]
     assert (given["resize"], given["fill"], given["sampling"]) == ("letterbox", 0.5, "corners")
 
 
-def test_convention_08_no_background_among_the_outputs() -> None:
+def test_no_background_among_the_outputs() -> None:
     head = on_meta("yolov3_coco").head
     assert {predictor.out_channels for predictor in head.predictors.values()} == {3 * (5 + 80)}
 
 
-def test_convention_14_errors_of_the_places() -> None:
+def test_errors_of_the_places() -> None:
     for name in ("yolov2_voc", "yolov3_coco"):
         loss = recipe(name)["loss"]
         assert (loss["place_error"], loss["small_boxes"], loss["box"]) == ("cross_entropy", True, None)

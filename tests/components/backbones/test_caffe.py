@@ -148,7 +148,7 @@ def test_caffes_names_load_and_the_classifier_is_accounted_for(
         load_backbone_weights(backbone, tmp_path / "part.safetensors")
 
 
-def test_trap_09_normalisation_belongs_to_the_weights() -> None:
+def test_normalisation_belongs_to_the_weights() -> None:
     rcnn = {"mean": (102.9801, 115.9465, 122.7717), "std": (1.0, 1.0, 1.0), "pixel_range": 255, "weights": "net"}
     for caffe in (CaffeNet(), Zf5(), Vgg16(weights_from="caffe")):
         check_normalisation(caffe.expects, channels="bgr", **rcnn)  # type: ignore[arg-type]

@@ -42,7 +42,7 @@ def test_nothing_to_freeze() -> None:
     assert all(p.requires_grad for p in backbone.parameters())
 
 
-def test_trap_37_frozen_batch_norm_keeps_its_statistics_in_training_mode() -> None:
+def test_frozen_batch_norm_keeps_its_statistics_in_training_mode() -> None:
     live, frozen = ResNet18(), ResNet18()
     freeze(frozen, ["norm"])
     moved = changed(live, step(live))
@@ -54,7 +54,7 @@ def test_trap_37_frozen_batch_norm_keeps_its_statistics_in_training_mode() -> No
     assert len(norms(frozen)) == 20
 
 
-def test_trap_37_statistics_alone() -> None:
+def test_statistics_alone() -> None:
     backbone = ResNet18()
     assert freeze(backbone, ["norm_stats"]) == []
     moved = changed(backbone, step(backbone))
@@ -104,7 +104,7 @@ def test_what_matches_nothing_is_an_error() -> None:
     assert str(error.value) == 'freeze: "norm" matches nothing: Vgg16 has no batch norm. Leave the entry out.'
 
 
-def test_convention_02_frozen_batch_norm_equals_torchvisions_and_eps_is_a_field() -> None:
+def test_frozen_batch_norm_equals_torchvisions_and_eps_is_a_field() -> None:
     torch.manual_seed(0)
     for eps in (1e-5, 0.0):
         own, reference = FrozenBatchNorm2d(7, eps=eps), torchvision.ops.FrozenBatchNorm2d(7, eps=eps)

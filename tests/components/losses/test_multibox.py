@@ -78,7 +78,7 @@ def test_without_objects_each_term_is_a_zero_connected_to_the_graph(
         assert all(bool((gradient == 0).all()) for gradient in gradients)
 
 
-def test_convention_12_equals_torchvisions_losses_and_gradients() -> None:
+def test_equals_torchvisions_losses_and_gradients() -> None:
     predictions, candidates, targets = scene()
     logits, deltas = leaves(predictions)
     assignment = SsdBipartite(tie="last_write_wins")(candidates, targets)
@@ -153,7 +153,7 @@ def test_weights_and_normaliser() -> None:
     one = ssd_loss()(predictions, candidates, targets, assignment)
     two = ssd_loss(class_weight=3.0, box_weight=0.25)(predictions, candidates, targets, assignment)
     assert two["classification"].item() == pytest.approx(3 * one["classification"].item())
-    # convention 12: the PyTorch tutorial's L1 mean over positives and coordinates is a box_weight of 1/4
+    # the PyTorch tutorial's L1 mean over positives and coordinates is a box_weight of 1/4
     assert two["box"].item() == pytest.approx(one["box"].item() / 4)
     each = ssd_loss(normaliser=Positives(scope="image"))(predictions, candidates, targets, assignment)
     alone = 0.0
@@ -169,7 +169,7 @@ def test_weights_and_normaliser() -> None:
     assert each["box"].item() == pytest.approx(alone, rel=1e-5)
 
 
-def test_trap_13_both_normalisers_of_faster_rcnns_equation_1() -> None:
+def test_both_normalisers_of_faster_rcnns_equation_1() -> None:
     predictions, candidates, targets = scene()
     assignment = SsdBipartite()(candidates, targets)
     sums = ssd_loss(miner=None, normaliser=Fixed(value=1.0, scope="batch"))(
@@ -186,7 +186,7 @@ def test_trap_13_both_normalisers_of_faster_rcnns_equation_1() -> None:
     assert ported["box"].item() == pytest.approx(sums["box"].item() / 180)
 
 
-def test_trap_38_convention_08_background_is_column_0_of_softmax_alone() -> None:
+def test_background_is_column_0_of_softmax_alone() -> None:
     labels = torch.tensor([[B, 1]])
     logits = torch.tensor([[[5.0, 0, 0], [0.0, 0, 5]]])
     loss = CrossEntropy()(logits, labels)
@@ -228,7 +228,7 @@ def test_cross_entropy_in_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(("beta", "expected"), [(1.0, 0.125), (1 / 9, 0.5 - 1 / 18), (0.0, 0.5)])
-def test_trap_13_convention_09_beta(beta: float, expected: float) -> None:
+def test_beta(beta: float, expected: float) -> None:
     # an error of .5 in one coordinate: .5 x .25 / 1, .5 - beta / 2, .5
     box = torch.tensor([[[0.0, 0, 8, 8]]])
     candidates = Candidates(box, torch.ones(1, 1, dtype=torch.bool), coder=CentreSize())

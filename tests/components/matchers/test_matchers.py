@@ -122,11 +122,11 @@ def test_both_ways_of_max_iou_agree(low_quality: str, shared: bool, monkeypatch:
     assert (found[1].index >= 0).any()
 
 
-def test_trap_04_convention_12_bipartite_gives_the_loser_its_next_best() -> None:
+def test_bipartite_gives_the_loser_its_next_best() -> None:
     assert SsdBipartite()(SHARED_PRIOR, TWO_TRUTHS).index.tolist() == [[1, 0, B]]
 
 
-def test_trap_04_convention_12_last_write_wins_forgets_the_loser() -> None:
+def test_last_write_wins_forgets_the_loser() -> None:
     matcher = SsdBipartite(tie="last_write_wins")
     assert matcher(SHARED_PRIOR, TWO_TRUTHS).index.tolist() == [[1, B, B]]
     # in the other order the worse pair takes the prior
@@ -134,14 +134,14 @@ def test_trap_04_convention_12_last_write_wins_forgets_the_loser() -> None:
 
 
 @pytest.mark.parametrize(("inclusive", "expected"), [(True, 0), (False, B)])
-def test_convention_05_iou_equal_to_the_threshold(inclusive: bool, expected: int) -> None:
+def test_iou_equal_to_the_threshold(inclusive: bool, expected: int) -> None:
     places = candidates([0, 0, 4, 4], [0, 0, 4, 2])  # IoU 1, and exactly 1/2
     truth = targets([0, 0, 4, 4])
     assert SsdBipartite(inclusive=inclusive)(places, truth).index.tolist() == [[0, expected]]
     assert MaxIou(inclusive=inclusive)(places, truth).index.tolist() == [[0, expected]]
 
 
-def test_trap_05_negative_threshold_leaves_a_gap() -> None:
+def test_negative_threshold_leaves_a_gap() -> None:
     places = candidates([0, 0, 4, 4], [0, 0, 4, 1.8], [0, 0, 4, 0.4])  # IoU 1, .45, .1
     assert SsdBipartite()(places, targets([0, 0, 4, 4])).index.tolist() == [[0, B, B]]
     assert SsdBipartite(negative_threshold=0.4)(places, targets([0, 0, 4, 4])).index.tolist() == [[0, OUT, B]]
@@ -151,7 +151,7 @@ def test_trap_05_negative_threshold_leaves_a_gap() -> None:
     ("low_quality", "iou", "expected"),
     [("always", 0.3, 0), ("above_negative", 0.3, B), ("above_negative", 0.45, 0), ("never", 0.45, OUT)],
 )
-def test_trap_15_low_quality_matches(low_quality: str, iou: float, expected: int) -> None:
+def test_low_quality_matches(low_quality: str, iou: float, expected: int) -> None:
     places = candidates([0, 0, 10, 10 * iou], [20, 20, 30, 30])
     matcher = MaxIou(positive_threshold=0.5, negative_threshold=0.4, low_quality=low_quality)  # type: ignore[arg-type]
     assert matcher(places, targets([0, 0, 10, 10])).index.tolist() == [[expected, B]]
@@ -178,12 +178,12 @@ def test_ignored_truth_is_never_positive(matcher: SsdBipartite | MaxIou) -> None
 
 
 @pytest.mark.parametrize(("plus_one", "expected"), [(False, B), (True, 0)])
-def test_trap_18_plus_one_iou(plus_one: bool, expected: int) -> None:
+def test_plus_one_iou(plus_one: bool, expected: int) -> None:
     places = candidates([0, 0, 4, 1.9])  # 7.6 / 16 = .475; with both edges 14.5 / 25 = .58
     assert MaxIou(legacy_plus_one=plus_one)(places, targets([0, 0, 4, 4])).index.tolist() == [[expected]]
 
 
-def test_trap_24_border_anchors_are_dropped_in_training_before_the_rescue() -> None:
+def test_border_anchors_are_dropped_in_training_before_the_rescue() -> None:
     # on a picture of 20 x 10 px inside a larger network input: the first crosses its left border by 2 px, the second
     # lies inside, the third touches the right border, the fourth crosses it by half a pixel
     places = candidates([-2, 0, 8, 10], [0, 0, 5, 10], [12, 0, 20, 10], [12.5, 0, 20.5, 10])
@@ -197,7 +197,7 @@ def test_trap_24_border_anchors_are_dropped_in_training_before_the_rescue() -> N
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_trap_24_equals_matching_the_inside_candidates_alone(seed: int) -> None:
+def test_equals_matching_the_inside_candidates_alone(seed: int) -> None:
     places, truth = scene(seed)
     region = torch.tensor([[0, 0, 90, 100], [5, 10, 80, 120], [0, 0, 3, 3], [20, 0, 110, 60]], dtype=torch.float32)
     truth = dataclasses.replace(truth, region=region)
@@ -223,7 +223,7 @@ def test_trap_24_equals_matching_the_inside_candidates_alone(seed: int) -> None:
 
 
 @pytest.mark.parametrize(("floor", "expected"), [(0.0, [0, B, B, B]), (0.1, [0, B, B, OUT])])
-def test_trap_25_hard_negatives_of_fast_rcnn_overlap_at_least_a_tenth(floor: float, expected: list[int]) -> None:
+def test_hard_negatives_of_fast_rcnn_overlap_at_least_a_tenth(floor: float, expected: list[int]) -> None:
     places = candidates([0, 0, 10, 10], [0, 0, 10, 4.9], [0, 0, 10, 1], [30, 30, 40, 40])  # IoU 1, .49, .1, 0
     matcher = MaxIou(positive_threshold=0.5, negative_threshold=0.5, negative_floor=floor)
     assert matcher(places, targets([0, 0, 10, 10])).index.tolist() == [expected]

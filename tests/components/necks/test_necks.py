@@ -72,7 +72,7 @@ def test_gradients_reach_every_parameter(cls: type[Neck], fields: dict[str, Any]
     ],
     ids=["none", "pool", "p6p7 from p5", "p6p7 from c5, batch norm"],
 )
-def test_trap_16_fpn_equals_torchvisions_with_its_state_dict(fields: dict[str, Any], extra: Any, norm: Any) -> None:
+def test_fpn_equals_torchvisions_with_its_state_dict(fields: dict[str, Any], extra: Any, norm: Any) -> None:
     torch.manual_seed(0)
     reference = FeaturePyramidNetwork(list(CHANNELS.values()), 16, extra_blocks=extra, norm_layer=norm).eval()
     for p in reference.parameters():

@@ -77,7 +77,8 @@ class YoloGrid(Head):
         if (height, width) != self.input_size:
             raise RecipeError(
                 f"yolo_grid was built for an input of {self.input_size[0]}x{self.input_size[1]} px (height x width), "
-                f"found {height}x{width}; leave train.multi_scale and --size of an export out, and set input.size instead"
+                f"found {height}x{width}; leave train.multi_scale and --size of an export out, and set input.size "
+                "instead"
             )
         classes, confidence, deltas = self._split(features[self.name])
         return self._places(deltas), Predictions(
