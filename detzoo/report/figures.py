@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-PALETTE: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b5a300", "#888888", "#8c4a2f", "#7d5fb2")
+PALETTE: Final = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b5a300", "#888888", "#8c4a2f", "#7d5fb2",
+)  # fmt: skip
 """Okabe and Ito's eight: told apart with any of the common colour-vision deficiencies, on white and on black. Behind
 them brown and violet, which serve where there are still more."""
 ALL: Final = "all classes"
