@@ -33,7 +33,10 @@ def test_no_recipe_of_the_zoo_lacks_anything() -> None:
             'one_grid, which head "roi_box" and join "two_stage" do not give; given by head yolo_grid\n'
             '--set box.matcher: detectors.fasterrcnn_mobilenet_v2_fpn.box.matcher: matcher "grid_responsible" needs '
             'predictions, which head "roi_box" and join "two_stage" do not give; given by join one_stage; '
-            "proposals rpn",
+            "proposals rpn\n"
+            '--set box.matcher: detectors.fasterrcnn_mobilenet_v2_fpn.box.matcher: matcher "grid_responsible" needs '
+            'one_box, which head "roi_box" and join "two_stage" do not give; given by head detr, detr_anchors, fcos, '
+            "retinanet, rpn, ssd, ssd_shared, yolo_anchor, yolo_grid",
         ),
         (
             "retinanet_mobilenet_v2",

@@ -214,7 +214,7 @@ def test_a_grid_of_another_size_is_refused() -> None:
         head({"s10": torch.zeros(1, 4, 3, 3)}, _batch(30))
     assert str(error.value) == (
         "yolo_grid was built for an input of 20x20 px (height x width), found 30x30; leave train.multi_scale and "
-        "--size of an export out"
+        "--size of an export out, and set input.size instead"
     )
     with pytest.raises(RecipeError) as error:
         build_component("head", {"type": "yolo_grid"}, features={"s10": _spec(None)}, num_classes=3, input_size=None)
