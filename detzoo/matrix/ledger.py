@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -58,6 +59,10 @@ class Ledger:
         """Keep what came of a combination."""
         self.rows[row.combination.key] = row
         self._append({"parts": dict(row.combination.parts)} | asdict(row.outcome))
+
+    def of(self, combinations: Iterable[Combination]) -> list[Row]:
+        """Rows of those that were tried, in the given order."""
+        return [self.rows[one.key] for one in combinations if one.key in self.rows]
 
     def _append(self, values: dict[str, Any]) -> None:
         with self.path.open("ab") as file:

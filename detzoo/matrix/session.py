@@ -73,10 +73,8 @@ def run(plan: MatrixPlan, say: Callable[[str], None] = lambda _: None) -> Matrix
             _try_all(missing, ledger, say)
         except KeyboardInterrupt:
             stopped = True
-        rows, all_rows = (
-            [ledger.rows[one.key] for one in some if one.key in ledger.rows] for some in (combinations, everything)
-        )
-        return Matrix(rows, write_files(plan.out, all_rows), stopped)
+        files = write_files(plan.out, ledger.of(everything))
+        return Matrix(ledger.of(combinations), files, stopped)
 
 
 def asked_for(everything: list[Combination], only: Mapping[str, tuple[str, ...]]) -> list[Combination]:
