@@ -16,7 +16,7 @@ import cv2
 import yaml
 
 import detzoo
-from detzoo.report.plots import learning_figure, save
+from detzoo.comparison.plots import learning_figure, save
 
 COLUMNS: Final = (
     *("AP", "AP50", "AP75", "APs", "APm", "APl", "voc07_AP50", "voc10_AP50"),

@@ -29,7 +29,7 @@ from torch import nn
 
 import detzoo
 from detzoo import convert_weights
-from detzoo.benchmark.environment import device_facts, versions
+from detzoo.runtime.environment import device_facts, versions
 from detzoo.training.rng import seed_everything
 from detzoo_faster_rcnn.svd import linear
 

@@ -24,9 +24,9 @@ if __name__ == "__main__" and not MALLOC.items() <= os.environ.items():
     os.execve(sys.executable, [sys.executable, *sys.argv], dict(os.environ) | MALLOC)
 
 import detzoo
-from detzoo.benchmark.environment import versions
-from detzoo.training.checkpoint import LAST, save_model
+from detzoo.runtime.environment import versions
 from detzoo.training.rng import seed_everything
+from detzoo.weights.checkpoint import LAST, save_model
 
 RECIPE: Final = "yolo_fastest_coco"
 DATA: Final = "../shared/data/playing-cards"

@@ -38,7 +38,7 @@ from detzoo.components.anchors import Grid
 from detzoo.components.losses.multibox import MultiBox
 from detzoo.components.matchers.max_iou import MaxIou
 from detzoo.components.normalisers import Positives
-from detzoo.components.terms import L1, Focal
+from detzoo.components.unreduced_losses import L1, Focal
 from detzoo.ops.matching import matched_labels
 from detzoo.types import Candidates, Targets
 

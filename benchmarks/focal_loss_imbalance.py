@@ -28,12 +28,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import detzoo
-from detzoo.benchmark.environment import device_facts, versions
+from detzoo.comparison.plots import save
 from detzoo.data import Dataset
-from detzoo.data.prepare import collate
 from detzoo.ops.focal import focal_by_formula
 from detzoo.ops.matching import matched_labels
-from detzoo.report.plots import save
+from detzoo.prediction.prepare import collate
+from detzoo.runtime.environment import device_facts, versions
 from detzoo.training.rng import seed_everything
 
 RECIPE: Final = f"{Path(__file__).parents[1]}/plugins/detzoo-retinanet/tests/learning.yaml#retinanet"

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import detzoo
-from detzoo.data.masks import decode_counts
+from detzoo.ops.mask_encoding import decode_counts
 
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)
 

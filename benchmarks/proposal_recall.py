@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 import detzoo
-from detzoo.data.images import read_image
+from detzoo.runtime.images import read_image
 from detzoo_rcnn.selective_search import SelectiveSearch
 
 Boxes = NDArray[np.float64]

@@ -34,8 +34,8 @@ WORK = """
 import json, resource, sys, time
 from pathlib import Path
 from detzoo.data import open_dataset
-from detzoo.data.proposal_making import make_proposals
-from detzoo.data.proposal_method import find_method
+from detzoo.proposals.making import make_proposals
+from detzoo.proposals.method import find_method
 
 method, data, split, out, workers, most = sys.argv[1:]
 opened = [open_dataset(data, split)]

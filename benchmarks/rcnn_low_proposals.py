@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import detzoo
-from detzoo.benchmark.environment import device_facts, versions
-from detzoo.benchmark.session import pictures_of
+from detzoo.benchmark.bench_command import pictures_of
 from detzoo.benchmark.speed import benchmark
-from detzoo.benchmark.switches import pick_device
-from detzoo.cli.targets import is_run
+from detzoo.comparison.plots import figure, save
 from detzoo.interfaces import Detector
-from detzoo.report.plots import figure, save
+from detzoo.runtime.device import pick_device
+from detzoo.runtime.environment import device_facts, versions
+from detzoo.targets import is_run
 
 COUNTS: Final = (300, 100, 50, 20, 10)
 

@@ -44,7 +44,7 @@ def write_weights(path: Path) -> None:
     import torch
     from rcnn_speed import as_tensor, seeded  # type: ignore[import-not-found]
 
-    from detzoo.benchmark.switches import noise
+    from detzoo.prediction.apply_switches import noise
 
     torch.save(seeded(NAME, [as_tensor(picture) for picture in noise(2, (240, 320))]).state_dict(), path)
 
@@ -64,7 +64,7 @@ def measure(args: Any) -> dict[str, int]:
     import torch
     from rcnn_speed import runner
 
-    from detzoo.benchmark.switches import noise
+    from detzoo.prediction.apply_switches import noise
 
     torch.set_num_threads(args.threads)
     run = runner(NAME, args.side, args.what, torch.load(args.weights, weights_only=True), noise(2, SIZE))

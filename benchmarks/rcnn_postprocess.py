@@ -31,7 +31,7 @@ import torchvision
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
-from detzoo.build import build
+from detzoo.builder import build
 from detzoo.ops.box_coder import encode_centre_size
 from detzoo.types import Candidates, ImageBatch, Predictions, Targets
 

@@ -19,11 +19,11 @@ from typing import Any
 import torch
 
 import detzoo
-from detzoo.benchmark.environment import device_facts, versions
-from detzoo.benchmark.switches import noise
-from detzoo.build import build_component
-from detzoo.detectors.prediction import inference, prepared
+from detzoo.builder import build_component
 from detzoo.detectors.region_svm import RegionSvm
+from detzoo.prediction.apply_switches import noise
+from detzoo.prediction.predict import inference, prepared
+from detzoo.runtime.environment import device_facts, versions
 
 
 def main() -> None:

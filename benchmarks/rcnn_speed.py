@@ -35,8 +35,8 @@ import torchvision  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from detzoo import build, convert_weights  # noqa: E402
-from detzoo.benchmark.switches import Switches, apply_switches, noise  # noqa: E402
-from detzoo.data.prepare import collate  # noqa: E402
+from detzoo.prediction.prepare import collate  # noqa: E402
+from detzoo.runtime.switches import Switches, apply_switches, noise  # noqa: E402
 from detzoo.testing.parity import freeze_norms, spread  # noqa: E402
 from detzoo.types import Sample  # noqa: E402
 

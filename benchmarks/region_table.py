@@ -24,13 +24,13 @@ import torch
 from torch import Tensor
 
 import detzoo
-from detzoo.benchmark.environment import device_facts, versions
-from detzoo.benchmark.session import pictures_of
+from detzoo.benchmark.bench_command import pictures_of
 from detzoo.benchmark.speed import benchmark
-from detzoo.build import build_component
+from detzoo.builder import build_component
 from detzoo.data.dataset import Dataset
 from detzoo.detectors.region_svm import RegionSvm
 from detzoo.interfaces import Detector
+from detzoo.runtime.environment import device_facts, versions
 from detzoo.types import Candidates, ImageBatch
 
 METRICS = ("AP", "AP50", "AP75", "voc07_AP50", "voc10_AP50")

@@ -35,7 +35,8 @@ import torchvision
 from torch import Tensor, nn
 
 from detzoo import build, convert_weights
-from detzoo.benchmark.switches import Switches, apply_switches, noise
+from detzoo.prediction.apply_switches import apply_switches, noise
+from detzoo.runtime.switches import Switches
 from detzoo.testing.parity import freeze_norms, leaves, spread, spread_chain
 
 FROZEN_EPS: Final = {"retinanet_resnet50_fpn": 0.0, "fcos_resnet50_fpn": 1e-5}

@@ -31,7 +31,7 @@ from detzoo.components.miners import HardNegative
 from detzoo.components.normalisers import Positives
 from detzoo.components.postprocess.detections import PerClassDetections
 from detzoo.components.suppress import Nms
-from detzoo.components.terms import CrossEntropy, SmoothL1
+from detzoo.components.unreduced_losses import CrossEntropy, SmoothL1
 from detzoo.types import Candidates, ImageBatch, Predictions, Targets
 
 PRIORS, COLUMNS = 8732, 91

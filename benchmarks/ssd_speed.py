@@ -31,7 +31,7 @@ import torchvision  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from detzoo import build, convert_weights  # noqa: E402
-from detzoo.benchmark.switches import Switches, apply_switches, noise  # noqa: E402
+from detzoo.runtime.switches import Switches, apply_switches, noise  # noqa: E402
 
 BACKGROUND = {"ssd300_vgg16": 7.0, "ssdlite320_mobilenet_v3_large": 9.0}
 """Bias of the background's logit: a trained detector is sure of it nearly everywhere."""

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
-from detzoo.build import build, build_component
+from detzoo.builder import build, build_component
 from detzoo.ops.boxes import clip
 from detzoo.testing.specimens import image_batch
 from detzoo.types import Candidates, ImageBatch, Predictions

@@ -27,8 +27,8 @@ if __name__ == "__main__" and not MALLOC.items() <= os.environ.items():
     os.execve(sys.executable, [sys.executable, *sys.argv], dict(os.environ) | MALLOC)
 
 import detzoo
-from detzoo.report.comparison import Plan, compare
-from detzoo.training.checkpoint import LAST
+from detzoo.comparison.compare import Plan, compare
+from detzoo.weights.checkpoint import LAST
 
 SQUEEZENET: Final = "../shared/weights/squeezenet1_1-imagenet/squeezenet1_1_fp16.pth"
 RECIPES: Final = {"ssd": "ssd_mobilenet_v2_fpn", "retinanet": "retinanet_mobilenet_v2", "yolov1": "yolov1_mobilenet_v2"}

@@ -28,11 +28,11 @@ from zoo_text import pages  # type: ignore[import-not-found]
 
 from detzoo.benchmark import benchmark
 from detzoo.benchmark.cost import count_flops, count_parameters
-from detzoo.benchmark.switches import noise
-from detzoo.build import build
-from detzoo.config import load_recipe
-from detzoo.detectors.prediction import inference, prepared
+from detzoo.builder import build
 from detzoo.errors import DetzooError
+from detzoo.prediction.apply_switches import noise
+from detzoo.prediction.predict import inference, prepared
+from detzoo.recipes.recipe import load_recipe
 
 OUT: Final = Path(__file__).parents[1] / "docs" / "zoo"
 MEASURED: Final = OUT / "measured.json"

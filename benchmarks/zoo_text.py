@@ -8,7 +8,7 @@ from typing import Any, Final
 import torchvision
 from zoo_rows import PICTURES, TENSORFLOW, TENSORFLOW_MOBILE, TIMED_ON, TORCHVISION, VOC, Tensorflow, Voc  # type: ignore[import-not-found]
 
-from detzoo.config import load_recipe
+from detzoo.recipes.recipe import load_recipe
 
 Measured = Mapping[str, Mapping[str, Any]]
 NONE: Final = "–"

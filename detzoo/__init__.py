@@ -7,22 +7,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from detzoo.runtime.version import __version__
 
 if TYPE_CHECKING:
-    from detzoo.build import build, load
+    from detzoo.builder import build, load
     from detzoo.data import open_dataset
     from detzoo.evaluation import evaluate
-    from detzoo.registry import list_detectors
+    from detzoo.plugins.registry import list_detectors
     from detzoo.training import train
     from detzoo.weights.detector import convert_weights
 
 _LAZY = {
-    "build": "detzoo.build",
+    "build": "detzoo.builder",
     "convert_weights": "detzoo.weights.detector",
     "evaluate": "detzoo.evaluation",
-    "list_detectors": "detzoo.registry",
-    "load": "detzoo.build",
+    "list_detectors": "detzoo.plugins.registry",
+    "load": "detzoo.builder",
     "open_dataset": "detzoo.data",
     "train": "detzoo.training",
 }
@@ -45,6 +45,5 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     module = importlib.import_module(_LAZY[name])
-    if name not in globals():  # importing detzoo.build has bound `build` to that module, which can be called
-        globals()[name] = getattr(module, name)
+    globals()[name] = getattr(module, name)
     return globals()[name]

@@ -307,13 +307,13 @@ class Detections:
         Returns:
             uint8 [H,W,3] RGB.
         """
-        from detzoo.report.drawing import draw_detections
+        from detzoo.runtime.drawing import draw_detections
 
         return draw_detections(image, self, min_score=min_score)
 
     def _repr_html_(self) -> str:
         """A notebook shows the picture with its boxes, or a table where the file is not at hand."""
-        from detzoo.report.drawing import detections_html
+        from detzoo.runtime.drawing import detections_html
 
         return detections_html(self)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detzoo.plugins import manager
-from detzoo.registry import Registry, get_registry
+from detzoo.plugins.registry import Registry, get_registry
 
 SHARED = Path(__file__).parents[2] / "shared"
 TOY_ZOO = Path(__file__).parent / "toy_zoo"

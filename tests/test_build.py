@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import detzoo
-from detzoo.class_names import class_names
 from detzoo.components.postprocess.detections import PerClassDetections
 from detzoo.errors import RecipeError, WeightsError
-from detzoo.training.checkpoint import save_model
+from detzoo.recipes.class_names import class_names
+from detzoo.weights.checkpoint import save_model
 from detzoo.weights.sources import file_sha256
 
 SMALL = "ssd_ultralight_face_slim"

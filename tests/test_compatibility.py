@@ -2,11 +2,11 @@
 
 import pytest
 
-from detzoo.compatibility import MINIMUM, gives, unmet_needs
-from detzoo.config import load_recipe
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Head, Matcher
-from detzoo.registry import Registry, get_registry
+from detzoo.plugins.registry import Registry, get_registry
+from detzoo.recipes.compatibility import MINIMUM, gives, unmet_needs
+from detzoo.recipes.recipe import load_recipe
 from detzoo.types import Assignment, Candidates, FeatureMaps, ImageBatch, Predictions, Targets
 
 

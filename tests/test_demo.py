@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from detzoo import demo
-from detzoo.config import load_recipe
-from detzoo.demo import closing_words, demonstrate
+from detzoo.comparison import demo
+from detzoo.comparison.demo import closing_words, demonstrate
 from detzoo.errors import DetzooError
+from detzoo.recipes.recipe import load_recipe
 
 
 def test_the_demo_compares_what_it_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from detzoo import doctor
 from detzoo.cli import app
-from detzoo.doctor import (
+from detzoo.plugins import doctor
+from detzoo.plugins.doctor import (
     Problem,
     floor_problems,
     missing_problems,

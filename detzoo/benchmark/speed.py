@@ -17,9 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from detzoo.benchmark.cost import Cost, measure_cost
-from detzoo.benchmark.environment import device_facts, display_name, versions
-from detzoo.benchmark.switches import Switches, apply_switches, noise, pick_device
 from detzoo.errors import DetzooError
+from detzoo.prediction.apply_switches import apply_switches, noise
+from detzoo.runtime.device import pick_device
+from detzoo.runtime.environment import device_facts, display_name, versions
+from detzoo.runtime.switches import Switches
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -107,7 +109,7 @@ def benchmark(
         score_threshold: replaces the recipe's.
         prepared: the switches were applied to the detector before; they are only recorded.
     """
-    from detzoo.detectors.prediction import inference
+    from detzoo.prediction.predict import inference
 
     if batch < 1 or iterations < 1 or warmup < 0:
         raise DetzooError("batch and iterations must be 1 or more, warmup 0 or more")
@@ -153,17 +155,17 @@ class _Phases:
         self.pictures = self.groups[self.round % len(self.groups)]
 
     def proposals(self) -> Regions:
-        from detzoo.detectors.prediction import regions_of
+        from detzoo.prediction.predict import regions_of
 
         return regions_of(self.detector, self.pictures)
 
     def pre(self, regions: Regions) -> ImageBatch:
-        from detzoo.detectors.prediction import prepared
+        from detzoo.prediction.predict import prepared
 
         return prepared(self.detector, self.pictures, proposals=regions)
 
     def one(self) -> ImageBatch:
-        from detzoo.detectors.prediction import prepared
+        from detzoo.prediction.predict import prepared
 
         return prepared(self.detector, self.pictures[:1])
 
@@ -171,7 +173,7 @@ class _Phases:
         return self.network(batch) if self.split_forward and self.network else self.detector.detect(batch)
 
     def post(self, batch: ImageBatch, result: Any) -> Any:
-        from detzoo.detectors.prediction import split
+        from detzoo.prediction.predict import split
 
         if self.split_forward:
             candidates, predictions = result
@@ -179,7 +181,7 @@ class _Phases:
         return split(self.detector, result, batch)
 
     def total(self, regions: Regions) -> Any:
-        from detzoo.detectors.prediction import detect_pictures
+        from detzoo.prediction.predict import detect_pictures
 
         return detect_pictures(self.detector, self.pictures, proposals=regions)
 
@@ -265,7 +267,7 @@ def _protocol(
     warmup: int,
     switches: Switches,
 ) -> dict[str, Any]:
-    from detzoo.detectors.prediction import postprocess_of
+    from detzoo.prediction.predict import postprocess_of
 
     post = postprocess_of(detector)
     numbers = {

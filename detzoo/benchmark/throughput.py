@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detzoo.benchmark.switches import Precision
+from detzoo.runtime.switches import Precision
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -72,7 +72,7 @@ def best_batch(
         max_seconds: after which no larger batch is tried.
     """
     from detzoo.benchmark.speed import synchroniser
-    from detzoo.detectors.prediction import detect_pictures, inference
+    from detzoo.prediction.predict import detect_pictures, inference
 
     wait = synchroniser(device)
 

@@ -24,8 +24,8 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     json_: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
     """Benchmark detectors from decoded pictures to detections: before, in and after the network, and together."""
-    from detzoo.benchmark.session import bench_targets, render
-    from detzoo.benchmark.switches import Switches
+    from detzoo.benchmark.bench_command import bench_targets, render
+    from detzoo.runtime.switches import Switches
 
     switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
     results = bench_targets(

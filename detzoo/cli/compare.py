@@ -49,9 +49,9 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
 ) -> None:
     """Compare detectors and results: accuracy, speed, cost and errors on one data set."""
-    from detzoo.benchmark.switches import Switches
+    from detzoo.comparison.compare import Plan, compare
     from detzoo.errors import DetzooError
-    from detzoo.report.comparison import Plan, compare
+    from detzoo.runtime.switches import Switches
 
     plan = Plan(
         targets=targets,

@@ -27,8 +27,8 @@ def check(
     all_: Annotated[bool, typer.Option("--all", help="Every line; 20 of a kind by default.")] = False,
 ) -> None:
     """Report every defect with file and line. Exit code 1 when there are errors."""
-    from detzoo.data.check import check as find
-    from detzoo.data.check_report import as_json, as_lines
+    from detzoo.data.checking.check import check as find
+    from detzoo.data.checking.report import as_json, as_lines
 
     problems = find(spec, split, progress=None if json_ else _progress)
     typer.echo(as_json(problems) if json_ else as_lines(problems, None if all_ else 20))
@@ -46,8 +46,8 @@ def info(
     import json
 
     from detzoo.data import list_splits, open_dataset
-    from detzoo.data.check_report import describe
-    from detzoo.data.statistics import summarise
+    from detzoo.data.checking.report import describe
+    from detzoo.data.checking.statistics import summarise
 
     names = list_splits(spec) if split is None else (split,)
     found = [summarise(open_dataset(spec, name)) for name in names]
@@ -65,7 +65,7 @@ def show(
 ) -> None:
     """Draw pictures with their boxes."""
     from detzoo.data import list_splits, open_dataset
-    from detzoo.data.drawing import draw_samples, recipe_transforms
+    from detzoo.training.data_preview import draw_samples, recipe_transforms
 
     data = open_dataset(spec, split or list_splits(spec)[0])
     transforms = recipe_transforms(augment) if augment else []
@@ -83,7 +83,7 @@ def convert(
 ) -> None:
     """Write a data set in another format, with a data.yaml."""
     from detzoo.data import list_splits, open_dataset
-    from detzoo.data.writing import target_of, write_datasets
+    from detzoo.data.formats.writing import target_of, write_datasets
 
     names = list_splits(spec) if split is None else (split,)
     splits = {name: open_dataset(spec, name) for name in names}
@@ -116,7 +116,7 @@ def anchors(
 ) -> None:
     """Anchor sizes that fit the boxes: k-means under the distance 1 - IoU."""
     from detzoo.data import list_splits, open_dataset
-    from detzoo.data.statistics import box_sides, cluster_sides, parse_size
+    from detzoo.data.checking.statistics import box_sides, cluster_sides, parse_size
 
     data = open_dataset(spec, split or list_splits(spec)[0])
     found, overlap = cluster_sides(box_sides(data, parse_size(size)), count, seed=seed)

@@ -16,7 +16,7 @@ def command(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
 ) -> None:
     """See it work: two small detectors learn generated pictures in minutes, and are compared in one report."""
-    from detzoo.demo import closing_words, demonstrate
+    from detzoo.comparison.demo import closing_words, demonstrate
 
     done = demonstrate(out, steps=steps, device=device, say=lambda line: print(line, file=sys.stderr, flush=True))
     typer.echo(done.comparison.table.terminal(shutil.get_terminal_size().columns))

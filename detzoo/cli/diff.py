@@ -12,6 +12,6 @@ def command(
     b: Annotated[str, typer.Argument(help="What to compare it with.")],
 ) -> None:
     """Print the settings in which two recipes or runs differ; of runs and results also the curves and metrics."""
-    from detzoo.experiments.contrast import contrast
+    from detzoo.experiments.run_diff import contrast
 
     typer.echo(contrast(a, b))

@@ -15,7 +15,7 @@ def command(
     from rich.console import Console
     from rich.markup import escape
 
-    from detzoo.doctor import examine
+    from detzoo.plugins.doctor import examine
 
     report = examine()
     if as_json:

@@ -31,9 +31,9 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     curves: Annotated[bool, typer.Option(help="Also write PR curves and the confusion matrix.")] = True,
 ) -> None:
     """Evaluate: COCO's twelve numbers, VOC07 and VOC10+ AP, all per class."""
-    from detzoo.benchmark.switches import Switches
+    from detzoo.comparison.evaluate_one import evaluate_file, evaluate_target, report
     from detzoo.errors import DetzooError
-    from detzoo.evaluation.session import evaluate_file, evaluate_target, report
+    from detzoo.runtime.switches import Switches
 
     if from_ is None and (categories or boxes):
         raise DetzooError("--categories and --boxes say how to read the file of --from; there is none")

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from detzoo.plugins.manager import PluginRecord, describe_failure
-from detzoo.registry import get_registry
+from detzoo.plugins.registry import get_registry
 
 
 @cache

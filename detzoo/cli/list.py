@@ -16,7 +16,7 @@ def command(
     json_: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> None:
     """List detectors with their reported accuracy, or the components of a kind."""
-    from detzoo.listing import component_rows, detector_rows, matching, not_installed, render
+    from detzoo.plugins.listing import component_rows, detector_rows, matching, not_installed, render
 
     rows = detector_rows() if kind is None else component_rows(kind)
     rows = matching(rows, words or [])

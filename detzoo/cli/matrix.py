@@ -24,7 +24,7 @@ def command(
     Every backbone x neck x head, and every pair with a matcher, loss or postprocess: hours for all of them, minutes for
     what one component takes part in (`detzoo matrix --head mine`). The tables show all that the folder holds.
     """
-    from detzoo.matrix.session import MatrixPlan, counted, run
+    from detzoo.matrix.run_matrix import MatrixPlan, counted, run
 
     asked = {
         "backbone": backbone, "neck": neck, "head": head,

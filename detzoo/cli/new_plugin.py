@@ -19,7 +19,7 @@ def command(
     out: Annotated[Path | None, typer.Option(help="Folder to write; detzoo-NAME when left out.")] = None,
 ) -> None:
     """Write a plugin that installs and passes the conformance kit as it is; then make it yours."""
-    from detzoo.new_plugin import write_plugin
+    from detzoo.plugins.new_plugin import write_plugin
 
     folder = out or Path(f"detzoo-{name}")
     written = write_plugin(name, kind, folder)

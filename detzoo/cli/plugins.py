@@ -33,7 +33,7 @@ def check(
 ) -> None:
     """Load all that every plugin declares, or run the conformance kit on those named; exit code 1 if one fails."""
     from detzoo.errors import DetzooError
-    from detzoo.plugin_check import check_all, plugins_named
+    from detzoo.testing.plugin_check import check_all, plugins_named
 
     if names:
         _conformance(plugins_named(names), all_recipes=all_recipes, json_=json_)
@@ -52,8 +52,8 @@ def _conformance(plugins: list[str], *, all_recipes: bool, json_: bool) -> None:
     """Every finding with what was expected, what came, and the page that explains it; a line a plugin."""
     from dataclasses import asdict
 
-    from detzoo.plugin_check import conformance, recipes_not_run, tally
     from detzoo.testing import findings
+    from detzoo.testing.plugin_check import conformance, recipes_not_run, tally
 
     found = {}
     for plugin in plugins:
@@ -72,7 +72,7 @@ def _conformance(plugins: list[str], *, all_recipes: bool, json_: bool) -> None:
 
 
 def _print(*, json_: bool, traces: bool) -> None:
-    from detzoo.plugin_check import rows
+    from detzoo.testing.plugin_check import rows
 
     found = rows()
     if json_:

@@ -27,7 +27,7 @@ def make(
     max_images: Annotated[int | None, typer.Option(min=1, help="Only the first of each split, to try it.")] = None,
 ) -> None:
     """Write the regions of every picture into one file. Interrupted and repeated, it goes on where it was."""
-    from detzoo.data.proposal_making import make_target
+    from detzoo.proposals.making import make_target
 
     try:
         made = make_target(method, data, out, split or (), set_ or (), workers, max_boxes, max_images)
@@ -53,9 +53,9 @@ def evaluate(
     """Recall, average recall, repeatability, time and AP of proposal methods on one's own data."""
     import shutil
 
-    from detzoo.evaluation.proposal_session import Plan, evaluate_proposals
-    from detzoo.evaluation.proposal_sources import numbers_of
-    from detzoo.report.proposal_report import proposal_table
+    from detzoo.proposals.evaluate import Plan, evaluate_proposals
+    from detzoo.proposals.report import proposal_table
+    from detzoo.proposals.sources import numbers_of
 
     plan = Plan(targets, data, out, split, numbers_of(counts), repeat, detector, device, batch, workers)
     try:
@@ -80,7 +80,7 @@ def show(
     colours: Annotated[str, typer.Option(help="Of the segments: mean or random.")] = "mean",
 ) -> None:
     """Draw the best boxes, the objects that they cover, and the segments from which they grew."""
-    from detzoo.report.proposal_showing import View, check_colours, scales_of, show_proposals
+    from detzoo.proposals.show import View, check_colours, scales_of, show_proposals
 
     scales = () if k is None else scales_of(k)
     view = View(target, images or (), out, top, set_ or (), data, split, scales, check_colours(colours))

@@ -25,7 +25,7 @@ def sync(
     ] = None,
 ) -> None:
     """Write each component's schema into its plugin's manifest, and the index of all plugins."""
-    from detzoo.registry_sync import sync as run
+    from detzoo.plugins.sync import sync as run
 
     changed = run(index=index, write=not check)
     for path in changed:

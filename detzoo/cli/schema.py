@@ -9,6 +9,6 @@ import typer
 
 def command() -> None:
     """Print the JSON Schema of recipe files, with every installed component."""
-    from detzoo.editor_schema import recipe_file_schema
+    from detzoo.recipes.editor_schema import recipe_file_schema
 
     typer.echo(json.dumps(recipe_file_schema(), indent=2))

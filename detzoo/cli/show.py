@@ -22,11 +22,11 @@ def command(
     out: Annotated[Path, typer.Option(help="Where --matches draws to.")] = Path("matches.png"),
 ) -> None:
     """Print a resolved recipe: every class that will run and every value it runs with."""
-    from detzoo.config import load_recipe
-    from detzoo.recipe_text import as_json, as_yaml, with_origins
+    from detzoo.recipes.recipe import load_recipe
+    from detzoo.recipes.text import as_json, as_yaml, with_origins
 
     if priors is not None or matches is not None:
-        from detzoo.report.matches import draw_matches_of, draw_priors_of
+        from detzoo.inspection.matches import draw_matches_of, draw_priors_of
 
         if priors is not None:
             typer.echo(draw_priors_of(target, set_ or [], priors))
@@ -34,7 +34,7 @@ def command(
             typer.echo(draw_matches_of(target, set_ or [], data, matches, out))
         return
     if fields:
-        from detzoo.report.receptive_fields import shown
+        from detzoo.inspection.receptive_fields import shown
 
         typer.echo(shown(target, set_ or []))
         return

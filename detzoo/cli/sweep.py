@@ -37,7 +37,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that load images, for each run.")] = None,
 ) -> None:
     """Train what is missing of a grid of overrides, and rank all runs by AP."""
-    from detzoo.experiments.session import SweepPlan, check_all_done, sweep
+    from detzoo.experiments.sweep import SweepPlan, check_all_done, sweep
 
     plan = SweepPlan(
         target=target,

@@ -33,7 +33,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     checkpoint_steps: Annotated[int | None, typer.Option(min=1, help="Steps between checkpoints.")] = None,
 ) -> None:
     """Train a detector. Under torchrun it trains on all processes together."""
-    from detzoo.training.session import train_target
+    from detzoo.training.train_command import train_target
 
     try:
         summary = train_target(

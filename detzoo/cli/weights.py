@@ -26,9 +26,10 @@ def import_(
     num_classes: Annotated[int | None, typer.Option(help="Replaces the recipe's.")] = None,
 ) -> None:
     """Convert a foreign state dict into a detzoo checkpoint, every key accounted for."""
-    from detzoo import build, convert_weights
+    from detzoo.builder import build
     from detzoo.errors import WeightsError
-    from detzoo.training.checkpoint import save_model
+    from detzoo.weights.checkpoint import save_model
+    from detzoo.weights.detector import convert_weights
 
     if out.exists():
         raise WeightsError(f"{out} exists already; choose another --out")

@@ -1,6 +1,6 @@
 """Data sets: readers, transforms, preparation and the loader; ``open_dataset`` is the door."""
 
 from detzoo.data.dataset import Dataset
-from detzoo.data.opening import list_splits, open_dataset
+from detzoo.data.formats.opening import list_splits, open_dataset
 
 __all__ = ["Dataset", "list_splits", "open_dataset"]

@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from detzoo.data.images import SUFFIXES
-from detzoo.data.source import VALIDATION_SPLITS
+from detzoo.data.formats.source import VALIDATION_SPLITS
 from detzoo.errors import DataError
+from detzoo.runtime.images import SUFFIXES
 
 _TRAIN: Final = ("train", "training")
 _VAL: Final = (*VALIDATION_SPLITS, "test")
@@ -114,7 +114,7 @@ def _no_folder(path: Path) -> str:
 
 def _detection(folder: Path) -> str | None:
     """What to say where the folder is a data set for detection."""
-    from detzoo.data.detect import describe
+    from detzoo.data.formats.sniff import describe
 
     try:
         kind = describe(folder).format

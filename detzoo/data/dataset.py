@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detzoo.data.images import decode_image, header_of, read_bytes
-from detzoo.data.index import Index, select_images
-from detzoo.data.masks import NO_MASK, decode_mask, to_rle
-from detzoo.data.problems import Problem
+from detzoo.data.checking.problems import Problem
+from detzoo.data.formats.index import Index, select_images
 from detzoo.errors import DataError
+from detzoo.ops.mask_encoding import NO_MASK, decode_mask, to_rle
+from detzoo.runtime.images import decode_image, header_of, read_bytes
 from detzoo.types import Sample
 
 if TYPE_CHECKING:
-    from detzoo.data.loader import Loader
-    from detzoo.data.prepare import InputSpec
+    from detzoo.data.loading.loader import Loader
     from detzoo.interfaces import Transform
+    from detzoo.prediction.prepare import InputSpec
 
 _LOG = logging.getLogger("detzoo.data")
 SIDE_TOLERANCE = 1.0  # px by which an annotated picture size may differ from the real one
@@ -100,8 +100,8 @@ class Dataset(ABC):
         return ground_truth(self)
 
     def loader(self, transforms: Sequence[Transform], spec: InputSpec, batch_size: int, **options: Any) -> Loader:
-        """Batches for training or evaluation; ``options`` are those of ``detzoo.data.loader.Loader``."""
-        from detzoo.data.loader import Loader
+        """Batches for training or evaluation; ``options`` are those of ``detzoo.data.loading.loader.Loader``."""
+        from detzoo.data.loading.loader import Loader
 
         return Loader(self, transforms, spec, batch_size, **options)
 
@@ -203,7 +203,7 @@ class IndexedDataset(Dataset):
 
 def announce(name: str, split: str, problems: Sequence[Problem]) -> None:
     """Say once what was left out; ``detzoo data check`` has the details."""
-    from detzoo.data.problems import Problems
+    from detzoo.data.checking.problems import Problems
 
     summary = Problems(list(problems)).summary()
     if summary:

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detzoo.data.dataset import Dataset
-from detzoo.data.index import Index, IndexBuilder
-from detzoo.data.masks import encode_rle
+from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.errors import DataError
+from detzoo.ops.mask_encoding import encode_rle
 from detzoo.types import Sample
 
 CLASSES: Final = ("circle", "square", "triangle", "star", "cross")

@@ -307,7 +307,7 @@ def _grow(path: Path, values: NDArray[Any]) -> None:
 
 
 def _check_same(found: Any, wanted: dict[str, Any], folder: Path) -> None:
-    from detzoo.differences import differences
+    from detzoo.runtime.differences import differences
 
     lines = [f"  {path}: {old!r} in the store, {new!r} now" for path, old, new in differences(found, wanted)]
     if lines:

@@ -164,7 +164,7 @@ class SecondHalf:
 
     def on_regions_of(self, stage: str) -> Callable[[Run], Losses]:
         """The same on the regions of the network with which a stage of the run ended."""
-        from detzoo.training.checkpoint import stage_file
+        from detzoo.weights.checkpoint import stage_file
 
         return lambda run: SecondHalf(self.detector, Proposing(self.detector, run.out / stage_file(stage)))
 
@@ -178,7 +178,7 @@ class Proposing(nn.Module):
     """
 
     def __init__(self, detector: TwoStage, weights: Path) -> None:
-        from detzoo.training.checkpoint import load_checkpoint
+        from detzoo.weights.checkpoint import load_checkpoint
 
         super().__init__()
         parts = {"backbone": detector.backbone, "neck": detector.neck, "proposals": detector.proposals}

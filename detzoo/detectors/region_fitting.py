@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 
 from detzoo.components.proposals.precomputed import Precomputed
-from detzoo.data.proposal_file import ProposalFile
 from detzoo.data.window_store import Kept, Windows, WindowStore
-from detzoo.evaluation.progress import progress_bar
 from detzoo.interfaces import RegionClassifier, RegionRegressor, Stage
 from detzoo.ops.boxes import iou_matrix
 from detzoo.ops.matching import overlaps_ignored
 from detzoo.ops.regions import append_ground_truth
+from detzoo.prediction.proposal_file import ProposalFile
+from detzoo.runtime.progress import progress_bar
 from detzoo.types import Candidates, ImageBatch, Targets
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def extract(run: Run, detector: RegionSvm) -> None:
     Raises:
         TrainingError: the disk has too little room, or the features there are of something else.
     """
-    from detzoo.detectors.prediction import inference
+    from detzoo.prediction.predict import inference
 
     if run.main:
         store = open_store(run, detector)

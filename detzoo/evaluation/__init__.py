@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from detzoo.benchmark.environment import display_name
 from detzoo.evaluation.classes import ClassMap, map_classes
 from detzoo.evaluation.collect import Collected, EvaluationSet, collect, gathered, share_of_this_process
 from detzoo.evaluation.engines import Engine
 from detzoo.evaluation.results import Evaluation, evaluate_detections
-from detzoo.registry import get_registry
+from detzoo.plugins.registry import get_registry
+from detzoo.runtime.environment import display_name
 
 if TYPE_CHECKING:
     import torch
 
-    from detzoo.detectors.prediction import Precision
     from detzoo.interfaces import Detector
+    from detzoo.runtime.switches import Precision
 
 __all__ = ["Collected", "Evaluation", "EvaluationSet", "collect", "evaluate", "evaluate_detections", "score"]
 
@@ -133,7 +133,7 @@ def _doubts(detector: Detector, dataset: EvaluationSet, found: Collected, protoc
 
 def _run_facts(detector: Detector) -> dict[str, Any]:
     """The settings that decide which detections come out."""
-    from detzoo.detectors.prediction import postprocess_of
+    from detzoo.prediction.predict import postprocess_of
 
     facts: dict[str, Any] = {}
     post = postprocess_of(detector)
@@ -159,7 +159,7 @@ def _model_facts(detector: Detector) -> dict[str, Any]:
 
 
 def _device_facts(detector: Detector) -> dict[str, Any]:
-    from detzoo.benchmark.environment import device_facts
-    from detzoo.detectors.prediction import device_of
+    from detzoo.runtime.device import device_of
+    from detzoo.runtime.environment import device_facts
 
     return device_facts(device_of(detector))

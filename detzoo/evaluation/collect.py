@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detzoo.data.masks import run_lengths
-from detzoo.data.regions import propose
 from detzoo.errors import DataError, DetzooError
-from detzoo.evaluation.progress import progress_bar
+from detzoo.ops.mask_encoding import run_lengths
+from detzoo.prediction.image_proposals import propose
+from detzoo.runtime.progress import progress_bar
 from detzoo.types import Detections
 
 if TYPE_CHECKING:
-    from detzoo.detectors.prediction import Precision
     from detzoo.interfaces import Detector, Proposer
+    from detzoo.runtime.switches import Precision
     from detzoo.types import Sample
 
 
@@ -109,7 +109,7 @@ def collect(
         shard: (rank, number of shares).
         progress: a bar on stderr.
     """
-    from detzoo.detectors.prediction import detect_pictures, inference
+    from detzoo.prediction.predict import detect_pictures, inference
 
     if batch < 1:
         raise DetzooError(f"batch is {batch}; it must be 1 or more")
@@ -178,7 +178,7 @@ def _next(waiting: deque[tuple[int, Future[Read]]], done: Collected) -> Iterator
 
 def batches(pictures: Iterator[Read], detector: Detector, batch: int) -> Iterator[list[Read]]:
     """Groups of one prepared size: padding to a larger neighbour would change what a picture's borders see."""
-    from detzoo.data.prepare import resized_size
+    from detzoo.prediction.prepare import resized_size
 
     waiting: dict[tuple[int, int], list[Read]] = {}
     for read in pictures:

@@ -1,21 +1,18 @@
-"""Precision-recall curves and the confusion matrix, as data; ``detzoo.report.plots`` draws them."""
+"""Precision-recall curves and the confusion matrix, as data; ``detzoo.comparison.plots`` draws them."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detzoo.evaluation.coco_map import CocoResult
-from detzoo.evaluation.results import Evaluation, write_whole
 from detzoo.evaluation.voc_map import iou_xyxy, xyxy
 
 RECALL: Final = np.linspace(0.0, 1.0, 101)
@@ -147,35 +144,3 @@ def confusion_csv(matrix: Confusion) -> str:
     for name, row in zip(titles, matrix.counts.tolist(), strict=True):
         writer.writerow([name, *row])
     return out.getvalue()
-
-
-def write_curves(evaluation: Evaluation, folder: str | Path) -> list[Path]:
-    """Write curves.json, pr_curves.csv, confusion.csv and their pictures; returns the paths."""
-    from detzoo.report.plots import confusion_figure, pr_figure, save
-
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    names = {int(c["id"]): str(c["name"]) for c in evaluation.ground_truth["categories"]}
-    curves = pr_curves(evaluation.coco, names)
-    matrix = confusion(evaluation.detections, evaluation.ground_truth)
-    data = {
-        "recall": [round(float(r), 2) for r in RECALL],
-        "curves": [
-            {"class": c.name, "iou": c.iou, "precision": c.precision.round(6).tolist(), "score": c.score.tolist()}
-            for c in curves
-        ],
-        "confusion": {
-            "classes": [*matrix.names, "background"],
-            "counts": matrix.counts.tolist(),
-            "score": matrix.score,
-            "iou": matrix.iou,
-        },
-    }
-    write_whole(folder / "curves.json", json.dumps(data) + "\n")
-    write_whole(folder / "pr_curves.csv", curves_csv(curves))
-    write_whole(folder / "confusion.csv", confusion_csv(matrix))
-    save(pr_figure(curves), folder / "pr_curves.png")
-    save(confusion_figure(matrix), folder / "confusion.png")
-    return [
-        folder / name for name in ("curves.json", "pr_curves.csv", "confusion.csv", "pr_curves.png", "confusion.png")
-    ]

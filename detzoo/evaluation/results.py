@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from detzoo.errors import DataError
 from detzoo.evaluation.coco_map import CocoGroundTruth, CocoResult, coco_map
 from detzoo.evaluation.engines import Engine
 from detzoo.evaluation.voc_map import VocProtocol, average_precision, group_boxes, match, mean_ap
+from detzoo.runtime.atomic_files import write_whole
 
 FORMAT: Final = "detzoo.results/1"
 
@@ -184,7 +184,7 @@ def with_counts(
     facts: dict[str, Any], detections: Sequence[Mapping[str, Any]], ground_truth: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Facts with the sizes of the two sides."""
-    from detzoo.benchmark.environment import versions
+    from detzoo.runtime.environment import versions
 
     counts = {
         "images": len(ground_truth["images"]),
@@ -222,10 +222,3 @@ def refuse_foreign(folder: Path) -> None:
     for path in (results, folder / "detections.json"):
         if path.exists() and not ours:
             raise DataError(f"{path} exists and was not written by detzoo eval; choose another folder or move it")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """A reader sees the old file or the new one, never a part."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

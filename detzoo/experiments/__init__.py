@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from detzoo.experiments.job import Job, Outcome, train_run
-from detzoo.experiments.session import SweepPlan, SweepResult, sweep
+from detzoo.experiments.sweep import SweepPlan, SweepResult, sweep
 
 __all__ = ["Job", "Outcome", "SweepPlan", "SweepResult", "sweep", "train_run"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from detzoo.experiments.job import Job, Outcome, curve_rows
 from detzoo.experiments.ledger import Entry
-from detzoo.report.table import Column, Table, percent
+from detzoo.runtime.text_table import Column, Table, percent
 
 
 class Board:

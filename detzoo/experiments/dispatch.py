@@ -12,8 +12,9 @@ from typing import Protocol
 
 from detzoo.experiments.board import Board
 from detzoo.experiments.job import Job, Outcome
-from detzoo.experiments.local import LOOK_EVERY, LocalWorkers, cores, local_devices
-from detzoo.training.interrupts import Interrupts
+from detzoo.experiments.local import LOOK_EVERY, LocalWorkers, local_devices
+from detzoo.runtime.interrupts import Interrupts
+from detzoo.runtime.parallel import cores
 
 
 @dataclass(frozen=True, kw_only=True)

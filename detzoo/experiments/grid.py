@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from detzoo.errors import RecipeError
-from detzoo.yaml_source import parse_value
+from detzoo.schema.yaml_source import parse_value
 
 OPENING: Final = {"[": "]", "{": "}"}
 LONGEST_NAME: Final = 120

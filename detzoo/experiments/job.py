@@ -128,7 +128,7 @@ def train_run(job: Job, *, device: str | None = None, progress: bool = True) -> 
         DetzooError: it cannot start or go on.
         Interrupted: a KeyboardInterrupt: a signal came; a checkpoint was written.
     """
-    from detzoo.training.session import train_target
+    from detzoo.training.train_command import train_target
 
     return train_target(
         job.target,

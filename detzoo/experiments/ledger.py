@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from detzoo.differences import differences
 from detzoo.errors import DataError, TrainingError
 from detzoo.experiments.job import Outcome
+from detzoo.runtime.differences import differences
 
 FORMAT: Final = "detzoo.sweep/1"
 SWEEP: Final = "sweep.json"
@@ -53,7 +53,7 @@ class Ledger:
 
     def save(self) -> None:
         """Write sweep.json."""
-        from detzoo.training.checkpoint import write_text_durably
+        from detzoo.runtime.atomic_files import write_text_durably
 
         runs = [
             {"name": e.name, "overrides": list(e.overrides), "digest": e.digest} | outcome_values(e.outcome)

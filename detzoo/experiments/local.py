@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from detzoo.errors import DetzooError
 from detzoo.experiments.job import Job, Outcome
+from detzoo.runtime.parallel import cores
 
 LOOK_EVERY: Final = 0.2
 """Seconds between looks at the runs."""
@@ -142,18 +143,13 @@ def manner(code: int) -> str:
     return f"its process was ended by {name}{hint}"
 
 
-def cores() -> int:
-    """Processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def local_devices(asked: str | None) -> list[str]:
     """``cuda:0,cuda:1`` -> each of them; every CUDA device where nothing is asked for, else the best there is.
 
     Raises:
         DetzooError: there is no such device here.
     """
-    from detzoo.benchmark.switches import devices, pick_device
+    from detzoo.runtime.device import devices, pick_device
 
     if asked is None:
         found = [name for name in devices() if name.startswith("cuda")]

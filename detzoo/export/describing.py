@@ -6,10 +6,10 @@ import dataclasses
 import json
 from typing import Any
 
-from detzoo import __version__
-from detzoo.detectors.prediction import postprocess_of
 from detzoo.export.network import Exported
 from detzoo.interfaces import Detector
+from detzoo.prediction.predict import postprocess_of
+from detzoo.runtime.version import __version__
 
 
 def describe(detector: Detector, exported: Exported, *, dynamic: tuple[str, ...]) -> dict[str, str]:

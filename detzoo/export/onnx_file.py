@@ -11,12 +11,12 @@ import torch
 
 from detzoo.components.suppress import SoftNms
 from detzoo.detectors.one_stage import OneStage
-from detzoo.detectors.prediction import postprocess_of
 from detzoo.export.describing import describe
 from detzoo.export.network import Exported, ExportError, exportable, quiet, recorded, sentence, unrecorded
 from detzoo.export.operations import TRANSLATIONS
 from detzoo.export.writing import check_free, write
 from detzoo.interfaces import Detector
+from detzoo.prediction.predict import postprocess_of
 
 MODULES = ("onnx", "onnxscript", "onnxruntime")
 AGREES = 1e-3

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from detzoo.export.network import ExportError
-from detzoo.training.checkpoint import replace_durably
+from detzoo.runtime.atomic_files import replace_durably
 
 
 def check_free(path: Path, ending: str) -> None:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from detzoo.types import DetectionBatch, Detections, ImageBatch, Targets
 
 if TYPE_CHECKING:
-    from detzoo.config import Recipe
-    from detzoo.data.prepare import InputSpec
     from detzoo.interfaces.proposals import Proposer
+    from detzoo.prediction.prepare import InputSpec
+    from detzoo.recipes.recipe import Recipe
     from detzoo.training.plan import TrainPlan
 
 
@@ -99,6 +99,6 @@ class Detector(nn.Module, ABC):
         Returns:
             one Detections an image, in original pixels.
         """
-        from detzoo.detectors.prediction import predict
+        from detzoo.prediction.predict import predict
 
         return predict(self, images, score_threshold=score_threshold, nms_iou=nms_iou, top_k=top_k)

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from detzoo.compatibility import HEADS
 from detzoo.matrix.frames import PARTS, Frame, frames
-from detzoo.registry import get_registry
+from detzoo.plugins.registry import get_registry
+from detzoo.recipes.compatibility import HEADS
 
 KINDS: Final = ("backbone", "neck", "head", "matcher", "loss", "postprocess")
 MOST_ATTEMPTS: Final = 6

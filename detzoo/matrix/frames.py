@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from detzoo.compatibility import HEADS
-from detzoo.config import load_recipe
 from detzoo.errors import DetzooError
 from detzoo.plugins.manifest import key_of
-from detzoo.recipe_places import Place, places
-from detzoo.registry import get_registry
-from detzoo.schema import Fields, TypeExpr, fits
-from detzoo.yaml_source import show_key
+from detzoo.plugins.registry import get_registry
+from detzoo.recipes.compatibility import HEADS
+from detzoo.recipes.places import Place, places
+from detzoo.recipes.recipe import load_recipe
+from detzoo.schema.expressions import Fields, TypeExpr, fits
+from detzoo.schema.yaml_source import show_key
 
 PARTS: Final = ("backbone", "neck", "matcher", "loss", "postprocess")
 """Kinds that are swapped around a head."""

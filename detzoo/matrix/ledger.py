@@ -11,7 +11,7 @@ from typing import Any, Final
 from detzoo.errors import DataError
 from detzoo.matrix.combinations import Combination
 from detzoo.matrix.outcome import Outcome
-from detzoo.registry import get_registry
+from detzoo.plugins.registry import get_registry
 
 FORMAT: Final = "detzoo.matrix/1"
 LEDGER: Final = "matrix.jsonl"

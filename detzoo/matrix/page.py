@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from detzoo.evaluation.results import write_whole
 from detzoo.matrix.combinations import KINDS, Combination
 from detzoo.matrix.ledger import Row, versions
 from detzoo.matrix.outcome import Outcome
+from detzoo.runtime.atomic_files import write_whole
 
 PAGE: Final = "matrix.md"
 ROWS: Final = "matrix.csv"

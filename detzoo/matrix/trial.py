@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from detzoo.build import build
-from detzoo.config import load_recipe
-from detzoo.data.prepare import collate
+from detzoo.builder import build
 from detzoo.errors import DetzooError
 from detzoo.matrix.combinations import Combination, Start, no_place, starts
 from detzoo.matrix.frames import SMALL
 from detzoo.matrix.outcome import Outcome, Status
-from detzoo.recipe_places import places
+from detzoo.prediction.prepare import collate
+from detzoo.recipes.places import places
+from detzoo.recipes.recipe import load_recipe
+from detzoo.schema.yaml_source import show_key
 from detzoo.testing.specimens import total
 from detzoo.testing.trial import propose_anywhere, sample_for
-from detzoo.yaml_source import show_key
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector

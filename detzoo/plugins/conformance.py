@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from detzoo.schema import Fields, Problem, TypeExpr, shown, unknown
+from detzoo.schema.expressions import Fields, Problem, TypeExpr, shown, unknown
 
 _TEXT: Final[TypeExpr] = {"is": "str", "min_length": 1}
 FIELDS: Final[Fields] = {

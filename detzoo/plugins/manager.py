@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 import pluggy
 
 from detzoo.errors import DetzooError, PluginError
-from detzoo.plugins import hookspecs
+from detzoo.plugins import hooks as hookspecs
 from detzoo.plugins.manifest import IncompatibleError, Manifest, core_manifest, read_manifest
 
 GROUP: Final = "detzoo.plugins"
@@ -240,6 +240,6 @@ def _listed(variable: str) -> list[str]:
 
 
 def _core_distribution() -> str:
-    from detzoo import __version__
+    from detzoo.runtime.version import __version__
 
     return f"detzoo {__version__}"

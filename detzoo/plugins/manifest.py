@@ -16,9 +16,9 @@ from typing import Any, Final, Literal
 from detzoo.errors import PluginError, RecipeError
 from detzoo.plugins.conformance import FIELDS as CONFORMANCE
 from detzoo.plugins.conformance import Conformance, check_conformance, read_conformance
-from detzoo.recipe_header import EXTENDS, HEADER
-from detzoo.schema import Fields, Problem, check_fields, shown, unknown
-from detzoo.yaml_source import Document, Key, Mark, parse, show_key
+from detzoo.plugins.recipe_header import EXTENDS, HEADER
+from detzoo.schema.expressions import Fields, Problem, check_fields, shown, unknown
+from detzoo.schema.yaml_source import Document, Key, Mark, parse, show_key
 
 API_VERSION: Final = 1
 OLDEST_API: Final = 1
@@ -74,7 +74,7 @@ class Entry:
         target: ``package.module:Class``, or the class itself when registered by a hook.
         summary: one line.
         needs: what it needs of the head that it serves, or of what holds it; the words are in ``compatibility.py``.
-        gives: what it gives those beside or inside it; a head's stands in place of ``detzoo.compatibility.MINIMUM``.
+        gives: what it gives those beside or inside it; a head's stands in place of ``compatibility.MINIMUM``.
     """
 
     plugin: str

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from detzoo.config import load_recipe
 from detzoo.errors import DetzooError
 from detzoo.interfaces import Backbone, Detector
-from detzoo.recipe_places import places
-from detzoo.registry import get_registry
+from detzoo.plugins.registry import get_registry
+from detzoo.recipes.places import places
+from detzoo.recipes.recipe import load_recipe
 from detzoo.testing.specimens import FEATURES, NUM_CLASSES, PYRAMID, SIZES, SMALL
 from detzoo.testing.subject import Subject
 from detzoo.types import FeatureSpecs
@@ -74,7 +74,7 @@ def _classes_at(recipe: str, kind: str, name: str) -> int:
 @lru_cache(maxsize=4)  # detectors are large
 def build_seeded(recipe: str, seed: int) -> Detector:
     """A recipe of the registry with three classes, without any pretrained weights."""
-    from detzoo.build import build_recipe
+    from detzoo.builder import build_recipe
 
     torch.manual_seed(seed)
     return build_recipe(load_recipe(recipe), num_classes=NUM_CLASSES, backbone_weights=False)
@@ -97,7 +97,7 @@ def _features_before(detector: Any, kind: str) -> FeatureSpecs:
 
 
 def _standing_alone(plugin: str, kind: str, name: str, example: Mapping[str, Any]) -> Subject:
-    from detzoo.build import build_component
+    from detzoo.builder import build_component
 
     registry = get_registry()
     # regions are pooled from a pyramid, whose maps have the same channels

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from detzoo.errors import DetzooError
 from detzoo.plugins.conformance import PLUGIN
 from detzoo.plugins.manifest import key_of, locate
-from detzoo.schema import Problem, unknown
+from detzoo.schema.expressions import Problem, unknown
 from detzoo.testing.catalogue import DETECTOR_CHECKS, KIND_CHECKS, PLUGIN_CHECKS, Group, group_of
 
 if TYPE_CHECKING:

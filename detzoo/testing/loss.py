@@ -183,7 +183,7 @@ def _coder(subject: Subject) -> Any:
 
 
 def _default_coder() -> BoxCoder:
-    from detzoo.build import build_component
+    from detzoo.builder import build_component
 
     coder: BoxCoder = build_component("box_coder", {"type": "centre_size"})
     return coder

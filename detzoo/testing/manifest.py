@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from detzoo.plugins.manager import PluginRecord
 from detzoo.plugins.manifest import Manifest, read_manifest
-from detzoo.registry import get_registry
+from detzoo.plugins.registry import get_registry
 
 _HEAVY: Final = ("torch", "torchvision", "cv2", "timm", "accelerate", "pycocotools")
 _PROBE: Final = """
@@ -81,7 +81,7 @@ def check_schemas_are_synced(plugin: str) -> None:
 
 def check_every_recipe_resolves(plugin: str) -> None:
     """Every recipe of the manifest is complete and names components that are installed."""
-    from detzoo.config import load_recipe
+    from detzoo.recipes.recipe import load_recipe
 
     for name in manifest_of(plugin).detectors:
         load_recipe(f"{plugin}/{name}" if plugin != "core" else name)

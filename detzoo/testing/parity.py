@@ -38,8 +38,8 @@ else:
 """
 TRAIN_AND_PREDICT = """
 import numpy as np
-import detzoo
-from detzoo.data.prepare import collate
+from detzoo.builder import build
+from detzoo.prediction.prepare import collate
 from detzoo.types import Sample
 
 picture = np.zeros((50, 70, 3), np.uint8)
@@ -48,7 +48,7 @@ mask = np.zeros((1, 50, 70), np.uint8)
 mask[:, 5:40, 5:40] = 1
 sample = Sample(picture, np.array([[5, 5, 40, 40]], np.float32), np.array([0]), no, no, 0, "black", masks=mask)
 for recipe in RECIPES:
-    detector = detzoo.build(recipe, num_classes=2, weights=None, overrides=OVERRIDES)
+    detector = build(recipe, num_classes=2, weights=None, overrides=OVERRIDES)
     losses = detector.losses(*collate([sample, sample], detector.input))
     sum(losses.values()).backward()
     assert len(detector.eval().predict([picture])) == 1

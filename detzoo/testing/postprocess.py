@@ -150,7 +150,7 @@ def _scoring(subject: Subject) -> Any:
 
 
 def _coder(subject: Subject) -> Any:
-    from detzoo.build import build_component
+    from detzoo.builder import build_component
 
     head = getattr(subject.detector, "head", None)
     return head.coder if head is not None else build_component("box_coder", {"type": "centre_size"})

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detzoo.data.regions import propose
+from detzoo.prediction.image_proposals import propose
 from detzoo.testing.specimens import sample
 from detzoo.testing.subject import Subject
 

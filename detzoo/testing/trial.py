@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detzoo.data.regions import propose
+from detzoo.prediction.image_proposals import propose
 from detzoo.testing.specimens import NUM_CLASSES, sample, total
 from detzoo.testing.subject import assert_unchanged, snapshot
 from detzoo.types import Detections, Sample
@@ -107,7 +107,7 @@ class Trial:
         return Found(together, alone, again, another, changed, _difference(was, dict(_state(self.detector))))
 
     def _step(self, names: tuple[str, ...]) -> Step:
-        from detzoo.data.prepare import collate
+        from detzoo.prediction.prepare import collate
 
         detector = self.detector.train()
         detector.zero_grad(set_to_none=True)
@@ -132,8 +132,8 @@ class Trial:
 
 def trial_of(recipe: str) -> Trial:
     """A recipe of the registry, built without weights."""
-    from detzoo.build import build_recipe
-    from detzoo.config import load_recipe
+    from detzoo.builder import build_recipe
+    from detzoo.recipes.recipe import load_recipe
 
     torch.manual_seed(0)
     detector = build_recipe(load_recipe(recipe), num_classes=NUM_CLASSES, backbone_weights=False)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from detzoo.training.entry import train
     from detzoo.training.summary import RunSummary
+    from detzoo.training.train import train
 
-_LAZY = {"train": "detzoo.training.entry", "RunSummary": "detzoo.training.summary"}
+_LAZY = {"train": "detzoo.training.train", "RunSummary": "detzoo.training.summary"}
 
 __all__ = ["RunSummary", "train"]
 

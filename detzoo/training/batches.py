@@ -17,7 +17,7 @@ from detzoo.types import ImageBatch, Targets
 
 if TYPE_CHECKING:
     from detzoo.data.dataset import Dataset
-    from detzoo.data.loader import Loader
+    from detzoo.data.loading.loader import Loader
 
 Part = tuple[ImageBatch, Targets]
 

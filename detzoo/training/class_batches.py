@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from detzoo.data.images import read_image
 from detzoo.errors import DataError
+from detzoo.runtime.images import read_image
 from detzoo.training.pretrain_plan import PretrainPlan
 from detzoo.weights.normalisation import Normalisation
 

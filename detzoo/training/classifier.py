@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from detzoo.interfaces import Backbone
-from detzoo.training.checkpoint import replace_durably
+from detzoo.runtime.atomic_files import replace_durably
 from detzoo.weights.normalisation import NORMALISATION_KEY, Normalisation
 
 _WIDTH = 4096  # outputs of fc6 and fc7: Krizhevsky et al. 2012, and VGG and ZF after them

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 from torch import nn
 
 from detzoo.errors import TrainingError
-from detzoo.training.checkpoint import write_text_durably
+from detzoo.runtime.atomic_files import write_text_durably
 
 LOG, CURVE, BOARD = "log.jsonl", "curve.csv", "tensorboard"
 _HISTOGRAMS_EVERY: Final = 1

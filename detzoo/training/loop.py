@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from detzoo.errors import TrainingError
 from detzoo.interfaces import Detector, Stage
+from detzoo.runtime.interrupts import Interrupts
 from detzoo.training.batches import Batches, Part
 from detzoo.training.display import Display
 from detzoo.training.ema import Ema
 from detzoo.training.freezing import training_only
-from detzoo.training.interrupts import Interrupts
 from detzoo.training.optimizer import build_optimizer, parameter_groups, set_rates, trainable
 from detzoo.training.run import Interrupted, Run
 from detzoo.training.schedule import rates
@@ -270,7 +270,7 @@ class GradientStage:
 
 def _step_hooks() -> list[Callable[..., Any]]:
     """Calls of the plugins that watch steps; empty in nearly every run."""
-    from detzoo.registry import get_registry
+    from detzoo.plugins.registry import get_registry
 
     plugins = get_registry().plugins
     if not plugins.implementing("detzoo_train_step"):

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from detzoo.benchmark.switches import pick_device
-from detzoo.build import build_component
+from detzoo.builder import build_component
 from detzoo.data.class_folders import ClassFolders, read_class_folders
-from detzoo.data.parallel import cores
-from detzoo.differences import differences
 from detzoo.errors import TrainingError
+from detzoo.runtime.device import pick_device
+from detzoo.runtime.differences import differences
+from detzoo.runtime.parallel import cores
 from detzoo.training import rng
-from detzoo.training.checkpoint import LAST, Checkpoint, load_checkpoint
 from detzoo.training.classifier import Classifier
 from detzoo.training.pretrain_plan import load_plan
 from detzoo.training.pretrain_run import WEIGHTS, Run, State
+from detzoo.weights.checkpoint import LAST, Checkpoint, load_checkpoint
 from detzoo.weights.normalisation import IMAGENET
 
 Precision = Literal["fp32", "bf16"]

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from detzoo.component_values import load_settings
-from detzoo.config import component_fields
 from detzoo.errors import RecipeError
-from detzoo.registry import get_registry
-from detzoo.signature import plain, schema_of
+from detzoo.plugins.registry import get_registry
+from detzoo.recipes.component_values import load_settings
+from detzoo.recipes.recipe import component_fields
+from detzoo.schema.signature import plain, schema_of
 from detzoo.training.plan import Optimizer, Schedule, TrainPlan
 
 Share = Annotated[float, Field(gt=0, le=1)]

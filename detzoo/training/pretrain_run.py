@@ -16,12 +16,11 @@ from torch.nn import functional
 
 from detzoo.data.class_folders import ClassFolders
 from detzoo.errors import TrainingError
+from detzoo.runtime.interrupts import Interrupts
 from detzoo.training import rng
-from detzoo.training.checkpoint import LAST, Checkpoint, save_checkpoint
 from detzoo.training.class_batches import Batch, ClassBatches, normalised
 from detzoo.training.classifier import Classifier, save_backbone
 from detzoo.training.display import Display
-from detzoo.training.interrupts import Interrupts
 from detzoo.training.log import RunLog
 from detzoo.training.optimizer import (
     build_optimizer,
@@ -34,6 +33,7 @@ from detzoo.training.optimizer import (
 from detzoo.training.pretrain_plan import PretrainPlan
 from detzoo.training.run import Interrupted
 from detzoo.training.schedule import rates
+from detzoo.weights.checkpoint import LAST, Checkpoint, save_checkpoint
 from detzoo.weights.normalisation import Normalisation
 
 WEIGHTS: Final = "backbone.safetensors"

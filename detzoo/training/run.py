@@ -13,21 +13,21 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor
 
-from detzoo.differences import differences
 from detzoo.errors import TrainingError
 from detzoo.interfaces import Detector, Stage
+from detzoo.runtime.differences import differences
+from detzoo.runtime.interrupts import Interrupts
 from detzoo.training import rng
-from detzoo.training.checkpoint import INITIAL, LAST, Checkpoint, load_checkpoint, save_checkpoint
 from detzoo.training.display import Display
 from detzoo.training.ema import Ema
-from detzoo.training.interrupts import Interrupts
 from detzoo.training.log import RunLog
 from detzoo.training.optimizer import optimizer_tensors, restore_optimizer
 from detzoo.training.plan import TrainPlan
+from detzoo.weights.checkpoint import INITIAL, LAST, Checkpoint, load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
-    from detzoo.benchmark.switches import Precision
     from detzoo.data.dataset import Dataset
+    from detzoo.runtime.switches import Precision
 
 
 class Interrupted(KeyboardInterrupt):

@@ -7,13 +7,13 @@ from typing import Any
 
 from detzoo.errors import TrainingError
 from detzoo.interfaces import Stage
-from detzoo.training.checkpoint import stage_file
+from detzoo.runtime.interrupts import Interrupts
 from detzoo.training.display import Display
-from detzoo.training.interrupts import Interrupts
 from detzoo.training.loop import GradientStage
 from detzoo.training.plan import TrainPlan
 from detzoo.training.run import Run, RunSettings
 from detzoo.training.validation import end_fitting, should_stop
+from detzoo.weights.checkpoint import stage_file
 
 
 def run_stages(run: Run, interrupts: Interrupts) -> None:

@@ -7,8 +7,8 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from detzoo.training import rng
-from detzoo.training.checkpoint import BEST
 from detzoo.training.run import Run
+from detzoo.weights.checkpoint import BEST
 
 if TYPE_CHECKING:
     from detzoo.evaluation import Evaluation

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from detzoo.errors import WeightsError
 from detzoo.interfaces import Detector
-from detzoo.registry import get_registry
-from detzoo.schema import nearest, unknown
+from detzoo.plugins.registry import get_registry
+from detzoo.schema.expressions import nearest, unknown
 from detzoo.weights.sources import fetch, read_state_dict
 
 if TYPE_CHECKING:
-    from detzoo.config import Recipe
+    from detzoo.recipes.recipe import Recipe
 
 _log = logging.getLogger("detzoo.weights")
 
@@ -45,7 +45,7 @@ def load_weights(detector: Detector, weights: str, recipe: Recipe, build: Callab
         return
     path = Path(weights)
     if path.exists():
-        from detzoo.training.checkpoint import load_model_state
+        from detzoo.weights.checkpoint import load_model_state
 
         _, classes, state = load_model_state(path)
         _load_for(detector, state, weights, len(classes))

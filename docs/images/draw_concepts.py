@@ -18,11 +18,11 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from detzoo import build
+from detzoo.comparison.plots import save
 from detzoo.components.roi_pools import RoiAlign, RoiMaxPool
 from detzoo.components.suppress import Nms, SoftNms
+from detzoo.inspection.receptive_fields import receptive_fields
 from detzoo.ops.boxes import iou_matrix
-from detzoo.report.plots import save
-from detzoo.report.receptive_fields import receptive_fields
 from detzoo.types import Candidates, FeatureSpec
 
 HERE: Final = Path(__file__).parent

@@ -10,14 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detzoo.benchmark import Switches, apply_switches, benchmark, pick_device
+from detzoo.benchmark import benchmark
 from detzoo.benchmark.cost import count_flops, cpu_peak
-from detzoo.benchmark.fold import fold_batch_norm
 from detzoo.benchmark.speed import percentiles
-from detzoo.benchmark.switches import devices, example_batch, noise
-from detzoo.data.prepare import InputSpec
 from detzoo.errors import DetzooError
 from detzoo.interfaces import Detector, Stage
+from detzoo.prediction.apply_switches import apply_switches, example_batch, noise
+from detzoo.prediction.fold import fold_batch_norm
+from detzoo.prediction.prepare import InputSpec
+from detzoo.runtime.device import devices, pick_device
+from detzoo.runtime.switches import Switches
 from detzoo.types import DetectionBatch, ImageBatch, Targets
 
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import pytest
 
 from detzoo.cli import main
-from detzoo.registry import Registry
+from detzoo.plugins.registry import Registry
 
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
 

@@ -14,7 +14,7 @@ import pytest
 
 from detzoo import __version__
 from detzoo.cli import COMMANDS, main
-from detzoo.registry import Registry, get_registry
+from detzoo.plugins.registry import Registry, get_registry
 
 TOY_ZOO = Path(__file__).parents[1] / "toy_zoo"
 MANIFEST = TOY_ZOO / "toy_zoo" / "registry.yaml"
@@ -285,7 +285,7 @@ def test_a_plugin_that_fails_to_add_its_command_stops_no_other(run: Run, toy_reg
 
 def test_the_toy_plugin_s_schemas_are_those_of_its_classes(run: Run) -> None:
     """The check of ``registry sync --check``, on the toy plugin alone: the core's is a test of its own."""
-    from detzoo.registry_sync import sync
+    from detzoo.plugins.sync import sync
 
     changed = sync(index=None, write=False, registry=get_registry())
 

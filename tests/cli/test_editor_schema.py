@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from detzoo.config import load_recipe
-from detzoo.editor_schema import recipe_file_schema
-from detzoo.registry import Registry
-from detzoo.yaml_source import parse, read
+from detzoo.plugins.registry import Registry
+from detzoo.recipes.editor_schema import recipe_file_schema
+from detzoo.recipes.recipe import load_recipe
+from detzoo.schema.yaml_source import parse, read
 
 FILES = Path(__file__).parents[1] / "recipe_errors" / "files"
 TYPES: dict[str, Any] = {

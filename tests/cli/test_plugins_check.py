@@ -15,7 +15,7 @@ from typing import TypeAlias
 import pytest
 
 from detzoo.plugins.conformance import Conformance
-from detzoo.registry import Registry
+from detzoo.plugins.registry import Registry
 
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
 TOY_ZOO = Path(__file__).parents[1] / "toy_zoo"

@@ -9,9 +9,9 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 
-from detzoo.data import proposal_making
-from detzoo.data.proposal_file import ProposalFile
-from detzoo.report.drawing import write_image
+from detzoo.prediction.proposal_file import ProposalFile
+from detzoo.proposals import making as proposal_making
+from detzoo.runtime.drawing import write_image
 from detzoo.training import pretrain as pretraining
 
 DATA = "shapes:train=2,val=1,test=1,size=64"

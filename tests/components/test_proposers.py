@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from detzoo.components.proposals.baselines import Gaussian, SlidingWindow, Uniform
 from detzoo.components.proposals.image_level import ImageLevel
 from detzoo.components.proposals.precomputed import Precomputed
-from detzoo.data.prepare import InputSpec, prepare
-from detzoo.data.proposal_file import ProposalsError, picture_key, write_proposals
 from detzoo.interfaces import Proposer
+from detzoo.prediction.prepare import InputSpec, prepare
+from detzoo.prediction.proposal_file import ProposalsError, picture_key, write_proposals
 from detzoo.types import ImageBatch, Targets
 
 BASELINES: list[Proposer] = [Uniform(count=60), Gaussian(count=60), SlidingWindow(count=60)]
@@ -192,5 +192,5 @@ def test_a_batch_without_regions_is_refused() -> None:
         ImageLevel(proposer=Uniform())({}, batch_of([None, None]))
     assert str(caught.value) == (
         "this detector looks at regions of the picture, and the batch holds none: make it with "
-        "detzoo.detectors.prediction.prepared(detector, pictures), or give the loader proposer=detector.proposer"
+        "detzoo.prediction.predict.prepared(detector, pictures), or give the loader proposer=detector.proposer"
     )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from detzoo.cli import main
 from detzoo.interfaces import Proposer
-from detzoo.registry import get_registry
+from detzoo.plugins.registry import get_registry
 
 FOLDER = Path(sys.argv[1])
 ALL = 1000

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from detzoo.cli.data import app
 from detzoo.data import open_dataset
-from detzoo.data.check import check
+from detzoo.data.checking.check import check
 from detzoo.errors import DataError
 
 BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>10</xmax><ymax>12</ymax></bndbox>"

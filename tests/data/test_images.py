@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from detzoo.data.images import decode_image, read_header, read_image
 from detzoo.errors import DataError
+from detzoo.runtime.images import decode_image, read_header, read_image
 
 RGB = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3
 

@@ -14,12 +14,12 @@ import torch
 
 from detzoo.data import open_dataset
 from detzoo.data.dataset import Dataset
-from detzoo.data.loader import Loader
-from detzoo.data.prepare import InputSpec
+from detzoo.data.loading.loader import Loader
+from detzoo.data.loading.transforms import Expand, Flip, IouCrop, PhotometricDistort
 from detzoo.data.shapes import ShapesDataset
-from detzoo.data.transforms import Expand, Flip, IouCrop, PhotometricDistort
 from detzoo.errors import DataError, RecipeError
 from detzoo.interfaces import Transform
+from detzoo.prediction.prepare import InputSpec
 from detzoo.training.plan import MultiScale
 from detzoo.types import ImageBatch, Targets
 

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from detzoo.data.masks import (
+from detzoo.errors import DataError
+from detzoo.ops.mask_encoding import (
     NO_MASK,
     decode_counts,
     decode_mask,
@@ -19,7 +20,6 @@ from detzoo.data.masks import (
     run_lengths,
     to_rle,
 )
-from detzoo.errors import DataError
 
 
 def test_no_mask_is_all_zeros() -> None:

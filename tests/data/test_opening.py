@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from detzoo.cli.data import app
 from detzoo.data import list_splits, open_dataset
-from detzoo.data.images import read_header
-from detzoo.data.opening import READY
-from detzoo.data.prepare import InputSpec
+from detzoo.data.formats.opening import READY
 from detzoo.errors import DataError
+from detzoo.prediction.prepare import InputSpec
+from detzoo.runtime.images import read_header
 
 
 def devkit(root: Path, **splits: list[str]) -> Path:
@@ -318,7 +318,7 @@ def test_info_show_and_anchors(tmp_path: Path) -> None:
 
 
 def test_anchors_find_two_clusters() -> None:
-    from detzoo.data.statistics import cluster_sides
+    from detzoo.data.checking.statistics import cluster_sides
 
     rng = np.random.default_rng(0)
     sides = np.concatenate([rng.normal((10, 20), 0.5, (50, 2)), rng.normal((80, 40), 0.5, (50, 2))])

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from detzoo.data.prepare import InputSpec, Treatment, collate, make_targets, prepare
 from detzoo.errors import DataError, RecipeError
+from detzoo.prediction.prepare import InputSpec, Treatment, collate, make_targets, prepare
 from detzoo.types import Sample
 
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

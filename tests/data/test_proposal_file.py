@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from detzoo.data import open_dataset
-from detzoo.data.images import read_image
-from detzoo.data.proposal_file import KEY_BYTES, ProposalFile, ProposalsError, picture_key, write_proposals
+from detzoo.prediction.proposal_file import KEY_BYTES, ProposalFile, ProposalsError, picture_key, write_proposals
+from detzoo.runtime.images import read_image
 
 
 def boxes(count: int, seed: int = 0) -> NDArray[np.float32]:

@@ -13,14 +13,14 @@ import pytest
 from numpy.typing import NDArray
 
 from detzoo.data import open_dataset
-from detzoo.data.parallel import in_parallel
-from detzoo.data.proposal_file import ProposalFile, ProposalsError, picture_key
-from detzoo.data.proposal_making import make_proposals
-from detzoo.data.proposal_method import Method, find_method
-from detzoo.data.proposal_store import ProposalStore
 from detzoo.errors import DetzooError, RecipeError
 from detzoo.interfaces import Proposer
-from detzoo.report.drawing import write_image
+from detzoo.prediction.proposal_file import ProposalFile, ProposalsError, picture_key
+from detzoo.proposals.making import make_proposals
+from detzoo.proposals.method import Method, find_method
+from detzoo.proposals.store import ProposalStore
+from detzoo.runtime.drawing import write_image
+from detzoo.runtime.parallel import in_parallel
 
 KEYS = [bytes([number]) * 16 for number in range(4)]
 

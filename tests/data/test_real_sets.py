@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from detzoo.data import list_splits, open_dataset
-from detzoo.data.check import check
+from detzoo.data.checking.check import check
 
 
 def counts(spec: Path, split: str) -> tuple[int, int]:

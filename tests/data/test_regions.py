@@ -12,13 +12,9 @@ from numpy.typing import NDArray
 
 from detzoo.components.proposals.baselines import Uniform
 from detzoo.components.proposals.precomputed import Precomputed
-from detzoo.data.cache import ImageCache, downscale
-from detzoo.data.loader import Loader
-from detzoo.data.prepare import InputSpec, collate, prepare
-from detzoo.data.proposal_file import ProposalsError
-from detzoo.data.regions import RegionCache, propose
-from detzoo.data.shapes import ShapesDataset
-from detzoo.data.transforms import (
+from detzoo.data.loading.cache import ImageCache, downscale
+from detzoo.data.loading.loader import Loader
+from detzoo.data.loading.transforms import (
     ColourJitter,
     Expand,
     Flip,
@@ -28,8 +24,12 @@ from detzoo.data.transforms import (
     QuarterTurn,
     VerticalFlip,
 )
+from detzoo.data.shapes import ShapesDataset
 from detzoo.interfaces import Proposer, Transform
-from detzoo.registry import get_registry
+from detzoo.plugins.registry import get_registry
+from detzoo.prediction.image_proposals import RegionCache, propose
+from detzoo.prediction.prepare import InputSpec, collate, prepare
+from detzoo.prediction.proposal_file import ProposalsError
 from detzoo.types import Sample
 
 GEOMETRIC: list[Transform] = [

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detzoo.data.shapes import ShapesDataset
-from detzoo.data.transforms import (
+from detzoo.data.loading.transforms import (
     ColourJitter,
     Expand,
     Flip,
@@ -19,8 +18,9 @@ from detzoo.data.transforms import (
     QuarterTurn,
     VerticalFlip,
 )
-from detzoo.data.transforms.crops import cut
-from detzoo.data.transforms.photometric import linear, saturation_and_hue
+from detzoo.data.loading.transforms.crops import cut
+from detzoo.data.loading.transforms.photometric import linear, saturation_and_hue
+from detzoo.data.shapes import ShapesDataset
 from detzoo.interfaces import Transform
 from detzoo.types import Sample
 
@@ -121,7 +121,7 @@ def test_vertical_flip_takes_y_to_h_minus_y() -> None:
 
 
 def test_a_quarter_turn_takes_x_y_to_y_w_minus_x() -> None:
-    from detzoo.data.transforms.flips import turn
+    from detzoo.data.loading.transforms.flips import turn
 
     out = turn(sample([[1, 2, 11, 8]]))
     assert out.image.shape == (40, 20, 3)
@@ -142,7 +142,7 @@ def test_expand_puts_the_picture_on_the_mean_colour() -> None:
 
 
 def test_a_box_stays_when_its_centre_lies_in_the_patch() -> None:
-    from detzoo.data.transforms.crops import _centred
+    from detzoo.data.loading.transforms.crops import _centred
 
     # centres 10 and 22; the patch ends at 20
     one = sample([[0, 0, 20, 10], [16, 0, 28, 10]])
@@ -154,7 +154,7 @@ def test_a_box_stays_when_its_centre_lies_in_the_patch() -> None:
 
 
 def test_crowd_regions_stay_while_they_are_seen() -> None:
-    from detzoo.data.transforms.crops import _centred
+    from detzoo.data.loading.transforms.crops import _centred
 
     one = sample([[16, 0, 28, 10]], crowd=np.array([True]))
     out = cut(one, (5, 0, 20, 20), _centred(one, (5, 0, 20, 20)), (0, 0, 0))

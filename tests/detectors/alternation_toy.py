@@ -21,12 +21,12 @@ from detzoo.components.postprocess.detections import PerClassDetections
 from detzoo.components.postprocess.top_k import TopK
 from detzoo.components.samplers import RandomFraction
 from detzoo.components.suppress import Nms
-from detzoo.components.terms import BinaryCrossEntropy, CrossEntropy, SmoothL1
-from detzoo.config import Recipe
-from detzoo.data.prepare import InputSpec
+from detzoo.components.unreduced_losses import BinaryCrossEntropy, CrossEntropy, SmoothL1
 from detzoo.detectors.alternation import Alternation
 from detzoo.detectors.two_stage import BoxSlots, TwoStage
 from detzoo.interfaces import Backbone, Head, Neck, Proposals
+from detzoo.prediction.prepare import InputSpec
+from detzoo.recipes.recipe import Recipe
 from detzoo.training import train
 from detzoo.types import Candidates, FeatureMaps, FeatureSpec, ImageBatch, Predictions, Targets
 from tests.training.training_toy import CLASSES, SIDE, ToyDataset, toy_plan

@@ -19,9 +19,9 @@ from detzoo.components.proposals.image_level import ImageLevel
 from detzoo.detectors.alternation import Alternation, Proposing, StepLength, check_alternation
 from detzoo.errors import RecipeError
 from detzoo.training import train
-from detzoo.training.checkpoint import load_checkpoint
 from detzoo.training.log import read_log
 from detzoo.types import ImageBatch
+from detzoo.weights.checkpoint import load_checkpoint
 from tests.detectors.alternation_toy import AlternatingToy, alternating_toy
 from tests.training.training_toy import ToyDataset
 

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from detzoo.data.prepare import InputSpec
-from detzoo.detectors.annotating import Options, annotate, find_sources
 from detzoo.errors import DataError
 from detzoo.interfaces import Detector, Stage
+from detzoo.prediction.predict_files import Options, annotate, find_sources
+from detzoo.prediction.prepare import InputSpec
 from detzoo.types import DetectionBatch, ImageBatch, Targets
 
 

@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from detzoo.data import open_dataset
-from detzoo.data.masks import decode_counts
-from detzoo.data.prepare import InputSpec
 from detzoo.data.shapes import ShapesDataset
-from detzoo.detectors.annotating import annotate
-from detzoo.detectors.prediction import predict
 from detzoo.evaluation import evaluate, evaluate_detections
 from detzoo.evaluation.collect import coco_rows
 from detzoo.evaluation.engines import Engine
 from detzoo.interfaces import Detector, Stage
-from detzoo.report.drawing import colour_of
+from detzoo.ops.mask_encoding import decode_counts
+from detzoo.prediction.predict import predict
+from detzoo.prediction.predict_files import annotate
+from detzoo.prediction.prepare import InputSpec
+from detzoo.runtime.drawing import colour_of
 from detzoo.types import DetectionBatch, Detections, ImageBatch, Targets
 
 LETTERBOX = InputSpec(size=(64, 64), resize="letterbox", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

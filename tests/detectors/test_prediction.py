@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detzoo.data.prepare import InputSpec, prepare
-from detzoo.detectors.prediction import PredictionError, detect_pictures, inference, original_boxes, predict, split
 from detzoo.interfaces import Detector, Stage
+from detzoo.prediction.predict import PredictionError, detect_pictures, inference, original_boxes, predict, split
+from detzoo.prediction.prepare import InputSpec, prepare
 from detzoo.types import DetectionBatch, ImageBatch, Targets
 
 

@@ -15,8 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from detzoo.build import build
-from detzoo.config import load_recipe
+from detzoo.builder import build
 from detzoo.detectors.two_stage import TwoStage
 from detzoo.errors import RecipeError
 from detzoo.interfaces import (
@@ -28,8 +27,9 @@ from detzoo.interfaces import (
     Proposals,
     Sampler,
 )
-from detzoo.registry import Registry
-from detzoo.signature import Scope
+from detzoo.plugins.registry import Registry
+from detzoo.recipes.recipe import load_recipe
+from detzoo.schema.signature import Scope
 from detzoo.types import (
     Candidates,
     FeatureMaps,

@@ -12,7 +12,7 @@ import typer
 import yaml
 
 from detzoo.cli import app
-from detzoo.config import load_recipe
+from detzoo.recipes.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 PAGES = [

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from detzoo.config import load_recipe
+from detzoo.recipes.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 

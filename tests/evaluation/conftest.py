@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detzoo.data.prepare import InputSpec
 from detzoo.errors import DataError
 from detzoo.interfaces import Detector, Stage
+from detzoo.prediction.prepare import InputSpec
 from detzoo.types import DetectionBatch, ImageBatch, Sample, Targets
 
 CLASSES = ("red", "green")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from detzoo.class_names import SETS
 from detzoo.errors import DataError
 from detzoo.evaluation.classes import map_classes
+from detzoo.recipes.class_names import SETS
 
 
 def test_other_order_and_unused_outputs() -> None:

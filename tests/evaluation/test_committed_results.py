@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from detzoo.evaluation.session import evaluate_file
+from detzoo.comparison.evaluate_one import evaluate_file
 
 RESULTS: Final = Path(__file__).parents[2] / "docs" / "results"
 FILES: Final = sorted(RESULTS.rglob("detections.json"))

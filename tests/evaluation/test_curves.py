@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from detzoo.comparison.curve_files import write_curves
 from detzoo.evaluation import evaluate, evaluate_detections
-from detzoo.evaluation.curves import confusion, confusion_csv, curves_csv, pr_curves, write_curves
+from detzoo.evaluation.curves import confusion, confusion_csv, curves_csv, pr_curves
 
 TRUTH: dict[str, Any] = {
     "images": [{"id": 1, "height": 100, "width": 100}],

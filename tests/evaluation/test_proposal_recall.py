@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detzoo.evaluation.proposal_recall import average_recall, best_overlaps, objects_of, recall
+from detzoo.proposals.recall import average_recall, best_overlaps, objects_of, recall
 from detzoo.types import Sample
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from detzoo.data import open_dataset
-from detzoo.data.proposal_file import ProposalsError, picture_key, write_proposals
-from detzoo.data.proposal_making import make_proposals
-from detzoo.data.proposal_method import Method, find_method
 from detzoo.errors import DataError, DetzooError
-from detzoo.evaluation.proposal_session import Plan, evaluate_proposals
-from detzoo.evaluation.proposal_sources import numbers_of, read_truth
+from detzoo.prediction.proposal_file import ProposalsError, picture_key, write_proposals
+from detzoo.proposals.evaluate import Plan, evaluate_proposals
+from detzoo.proposals.making import make_proposals
+from detzoo.proposals.method import Method, find_method
+from detzoo.proposals.sources import numbers_of, read_truth
 
 DATA = "shapes:train=3,val=2,test=2,size=64"
 

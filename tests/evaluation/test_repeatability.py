@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from detzoo.data import open_dataset
-from detzoo.data.proposal_method import find_method
-from detzoo.evaluation.repeatability import (
+from detzoo.proposals.method import find_method
+from detzoo.proposals.repeatability import (
     LEVELS,
     Kind,
     RepeatJob,

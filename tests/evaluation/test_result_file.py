@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from detzoo.cli import main
+from detzoo.comparison.evaluate_one import evaluate_file
 from detzoo.errors import DataError
 from detzoo.evaluation.result_file import read_categories, read_results
-from detzoo.evaluation.session import evaluate_file
 
 OFFICIAL = {
     "bbox": "0.5046 0.6970 0.5730 0.5856 0.5194 0.5014 0.3868 0.5937 0.5954 0.6398 0.5664 0.5643",

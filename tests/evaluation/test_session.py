@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from detzoo.benchmark.switches import Switches
-from detzoo.cli.targets import is_run
+from detzoo.comparison.evaluate_one import evaluate_file, evaluate_target, report
 from detzoo.errors import DataError, DetzooError
 from detzoo.evaluation.result_file import read_detections
-from detzoo.evaluation.session import evaluate_file, evaluate_target, report
+from detzoo.runtime.switches import Switches
+from detzoo.targets import is_run
 
 DATA = "shapes:size=64,train=4,val=2,test=3"
 WANTED = "a COCO result file is a list of objects with image_id, category_id, bbox and score"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detzoo.errors import DataError
-from detzoo.experiments.contrast import contrast
+from detzoo.experiments.run_diff import contrast
 
 RECIPE = f"{Path(__file__).parents[2] / 'detzoo' / 'demo.yaml'}#ssd_resnet18"
 

@@ -15,7 +15,7 @@ from detzoo.errors import DataError, TrainingError
 from detzoo.experiments.board import Board, sweep_table
 from detzoo.experiments.job import Job, Outcome
 from detzoo.experiments.ledger import SWEEP, Entry, Ledger, open_ledger, read_ledger
-from detzoo.output_folder import alone
+from detzoo.runtime.folder_claim import alone
 
 
 def entry(name: str, state: Any = "done", ap: float | None = None, why: str = "") -> Entry:
@@ -78,7 +78,7 @@ def test_damaged_files(tmp_path: Path) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from detzoo.output_folder import alone
+from detzoo.runtime.folder_claim import alone
 with alone(Path(sys.argv[1]), marker="sweep.json", what="sweep"):
     print("held", flush=True)
     sys.stdin.read()

@@ -15,7 +15,7 @@ from detzoo.errors import DetzooError, RecipeError, TrainingError
 from detzoo.experiments import Job, Outcome, SweepPlan, SweepResult, sweep
 from detzoo.experiments.job import curve_rows, locked, reason
 from detzoo.experiments.local import LocalWorkers, local_devices, manner
-from detzoo.experiments.session import check_all_done, from_everywhere
+from detzoo.experiments.sweep import check_all_done, from_everywhere
 from tests.experiments.processes import DATA, RECIPE, detzoo, wait_for
 
 FAST: dict[str, Any] = {"target": RECIPE, "data": DATA, "weights": "none", "devices": "cpu", "batch": 4, "workers": 0}

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detzoo.build import build
-from detzoo.detectors.prediction import postprocess_of
+from detzoo.builder import build
 from detzoo.detectors.region_svm import RegionSvm
 from detzoo.export.network import image_batch
 from detzoo.interfaces import Detector
+from detzoo.prediction.predict import postprocess_of
 from detzoo.types import DetectionBatch
 
 RECIPES = Path(__file__).parent / "small.yaml"

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from detzoo.data.prepare import InputSpec
 from detzoo.export import ExportError, export_onnx, export_program
-from detzoo.training.checkpoint import save_model
+from detzoo.prediction.prepare import InputSpec
 from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions
+from detzoo.weights.checkpoint import save_model
 from tests.export.small_detectors import small
 
 
@@ -61,7 +61,7 @@ def test_the_command_writes_a_file_and_refuses_what_it_cannot(tmp_path: Path) ->
 
 @pytest.mark.parametrize("text", ["320", "320,0", "a,b", "320x320"])
 def test_sizes_that_are_none_are_refused(text: str) -> None:
-    from detzoo.export.session import parse_size
+    from detzoo.export.export_detector import parse_size
 
     with pytest.raises(ExportError) as error:
         parse_size(text)

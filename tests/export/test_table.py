@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from detzoo.cli import app
-from detzoo.config import load_recipe
 from detzoo.export import ExportError, export_program
 from detzoo.interfaces import Detector
-from detzoo.registry import get_registry
-from detzoo.training.checkpoint import save_model
+from detzoo.plugins.registry import get_registry
+from detzoo.recipes.recipe import load_recipe
+from detzoo.weights.checkpoint import save_model
 from tests.export.small_detectors import (
     RECIPES,
     Row,

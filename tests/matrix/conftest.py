@@ -6,7 +6,7 @@ import pytest
 
 from detzoo.matrix.frames import example, frames, resolved
 from detzoo.matrix.trial import made_small
-from detzoo.registry import get_registry
+from detzoo.plugins.registry import get_registry
 
 
 @pytest.fixture(autouse=True, scope="module")

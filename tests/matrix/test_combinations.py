@@ -6,11 +6,11 @@ import json
 import pytest
 
 from detzoo.components.matchers.max_iou import MaxIou
-from detzoo.config import Recipe, load_recipe
 from detzoo.errors import RecipeError
 from detzoo.matrix.combinations import KINDS, Combination, all_combinations, component_names, starts
 from detzoo.matrix.frames import example, frames, resolved
-from detzoo.registry import get_registry
+from detzoo.plugins.registry import get_registry
+from detzoo.recipes.recipe import Recipe, load_recipe
 
 
 def test_all_is_the_cube_and_every_pair_with_a_matcher_loss_or_postprocess() -> None:

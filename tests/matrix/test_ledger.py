@@ -9,8 +9,8 @@ from detzoo.matrix.combinations import Combination, chosen
 from detzoo.matrix.ledger import LEDGER, Ledger, Row, versions
 from detzoo.matrix.outcome import Outcome
 from detzoo.matrix.page import ROWS, read_csv
-from detzoo.matrix.session import MatrixPlan, counted, run
-from detzoo.output_folder import alone
+from detzoo.matrix.run_matrix import MatrixPlan, counted, run
+from detzoo.runtime.folder_claim import alone
 
 ONE = Row(Combination({"neck": "fpn", "head": "ssd"}), Outcome("works", "", "ssd_mobilenet_v2_fpn", True, 0.5))
 OTHER = Row(Combination({"head": "ssd", "loss": "set"}), Outcome("refused", "no", "ssd300_vgg16", False, 0.1))

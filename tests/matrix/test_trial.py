@@ -10,7 +10,7 @@ from detzoo.components.losses.multibox import MultiBox
 from detzoo.components.matchers.max_iou import MaxIou
 from detzoo.matrix.combinations import Combination
 from detzoo.matrix.trial import attempt, made_small, try_combination
-from detzoo.registry import get_registry
+from detzoo.plugins.registry import get_registry
 from detzoo.types import Assignment, Candidates, Predictions, Targets
 
 RECIPE = "ssd_ultralight_face_rfb"

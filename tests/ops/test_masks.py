@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image, project_masks_on_boxes
 
-from detzoo.data.masks import run_lengths
 from detzoo.ops import masks as module
+from detzoo.ops.mask_encoding import run_lengths
 from detzoo.ops.masks import Paste, mask_targets, paste_masks, paste_probabilities
 
 BOTH = pytest.mark.parametrize("convention", ["integer", "half_pixel"])

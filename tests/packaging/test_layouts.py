@@ -41,8 +41,8 @@ def test_two_wheels_are_built(wheels: dict[str, Path]) -> None:
                 "detzoo/demo.yaml",
                 "detzoo/py.typed",
                 "detzoo/report/page.html",
-                "detzoo/templates/plugin/common/pyproject.toml.in",
-                "detzoo/templates/plugin/common/dot-github/workflows/test.yml.in",
+                "detzoo/plugins/templates/plugin/common/pyproject.toml.in",
+                "detzoo/plugins/templates/plugin/common/dot-github/workflows/test.yml.in",
             ],
         ),
         ("detzoo_ssd", ["detzoo_ssd/registry.yaml", "detzoo_ssd/py.typed"]),
@@ -55,7 +55,7 @@ def test_a_wheel_holds_its_manifests_and_its_licence(wheels: dict[str, Path], wh
     assert any(name.endswith("licenses/LICENSE") for name in names)
     strangers = [name for name in names if name.partition("/")[0].partition("-")[0] != wheel]
     assert strangers == [], "a wheel must install its own package only"
-    own = [name for name in names if not name.startswith("detzoo/templates/plugin/")]  # those are what others get
+    own = [name for name in names if not name.startswith("detzoo/plugins/templates/plugin/")]
     assert not [name for name in own if "/tests/" in name or name.endswith(".pyc")]
 
 

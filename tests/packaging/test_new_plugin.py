@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from detzoo.cli import app
 from detzoo.errors import PluginError
-from detzoo.new_plugin import PATTERNS, write_plugin
+from detzoo.plugins.new_plugin import PATTERNS, write_plugin
 from tests.packaging.environment import ROOT, Environment, build_wheels, clean_variables, link_packages, run
 
 KINDS = ("backbone", "neck", "head", "matcher", "loss", "postprocess", "proposals", "detector")

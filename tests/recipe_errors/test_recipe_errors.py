@@ -16,11 +16,11 @@ from typing import Final
 
 import pytest
 
-from detzoo.build import build
+from detzoo.builder import build
 from detzoo.cli import main
-from detzoo.config import load_recipe
 from detzoo.errors import DetzooError, RecipeError
-from detzoo.registry import Registry
+from detzoo.plugins.registry import Registry
+from detzoo.recipes.recipe import load_recipe
 
 HERE: Final = Path(__file__).parent
 FILES: Final = HERE / "files"

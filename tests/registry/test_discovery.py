@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from detzoo.errors import PluginError, RecipeError
-from detzoo.listing import detector_rows
-from detzoo.plugin_check import check_all, rows
-from detzoo.plugins.hookspecs import HOOKS
+from detzoo.plugins.hooks import HOOKS
+from detzoo.plugins.listing import detector_rows
 from detzoo.plugins.manager import PluginManager
-from detzoo.registry import Registry
+from detzoo.plugins.registry import Registry
+from detzoo.testing.plugin_check import check_all, rows
 
 MakePlugin = Callable[..., list[EntryPoint]]
 
@@ -282,14 +282,14 @@ def test_strict_mode_raises_at_import(make_plugin: MakePlugin, monkeypatch: pyte
 
 LISTING = """
 import sys
-from detzoo.listing import component_rows, detector_rows, not_installed
-from detzoo.plugin_check import rows
-from detzoo.config import load_recipe
-from detzoo.editor_schema import recipe_file_schema
+from detzoo.plugins.listing import component_rows, detector_rows, not_installed
+from detzoo.testing.plugin_check import rows
+from detzoo.recipes.recipe import load_recipe
+from detzoo.recipes.editor_schema import recipe_file_schema
 names = [row["name"] for row in detector_rows()]
 assert "toy_detector" in names, names
 component_rows("head"), not_installed(), rows(), load_recipe("toy_child"), recipe_file_schema()
-heavy = {"torch", "torchvision", "numpy", "cv2", "toy_zoo", "detzoo_ssd", "detzoo.build", "detzoo.types"}
+heavy = {"torch", "torchvision", "numpy", "cv2", "toy_zoo", "detzoo_ssd", "detzoo.builder", "detzoo.types"}
 print(sorted(heavy & set(sys.modules)))
 """
 

@@ -10,7 +10,7 @@ import pytest
 
 from detzoo.errors import PluginError
 from detzoo.plugins.manager import PluginManager
-from detzoo.registry import Registry
+from detzoo.plugins.registry import Registry
 
 MakePlugin = Callable[..., list[EntryPoint]]
 

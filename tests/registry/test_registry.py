@@ -12,7 +12,7 @@ import pytest
 from detzoo.errors import PluginError, RecipeError
 from detzoo.interfaces import Neck, Sampler
 from detzoo.plugins.manifest import KINDS, read_manifest
-from detzoo.registry import Registry
+from detzoo.plugins.registry import Registry
 from detzoo.types import Assignment, FeatureMaps
 
 MakePlugin = Callable[..., list[EntryPoint]]
@@ -84,7 +84,7 @@ def test_a_short_name_works_while_it_is_unique(make_plugin: MakePlugin) -> None:
 
 
 def test_a_cycle_inside_a_manifest_is_named(make_plugin: MakePlugin) -> None:
-    from detzoo.config import load_recipe
+    from detzoo.recipes.recipe import load_recipe
 
     registry = Registry(make_plugin("a", MANIFEST))
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from detzoo.errors import PluginError
 from detzoo.interfaces import BoxLoss, Head, Sampler, Transform
-from detzoo.signature import Scope, schema_of
+from detzoo.schema.signature import Scope, schema_of
 from detzoo.types import FeatureSpecs
 
 

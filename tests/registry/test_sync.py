@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from detzoo.build import build_component
+from detzoo.builder import build_component
 from detzoo.errors import PluginError, RecipeError
-from detzoo.plugin_check import check_all
 from detzoo.plugins.manifest import GENERATED, zoo_index
-from detzoo.registry import Registry
-from detzoo.registry_sync import sync
-from detzoo.yaml_source import read
+from detzoo.plugins.registry import Registry
+from detzoo.plugins.sync import sync
+from detzoo.schema.yaml_source import read
+from detzoo.testing.plugin_check import check_all
 
 ROOT = Path(__file__).parents[2]
 MakePlugin = Callable[..., list[EntryPoint]]

@@ -15,7 +15,7 @@ from detzoo.components.normalisers import Positives
 from detzoo.components.postprocess.detections import PerClassDetections
 from detzoo.components.samplers import RandomFraction
 from detzoo.components.suppress import Nms
-from detzoo.components.terms import BinaryCrossEntropy, SmoothL1
+from detzoo.components.unreduced_losses import BinaryCrossEntropy, SmoothL1
 from detzoo.interfaces import Backbone, Head
 from detzoo.testing.specimens import FEATURES, NUM_CLASSES
 from detzoo.types import (

@@ -12,11 +12,11 @@ import re
 import pytest
 import torch
 
-from detzoo.build import build_recipe
-from detzoo.config import load_recipe, recipe_from_values
+from detzoo.builder import build_recipe
 from detzoo.detectors.one_stage import OneStage
 from detzoo.interfaces import Detector
-from detzoo.registry import Registry
+from detzoo.plugins.registry import Registry
+from detzoo.recipes.recipe import load_recipe, recipe_from_values
 from detzoo.testing.catalogue import DETECTOR_CHECKS
 from detzoo.testing.specimens import NUM_CLASSES
 from detzoo.testing.trial import Trial

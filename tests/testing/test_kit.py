@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from detzoo.interfaces import Backbone, Matcher, Suppress
 from detzoo.plugins import manager
 from detzoo.plugins.conformance import Conformance
-from detzoo.registry import Registry
+from detzoo.plugins.registry import Registry
 from detzoo.testing import (
     Check,
     CheckResult,
@@ -259,7 +259,7 @@ def test_suppression_across_classes_is_found() -> None:
 def test_a_plugin_that_imports_torch_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "heavy_plugin.py").write_text("import torch\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    from detzoo.registry import get_registry
+    from detzoo.plugins.registry import get_registry
     from detzoo.testing.manifest import check_import_is_light
 
     record = manager.PluginRecord("heavy", "heavy_plugin", "heavy 1", status="ok")

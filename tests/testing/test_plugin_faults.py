@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detzoo.plugins.manifest import read_manifest
-from detzoo.registry import Registry
+from detzoo.plugins.registry import Registry
 from detzoo.testing import manifest as manifest_checks
 from detzoo.testing.catalogue import PLUGIN_CHECKS
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from detzoo.errors import WeightsError
 from detzoo.training import rng
-from detzoo.training.checkpoint import Checkpoint, checkpoint_of, load_checkpoint, load_model_state, save_checkpoint
+from detzoo.weights.checkpoint import Checkpoint, checkpoint_of, load_checkpoint, load_model_state, save_checkpoint
 
 
 def example(**parts: dict[str, torch.Tensor]) -> Checkpoint:

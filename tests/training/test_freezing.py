@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from detzoo.components.backbones.freeze import freeze
 from detzoo.interfaces import Stage
 from detzoo.training import train
-from detzoo.training.checkpoint import load_checkpoint
 from detzoo.training.freezing import training_only
 from detzoo.training.run import Run
+from detzoo.weights.checkpoint import load_checkpoint
 from tests.training.training_toy import ToyDataset, ToyDetector, toy_plan
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from detzoo.training.checkpoint import load_checkpoint
 from detzoo.training.log import read_log
+from detzoo.weights.checkpoint import load_checkpoint
 
 Script = Callable[..., subprocess.CompletedProcess[str]]
 

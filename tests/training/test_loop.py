@@ -17,10 +17,10 @@ from torch import Tensor
 from detzoo.errors import TrainingError
 from detzoo.interfaces import Stage
 from detzoo.training import RunSummary, train
-from detzoo.training.checkpoint import load_checkpoint, load_model_state
 from detzoo.training.log import read_log
 from detzoo.training.plan import Optimizer, Schedule
 from detzoo.types import ImageBatch, Targets
+from detzoo.weights.checkpoint import load_checkpoint, load_model_state
 from tests.training.training_toy import CLASSES, ToyDataset, ToyDetector, toy
 
 

@@ -12,19 +12,19 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from detzoo.build import build, build_component
+from detzoo.builder import build, build_component
 from detzoo.data.class_folders import read_class_folders
 from detzoo.errors import DataError, RecipeError, TrainingError
-from detzoo.report.drawing import write_image
+from detzoo.runtime.drawing import write_image
+from detzoo.runtime.interrupts import Interrupts
 from detzoo.training import pretrain_run
-from detzoo.training.checkpoint import load_checkpoint
 from detzoo.training.class_batches import normalised
 from detzoo.training.classifier import Classifier
-from detzoo.training.interrupts import Interrupts
 from detzoo.training.pretrain import Pretrained, pretrain
 from detzoo.training.pretrain_plan import load_plan
 from detzoo.training.run import Interrupted
 from detzoo.weights.backbone import load_backbone_weights
+from detzoo.weights.checkpoint import load_checkpoint
 from detzoo.weights.normalisation import CAFFE, IMAGENET, Normalisation
 
 LAYOUT = (

@@ -15,7 +15,7 @@ import detzoo
 from detzoo.cli.train import command
 from detzoo.errors import DataError
 from detzoo.training.log import read_log
-from detzoo.training.session import open_splits, train_target
+from detzoo.training.train_command import open_splits, train_target
 
 RECIPE, DATA = "ssd_mobilenet_v2", "shapes:size=96,train=16,val=8"
 SMALL = ["input.size=[96,96]", "train.optimizer.lr=0.001"]
@@ -63,7 +63,7 @@ def test_the_command_ends_with_130_when_it_is_stopped(tmp_path: Path, monkeypatc
     def stopped(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt("stopped after step 5; to go on, repeat the command with --resume")
 
-    monkeypatch.setattr("detzoo.training.session.train_target", stopped)
+    monkeypatch.setattr("detzoo.training.train_command.train_target", stopped)
     app = typer.Typer()
     app.command()(command)
     done = CliRunner().invoke(app, [RECIPE, "--data", DATA, "--out", str(tmp_path / "run")])

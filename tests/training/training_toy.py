@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from detzoo.components.normalisers import Positives
-from detzoo.config import Recipe
 from detzoo.data.dataset import Dataset
-from detzoo.data.index import Index, IndexBuilder
-from detzoo.data.prepare import InputSpec
+from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.errors import DataError
 from detzoo.interfaces import Detector, Stage, Transform
+from detzoo.prediction.prepare import InputSpec
+from detzoo.recipes.recipe import Recipe
 from detzoo.training.plan import Optimizer, Schedule, TrainPlan
 from detzoo.types import BACKGROUND, Assignment, DetectionBatch, ImageBatch, Sample, Targets
 
@@ -176,9 +176,9 @@ def die_at(point: str, count: int) -> None:
     """
     import signal
 
-    from detzoo.training import checkpoint
+    from detzoo.runtime import atomic_files
 
-    real, seen = checkpoint.replace_durably, [0]
+    real, seen = atomic_files.replace_durably, [0]
 
     def replace_durably(temporary: Path, path: Path) -> None:
         seen[0] += 1
@@ -191,7 +191,7 @@ def die_at(point: str, count: int) -> None:
         if seen[0] == count:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    checkpoint.replace_durably = replace_durably
+    atomic_files.replace_durably = replace_durably
 
 
 def train_alone(out: str, *, resume: bool = True, pause: float = 0.0) -> None:
@@ -275,7 +275,7 @@ def main(what: str, out: str, argument: str = "0") -> None:
     """What tests need a process of its own for."""
     import torch._dynamo  # noqa: F401  # optimisers import it
 
-    import detzoo.training.entry  # noqa: F401
+    import detzoo.training.train  # noqa: F401
     from detzoo.evaluation import evaluate
 
     evaluate(toy(), ToyDataset(1, "val"), progress=False)  # so that children of a fork find everything imported

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from detzoo.components.backbones.tapped import Tap, TappedBackbone
+from detzoo.components.backbones.feature_extractor import Tap, TappedBackbone
 
 
 class AlexNet(TappedBackbone):

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detzoo.components.backbones.tapped import Tap, TappedBackbone
+from detzoo.components.backbones.feature_extractor import Tap, TappedBackbone
 from detzoo.weights.normalisation import CAFFE, Normalisation
 
 

@@ -7,9 +7,9 @@ from typing import Annotated
 import torchvision
 from pydantic import Field
 
+from detzoo.components.backbones.feature_extractor import Tap, TappedBackbone
 from detzoo.components.backbones.freeze import Norm, norm_factory
 from detzoo.components.backbones.padding import Padding, use_same_padding
-from detzoo.components.backbones.tapped import Tap, TappedBackbone
 
 
 class EfficientNetB0(TappedBackbone):

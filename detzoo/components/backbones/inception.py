@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
+from detzoo.components.backbones.feature_extractor import Tap, TappedBackbone
 from detzoo.components.backbones.freeze import Norm, norm_factory
-from detzoo.components.backbones.tapped import Tap, TappedBackbone
 
 Activation: TypeAlias = Literal["relu", "relu6"]
 Pool: TypeAlias = Literal["average", "max"]

@@ -6,7 +6,7 @@ from typing import Final
 
 from torch import nn
 
-from detzoo.components.backbones.tapped import Tap, TappedBackbone
+from detzoo.components.backbones.feature_extractor import Tap, TappedBackbone
 from detzoo.components.backbones.timm import import_timm
 from detzoo.weights.normalisation import Normalisation
 

@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
+from detzoo.components.backbones.feature_extractor import Tap, TappedBackbone
 from detzoo.components.backbones.freeze import Norm, norm_factory
 from detzoo.components.backbones.padding import Padding, use_same_padding
-from detzoo.components.backbones.tapped import Tap, TappedBackbone
 
 Width = Annotated[float, Field(gt=0, le=4)]
 Eps = Annotated[float, Field(ge=0)]

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from detzoo.components.backbones.feature_extractor import check_levels, trace_shapes
 from detzoo.components.backbones.inception_resnet import INCEPTION
-from detzoo.components.backbones.tapped import check_levels, trace_shapes
 from detzoo.components.backbones.timm import import_timm
 from detzoo.interfaces import Backbone
 from detzoo.types import FeatureMaps, FeatureSpec

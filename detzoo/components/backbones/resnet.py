@@ -8,8 +8,8 @@ import torchvision
 from pydantic import Field
 from torch import nn
 
+from detzoo.components.backbones.feature_extractor import Tap, TappedBackbone
 from detzoo.components.backbones.freeze import Norm, norm_factory
-from detzoo.components.backbones.tapped import Tap, TappedBackbone
 from detzoo.weights.normalisation import CAFFE, IMAGENET
 
 Eps = Annotated[float, Field(ge=0)]

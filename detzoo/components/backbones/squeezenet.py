@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torchvision
 
-from detzoo.components.backbones.tapped import Tap, TappedBackbone
+from detzoo.components.backbones.feature_extractor import Tap, TappedBackbone
 
 
 class SqueezeNet11(TappedBackbone):

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from detzoo.components.backbones.tapped import check_levels, trace_shapes
+from detzoo.components.backbones.feature_extractor import check_levels, trace_shapes
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Backbone
 from detzoo.types import FeatureMaps, FeatureSpec

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import nn
 from torchvision.models.vgg import make_layers
 
-from detzoo.components.backbones.tapped import Tap, TappedBackbone
+from detzoo.components.backbones.feature_extractor import Tap, TappedBackbone
 from detzoo.weights.normalisation import CAFFE, IMAGENET
 
 

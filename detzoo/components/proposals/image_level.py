@@ -13,8 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from detzoo.data.proposal_file import ProposalsError
 from detzoo.interfaces import Proposals, Proposer
+from detzoo.prediction.proposal_file import ProposalsError
 from detzoo.types import Candidates, FeatureMaps, ImageBatch, Targets
 
 TopK = Annotated[int, Field(gt=0)]
@@ -53,7 +53,7 @@ def _best(batch: ImageBatch, most: int | None) -> Candidates:
     if rois is None:
         raise ProposalsError(
             "this detector looks at regions of the picture, and the batch holds none: make it with "
-            "detzoo.detectors.prediction.prepared(detector, pictures), or give the loader proposer=detector.proposer"
+            "detzoo.prediction.predict.prepared(detector, pictures), or give the loader proposer=detector.proposer"
         )
     if most is not None and torch.compiler.is_exporting():  # how many there are is free: none is cut off, some not seen
         within = torch.arange(rois.valid.shape[1], device=rois.valid.device) < most

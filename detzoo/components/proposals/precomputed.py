@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from detzoo.data.proposal_file import ProposalFile, ProposalsError, check_made_by, picture_key
 from detzoo.interfaces import Proposer
+from detzoo.prediction.proposal_file import ProposalFile, ProposalsError, check_made_by, picture_key
 
 Plain = bool | int | float | str | None
 Value = Plain | list[Plain] | list[list[Plain]] | dict[str, Plain]

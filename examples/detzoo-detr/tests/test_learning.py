@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detzoo.build import build
+from detzoo.builder import build
 from detzoo.data import open_dataset
 from detzoo.training import train
 from detzoo.training.rng import seed_everything

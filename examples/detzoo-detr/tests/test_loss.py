@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from detzoo.components.normalisers import Positives
-from detzoo.components.terms import L1, CrossEntropy, Focal, Giou
+from detzoo.components.unreduced_losses import L1, CrossEntropy, Focal, Giou
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
 from detzoo_detr.box_coder import Fractions
 from detzoo_detr.loss import SetLoss

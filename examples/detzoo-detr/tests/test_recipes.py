@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from detzoo.build import build
-from detzoo.config import load_recipe
-from detzoo.data.prepare import prepare
+from detzoo.builder import build
+from detzoo.prediction.prepare import prepare
+from detzoo.recipes.recipe import load_recipe
 from detzoo.types import ImageBatch
 
 SMALL = ("detr_anchors_mobilenet_v2", "detr_mobilenet_v2")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from detzoo.build import build_component
+from detzoo.builder import build_component
 from detzoo.components.box_coders import CentreSize
 from detzoo.errors import RecipeError
 from detzoo_faster_rcnn.anchors import CaffeGrid

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 import detzoo
-from detzoo.data.prepare import collate
 from detzoo.interfaces import Detector
+from detzoo.prediction.prepare import collate
 from detzoo.types import Sample
 
 SMALL = ("fasterrcnn_mobilenet_v2_fpn", "maskrcnn_mobilenet_v2_fpn", "rfcn_mobilenet_v2", "fastrcnn_mobilenet_v2")

@@ -19,15 +19,15 @@ import detzoo
 from detzoo.components.losses import multibox
 from detzoo.components.postprocess import detections
 from detzoo.data import open_dataset
-from detzoo.data.prepare import Treatment, collate
 from detzoo.detectors.measuring import MEASURING, positive_examples
-from detzoo.detectors.prediction import inference
 from detzoo.detectors.two_stage import TwoStage
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Proposer
+from detzoo.prediction.predict import inference
+from detzoo.prediction.prepare import Treatment, collate
 from detzoo.training import train
-from detzoo.training.checkpoint import load_checkpoint
 from detzoo.types import Assignment, Candidates, ImageBatch, Predictions, Sample, Targets
+from detzoo.weights.checkpoint import load_checkpoint
 from detzoo_faster_rcnn.box_coder import USUAL_STD, ClassNormalised
 
 DATA = "shapes:train=6,val=2"

@@ -16,20 +16,20 @@ from typer.testing import CliRunner
 import detzoo
 from detzoo.benchmark import benchmark
 from detzoo.cli import app
-from detzoo.config import load_recipe
+from detzoo.comparison.compare import Plan, compare
 from detzoo.data import open_dataset
-from detzoo.data.proposal_file import ProposalsError, picture_key, write_proposals
 from detzoo.detectors.two_stage import TwoStage
 from detzoo.errors import DetzooError, RecipeError
-from detzoo.evaluation.proposal_session import Plan as Evaluation
-from detzoo.evaluation.proposal_session import evaluate_proposals
 from detzoo.interfaces import Proposer
 from detzoo.plugins.manager import GROUP
-from detzoo.registry import Registry
-from detzoo.report.comparison import Plan, compare
-from detzoo.report.drawing import write_image
+from detzoo.plugins.registry import Registry
+from detzoo.prediction.proposal_file import ProposalsError, picture_key, write_proposals
+from detzoo.proposals.evaluate import Plan as Evaluation
+from detzoo.proposals.evaluate import evaluate_proposals
+from detzoo.recipes.recipe import load_recipe
+from detzoo.runtime.drawing import write_image
 from detzoo.training import train
-from detzoo.training.checkpoint import save_model
+from detzoo.weights.checkpoint import save_model
 
 NAME = "fastrcnn_mobilenet_v2"
 DATA = "shapes:train=4,val=3"
@@ -226,7 +226,7 @@ def test_selective_search_says_what_to_install() -> None:
 
 
 def test_drawing_priors_of_regions_is_refused() -> None:
-    from detzoo.report.matches import draw_priors
+    from detzoo.inspection.matches import draw_priors
 
     with pytest.raises(DetzooError) as caught:
         draw_priors(built())

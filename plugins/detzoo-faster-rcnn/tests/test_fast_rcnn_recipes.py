@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 import detzoo
-from detzoo.components.terms import SmoothL1
+from detzoo.components.unreduced_losses import SmoothL1
 from detzoo.detectors.two_stage import TwoStage
 from detzoo.training.optimizer import parameter_groups
 from detzoo.types import IGNORE, Candidates, Targets

@@ -9,10 +9,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import detzoo
-from detzoo.components.terms import SmoothL1
-from detzoo.config import load_recipe
+from detzoo.components.unreduced_losses import SmoothL1
 from detzoo.errors import RecipeError, WeightsError
 from detzoo.interfaces import Detector
+from detzoo.recipes.recipe import load_recipe
 from detzoo.types import ImageBatch, Targets
 
 JOINT = ["fasterrcnn_vgg16_voc", "fasterrcnn_zf_voc", "fasterrcnn_resnet101_voc"]

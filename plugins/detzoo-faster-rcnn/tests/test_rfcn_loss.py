@@ -14,7 +14,7 @@ from detzoo.components.losses.multibox import MultiBox
 from detzoo.components.miners import Ohem
 from detzoo.components.normalisers import Fixed, Sampled
 from detzoo.components.samplers import All
-from detzoo.components.terms import CrossEntropy, SmoothL1
+from detzoo.components.unreduced_losses import CrossEntropy, SmoothL1
 from detzoo.ops.regions import append_ground_truth, compact
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
 from detzoo_faster_rcnn.rfcn_loss import RfcnLoss

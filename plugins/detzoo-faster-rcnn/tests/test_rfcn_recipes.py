@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from detzoo.build import build
-from detzoo.config import load_recipe
+from detzoo.builder import build
 from detzoo.detectors.two_stage import TwoStage
 from detzoo.errors import RecipeError
+from detzoo.recipes.recipe import load_recipe
 from detzoo.testing.specimens import image_batch, targets
 from detzoo_faster_rcnn.rfcn_head import RfcnHead
 

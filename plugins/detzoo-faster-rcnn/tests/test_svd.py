@@ -9,9 +9,9 @@ from torch import nn
 
 import detzoo
 from detzoo import convert_weights
-from detzoo.detectors.prediction import inference, prepared
 from detzoo.detectors.two_stage import TwoStage
 from detzoo.errors import RecipeError, WeightsError
+from detzoo.prediction.predict import inference, prepared
 from detzoo_faster_rcnn.svd import LowRank, compressed, factors
 
 SMALL = {"backbone.weights": None, "box.head.fc": [24, 16], "box.head.roi_pool.output": [3, 3]}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from detzoo.build import build
-from detzoo.config import load_recipe
+from detzoo.builder import build
+from detzoo.recipes.recipe import load_recipe
 from detzoo.testing.specimens import image_batch, targets
 
 REPORTED = {

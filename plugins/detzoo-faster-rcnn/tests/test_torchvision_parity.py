@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detzoo import build, convert_weights
-from detzoo.data.images import read_image
-from detzoo.data.prepare import collate
 from detzoo.interfaces import Detector
+from detzoo.prediction.prepare import collate
+from detzoo.runtime.images import read_image
 from detzoo.testing.parity import assert_same_detections, freeze_norms, leaves, spread, spread_chain
 from detzoo.types import Sample
 from detzoo_faster_rcnn.converters import from_torchvision

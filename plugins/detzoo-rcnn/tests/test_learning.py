@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import detzoo
-from detzoo.build import build
+from detzoo.builder import build
 from detzoo.data import open_dataset
 from detzoo.detectors.region_svm import RegionSvm
 from detzoo.training import train

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from detzoo.config import load_recipe
-from detzoo.registry import get_registry
+from detzoo.plugins.registry import get_registry
+from detzoo.recipes.recipe import load_recipe
 
 
 def values(name: str) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import detzoo
-from detzoo.config import load_recipe
-from detzoo.data.prepare import collate
-from detzoo.data.regions import propose
-from detzoo.detectors.prediction import inference, prepared
 from detzoo.detectors.region_fitting import describe
 from detzoo.detectors.region_svm import RegionSvm
 from detzoo.errors import RecipeError
+from detzoo.prediction.image_proposals import propose
+from detzoo.prediction.predict import inference, prepared
+from detzoo.prediction.prepare import collate
+from detzoo.recipes.recipe import load_recipe
 from detzoo.testing.specimens import sample
 from detzoo.types import Candidates, ImageBatch, Targets
 

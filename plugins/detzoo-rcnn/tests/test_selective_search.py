@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detzoo.build import build_component
-from detzoo.data.images import read_image
+from detzoo.builder import build_component
 from detzoo.errors import RecipeError
+from detzoo.runtime.images import read_image
 from detzoo.testing.specimens import sample
 from detzoo_rcnn.grouping import Hierarchy
 from detzoo_rcnn.ordering import distinct, values_of

@@ -18,14 +18,14 @@ from typer.testing import CliRunner
 
 import detzoo
 from detzoo.cli import app
+from detzoo.comparison.compare import Plan, compare
 from detzoo.data.dataset import Dataset
-from detzoo.data.proposal_file import ProposalsError, picture_key, write_proposals
 from detzoo.data.window_store import WindowStore
 from detzoo.detectors.region_svm import RegionSvm
 from detzoo.errors import TrainingError
-from detzoo.report.comparison import Plan, compare
-from detzoo.report.drawing import write_image
-from detzoo.training.checkpoint import load_checkpoint
+from detzoo.prediction.proposal_file import ProposalsError, picture_key, write_proposals
+from detzoo.runtime.drawing import write_image
+from detzoo.weights.checkpoint import load_checkpoint
 from detzoo_rcnn.ridge import Ridge
 from detzoo_rcnn.svm import LinearSvm
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from detzoo.build import build, load
+from detzoo.builder import build, load
 from detzoo.components.box_coders import Edges
 from detzoo.components.normalisers import Fixed, MovingAverage, Positives
-from detzoo.components.terms import Focal, Giou
+from detzoo.components.unreduced_losses import Focal, Giou
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Detector
-from detzoo.training.checkpoint import Checkpoint, save_checkpoint
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
+from detzoo.weights.checkpoint import Checkpoint, save_checkpoint
 from detzoo_retinanet.loss import FcosLoss, centreness
 
 B = BACKGROUND

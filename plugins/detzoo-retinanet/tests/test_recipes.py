@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torchvision
 
-from detzoo.build import build
-from detzoo.config import load_recipe
-from detzoo.registry import get_registry
+from detzoo.builder import build
+from detzoo.plugins.registry import get_registry
+from detzoo.recipes.recipe import load_recipe
 
 BUILDERS = {
     "fcos_resnet50_fpn": "FCOS_ResNet50_FPN_Weights",

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from detzoo.build import build
-from detzoo.config import load_recipe
+from detzoo.builder import build
 from detzoo.data import open_dataset
-from detzoo.data.prepare import collate
+from detzoo.prediction.prepare import collate
+from detzoo.recipes.recipe import load_recipe
 
 FILE = Path(__file__).parent / "swaps.yaml"
 REPLACED = {

@@ -147,7 +147,7 @@ class TutorialForward(nn.Module):
 
 
 def test_tutorial_network_computes_the_same(tutorial: Detector) -> None:
-    from detzoo.data.prepare import prepare
+    from detzoo.prediction.prepare import prepare
 
     torch.manual_seed(1)
     picture = torch.randint(0, 256, (60, 80, 3), dtype=torch.uint8).numpy()

@@ -9,7 +9,7 @@ import torch
 
 from detzoo.components.box_coders import CentreSize
 from detzoo.components.normalisers import Positives
-from detzoo.components.terms import SmoothL1
+from detzoo.components.unreduced_losses import SmoothL1
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
 from detzoo_ssd.loss import SoftmaxFocal
 

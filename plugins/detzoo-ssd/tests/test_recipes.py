@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from detzoo.build import build
-from detzoo.config import load_recipe
+from detzoo.builder import build
+from detzoo.recipes.recipe import load_recipe
 
 PARAMETERS = {
     "ssd300_vgg16": 35_641_826,  # torchvision's Weights.meta
@@ -44,7 +44,7 @@ def recipe(name: str) -> dict[str, Any]:
 
 
 def test_this_table_names_every_recipe_of_the_plugin() -> None:
-    from detzoo.registry import get_registry
+    from detzoo.plugins.registry import get_registry
 
     manifest = get_registry().plugins.records["ssd"].manifest
     assert manifest is not None

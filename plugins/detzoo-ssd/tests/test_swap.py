@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from detzoo.build import build, load
-from detzoo.config import load_recipe
+from detzoo.builder import build, load
 from detzoo.data import open_dataset
-from detzoo.data.prepare import collate
 from detzoo.interfaces import Detector
-from detzoo.training.checkpoint import Checkpoint, save_checkpoint
+from detzoo.prediction.prepare import collate
+from detzoo.recipes.recipe import load_recipe
+from detzoo.weights.checkpoint import Checkpoint, save_checkpoint
 
 FILE = Path(__file__).parent / "swaps.yaml"
 REPLACED = {

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from detzoo import build, convert_weights
-from detzoo.data.images import read_image
-from detzoo.data.prepare import prepare
 from detzoo.interfaces import Detector
 from detzoo.ops.boxes import iou_matrix
+from detzoo.prediction.prepare import prepare
+from detzoo.runtime.images import read_image
 
 FILES = {"slim": "version-slim-320.pth", "rfb": "version-RFB-320.pth"}
 GOLDEN = {"slim": "slim-320", "rfb": "RFB-320"}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from yolo_grids import anchor_places, said, truth
 
-from detzoo.build import build_component
+from detzoo.builder import build_component
 from detzoo.errors import RecipeError
 from detzoo.ops.scores import scores_of
 from detzoo.testing.specimens import feature_maps, image_batch
@@ -247,7 +247,7 @@ def test_cells_that_are_not_square_are_refused() -> None:
 def test_k_means_under_the_iou_distance_against_a_plain_loop() -> None:
     import numpy as np
 
-    from detzoo.data.statistics import cluster_sides
+    from detzoo.data.checking.statistics import cluster_sides
 
     sides = np.random.default_rng(1).uniform(5, 80, (60, 2))
     found, overlap = cluster_sides(sides, 3, seed=4)

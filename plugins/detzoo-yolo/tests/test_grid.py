@@ -10,7 +10,7 @@ import pytest
 import torch
 from yolo_grids import grid_places, said, truth
 
-from detzoo.build import build_component
+from detzoo.builder import build_component
 from detzoo.errors import RecipeError
 from detzoo.ops.scores import scores_of
 from detzoo.types import BACKGROUND, IGNORE, Predictions, Targets

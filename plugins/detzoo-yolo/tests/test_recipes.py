@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from detzoo.build import build
-from detzoo.config import load_recipe
+from detzoo.builder import build
+from detzoo.recipes.recipe import load_recipe
 from detzoo.training.schedule import rates
 from detzoo_yolo.converters import ordered
 
@@ -47,7 +47,7 @@ def on_meta(name: str) -> Any:
 
 
 def test_this_table_names_every_recipe_of_the_plugin() -> None:
-    from detzoo.registry import get_registry
+    from detzoo.plugins.registry import get_registry
 
     manifest = get_registry().plugins.records["yolo"].manifest
     assert manifest is not None

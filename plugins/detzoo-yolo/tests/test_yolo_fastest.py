@@ -16,10 +16,10 @@ from pycocotools.cocoeval import COCOeval
 import detzoo
 from detzoo import build, convert_weights
 from detzoo.data import open_dataset
-from detzoo.data.images import read_image
-from detzoo.data.prepare import prepare
 from detzoo.interfaces import Detector
 from detzoo.ops.boxes import xyxy_to_cxcywh
+from detzoo.prediction.prepare import prepare
+from detzoo.runtime.images import read_image
 
 FILES = {"yolo_fastest_coco": "yolo-fastest-1.1", "yolo_fastest_xl_coco": "yolo-fastest-1.1-xl"}
 PHOTOS = ("000000000139", "000000000785")

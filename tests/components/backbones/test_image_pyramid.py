@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from detzoo.build import build_component
+from detzoo.builder import build_component
 from detzoo.components.backbones.image_pyramid import ImagePyramid
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Backbone

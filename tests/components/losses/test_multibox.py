@@ -17,7 +17,7 @@ from detzoo.components.losses.multibox import MultiBox
 from detzoo.components.matchers.ssd_bipartite import SsdBipartite
 from detzoo.components.miners import HardNegative
 from detzoo.components.normalisers import Fixed, Positives, Sampled
-from detzoo.components.terms import L1, BinaryCrossEntropy, Ciou, CrossEntropy, Focal, Giou, SmoothL1
+from detzoo.components.unreduced_losses import L1, BinaryCrossEntropy, Ciou, CrossEntropy, Focal, Giou, SmoothL1
 from detzoo.errors import RecipeError
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Level, Predictions, Targets
 
@@ -222,7 +222,7 @@ def test_many_or_few_chosen_candidates_cost_the_same(monkeypatch: pytest.MonkeyP
 def test_cross_entropy_in_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, labels = torch.randn(2, 50, 4), torch.randint(-1, 3, (2, 50))
     whole = CrossEntropy()(logits, labels)
-    monkeypatch.setattr("detzoo.components.terms.PIECE", 7)
+    monkeypatch.setattr("detzoo.components.unreduced_losses.PIECE", 7)
     with torch.no_grad():
         assert torch.equal(CrossEntropy()(logits, labels), whole)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from detzoo.plugins.hookspecs import hookimpl
+from detzoo.plugins.hooks import hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor

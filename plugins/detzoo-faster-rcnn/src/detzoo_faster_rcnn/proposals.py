@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Head, Loss, Matcher, PostProcess, Proposals, Sampler
-from detzoo.signature import Scope
+from detzoo.schema.signature import Scope
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from detzoo.components.backbones.tapped import Tap, TappedBackbone
+from detzoo.components.backbones.feature_extractor import Tap, TappedBackbone
 from detzoo.errors import WeightsError
 from detzoo.weights.normalisation import Normalisation
 from detzoo_ssd.initialisation import initialise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detzoo.plugins.hookspecs import hookimpl
+from detzoo.plugins.hooks import hookimpl
 
 if TYPE_CHECKING:
     import typer

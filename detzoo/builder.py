@@ -1,0 +1,298 @@
+"""Names become objects here, and nowhere else: the torch-free half and the tensor half meet in this file."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from detzoo.errors import RecipeError, WeightsError
+from detzoo.interfaces import Backbone, Detector, Neck, RegionHead
+from detzoo.plugins.manifest import Entry
+from detzoo.plugins.registry import Registry, get_registry
+from detzoo.recipes.class_names import class_names
+from detzoo.recipes.recipe import Recipe, load_recipe, recipe_from_values
+from detzoo.schema.expressions import Fields, check_fields, fits
+from detzoo.schema.yaml_source import Key, show_key
+from detzoo.weights.detector import load_state, load_weights
+
+_log = logging.getLogger("detzoo.builder")
+_RESERVED: Final = ("type", "weights", "freeze")
+
+
+def build(
+    target: str | Path,
+    *,
+    num_classes: int | None = None,
+    classes: Sequence[str | None] | None = None,
+    overrides: Mapping[str, Any] | Sequence[str] | None = None,
+    weights: str | None = "backbone",
+) -> Detector:
+    """Build a detector.
+
+    Args:
+        target: a name from ``detzoo list``, or a recipe file (``mine.yaml``, ``mine.yaml#cells``).
+        num_classes: replaces the recipe's; class names are then unknown unless ``classes`` gives them.
+        classes: class names in label order; implies ``num_classes``.
+        overrides: ``{"loss.box.type": "giou"}`` or ``["loss.box.type=giou"]``.
+        weights: ``backbone`` loads the pretrained backbone that the recipe names, if it names one; ``published`` the
+            detector's own first published weights, or one of them by name; a path loads a run or a checkpoint; None
+            loads nothing. Where weights are for another number of classes, the layers whose size follows it start
+            afresh, which the log says.
+
+    Raises:
+        RecipeError: the recipe is wrong, or cannot be built.
+        WeightsError: weights are missing or do not fit.
+    """
+    recipe = load_recipe(target, overrides)
+    for line in recipe.dropped:
+        _log.info(line)
+    detector = build_recipe(recipe, num_classes=num_classes, classes=classes, backbone_weights=weights == "backbone")
+    if weights not in (None, "backbone"):
+        load_weights(detector, str(weights), recipe, build_recipe)
+    _announce(detector, recipe)
+    return detector
+
+
+def load(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] | None = None) -> Detector:
+    """A trained detector from a run folder (its best checkpoint, else its last) or a checkpoint file.
+
+    Args:
+        path: of the run or checkpoint.
+        overrides: as for ``build``: another suppression, threshold or input size; whatever the trained weights still
+            fit.
+
+    Raises:
+        RecipeError: an override is wrong.
+        WeightsError: there is no checkpoint, or it does not fit the recipe stored in it.
+    """
+    from detzoo.weights.checkpoint import load_model_state
+
+    values, classes, state = load_model_state(Path(path))
+    recipe = recipe_from_values(str(path), values, overrides)
+    detector = build_recipe(recipe, classes=classes, backbone_weights=False)
+    try:
+        load_state(detector, state, str(path))
+    except WeightsError as error:
+        if not overrides:
+            raise
+        raise WeightsError(f"{error} What is set for a trained run must leave its weights as they are") from None
+    _announce(detector, recipe)
+    return detector
+
+
+def build_recipe(
+    recipe: Recipe,
+    *,
+    num_classes: int | None = None,
+    classes: Sequence[str | None] | None = None,
+    backbone_weights: bool = True,
+) -> Detector:
+    """The detector of a checked recipe; see ``build``."""
+    registry = get_registry()
+    recipe = _for_classes(recipe, num_classes, classes)
+    values = recipe.values
+    builder = _Builder(recipe, registry, backbone_weights=backbone_weights)
+    detector = builder.component("join", {"type": values["join"]} | _slots(values, registry), {}, ())
+    assert isinstance(detector, Detector)
+    detector.recipe = recipe
+    detector.input = builder.settings("input", values["input"])
+    detector.train_plan = builder.settings("train", values["train"])
+    detector.classes = class_names(values["classes"], values["num_classes"])
+    return detector
+
+
+def build_component(kind: str, config: Mapping[str, Any], **supplies: Any) -> Any:
+    """One component from its configuration, outside any recipe.
+
+    Args:
+        kind: ``head``, ``neck``, ...
+        config: ``{"type": name, ...}``.
+        supplies: ``features``, ``num_classes``, ``input_size`` as the class needs them.
+
+    Raises:
+        RecipeError: the configuration is wrong.
+    """
+    from detzoo.recipes.recipe import check_component
+
+    registry = get_registry()
+    problems = check_component(kind, dict(config), (), registry)
+    if problems:
+        raise RecipeError("\n".join(f"{show_key(p.key) or kind}: {p.message}" for p in problems))
+    recipe = Recipe(kind, {"num_classes": supplies.get("num_classes"), "input": {}})
+    return _Builder(recipe, registry, backbone_weights=True).component(kind, dict(config), supplies, ())
+
+
+def _for_classes(recipe: Recipe, num_classes: int | None, classes: Sequence[str | None] | None) -> Recipe:
+    """The recipe for other classes; published weights and reported results belong to the original ones."""
+    old = class_names(recipe.values["classes"], recipe.values["num_classes"])
+    if classes is not None and tuple(classes) != old:
+        changed = {"num_classes": len(classes), "classes": list(classes)}
+    elif classes is None and num_classes not in (None, len(old)):
+        changed = {"num_classes": num_classes, "classes": None}
+    else:
+        return recipe
+    return dataclasses.replace(recipe, values=recipe.values | changed | {"weights": [], "reported": []})
+
+
+class _Builder:
+    """Builds bottom-up; knows the recipe, so that an error of a constructor names file, line and path."""
+
+    def __init__(self, recipe: Recipe, registry: Registry, *, backbone_weights: bool) -> None:
+        self.recipe, self.registry, self.backbone_weights = recipe, registry, backbone_weights
+        self.pretrained: Path | None = None  # the file that the backbone came from, for heads that go on from there
+
+    def component(self, kind: str, config: dict[str, Any], supplies: dict[str, Any], key: Key) -> Any:
+        """Build one component and everything inside it."""
+        entry = self.registry.find(kind, config["type"])
+        cls = self.registry.load(entry)
+        schema = self.registry.derive(entry)
+        if schema != self.registry.schema(entry):
+            self._check_again(entry, schema["fields"], config, key)
+        supplies = self._supplies() | supplies
+        arguments = {}
+        for name, item in schema["fields"].items():
+            if name not in config:
+                continue
+            built = self._value(cls, name, item["type"], config[name], supplies, (*key, name))
+            if isinstance(built, (Backbone, Neck, RegionHead)):
+                supplies["features"] = built.out
+            arguments[name] = built
+        lacking = [name for name in schema["supplies"] if name not in supplies]
+        if lacking:
+            raise RecipeError(f'{kind} "{entry.name}" needs {", ".join(lacking)}: pass it to build_component by name')
+        with self._located(key):
+            made = cls(*(supplies[name] for name in schema["supplies"]), **arguments)
+        if kind == "backbone":
+            self._prepare_backbone(made, config, key)
+        elif config.get("pretrained") and self.pretrained is not None:
+            from detzoo.weights.parts import load_parts
+
+            with self._located((*key, "pretrained")):
+                load_parts(made, config["pretrained"], self.pretrained)
+        return made
+
+    def _check_again(self, entry: Entry, fields: Fields, config: dict[str, Any], key: Key) -> None:
+        """The manifest's schema, by which the recipe was checked, is not that of the class: the class has the word."""
+        own = {k: v for k, v in config.items() if k not in _RESERVED}
+        problems = check_fields(fields, own, key, what=f'{entry.kind} "{entry.name}"')
+        if problems:
+            stale = (
+                f"the manifest of plugin {entry.plugin} is out of date, its author should run `detzoo registry sync`"
+            )
+            raise RecipeError("\n".join([*(self.recipe.located(p.key, p.message) for p in problems), stale]))
+
+    def settings(self, name: str, values: dict[str, Any]) -> Any:
+        """Build a settings dataclass, with the components inside it."""
+        cls = self.registry.load(self.registry.find("settings", name))
+        return self._dataclass(
+            cls, self.registry.schema(self.registry.find("settings", name))["fields"], values, (name,)
+        )
+
+    def _value(
+        self, owner: Any, name: str, expr: dict[str, Any], value: Any, supplies: dict[str, Any], key: Key
+    ) -> Any:
+        form = expr["is"]
+        if form == "component":
+            return self.component(expr["kind"], value, supplies | expr.get("scope", {}), key)
+        if form == "settings" and isinstance(value, dict):
+            return self._dataclass(_annotated_dataclass(owner, name), expr["fields"], value, key, supplies)
+        if form == "union" and value is not None:
+            member = next((m for m in expr["of"] if fits(m, value)), None)
+            if member is not None:
+                return self._value(owner, name, member, value, supplies, key)
+        if form in ("list", "tuple") and isinstance(value, (list, tuple)):
+            inner = expr.get("items") or [expr["of"]] * len(value)
+            made = [
+                self._value(owner, name, member, v, supplies, (*key, i))
+                for i, (member, v) in enumerate(zip(inner, value, strict=True))
+            ]
+            return tuple(made) if form == "tuple" else made
+        if form == "dict" and isinstance(value, dict):
+            return {k: self._value(owner, name, expr["of"], v, supplies, (*key, k)) for k, v in value.items()}
+        return float(value) if form == "float" and value is not None else value
+
+    def _dataclass(
+        self,
+        cls: type[Any],
+        fields: dict[str, Any],
+        values: dict[str, Any],
+        key: Key,
+        supplies: dict[str, Any] | None = None,
+    ) -> Any:
+        supplies = supplies or self._supplies()
+        made = {
+            name: self._value(cls, name, item["type"], values[name], supplies, (*key, name))
+            for name, item in fields.items()
+            if name in values
+        }
+        with self._located(key):
+            return cls(**made)
+
+    def _prepare_backbone(self, backbone: Any, config: dict[str, Any], key: Key) -> None:
+        from detzoo.components.backbones.freeze import freeze
+        from detzoo.weights.backbone import load_backbone_weights
+        from detzoo.weights.normalisation import check_normalisation
+
+        location = config.get("weights")
+        if location and self.backbone_weights:
+            written = self.recipe.marks.get((*key, "weights"))
+            beside = Path(written.file).parent / location if written and written.line else Path(location)
+            path = str(beside) if beside.exists() else location
+            with self._located((*key, "weights")):
+                loaded = load_backbone_weights(backbone, path)
+            self.pretrained = loaded.path
+            pixels = {k: self.recipe.values["input"].get(k) for k in ("channels", "mean", "std", "pixel_range")}
+            if loaded.expects is not None and None not in pixels.values():
+                with self._located(("input",)):
+                    check_normalisation(loaded.expects, weights=location, **pixels)
+        if config.get("freeze"):
+            with self._located((*key, "freeze")):
+                freeze(backbone, config["freeze"])
+
+    @contextmanager
+    def _located(self, key: Key) -> Iterator[None]:
+        """Errors of what is built inside name file, line and path."""
+        try:
+            yield
+        except (RecipeError, WeightsError, ValueError) as error:
+            kind = WeightsError if isinstance(error, WeightsError) else RecipeError
+            raise kind(self.recipe.located(key, str(error))) from error
+
+    def _supplies(self) -> dict[str, Any]:
+        size = self.recipe.values["input"].get("size")
+        return {"num_classes": self.recipe.values["num_classes"], "input_size": tuple(size) if size else None}
+
+
+def _annotated_dataclass(owner: Any, name: str) -> type[Any]:
+    """The dataclass that annotates a parameter or field, out of ``X | None``, ``list[X]`` or ``Annotated[X, ...]``."""
+    import typing
+
+    hints = typing.get_type_hints(owner if dataclasses.is_dataclass(owner) else owner.__init__)
+    waiting = [hints[name]]
+    while waiting:
+        hint = waiting.pop()
+        if dataclasses.is_dataclass(hint):
+            return typing.cast("type[Any]", hint)
+        waiting += typing.get_args(hint)
+    raise AssertionError(f"{owner}: {name} is not annotated with a dataclass")
+
+
+def _slots(values: dict[str, Any], registry: Registry) -> dict[str, Any]:
+    fields = registry.schema(registry.find("join", values["join"]))["fields"]
+    return {name: values[name] for name in fields if name in values}
+
+
+def _announce(detector: Detector, recipe: Recipe) -> None:
+    get_registry().plugins.call("detzoo_detector_built", detector=detector, recipe=recipe)
+
+
+__all__ = [
+    "build",
+    "build_component",
+    "build_recipe",
+    "load",
+]

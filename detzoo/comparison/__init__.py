@@ -1,0 +1,1 @@
+"""Detectors side by side: what is measured, the table and the page."""

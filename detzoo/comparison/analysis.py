@@ -1,0 +1,55 @@
+"""What the page shows beside the table, computed once from a detector's detections and kept beside its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from detzoo.evaluation import Evaluation
+from detzoo.evaluation.curves import confusion, pr_curves
+from detzoo.evaluation.results import plain
+from detzoo.evaluation.tide import error_split
+
+DRAWN_FROM: Final = 0.3
+"""Score of detections that are drawn, and that the confusion matrix counts."""
+
+
+def analyse(evaluation: Evaluation) -> dict[str, Any]:
+    """Curves, confusion and errors, as JSON.
+
+    Returns:
+        ``precision``: class -> IoU in percent -> precision at recall 0, .01, ... 1; ``confusion``: classes, counts,
+        score, iou; ``errors``: ap50, counts, gains, and gains per class.
+    """
+    truth = evaluation.ground_truth
+    names = class_names(truth)
+    precision: dict[str, dict[str, list[float]]] = {}
+    for curve in pr_curves(evaluation.coco, names):
+        precision.setdefault(curve.name, {})[f"{100 * curve.iou:.0f}"] = curve.precision.round(4).tolist()
+    matrix = confusion(evaluation.detections, truth, score=DRAWN_FROM)
+    split = error_split(evaluation.detections, truth)
+    done: dict[str, Any] = plain(
+        {
+            "precision": precision,
+            "confusion": {
+                "classes": [*names.values(), "background"],
+                "counts": matrix.counts.tolist(),
+                "score": matrix.score,
+                "iou": matrix.iou,
+            },
+            "errors": {
+                "ap50": split.ap50,
+                "counts": split.counts,
+                "gains": split.gains,
+                "per_class": {names[category]: gains for category, gains in split.per_class.items()},
+            },
+        }
+    )
+    return done
+
+
+def class_names(ground_truth: Mapping[str, Any]) -> dict[int, str]:
+    """Category id -> name, told apart by id where two are the same, as results.json does."""
+    pairs = [(int(c["id"]), str(c["name"])) for c in ground_truth["categories"]]
+    names = [name for _, name in pairs]
+    return {i: name if names.count(name) == 1 else f"{name} ({i})" for i, name in pairs}

@@ -1,0 +1,41 @@
+"""The files of one evaluation's curves: JSON, CSV and pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from detzoo.comparison.plots import confusion_figure, pr_figure, save
+from detzoo.evaluation.curves import RECALL, confusion, confusion_csv, curves_csv, pr_curves
+from detzoo.evaluation.results import Evaluation
+from detzoo.runtime.atomic_files import write_whole
+
+
+def write_curves(evaluation: Evaluation, folder: str | Path) -> list[Path]:
+    """Write curves.json, pr_curves.csv, confusion.csv and their pictures; returns the paths."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {int(c["id"]): str(c["name"]) for c in evaluation.ground_truth["categories"]}
+    curves = pr_curves(evaluation.coco, names)
+    matrix = confusion(evaluation.detections, evaluation.ground_truth)
+    data = {
+        "recall": [round(float(r), 2) for r in RECALL],
+        "curves": [
+            {"class": c.name, "iou": c.iou, "precision": c.precision.round(6).tolist(), "score": c.score.tolist()}
+            for c in curves
+        ],
+        "confusion": {
+            "classes": [*matrix.names, "background"],
+            "counts": matrix.counts.tolist(),
+            "score": matrix.score,
+            "iou": matrix.iou,
+        },
+    }
+    write_whole(folder / "curves.json", json.dumps(data) + "\n")
+    write_whole(folder / "pr_curves.csv", curves_csv(curves))
+    write_whole(folder / "confusion.csv", confusion_csv(matrix))
+    save(pr_figure(curves), folder / "pr_curves.png")
+    save(confusion_figure(matrix), folder / "confusion.png")
+    return [
+        folder / name for name in ("curves.json", "pr_curves.csv", "confusion.csv", "pr_curves.png", "confusion.png")
+    ]

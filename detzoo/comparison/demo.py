@@ -1,0 +1,119 @@
+"""``detzoo demo``: the main job with no download: train, evaluate, benchmark, compare, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from detzoo.errors import DetzooError
+
+if TYPE_CHECKING:
+    from detzoo.comparison.compare import Comparison
+
+RECIPES: Final = Path(__file__).with_name("demo.yaml")
+DETECTORS: Final = ("ssd_resnet18_fpn", "ssd_resnet18")
+DATA: Final = "shapes:size=128"
+_ITERATIONS: Final = 20  # rounds of timing
+_LARGEST_BATCH: Final = 16
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What the demo made.
+
+    Args:
+        comparison: the table and its files.
+        runs: run folders, in the order of the table.
+    """
+
+    comparison: Comparison
+    runs: tuple[Path, ...]
+
+
+def demonstrate(
+    out: Path,
+    *,
+    steps: int | None = None,
+    device: str | None = None,
+    progress: bool = True,
+    say: Callable[[str], None] = lambda _: None,
+) -> Demonstration:
+    """Train the two detectors of ``demo.yaml`` on generated pictures and compare them.
+
+    Called again with the same folder, what is finished is kept.
+
+    Args:
+        out: folder; ``runs/`` and ``report/`` are made in it.
+        steps: of training each, instead of the recipes'.
+        device: None takes the best there is.
+        progress: show bars on stderr.
+        say: is told what happens, a line at a time.
+
+    Raises:
+        DetzooError: ``out`` holds something else.
+    """
+    from detzoo.comparison.compare import Plan, compare
+
+    _claim(out)
+    runs = []
+    for number, name in enumerate(DETECTORS, start=1):
+        run = out / "runs" / name
+        say(f"[{number}/{len(DETECTORS) + 1}] {name}: training on generated pictures")
+        _train(name, run, steps=steps, device=device, progress=progress)
+        runs.append(run)
+    say(f"[{len(DETECTORS) + 1}/{len(DETECTORS) + 1}] evaluating, timing and comparing")
+    plan = Plan(
+        targets=[str(run) for run in runs],
+        data=DATA,
+        split="test",
+        out=out / "report",
+        device=device,
+        iterations=_ITERATIONS,
+        largest_batch=_LARGEST_BATCH,
+    )
+    return Demonstration(compare(plan, say), tuple(runs))
+
+
+def closing_words(done: Demonstration) -> str:
+    """Where to look, and what to try next."""
+    page = next((path for path in done.comparison.files if path.suffix == ".html"), done.comparison.files[0])
+    run = done.runs[0]
+    return "\n".join(
+        [
+            "Where to look",
+            f"  {page}    the table, the speed/AP plot and example pictures, in one file for a browser",
+            f"  {run}    a run: recipe, weights, log and curve",
+            "",
+            "What to try next",
+            "  detzoo list                                        every detector and what it reported",
+            "  detzoo show ssd300_vgg16_voc                       a whole recipe, every value in it",
+            "  detzoo show ssd300_vgg16_voc --priors priors.png   what its matcher sees",
+            f"  detzoo predict {run} PICTURE --out found",
+            "  detzoo train ssd_mobilenet_v2_fpn --data YOUR_DATA --out runs/mine    COCO, VOC or YOLO format",
+            f"  detzoo compare {' '.join(str(path) for path in done.runs)} --data {DATA} --out compared",
+        ]
+    )
+
+
+def _train(name: str, run: Path, *, steps: int | None, device: str | None, progress: bool) -> None:
+    from detzoo.builder import build
+    from detzoo.data import open_dataset
+    from detzoo.training import train
+
+    dataset = open_dataset(DATA, "train")
+    detector = build(f"{RECIPES}#{name}", classes=dataset.classes, weights=None)
+    train(detector, dataset, run, steps=steps, device=device, resume=True, progress=progress)
+
+
+def _claim(out: Path) -> None:
+    """Refuse a folder that holds something else than an earlier demo."""
+    if out.exists() and not out.is_dir():
+        raise DetzooError(f"{out} is a file; --out takes a folder")
+    strangers = (
+        sorted(path.name for path in out.iterdir() if path.name not in {"runs", "report"}) if out.exists() else []
+    )
+    if strangers:
+        raise DetzooError(f"{out} is not empty and no earlier demo ({strangers[0]} is in it); choose another --out")
+    out.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,139 @@
+"""One row of a comparison: from a detector that is measured, or from results that lie in files.
+
+What is known of a row lies in a folder of its own. ``numbers.json`` is written last and names the key of everything
+that decided the numbers; it is taken away before anything of the folder changes. So whatever is found beside a key that
+fits is whole, wherever an earlier call was stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from detzoo.comparison.recipe_facts import Facts
+from detzoo.evaluation.results import Evaluation
+from detzoo.runtime.atomic_files import write_whole
+
+if TYPE_CHECKING:
+    from detzoo.comparison.compare import Plan
+    from detzoo.data import Dataset
+
+NUMBERS: Final = "numbers.json"
+ANALYSIS: Final = "analysis.json"
+FORMAT: Final = "detzoo.compare.entry/2"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One detector's finished numbers.
+
+    Args:
+        name: in tables; unique.
+        source: ``measured here``, or the file or folder that its numbers come from.
+        results: of results.json.
+        benchmark: of the benchmark; empty where no speed is known.
+        reported: what its recipe reports.
+        folder: where its files lie.
+        run: folder with its learning curve, where there is one.
+        throughput: at the best batch; empty where it is not known.
+        facts: what it is made of.
+        analysis: curves, confusion and errors; empty where its detections are not known.
+    """
+
+    name: str
+    source: str
+    results: dict[str, Any]
+    benchmark: dict[str, Any]
+    reported: list[dict[str, Any]]
+    folder: Path
+    run: Path | None
+    throughput: dict[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
+    analysis: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def detections(self) -> Path | None:
+        """Its detections, where they are known."""
+        path = self.folder / "detections.json"
+        return path if path.is_file() else None
+
+
+def one_entry(
+    plan: Plan, target: str, name: str, dataset: Dataset, say: Callable[[str], None], key: str | None = None
+) -> Entry:
+    """One row's numbers, from its folder where they are still good; ``key`` where it was taken before a training."""
+    from detzoo.comparison.measuring import measure_detector
+    from detzoo.comparison.recorded import find_recorded, take_recorded
+
+    folder = plan.out / "detectors" / name
+    recorded = find_recorded(target)
+    if recorded is not None:
+        return take_recorded(plan, recorded, name, folder, dataset, say)
+    return measure_detector(plan, target, name, folder, dataset, say, key)
+
+
+def data_facts(dataset: Dataset) -> list[Any]:
+    """What a digest says about a data set."""
+    return [dataset.name, dataset.split, list(dataset.classes), [str(i) for i in dataset.image_ids]]
+
+
+def digest(facts: dict[str, Any]) -> str:
+    """Of everything that decides a row's numbers."""
+    return hashlib.sha256(json.dumps(facts | {"format": FORMAT}, sort_keys=True).encode()).hexdigest()
+
+
+def finished(path: Path, key: str) -> dict[str, Any] | None:
+    """Numbers of an earlier call with the same key."""
+    try:
+        numbers: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return numbers if isinstance(numbers, dict) and numbers.get("key") == key else None
+
+
+def start_over(folder: Path) -> None:
+    """Before other numbers are written the old ones are no longer valid."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / NUMBERS).unlink(missing_ok=True)
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    """results.json, detections.json and analysis.json."""
+    from detzoo.comparison.analysis import analyse
+
+    evaluation.write(folder)
+    write_whole(folder / ANALYSIS, json.dumps(analyse(evaluation)) + "\n")
+
+
+def write_numbers(folder: Path, numbers: dict[str, Any]) -> dict[str, Any]:
+    """numbers.json; what a later call will read of it."""
+    written: str = json.dumps(numbers, indent=1)
+    write_whole(folder / NUMBERS, written + "\n")
+    back: dict[str, Any] = json.loads(written)
+    return back
+
+
+def entry_from(folder: Path, name: str, source: str, numbers: dict[str, Any], run: Path | None) -> Entry:
+    """What lies in a finished folder."""
+    analysis = folder / ANALYSIS
+    return Entry(
+        name=name,
+        source=source,
+        results=json.loads((folder / "results.json").read_text(encoding="utf-8")),
+        benchmark=numbers["benchmark"],
+        reported=numbers["reported"],
+        folder=folder,
+        run=run,
+        throughput=numbers["throughput"],
+        facts=Facts(**numbers["facts"]),
+        analysis=json.loads(analysis.read_text(encoding="utf-8")) if analysis.is_file() else {},
+    )
+
+
+def facts_json(facts: Facts) -> dict[str, Any]:
+    """For numbers.json."""
+    return asdict(facts)

@@ -1,0 +1,113 @@
+"""What ``detzoo eval`` does: from words on a command line to an evaluation, its files and its print-out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detzoo.errors import DetzooError
+from detzoo.evaluation.result_file import read_categories, read_results
+from detzoo.evaluation.results import Evaluation, evaluate_detections
+
+if TYPE_CHECKING:
+    from detzoo.runtime.switches import Switches
+
+
+def evaluate_target(
+    target: str | None,
+    data: str,
+    split: str | None,
+    *,
+    set_: Sequence[str] | None,
+    device: str | None,
+    batch: int,
+    score_threshold: float | None,
+    workers: int,
+    engine: Any,
+    switches: Switches,
+) -> Evaluation:
+    """Build or load a detector and evaluate it; arguments as on the command line."""
+    from detzoo.data import open_dataset
+    from detzoo.data.formats.opening import evaluation_split
+    from detzoo.evaluation import evaluate
+    from detzoo.prediction.apply_switches import apply_switches
+    from detzoo.runtime.device import pick_device
+    from detzoo.targets import load_detector
+
+    if target is None:
+        raise DetzooError("detzoo eval needs a detector (a name, a recipe file or a run) or --from detections.json")
+    where = pick_device(device)
+    dataset = open_dataset(data, evaluation_split(data, split))
+    detector = apply_switches(load_detector(target, set_=set_), switches, where)
+    return evaluate(
+        detector,
+        dataset,
+        batch=batch,
+        score_threshold=score_threshold,
+        precision=switches.precision,
+        workers=workers,
+        engine=engine,
+        switches=switches.as_dict(),
+    )
+
+
+def evaluate_file(
+    path: Path,
+    target: str | None,
+    data: str,
+    split: str | None,
+    *,
+    engine: Any,
+    categories: str | None = None,
+    boxes: Any = None,
+) -> Evaluation:
+    """Score a COCO result file, whoever made it; arguments as on the command line."""
+    from detzoo.data import open_dataset
+    from detzoo.data.formats.opening import evaluation_split
+
+    if target is not None:
+        raise DetzooError(f"give either a detector ({target}) or --from {path}, not both")
+    dataset = open_dataset(data, evaluation_split(data, split))
+    facts = {
+        "model": {"name": path.name, "classes": None, "parameters": None},
+        "data": {"name": dataset.name, "split": dataset.split, "classes": list(dataset.classes)},
+    }
+    truth = dataset.coco_ground_truth()
+    names = None if categories is None else read_categories(categories)
+    found = read_results(path, truth, categories=names, boxes=boxes)
+    return evaluate_detections(found.rows, truth, engine=engine, facts=facts, warnings=found.warnings)
+
+
+def report(evaluation: Evaluation, out: Path | None, *, curves: bool = True, width: int | None = None) -> str:
+    """Write the files, if a folder is given, and say what they and the terminal have to show."""
+    parts = [summary(evaluation, width or shutil.get_terminal_size().columns)]
+    if out is not None:
+        written = [evaluation.write(out), out / "detections.json"]
+        if curves:
+            from detzoo.comparison.curve_files import write_curves
+
+            written += write_curves(evaluation, out)
+        parts.append("\n".join(f"wrote {path}" for path in written))
+    return "\n\n".join(parts)
+
+
+def summary(evaluation: Evaluation, width: int) -> str:
+    """The numbers as text."""
+    from detzoo.runtime.text_table import PER_CLASS, Column, Table, percent
+
+    names = list(evaluation.metrics)
+    titles = {"voc07_AP50": "VOC07 AP50", "voc10_AP50": "VOC10 AP50"}
+    columns = [Column("name", "detector", None), *(percent(n, titles.get(n, n)) for n in names)]
+    facts = evaluation.facts
+    data = facts.get("data", {})
+    counts = facts["counts"]
+    where = " ".join(str(v) for v in (data.get("name"), data.get("split")) if v)
+    title = f"{where}: {counts['images']} images, {counts['annotations']} boxes, {counts['detections']} detections (%)"
+    row = {"name": facts.get("model", {}).get("name", ""), **evaluation.metrics}
+    whole = Table(title, columns, [row]).terminal(width)
+    classes = [{"class": name, **values} for name, values in evaluation.per_class.items()]
+    per_class = Table("per class", PER_CLASS, classes).terminal(width)
+    warnings = "\n".join(f"warning: {line}" for line in evaluation.warnings)
+    return "\n\n".join(part for part in (whole, per_class, warnings) if part)

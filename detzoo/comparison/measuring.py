@@ -1,0 +1,151 @@
+"""A row of a comparison that is measured here: the detector is loaded, evaluated, then timed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detzoo.comparison.entry import (
+    NUMBERS,
+    Entry,
+    data_facts,
+    digest,
+    entry_from,
+    facts_json,
+    finished,
+    start_over,
+    write_evaluation,
+    write_numbers,
+)
+
+if TYPE_CHECKING:
+    from detzoo.comparison.compare import Plan
+    from detzoo.data import Dataset
+    from detzoo.interfaces import Detector
+
+Say = Callable[[str], None]
+
+
+def measure_detector(
+    plan: Plan, target: str, name: str, folder: Path, dataset: Dataset, say: Say, key: str | None
+) -> Entry:
+    """One detector's numbers: its evaluation is kept before the timing begins."""
+    from detzoo.comparison.training import is_trained_here
+
+    run = folder / "run" if plan.train and is_trained_here(target) else None
+    key = key or fingerprint(plan, target, dataset)
+    numbers = finished(folder / NUMBERS, key)
+    if numbers is not None and "benchmark" in numbers:
+        say(f"{name}: already done")
+    else:
+        if numbers is None:
+            start_over(folder)
+        detector = made(plan, target, run)
+        prepare(plan, detector)
+        if numbers is None:
+            accuracy(plan, name, detector, dataset, folder, say)
+            numbers = write_numbers(folder, {"key": key} | recipe_part(detector))
+        else:
+            say(f"{name}: already evaluated")
+        numbers = write_numbers(folder, numbers | speed(plan, name, detector, dataset, say))
+    where = run or (Path(target) if Path(target).is_dir() else None)
+    return entry_from(folder, name, "measured here", numbers, where)
+
+
+def fingerprint(plan: Plan, target: str, dataset: Dataset) -> str:
+    """Digest of everything that decides a detector's numbers."""
+    from detzoo.runtime.environment import versions
+    from detzoo.targets import is_run
+
+    facts: dict[str, Any] = {
+        "target": target,
+        "set": list(plan.set_),
+        "data": data_facts(dataset),
+        "training": [plan.train_split, plan.epochs, plan.steps] if plan.train else None,
+        "protocol": [plan.device, plan.batch, plan.engine, plan.switches.as_dict()],
+        "timing": [plan.bench_batch, plan.largest_batch, plan.iterations],
+        "versions": versions(),
+    }
+    if is_run(target):
+        from detzoo.weights.checkpoint import checkpoint_of
+
+        stat = checkpoint_of(Path(target)).stat()
+        facts["weights"] = [stat.st_size, stat.st_mtime_ns]
+    elif (recipe := Path(target.split("#", maxsplit=1)[0])).is_file():
+        facts["recipe"] = recipe.read_text(encoding="utf-8")
+    return digest(facts)
+
+
+def made(plan: Plan, target: str, run: Path | None) -> Detector:
+    """The detector: as it was trained for the comparison, or as it is."""
+    from detzoo.builder import load
+    from detzoo.targets import load_detector
+
+    return load_detector(target, set_=plan.set_) if run is None else load(run)
+
+
+def prepare(plan: Plan, detector: Detector) -> None:
+    """Onto its device, as the switches say."""
+    from detzoo.prediction.apply_switches import apply_switches
+    from detzoo.runtime.device import pick_device
+
+    apply_switches(detector, plan.switches, pick_device(plan.device))
+
+
+def recipe_part(detector: Detector) -> dict[str, Any]:
+    """What numbers.json keeps of the recipe."""
+    from detzoo.comparison.recipe_facts import Facts, recipe_facts
+
+    recipe = getattr(detector, "recipe", None)
+    values = recipe.values if recipe is not None else {}
+    facts = recipe_facts(values) if values else Facts()
+    return {"facts": facts_json(facts), "reported": list(values.get("reported", []))}
+
+
+def accuracy(plan: Plan, name: str, detector: Detector, dataset: Dataset, folder: Path, say: Say) -> None:
+    """Evaluate one detector; its detections and results go into its folder."""
+    from detzoo.evaluation import evaluate
+
+    say(f"{name}: evaluating on {dataset.name} {dataset.split}, {len(dataset)} images")
+    evaluation = evaluate(
+        detector,
+        dataset,
+        batch=plan.batch,
+        workers=plan.workers,
+        engine=plan.engine,
+        precision=plan.switches.precision,
+        switches=plan.switches.as_dict(),
+    )
+    write_evaluation(folder, evaluation)
+    for warning in evaluation.warnings:
+        say(f"{name}: warning: {warning}")
+
+
+def speed(plan: Plan, name: str, detector: Detector, dataset: Dataset, say: Say) -> dict[str, Any]:
+    """Time one detector on the data set's first pictures: a batch of one, then the batch that suits it best."""
+    from detzoo.benchmark import benchmark
+    from detzoo.benchmark.bench_command import pictures_of
+    from detzoo.benchmark.throughput import best_batch
+    from detzoo.runtime.device import pick_device
+
+    say(f"{name}: timing")
+    pictures = pictures_of(dataset, max(8, plan.bench_batch))
+    # The switches are applied already; only their record and the precision are wanted here.
+    timed = benchmark(
+        detector,
+        device=plan.device,
+        batch=plan.bench_batch,
+        images=pictures,
+        iterations=plan.iterations,
+        switches=plan.switches,
+        prepared=True,
+    )
+    rates = best_batch(
+        detector,
+        pictures,
+        pick_device(plan.device),
+        precision=plan.switches.precision,
+        largest=plan.largest_batch,
+    )
+    return {"benchmark": timed.as_dict() | {"row": timed.row()}, "throughput": rates.as_dict()}

@@ -1,0 +1,172 @@
+"""Figures: speed against AP, precision over recall, confusion, learning curves; PNG or SVG, no display needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from detzoo.comparison.figures import UNKNOWN, colour, in_order
+from detzoo.comparison.tradeoff import COSTS, MOST_NAMED, Point, known, log_range, mark_size, pareto
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from detzoo.evaluation.curves import Confusion, Curve
+
+Corner: TypeAlias = Literal["outside right upper", "outside right lower"]
+_SYMBOLS = ("o", "s", "D", "^", "P", "X", "*", "p", "h")
+"""Of backbones, as the page's."""
+MOST_NAMES = 20
+"""Beyond this many classes names no longer fit beside a figure."""
+
+
+def figure(width: float = 7.0, height: float = 4.5) -> tuple[Figure, Axes]:
+    """An empty figure that belongs to no window, in inches."""
+    made = Figure(figsize=(width, height), layout="constrained")
+    axes = made.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    return made, axes
+
+
+def save(made: Figure, path: str | Path) -> Path:
+    """Write a figure; the ending says PNG or SVG."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made.savefig(path, dpi=120, metadata={"Software": None} if path.suffix == ".png" else {"Date": None})
+    return path
+
+
+def speed_ap_figure(points: Sequence[Point], *, note: str = "") -> Figure:
+    """A mark a detector: median time of a batch (log) against AP; left and up is better.
+
+    As on the page: colour says the architecture, the symbol the backbone, the size the input. The dotted line joins the
+    detectors that no other one beats in both; among more than ``MOST_NAMED`` they alone are named.
+
+    Args:
+        points: those without a time, or with one of 0, or without an AP are left out.
+        note: the protocol, below the figure. Those that were measured under another one are hollow, and it says so.
+    """
+    made, axes = figure()
+    axes.set_axisbelow(True)
+    cost = COSTS[0]
+    there = [p for p in points if known(p.row.get(cost.key)) and p.row[cost.key] > 0 and known(p.row.get("AP"))]
+    spot = [(p.row[cost.key], 100 * p.row["AP"]) for p in there]
+    colours = {name: colour(n) for n, name in enumerate(in_order(p.architecture for p in there))}
+    symbols = {name: _SYMBOLS[n % len(_SYMBOLS)] for n, name in enumerate(in_order(p.backbone for p in there))}
+    for p, (x, y) in zip(there, spot, strict=True):
+        axes.plot(
+            x,
+            y,
+            color=colours[p.architecture or UNKNOWN],
+            marker=symbols[p.backbone or UNKNOWN],
+            markersize=0.7 * mark_size(p.side),
+            fillstyle="none" if p.is_other(cost) else "full",
+        )
+    _front(axes, there, spot)
+    if there:
+        _explain(made, "architecture", {name: (tone, "o") for name, tone in colours.items()}, "outside right upper")
+        grey = {name: ("#888888", symbol) for name, symbol in symbols.items()}
+        _explain(made, "backbone", grey, "outside right lower")
+    axes.set_xscale("log")
+    if there:
+        _round_ticks(axes, [x for x, _ in spot])
+    axes.set_xlabel("median time, ms a batch (log)")
+    axes.set_ylabel("AP %")
+    axes.margins(0.12)
+    if any(p.is_other(cost) for p in there):
+        note = "; ".join(filter(None, [note, "hollow: measured under another protocol"]))
+    if note:
+        made.supxlabel(note, fontsize=6, wrap=True)
+    return made
+
+
+def _front(axes: Axes, points: Sequence[Point], spot: Sequence[tuple[float, float]]) -> None:
+    """What the best detector reaches up to each time, and names."""
+    front = sorted(pareto(points, spot, COSTS[0]), key=lambda n: spot[n])
+    if len(front) > 1:
+        axes.step(*zip(*(spot[n] for n in front), strict=True), ":", color="#888888", where="post", zorder=1)
+    for n in range(len(points)) if len(points) <= MOST_NAMED else front:
+        name = str(points[n].row["name"])
+        axes.annotate(name, spot[n], textcoords="offset points", xytext=(7, -9), fontsize=7)
+
+
+def _round_ticks(axes: Axes, values: Sequence[float]) -> None:
+    """The page's: 1, 2, 5, 10 ..., closer where all values are near each other."""
+    shape = log_range(values)
+    low, high = (10**end for end in shape["range"])
+    ticks = zip(shape["tickvals"], shape["ticktext"], strict=True)
+    shown = [(value, text) for value, text in ticks if low <= value <= high]
+    axes.set_xlim(low, high)
+    axes.set_xticks([value for value, _ in shown], [text for _, text in shown])
+    axes.minorticks_off()
+
+
+def _explain(made: Figure, title: str, looks: Mapping[str, tuple[str, str]], where: Corner) -> None:
+    """Which colour and symbol is which, beside the axes."""
+    kinds = [
+        Line2D([], [], linestyle="", label=name, color=tone, marker=symbol) for name, (tone, symbol) in looks.items()
+    ]
+    made.legend(handles=kinds, title=title, fontsize=7, title_fontsize=7, loc=where)
+
+
+def pr_figure(curves: Sequence[Curve]) -> Figure:
+    """Precision over recall, a line a class; solid at IoU .50, dashed at .75."""
+    made, axes = figure()
+    classes = list(dict.fromkeys(curve.name for curve in curves))
+    recall = np.linspace(0, 1, 101)
+    for curve in curves:
+        colour = f"C{classes.index(curve.name) % 10}"
+        first = curve.iou == 0.5
+        label = f"{curve.name} ({100 * curve.precision.mean():.1f})" if first and len(classes) <= MOST_NAMES else None
+        axes.plot(recall, curve.precision, "-" if first else "--", color=colour, alpha=1 if first else 0.5, label=label)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    if curves and len(classes) <= MOST_NAMES:
+        axes.legend(fontsize=7, title="class (AP50 %)", title_fontsize=7)
+    return made
+
+
+def confusion_figure(matrix: Confusion) -> Figure:
+    """Share of each true class (row) found as each class (column)."""
+    names = [*matrix.names, "background"]
+    side = min(12.0, 3.0 + 0.3 * len(names))
+    made, axes = figure(side + 0.6, side)
+    share = matrix.counts / np.maximum(matrix.counts.sum(axis=1, keepdims=True), 1)
+    shown = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    made.colorbar(shown, shrink=0.7, label="share of the row")
+    axes.grid(visible=False)
+    axes.set(xlabel=f"detected (score ≥ {matrix.score:g}, IoU ≥ {matrix.iou:g})", ylabel="truth")
+    ticks = range(len(names))
+    axes.set_xticks(ticks, names, rotation=90, fontsize=7)
+    axes.set_yticks(ticks, names, fontsize=7)
+    if len(names) <= MOST_NAMES:
+        for row, column in np.ndindex(matrix.counts.shape):
+            if matrix.counts[row, column]:
+                colour = "white" if share[row, column] > 0.5 else "black"
+                axes.text(
+                    column, row, str(matrix.counts[row, column]), ha="center", va="center", fontsize=6, color=colour
+                )
+    return made
+
+
+def learning_figure(series: Mapping[str, Sequence[tuple[float, float]]], *, ylabel: str = "AP50 %") -> Figure:
+    """Lines of (epoch, value), one a detector.
+
+    Args:
+        series: name -> points.
+        ylabel: what the values are.
+    """
+    made, axes = figure()
+    for name, points in series.items():
+        if points:
+            x, y = zip(*points, strict=True)
+            axes.plot(x, y, marker="o", markersize=3, label=name)
+    axes.set(xlabel="epoch", ylabel=ylabel)
+    if series:
+        axes.legend(fontsize=7)
+    return made

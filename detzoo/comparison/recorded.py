@@ -1,0 +1,262 @@
+"""A row of a comparison that lies in files: a folder of ``detzoo eval`` or of a comparison, or COCO detections.
+
+Detections are counted again, on the data set of the comparison. Where only results.json is left, its numbers are taken
+as they are, once data set, classes and counts agree. A speed is shown where one lies beside: in the numbers.json of an
+earlier comparison, or in a benchmark.json (``detzoo bench RUN --json``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from detzoo.comparison.entry import (
+    ANALYSIS,
+    NUMBERS,
+    Entry,
+    data_facts,
+    digest,
+    entry_from,
+    facts_json,
+    finished,
+    start_over,
+    write_evaluation,
+    write_numbers,
+)
+from detzoo.comparison.recipe_facts import Facts, input_size, recipe_facts
+from detzoo.errors import DataError, DetzooError
+from detzoo.evaluation.results import FORMAT as RESULTS_FORMAT
+from detzoo.evaluation.results import Evaluation, evaluate_detections
+from detzoo.runtime.atomic_files import write_whole
+from detzoo.runtime.environment import short_name
+
+if TYPE_CHECKING:
+    from detzoo.comparison.compare import Plan
+    from detzoo.data import Dataset
+
+PARTS: Final = ("results.json", "detections.json", NUMBERS, "benchmark.json", "recipe.yaml")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Files of an earlier evaluation.
+
+    Args:
+        target: as it was given.
+        files: name of a part -> its file; those that are there.
+    """
+
+    target: str
+    files: dict[str, Path]
+
+    @property
+    def words(self) -> str:
+        """What the row is from, without the path: pages are mailed."""
+        kind = "detections counted again" if "detections.json" in self.files else "results as recorded"
+        return f"{kind}: {short_name(self.target)}"
+
+    def text(self, part: str) -> str:
+        """A part as it is."""
+        try:
+            return self.files[part].read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.files[part]} cannot be read: {error}") from None
+
+    def json(self, part: str) -> Any:
+        """A part, or None where it is not there."""
+        if part not in self.files:
+            return None
+        try:
+            return json.loads(self.text(part))
+        except ValueError as error:
+            raise DataError(f"{self.files[part]} cannot be read as JSON: {error}") from None
+
+
+def run_around(folder: Path) -> Path | None:
+    """The run that was evaluated into a folder of its own (``detzoo eval RUN --out RUN/test``), or None."""
+    from detzoo.weights.checkpoint import BEST, LAST
+
+    parent = Path(os.path.abspath(folder)).parent  # of the name that was given, not of what a link leads to
+    return parent if any((parent / name).is_file() for name in (BEST, LAST)) else None
+
+
+def find_recorded(target: str) -> Recorded | None:
+    """The files behind a target; None for recipes, runs and what is neither."""
+    from detzoo.weights.checkpoint import BEST, LAST
+
+    path = Path(target)
+    if path.is_file() and path.suffix == ".json":
+        if path.name in PARTS[:2]:
+            return Recorded(target, parts_in(path.parent))
+        return Recorded(target, {"detections.json": path})
+    if not path.is_dir() or any((path / name).is_file() for name in (BEST, LAST)):
+        return None
+    files = parts_in(path)
+    return Recorded(target, files) if any(part in files for part in PARTS[:2]) else None
+
+
+def parts_in(folder: Path) -> dict[str, Path]:
+    """Those of PARTS that lie in a folder; the recipe may be that of the run around it."""
+    files = {part: folder / part for part in PARTS if (folder / part).is_file()}
+    run = run_around(folder)
+    if run is not None and "recipe.yaml" not in files and (run / "recipe.yaml").is_file():
+        files["recipe.yaml"] = run / "recipe.yaml"
+    return files
+
+
+def take_recorded(
+    plan: Plan, recorded: Recorded, name: str, folder: Path, dataset: Dataset, say: Callable[[str], None]
+) -> Entry:
+    """The row, from its folder in the comparison where its files are still the same."""
+    if any(path.parent.resolve() == folder.resolve() for path in recorded.files.values()):
+        raise DataError(
+            f"{recorded.target} lies in this comparison itself; give its detector again, or another folder for --out"
+        )
+    key = digest(
+        {
+            "files": {part: hashlib.sha256(path.read_bytes()).hexdigest() for part, path in recorded.files.items()},
+            "data": data_facts(dataset),
+            "engine": plan.engine,
+        }
+    )
+    numbers = finished(folder / NUMBERS, key)
+    if numbers is None:
+        results = recorded_results(recorded, dataset)
+        start_over(folder)
+        if "detections.json" in recorded.files:
+            say(f"{name}: counting the detections of {recorded.files['detections.json']}")
+            write_evaluation(folder, counted(plan, recorded, results, dataset))
+        else:
+            for stale in ("detections.json", ANALYSIS):
+                (folder / stale).unlink(missing_ok=True)
+            write_whole(folder / "results.json", json.dumps(results, indent=1) + "\n")
+        numbers = write_numbers(folder, {"key": key} | recorded_numbers(recorded, results))
+    else:
+        say(f"{name}: already done")
+    run = recorded.files["results.json"].parent if "results.json" in recorded.files else None
+    if run is not None and not (run / "curve.csv").is_file():
+        run = run_around(run)
+    return entry_from(folder, name, recorded.words, numbers, run)
+
+
+def recorded_results(recorded: Recorded, dataset: Dataset) -> dict[str, Any]:
+    """What results.json says, empty where there is none.
+
+    Raises:
+        DataError: it is none of detzoo's, or was not measured on this data set.
+    """
+    results = recorded.json("results.json")
+    if results is None:
+        return {}
+    path = recorded.files["results.json"]
+    if not isinstance(results, dict) or results.get("format") != RESULTS_FORMAT:
+        raise DataError(f"{path} is no result of detzoo eval (its format is not {RESULTS_FORMAT})")
+    data, counts = results.get("data", {}), results.get("counts", {})
+    truth = dataset.coco_ground_truth()
+    lost = set(results.get("broken_images", ()))
+    here = {
+        "split": dataset.split,
+        "classes": list(dataset.classes),
+        "images": len(truth["images"]) - len(lost),
+        "annotations": sum(str(a["image_id"]) not in lost for a in truth["annotations"]),
+    }
+    there = {name: data.get(name, counts.get(name)) for name in here}
+    for fact, value in here.items():
+        if there[fact] is not None and there[fact] != value:
+            raise DataError(
+                f"{path} was measured on other data: {fact} {there[fact]} there, {value} in {dataset.name} "
+                f"{dataset.split}; numbers of different data do not belong into one table. Evaluate again with: "
+                f"detzoo eval DETECTOR --data DATA --split {dataset.split} --out DIR"
+            )
+    return results
+
+
+def counted(plan: Plan, recorded: Recorded, results: Mapping[str, Any], dataset: Dataset) -> Evaluation:
+    """The recorded detections on this data set's ground truth, with what results.json knows of how they were made."""
+    from detzoo.evaluation.result_file import read_detections
+
+    rows = read_detections(recorded.files["detections.json"])
+    truth = dataset.coco_ground_truth()
+    if lost := set(results.get("broken_images", ())):
+        truth = truth | {
+            "images": [image for image in truth["images"] if str(image["id"]) not in lost],
+            "annotations": [a for a in truth["annotations"] if str(a["image_id"]) not in lost],
+        }
+    made = {k: v for k, v in results.get("protocol", {}).items() if k not in ("engine", "coco", "voc")}
+    facts = {
+        "model": results.get("model", {"name": Path(recorded.target).stem, "classes": None, "parameters": None}),
+        "data": {"name": dataset.name, "split": dataset.split, "classes": list(dataset.classes)},
+        "broken_images": sorted(lost),
+        "protocol": made,
+        "device": results.get("device", {}),
+        "versions": results.get("versions", {}),
+    }
+    evaluation = evaluate_detections(rows, truth, engine=plan.engine, facts=facts, warnings=results.get("warnings", ()))
+    before, now = results.get("metrics", {}).get("AP"), evaluation.metrics["AP"]
+    if before is not None and abs(before - now) > 1e-6:
+        raise DataError(
+            f"{recorded.files['results.json']} says AP {before:.4f}, but the detections beside it give {now:.4f} on "
+            f"{dataset.name} {dataset.split}: they do not belong together, or the data set has changed"
+        )
+    return evaluation
+
+
+def recorded_numbers(recorded: Recorded, results: Mapping[str, Any]) -> dict[str, Any]:
+    """Speed, cost, recipe and reported results, as far as they lie beside."""
+    numbers = recorded.json(NUMBERS) or {}
+    benchmark, throughput = numbers.get("benchmark", {}), numbers.get("throughput", {})
+    if not benchmark and (timed := recorded.json("benchmark.json")):
+        benchmark = bench_json(recorded.files["benchmark.json"], timed)
+    recipe = recipe_values(recorded)
+    facts = facts_json(recipe_facts(recipe)) if recipe else numbers.get("facts") or facts_json(facts_of(results))
+    return {
+        "benchmark": benchmark,
+        "throughput": throughput,
+        "facts": facts,
+        "reported": recipe.get("reported") or numbers.get("reported", []),
+    }
+
+
+def facts_of(results: Mapping[str, Any]) -> Facts:
+    """As far as results.json tells."""
+    size, side = input_size(results.get("protocol", {}).get("input"))
+    masks = "mask_AP" in results.get("metrics", {})
+    return Facts(size=size, side=side, gives=None if not results else "boxes+masks" if masks else "boxes")
+
+
+def recipe_values(recorded: Recorded) -> dict[str, Any]:
+    """The recipe that lies beside; empty where there is none."""
+    if "recipe.yaml" not in recorded.files:
+        return {}
+    try:
+        detectors = yaml.safe_load(recorded.text("recipe.yaml"))["detectors"]
+        (values,) = detectors.values()
+        return dict(values)
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError):
+        raise DataError(
+            f"{recorded.files['recipe.yaml']} is not the recipe of one detector, as detzoo train writes it beside a "
+            "run; mend it or take it away"
+        ) from None
+
+
+def bench_json(path: Path, timed: Any) -> dict[str, Any]:
+    """One detector of ``detzoo bench --json``, with the row that tables show.
+
+    Raises:
+        DetzooError: it is not that.
+    """
+    from detzoo.benchmark import Benchmark, Cost
+
+    first = timed[0] if isinstance(timed, list) and len(timed) == 1 else timed
+    try:
+        benchmark = Benchmark(**{**first, "cost": Cost(**first["cost"])})
+        return benchmark.as_dict() | {"row": benchmark.row()}
+    except (KeyError, TypeError):
+        raise DetzooError(f"{path} is not one detector of: detzoo bench DETECTOR --json") from None

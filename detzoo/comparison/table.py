@@ -1,0 +1,101 @@
+"""The table of a comparison: measured columns, then reported ones; marks, and the notes that explain them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from detzoo.comparison.protocol import SPEED, accuracy_protocol, marks_of, speed_protocol
+from detzoo.runtime.text_table import MEASURED, Column, Table, protocol_note, reported_columns, reported_notes
+
+if TYPE_CHECKING:
+    from detzoo.comparison.entry import Entry
+    from detzoo.data import Dataset
+
+ABOUT: Final = (
+    Column("gives", "gives", None),
+    Column("architecture", "architecture", None, only_in_files=True),
+    Column("backbone", "backbone", None, only_in_files=True),
+    Column("input", "input", None),
+)
+FOR_FILES: Final = (
+    Column("source", "from", None, only_in_files=True),
+    Column("accuracy_protocol", "accuracy protocol", None, only_in_files=True),
+    Column("speed_protocol", "speed protocol", None, only_in_files=True),
+)
+NO_SPEED: Final = "not timed"
+"""In place of a speed that no result file recorded."""
+NOT_RECORDED: Final = "not recorded"
+COST: Final = ("params_m", "gflops", "weights_mib")
+
+
+def comparison_table(dataset: Dataset, entries: Sequence[Entry]) -> Table:
+    """All rows; a number measured under another protocol than most carries a letter."""
+    reported, cells = reported_columns([entry.reported for entry in entries])
+    marks, explained = marks_of(entries)
+    rows = [table_row(entry) | cell for entry, cell in zip(entries, cells, strict=True)]
+    counts = entries[0].results["counts"]
+    notes = [
+        f"accuracy: {dataset.name} {dataset.split}, {counts['images']} images, {counts['annotations']} boxes, "
+        f"pycocotools' protocol; VOC at IoU 0.5; difficult and crowd boxes ignored"
+    ]
+    usual = [e.benchmark for e, m in zip(entries, marks, strict=True) if e.benchmark and not m["latency_p50_ms"]]
+    notes += dict.fromkeys(map(protocol_note, same_rounds([benchmark["protocol"] for benchmark in usual])))
+    if any(entry.throughput for entry in entries):
+        notes.append("best img/s: batches of 1, 2, 4, ... as long as that pays; `at batch` says which was best")
+    notes += explained
+    notes += [
+        f"{entry.name}: {NO_SPEED}: no speed was recorded ({entry.source})" for entry in entries if not entry.benchmark
+    ]
+    notes += reported_notes([entry.name for entry in entries], [entry.reported for entry in entries])
+    notes += [f"{entry.name}: {warning}" for entry in entries for warning in entry.results["warnings"]]
+    first, *measured = MEASURED
+    return Table(
+        f"{dataset.name} {dataset.split}",
+        [first, *ABOUT, *measured, *FOR_FILES, *reported],
+        rows,
+        notes,
+        marks=marks,
+        absent=[absent_words(entry) for entry in entries],
+    )
+
+
+def same_rounds(protocols: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One sentence for detectors timed for more rounds and for fewer: the table of protocols has each row's number."""
+    rounds = sorted({protocol["rounds"] for protocol in protocols})
+    words = f"{rounds[0]} to {rounds[-1]}" if len(rounds) > 1 else "".join(map(str, rounds))
+    return [protocol | {"rounds": words} for protocol in protocols]
+
+
+def table_row(entry: Entry) -> dict[str, Any]:
+    """The numbers of one detector, with its protocols in words for files."""
+    parameters = entry.results.get("model", {}).get("parameters")
+    speed = speed_protocol(entry.benchmark)
+    return {
+        "name": entry.name,
+        "gives": entry.facts.gives,
+        "architecture": entry.facts.architecture,
+        "backbone": entry.facts.backbone,
+        "input": entry.facts.size,
+        **entry.results["metrics"],
+        "params_m": None if parameters is None else parameters / 1e6,
+        **entry.benchmark.get("row", {}),
+        **{key: entry.throughput[key] for key in ("best_images_per_s", "best_batch") if key in entry.throughput},
+        "source": entry.source,
+        "accuracy_protocol": words(accuracy_protocol(entry.results)),
+        "speed_protocol": None if speed is None else words(speed),
+    }
+
+
+def words(protocol: dict[str, str]) -> str:
+    """For a cell of a file."""
+    return "; ".join(f"{name}: {value}" for name, value in protocol.items())
+
+
+def absent_words(entry: Entry) -> dict[str, str]:
+    """Why cells of a result file are empty."""
+    gaps = {"input": NOT_RECORDED, "gives": NOT_RECORDED}
+    if not entry.benchmark:
+        phases_of_some = ("proposals_p50_ms", "without_proposals_p50_ms")
+        gaps |= {key: NO_SPEED for key in SPEED if key not in phases_of_some} | dict.fromkeys(COST, NOT_RECORDED)
+    return gaps

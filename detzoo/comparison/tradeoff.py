@@ -1,0 +1,224 @@
+"""The scatter plot of the page: accuracy over cost, a mark a detector, and the Pareto front.
+
+Colour says the architecture, the symbol the backbone, the size the input. Numbers of another protocol than most are
+hollow, and never on the front.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from detzoo.comparison.figures import UNKNOWN, Spec, colour, in_order, layout, plain_text
+
+MOST_NAMED: Final = 8
+"""Detectors that are all named; among more of them the names would cover each other, and the front's alone stand."""
+SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagon")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One quantity of the scatter plot.
+
+    Args:
+        key: of the table's rows.
+        title: with the unit.
+        factor: shown = value x factor.
+        better: which end is the better one.
+        timed: whether it depends on where and how the detector was timed.
+    """
+
+    key: str
+    title: str
+    factor: float = 1.0
+    better: str = "low"
+    timed: bool = False
+
+
+COSTS: Final = (
+    Axis("latency_p50_ms", "median latency, ms", timed=True),
+    Axis("best_images_per_s", "images/s at the best batch", better="high", timed=True),
+    Axis("params_m", "parameters, millions"),
+    Axis("gflops", "GFLOPs a picture"),
+    Axis("peak_memory_mib", "peak memory, MiB", timed=True),
+)
+GAINS: Final = tuple(
+    Axis(key, title, 100.0, "high")
+    for key, title in (
+        ("AP", "AP %"),
+        ("AP50", "AP50 %"),
+        ("AP75", "AP75 %"),
+        ("APs", "AP small %"),
+        ("APm", "AP medium %"),
+        ("APl", "AP large %"),
+        ("mask_AP", "mask AP %"),
+        ("voc07_AP50", "VOC07 AP50 %"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One detector in the scatter plot.
+
+    Args:
+        row: of the table.
+        architecture: decides the colour.
+        backbone: decides the symbol.
+        side: of the input, px; decides the size.
+        size: of the input, in words.
+        other_accuracy: its accuracy was measured under another protocol than most: drawn hollow, never on the front.
+        other_speed: the same of its times.
+    """
+
+    row: Mapping[str, Any]
+    architecture: str | None = None
+    backbone: str | None = None
+    side: float | None = None
+    size: str | None = None
+    other_accuracy: bool = False
+    other_speed: bool = False
+
+    def is_other(self, cost: Axis) -> bool:
+        """Whether it cannot be read beside the others in a plot over this cost."""
+        return self.other_accuracy or (cost.timed and self.other_speed)
+
+
+def tradeoffs(points: Sequence[Point]) -> dict[str, Spec]:
+    """Every accuracy over every cost, those pairs that at least one detector has; keys are ``cost|accuracy``."""
+    found = {}
+    for cost in COSTS:
+        for gain in GAINS:
+            there = [
+                p for p in points if known(p.row.get(cost.key)) and p.row[cost.key] > 0 and known(p.row.get(gain.key))
+            ]
+            if there:
+                found[f"{cost.title}|{gain.title}"] = tradeoff(there, cost, gain, points)
+    return found
+
+
+def known(value: Any) -> bool:
+    """Whether it is a number that can be drawn."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def tradeoff(points: Sequence[Point], cost: Axis, gain: Axis, everybody: Sequence[Point]) -> Spec:
+    """The Pareto front, a mark a detector, and the key to the marks: one colour and symbol in every variant."""
+    spot = [(p.row[cost.key] * cost.factor, p.row[gain.key] * gain.factor) for p in points]
+    architectures = in_order(p.architecture for p in everybody)
+    backbones = in_order(p.backbone for p in everybody)
+    tones = {name: colour(n) for n, name in enumerate(architectures)}
+    symbols = {name: SYMBOLS[n % len(SYMBOLS)] for n, name in enumerate(backbones)}
+    drawn = [p.architecture or UNKNOWN for p in points], [p.backbone or UNKNOWN for p in points]
+    front = pareto(points, spot, cost)
+    traces = front_line([spot[n] for n in front], cost)
+    for n, (p, at) in enumerate(zip(points, spot, strict=True)):
+        tone, symbol = tones[p.architecture or UNKNOWN], symbols[p.backbone or UNKNOWN]
+        named = n in front or len(points) <= MOST_NAMED
+        drawn_as = mark(p, at, tone, symbol, hollow=p.is_other(cost), named=named)
+        traces.append(drawn_as | {"hovertemplate": hover(p, cost, gain)})
+    traces += keys("architecture", {n: {"color": c, "symbol": "circle"} for n, c in tones.items() if n in drawn[0]})
+    traces += keys("backbone", {n: {"color": "#888888", "symbol": s} for n, s in symbols.items() if n in drawn[1]})
+    shape = layout(f"{cost.title} (log)", gain.title, height=480)
+    shape["xaxis"] |= log_range([x for x, _ in spot])
+    low, high = min(y for _, y in spot), max(y for _, y in spot)
+    air = 0.15 * (high - low) or 5.0
+    shape["yaxis"]["range"] = [max(0.0, low - air), high + air]
+    return {"data": traces, "layout": shape}
+
+
+def front_line(front: Sequence[tuple[float, float]], cost: Axis) -> list[Spec]:
+    """Steps through the front: what the best detector reaches up to each cost; nothing for a single one."""
+    if len(front) < 2:
+        return []
+    xs, ys = zip(*sorted(front), strict=True)
+    line = {"color": "#888888", "dash": "dot", "width": 1.5, "shape": "hv" if cost.better == "low" else "vh"}
+    trace = {"type": "scatter", "mode": "lines", "name": "Pareto front", "x": xs, "y": ys}
+    return [trace | {"line": line, "hoverinfo": "skip"}]
+
+
+def mark(p: Point, at: tuple[float, float], tone: str, symbol: str, *, hollow: bool, named: bool) -> Spec:
+    """A detector's mark; pointing at it tells its name in any case."""
+    name = plain_text(p.row["name"])
+    return {
+        "type": "scatter",
+        "mode": "markers+text",
+        "name": name,
+        "showlegend": False,
+        "x": [at[0]],
+        "y": [at[1]],
+        "text": [name if named else ""],
+        "textposition": "top center",
+        "cliponaxis": False,
+        "marker": {
+            "color": tone,
+            "symbol": symbol + ("-open" if hollow else ""),
+            "size": mark_size(p.side),
+            "line": {"width": 2 if hollow else 1, "color": tone},
+        },
+    }
+
+
+def log_range(values: Sequence[float]) -> Spec:
+    """A logarithmic axis with air for the names at both ends, and round ticks: 1, 2, 5, 10 ..., closer if need be."""
+    low, high = math.log10(min(values)), math.log10(max(values))
+    air = max(0.12 * (high - low), 0.1)
+    steps = (1, 2, 5) if high - low > 0.6 else (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)
+    ticks = [m * 10.0**e for e in range(-4, 8) for m in steps]
+    return {
+        "type": "log",
+        "range": [low - air, high + air],
+        "tickvals": ticks,
+        "ticktext": [f"{tick:,.6g}" for tick in ticks],
+    }
+
+
+def keys(title: str, markers: Mapping[str, Spec]) -> list[Spec]:
+    """Entries of the legend that explain a colour or a symbol."""
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [None],
+            "y": [None],
+            "name": plain_text(name),
+            "marker": marker | {"size": 10},
+            "legendgroup": title,
+            "legendgrouptitle": {"text": title},
+            "hoverinfo": "skip",
+        }
+        for name, marker in markers.items()
+    ]
+
+
+def mark_size(side: float | None) -> float:
+    """Diameter, px: 8 for inputs of 224 and 22 for 1000; in between by the side."""
+    return 10.0 if side is None else min(24.0, max(7.0, 8 + (side - 224) * 14 / 776))
+
+
+def pareto(points: Sequence[Point], spot: Sequence[tuple[float, float]], cost: Axis) -> list[int]:
+    """Detectors of the usual protocol for which no other one is at least as good in both and better in one."""
+    sign = 1 if cost.better == "low" else -1
+    plain = [n for n, p in enumerate(points) if not p.is_other(cost)]
+
+    def beaten(n: int) -> bool:
+        x, y = sign * spot[n][0], spot[n][1]
+        others = [(sign * spot[m][0], spot[m][1]) for m in plain if m != n]
+        return any(a <= x and b >= y and (a, b) != (x, y) for a, b in others)
+
+    return [n for n in plain if not beaten(n)]
+
+
+def hover(p: Point, cost: Axis, gain: Axis) -> str:
+    """What the mark says when it is pointed at."""
+    about = [words for words in (p.architecture, p.backbone, p.size) if words]
+    lines = (
+        [f"<b>{plain_text(p.row['name'])}</b>", plain_text(" · ".join(about))]
+        if about
+        else [f"<b>{plain_text(p.row['name'])}</b>"]
+    )
+    if p.is_other(cost):
+        lines.append("measured under another protocol")
+    return "<br>".join([*lines, f"{gain.title}: %{{y:.1f}}", f"{cost.title}: %{{x:.3g}}"]) + "<extra></extra>"

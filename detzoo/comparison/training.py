@@ -1,0 +1,123 @@
+"""The trainings of ``compare --train``: those that are missing, given to the same workers as a sweep's runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from detzoo.comparison.entry import NUMBERS, finished
+from detzoo.data.formats.source import VALIDATION_SPLITS
+from detzoo.errors import DetzooError, PluginError, RecipeError
+from detzoo.recipes.recipe import load_recipe
+
+if TYPE_CHECKING:
+    from detzoo.comparison.compare import Plan
+    from detzoo.data import Dataset
+    from detzoo.experiments import Job, Outcome
+
+LOGS: Final = "logs"
+STOPPED: Final = "its training was stopped from outside; to go on, repeat the command"
+
+
+def is_trained_here(target: str) -> bool:
+    """Whether ``--train`` trains a target: a name or a recipe, neither run nor results."""
+    from detzoo.comparison.recorded import find_recorded
+    from detzoo.targets import is_run
+
+    return not is_run(target) and find_recorded(target) is None
+
+
+def train_missing(
+    plan: Plan, targets: Mapping[str, str], dataset: Dataset, say: Callable[[str], None]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Train what is not evaluated yet, several at a time where there are several devices.
+
+    Args:
+        plan: of the comparison.
+        targets: name in the table -> target.
+        dataset: that will be evaluated on; nothing is chosen by it while training.
+        say: is told what happens, a line at a time.
+
+    Returns:
+        name -> key of the numbers of what is trained here, taken before the training: a recipe file that is changed
+        meanwhile does not pass for the one that was trained. And name -> why it could not be trained.
+
+    Raises:
+        DetzooError: there is no such device or cluster.
+        Interrupted: a KeyboardInterrupt: a signal came; checkpoints were written.
+    """
+    from detzoo.experiments.board import Board
+    from detzoo.experiments.dispatch import trained
+    from detzoo.training.run import Interrupted
+
+    jobs, keys, failed = missing(plan, targets, dataset)
+    for name, why in failed.items():
+        say(f"{name}: left out: {why}")
+    if not jobs:
+        return keys, failed
+    say(f"{len(jobs)} to train on {plan.data} {plan.train_split}")
+    board = Board(len(jobs), 0, say)
+    outcomes: dict[str, Outcome] = {}
+
+    def note(outcome: Outcome) -> None:
+        outcomes[outcome.name] = outcome
+
+    if trained(jobs, plan.training_places(), plan.out / LOGS, board, note):
+        raise Interrupted("stopped; to go on, repeat the command")
+    ended = {name: outcome.why or STOPPED for name, outcome in outcomes.items() if outcome.state != "done"}
+    return keys, failed | ended
+
+
+def missing(
+    plan: Plan, targets: Mapping[str, str], dataset: Dataset
+) -> tuple[list[Job], dict[str, str], dict[str, str]]:
+    """The trainings whose detectors have no numbers yet, keys of all numbers, and why some cannot be built, by name."""
+    from detzoo.comparison.measuring import fingerprint
+
+    jobs: list[Job] = []
+    keys: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    for name, target in targets.items():
+        if not is_trained_here(target):
+            continue
+        try:
+            load_recipe(target, list(plan.set_))
+            folder = plan.out / "detectors" / name
+            keys[name] = fingerprint(plan, target, dataset)
+            if finished(folder / NUMBERS, keys[name]) is None:
+                jobs.append(job_of(plan, target, name, folder / "run", dataset))
+        except (RecipeError, PluginError) as error:
+            failed[name] = str(error)
+    return jobs, keys, failed
+
+
+def job_of(plan: Plan, target: str, name: str, run: Path, dataset: Dataset) -> Job:
+    """The training of one detector."""
+    from detzoo.data import list_splits
+    from detzoo.experiments import Job
+
+    there = list_splits(plan.data)
+    taken = f"{dataset.split}+{plan.train_split}".split("+")
+    spare = [split for split in VALIDATION_SPLITS if split in there and split not in taken]
+    return Job(
+        name=name,
+        target=target,
+        data=plan.data,
+        run=run.absolute(),  # it may be trained elsewhere
+        overrides=tuple(plan.set_),
+        train_split=plan.train_split,
+        val_split=spare[0] if spare else "none",
+        epochs=plan.epochs,
+        steps=plan.steps,
+    )
+
+
+def check_places(plan: Plan) -> None:
+    """Complain of places to train at where nothing is to be trained.
+
+    Raises:
+        DetzooError: there are such.
+    """
+    if not plan.train and (plan.devices is not None or plan.ray is not None):
+        raise DetzooError("--devices and --ray say where --train trains; add --train, or leave them out")

@@ -1,0 +1,190 @@
+"""``detzoo data check``: every defect of a data set, with file and line, severity and a stable code.
+
+The readers report what is wrong in annotation files while they read, the same way for training and for checking. Here
+the pictures are decoded as well, and splits compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from detzoo.data.checking.problems import Problem, Problems
+from detzoo.data.dataset import Dataset, read_as_annotated
+from detzoo.data.formats.opening import list_splits, open_dataset
+from detzoo.errors import DataError
+from detzoo.runtime.images import ImageHeader, decode_image, header_of, read_bytes
+
+_DISJOINT: Final = ("train", "val", "test")
+_SUFFIX_OF: Final = {
+    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
+    "MPO": {".jpg", ".jpeg"},
+    "PNG": {".png"},
+    "BMP": {".bmp", ".dib"},
+    "GIF": {".gif"},
+    "TIFF": {".tif", ".tiff"},
+    "WEBP": {".webp"},
+    "PPM": {".ppm", ".pgm", ".pbm", ".pnm"},
+}
+_MODES: Final = {
+    "1": ("grey-image", "black and white; read as RGB"),
+    "L": ("grey-image", "grey; read as RGB"),
+    "LA": ("alpha-image", "grey with transparency; transparency is dropped"),
+    "PA": ("alpha-image", "palette with transparency; transparency is dropped"),
+    "RGBA": ("alpha-image", "RGBA; transparency is dropped"),
+    "P": ("palette-image", "palette colours; read as RGB"),
+    "CMYK": ("cmyk-image", "CMYK; converted to RGB without a colour profile"),
+    "I": ("16-bit-image", "16-bit grey; values are divided by 257"),
+    "I;16": ("16-bit-image", "16-bit grey; values are divided by 257"),
+    "I;16B": ("16-bit-image", "16-bit grey; values are divided by 257"),
+}
+
+
+def check(
+    spec: str | Path, split: str | None = None, *, progress: Callable[[Iterable[str], int], Iterable[str]] | None = None
+) -> list[Problem]:
+    """All problems of a data set, annotation files first, then pictures, then splits.
+
+    Args:
+        spec: as ``open_dataset`` takes it.
+        split: only this one; all by default.
+        progress: wraps the walk over the pictures.
+
+    Raises:
+        DataError: there is no data set at ``spec``.
+    """
+    problems = Problems()
+    names = list_splits(spec) if split is None else (split,)
+    opened = [data for name in names if (data := _open(spec, name, problems)) is not None]
+    sizes: dict[str, tuple[int, int]] = {}
+    for data in opened:
+        if data.on_disk:
+            index = data.annotations()
+            for position in range(len(index)):
+                height, width = (int(side) for side in index.sizes[position])
+                sizes.setdefault(index.path(position), (height, width))
+    known = {problem.path for problem in problems.found if problem.code in ("bad-image", "missing-image")}
+    digests = _check_pictures({path: size for path, size in sizes.items() if path not in known}, problems, progress)
+    _check_duplicates(digests, problems)
+    _check_splits(opened, problems)
+    return list(dict.fromkeys(problems.found))
+
+
+def _open(spec: str | Path, name: str, problems: Problems) -> Dataset | None:
+    try:
+        data = open_dataset(spec, name, lines=True, quiet=True)
+    except DataError as error:
+        problems.found.append(problem_of(error, str(spec)))
+        return None
+    problems.found.extend(data.problems)
+    return data
+
+
+def problem_of(error: DataError, place: str) -> Problem:
+    """An error that ended the reading, as a problem; file and line are taken out of its message."""
+    found = re.match(r"(?P<path>[^\n]+?\.\w+)(?::(?P<line>\d+))?: (?P<text>.*)", str(error), re.DOTALL)
+    if found is None:
+        return Problem("error", "unreadable", place, None, str(error))
+    line = int(found["line"]) if found["line"] else None
+    return Problem("error", "unreadable", found["path"], line, found["text"])
+
+
+def _check_pictures(
+    sizes: dict[str, tuple[int, int]],
+    problems: Problems,
+    progress: Callable[[Iterable[str], int], Iterable[str]] | None,
+) -> dict[str, list[str]]:
+    """Decode every picture; returns the paths by digest of their bytes."""
+    digests: dict[str, list[str]] = {}
+    paths = list(sizes)
+    with ThreadPoolExecutor(2) as pool:
+        results = pool.map(lambda path: check_picture(path, sizes[path]), paths)
+        for path in progress(paths, len(paths)) if progress else paths:
+            found, digest = next(results)
+            problems.found.extend(found)
+            if digest:
+                digests.setdefault(digest, []).append(path)
+    return digests
+
+
+def check_picture(path: str, annotated: tuple[int, int]) -> tuple[list[Problem], str | None]:
+    """What is wrong with one picture, and a digest of its bytes.
+
+    Args:
+        path: the file.
+        annotated: (height, width) px in the annotation; 0 where unknown.
+    """
+    problems = Problems()
+    try:
+        data = read_bytes(Path(path))
+    except DataError as error:
+        code = "bad-image" if Path(path).exists() else "missing-image"
+        problems.error(code, path, None, _without(path, error), path)
+        return problems.found, None
+    try:
+        header = header_of(data, path)
+        decode_image(data, path)
+    except DataError as error:
+        problems.error("bad-image", path, None, _without(path, error), path)
+        return problems.found, None
+    _check_header(path, header, problems)
+    _check_frame(path, header, annotated, problems)
+    return problems.found, hashlib.sha1(data, usedforsecurity=False).hexdigest()
+
+
+def _check_header(path: str, header: ImageHeader, problems: Problems) -> None:
+    suffixes = _SUFFIX_OF.get(header.format)
+    if suffixes is not None and Path(path).suffix.lower() not in suffixes:
+        problems.warning("wrong-extension", path, None, f"holds a {header.format} picture; read as such", path)
+    if header.mode in _MODES:
+        problems.info(_MODES[header.mode][0], path, None, _MODES[header.mode][1], path)
+    if header.bits == 16 and not header.mode.startswith("I"):
+        problems.info("16-bit-image", path, None, "16 bits a channel; reduced to 8", path)
+    if header.frames > 1:
+        problems.info("animated-image", path, None, f"{header.frames} frames; only the first is read", path)
+
+
+def _check_frame(path: str, header: ImageHeader, annotated: tuple[int, int], problems: Problems) -> None:
+    try:
+        image = read_as_annotated(path, annotated)
+    except DataError as error:
+        problems.error("size-mismatch", path, None, f"{_without(path, error)}; left out", path)
+        return
+    if header.orientation == 1:
+        return
+    if all(annotated) and image.shape[:2] != header.size:
+        problems.warning(
+            "exif-rotated",
+            path,
+            None,
+            f"EXIF orientation {header.orientation}, but the boxes fit the picture as it lies; not turned",
+            path,
+        )
+    else:
+        problems.info("exif-rotated", path, None, f"EXIF orientation {header.orientation}; turned upright", path)
+
+
+def _check_duplicates(digests: dict[str, list[str]], problems: Problems) -> None:
+    for paths in digests.values():
+        for path in paths[1:]:
+            problems.warning("duplicate-image", path, None, f"the same bytes as {paths[0]}", path)
+
+
+def _check_splits(opened: Sequence[Dataset], problems: Problems) -> None:
+    """A picture that stands in two of train, val and test makes every score a lie."""
+    seen: dict[str, str] = {}
+    for data in opened:
+        if data.split in _DISJOINT and data.on_disk:
+            for path in data.paths:
+                if path in seen:
+                    problems.warning("shared-image", path, None, f"stands in {seen[path]} and in {data.split}", path)
+                else:
+                    seen[path] = data.split
+
+
+def _without(path: str, error: DataError) -> str:
+    return str(error).removeprefix(f"{path}: ")

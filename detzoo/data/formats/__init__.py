@@ -1,0 +1,1 @@
+"""Dataset formats: readers, writers, and how the format of a folder is recognised."""

@@ -1,0 +1,175 @@
+"""A data set that has been found but not read, and the reading of its splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+from detzoo.data.checking.problems import Problems
+from detzoo.data.dataset import IndexedDataset
+from detzoo.data.formats.index import Index, join_indexes
+from detzoo.data.formats.voc import Coordinates
+from detzoo.errors import DataError
+
+Format: TypeAlias = Literal["voc", "coco", "yolo", "masks", "shapes"]
+VALIDATION_SPLITS: Final = ("val", "valid", "validation")
+"""Names under which data sets keep the split that choices are made on."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The files of a split, or of one of several sources that make a split.
+
+    Args:
+        root: folder of the source (VOC, masks).
+        listed: text file with the names in it (VOC image set, masks).
+        annotations: COCO JSON.
+        images: folder of the pictures (COCO, YOLO, VOC), or a list of them (YOLO).
+        labels: folder of the label files (YOLO).
+    """
+
+    root: Path | None = None
+    listed: Path | None = None
+    annotations: Path | None = None
+    images: Path | None = None
+    labels: Path | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set and its splits.
+
+    Args:
+        place: what the user named, for messages.
+        name: for tables.
+        format: how its files are read.
+        root: its folder.
+        splits: the parts of each split.
+        classes: given names, or None for all that are found.
+        names: YOLO: name by the number in the files.
+        coordinates: VOC: see ``detzoo.data.formats.voc``.
+        download: where to get it.
+        options: of ``shapes`` and of Ultralytics' data.yaml.
+    """
+
+    place: str
+    name: str
+    format: Format
+    root: Path
+    splits: Mapping[str, tuple[Part, ...]]
+    classes: tuple[str, ...] | None = None
+    names: dict[int, str] = field(default_factory=dict)
+    coordinates: Coordinates = "subtract_min"
+    download: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def read_source(
+    source: Source, splits: tuple[str, ...], problems: Problems, *, lines: bool = False, quiet: bool = False
+) -> IndexedDataset:
+    """Read some splits of a source as one data set.
+
+    Raises:
+        DataError: a file is missing or unusable, or nothing is left.
+    """
+    parts = list(dict.fromkeys(part for split in splits for part in source.splits[split]))
+    _check_files(source, parts)
+    readers = {"voc": _read_voc, "coco": _read_coco, "yolo": _read_yolo, "masks": _read_masks}
+    indexes, classes, ids = readers[source.format](source, parts, problems, lines)
+    index = join_indexes(indexes) if len(indexes) > 1 else indexes[0]
+    name = "+".join(splits)
+    if len(index) == 0:
+        first = next(
+            (str(problem) for problem in problems.found if problem.severity == "error"), "no picture was found"
+        )
+        raise DataError(f"{source.place}: the split {name} has no usable picture; {first}")
+    if not classes:
+        raise DataError(f"{source.place}: no annotated object, and no list of classes: add `classes:` to a data.yaml")
+    return IndexedDataset(
+        name=source.name,
+        split=name,
+        classes=classes,
+        category_ids=ids,
+        index=index,
+        problems=problems.found,
+        quiet=quiet,
+    )
+
+
+_Read: TypeAlias = tuple[list[Index], tuple[str, ...], tuple[int, ...]]
+
+
+def _check_files(source: Source, parts: list[Part]) -> None:
+    for part in parts:
+        for path in (part.root, part.listed, part.annotations, part.images, part.labels):
+            if path is not None and not path.exists():
+                more = f"\n{source.download.strip()}" if source.download else ""
+                raise DataError(f"{source.place}: {path} is not there{more}")
+
+
+def _read_voc(source: Source, parts: list[Part], problems: Problems, _: bool) -> _Read:
+    from detzoo.data.formats.voc import discover_classes, read_voc
+
+    everywhere = {part.root: None for split in source.splits.values() for part in split if part.root is not None}
+    classes = source.classes or discover_classes([root for root in everywhere if root.is_dir()])
+    indexes = [
+        read_voc(part.root, part.listed, problems, classes=classes, coordinates=source.coordinates, images=part.images)
+        for part in parts
+        if part.root is not None
+    ]
+    return indexes, classes, tuple(range(1, len(classes) + 1))
+
+
+def _read_coco(source: Source, parts: list[Part], problems: Problems, lines: bool) -> _Read:
+    from detzoo.data.formats.coco import read_coco
+
+    found: list[tuple[Index, tuple[str, ...], tuple[int, ...]]] = []
+    for part in parts:
+        assert part.annotations is not None
+        found.append(read_coco(part.annotations, part.images, problems, classes=source.classes, lines=lines))
+    first = found[0]
+    for part, (_, classes, ids) in zip(parts, found, strict=True):
+        if (classes, ids) != first[1:]:
+            raise DataError(
+                f"{source.place}: {part.annotations} has other categories than {parts[0].annotations}; "
+                "name the common ones with `classes:` in a data.yaml"
+            )
+    return [index for index, _, _ in found], first[1], first[2]
+
+
+def _read_yolo(source: Source, parts: list[Part], problems: Problems, _: bool) -> _Read:
+    from detzoo.data.formats.yolo import label_folder, read_yolo
+
+    classes = source.classes or tuple(source.names[number] for number in sorted(source.names))
+    number_of = {name: number for number, name in source.names.items()}
+    missing = [name for name in classes if name not in number_of]
+    if missing:
+        raise DataError(f"{source.place}: no class is called {missing[0]!r}; there are {', '.join(number_of)}")
+    label_of = {number_of[name]: label for label, name in enumerate(classes)}
+    indexes = []
+    for part in parts:
+        assert part.images is not None
+        labels = part.labels or label_folder(part.images)
+        indexes.append(
+            read_yolo(
+                part.images,
+                labels,
+                problems,
+                classes=source.names,
+                label_of=label_of,
+                skip_unlabelled=bool(source.options.get("skip_if_label_file_missing", False)),
+            )
+        )
+    return indexes, classes, tuple(number_of[name] for name in classes)
+
+
+def _read_masks(source: Source, parts: list[Part], problems: Problems, _: bool) -> _Read:
+    from detzoo.data.formats.mask_folders import read_mask_folders
+
+    classes = source.classes or ("object",)
+    if len(classes) != 1:
+        raise DataError(f"{source.place}: mask folders say nothing about classes: give one name, not {len(classes)}")
+    indexes = [read_mask_folders(part.root, part.listed, problems) for part in parts if part.root is not None]
+    return indexes, classes, (1,)

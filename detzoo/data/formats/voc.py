@@ -1,0 +1,279 @@
+"""PASCAL VOC xml -> index: the devkit with ImageSets, or any folder of xml and pictures.
+
+ImageNet-DET's xml is the same format. Coordinates in VOC files are 1-based and inclusive; which of the three ways in
+use is taken to continuous boxes is a field.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from detzoo.data.checking.problems import Problems
+from detzoo.data.formats.index import Index, IndexBuilder
+from detzoo.data.formats.paths import escapes, pictures
+from detzoo.data.formats.voc_xml import VocFile, VocObject, read_voc_xml
+from detzoo.errors import DataError
+
+Coordinates: TypeAlias = Literal["subtract_min", "subtract_all", "as_is"]
+"""``subtract_min``: 1 is taken from xmin and ymin (Detectron2; a box 1..10 is 10 px wide); ``subtract_all``: from all
+four (Fast R-CNN, mmdetection); ``as_is``: the file is 0-based and exclusive already."""
+
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+_ANNOTATIONS = ("Annotations", "annotations", "xml", "xmls")
+_IMAGES = ("JPEGImages", "images", "Images")
+
+
+def find_roots(folder: Path) -> list[Path]:
+    """The VOC roots at a folder or one level below: folders with Annotations, or with xml files of their own."""
+    if _is_root(folder):
+        return [folder]
+    below = [path for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
+    return [path for path in below if _is_root(path)]
+
+
+def _is_root(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in _ANNOTATIONS if _has_xml(folder / name)) or _has_xml(folder)
+
+
+def _has_xml(folder: Path) -> bool:
+    return next(folder.glob("*.xml"), None) is not None
+
+
+def image_sets(root: Path) -> dict[str, Path]:
+    """Split lists of a devkit; the per-class lists (two columns) are not splits."""
+    found = {}
+    for path in sorted((root / "ImageSets" / "Main").glob("*.txt")):
+        first = next((line.split() for line in _list_text(path).splitlines() if line.strip()), [])
+        if len(first) == 1:
+            found[path.stem] = path
+    return found
+
+
+def annotation_files(folder: Path) -> dict[str, Path]:
+    """The xml files of a root, or of a folder of annotations at any depth, by stem."""
+    inside = _annotation_folder(folder)
+    found = sorted(inside.glob("*.xml")) or sorted(inside.rglob("*.xml"))
+    return {path.stem: path for path in found}
+
+
+def discover_classes(roots: Sequence[Path]) -> tuple[str, ...]:
+    """All class names in all files of the roots, sorted; VOC's twenty in VOC's order where they suffice for a VOC year.
+
+    Every split must see the same classes, so the files of all splits are read.
+    """
+    names: set[str] = set()
+    for folder in roots:
+        for path in sorted(annotation_files(folder).values()):
+            try:
+                names |= {found.texts.get("name", "") for found in read_voc_xml(path).objects}
+            except DataError:
+                continue  # reported when the split is read
+    names.discard("")
+    if names <= set(VOC_CLASSES) and any(root.name.upper().startswith("VOC20") for root in roots):
+        return VOC_CLASSES
+    return tuple(sorted(names))
+
+
+def read_voc(
+    root: Path,
+    image_set: Path | None,
+    problems: Problems,
+    *,
+    classes: tuple[str, ...],
+    coordinates: Coordinates = "subtract_min",
+    images: Path | None = None,
+) -> Index:
+    """Read one split of one root.
+
+    Args:
+        root: folder with Annotations and JPEGImages, or with xml and pictures side by side; or of xml alone.
+        image_set: list of stems; every xml of the root by default.
+        problems: gets every defect.
+        classes: names by label; boxes of other classes are left out and reported.
+        coordinates: how the file's numbers become continuous boxes.
+        images: folder of the pictures, at any depth, where they are not in the root.
+    """
+    folder = _annotation_folder(root)
+    found = pictures(_image_folder(root)) if images is None else pictures(images, deep=True)
+    files = annotation_files(root)
+    if image_set is None:
+        stems: list[tuple[str, Path | None, int | None]] = [(stem, None, None) for stem in files]
+        for stem in sorted(found.keys() - files.keys()):
+            problems.warning("no-annotation", found[stem], None, "the picture has no xml; left out")
+    else:
+        stems = [(stem, image_set, line) for stem, line in _read_list(image_set, problems)]
+    builder = IndexBuilder()
+    reader = _Reader(problems, {name: label for label, name in enumerate(classes)}, coordinates, found)
+    for stem, listed_in, line in stems:
+        if stem in files:
+            reader.file(builder, files[stem])
+        else:
+            problems.error(
+                "no-annotation", listed_in or folder, line, f"{stem}: no xml of that name in {folder}; left out"
+            )
+    return builder.build()
+
+
+def _annotation_folder(root: Path) -> Path:
+    return next((root / name for name in _ANNOTATIONS if _has_xml(root / name)), root)
+
+
+def _image_folder(root: Path) -> Path:
+    return next((root / name for name in _IMAGES if (root / name).is_dir()), root)
+
+
+def _list_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8: byte {error.start} is {error.object[error.start]:#04x}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _read_list(path: Path, problems: Problems) -> list[tuple[str, int]]:
+    stems: list[tuple[str, int]] = []
+    seen: set[str] = set()
+    for line, text in enumerate(_list_text(path).splitlines(), start=1):
+        stem = text.split()[0] if text.split() else ""
+        if not stem:
+            continue
+        if escapes(stem):
+            problems.error("unsafe-path", path, line, f"{stem!r} leaves the annotation folder; left out")
+        elif stem in seen:
+            problems.error("duplicate-image-id", path, line, f"{stem} is listed twice; the second is left out")
+        else:
+            seen.add(stem)
+            stems.append((stem, line))
+    return stems
+
+
+class _Reader:
+    def __init__(
+        self, problems: Problems, labels: dict[str, int], coordinates: Coordinates, found: dict[str, Path]
+    ) -> None:
+        self.problems, self.labels, self.coordinates, self.found = problems, labels, coordinates, found
+
+    def file(self, builder: IndexBuilder, path: Path) -> None:
+        try:
+            content = read_voc_xml(path)
+        except DataError as error:
+            self._unreadable(path, str(error))
+            return
+        if content.latin1:
+            self.problems.warning("xml-encoding", path, 1, "not UTF-8 and no encoding declared; read as Latin-1")
+        picture = self._picture(path, content)
+        if picture is None:
+            return
+        builder.image(str(picture), self._size(path, content, picture))
+        seen: set[tuple[tuple[str, str], ...]] = set()
+        for found in content.objects:
+            key = tuple(sorted(found.texts.items()))
+            if key in seen:
+                name = found.texts.get("name", "")
+                self.problems.warning("duplicate-box", path, found.line, f"{name}: the same box again; kept")
+            seen.add(key)
+            self.object(builder, path, found)
+        if not content.objects:
+            self.problems.info("no-objects", path, 1, "no objects")
+
+    def _unreadable(self, path: Path, message: str) -> None:
+        place, _, rest = message.removeprefix(f"{path}").lstrip(":").partition(": ")
+        line, text = (int(place), rest) if place.isdigit() else (None, message.removeprefix(f"{path}: "))
+        code = "xml-entity" if "entities" in text else "bad-xml"
+        self.problems.error(code, path, line, f"{text}; the image is left out")
+
+    def _picture(self, path: Path, content: VocFile) -> Path | None:
+        """The picture with the xml's stem; the one that ``filename`` names only where there is none."""
+        name, line = content.filename or ("", None)
+        unsafe = escapes(name)
+        if unsafe:
+            self.problems.error("unsafe-path", path, line, f"filename {name!r} leaves the image folder; not followed")
+        picture = self.found.get(path.stem)
+        if picture is None and name and not unsafe:
+            picture = self.found.get(Path(name).stem)
+        if picture is None:
+            self.problems.error("missing-image", path, line, f"no picture called {path.stem}; left out")
+        return picture
+
+    def _size(self, path: Path, content: VocFile, picture: Path) -> tuple[int, int]:
+        sides = [_number(content.size.get(side)) for side in ("height", "width")]
+        if all(side is not None and side >= 1 for side in sides):
+            return int(sides[0] or 0), int(sides[1] or 0)
+        stated = " x ".join(content.size.get(side, "?") for side in ("width", "height"))
+        self.problems.warning(
+            "xml-size", path, content.size_line, f"the picture's size is given as {stated}; its own is used"
+        )
+        from detzoo.runtime.images import read_header
+
+        try:
+            return read_header(picture).size
+        except DataError:
+            return 0, 0  # the picture is reported when it is read
+
+    def object(self, builder: IndexBuilder, path: Path, found: VocObject) -> None:
+        name = found.texts.get("name", "")
+        if name not in self.labels:
+            self.problems.error("unknown-class", path, found.line, f"class {name!r} is not in the class list; left out")
+            return
+        numbers = [_number(found.texts.get(tag)) for tag in ("xmin", "ymin", "xmax", "ymax")]
+        x1, y1, x2, y2 = (math.nan if number is None else number for number in numbers)
+        if not all(map(math.isfinite, (x1, y1, x2, y2))):
+            stated = " ".join(found.texts.get(tag) or "?" for tag in ("xmin", "ymin", "xmax", "ymax"))
+            self.problems.error("bad-box", path, found.line, f"{name}: coordinates {stated}; left out")
+            return
+        if x2 <= x1 or y2 <= y1:
+            kind = "negative" if x2 < x1 or y2 < y1 else "zero"
+            self.problems.error(f"{kind}-box", path, found.line, f"{name}: box {x1:g} {y1:g} {x2:g} {y2:g}; left out")
+            return
+        if any(number != int(number) for number in (x1, y1, x2, y2)):
+            self.problems.info(
+                "float-coordinate", path, found.line, f"{name}: box {x1:g} {y1:g} {x2:g} {y2:g} is not in whole pixels"
+            )
+        box = _continuous((x1, y1, x2, y2), self.coordinates)
+        if self._inside(builder.sizes[-1], path, found.line, name, box):
+            difficult = found.texts.get("difficult", "0").strip() not in ("", "0", "false", "False")
+            builder.box(box, self.labels[name], difficult=difficult)
+
+    def _inside(
+        self, size: tuple[int, int], path: Path, line: int, name: str, box: tuple[float, float, float, float]
+    ) -> bool:
+        height, width = size
+        if not (height and width):
+            return True
+        if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
+            self.problems.error(
+                "box-outside", path, line, f"{name}: box lies outside the picture of {width} x {height} px; left out"
+            )
+            return False
+        beyond = max(-box[0], -box[1], box[2] - width, box[3] - height)
+        if beyond > 1:  # one pixel is the difference between 0-based and 1-based files
+            self.problems.warning(
+                "box-outside",
+                path,
+                line,
+                f"{name}: box reaches {beyond:g} px beyond the picture of {width} x {height} px; clipped",
+            )
+        return True
+
+
+def _continuous(box: tuple[float, float, float, float], coordinates: Coordinates) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = box
+    if coordinates == "subtract_min":
+        return x1 - 1, y1 - 1, x2, y2
+    if coordinates == "subtract_all":
+        return x1 - 1, y1 - 1, x2 - 1, y2 - 1
+    return box
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,187 @@
+"""Writing a data set in another format: COCO, VOC or YOLO, with a data.yaml beside it that ``open_dataset`` reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast, get_args
+from xml.sax.saxutils import escape
+
+import cv2
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from detzoo.data.dataset import Dataset, read_as_annotated
+from detzoo.errors import DataError
+from detzoo.runtime.images import read_header
+
+Target: TypeAlias = Literal["coco", "voc", "yolo"]
+
+
+def target_of(name: str) -> Target:
+    """The format that a user named."""
+    if name not in get_args(Target):
+        raise DataError(f"cannot write {name!r}; choose one of {', '.join(get_args(Target))}")
+    return cast("Target", name)
+
+
+def write_datasets(splits: dict[str, Dataset], out: Path, target: Target, *, copy: bool = True) -> list[str]:
+    """Write all splits of a data set.
+
+    Pictures with EXIF orientation, and made-up ones, are written as PNG; all others are copied or linked. Masks go into
+    COCO only.
+
+    Args:
+        splits: by name; all with the same classes.
+        out: a new or empty folder.
+        target: the format.
+        copy: copy pictures; False makes symbolic links.
+
+    Returns:
+        messages about pictures that could not be read and were left out.
+
+    Raises:
+        DataError: ``out`` is not empty.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out}: exists and is not empty; choose another folder")
+    left_out: list[str] = []
+    taken: set[str] = set()
+    for name, data in splits.items():
+        records = _write_pictures(data, out, name, target, taken, left_out, copy=copy)
+        {"coco": _write_coco, "voc": _write_voc, "yolo": _write_yolo}[target](data, out, name, records)
+    first = next(iter(splits.values()))
+    (out / "data.yaml").write_text(yaml.safe_dump(_description(first, splits, target), sort_keys=False))
+    return left_out
+
+
+class _Record:
+    """A picture that was written."""
+
+    def __init__(self, position: int, file: str, size: tuple[int, int]) -> None:
+        self.position, self.file, self.size = position, file, size
+
+
+def _image_folder(target: Target, split: str) -> str:
+    return {"coco": split, "voc": "JPEGImages", "yolo": f"images/{split}"}[target]
+
+
+def _write_pictures(
+    data: Dataset, out: Path, split: str, target: Target, taken: set[str], left_out: list[str], *, copy: bool
+) -> list[_Record]:
+    folder = out / _image_folder(target, split)
+    folder.mkdir(parents=True, exist_ok=True)
+    records = []
+    for position, path in enumerate(data.paths):
+        stem = (
+            Path(path).stem if f"{folder}/{Path(path).stem}" not in taken else f"{split}_{position}_{Path(path).stem}"
+        )
+        taken.add(f"{folder}/{stem}")
+        try:
+            records.append(_write_picture(data, position, path, folder, stem, copy=copy))
+        except DataError as error:
+            left_out.append(str(error))
+    return records
+
+
+def _write_picture(data: Dataset, position: int, path: str, folder: Path, stem: str, *, copy: bool) -> _Record:
+    if not data.on_disk:
+        image = data.sample(position, masks=False).image
+        return _Record(position, _write_png(image, folder / f"{stem}.png"), (image.shape[0], image.shape[1]))
+    height, width = (int(side) for side in data.annotations().sizes[position])
+    image = read_as_annotated(path, (height, width))
+    size = (image.shape[0], image.shape[1])
+    if read_header(Path(path)).orientation > 1:  # other readers disagree on EXIF; upright pixels have one meaning
+        return _Record(position, _write_png(image, folder / f"{stem}.png"), size)
+    file = folder / f"{stem}{Path(path).suffix}"
+    if copy:
+        shutil.copyfile(path, file)
+    else:
+        os.symlink(Path(path).resolve(), file)
+    return _Record(position, file.name, size)
+
+
+def _write_png(image: NDArray[np.uint8], file: Path) -> str:
+    done, encoded = cv2.imencode(".png", image[:, :, ::-1])
+    assert done
+    file.write_bytes(encoded.tobytes())
+    return file.name
+
+
+def _write_coco(data: Dataset, out: Path, split: str, records: list[_Record]) -> None:
+    content = data.coco_ground_truth()
+    ids = data.image_ids
+    kept = {ids[record.position]: record for record in records}
+    content["images"] = [
+        entry | {"file_name": record.file, "height": record.size[0], "width": record.size[1]}
+        for entry in content["images"]
+        if (record := kept.get(entry["id"])) is not None
+    ]
+    content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] in kept]
+    folder = out / "annotations"
+    folder.mkdir(exist_ok=True)
+    (folder / f"instances_{split}.json").write_text(json.dumps(content))
+
+
+def _write_voc(data: Dataset, out: Path, split: str, records: list[_Record]) -> None:
+    index = data.annotations()
+    (out / "Annotations").mkdir(exist_ok=True)
+    for record in records:
+        rows = index.rows(record.position)
+        objects = "".join(
+            _voc_object(data.classes[int(index.labels[row])], index.boxes[row], bool(index.difficult[row]))
+            for row in range(rows.start, rows.stop)
+        )
+        height, width = record.size
+        text = (
+            f"<annotation>\n\t<filename>{escape(record.file)}</filename>\n\t<size>\n\t\t<width>{width}</width>\n"
+            f"\t\t<height>{height}</height>\n\t\t<depth>3</depth>\n\t</size>\n{objects}</annotation>\n"
+        )
+        (out / "Annotations" / f"{Path(record.file).stem}.xml").write_text(text, encoding="utf-8")
+    lists = out / "ImageSets" / "Main"
+    lists.mkdir(parents=True, exist_ok=True)
+    (lists / f"{split}.txt").write_text("".join(f"{Path(record.file).stem}\n" for record in records), encoding="utf-8")
+
+
+def _voc_object(name: str, box: NDArray[np.float64], difficult: bool) -> str:
+    x1, y1, x2, y2 = (float(value) for value in box)
+    # 1-based and inclusive, the inverse of ``coordinates: subtract_min``
+    sides = "".join(
+        f"\t\t\t<{tag}>{value:.10g}</{tag}>\n"
+        for tag, value in (("xmin", x1 + 1), ("ymin", y1 + 1), ("xmax", x2), ("ymax", y2))
+    )
+    return (
+        f"\t<object>\n\t\t<name>{escape(name)}</name>\n\t\t<difficult>{int(difficult)}</difficult>\n"
+        f"\t\t<bndbox>\n{sides}\t\t</bndbox>\n\t</object>\n"
+    )
+
+
+def _write_yolo(data: Dataset, out: Path, split: str, records: list[_Record]) -> None:
+    index = data.annotations()
+    folder = out / "labels" / split
+    folder.mkdir(parents=True, exist_ok=True)
+    for record in records:
+        height, width = record.size
+        rows = index.rows(record.position)
+        lines = []
+        for row in range(rows.start, rows.stop):
+            x1, y1, x2, y2 = np.clip(index.boxes[row], 0, [width, height, width, height])
+            values = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
+            lines.append(" ".join([str(int(index.labels[row])), *(f"{value:.8g}" for value in values)]))
+        (folder / f"{Path(record.file).stem}.txt").write_text("".join(f"{line}\n" for line in lines))
+
+
+def _description(data: Dataset, splits: dict[str, Dataset], target: Target) -> dict[str, Any]:
+    if target == "yolo":  # Ultralytics' own keys, so that its tools read the folder too
+        return {
+            "path": ".",
+            **{name: f"images/{name}" for name in splits},
+            "names": dict(enumerate(data.classes)),
+        }
+    parts: dict[str, Any] = {name: {"set": name} for name in splits}
+    if target == "coco":
+        parts = {name: {"annotations": f"annotations/instances_{name}.json", "images": name} for name in splits}
+    return {"format": target, "name": data.name, "classes": list(data.classes), "splits": parts}

@@ -1,0 +1,172 @@
+"""YOLO txt -> index: ``labels/`` beside ``images/``, one line a box: class and relative cx cy w h, or a polygon."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from detzoo.data.checking.problems import Problems
+from detzoo.data.formats.index import Index, IndexBuilder
+from detzoo.data.formats.paths import escapes
+from detzoo.errors import DataError
+from detzoo.ops.mask_encoding import NO_MASK, encode_polygons
+from detzoo.runtime.images import SUFFIXES, read_header
+
+
+def list_pictures(entry: Path, problems: Problems) -> list[Path]:
+    """Pictures of a split: those of a folder, or those that a text file lists, one path a line."""
+    if entry.is_dir():
+        return [path for path in sorted(entry.rglob("*")) if path.suffix.lower() in SUFFIXES]
+    if not entry.is_file():
+        raise DataError(f"{entry}: no such folder or list of pictures")
+    found = []
+    for line, text in enumerate(entry.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        name = text.strip()
+        if name and escapes(name):
+            problems.error("unsafe-path", entry, line, f"{name!r} leaves the data set's folder; left out")
+        elif name:
+            found.append(entry.parent / name)
+    return found
+
+
+def label_folder(images: Path) -> Path:
+    """``.../images/train`` -> ``.../labels/train``: the last ``images`` of the path, as Ultralytics has it."""
+    parts = list(images.parts)
+    for at in range(len(parts) - 1, -1, -1):
+        if parts[at] == "images":
+            return Path(*parts[:at], "labels", *parts[at + 1 :])
+    return images
+
+
+def read_yolo(
+    images: Path,
+    labels: Path,
+    problems: Problems,
+    *,
+    classes: dict[int, str],
+    label_of: dict[int, int],
+    skip_unlabelled: bool = False,
+) -> Index:
+    """Read one split.
+
+    Args:
+        images: folder of pictures, or a text file that lists them.
+        labels: folder of the label files.
+        problems: gets every defect.
+        classes: name by the number that stands in the files.
+        label_of: label by the same number; numbers in ``classes`` but not here are left out on purpose.
+        skip_unlabelled: leave out pictures without a label file, instead of taking them for empty.
+    """
+    builder = IndexBuilder()
+    reader = _Reader(problems, classes, label_of, skip_unlabelled)
+    found = list_pictures(images, problems)
+    expected = set()
+    for picture in found:
+        # a list may name pictures of many folders, each with its own labels beside it
+        folder = labels / picture.parent.relative_to(images) if images.is_dir() else label_folder(picture.parent)
+        label = folder / f"{picture.stem}.txt"
+        expected.add(label)
+        reader.picture(builder, picture, label)
+    for label in sorted(labels.rglob("*.txt")) if images.is_dir() else []:
+        if label not in expected and label.name != "classes.txt":
+            boxes = sum(1 for text in label.read_text(errors="replace").splitlines() if text.strip())
+            problems.error("missing-image", label, None, f"no picture called {label.stem}; {boxes} boxes left out")
+    return builder.build()
+
+
+class _Reader:
+    def __init__(
+        self, problems: Problems, classes: dict[int, str], label_of: dict[int, int], skip_unlabelled: bool
+    ) -> None:
+        self.problems, self.classes, self.label_of = problems, classes, label_of
+        self.skip_unlabelled = skip_unlabelled
+
+    def picture(self, builder: IndexBuilder, picture: Path, label: Path) -> None:
+        try:
+            size = read_header(picture).size
+        except DataError as error:
+            code = "missing-image" if not picture.exists() else "bad-image"
+            self.problems.error(code, picture, None, f"{str(error).removeprefix(f'{picture}: ')}; left out")
+            return
+        if self.skip_unlabelled and not label.exists():
+            self.problems.warning("no-annotation", picture, None, "no label file; left out")
+            return
+        builder.image(str(picture), size)
+        try:
+            text = label.read_text(encoding="utf-8-sig")
+        except FileNotFoundError:
+            self.problems.warning("no-annotation", picture, None, "no label file; taken for a picture without objects")
+            return
+        except (OSError, UnicodeDecodeError) as error:
+            self.problems.error("bad-annotation", label, None, f"cannot be read: {error}; the boxes are left out")
+            return
+        seen: set[str] = set()
+        for line, row in enumerate(text.splitlines(), start=1):
+            if not row.strip():
+                continue
+            if row.strip() in seen:
+                self.problems.warning("duplicate-box", label, line, "the same line again; left out")
+                continue
+            seen.add(row.strip())
+            self.box(builder, label, line, row.split(), size)
+        if not seen:
+            self.problems.info("no-objects", label, None, "no objects")
+
+    def box(self, builder: IndexBuilder, path: Path, line: int, row: list[str], size: tuple[int, int]) -> None:
+        numbers = [_number(text) for text in row]
+        polygon = len(row) >= 7 and len(row) % 2 == 1
+        if not all(map(math.isfinite, numbers)) or not (len(row) == 5 or polygon) or numbers[0] != int(numbers[0]):
+            self.problems.error(
+                "bad-annotation",
+                path,
+                line,
+                f"{' '.join(row)[:60]!r}: needed: class cx cy w h, or class and the x y of at least 3 points; left out",
+            )
+            return
+        number = int(numbers[0])
+        if number not in self.classes:
+            self.problems.error("unknown-class", path, line, f"class {number} has no name in the class list; left out")
+            return
+        if number not in self.label_of:
+            return
+        name = self.classes[number]
+        box, mask = _polygon(numbers[1:], size) if polygon else (_centre_box(numbers[1:], size), NO_MASK)
+        width, height = box[2] - box[0], box[3] - box[1]
+        if width <= 0 or height <= 0:
+            kind = "negative" if min(width, height) < 0 else "zero"
+            self.problems.error(f"{kind}-box", path, line, f"{name}: box of {width:g} x {height:g} px; left out")
+        elif self._inside(path, line, name, box, size):
+            builder.box(box, self.label_of[number], mask=mask)
+
+    def _inside(
+        self, path: Path, line: int, name: str, box: tuple[float, float, float, float], size: tuple[int, int]
+    ) -> bool:
+        height, width = size
+        if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
+            self.problems.error("box-outside", path, line, f"{name}: box lies outside the picture; left out")
+            return False
+        beyond = max(-box[0], -box[1], box[2] - width, box[3] - height)
+        if beyond > 1:
+            self.problems.warning(
+                "box-outside", path, line, f"{name}: box reaches {beyond:.1f} px beyond the picture; clipped"
+            )
+        return True
+
+
+def _centre_box(values: list[float], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    (height, width), (cx, cy, w, h) = size, values
+    return (cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height
+
+
+def _polygon(values: list[float], size: tuple[int, int]) -> tuple[tuple[float, float, float, float], bytes]:
+    height, width = size
+    xs, ys = [x * width for x in values[0::2]], [y * height for y in values[1::2]]
+    points = [value for pair in zip(xs, ys, strict=True) for value in pair]
+    return (min(xs), min(ys), max(xs), max(ys)), encode_polygons([points])
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

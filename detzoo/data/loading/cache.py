@@ -1,0 +1,81 @@
+"""Decoded, downscaled pictures in memory: for small sets on few cores, where decoding is what training waits for."""
+
+from __future__ import annotations
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from detzoo.data.dataset import Dataset
+from detzoo.errors import DataError
+from detzoo.prediction.image_proposals import RegionCache, propose
+from detzoo.types import Sample
+
+MAX_BYTES = 8 * 2**30
+
+
+class ImageCache:
+    """A data set's samples, each read once, with pictures no longer than ``longest_side``.
+
+    Filled at once, before workers are forked, so that they share it. Downscaling before the detector's own resizing
+    changes pixels a little: a setting for speed, off by default.
+
+    Args:
+        dataset: where the samples come from.
+        longest_side: px.
+        regions: image-level regions, made of the whole picture, which then shrink with it; or None.
+    """
+
+    def __init__(self, dataset: Dataset, longest_side: int, regions: RegionCache | None = None) -> None:
+        self.longest_side, self.regions = longest_side, regions
+        need = len(dataset) * longest_side * longest_side * 3
+        if need > MAX_BYTES:
+            raise DataError(
+                f"cache: {len(dataset)} pictures of {longest_side} px need up to {need / 2**30:.0f} GiB, "
+                f"the limit is {MAX_BYTES // 2**30}: choose a smaller side, or 0 for no cache"
+            )
+        with ThreadPoolExecutor(2) as pool:
+            self._kept = list(pool.map(lambda position: self._read(dataset, position), range(len(dataset))))
+
+    def sample(self, position: int, *, masks: bool = True) -> Sample:
+        """The sample, as ``Dataset.sample`` gives it, with its picture downscaled; masks follow."""
+        kept = self._kept[position]
+        if isinstance(kept, str):
+            raise DataError(kept)
+        return kept if masks else dataclasses.replace(kept, masks=None)
+
+    def _read(self, dataset: Dataset, position: int) -> Sample | str:
+        try:
+            sample = dataset.sample(position)
+            if self.regions is not None:
+                boxes = propose(self.regions.proposer, sample.image, sample.path)
+                sample = dataclasses.replace(sample, proposals=boxes)
+            return downscale(sample, self.longest_side)
+        except DataError as error:
+            return str(error)
+
+
+def downscale(sample: Sample, longest_side: int) -> Sample:
+    """The sample with its picture shrunk by area averaging until the longest side fits."""
+    height, width = sample.image.shape[:2]
+    factor = longest_side / max(height, width)
+    if factor >= 1:
+        return sample
+    size = (max(1, round(height * factor)), max(1, round(width * factor)))
+    scale = np.array([size[1] / width, size[0] / height] * 2, np.float32)
+    return dataclasses.replace(
+        sample,
+        image=cv2.resize(sample.image, size[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8),
+        boxes=sample.boxes * scale,
+        masks=None if sample.masks is None else resize_masks(sample.masks, size),
+        proposals=None if sample.proposals is None else sample.proposals * scale,
+    )
+
+
+def resize_masks(masks: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Masks uint8 [M,H,W] at another size (height, width), by nearest neighbour."""
+    resized = [cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST) for mask in masks]
+    return np.stack(resized).astype(np.uint8) if resized else np.zeros((0, *size), np.uint8)

@@ -1,0 +1,349 @@
+"""Batches in an order that depends on (seed, epoch) alone: not on workers, not on where a run was interrupted.
+
+Every picture is augmented by a generator made from (seed, epoch, position), so one worker or eight give the same
+pixels, and batch k of epoch e can be reached without loading what comes before it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, NamedTuple, Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from detzoo.data.dataset import Dataset
+from detzoo.data.loading.cache import ImageCache
+from detzoo.errors import DataError
+from detzoo.interfaces import Proposer, Transform
+from detzoo.prediction.image_proposals import RegionCache
+from detzoo.prediction.prepare import InputSpec, Treatment, collate
+from detzoo.prediction.proposal_file import ProposalsError
+from detzoo.types import ImageBatch, Sample, Targets
+
+_LOG = logging.getLogger("detzoo.data")
+_ORDER, _AUGMENT, _SIZE = 0, 1, 2  # streams of random numbers of one (seed, epoch)
+_MAX_REPLACEMENTS = 50  # broken pictures in a row before a run is given up
+
+
+class Sizes(Protocol):
+    """Input sizes that change while training; ``training.plan.MultiScale`` is one."""
+
+    @property
+    def every(self) -> int:
+        """Batches with one size."""
+
+    def size(self, base: tuple[int, int], draw: float) -> tuple[int, int]:
+        """(height, width) px for a number in [0,1)."""
+
+
+class Loader:
+    """Prepared batches of a data set.
+
+    Args:
+        dataset: where the pictures come from.
+        transforms: augmentations, in order.
+        spec: the detector's input.
+        batch_size: pictures per batch and process; all processes together take ``batch_size * world``.
+        shuffle: a new order each epoch.
+        workers: processes that load; 0 loads in this one.
+        seed: of order and augmentation.
+        difficult: what becomes of difficult boxes.
+        crowd: the same for crowds.
+        empty_images: whether pictures without objects are used.
+        broken: a picture that cannot be read is replaced by the next good one, left out, or raises.
+        drop_last: leave out the last, smaller batch; by default when shuffling more than one batch.
+        rank: this process; it takes elements rank::world of each global batch.
+        world: number of processes.
+        masks: decode masks; data without any is refused.
+        proposer: image-level regions, computed on the picture as decoded, before cache and transforms, and kept.
+        cache: longest side in px of pictures that are decoded once and kept in memory; 0 keeps none.
+        channels_last: memory format of the pixels.
+        sizes: other input sizes, the same for all processes; None keeps that of ``spec``.
+        pin_memory: for copies to a GPU while it computes.
+
+    Attributes:
+        epoch: the epoch that ``iter()`` gives.
+        broken_images: message by path, of all pictures that could not be read so far.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        transforms: Sequence[Transform],
+        spec: InputSpec,
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        workers: int = 0,
+        seed: int = 0,
+        difficult: Treatment = "train",
+        crowd: Treatment = "ignore",
+        empty_images: Literal["keep", "drop"] = "keep",
+        broken: Literal["replace", "skip", "raise"] = "replace",
+        drop_last: bool | None = None,
+        rank: int = 0,
+        world: int = 1,
+        masks: bool = False,
+        proposer: Proposer | None = None,
+        cache: int = 0,
+        channels_last: bool = False,
+        sizes: Sizes | None = None,
+        pin_memory: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise DataError(f"a batch needs at least one picture, not {batch_size}")
+        if not 0 <= rank < world:
+            raise DataError(f"rank {rank} is not one of {world} processes")
+        self.dataset, self.spec, self.batch_size = dataset, spec, batch_size
+        self.shuffle, self.seed, self.rank, self.world = shuffle, seed, rank, world
+        self.sizes = sizes
+        self.epoch = 0
+        self.broken_images: dict[str, str] = {}
+        self.positions = _positions(dataset, empty_images)
+        whole = len(self.positions) // (batch_size * world)
+        self.drop_last = (shuffle and whole > 0) if drop_last is None else drop_last
+        _check_presence(dataset)
+        if masks:
+            _check_masks(dataset)
+        regions = None if proposer is None else RegionCache(proposer)
+        reader = _Reader(
+            dataset=dataset,
+            transforms=tuple(transforms),
+            seed=seed,
+            positions=self.positions,
+            broken=broken,
+            masks=masks,
+            regions=regions,
+            cache=ImageCache(dataset, cache, regions) if cache else None,
+        )
+        self._order = _Order(self)
+        self._loader = DataLoader(
+            reader,
+            batch_sampler=self._order,
+            num_workers=workers,
+            collate_fn=_Collate(spec, difficult, crowd, channels_last),
+            worker_init_fn=_start_worker,
+            persistent_workers=workers > 0,
+            pin_memory=pin_memory,
+            generator=torch.Generator(),  # its own: the global one belongs to the model
+        )
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        size = self.batch_size * self.world
+        return len(self.positions) // size if self.drop_last else -(-len(self.positions) // size)
+
+    def __iter__(self) -> Iterator[tuple[ImageBatch, Targets]]:
+        return self.batches(self.epoch)
+
+    def batches(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[ImageBatch, Targets]]:
+        """The batches of an epoch.
+
+        Args:
+            epoch: decides order and augmentation.
+            start: the first batch that is given; those before it are not loaded.
+        """
+        self._order.epoch, self._order.start = epoch, start
+        for batch, targets, failures, refused in self._loader:
+            if refused is not None:  # as a value: an exception out of a worker would bring its traceback as its message
+                raise ProposalsError(refused)
+            for path, message in failures:
+                self._note(path, message)
+            if len(batch.index):
+                yield batch, targets
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Positions in the data set in the order of an epoch, of all processes together."""
+        if not self.shuffle:
+            return self.positions
+        return np.random.default_rng([self.seed, epoch, _ORDER]).permutation(self.positions)
+
+    def size(self, epoch: int, batch: int) -> tuple[int, int] | None:
+        """(height, width) px of a batch's input; None where it is that of ``spec``, or follows the pictures."""
+        if self.sizes is None or self.spec.size is None:
+            return None
+        draw = np.random.default_rng([self.seed, epoch, _SIZE, batch // self.sizes.every]).random()
+        return self.sizes.size(self.spec.size, float(draw))
+
+    def _note(self, path: str, message: str) -> None:
+        if path not in self.broken_images:
+            _LOG.warning("left out: %s", message)
+        self.broken_images[path] = message
+
+
+class _Key(NamedTuple):
+    """What a worker is asked for: a picture, augmented as in an epoch, and the input size of its batch."""
+
+    epoch: int
+    position: int
+    size: tuple[int, int] | None
+
+
+class _Order:
+    """The batch sampler: lists of keys, made in the main process for whichever worker is free."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader, self.epoch, self.start = loader, 0, 0
+
+    def __len__(self) -> int:
+        return max(0, len(self.loader) - self.start)
+
+    def __iter__(self) -> Iterator[list[_Key]]:
+        loader, epoch = self.loader, self.epoch
+        order, size = loader.order(epoch), loader.batch_size * loader.world
+        for batch in range(self.start, len(loader)):
+            mine = order[batch * size : (batch + 1) * size][loader.rank :: loader.world]
+            if len(mine):
+                input_size = loader.size(epoch, batch)
+                yield [_Key(epoch, int(position), input_size) for position in mine]
+
+
+@dataclasses.dataclass
+class _Loaded:
+    """What a worker makes of one key: a sample or none, the pictures that failed, or a refusal that is no picture's."""
+
+    sample: Sample | None
+    position: int
+    failures: list[tuple[str, str]]
+    size: tuple[int, int] | None = None
+    refused: str | None = None
+
+
+class _Reader(TorchDataset[_Loaded]):
+    def __init__(
+        self,
+        *,
+        dataset: Dataset,
+        transforms: tuple[Transform, ...],
+        seed: int,
+        positions: NDArray[np.int64],
+        broken: Literal["replace", "skip", "raise"],
+        masks: bool,
+        regions: RegionCache | None,
+        cache: ImageCache | None,
+    ) -> None:
+        self.dataset, self.transforms, self.seed, self.positions = dataset, transforms, seed, positions
+        self.broken, self.masks, self.regions, self.cache = broken, masks, regions, cache
+
+    def __getitem__(self, key: _Key) -> _Loaded:
+        epoch, position, size = key
+        failures: list[tuple[str, str]] = []
+        row = int(np.searchsorted(self.positions, position))
+        while True:
+            try:
+                return _Loaded(self._augmented(epoch, position), position, failures, size)
+            except ProposalsError as error:
+                return _Loaded(None, position, failures, size, str(error))
+            except DataError as error:
+                if self.broken == "raise":
+                    raise
+                failures.append((self.dataset.paths_of([position])[0], str(error)))
+            if self.broken == "skip":
+                return _Loaded(None, position, failures, size)
+            if len(failures) >= min(_MAX_REPLACEMENTS, len(self.positions)):
+                raise DataError(
+                    f"{len(failures)} pictures in a row cannot be read, the last one: {failures[-1][1]}; "
+                    "see `detzoo data check`"
+                )
+            row = (row + 1) % len(self.positions)
+            position = int(self.positions[row])
+
+    def _augmented(self, epoch: int, position: int) -> Sample:
+        sample = (self.cache or self.dataset).sample(position, masks=self.masks)
+        if self.regions is not None and sample.proposals is None:
+            boxes = self.regions.regions(position, sample.image, sample.path)
+            sample = dataclasses.replace(sample, proposals=boxes)
+        rng = np.random.default_rng([self.seed, epoch, _AUGMENT, position])
+        for transform in self.transforms:
+            sample = transform(sample, rng)
+        return sample
+
+
+class _Collate:
+    def __init__(self, spec: InputSpec, difficult: Treatment, crowd: Treatment, channels_last: bool) -> None:
+        self.spec, self.difficult, self.crowd, self.channels_last = spec, difficult, crowd, channels_last
+
+    def __call__(self, loaded: list[_Loaded]) -> tuple[ImageBatch, Targets, list[tuple[str, str]], str | None]:
+        failures = [failure for item in loaded for failure in item.failures]
+        good = [(item.sample, item.position) for item in loaded if item.sample is not None]
+        samples, index = [sample for sample, _ in good], [position for _, position in good]
+        spec = self.spec if loaded[0].size is None else dataclasses.replace(self.spec, size=loaded[0].size)
+        with _one_thread():
+            batch, targets = collate(samples, spec, difficult=self.difficult, crowd=self.crowd, index=index)
+        if self.channels_last:
+            pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
+            batch = dataclasses.replace(batch, pixels=pixels)
+        return batch, targets, failures, next((item.refused for item in loaded if item.refused), None)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch chooses its bilinear kernel by the number of threads; with one, as in a worker, pixels are the same."""
+    threads = torch.get_num_threads()
+    if threads > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if threads > 1:
+            torch.set_num_threads(threads)
+
+
+def _start_worker(_: int) -> None:
+    """A worker is one thread: the processes are the parallelism."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def _positions(dataset: Dataset, empty_images: Literal["keep", "drop"]) -> NDArray[np.int64]:
+    everything = np.arange(len(dataset), dtype=np.int64)
+    kept = everything
+    if empty_images == "drop":
+        kept = everything[np.diff(dataset.annotations().ends, prepend=0) > 0]
+    if not len(kept):
+        what = "pictures with objects" if len(dataset) else "pictures"
+        raise DataError(f"{dataset.name} {dataset.split}: there are no {what}")
+    return kept
+
+
+def _check_presence(dataset: Dataset) -> None:
+    """An annotation file without its pictures is enough to evaluate with, not to load from: say so at once."""
+    if dataset.on_disk:
+        first = dataset.paths_of(range(min(20, len(dataset))))
+        if not any(os.path.exists(path) for path in first):
+            raise DataError(
+                f"{dataset.name} {dataset.split}: none of its first {len(first)} pictures exists; "
+                f"looked for {first[0]}; say where they are with `images:` in a data.yaml"
+            )
+
+
+def _check_masks(dataset: Dataset) -> None:
+    """A mask head on data without masks is refused; boxes without one beside others with one are only counted."""
+    if not dataset.has_masks:
+        first = f" (the first picture: {dataset.paths_of([0])[0]})" if len(dataset) else ""
+        raise DataError(
+            f"{dataset.name} {dataset.split}: no object has a mask{first}, and this detector trains a mask head. "
+            "Masks are read from COCO json (`segmentation`) and from folders with one mask picture an object; "
+            "without masks, leave the head out: --set mask=null"
+        )
+    if not dataset.on_disk:
+        return
+    ends = dataset.annotations().mask_ends
+    without = int(np.count_nonzero(np.diff(ends, prepend=0) == 0))
+    if without:
+        _LOG.warning(
+            "%s %s: %d of %d objects have no mask; they are left out of the mask loss",
+            dataset.name,
+            dataset.split,
+            without,
+            len(ends),
+        )

@@ -1,0 +1,90 @@
+"""``detzoo diff`` of two runs or results: their settings, their curves side by side, their numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from detzoo.errors import DataError
+from detzoo.experiments.job import curve_rows
+from detzoo.recipes.text import difference, recipe_of
+from detzoo.runtime.text_table import Column, Table
+
+RESULTS = "results.json"
+
+
+def contrast(a: str, b: str) -> str:
+    """How two things differ.
+
+    Args:
+        a: a recipe's name or file, a run folder, or a results.json.
+        b: another.
+
+    Returns:
+        the settings that differ; then, where both have them, curves and metrics side by side.
+    """
+    parts = []
+    if not (a.endswith(".json") and b.endswith(".json")):
+        parts.append(difference(recipe_of(place(a)), recipe_of(place(b))))
+    if Path(a).is_dir() and Path(b).is_dir():
+        parts.append(curves(Path(a), Path(b)))
+    found = [results_of(a), results_of(b)]
+    if found[0] and found[1]:
+        parts.append(metrics(found[0], found[1]))
+    return "\n\n".join(part for part in parts if part)
+
+
+def place(target: str) -> str:
+    """The run folder around a results.json; other targets as they are."""
+    return str(Path(target).parent) if target.endswith(".json") else target
+
+
+def results_of(target: str) -> dict[str, Any]:
+    """What results.json holds; empty where there is none.
+
+    Raises:
+        DataError: the file cannot be read, or is none of detzoo's.
+    """
+    path = Path(target) / RESULTS if Path(target).is_dir() else Path(target)
+    if path.suffix != ".json" or not (path.is_file() or target.endswith(".json")):
+        return {}
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        dict(values["metrics"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise DataError(f"{path}: not a results.json of detzoo; `detzoo eval` writes them") from None
+    return values
+
+
+def curves(a: Path, b: Path) -> str:
+    """Loss and AP of each epoch of either run; empty where one has no curve."""
+    left, right = ({row["epoch"]: row for row in curve_rows(run)} for run in (a, b))
+    if not left or not right:
+        return ""
+    rows = []
+    for epoch in dict.fromkeys([*left, *right]):
+        row: dict[str, Any] = {"epoch": epoch}
+        for side, found in (("a", left), ("b", right)):
+            for name in ("loss", "AP"):
+                text = found.get(epoch, {}).get(name)
+                row[f"{name}_{side}"] = float(text) if text else None
+        rows.append(row)
+    columns = [Column("epoch", "epoch", None)]
+    columns += [Column(f"loss_{side}", f"loss, {side}", 4) for side in "ab"]
+    columns += [Column(f"AP_{side}", f"AP %, {side}", 2, 100.0) for side in "ab"]
+    return Table(f"curves: a is {a}, b is {b}", columns, rows).terminal(None)
+
+
+def metrics(a: dict[str, Any], b: dict[str, Any]) -> str:
+    """Numbers of both, and b minus a; a note where they were not measured alike."""
+    rows = []
+    for name in dict.fromkeys([*a["metrics"], *b["metrics"]]):
+        left, right = a["metrics"].get(name), b["metrics"].get(name)
+        known = left is not None and right is not None
+        rows.append({"metric": name, "a": left, "b": right, "change": right - left if known else None})
+    columns = [Column("metric", "metric", None)]
+    columns += [Column(key, title, 2, 100.0) for key, title in (("a", "a %"), ("b", "b %"), ("change", "b - a"))]
+    unlike = [key for key in ("data", "protocol") if a.get(key) != b.get(key)]
+    notes = [f"{key} differs, so the numbers cannot be compared as they stand" for key in unlike]
+    return Table("metrics", columns, rows, notes).terminal(None)

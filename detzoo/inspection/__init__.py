@@ -1,0 +1,1 @@
+"""A look inside a recipe: which candidates match, what a cell sees."""

@@ -1,0 +1,174 @@
+"""What ``detzoo new-plugin`` writes: a package that builds, installs and passes the conformance kit as it is.
+
+The files are templates in ``templates/plugin``: ``common``, and a folder a kind. ``PACKAGE`` in a path is the package's
+name, ``dot-`` a leading dot; ``$`` placeholders are those of ``string.Template``.
+"""
+
+from __future__ import annotations
+
+import json
+import keyword
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from string import Template
+from typing import Final
+
+from detzoo.errors import PluginError
+from detzoo.plugins.manifest import GENERATED
+from detzoo.runtime.version import __version__
+from detzoo.schema.expressions import unknown
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What is written for a kind.
+
+    Args:
+        summary: one line on what the written component does.
+        module: the module that holds it.
+        use: how a recipe takes it, in Markdown.
+        also: further folders of templates.
+    """
+
+    summary: str
+    module: str
+    use: str
+    also: tuple[str, ...] = ()
+
+
+_IN_A_RECIPE: Final = "In a recipe: `{key}: {{type: {{name}}}}`; on the command line: `--set {key}={{name}}`."
+PATTERNS: Final = {
+    "backbone": Pattern("a convolution every time the stride doubles", "backbone", _IN_A_RECIPE.format(key="backbone")),
+    "neck": Pattern("every map to the same number of channels", "neck", _IN_A_RECIPE.format(key="neck")),
+    "head": Pattern(
+        "a square in every cell, a sigmoid a class and a box",
+        "head",
+        "In a recipe: `head: {type: {name}, box_coder: {type: centre_size}}`.",
+    ),
+    "matcher": Pattern(
+        "highest IoU, and the best candidate of every object", "matcher", _IN_A_RECIPE.format(key="matcher")
+    ),
+    "loss": Pattern(
+        "classes over all candidates, boxes over the positives",
+        "loss",
+        "In a recipe: `loss: {type: {name}, classification: {type: focal}, box: {type: giou}, "
+        "normaliser: {type: positives}}`.",
+    ),
+    "postprocess": Pattern(
+        "the best pairs of candidate and class, without duplicates",
+        "postprocess",
+        "In a recipe: `postprocess: {type: {name}, suppress: {type: nms}}`.",
+    ),
+    "proposals": Pattern(
+        "a square in every cell, with a learnt objectness", "proposals", _IN_A_RECIPE.format(key="proposals")
+    ),
+    "detector": Pattern(
+        "a small one-stage detector with a head of its own",
+        "head",
+        "Train it: `detzoo train {name} --data shapes --out runs/{name}`; list it: `detzoo list`.",
+        ("head",),
+    ),
+}
+"""By kind, in the order of the help text."""
+_NAME: Final = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
+
+
+def write_plugin(name: str, kind: str, folder: Path | None = None) -> list[Path]:
+    """Write a plugin.
+
+    Args:
+        name: of the plugin and of its component; ``detzoo-NAME`` is the distribution.
+        kind: a key of ``PATTERNS``.
+        folder: where; ``detzoo-NAME`` in the current folder when None. It must be missing or empty.
+
+    Returns:
+        the files, the folder's own first.
+
+    Raises:
+        PluginError: the name, the kind or the folder cannot be used; nothing has been written then.
+    """
+    if kind not in PATTERNS:
+        raise PluginError(unknown("kind", kind, PATTERNS))
+    _check_name(name)
+    folder = Path(f"detzoo-{name}") if folder is None else folder
+    _check_folder(folder)
+    values = _values(name, kind)
+    texts: dict[Path, str] = {}
+    root = files("detzoo.plugins") / "templates" / "plugin"
+    for part in (root / "common", *(root / also for also in PATTERNS[kind].also), root / kind):
+        texts |= _rendered(part, folder, values)
+    manifest = folder / "src" / values["package"] / "registry.yaml"
+    texts[manifest] = _with_schemas(texts[manifest], kind, name)
+    for path, text in sorted(texts.items()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return sorted(texts)
+
+
+def _check_name(name: str) -> None:
+    from detzoo.plugins.registry import get_registry
+
+    if name.startswith(("detzoo-", "detzoo_")):
+        raise PluginError(f'plugin "{name}": leave the prefix out, it is added: detzoo new-plugin {name[7:]}')
+    if not _NAME.fullmatch(name) or keyword.iskeyword(name):
+        raise PluginError(
+            f'"{name}" cannot be the name of a plugin; expected small letters, digits, - and _, a letter first, '
+            "and no keyword of Python"
+        )
+    registry = get_registry()
+    if name in registry.plugins.records or name in registry.installable:
+        raise PluginError(f'a plugin named "{name}" exists already (see `detzoo plugins`); choose another name')
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.is_file():
+        raise PluginError(f"{folder} is a file; name a folder that is empty, or that does not exist yet")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise PluginError(f"{folder} is not empty, and nothing in it is overwritten; name another folder with --out")
+
+
+def _values(name: str, kind: str) -> dict[str, str]:
+    pattern = PATTERNS[kind]
+    words = re.split("[-_]", name)
+    suffix = "Head" if kind == "detector" else "".join(word.capitalize() for word in kind.split("_"))
+    return {
+        "name": name,
+        "kind": kind,
+        "distribution": f"detzoo-{name}",
+        "package": f"detzoo_{name.replace('-', '_')}",
+        "Class": "".join(word.capitalize() for word in words) + suffix,
+        "module": pattern.module,
+        "summary": pattern.summary,
+        "use": pattern.use.replace("{name}", name),
+        "core_range": _core_range(__version__),
+    }
+
+
+def _core_range(version: str) -> str:
+    """``>=0.1,<0.2`` for 0.1.x, ``>=1.2,<2`` for 1.2.x: what semantic versions promise to keep."""
+    major, minor = (int(part) for part in version.split(".")[:2])
+    return f">={major}.{minor},<{f'0.{minor + 1}' if major == 0 else major + 1}"
+
+
+def _rendered(template: Traversable, folder: Path, values: dict[str, str]) -> dict[Path, str]:
+    found: dict[Path, str] = {}
+    for item in template.iterdir():
+        name = item.name.replace("PACKAGE", values["package"])
+        target = folder / (f".{name[4:]}" if name.startswith("dot-") else name)
+        if item.is_dir():
+            found |= _rendered(item, target, values)
+        elif item.name.endswith(".in"):
+            text = Template(item.read_text(encoding="utf-8")).substitute(values)
+            found[target.with_name(target.name.removesuffix(".in"))] = text
+    return found
+
+
+def _with_schemas(text: str, kind: str, name: str) -> str:
+    """The manifest with the stored schema of its component, so that the new plugin is listed without PyTorch."""
+    stored = json.loads((files("detzoo.plugins") / "templates" / "plugin" / "schemas.json").read_text(encoding="utf-8"))
+    kind = "head" if kind == "detector" else kind
+    line = f"  {json.dumps(f'{kind}/{name}')}: {json.dumps(stored[kind])}"
+    return "\n".join([text.rstrip(), "", GENERATED, "schemas:", line, ""])

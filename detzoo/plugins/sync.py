@@ -1,0 +1,85 @@
+"""Writing the generated part of manifests (schemas) and the zoo's index (``registry.yaml`` at the top)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from detzoo.errors import PluginError
+from detzoo.plugins.listing import detector_rows
+from detzoo.plugins.manager import PluginRecord
+from detzoo.plugins.manifest import GENERATED, key_of
+from detzoo.plugins.registry import Registry, get_registry
+from detzoo.schema.yaml_source import write as write_yaml
+
+_INDEX_HEADER = """\
+# The zoo's index, made from the manifests in plugins/ by `detzoo registry sync --index registry.yaml`.
+# It lets detzoo say which package provides a detector that is not installed.
+"""
+
+
+def sync(*, index: Path | None, write: bool, registry: Registry | None = None) -> list[Path]:
+    """Bring manifests, and the index if one is named, up to date.
+
+    Args:
+        index: file to write the index to, or None. It holds the plugins whose distributions are folders of
+            ``plugins`` beside it; where there is no such folder, all that are installed.
+        write: False only compares.
+        registry: that of this process when None.
+
+    Returns:
+        the files that differed.
+
+    Raises:
+        PluginError: a component cannot be loaded, or its signature is not a schema.
+    """
+    registry = registry or get_registry()
+    texts: dict[Path, str] = {}
+    for record in registry.plugins.usable():
+        if record.manifest is not None and record.manifest.entries:
+            path = Path(record.manifest.document.file)
+            texts[path] = _with_schemas(path.read_text(encoding="utf-8"), record, registry)
+    if index is not None:
+        texts[index] = _index(registry, index)
+    changed = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    if write:
+        for path in changed:
+            if not path.parent.is_dir():
+                raise PluginError(f"{path}: the folder does not exist")
+            path.write_text(texts[path], encoding="utf-8")
+    return changed
+
+
+def _with_schemas(text: str, record: PluginRecord, registry: Registry) -> str:
+    written = text.partition(GENERATED)[0].rstrip()
+    assert record.manifest is not None
+    schemas = {key_of(e.kind, e.name): registry.derive(e) for e in record.manifest.entries}
+    lines = [f"  {json.dumps(name)}: {json.dumps(schema)}" for name, schema in sorted(schemas.items())]
+    return "\n".join([written, "", GENERATED, "schemas:", *lines, ""])
+
+
+def _index(registry: Registry, index: Path) -> str:
+    plugins: dict[str, Any] = {}
+    rows = detector_rows(registry)
+    for record in registry.plugins.usable():
+        manifest = record.manifest
+        if record.name == "core" or manifest is None or not _of_zoo(record, index):
+            continue
+        plugins[record.name] = {
+            "distribution": _name_of(record),
+            "components": {key_of(e.kind, e.name): e.summary for e in manifest.entries},
+            "detectors": {row["name"]: row["summary"] for row in rows if row["plugin"] == record.name},
+        }
+    return _INDEX_HEADER + write_yaml({"api": 1, "plugins": dict(sorted(plugins.items()))})
+
+
+def _of_zoo(record: PluginRecord, index: Path) -> bool:
+    """Whether a plugin is one of the checkout's own: third parties' (those of ``examples/`` too) are not indexed."""
+    zoo = index.resolve().parent / "plugins"
+    return not zoo.is_dir() or (zoo / _name_of(record)).is_dir()
+
+
+def _name_of(record: PluginRecord) -> str:
+    """``detzoo-ssd`` of ``detzoo-ssd 0.1.0``."""
+    return record.distribution.rpartition(" ")[0]

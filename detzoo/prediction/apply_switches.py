@@ -1,0 +1,70 @@
+"""What the switches do to a detector: folded, channels last, compiled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from detzoo.prediction.fold import fold_batch_norm
+from detzoo.prediction.predict import prepared
+from detzoo.runtime.switches import Switches
+
+if TYPE_CHECKING:
+    from detzoo.interfaces import Detector
+
+
+def apply_switches(detector: Detector, switches: Switches, device: torch.device | str | None = None) -> Detector:
+    """Move a detector to its device and prepare it as the switches say, in place.
+
+    Args:
+        detector: with its weights loaded. It is for inference afterwards: folded and compiled parts stay so.
+        switches: what to do; ``precision`` is not done here but given to ``predict``, ``evaluate`` and ``benchmark``.
+        device: None leaves it where it is.
+    """
+    if device is not None:
+        detector.to(device)
+    if switches.fold:
+        detector.eval()
+        fold_batch_norm(detector, example_batch(detector))
+    if switches.channels_last:
+        detector.to(memory_format=torch.channels_last)
+    if switches.compile:
+        compile_network(detector)
+    return detector
+
+
+def compile_network(detector: Detector) -> None:
+    """Compile what turns pixels into predictions: the join's ``network``, or its parts where there is none.
+
+    Post-processing and the pooling of regions stay eager: their shapes depend on what is found.
+    """
+    network = getattr(detector, "network", None)
+    if network is not None:
+        vars(detector)["network"] = torch.compile(network)  # shadows the method of this one object
+        return
+    for path in ("backbone", "neck", "head", "proposals.head"):
+        part: Any = detector
+        for name in path.split("."):
+            part = getattr(part, name, None)
+        if isinstance(part, torch.nn.Module):
+            part.compile()
+
+
+def example_batch(detector: Detector) -> Any:
+    """Two pictures of noise, prepared."""
+    return prepared(detector, noise(2, (240, 320)))
+
+
+def noise(count: int, size: tuple[int, int], seed: int = 0) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
+    """Pictures uint8 [H,W,3] of blurred noise: the same ones every time."""
+    import cv2
+
+    generator = np.random.default_rng(seed)
+    coarse = (max(1, size[0] // 16), max(1, size[1] // 16), 3)
+    pictures = []
+    for _ in range(count):
+        blurred = cv2.resize(generator.integers(0, 256, coarse, dtype=np.uint8), (size[1], size[0]))
+        pictures.append(np.asarray(blurred, dtype=np.uint8))
+    return pictures

@@ -1,0 +1,115 @@
+"""Batch-norm folding: a convolution followed by a fixed affine map is one convolution.
+
+Which batch norm follows which convolution is observed on one forward pass, not guessed from names, so that it works for
+any architecture; what is shared, called twice or followed by something else is left alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from detzoo.errors import DetzooError
+from detzoo.types import DetectionBatch, ImageBatch
+
+if TYPE_CHECKING:
+    from detzoo.interfaces import Detector
+
+Pair: TypeAlias = tuple[nn.Conv2d, nn.Module]
+_STATISTICS = ("weight", "bias", "running_mean", "running_var", "eps")
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether it is a batch norm, live or frozen, whoever wrote it."""
+    return isinstance(module, nn.BatchNorm2d) or all(hasattr(module, name) for name in _STATISTICS)
+
+
+def fold_batch_norm(detector: Detector, batch: ImageBatch) -> int:
+    """Fold batch norms into the convolutions before them, in place; for inference only.
+
+    Args:
+        detector: in evaluation mode.
+        batch: any pictures, to see the order of calls and to check that the detections stay.
+
+    Returns:
+        how many were folded.
+
+    Raises:
+        DetzooError: the folded network answers otherwise (nothing useful is left in the detector then).
+    """
+    with torch.no_grad():
+        before = detector.detect(batch)
+        pairs = conv_norm_pairs(detector, batch)
+        for conv, norm in pairs:
+            fold(conv, norm)
+        replace(detector, {norm for _, norm in pairs})
+        after = detector.detect(batch)
+    difference = largest_difference(before, after)
+    if difference > 1e-3:
+        raise DetzooError(
+            f"batch-norm folding changed a score by {difference:.2g}; this detector cannot be folded: leave the "
+            "switch out"
+        )
+    return len(pairs)
+
+
+def conv_norm_pairs(detector: Detector, batch: ImageBatch) -> list[Pair]:
+    """Convolutions whose output goes into one batch norm, each called once."""
+    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}
+    pairs: list[Pair] = []
+    calls: Counter[nn.Module] = Counter()
+    readers: Counter[int] = Counter()
+
+    def after(module: nn.Module, _: Any, output: Tensor) -> None:
+        calls[module] += 1
+        made[id(output)] = (module, output)  # type: ignore[assignment]  # the tensor is kept so that its id stays its own
+
+    def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        for value in inputs:
+            if id(value) in made:
+                readers[id(value)] += 1
+                if is_norm(module):
+                    pairs.append((made[id(value)][0], module))
+        if is_norm(module):
+            calls[module] += 1
+
+    handles = []
+    for module in detector.modules():
+        if not any(module.children()):
+            handles.append(module.register_forward_pre_hook(before))
+        if isinstance(module, nn.Conv2d):
+            handles.append(module.register_forward_hook(after))
+    try:
+        detector.detect(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    read_once = {conv for key, (conv, _) in made.items() if readers[key] == 1}
+    return [(conv, norm) for conv, norm in pairs if calls[conv] == calls[norm] == 1 and conv in read_once]
+
+
+def fold(conv: nn.Conv2d, norm: Any) -> None:
+    """Scale and shift of ``norm`` go into ``conv``."""
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+
+
+def replace(module: nn.Module, gone: set[nn.Module]) -> None:
+    """Put an identity where a folded norm was."""
+    for name, child in module.named_children():
+        if child in gone:
+            setattr(module, name, nn.Identity())
+        else:
+            replace(child, gone)
+
+
+def largest_difference(a: DetectionBatch, b: DetectionBatch) -> float:
+    """Between sorted scores: boxes of equal scores may change places."""
+    if a.scores.numel() == 0:
+        return 0.0
+    return float((a.scores.sort().values - b.scores.sort().values).abs().max())

@@ -1,0 +1,258 @@
+"""``detzoo predict``: pictures, folders, videos and addresses in; drawn copies and one JSON file out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
+
+import cv2
+import numpy as np
+
+from detzoo.errors import DataError
+from detzoo.ops.mask_encoding import run_lengths
+from detzoo.prediction.predict import detect_pictures, inference
+from detzoo.runtime.drawing import Picture, draw_detections, write_image
+from detzoo.runtime.images import SUFFIXES, is_url, read_image
+from detzoo.runtime.switches import Precision
+from detzoo.types import Detections
+
+if TYPE_CHECKING:
+    from detzoo.interfaces import Detector
+
+VIDEOS: Final = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
+RESULTS: Final = "detections.json"
+_UNKNOWN_RATE: Final = 25.0  # frames/s of videos that do not say
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to predict and draw.
+
+    Args:
+        score: 0..1, detections below it are neither written nor drawn.
+        nms_iou: replaces the recipe's, or None.
+        top_k: detections kept per picture, or None for the recipe's.
+        batch: pictures at once.
+        precision: of the network.
+    """
+
+    score: float = 0.3
+    nms_iou: float | None = None
+    top_k: int | None = None
+    batch: int = 8
+    precision: Precision = "fp32"
+
+
+@dataclass
+class Summary:
+    """What was done.
+
+    Args:
+        records: a dictionary a picture or video frame.
+        failed: what could not be read, and why.
+        written: drawn files.
+    """
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+    written: list[Path] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"images": self.records, "failed": self.failed}
+
+    @property
+    def count(self) -> int:
+        """Detections in all."""
+        return sum(len(record["detections"]) for record in self.records)
+
+
+def annotate(
+    detector: Detector,
+    sources: Sequence[str],
+    out: Path,
+    options: Options | None = None,
+    *,
+    report: Callable[[str], None] = lambda _: None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Summary:
+    """Detect in every source, write drawn copies and ``detections.json`` to a folder. No input is ever overwritten.
+
+    Args:
+        detector: on its device.
+        sources: files, folders (searched with their subfolders) and URLs; ``find_sources`` expands them.
+        out: folder; made where it is missing.
+        options: thresholds.
+        report: is told of each source that cannot be read.
+        advance: is called with the number of sources just finished.
+    """
+    options = options or Options()
+    out.mkdir(parents=True, exist_ok=True)
+    files = find_sources(sources)
+    names = _Names(out, files)
+    summary = Summary()
+    settings = {
+        "score_threshold": options.score,
+        "nms_iou": options.nms_iou,
+        "top_k": options.top_k,
+        "precision": options.precision,
+    }
+
+    def failed(source: str, error: DataError) -> None:
+        summary.failed.append({"file": source, "error": str(error)})
+        report(str(error))
+
+    with inference(detector, **settings):  # type: ignore[arg-type]
+        for group in _groups(files, options.batch):
+            if Path(group[0]).suffix.lower() in VIDEOS and not is_url(group[0]):
+                try:
+                    _video(detector, group[0], names, options, summary)
+                except DataError as error:
+                    failed(group[0], error)
+            else:
+                _pictures(detector, group, names, summary, failed)
+            advance(len(group))
+    (out / RESULTS).write_text(json.dumps(summary.as_dict(), indent=1) + "\n", encoding="utf-8")
+    return summary
+
+
+def find_sources(sources: Sequence[str]) -> list[str]:
+    """Files and URLs, folders replaced by the pictures and videos in them, sorted; each once.
+
+    Raises:
+        DataError: a path does not exist, or a folder holds nothing to look at.
+    """
+    found: dict[str, None] = {}
+    for source in sources:
+        path = Path(source)
+        if is_url(source) or path.is_file():
+            found[source] = None
+        elif path.is_dir():
+            inside = sorted(str(p) for p in path.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES | VIDEOS)
+            if not inside:
+                raise DataError(
+                    f"{source}: no pictures in this folder; looked for {', '.join(sorted(SUFFIXES | VIDEOS))}"
+                )
+            found |= dict.fromkeys(inside)
+        else:
+            raise DataError(f"{source}: no such file or folder")
+    if not found:
+        raise DataError("nothing to look at: give files, folders or URLs")
+    return list(found)
+
+
+class _Names:
+    """Names of drawn files: those of the inputs, numbered where they would meet each other or an input."""
+
+    def __init__(self, out: Path, inputs: Iterable[str]) -> None:
+        self.out = out
+        self.taken = {Path(source).resolve() for source in inputs if not is_url(source)}
+
+    def new(self, source: str, suffix: str) -> Path:
+        """A path in the output folder that is neither an input nor written before in this call."""
+        name = Path(unquote(urlsplit(source).path)).stem if is_url(source) else Path(source).stem
+        path, number = self.out / f"{name or 'picture'}{suffix}", 1
+        while path.resolve() in self.taken:
+            number += 1
+            path = self.out / f"{name or 'picture'}_{number}{suffix}"
+        self.taken.add(path.resolve())
+        return path
+
+
+def _groups(files: Sequence[str], batch: int) -> Iterator[list[str]]:
+    """Pictures in batches, videos by themselves, in the given order."""
+    group: list[str] = []
+    for source in files:
+        video = Path(source).suffix.lower() in VIDEOS and not is_url(source)
+        if group and (video or len(group) == batch):
+            yield group
+            group = []
+        if video:
+            yield [source]
+        else:
+            group.append(source)
+    if group:
+        yield group
+
+
+def _pictures(
+    detector: Detector,
+    sources: Sequence[str],
+    names: _Names,
+    summary: Summary,
+    failed: Callable[[str, DataError], None],
+) -> None:
+    pictures: list[Picture] = []
+    good: list[str] = []
+    for source in sources:
+        try:
+            pictures.append(read_image(source))
+        except DataError as error:
+            failed(source, error)
+        else:
+            good.append(source)
+    for source, picture, found in zip(good, pictures, detect_pictures(detector, pictures, good), strict=True):
+        # Lossless stays lossless: a drawing of a PNG with flat areas is ugly as JPEG.
+        path = names.new(source, ".png" if Path(source).suffix.lower() in {".png", ".gif", ".bmp"} else ".jpg")
+        write_image(path, draw_detections(picture, found))
+        summary.written.append(path)
+        summary.records.append({"file": source, "drawn": path.name, **_plain(found)})
+
+
+def _video(detector: Detector, source: str, names: _Names, options: Options, summary: Summary) -> None:
+    """Every frame, in batches, into an mp4 of the same size and rate."""
+    capture = cv2.VideoCapture(source)
+    path = names.new(source, ".mp4")
+    writer: cv2.VideoWriter | None = None
+    number = 0
+    try:
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        for frames in _frames(capture, options.batch):
+            if writer is None:
+                height, width = frames[0].shape[:2]
+                rate = rate if np.isfinite(rate) and rate > 0 else _UNKNOWN_RATE
+                writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
+                if not writer.isOpened():
+                    raise DataError(f"{path}: this OpenCV cannot write mp4 videos")
+            for frame, found in zip(frames, detect_pictures(detector, frames), strict=True):
+                writer.write(cv2.cvtColor(draw_detections(frame, found), cv2.COLOR_RGB2BGR))
+                summary.records.append({"file": source, "frame": number, "drawn": path.name, **_plain(found)})
+                number += 1
+    finally:
+        capture.release()
+        if writer is not None:
+            writer.release()
+    if number == 0:
+        raise DataError(f"{source}: no frame of this video can be read")
+    summary.written.append(path)
+
+
+def _frames(capture: cv2.VideoCapture, batch: int) -> Iterator[list[Picture]]:
+    frames: list[Picture] = []
+    while True:
+        fine, frame = capture.read()
+        if fine:
+            frames.append(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8))
+        if frames and (not fine or len(frames) == batch):
+            yield frames
+            frames = []
+        if not fine:
+            return
+
+
+def _plain(found: Detections) -> dict[str, Any]:
+    """Plain values; masks as COCO's compressed run lengths, under COCO's name ``segmentation``."""
+    detections: list[dict[str, Any]] = [
+        {"class": name, "label": label, "score": round(score, 5), "box": [round(value, 2) for value in box]}
+        for name, label, score, box in zip(
+            found.names, found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True
+        )
+    ]
+    if found.masks is not None:
+        for detection, outline in zip(detections, run_lengths(found.masks.numpy()), strict=True):
+            detection["segmentation"] = outline
+    return {"height": found.size[0], "width": found.size[1], "detections": detections}

@@ -1,0 +1,221 @@
+"""Files of image-level regions: one safetensors file for many pictures, read slice by slice, nothing unpickled.
+
+A picture is known by a hash of its decoded pixels, so the file serves whatever path, data set, worker or ``predict``
+the picture comes through. What the file holds (P regions of N pictures, sorted by key):
+
+- ``keys`` uint8 [N,16]: ``picture_key`` of each;
+- ``ends`` int64 [N]: one past the last region of each;
+- ``boxes`` float32 [P,4] xyxy px of the picture, right and bottom exclusive, best first;
+- ``scores`` float32 [P];
+- metadata: ``format``, ``version``, ``method`` and ``parameters`` (JSON): what made them.
+
+Equal regions of an equal method give equal bytes, whatever the order in which they were made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from detzoo.errors import DetzooError
+from detzoo.runtime.differences import differences
+
+FORMAT: Final = "detzoo.proposals"
+VERSION: Final = "1"
+KEY_BYTES: Final = 16
+HOW: Final = "`detzoo proposals make` writes one"
+_ALIGNED: Final = 8  # bytes: where safetensors' tensors begin
+
+Regions = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Boxes [P,4] and scores [P] of one picture."""
+
+
+class ProposalsError(DetzooError):
+    """Image-level regions are missing or wrong: no picture is at fault, so none may be left out for it."""
+
+
+def picture_key(image: NDArray[np.uint8]) -> bytes:
+    """16 bytes that name a picture: a hash of its size and pixels.
+
+    Args:
+        image: uint8 [H,W,3] RGB, EXIF orientation applied, as ``Dataset.sample`` and ``read_image`` give it.
+    """
+    digest = hashlib.blake2b(digest_size=KEY_BYTES, person=b"detzoo picture")
+    digest.update(np.array(image.shape, "<i8").tobytes())
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.digest()
+
+
+def write_proposals(
+    path: Path, regions: Mapping[bytes, Regions], *, method: str, parameters: Mapping[str, Any]
+) -> None:
+    """Write a file, whole or not at all, and with no more than one picture's regions in memory.
+
+    Args:
+        path: usually ``*.safetensors``; replaced where it exists.
+        regions: by ``picture_key``; a mapping may read them from the disk, and each is asked for twice.
+        method: the proposer's name.
+        parameters: plain values; a reader can tell files of other parameters apart.
+
+    Raises:
+        ProposalsError: boxes or scores of another shape.
+    """
+    keys = sorted(regions)
+    counts = np.zeros(len(keys), np.int64)
+    for row, key in enumerate(keys):
+        boxes, scores = regions[key]
+        if len(key) != KEY_BYTES or boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
+            raise ProposalsError(
+                f"{path}: a picture needs a key of {KEY_BYTES} bytes, boxes [P,4] and scores [P], "
+                f"found {len(key)} bytes, {list(boxes.shape)} and {list(scores.shape)}"
+            )
+        counts[row] = len(boxes)
+    header, starts = _header(counts, method, parameters)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file, partial.open("r+b") as second:
+        file.write(header)
+        file.write(np.cumsum(counts, dtype="<i8").tobytes())
+        file.flush()
+        second.seek(starts["scores"])
+        _write_regions(file, second, regions, keys)
+        second.seek(starts["keys"])
+        second.write(b"".join(keys))
+        for each in (file, second):
+            each.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _header(counts: NDArray[np.int64], method: str, parameters: Mapping[str, Any]) -> tuple[bytes, dict[str, int]]:
+    """What stands before the tensors, and where in the file each of them begins; the widest numbers come first."""
+    described = {
+        "format": FORMAT,
+        "version": VERSION,
+        "method": method,
+        "parameters": json.dumps(dict(parameters), sort_keys=True),
+    }
+    pictures, total = len(counts), int(counts.sum())
+    shapes = {"ends": [pictures], "boxes": [total, 4], "scores": [total], "keys": [pictures, KEY_BYTES]}
+    kinds = {"ends": ("I64", 8), "boxes": ("F32", 4), "scores": ("F32", 4), "keys": ("U8", 1)}
+    content: dict[str, Any] = {"__metadata__": described}
+    starts, at = {}, 0
+    for name, shape in shapes.items():
+        kind, size = kinds[name]
+        starts[name], end = at, at + size * int(np.prod(shape))
+        content[name] = {"dtype": kind, "shape": shape, "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(content, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNED)
+    before = 8 + len(text)
+    return len(text).to_bytes(8, "little") + text, {name: before + start for name, start in starts.items()}
+
+
+def _write_regions(
+    boxes_at: BinaryIO, scores_at: BinaryIO, regions: Mapping[bytes, Regions], keys: list[bytes]
+) -> None:
+    for key in keys:
+        boxes, scores = regions[key]
+        boxes_at.write(np.ascontiguousarray(boxes, "<f4").tobytes())
+        scores_at.write(np.ascontiguousarray(scores, "<f4").tobytes())
+
+
+def check_made_by(
+    path: Path, found: tuple[str, Mapping[str, Any]], wanted: tuple[str, Mapping[str, Any]], then: str
+) -> None:
+    """Refuse regions of another method or of other parameters.
+
+    Args:
+        path: where they stand.
+        found: the method and the parameters that made them.
+        wanted: those that were asked for.
+        then: what can be done about it.
+
+    Raises:
+        ProposalsError: every difference in one message.
+    """
+    told = differences({"method": found[0], **found[1]}, {"method": wanted[0], **wanted[1]})
+    if told:
+        lines = "\n".join(f"  {name}: {was} in the file, {now} asked for" for name, was, now in told)
+        raise ProposalsError(f"{path} holds other proposals than were asked for:\n{lines}\n{then}")
+
+
+class ProposalFile(Mapping[bytes, Regions]):
+    """Regions of many pictures on the disk; a picture's are read when it is asked for.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        method: what made the regions.
+        parameters: of the method.
+
+    Raises:
+        ProposalsError: the file is missing, or none of ``write_proposals``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise ProposalsError(f"{path}: no such file of proposals; {HOW}")
+        try:
+            self._file = cast("Any", safe_open(path, framework="numpy"))  # it is not typed
+            described = self._file.metadata() or {}
+            if described.get("format") != FORMAT:
+                raise ProposalsError(f"{path} is no file of proposals; {HOW}")
+            if described["version"] != VERSION:
+                raise ProposalsError(
+                    f"{path}: proposals of version {described['version']}, this detzoo reads {VERSION}: upgrade detzoo"
+                )
+            keys = self._file.get_tensor("keys").tobytes()
+            ends: NDArray[np.int64] = self._file.get_tensor("ends")
+            self._boxes, self._scores = self._file.get_slice("boxes"), self._file.get_slice("scores")
+        except (SafetensorError, OSError) as error:
+            raise ProposalsError(f"{path} cannot be read as a file of proposals: {error}") from None
+        self.method = described["method"]
+        self.parameters: dict[str, Any] = json.loads(described["parameters"])
+        self._ends: list[int] = [0, *ends.tolist()]
+        self._row = {keys[i * KEY_BYTES : (i + 1) * KEY_BYTES]: i for i in range(len(ends))}
+
+    def __len__(self) -> int:
+        """Pictures."""
+        return len(self._row)
+
+    @property
+    def boxes(self) -> int:
+        """Regions of all pictures together."""
+        return self._ends[-1]
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Keys of all pictures, in their order in the file."""
+        return iter(self._row)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._row
+
+    def __getitem__(self, key: bytes) -> Regions:
+        found = self.regions(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def regions(self, key: bytes, most: int | None = None) -> Regions | None:
+        """Boxes [P,4] and scores [P] of a picture, best first; None where the file does not know it.
+
+        Args:
+            key: of the picture.
+            most: read only this many.
+        """
+        row = self._row.get(key)
+        if row is None:
+            return None
+        start, end = self._ends[row], self._ends[row + 1]
+        end = end if most is None else min(end, start + most)
+        return self._boxes[start:end], self._scores[start:end]

@@ -1,0 +1,1 @@
+"""Proposals: made, evaluated and shown."""

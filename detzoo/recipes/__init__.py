@@ -1,0 +1,1 @@
+"""Recipes: files, inheritance, overrides, checking and describing; free of torch."""

@@ -1,0 +1,67 @@
+"""Configurations outside any recipe: one component by itself, or the settings of a command; checked as a recipe's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from detzoo.errors import RecipeError
+from detzoo.plugins.registry import get_registry
+from detzoo.recipes.merge import Merged, parse_override
+from detzoo.recipes.recipe import check_component, check_inside, filled
+from detzoo.schema.expressions import Fields, Problem, check_fields
+from detzoo.schema.yaml_source import show_key
+
+
+def load_component(kind: str, name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """One component's configuration.
+
+    Args:
+        kind: of the component.
+        name: of the component.
+        overrides: ``key=value`` each.
+
+    Returns:
+        ``{"type": name, ...}`` with every default.
+
+    Raises:
+        RecipeError: everything that is wrong with it.
+    """
+    merged = _merged({"type": name}, overrides)
+    _refuse(check_component(kind, merged.value, (), get_registry()), merged)
+    values: dict[str, Any] = filled({"it": {"type": {"is": "component", "kind": kind}}}, {"it": merged.value})["it"]
+    return values
+
+
+def load_settings(fields: Fields, written: dict[str, Any], overrides: Sequence[str], *, what: str) -> dict[str, Any]:
+    """The settings of a command.
+
+    Args:
+        fields: name -> {"type": T, "default": value if it has one}.
+        written: what the command sets itself.
+        overrides: ``key=value`` each.
+        what: they belong to, for messages.
+
+    Returns:
+        every field, with every default.
+
+    Raises:
+        RecipeError: everything that is wrong with them.
+    """
+    merged = _merged(written, overrides)
+    problems = check_fields(fields, merged.value, (), what=what)
+    _refuse(problems + check_inside(fields, merged.value, (), get_registry()), merged)
+    return filled(fields, merged.value)
+
+
+def _merged(written: dict[str, Any], overrides: Sequence[str]) -> Merged:
+    merged = Merged(value=written)
+    for path, value in map(parse_override, overrides):
+        merged.override(path, value)
+    return merged
+
+
+def _refuse(problems: Sequence[Problem], merged: Merged) -> None:
+    if problems:
+        written = [f"--set {show_key(problem.key)}: " if problem.key in merged.marks else "" for problem in problems]
+        raise RecipeError("\n".join(where + p.message for where, p in zip(written, problems, strict=True)))

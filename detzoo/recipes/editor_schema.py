@@ -1,0 +1,133 @@
+"""JSON Schema of recipe files, so that editors complete and check them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, Union
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from detzoo.plugins.manifest import KINDS
+from detzoo.plugins.recipe_header import HEADER
+from detzoo.plugins.registry import Registry, get_registry
+from detzoo.recipes.recipe import component_fields
+from detzoo.schema.expressions import BOUNDS, Fields, TypeExpr
+
+_COMPONENT: Final = "x-detzoo-component"
+"""Marks where a component belongs: pydantic cannot refer to definitions that it did not make."""
+_PLAIN: Final[dict[str, type]] = {"bool": bool, "int": int, "float": float, "str": str}
+
+
+def recipe_file_schema(registry: Registry | None = None) -> dict[str, Any]:
+    """Draft 2020-12 schema. A mapping without ``type`` edits the parent recipe, so nothing is required in it."""
+    registry = registry or get_registry()
+    definitions: dict[str, Any] = {}
+    for kind in KINDS:
+        if kind in ("join", "settings"):
+            continue
+        variants = [_component(registry, kind, entry.name, definitions) for entry in registry.entries(kind)]
+        definitions[kind] = {"anyOf": [*variants, {"type": "null"}]}
+    detector = _detector(registry, definitions)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "detzoo recipe file",
+        "type": "object",
+        "properties": {"api": {"const": 1}, "detectors": {"type": "object", "additionalProperties": detector}},
+        "required": ["api", "detectors"],
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
+
+
+def _component(registry: Registry, kind: str, name: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    fields = component_fields(kind, name, registry)
+    schema = _lifted(_json_schema(fields), definitions, f"{kind}.{name}", partial=True)
+    properties = {"type": {"const": name}} | schema["properties"]
+    new, edit = {"required": ["type", *schema.get("required", [])]}, {"not": {"required": ["type"]}}
+    return {"type": "object", "properties": properties, "additionalProperties": False, "anyOf": [new, edit]}
+
+
+def _detector(registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]:
+    properties: dict[str, Any] = {"extends": {"type": "string"}}
+    properties |= _lifted(_json_schema(HEADER), definitions, "recipe")["properties"]
+    for entry in registry.entries("settings"):
+        schema = _lifted(_json_schema(registry.schema(entry)["fields"]), definitions, entry.name, partial=True)
+        properties[entry.name] = {"type": "object", "properties": schema["properties"], "additionalProperties": False}
+    slots: dict[str, list[dict[str, Any]]] = {}
+    for entry in registry.entries("join"):
+        own = _lifted(_json_schema(registry.schema(entry)["fields"]), definitions, entry.name)["properties"]
+        for name, slot in own.items():
+            if slot not in slots.setdefault(name, []):
+                slots[name].append(slot)
+    # which join it is may stand in a parent: a slot of one name may be what any join makes of it
+    properties |= {name: found[0] if len(found) == 1 else {"anyOf": found} for name, found in slots.items()}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _lifted(
+    schema: dict[str, Any], definitions: dict[str, Any], prefix: str, *, partial: bool = False
+) -> dict[str, Any]:
+    """Move a schema's own definitions to the top under a prefix; point its references, and components, there.
+
+    Args:
+        schema: as pydantic makes it.
+        definitions: where its definitions go.
+        prefix: of their names.
+        partial: they may stand in an edit of a parent recipe, so that none of their keys is required.
+    """
+    names = list(schema.get("$defs", {}))
+
+    def moved(node: Any) -> Any:
+        if isinstance(node, dict):
+            if _COMPONENT in node:
+                return {"$ref": f"#/$defs/{node[_COMPONENT]}"}
+            target = node.get("$ref", "")
+            if isinstance(target, str) and target.removeprefix("#/$defs/") in names:
+                return node | {"$ref": f"#/$defs/{prefix}.{target.removeprefix('#/$defs/')}"}
+            return {k: moved(v) for k, v in node.items()}
+        return [moved(v) for v in node] if isinstance(node, list) else node
+
+    inner = schema.pop("$defs", {})
+    for name, value in inner.items():
+        definitions[f"{prefix}.{name}"] = moved(value)
+        if partial:
+            definitions[f"{prefix}.{name}"].pop("required", None)
+    result: dict[str, Any] = moved(schema)
+    return result
+
+
+def model_of(fields: Fields) -> type[BaseModel]:
+    """The pydantic model of a set of fields; keys are aliases, so that any name can be one."""
+    definitions: dict[str, Any] = {}
+    for i, (name, field) in enumerate(fields.items()):
+        default = field.get("default", ...)
+        definitions[f"field_{i}"] = (_annotation(field["type"]), Field(default=default, alias=name))
+    settings = ConfigDict(extra="forbid", protected_namespaces=())
+    model: type[BaseModel] = create_model("Configuration", __config__=settings, **definitions)
+    return model
+
+
+def _json_schema(fields: Fields) -> dict[str, Any]:
+    return model_of(fields).model_json_schema()
+
+
+def _annotation(expr: TypeExpr) -> Any:
+    form = expr["is"]
+    bounds = {b: expr[b] for b in BOUNDS if b in expr}
+    if form in _PLAIN:
+        extra: dict[str, Any] = {"allow_inf_nan": False} if form == "float" else {}
+        return Annotated[_PLAIN[form], Field(strict=True, **bounds, **extra)]
+    if form == "null":
+        return None
+    if form == "literal":
+        return Literal[tuple(expr["values"])]
+    if form == "union":
+        return Union[tuple(_annotation(member) for member in expr["of"])]  # noqa: UP007 - members known at run time
+    if form == "component":
+        return Annotated[Any, Field(json_schema_extra={_COMPONENT: expr["kind"]})]
+    if form == "settings":
+        return model_of(expr["fields"])
+    if form == "dict":
+        return dict[str, _annotation(expr["of"])]  # type: ignore[misc]
+    if "items" in expr:
+        return tuple[tuple(_annotation(item) for item in expr["items"])]  # type: ignore[misc]
+    return Annotated[list[_annotation(expr["of"])], Field(**bounds)]  # type: ignore[misc]

@@ -1,0 +1,320 @@
+"""Recipes: finding one, deriving it from its parent, checking all of it, and knowing where each value came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from detzoo.errors import PluginError, RecipeError
+from detzoo.plugins.recipe_header import EXTENDS, HEADER
+from detzoo.plugins.registry import Registry, get_registry
+from detzoo.recipes.class_names import class_names
+from detzoo.recipes.compatibility import unmet_needs
+from detzoo.recipes.files import layers_of
+from detzoo.recipes.merge import Layer, Merged, keys_in, parse_override
+from detzoo.schema.expressions import (
+    BACKBONE_KEYS,
+    Fields,
+    Problem,
+    check_fields,
+    components_in,
+    describe,
+    fits,
+    nearest,
+    shown,
+)
+from detzoo.schema.yaml_source import Key, Mark, show_key, write
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A resolved recipe.
+
+    Args:
+        name: as it was asked for.
+        values: every key, defaults included, as plain YAML values.
+        marks: where each written value came from; a key without a mark is a default.
+        chain: labels of the layers, root first.
+        dropped: what replacing a component lost.
+    """
+
+    name: str
+    values: dict[str, Any]
+    marks: dict[Key, Mark] = field(default_factory=dict, repr=False)
+    chain: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Its own name, without file or plugin: ``cells`` of ``runs/mine.yaml#cells``."""
+        return short_name(self.chain[-1] if self.chain else self.name)
+
+    def origin(self, key: Key) -> str:
+        """``file:line`` that wrote a value, or ``default``."""
+        return str(self.marks[key]) if key in self.marks else "default"
+
+    def located(self, key: Key, message: str) -> str:
+        """``file:line: detectors.cells.head: message`` for what a constructor refused.
+
+        The line is that of the key with which the message begins (``levels: ...``), else of the component; of its key
+        that was written last where that stands in another file, because a child or ``--set`` is more likely wrong.
+        """
+        message = message.removeprefix(f"{key[-1]}: ") if key else message
+        named = re.match(r"\w+", message)
+        inner = (*key, named[0]) if named else key
+        if inner not in self.marks:
+            written = [k for k in self.marks if k[: len(key)] == key]
+            last = written[-1] if written else key
+            inner = key if key in self.marks and self.marks[last].file == self.marks[key].file else last
+        where = nearest_mark(inner, self.marks, self.name)
+        return f"{where}: {show_key(('detectors', self.title, *key))}: {message}"
+
+    def to_yaml(self) -> str:
+        """The recipe as a file of one's own, which builds the same detector."""
+        recipe = {self.title: self.values}
+        return write({"api": 1, "detectors": recipe})
+
+
+def load_recipe(
+    target: str | Path,
+    overrides: Mapping[str, Any] | Sequence[str] | None = None,
+    *,
+    registry: Registry | None = None,
+) -> Recipe:
+    """Find, merge and check a recipe.
+
+    Args:
+        target: a name from ``detzoo list``, a file ``mine.yaml`` of one detector, or ``mine.yaml#cells``.
+        overrides: ``{"loss.box.type": "giou"}``, or ``["loss.box.type=giou"]`` as on the command line.
+        registry: that of this process when None.
+
+    Raises:
+        RecipeError: everything that is wrong, each line with file, line and path.
+    """
+    registry = registry or get_registry()
+    layers = layers_of(str(target), registry)
+    merged = Merged()
+    for i, layer in enumerate(layers):
+        if i:
+            merged.inherit()
+        _check_join(merged, layer)
+        merged.add(layer)
+    merged.value.pop("extends", None)
+    _override(merged, overrides)
+    return check(str(target), merged, registry, tuple(layer.label for layer in layers))
+
+
+def recipe_from_values(
+    name: str,
+    values: dict[str, Any],
+    overrides: Mapping[str, Any] | Sequence[str] | None = None,
+    *,
+    registry: Registry | None = None,
+) -> Recipe:
+    """Check values that were resolved before, as a checkpoint holds them, with ``overrides`` as in ``load_recipe``.
+
+    Raises:
+        RecipeError: something is wrong, or an override would change the classes, which belong to the weights.
+    """
+    for path, _ in _override_items(overrides):
+        if path.partition(".")[0] in ("num_classes", "classes"):
+            raise RecipeError(f"--set {path}: a trained detector keeps its classes; train again for other ones")
+    merged = Merged(value=values)
+    merged.marks |= {(): Mark(name)} | {key: Mark(name) for key in keys_in(values)}
+    _override(merged, overrides)
+    return check(name, merged, registry or get_registry(), (name,))
+
+
+def check(name: str, merged: Merged, registry: Registry, chain: tuple[str, ...]) -> Recipe:
+    """Check a merged recipe and fill in the defaults.
+
+    Raises:
+        RecipeError: everything that is wrong with it.
+    """
+    values = merged.value
+    join = values.get("join")
+    fields: Fields = {}
+    if isinstance(join, str):
+        fields, problems = _fields_of(join, registry)
+    else:
+        problems = _without_join(values, registry)
+    if fields:
+        problems += [_deeper(one, values) for one in check_fields(fields | EXTENDS, values, (), what="the recipe")]
+        problems += check_inside(fields, values, (), registry)
+        problems += _check_classes(values, merged)
+    if fields and not problems:
+        problems += unmet_needs(values, registry, merged.marks)
+    if problems:
+        title = short_name(chain[-1] if chain else name)
+        problems.sort(key=lambda problem: nearest_mark(problem.key, merged.marks, name).line)
+        lines = (located(problem, merged.marks, title, name) for problem in problems)
+        raise RecipeError("\n".join(dict.fromkeys(lines)))
+    return Recipe(name, _filled(fields, values, registry), dict(merged.marks), chain, tuple(merged.dropped))
+
+
+def _deeper(problem: Problem, values: dict[str, Any]) -> Problem:
+    """A hint beside an unknown key of the recipe that is a known one further down: ``lr``."""
+    found = [show_key(key) for key in keys_in(values) if len(key) > 1 and key[-1:] == problem.key]
+    if len(problem.key) != 1 or not found:
+        return problem
+    return Problem(problem.key, f"{problem.message}; further down there is {' and '.join(sorted(found)[:5])}")
+
+
+def check_component(kind: str, value: Any, key: Key, registry: Registry) -> list[Problem]:
+    """Everything wrong with one component's configuration, nested ones included."""
+    names = ", ".join(entry.name for entry in registry.entries(kind))
+    if not isinstance(value, dict):
+        expected = f"{{type: {value}}}" if isinstance(value, str) else describe({"is": "component", "kind": kind})
+        return [Problem(key, f"found {shown(value)}; expected {expected}")]
+    if "type" not in value:
+        return [Problem(key, f'missing key "type" of this {kind}; installed: {names}')]
+    name = value["type"]
+    if not isinstance(name, str):
+        return [Problem((*key, "type"), f"found {shown(name)}; expected the name of one {kind}; installed: {names}")]
+    try:
+        fields = component_fields(kind, name, registry)
+    except (RecipeError, PluginError) as error:
+        return [Problem((*key, "type"), str(error))]
+    rest = {k: v for k, v in value.items() if k != "type"}
+    problems = check_fields(fields, rest, key, what=f'{kind} "{name}"')
+    return problems + check_inside(fields, rest, key, registry)
+
+
+def component_fields(kind: str, name: str, registry: Registry) -> Fields:
+    """The keys a component may have, the reserved ones included."""
+    fields: Fields = registry.schema(registry.find(kind, name))["fields"]
+    return fields | BACKBONE_KEYS if kind == "backbone" else fields
+
+
+def filled(fields: Fields, values: dict[str, Any]) -> dict[str, Any]:
+    """Checked ``values`` with the defaults of every level, in the order of the fields."""
+    return _filled(fields, values, get_registry())
+
+
+def short_name(target: str) -> str:
+    """``runs/mine.yaml#cells`` -> ``cells``; ``ssd/ssd300`` -> ``ssd300``."""
+    return target.rpartition("#")[2].rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml")
+
+
+def located(problem: Problem, marks: dict[Key, Mark], title: str, name: str) -> str:
+    """``file:line: detectors.mine.head.ratios[2]: message``; the line of the nearest key that was written.
+
+    Args:
+        problem: what is wrong, and where in the recipe.
+        marks: where its keys were written.
+        title: the recipe's own name.
+        name: what it was asked for as, for what has no line.
+    """
+    where = nearest_mark(problem.key, marks, name)
+    return f"{where}: {show_key(('detectors', title, *problem.key))}: {problem.message}"
+
+
+def nearest_mark(key: Key, marks: dict[Key, Mark], name: str) -> Mark:
+    """The mark of a key, or of the nearest one around it that was written; else of all of ``name``."""
+    while key and key not in marks:
+        key = key[:-1]
+    return marks.get(key, Mark(name))
+
+
+def _fields_of(join: str, registry: Registry) -> tuple[Fields, list[Problem]]:
+    try:
+        slots = registry.schema(registry.find("join", join))["fields"]
+        settings = {name: registry.schema(registry.find("settings", name))["fields"] for name in ("input", "train")}
+    except (RecipeError, PluginError) as error:
+        return {}, [Problem(("join",), str(error))]
+    nested = {name: {"type": {"is": "settings", "fields": fields}} for name, fields in settings.items()}
+    return HEADER | nested | slots, []
+
+
+def _without_join(values: dict[str, Any], registry: Registry) -> list[Problem]:
+    """What can be said of a recipe whose join, and so whose slots, are not known."""
+    joins = [entry.name for entry in registry.entries("join")]
+    known = HEADER | EXTENDS
+    problems = [
+        Problem((name,), f"unknown key {shown(name)} of the recipe; {hint}")
+        for name in values
+        if name not in known and (hint := nearest(name, known))
+    ]
+    if "join" in values:
+        wrong = f"found {shown(values['join'])}; expected the name of one join"
+        return [*problems, Problem(("join",), f"{wrong}; installed: {', '.join(joins)}")]
+    missing = 'missing key "join" of the recipe, or "extends" to derive it from another'
+    return [*problems, Problem((), f"{missing}; installed joins: {', '.join(joins)}")]
+
+
+def _check_classes(values: dict[str, Any], merged: Merged) -> list[Problem]:
+    number: Any = values.get("num_classes")
+    names = values.get("classes")
+    if not fits(HEADER["num_classes"]["type"], number) or not fits(HEADER["classes"]["type"], names):
+        return []
+    try:
+        class_names(names, number)
+    except RecipeError as error:
+        # of the two keys, the one that was written last is the one to look at; a misspelt set has nothing to do with it
+        written = list(merged.marks) if str(error).startswith("num_classes") else [("classes",)]
+        return [Problem(next(key for key in reversed(written) if key in (("num_classes",), ("classes",))), str(error))]
+    return []
+
+
+def check_inside(fields: Fields, values: dict[str, Any], key: Key, registry: Registry) -> list[Problem]:
+    """Everything wrong with the components inside a mapping."""
+    problems: list[Problem] = []
+    for name, item in fields.items():
+        if name in values:
+            for expr, value, at in components_in(item["type"], values[name], (*key, name)):
+                problems += check_component(expr["kind"], value, at, registry)
+    return problems
+
+
+def _filled(fields: Fields, values: dict[str, Any], registry: Registry) -> dict[str, Any]:
+    """``values`` with the defaults of every level, in the order of the fields."""
+    return {
+        name: _filled_value(item["type"], values[name] if name in values else item["default"], registry)
+        for name, item in fields.items()
+    }
+
+
+def _filled_value(expr: dict[str, Any], value: Any, registry: Registry) -> Any:
+    form = expr["is"]
+    if form == "component" and isinstance(value, dict):
+        fields = component_fields(expr["kind"], value["type"], registry)
+        return {"type": value["type"]} | _filled(fields, value, registry)
+    if form == "settings" and isinstance(value, dict):
+        return _filled(expr["fields"], value, registry)
+    if form == "union":
+        for member in expr["of"]:
+            if fits(member, value):
+                return _filled_value(member, value, registry)
+        return value
+    if form in ("list", "tuple") and isinstance(value, list):
+        inner = expr.get("items") or [expr["of"]] * len(value)
+        return [_filled_value(member, v, registry) for member, v in zip(inner, value, strict=True)]
+    if form == "dict" and isinstance(value, dict):
+        return {k: _filled_value(expr["of"], v, registry) for k, v in value.items()}
+    return float(value) if form == "float" and isinstance(value, int) else value
+
+
+def _override(merged: Merged, overrides: Mapping[str, Any] | Sequence[str] | None) -> None:
+    for path, value in _override_items(overrides):
+        if path == "join" or path.startswith("join."):
+            raise RecipeError(f"--set {path}: the join cannot be changed; extend a recipe that has the one you want")
+        merged.override(path, value)
+
+
+def _override_items(overrides: Mapping[str, Any] | Sequence[str] | None) -> list[tuple[str, Any]]:
+    if overrides is None:
+        return []
+    if isinstance(overrides, Mapping):
+        return list(overrides.items())
+    return [parse_override(text) for text in overrides]
+
+
+def _check_join(merged: Merged, layer: Layer) -> None:
+    old, new = merged.value.get("join"), layer.value.get("join")
+    if old is not None and new is not None and new != old:
+        message = f"found {shown(new)}; the parent recipe is a {shown(old)}, and the join of a recipe cannot change"
+        title = short_name(layer.label)
+        raise RecipeError(located(Problem(("join",), message), layer.marks, title, layer.label))

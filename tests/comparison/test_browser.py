@@ -1,0 +1,132 @@
+"""The page in a real browser, offline: sorting, pointing, filtering by class, dark, and 360 px wide."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.comparison.result_folders import Compared
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no page is opened")
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=f"no Chromium here ({', '.join(NAMES)}): no page is opened")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_api.sync_playwright() as playwright:
+        # Without its sandbox it also starts as root, in a container; it opens our own page alone.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, compared: Compared) -> Page:
+    """The page, drawn; whatever it asks for or complains about is collected."""
+    context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900}, color_scheme="light")
+    page = context.new_page()
+    page.on("request", lambda request: REQUESTS.append(request.url))
+    page.on(
+        "console", lambda message: COMPLAINTS.append(message.text) if message.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: COMPLAINTS.append(str(error)))
+    page.goto((compared.out / "index.html").as_uri())
+    page.wait_for_selector("html[data-drawn=yes]")
+    return page
+
+
+REQUESTS: list[str] = []
+COMPLAINTS: list[str] = []
+
+
+def test_it_draws_everything_and_asks_for_nothing(page: Page) -> None:
+    drawn = page.eval_on_selector_all(
+        ".plot", "all => all.map(plot => [plot.id, plot.querySelectorAll('.main-svg').length > 0])"
+    )
+    assert dict(drawn) == dict.fromkeys(
+        ("tradeoff", "learning", "classes", "sizes", "precision", "errors", "confusion"), True
+    )
+    assert [url for url in REQUESTS if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert COMPLAINTS == []
+
+
+def first_column(page: Page) -> list[str]:
+    names: list[str] = page.eval_on_selector(
+        "table.sortable", "t => [...t.tBodies[0].rows].map(row => row.cells[0].textContent)"
+    )
+    return names
+
+
+def test_a_click_on_a_heading_sorts(page: Page) -> None:
+    heading = page.locator("table.sortable").first.get_by_role("button", name="p50 ms")
+    heading.click()
+    assert first_column(page)[:3] == ["good", "fast", "elsewhere"]
+    heading.click()
+    assert first_column(page)[:3] == ["elsewhere", "fast", "good"]  # rows without a time stay last
+    assert page.locator("th[aria-sort=ascending]").inner_text().startswith("p50 ms")
+
+
+def test_pointing_at_a_mark_names_the_detector(page: Page) -> None:
+    page.locator("#tradeoff .point").first.hover(force=True)
+    text = page.locator("#tradeoff .hoverlayer").text_content()
+    assert text is not None
+    assert text.startswith("good")
+    assert "ssd · resnet18 · 128x128" in text
+    assert "median latency, ms: 40" in text
+
+
+def test_axes_can_be_chosen(page: Page) -> None:
+    page.locator("select[data-menu=cost]").select_option("parameters, millions")
+    assert page.locator("#tradeoff .xtitle").text_content() == "parameters, millions (log)"
+    page.locator("select[data-menu=gain]").select_option("AP50 %")
+    assert page.locator("#tradeoff .ytitle").text_content() == "AP50 %"
+
+
+def test_a_class_can_be_filtered(page: Page) -> None:
+    menu = page.locator("select[data-menu=class]").first
+    names = menu.locator("option").all_text_contents()
+    before = page.locator("#classes .bars .point").count()
+    assert before == (len(names) - 1) * 5  # five detectors
+    menu.select_option(names[1])
+    assert page.locator("#classes .bars .point").count() == 5
+    # Every such menu follows, and so does the wall: other classes' boxes and pictures without any step aside.
+    assert set(page.eval_on_selector_all("select[data-menu=class]", "all => all.map(one => one.value)")) == {names[1]}
+    seen = page.eval_on_selector_all(
+        ".wall .box", "all => all.filter(b => getComputedStyle(b).display !== 'none').map(b => b.dataset.class)"
+    )
+    assert set(seen) == {names[1]}
+    menu.select_option(names[0])
+    assert page.locator("#classes .bars .point").count() == before
+    assert page.locator(".wall.aside, .box.aside").count() == 0
+
+
+def luminance(page: Page, selector: str, property_: str) -> float:
+    """0 is black, 255 white."""
+    colour: str = page.eval_on_selector(selector, f"e => getComputedStyle(e).{property_}")
+    return sum(float(v) for v in colour[colour.index("(") + 1 : -1].split(",")[:3]) / 3
+
+
+def test_dark(page: Page) -> None:
+    assert luminance(page, "body", "backgroundColor") > 240
+    assert luminance(page, "#tradeoff .xtitle", "fill") < 60
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("getComputedStyle(document.querySelector('#tradeoff .xtitle')).fill.match(/2\\d\\d/)")
+    assert luminance(page, "body", "backgroundColor") < 40
+    assert luminance(page, "#tradeoff .xtitle", "fill") > 200
+    page.emulate_media(color_scheme="light")
+
+
+def test_a_narrow_screen_needs_no_sideways_scrolling(page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.wait_for_function("[...document.querySelectorAll('.plot .main-svg')].every(s => s.clientWidth <= 360)")
+    widths = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert widths == [360, 360]
+    page.set_viewport_size({"width": 1280, "height": 900})

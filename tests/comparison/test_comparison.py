@@ -1,0 +1,134 @@
+"""detzoo compare, with a detector that finds nothing but costs nothing either."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from detzoo.comparison.compare import Plan, compare, curve_of, unique_names
+from detzoo.data.formats.opening import evaluation_split
+from detzoo.data.shapes import CLASSES
+from detzoo.errors import DataError, DetzooError
+from detzoo.interfaces import Detector, Stage
+from detzoo.prediction.prepare import InputSpec
+from detzoo.types import DetectionBatch, ImageBatch, Targets
+
+DATA = "shapes:size=64,train=4,val=3,test=3"
+BUILT: list[str] = []
+
+
+class Guess(Detector):
+    """The whole picture, as a circle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classes = CLASSES
+        self.input = InputSpec(size=(32, 32))
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def detect(self, batch: ImageBatch) -> DetectionBatch:
+        count = len(batch.pixels)
+        scores = self.weight.expand(count, 1) * 0.9
+        labels = torch.zeros(count, 1, dtype=torch.int64)
+        return DetectionBatch(batch.region[:, None], scores, labels, torch.ones_like(labels, dtype=torch.bool))
+
+    def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
+        return {}
+
+    def stages(self) -> list[Stage]:
+        return []
+
+
+@pytest.fixture(autouse=True)
+def _guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(target: str, **_: Any) -> Detector:
+        if target == "missing":
+            raise DetzooError("there is no such detector")
+        BUILT.append(target)
+        return Guess()
+
+    BUILT.clear()
+    monkeypatch.setattr("detzoo.targets.load_detector", load)
+
+
+def plan(out: Path, *targets: str, **changes: Any) -> Plan:
+    return Plan(targets=targets, data=DATA, out=out, iterations=1, largest_batch=2, **changes)
+
+
+def test_nothing_to_compare(tmp_path: Path) -> None:
+    with pytest.raises(DetzooError) as caught:
+        compare(plan(tmp_path))
+    assert str(caught.value) == "detzoo compare needs at least one detector: a name, a recipe file, a run or results"
+    with pytest.raises(DetzooError) as caught:
+        compare(plan(tmp_path, "missing"))
+    assert str(caught.value) == "missing: there is no such detector"
+
+
+def test_files_and_going_on(tmp_path: Path) -> None:
+    said: list[str] = []
+    done = compare(plan(tmp_path, "a", "missing", "b"), said.append)
+    assert [entry.name for entry in done.entries] == ["a", "b"]
+    assert done.failures == {"missing": "there is no such detector"}
+    assert {path.name for path in done.files} == {"index.html", "table.md", "table.csv", "table.json", "speed_ap.png"}
+    assert all(path.stat().st_size for path in done.files)
+    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["a", "b"]
+    assert {"AP", "voc07_AP50", "latency_p50_ms", "images_per_s", "params_m", "peak_memory_mib"} <= set(rows[0])
+    page = (tmp_path / "index.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 3  # three pictures, once each
+    assert page.count("<figure>") == 3 * 3  # as the ground truth and two detectors have them
+    assert BUILT == ["a", "b"]
+
+    # A second call measures only what is new, or what changed.
+    again = compare(plan(tmp_path, "a", "b", "c"), said.append)
+    assert BUILT == ["a", "b", "c"]
+    assert "a: already done" in said
+    assert again.entries[0] == done.entries[0]
+    compare(plan(tmp_path, "a", batch=2))
+    assert BUILT == ["a", "b", "c", "a"]
+
+
+def test_interrupted_while_writing_its_numbers(tmp_path: Path) -> None:
+    compare(plan(tmp_path, "a"))
+    (tmp_path / "detectors" / "a" / "numbers.json").write_text("{")
+    compare(plan(tmp_path, "a"))
+    assert BUILT == ["a", "a"]
+
+
+def test_folders_of_others_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(DataError) as caught:
+        compare(plan(tmp_path, "a"))
+    assert str(caught.value) == (
+        f"{tmp_path} is not empty and no comparison of detzoo (no comparison.json in it); "
+        "choose another folder for --out"
+    )
+    with pytest.raises(DataError) as caught:
+        compare(plan(tmp_path / "thesis.tex", "a"))
+    assert str(caught.value) == f"{tmp_path / 'thesis.tex'} is a file; --out takes a folder"
+
+
+def test_names() -> None:
+    assert unique_names(["ssd300", "runs/a", "other/a", "mine.yaml#cells", "runs/b/run"]) == [
+        "ssd300",
+        "a",
+        "a-2",
+        "mine.yaml+cells",
+        "b",
+    ]
+
+
+def test_split() -> None:
+    assert evaluation_split("shapes", None) == "test"
+    assert evaluation_split("shapes", "val") == "val"
+
+
+def test_curve(tmp_path: Path) -> None:
+    assert curve_of(None) == curve_of(tmp_path) == []
+    (tmp_path / "curve.csv").write_text("epoch,AP,AP50\n1,,\n2,0.25,0.5\n")
+    assert curve_of(tmp_path) == [(2.0, 0.25)]

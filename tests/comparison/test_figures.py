@@ -1,0 +1,126 @@
+"""The drawings of the page, as data that Plotly accepts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+
+from detzoo.comparison import figures
+from detzoo.comparison.figures import ALL
+from detzoo.comparison.page import comparison_page
+from detzoo.comparison.tradeoff import COSTS, MOST_NAMED, Point, log_range, mark_size, pareto, tradeoffs
+from tests.comparison.result_folders import DATA, Compared
+
+
+def point(name: str, ms: float | None, ap: float | None, **changes: Any) -> Point:
+    return Point({"name": name, "latency_p50_ms": ms, "AP": ap}, **changes)
+
+
+def traces(spec: Mapping[str, Any], kind: str = "markers+text") -> list[dict[str, Any]]:
+    return [trace for trace in spec["data"] if trace["mode"] == kind]
+
+
+def test_nothing_to_draw() -> None:
+    assert tradeoffs([]) == {}
+    assert tradeoffs([point("a", None, 0.5), point("b", math.nan, 0.5), point("c", 0.0, 0.5)]) == {}
+    assert figures.class_bars({}, []) == figures.precision_curves({}, {}) == figures.confusions({}) == {}
+    assert figures.size_bars({ALL: {"a": [None, None, None]}}) == figures.learning({"AP": {"a": []}}) == {}
+    assert figures.error_bars({ALL: {}}, {}) == {}
+
+
+def test_marks_say_architecture_backbone_and_size() -> None:
+    points = [
+        point("a", 10, 0.3, architecture="ssd", backbone="vgg16", side=300, size="300x300"),
+        point("b<", 20, 0.4, architecture="rpn", backbone="vgg16", side=600, size="600..1000"),
+        point("c", 40, 0.2, architecture="ssd", backbone="resnet50", side=300, size="300x300", other_speed=True),
+        point("d", None, 0.9),
+    ]
+    found = tradeoffs(points)
+    assert list(found) == ["median latency, ms|AP %"]
+    spec = found["median latency, ms|AP %"]
+    a, b, c = traces(spec)
+    assert (a["x"], a["y"]) == ([10], [30.0])
+    assert b["text"] == ["b&lt;"]
+    assert a["marker"]["color"] == c["marker"]["color"] != b["marker"]["color"]
+    assert (a["marker"]["symbol"], b["marker"]["symbol"], c["marker"]["symbol"]) == ("circle", "circle", "square-open")
+    assert a["marker"]["size"] == c["marker"]["size"] < b["marker"]["size"]
+    assert "measured under another protocol" in c["hovertemplate"]
+    keys = {trace["name"]: trace["legendgroup"] for trace in traces(spec, "markers")}
+    assert keys == {"ssd": "architecture", "rpn": "architecture", "vgg16": "backbone", "resnet50": "backbone"}
+    go.Figure(spec)
+    # Parameters are the same on every machine.
+    assert [points[2].is_other(cost) for cost in COSTS] == [True, True, False, False, True]
+
+
+def test_pareto_front() -> None:
+    spots = [(10.0, 30.0), (20.0, 40.0), (30.0, 40.0), (5.0, 10.0), (10.0, 20.0), (1.0, 90.0), (20.0, 40.0)]
+    points = [point(str(n), x, y, other_accuracy=n == 5) for n, (x, y) in enumerate(spots)]
+    # 2 is slower than 1 and no better; 4 as fast as 0 and worse; 5 is of another protocol; 6 is 1 again.
+    assert pareto(points, spots, COSTS[0]) == [0, 1, 3, 6]
+    # Where more is better, only the best in both is left of these: 30 images/s at 40 %.
+    assert pareto(points, spots, COSTS[1]) == [2]
+    line = next(trace for trace in tradeoffs(points)["median latency, ms|AP %"]["data"] if trace["mode"] == "lines")
+    assert line["x"] == (5.0, 10.0, 20.0, 20.0)
+
+
+def test_among_many_detectors_the_front_alone_is_named() -> None:
+    few = [point(str(n), 10.0 + n, 0.5 - n / 100) for n in range(MOST_NAMED)]
+    many = [*few, point("accurate", 90.0, 0.9)]
+    named = [
+        [text for mark in traces(tradeoffs(points)["median latency, ms|AP %"]) for text in mark["text"] if text]
+        for points in (few, many)
+    ]
+    assert named == [[str(n) for n in range(8)], ["0", "accurate"]]
+    hidden = traces(tradeoffs(many)["median latency, ms|AP %"])[3]
+    assert (hidden["name"], "<b>3</b>" in hidden["hovertemplate"]) == ("3", True)
+
+
+def test_sizes_of_marks() -> None:
+    assert [mark_size(side) for side in (None, 100, 224, 1000, 5000)] == [10, 7, 8, 22, 24]
+
+
+def test_ticks_are_round() -> None:
+    wide, narrow = log_range([1.0, 100.0]), log_range([800.0, 1100.0])
+    assert wide["range"] == pytest.approx([-0.24, 2.24])
+    assert {"1", "2", "5", "10"} < set(wide["ticktext"])
+    assert "900" in narrow["ticktext"]
+
+
+def test_bars_curves_and_confusion() -> None:
+    bars = figures.class_bars({"cat": {"a": 50.0, "b": None}, "dog": {"a": 10.0}}, ["a", "b"])
+    assert [trace["y"] for trace in bars[ALL]["data"]] == [[50.0, 10.0], [None, None]]
+    assert [trace["x"] for trace in bars["dog"]["data"]] == [["dog"], ["dog"]]
+    curves = figures.precision_curves({"a": {"cat": {"50": [1.0] * 101}, "dog": {"50": [0.5] * 101}}}, {"a": 0})
+    assert curves[ALL]["data"][0]["y"] == [0.75] * 101  # the mean of the classes
+    assert curves["dog"]["data"][0]["y"] == [0.5] * 101
+    errors = figures.error_bars({ALL: {"b": {"missed": 0.25}}}, {"a": 0, "b": 1})
+    assert errors[ALL]["data"][0]["y"] == [25.0]
+    assert errors[ALL]["data"][0]["marker"]["color"] == figures.colour(1)  # b's colour everywhere
+    matrix = figures.confusions({"a": {"classes": ["cat", "background"], "counts": [[3, 1], [0, 0]]}})
+    assert matrix["a"]["data"][0]["z"] == [[0.75, 0.25], [0, 0]]
+
+
+def test_every_drawing_of_a_page_is_one_that_plotly_knows(compared: Compared) -> None:
+    from detzoo.data import open_dataset
+
+    page = comparison_page(open_dataset(DATA, "test"), compared.done.entries, compared.done.table, 0)
+    plots = {plot.name: plot.variants for section in page.sections for plot in section.plots}
+    assert {name: len(variants) for name, variants in plots.items()} == {
+        "tradeoff": 5 * 5 - 5,  # four costs (no best batch in files), five accuracies that exist
+        "learning": 3,
+        "classes": 6,
+        "sizes": 6,
+        "precision": 6,
+        "errors": 6,
+        "confusion": 4,
+    }
+    for variants in plots.values():
+        for spec in variants.values():
+            go.Figure(spec)  # refuses what it does not know
+    menus = {menu.name: list(menu.options) for section in page.sections for menu in section.menus}
+    assert {f"{cost}|{gain}" for cost in menus["cost"] for gain in menus["gain"]} == set(plots["tradeoff"])
+    assert menus["class"] == list(plots["classes"])

@@ -1,0 +1,57 @@
+"""A comparison that is killed goes on where it stopped: neither files nor the halves of a detector are done twice."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import detzoo
+from detzoo.comparison.compare import Plan, compare
+from tests.comparison.result_folders import DATA, Compared
+
+SCRIPT = Path(__file__).with_name("killed_comparison.py")
+RECIPE = """api: 1
+detectors:
+  tiny:
+    extends: ssd_mobilenet_v2_fpn
+    num_classes: 5
+    input: {size: [64, 64]}
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(RECIPE)
+    data = detzoo.open_dataset(DATA, "train")
+    detector = detzoo.build(str(recipe), classes=data.classes, weights=None)
+    detzoo.train(detector, data, tmp_path / "run", device="cpu", workers=0, steps=1, progress=False)
+    return tmp_path / "run"
+
+
+def test_killed_while_timing(compared: Compared, run: Path, tmp_path: Path) -> None:
+    targets = [str(compared.sources["theirs"]), str(run), str(compared.sources["numbers"])]
+    out = tmp_path / "out"
+    name = tmp_path.name  # `run` itself is no telling name
+    words = [sys.executable, str(SCRIPT), str(out), DATA, f"{name}: timing", *targets]
+    killed = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert f"{name}: evaluating on shapes test, 6 images" in killed.stdout
+    assert not (out / "index.html").exists()
+    said: list[str] = []
+    plan = Plan(targets=targets, data=DATA, out=out, device="cpu", iterations=1, workers=0, examples=1, largest_batch=1)
+    done = compare(plan, said.append)
+    assert said == ["theirs: already done", f"{name}: already evaluated", f"{name}: timing"]
+    assert [entry.name for entry in done.entries] == ["theirs", name, "numbers"]
+    assert done.entries[1].benchmark["latency_ms"]["total"]["p50"] > 0
+    assert done.entries[1].throughput["best_batch"] >= 1
+    assert done.entries[1].facts.architecture == "ssd"
+    assert (out / "index.html").is_file()
+    # Nothing is left to do.
+    said.clear()
+    assert compare(plan, said.append).table.json() == done.table.json()
+    assert said == [f"{entry.name}: already done" for entry in done.entries]

@@ -1,0 +1,155 @@
+"""``detzoo compare --train``: real trainings, by the workers of a sweep; what is done is not done again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detzoo.comparison.compare import Plan, compare
+from detzoo.comparison.training import missing
+from detzoo.data import open_dataset
+from detzoo.errors import DetzooError
+from detzoo.experiments.job import curve_rows, locked
+from tests.experiments.processes import DATA, resumed_after, wait_for
+
+DEMO = Path(__file__).parents[2] / "detzoo" / "demo.yaml"
+TARGETS = [f"{DEMO}#ssd_resnet18", f"{DEMO}#ssd_resnet18_fpn"]
+NAMES = ["demo.yaml+ssd_resnet18", "demo.yaml+ssd_resnet18_fpn"]
+
+
+def detzoo(out: Path, *arguments: str) -> subprocess.Popen[str]:
+    """``detzoo compare --train`` as a process of its own."""
+    shared = ["--data", DATA, "--out", str(out), "--train", "--device", "cpu", "--iterations", "1"]
+    shared += ["--largest-batch", "1", "--workers", "0", "--examples", "1", "--set", "train.batch=4"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "detzoo", "compare", *TARGETS, *shared, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+    )
+
+
+def test_places_without_training(tmp_path: Path) -> None:
+    with pytest.raises(DetzooError) as caught:
+        compare(Plan(targets=TARGETS, data=DATA, out=tmp_path / "c", devices="cpu,cpu"))
+    assert str(caught.value) == "--devices and --ray say where --train trains; add --train, or leave them out"
+    assert not (tmp_path / "c").exists()
+
+
+def test_what_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    dataset = open_dataset(DATA, "test")
+    targets = {"a": TARGETS[0], "run": str(tmp_path / "run"), "b": "nothing_of_that_name"}
+    plan = Plan(
+        targets=list(targets.values()), data=DATA, out=tmp_path / "c", train=True, epochs=2, set_=["train.batch=2"]
+    )
+    jobs, keys, failed = missing(plan, targets, dataset)
+    assert [(job.name, job.run, job.overrides) for job in jobs] == [
+        ("a", tmp_path / "c" / "detectors" / "a" / "run", ("train.batch=2",))
+    ]
+    assert (jobs[0].train_split, jobs[0].val_split, jobs[0].epochs) == ("train", "val", 2)
+    assert (list(keys), list(failed)) == (["a"], ["b"])
+    assert failed["b"].startswith('unknown detector "nothing_of_that_name"')
+
+
+@pytest.mark.parametrize(("learned", "compared"), [("train", "val"), ("train", "val+test"), ("train+val", "test")])
+def test_nothing_is_chosen_by_what_is_learned_from_or_compared_on(tmp_path: Path, learned: str, compared: str) -> None:
+    plan = Plan(targets=TARGETS[:1], data=DATA, out=tmp_path / "c", train=True, train_split=learned)
+    dataset = open_dataset(DATA, compared.partition("+")[0])
+    dataset.split = compared  # generated pictures know no union
+    (job,), _, _ = missing(plan, {"a": TARGETS[0]}, dataset)
+    assert job.val_split == "none"
+
+
+def test_a_recipe_that_is_changed_during_training_does_not_pass_for_the_trained_one(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(DEMO.read_text())
+    plan = Plan(
+        targets=[f"{recipe}#ssd_resnet18"], data=DATA, out=tmp_path / "c", train=True, steps=1, set_=["train.batch=4"],
+        device="cpu", iterations=1, largest_batch=1, workers=0, examples=1,
+    )  # fmt: skip
+
+    def change(line: str) -> None:
+        print(line)
+        if line.startswith("mine.yaml+ssd_resnet18: done"):
+            recipe.write_text(recipe.read_text().replace("rise: 0.2", "rise: 0.3"))
+
+    compare(plan, change)
+    with pytest.raises(DetzooError, match=r"cannot resume, this is another training:\n  recipe.*rise: 0.2 in the run"):
+        compare(plan)
+
+
+def test_where_it_is_trained(tmp_path: Path) -> None:
+    plan = Plan(targets=[], data=DATA, out=tmp_path, train=True, device="cuda:1", ray_cpus=3)
+    places = plan.training_places()
+    assert (places.devices, places.ray, places.ray_cpus, places.ray_gpus) == ("cuda:1", None, 3, None)
+    assert Plan(targets=[], data=DATA, out=tmp_path, device="cpu", devices="cpu,cpu").training_places().devices == (
+        "cpu,cpu"
+    )
+
+
+@pytest.mark.slow
+def test_killed_while_training_then_nothing_is_left_to_do(tmp_path: Path) -> None:
+    out = tmp_path / "c"
+    order = ["--devices", "cpu", "--epochs", "3"]
+    runs = [out / "detectors" / name / "run" for name in NAMES]
+    with detzoo(out, *order) as process:
+        wait_for(lambda: len(curve_rows(runs[1])) == 2, "two epochs of the second detector")
+        process.kill()
+    with locked(runs[1]):  # what the comparison has left behind is ending by itself
+        pass
+    before = [len(curve_rows(run)) for run in runs]
+    with detzoo(out, *order) as process:
+        table, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err
+    assert before[0] == 3
+    assert resumed_after(out, NAMES[1]) >= before[1] - 1 >= 1
+    assert [len(curve_rows(run)) for run in runs] == [3, 3]
+    assert [row["name"] for row in json.loads((out / "table.json").read_text())["rows"]] == NAMES
+    assert all(f"wrote {out / name}" in table for name in ("index.html", "table.csv"))
+    trained = [(run / "best.safetensors").stat().st_mtime_ns for run in runs]
+    with detzoo(out, *order) as process:
+        _, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err
+    assert err.splitlines() == [f"{name}: already done" for name in NAMES]
+    assert [(run / "best.safetensors").stat().st_mtime_ns for run in runs] == trained
+
+
+@pytest.mark.slow
+def test_two_at_once_one_of_which_fails(tmp_path: Path) -> None:
+    out = tmp_path / "c"
+    run = out / "detectors" / NAMES[0] / "run"
+    run.parent.mkdir(parents=True)
+    run.write_text("in the way")
+    (out / "comparison.json").write_text('{"format": "detzoo.compare/1"}\n')
+    with detzoo(out, "--devices", "cpu,cpu", "--epochs", "1") as process:
+        _, err = process.communicate(timeout=500)
+    assert process.returncode == 2, err
+    said = err.splitlines()
+    assert said[:3] == [
+        f"2 to train on {DATA} train",
+        f"[1/2] {NAMES[0]}: training on cpu",
+        f"[2/2] {NAMES[1]}: training on cpu",
+    ]
+    (failed,) = [line for line in said if line.startswith(f"{NAMES[0]}: failed: ")]
+    assert said[-1].startswith(f"error: left out {TARGETS[0]}: {failed.removeprefix(f'{NAMES[0]}: failed: ')}")
+    assert [row["name"] for row in json.loads((out / "table.json").read_text())["rows"]] == NAMES[1:]
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_training(tmp_path: Path) -> None:
+    run = tmp_path / "c" / "detectors" / NAMES[0] / "run"
+    with detzoo(tmp_path / "c", "--devices", "cpu", "--epochs", "2000") as process:
+        wait_for(lambda: len(curve_rows(run)) >= 2, "two epochs")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=200)
+    assert process.returncode == 130, err
+    assert err.splitlines()[-2:] == [f"{NAMES[0]}: stopped", "stopped; to go on, repeat the command"]
+    assert (run / "last.safetensors").is_file()
