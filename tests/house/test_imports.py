@@ -22,11 +22,11 @@ ROOMS = (
     "weights",
     "components",
     "data",
-    "detectors",
     "builder",
     "targets",
     "evaluation",
     "training",
+    "detectors",  # above training while its stages read the run
     "benchmark",
     "export",
     "inspection",

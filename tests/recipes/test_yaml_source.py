@@ -92,7 +92,7 @@ def test_thirty_two_levels_are_allowed_and_no_more() -> None:
 def test_the_pure_python_parser_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     import yaml
 
-    from detzoo.schema.expressions import yaml_source
+    from detzoo.schema import yaml_source
 
     text = "a: {b: [1, 2.5, no], c: 'x'}\nd:\n  - e: 1e-3\n"
     fast = parse(text, "mine.yaml")
