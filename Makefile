@@ -29,7 +29,7 @@ $(READY): pyproject.toml $(PLUGINS)
 	@$(BIN)/python -m pip install --quiet --progress-bar on -e '.[dev,docs,timm,tensorboard,onnx,faster,ray]' $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
 	@touch $(READY)
 
-demo: setup  ## train, evaluate, benchmark and compare two detectors on generated pictures (6 minutes)
+demo: setup  ## train, evaluate, benchmark and compare two detectors on generated images (6 minutes)
 	@$(BIN)/detzoo demo --out demo
 
 test: lint types unit  ## set-up, lint, types, tests

@@ -1,4 +1,4 @@
-"""Gather what a run of ``real_photographs.py`` left into docs/results: table, curve, pictures, recipe; no weights.
+"""Gather what a run of ``real_photographs.py`` left into docs/results: table, curve, images, recipe; no weights.
 
 Each page of docs/results names the command that trained; ``python benchmarks/collect_result.py --help`` the rest.
 """
@@ -23,7 +23,7 @@ COLUMNS: Final = (
     *("mask_AP", "mask_AP50", "mask_AP75"),
 )
 LARGEST: Final = 200_000 // 3
-"""Bytes of one picture: three together stay under 200 KB."""
+"""Bytes of one image: three together stay under 200 KB."""
 
 
 def main() -> None:
@@ -31,8 +31,8 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--command", required=True)
-    parser.add_argument("--pictures", type=Path, nargs="*", default=[])
-    parser.add_argument("--licence", required=True, help="of the pictures")
+    parser.add_argument("--images", type=Path, nargs="*", default=[])
+    parser.add_argument("--licence", required=True, help="of the images")
     parser.add_argument("--date", required=True)
     parser.add_argument("--score", type=float, default=0.4)
     args = parser.parse_args()
@@ -44,8 +44,8 @@ def main() -> None:
     recipe = (args.run / "recipe.yaml").read_text()
     (args.out / "recipe.yaml").write_text(recipe)
     epochs = draw_curve(args.out)
-    draw_pictures(args.run, args.out, args.pictures, args.score)
-    names = [picture.with_suffix(".jpg").name for picture in args.pictures]
+    draw_images(args.run, args.out, args.images, args.score)
+    names = [image.with_suffix(".jpg").name for image in args.images]
     (args.out / "README.md").write_text(page(args, result, epochs, minutes(args.run), names))
 
 
@@ -71,9 +71,9 @@ def draw_curve(out: Path) -> int:
     return sum(bool(row["loss"]) for row in rows)  # a last row without is what SVMs and boxes made of it
 
 
-def draw_pictures(run: Path, out: Path, pictures: list[Path], score: float) -> None:
+def draw_images(run: Path, out: Path, images: list[Path], score: float) -> None:
     detector = detzoo.load(run / "last.safetensors")
-    for path in pictures:
+    for path in images:
         (found,) = detector.predict([path], score_threshold=score)
         drawn = cv2.cvtColor(found.draw(path), cv2.COLOR_RGB2BGR)
         for quality in (90, 80, 70, 60, 50):
@@ -83,7 +83,7 @@ def draw_pictures(run: Path, out: Path, pictures: list[Path], score: float) -> N
         (out / path.with_suffix(".jpg").name).write_bytes(data)
 
 
-def page(args: argparse.Namespace, result: dict[str, Any], epochs: int, trained: float, pictures: list[str]) -> str:
+def page(args: argparse.Namespace, result: dict[str, Any], epochs: int, trained: float, images: list[str]) -> str:
     columns = [c for c in COLUMNS if c in result["metrics"]]  # those of masks only where there are masks
 
     def cells(numbers: dict[str, Any]) -> str:
@@ -92,7 +92,7 @@ def page(args: argparse.Namespace, result: dict[str, Any], epochs: int, trained:
     rows = [f"| **all** | {cells(result['metrics'])} |"]
     rows += [f"| {name} | {cells(numbers)} |" for name, numbers in result["per_class"].items()]
     versions, device, data = result["versions"], result["device"], result["data"]
-    shown = "\n".join(f"![{name}]({name})" for name in pictures)
+    shown = "\n".join(f"![{name}]({name})" for name in images)
     header = f"| class | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}"
     table = "\n".join([header, *rows])
     return f"""# {args.out.name}
@@ -112,7 +112,7 @@ torchvision {versions["torchvision"]}, detzoo {versions["detzoo"]}
 - everything it was built and trained with: [recipe.yaml](recipe.yaml); all numbers: [results.json](results.json),
   [curve.csv](curve.csv)
 
-Detections of score {args.score:g} and more on test pictures (pictures: {args.licence}):
+Detections of score {args.score:g} and more on test images (images: {args.licence}):
 
 {shown}
 """

@@ -3,7 +3,7 @@
     python benchmarks/fast_rcnn_svd.py --backbone MOBILENET_V2.pth --out docs/results/fast-rcnn-svd.json
 
 Time: fc6 (25088 x 4096) and fc7 (4096 x 4096), whole and at the paper's ranks 1024 and 256, beside the convolutions of
-one picture of 600 x 1000 px. It does not depend on what the weights are, so they are random. Whole and compressed take
+one image of 600 x 1000 px. It does not depend on what the weights are, so they are random. Whole and compressed take
 turns in every repetition, so that a machine that is busy for a while slows both.
 
 AP: the `fast` recipe of the plugin's learning tests with two fully connected layers, trained on `shapes` and compressed
@@ -35,7 +35,7 @@ from detzoo_faster_rcnn.svd import linear
 
 VGG16: Final = ((25088, 4096), (4096, 4096))
 RANKS: Final = (1024, 256)
-PICTURE: Final = (600, 1000)
+IMAGE: Final = (600, 1000)
 RECIPE: Final = f"{Path(__file__).parents[1]}/plugins/detzoo-faster-rcnn/tests/learning.yaml#fast"
 WIDTHS: Final = (256, 256)
 COMPRESSED: Final = ((256, 256), (192, 128), (128, 64), (64, 16), (32, 32), (16, 16))
@@ -63,10 +63,10 @@ def main() -> None:
 
 @torch.inference_mode()
 def times(regions: list[int], repeat: int) -> dict[str, Any]:
-    """Medians in ms: the convolutions of a picture, and the layers for each number of regions."""
+    """Medians in ms: the convolutions of an image, and the layers for each number of regions."""
     small = {"box.head.fc": [8, 8], "box.head.pretrained": None}
     backbone = detzoo.build("fastrcnn_vgg16_voc", overrides=small, weights=None).get_submodule("backbone")
-    pixels = torch.randn(1, 3, *PICTURE)
+    pixels = torch.randn(1, 3, *IMAGE)
     (convolutions,) = medians([partial(backbone, pixels)], repeat)
     whole, compressed = layers((None, None)), layers(RANKS)
     rows = []
@@ -88,7 +88,7 @@ def times(regions: list[int], repeat: int) -> dict[str, Any]:
         "ranks": list(RANKS),
         "multiplications_whole": sum(a * b for a, b in VGG16),
         "multiplications_compressed": sum(rank * (a + b) for rank, (a, b) in zip(RANKS, VGG16, strict=True)),
-        "picture": list(PICTURE),
+        "image": list(IMAGE),
         "convolutions_ms": round(convolutions, 1),
         "repeat": repeat,
         "rows": rows,

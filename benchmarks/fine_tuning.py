@@ -3,7 +3,7 @@
     python benchmarks/fine_tuning.py --weights yolo-fastest-1.1.weights --out runs/fine-tuning \
         --results docs/results/fine-tuning-yolo-fastest.json
 
-Both trainings have the same recipe, length, pictures and seed; only what they start from differs. The test split is
+Both trainings have the same recipe, length, images and seed; only what they start from differs. The test split is
 evaluated now and then for the curve and chooses nothing: what is reported are the last weights. The cards are looked
 for in ``../shared``, beside the checkout. A training that was interrupted goes on.
 """

@@ -2,10 +2,10 @@
 
     python benchmarks/focal_loss_imbalance.py --backbone MOBILENET_V2.pth --out docs/results/focal-loss
 
-Only pictures with exactly one object are kept, so that there are several hundred background anchors for each that is
+Only images with exactly one object are kept, so that there are several hundred background anchors for each that is
 positive. A detector is trained for each gamma of 0, 0.5, 1, 2 and 5, with alpha as the paper's table 1b finds it best,
 and each with and without the prior bias of 0.01 on the class logits. Then the detector of gamma 2 with the bias looks
-at the pictures of the validation split: the loss that each gamma gives to its answers is sorted, summed up and divided
+at the images of the validation split: the loss that each gamma gives to its answers is sorted, summed up and divided
 by its total, for the logits of the positives' true classes and for all others apart, as in the paper's figure 4.
 
 Writes OUT/focal_loss.json and OUT/focal_loss.png. A run that is in the json already is not trained again.
@@ -49,12 +49,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--backbone", type=Path, required=True, help="ImageNet weights of mobilenet_v2 (padding keras)")
-    parser.add_argument("--pictures", type=int, default=160)
+    parser.add_argument("--images", type=int, default=160)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--size", type=int, default=128, help="px; side of the network's input")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    train, val = (single(split, count) for split, count in (("train", args.pictures), ("val", args.pictures // 2)))
+    train, val = (single(split, count) for split, count in (("train", args.images), ("val", args.images // 2)))
     path = args.out / "focal_loss.json"
     result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"runs": []}
     done = {(row["gamma"], row["prior"]) for row in result["runs"]}
@@ -66,14 +66,14 @@ def main() -> None:
         if (gamma, prior) == SHOWN:
             result |= looked_at(detector, val)
         print(json.dumps(row), flush=True)
-        result |= {"pictures": args.pictures, "epochs": args.epochs, "size": args.size}
+        result |= {"images": args.images, "epochs": args.epochs, "size": args.size}
         result |= {"device": device_facts("cpu"), "versions": versions()}
         path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(save(drawn(result), args.out / "focal_loss.png"))
 
 
 def single(split: str, count: int) -> Dataset:
-    """The first pictures of a split with exactly one object."""
+    """The first images of a split with exactly one object."""
     dataset = detzoo.open_dataset(DATA, split)
     kept: list[int] = []
     for position in range(len(dataset)):
@@ -81,7 +81,7 @@ def single(split: str, count: int) -> Dataset:
             kept.append(position)
         if len(kept) == count:
             return dataset.subset(kept)
-    raise SystemExit(f"{DATA}, {split}: only {len(kept)} pictures have one object, {count} are wanted")
+    raise SystemExit(f"{DATA}, {split}: only {len(kept)} images have one object, {count} are wanted")
 
 
 def learned(gamma: float, prior: float | None, train: Dataset, val: Dataset, args: Any) -> tuple[dict[str, Any], Any]:

@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="ssd_mobilenet_v2_fpn")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--cache", type=int, default=0, help="longest side in px of pictures kept in memory; 0: none")
+    parser.add_argument("--cache", type=int, default=0, help="longest side in px of images kept in memory; 0: none")
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", help="JSON file for the figures")

@@ -1,6 +1,6 @@
 """Memory of hard-negative mining: what is held beside the vectors on the disk.
 
-    python benchmarks/mining_memory.py [--pictures 400] [--windows 1000] [--width 1024] [--out FILE]
+    python benchmarks/mining_memory.py [--images 400] [--windows 1000] [--width 1024] [--out FILE]
 
 Writes a store of windows to a temporary folder, then fits SVMs on it and watches the process's anonymous memory, which
 is what it holds itself; pages of the vectors that the operating system keeps at hand are its cache, and counted apart.
@@ -26,7 +26,7 @@ CLASSES = 20
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--windows", type=int, default=1000)
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--out", type=Path)
@@ -36,7 +36,7 @@ def main() -> None:
 
     assert LinearSVC
     with tempfile.TemporaryDirectory() as folder:
-        store = made(Path(folder), args.pictures, args.windows, args.width)
+        store = made(Path(folder), args.images, args.windows, args.width)
         svm = LinearSvm({"fc7": FeatureSpec(args.width, 1.0)}, CLASSES)
         before = resident()
         peak = Peak()
@@ -44,7 +44,7 @@ def main() -> None:
         with peak:
             numbers = svm.fit(store, lambda _: None)
         row: dict[str, Any] = {
-            "pictures": args.pictures,
+            "images": args.images,
             "windows": store.count,
             "width": args.width,
             "vectors_on_disk_mib": (store.folder / "fc7").stat().st_size / 2**20,
@@ -61,13 +61,13 @@ def main() -> None:
         args.out.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
 
 
-def made(folder: Path, pictures: int, count: int, width: int) -> WindowStore:
-    """An object of one class in each picture, some windows that half overlap it, background of noise."""
+def made(folder: Path, images: int, count: int, width: int) -> WindowStore:
+    """An object of one class in each image, some windows that half overlap it, background of noise."""
     store = WindowStore(folder, origin={}, vectors={"fc7": Kept(width, "all")}, num_classes=CLASSES)
     source = np.random.default_rng(0)
     centres = source.normal(0, 1, (CLASSES, width))
-    for picture in range(pictures):
-        label, rows = picture % CLASSES, np.arange(count)
+    for image in range(images):
+        label, rows = image % CLASSES, np.arange(count)
         overlap = np.where(rows == 0, 1.0, np.where(rows < 30, source.uniform(0.2, 0.9, count), 0.0)).astype(np.float32)
         by_class = np.zeros((count, CLASSES), np.float32)
         by_class[:, label] = overlap
@@ -83,7 +83,7 @@ def made(folder: Path, pictures: int, count: int, width: int) -> WindowStore:
             near=overlap > 0.6,
         )
         vectors = source.normal(0, 1, (count, width)) + overlap[:, None] * centres[label]
-        store.append(picture, own, {"fc7": vectors})
+        store.append(image, own, {"fc7": vectors})
     return store
 
 

@@ -3,7 +3,7 @@
     python benchmarks/nuclei_score.py runs/nuclei/test/detections.json --data ../shared/data/nuclei --split val
 
 At each IoU threshold of .5, .55, ..., .95 an image scores TP / (TP + FP + FN); its score is the mean over thresholds,
-the data set's the mean over images. No pixel may belong to two nuclei: detections claim pixels in order of score.
+the dataset's the mean over images. No pixel may belong to two nuclei: detections claim pixels in order of score.
 """
 
 from __future__ import annotations

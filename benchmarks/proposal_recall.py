@@ -1,9 +1,9 @@
 """Recall of selective search's boxes on real photographs, beside OpenCV contrib's in the same mode.
 
     python -m venv contrib && contrib/bin/pip install opencv-contrib-python-headless
-    python benchmarks/proposal_recall.py --contrib contrib/bin/python [--pictures 64] [--seeds 1 2 3] [--out FILE]
+    python benchmarks/proposal_recall.py --contrib contrib/bin/python [--images 64] [--seeds 1 2 3] [--out FILE]
 
-For each data set the share of annotated objects that one of the first N boxes overlaps by an IoU of 0.5, and the mean
+For each dataset the share of annotated objects that one of the first N boxes overlaps by an IoU of 0.5, and the mean
 of that share over IoU 0.5, 0.55, ... 0.95 (average recall). Both orders are random: each seed orders anew, and the
 mean over seeds is reported; OpenCV draws from C's rand(), which the helper seeds. ``same settings`` are ours with
 OpenCV's k, minimum size and 4 neighbours.
@@ -49,17 +49,17 @@ SETTINGS: Final[dict[str, dict[str, Any]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--contrib", required=True, help="a Python with opencv-contrib-python-headless")
-    parser.add_argument("--pictures", type=int, default=64, help="of each data set")
+    parser.add_argument("--images", type=int, default=64, help="of each dataset")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     rows = []
     for name in DATA:
-        pictures = annotated(name, args.pictures)
-        rows += [row(name, "OpenCV contrib fast", pictures, [contrib(args, pictures, seed) for seed in args.seeds])]
+        images = annotated(name, args.images)
+        rows += [row(name, "OpenCV contrib fast", images, [contrib(args, images, seed) for seed in args.seeds])]
         for what, fields in SETTINGS.items():
-            found = [[boxes_of(path, SelectiveSearch(**fields, seed=s)) for path, _ in pictures] for s in args.seeds]
-            rows += [row(name, what, pictures, found)]
+            found = [[boxes_of(path, SelectiveSearch(**fields, seed=s)) for path, _ in images] for s in args.seeds]
+            rows += [row(name, what, images, found)]
     result = {"seeds": args.seeds, "rows": rows, "authors": beside_the_authors(args)}
     if args.out:
         args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -73,10 +73,10 @@ def annotated(name: str, most: int) -> list[tuple[Path, Boxes]]:
     return [(Path(s.path), s.boxes[~s.crowd].astype(np.float64)) for s in samples if (~s.crowd).any()]
 
 
-def contrib(args: Any, pictures: list[tuple[Path, Boxes]], seed: int) -> list[Boxes]:
+def contrib(args: Any, images: list[tuple[Path, Boxes]], seed: int) -> list[Boxes]:
     """OpenCV contrib's boxes [P,4] xyxy px of each photograph."""
     helper = [args.contrib, str(Path(__file__).with_name("contrib_selective_search.py")), "fast", str(seed), "1"]
-    paths = "".join(f"{path}\n" for path, _ in pictures)
+    paths = "".join(f"{path}\n" for path, _ in images)
     done = subprocess.run(helper, input=paths, capture_output=True, text=True, check=True)
     found = [np.array(json.loads(line)["boxes"], np.float64).reshape(-1, 4) for line in done.stdout.splitlines()]
     return [np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1) for boxes in found]
@@ -86,12 +86,12 @@ def boxes_of(path: Path, search: SelectiveSearch) -> Boxes:
     return search(read_image(path))[0].astype(np.float64)
 
 
-def row(data: str, what: str, pictures: list[tuple[Path, Boxes]], found: list[list[Boxes]]) -> dict[str, Any]:
+def row(data: str, what: str, images: list[tuple[Path, Boxes]], found: list[list[Boxes]]) -> dict[str, Any]:
     """Means over seeds."""
-    table: dict[str, Any] = {"data": data, "what": what, "pictures": len(pictures)}
-    table["objects"] = sum(len(objects) for _, objects in pictures)
+    table: dict[str, Any] = {"data": data, "what": what, "images": len(images)}
+    table["objects"] = sum(len(objects) for _, objects in images)
     table["boxes"] = round(float(np.mean([len(boxes) for boxes in found[0]])))
-    overlaps = [best_overlaps([objects for _, objects in pictures], boxes) for boxes in found]
+    overlaps = [best_overlaps([objects for _, objects in images], boxes) for boxes in found]
     for column, count in enumerate(COUNTS):
         recalls = [[(best[:, column] >= t).mean() for t in THRESHOLDS] for best in overlaps]
         table[f"recall_{count}"] = round(float(np.mean([shares[0] for shares in recalls])), 4)

@@ -1,4 +1,4 @@
-"""``detzoo proposals make`` on two cores against one: pictures a second, in turn, on the same pictures.
+"""``detzoo proposals make`` on two cores against one: images a second, in turn, on the same images.
 
 On one core the command is pinned to one core and has one worker; on two, to two cores and has two. Each run is a
 process of its own, as a user starts it, and writes a new file; the files of both must be equal to the byte. Beside the
@@ -50,16 +50,16 @@ print(json.dumps([seconds, own, children.ru_utime + children.ru_stime]))
 def main() -> None:
     args = arguments()
     split = args.split or list_splits(args.data)[0]
-    pictures = min(args.pictures, len(open_dataset(args.data, split)))
+    images = min(args.images, len(open_dataset(args.data, split)))
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         sys.exit("this benchmark needs two cores")
     rounds: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
-        timed(args, split, cores, Path(folder) / "warm", pictures=2)
+        timed(args, split, cores, Path(folder) / "warm", images=2)
         for number in range(args.rounds):
-            one = timed(args, split, cores[:1], Path(folder) / f"{number}-one", pictures=pictures)
-            two = timed(args, split, cores, Path(folder) / f"{number}-two", pictures=pictures)
+            one = timed(args, split, cores[:1], Path(folder) / f"{number}-one", images=images)
+            two = timed(args, split, cores, Path(folder) / f"{number}-two", images=images)
             assert (Path(folder) / f"{number}-one").read_bytes() == (Path(folder) / f"{number}-two").read_bytes()
             rounds.append({f"one_core_{name}": value for name, value in one.items()})
             rounds[-1] |= {f"two_cores_{name}": value for name, value in two.items()}
@@ -68,7 +68,7 @@ def main() -> None:
     figures: dict[str, Any] = {
         "method": args.method,
         "data": open_dataset(args.data, split).name,
-        "pictures": pictures,
+        "images": images,
         **best,
         "ratio": round(best["one_core_s"] / best["two_cores_s"], 2),
         "ratio_of_whole_commands": round(best["one_core_whole_s"] / best["two_cores_whole_s"], 2),
@@ -83,9 +83,9 @@ def main() -> None:
         args.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-def timed(args: Any, split: str, cores: list[int], out: Path, *, pictures: int) -> dict[str, float]:
+def timed(args: Any, split: str, cores: list[int], out: Path, *, images: int) -> dict[str, float]:
     """Seconds of the work, of the whole process, and of processor time on the busier core at the least."""
-    words = [args.method, args.data, split, str(out), str(len(cores)), str(pictures)]
+    words = [args.method, args.data, split, str(out), str(len(cores)), str(images)]
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", WORK, *words],
@@ -107,7 +107,7 @@ def arguments() -> Any:
     parser.add_argument("--method", default="selective_search")
     parser.add_argument("--data", default="shapes:size=400,train=40", help="as `detzoo data info` takes it")
     parser.add_argument("--split", help="the first without it")
-    parser.add_argument("--pictures", type=int, default=40)
+    parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
     return parser.parse_args()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import detzoo
-from detzoo.benchmark.bench_command import pictures_of
+from detzoo.benchmark.bench_command import images_of
 from detzoo.benchmark.speed import benchmark
 from detzoo.comparison.plots import figure, save
 from detzoo.interfaces import Detector
@@ -36,13 +36,13 @@ def main() -> None:
     device = pick_device(args.device)
     detector.to(device).eval()
     dataset = detzoo.open_dataset(args.data, args.split) if args.data else None
-    pictures = pictures_of(dataset, 16) if dataset is not None else None
+    images = images_of(dataset, 16) if dataset is not None else None
     times: dict[int, list[dict[str, float]]] = {count: [] for count in args.proposals}
     for _ in range(args.repeat):
         for count in args.proposals:
             show(detector, count)
             result = benchmark(
-                detector, device=device, batch=args.batch, images=pictures, iterations=args.iterations, warmup=2
+                detector, device=device, batch=args.batch, images=images, iterations=args.iterations, warmup=2
             )
             times[count].append(result.latency_ms["total"])
             print(count, f"{result.latency_ms['total']['p50']:.1f} ms", flush=True)

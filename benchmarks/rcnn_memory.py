@@ -46,7 +46,7 @@ def write_weights(path: Path) -> None:
 
     from detzoo.prediction.apply_switches import noise
 
-    torch.save(seeded(NAME, [as_tensor(picture) for picture in noise(2, (240, 320))]).state_dict(), path)
+    torch.save(seeded(NAME, [as_tensor(image) for image in noise(2, (240, 320))]).state_dict(), path)
 
 
 def compare(what: str, weights: Path, threads: int) -> dict[str, Any]:

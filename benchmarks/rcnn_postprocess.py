@@ -3,8 +3,8 @@
     python benchmarks/rcnn_postprocess.py [--batch 1 8] [--threads 2] [--repeats 7] [--clock wall] [--out FILE]
 
 Both sides run in turn in one process; the ratio is the median of the ratios of the pairs. Results are asserted equal
-before anything is timed. The numbers are those of ``fasterrcnn_resnet50_fpn``: 268,569 anchors on five maps of a
-picture of 800 x 1333 px, 1,000 regions, 91 classes.
+before anything is timed. The numbers are those of ``fasterrcnn_resnet50_fpn``: 268,569 anchors on five maps of an
+image of 800 x 1333 px, 1,000 regions, 91 classes.
 
 - ``regions``: decoding, the best of each level, suppression, the best overall (torchvision decodes every anchor first).
 - ``detections``: 1,000 regions to 100 detections (``RoIHeads.postprocess_detections``).
@@ -36,7 +36,7 @@ from detzoo.ops.box_coder import encode_centre_size
 from detzoo.types import Candidates, ImageBatch, Predictions, Targets
 
 NAME = "fasterrcnn_resnet50_fpn"
-PICTURE, PADDED = (800, 1333), (800, 1344)
+IMAGE, PADDED = (800, 1333), (800, 1344)
 MAPS = ((200, 336), (100, 168), (50, 84), (25, 42), (13, 21))
 REGIONS, COLUMNS, OBJECTS = 1000, 91, 8
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -83,15 +83,15 @@ class Scene:
         head: Any = self.ours.proposals.head
         maps = {name: torch.zeros(1, 1, *size, device=device) for name, size in zip(head.names, MAPS, strict=True)}
         self.anchors, self.levels = head.anchors(maps, PADDED)
-        pictures = ImageList(torch.zeros(1, 3, *PADDED, device=device), [PICTURE])
-        assert torch.equal(self.anchors, self.theirs.rpn.anchor_generator(pictures, list(maps.values()))[0])
+        images = ImageList(torch.zeros(1, 3, *PADDED, device=device), [IMAGE])
+        assert torch.equal(self.anchors, self.theirs.rpn.anchor_generator(images, list(maps.values()))[0])
         valid = torch.ones(1, len(self.anchors), dtype=torch.bool, device=device)
         self.candidates = Candidates(self.anchors[None], valid, levels=self.levels, coder=head.coder)
 
     def batch(self, count: int) -> ImageBatch:
-        """As many pictures, without their pixels."""
-        region = torch.tensor([[0.0, 0, PICTURE[1], PICTURE[0]]], device=self.device).repeat(count, 1)
-        size = torch.tensor([PICTURE], device=self.device).repeat(count, 1)
+        """As many images, without their pixels."""
+        region = torch.tensor([[0.0, 0, IMAGE[1], IMAGE[0]]], device=self.device).repeat(count, 1)
+        size = torch.tensor([IMAGE], device=self.device).repeat(count, 1)
         pixels = torch.zeros(count, 3, 1, 1, device=self.device)
         return ImageBatch(pixels, region, size, torch.ones(count, 2, device=self.device), torch.arange(count))
 
@@ -99,7 +99,7 @@ class Scene:
         """float [B,OBJECTS,4]: boxes of 24 to 400 px."""
         generator = torch.Generator().manual_seed(seed)
         side = 24 * 2 ** (torch.rand(count, OBJECTS, 2, generator=generator) * 4)
-        limit = torch.tensor([PICTURE[1], PICTURE[0]])
+        limit = torch.tensor([IMAGE[1], IMAGE[0]])
         corner = torch.rand(count, OBJECTS, 2, generator=generator) * (limit - side)
         return torch.cat([corner, corner + side], dim=-1).to(self.device)
 
@@ -127,7 +127,7 @@ def regions(scene: Scene, batch: int, kind: str) -> tuple[Callable[[], Any], Cal
 
     def theirs() -> Any:
         proposals = rpn.box_coder.decode(deltas.flatten(0, 1), [scene.anchors] * batch).view(batch, -1, 4)
-        return rpn.filter_proposals(proposals, logits, [PICTURE] * batch, counts)
+        return rpn.filter_proposals(proposals, logits, [IMAGE] * batch, counts)
 
     def ours() -> Any:
         return post(predictions, scene.candidates, images)
@@ -147,7 +147,7 @@ def detections(scene: Scene, batch: int, kind: str) -> tuple[Callable[[], Any], 
     logits = torch.randn(batch, REGIONS, COLUMNS, generator=generator).to(scene.device)
     near = (torch.randn(batch, REGIONS, 4, generator=generator) * 6).to(scene.device)
     truth = scene.objects(batch).repeat(1, REGIONS // OBJECTS, 1)
-    boxes = torchvision.ops.clip_boxes_to_image(truth + near, PICTURE)
+    boxes = torchvision.ops.clip_boxes_to_image(truth + near, IMAGE)
     if kind == "trained":  # a third of the regions shows an object of a class or two, the others background
         logits[..., 0] += 9
         labels = torch.arange(REGIONS, device=scene.device) % OBJECTS + 1
@@ -160,7 +160,7 @@ def detections(scene: Scene, batch: int, kind: str) -> tuple[Callable[[], Any], 
     images = scene.batch(batch)
 
     def theirs() -> Any:
-        shapes = [PICTURE] * batch
+        shapes = [IMAGE] * batch
         return heads.postprocess_detections(logits.flatten(0, 1), deltas.view(-1, COLUMNS * 4), list(boxes), shapes)
 
     def ours() -> Any:

@@ -1,8 +1,8 @@
-"""Where R-CNN's time goes with 2,000 windows of one picture: the network should be nearly all of it.
+"""Where R-CNN's time goes with 2,000 windows of one image: the network should be nearly all of it.
 
     python benchmarks/rcnn_profile.py [rcnn_mobilenet_v2] [--windows 2000] [--threads 2] [--out FILE]
 
-Untrained weights and noise, with SVMs and box regression as if they had been fitted; one picture, regions at hand. The
+Untrained weights and noise, with SVMs and box regression as if they had been fitted; one image, regions at hand. The
 phases of ``detect`` are timed one by one and as a whole, in turns.
 """
 

@@ -4,9 +4,9 @@
 
 Both sides run in turn in one process, torchvision eagerly; the ratio is the median of the ratios of the pairs. Equal
 numbers of detections are asserted before anything is timed. torchvision gets float tensors that were made beforehand,
-detzoo the bytes of the pictures, so the conversion counts against detzoo; in training both get network pixels' sources.
+detzoo the bytes of the images, so the conversion counts against detzoo; in training both get network pixels' sources.
 Weights are random, scaled so that scores differ as a trained network's do. Batch norms are frozen on both sides, as in
-torchvision's published models. Pictures are blurred noise, 480 x 640 px, which is 800 x 1066 px for ResNet-50.
+torchvision's published models. Images are blurred noise, 480 x 640 px, which is 800 x 1066 px for ResNet-50.
 ``--train`` times forward, backward and an SGD step at batch 2 in place of ``predict``. ``--clock cpu`` takes processor
 time, for a machine that others use too: give it one thread.
 """
@@ -35,8 +35,9 @@ import torchvision  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from detzoo import build, convert_weights  # noqa: E402
+from detzoo.prediction.apply_switches import apply_switches, noise  # noqa: E402
 from detzoo.prediction.prepare import collate  # noqa: E402
-from detzoo.runtime.switches import Switches, apply_switches, noise  # noqa: E402
+from detzoo.runtime.switches import Switches  # noqa: E402
 from detzoo.testing.parity import freeze_norms, spread  # noqa: E402
 from detzoo.types import Sample  # noqa: E402
 
@@ -85,45 +86,45 @@ def arguments() -> Any:
 
 def pair(name: str) -> tuple[Any, Any]:
     """torchvision's model and detzoo's with the same weights."""
-    theirs = seeded(name, [as_tensor(picture) for picture in noise(2, (480, 640))])
+    theirs = seeded(name, [as_tensor(image) for image in noise(2, (480, 640))])
     ours = build(name, weights=None).eval()
     convert_weights(ours, theirs.state_dict(), source="torchvision")
     return theirs, ours
 
 
 def predict(theirs: Any, ours: Any, batch: int, args: Any) -> dict[str, Any]:
-    pictures = noise(batch, (480, 640))
-    tensors = [as_tensor(picture) for picture in pictures]
+    images = noise(batch, (480, 640))
+    tensors = [as_tensor(image) for image in images]
     with torch.inference_mode():
         found = [len(one["scores"]) for one in theirs(tensors)]
-        mine = [len(one) for one in ours.predict(pictures)]
+        mine = [len(one) for one in ours.predict(images)]
         # compiled and folded networks round otherwise, which may move a score across the threshold
         assert all(abs(a - b) <= (args.compile or args.fold) for a, b in zip(found, mine, strict=True)), (found, mine)
-        return in_turn(lambda: theirs(tensors), lambda: ours.predict(pictures), args) | {"detections": found[0]}
+        return in_turn(lambda: theirs(tensors), lambda: ours.predict(images), args) | {"detections": found[0]}
 
 
 def train(theirs: Any, ours: Any, args: Any) -> dict[str, Any]:
-    pictures = noise(2, (480, 640))
-    return in_turn(their_step(theirs, pictures), our_step(ours, pictures), args)
+    images = noise(2, (480, 640))
+    return in_turn(their_step(theirs, images), our_step(ours, images), args)
 
 
 BOXES: Final = np.array([[20, 30, 200, 220], [300, 100, 420, 380], [500, 20, 560, 70]], np.float32)
 LABELS: Final = np.array([0, 3, 8])
 
 
-def their_step(model: Any, pictures: list[Any]) -> Callable[[], None]:
+def their_step(model: Any, images: list[Any]) -> Callable[[], None]:
     """One training step of torchvision's model."""
-    tensors = [as_tensor(picture) for picture in pictures]
-    truth = [{"boxes": torch.from_numpy(BOXES), "labels": torch.from_numpy(LABELS) + 1} for _ in pictures]
+    tensors = [as_tensor(image) for image in images]
+    truth = [{"boxes": torch.from_numpy(BOXES), "labels": torch.from_numpy(LABELS) + 1} for _ in images]
     trainable(model)
     optimizer = torch.optim.SGD([p for p in model.train().parameters() if p.requires_grad], lr=0.0)
     return lambda: descend(model(tensors, truth), optimizer)
 
 
-def our_step(detector: Any, pictures: list[Any]) -> Callable[[], None]:
-    """The same of detzoo's; pictures are prepared every time, as torchvision's model prepares its own."""
+def our_step(detector: Any, images: list[Any]) -> Callable[[], None]:
+    """The same of detzoo's; images are prepared every time, as torchvision's model prepares its own."""
     none = np.zeros(len(LABELS), bool)
-    samples = [Sample(picture, BOXES, LABELS, none, none, i, str(i)) for i, picture in enumerate(pictures)]
+    samples = [Sample(image, BOXES, LABELS, none, none, i, str(i)) for i, image in enumerate(images)]
     optimizer = torch.optim.SGD([p for p in detector.train().parameters() if p.requires_grad], lr=0.0)
     return lambda: descend(detector.losses(*collate(samples, detector.input)), optimizer)
 
@@ -134,18 +135,18 @@ def descend(losses: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None
     optimizer.step()
 
 
-def runner(name: str, side: str, what: str, state: dict[str, Tensor], pictures: list[Any]) -> Callable[[], Any]:
+def runner(name: str, side: str, what: str, state: dict[str, Tensor], images: list[Any]) -> Callable[[], Any]:
     """``predict`` or a training step of one side alone."""
     if side == "detzoo":
         ours = build(name, weights=None).eval()
         convert_weights(ours, state, source="torchvision")
-        return our_step(ours, pictures) if what == "train" else lambda: ours.predict(pictures)
+        return our_step(ours, images) if what == "train" else lambda: ours.predict(images)
     theirs: Any = torchvision.models.get_model(name, weights=None, weights_backbone=None).eval()
     freeze_norms(theirs.backbone.body, FROZEN_EPS[name])
     theirs.load_state_dict(state)
     if what == "train":
-        return their_step(theirs, pictures)
-    tensors = [as_tensor(picture) for picture in pictures]
+        return their_step(theirs, images)
+    tensors = [as_tensor(image) for image in images]
     return torch.inference_mode()(lambda: theirs(tensors))
 
 
@@ -177,7 +178,7 @@ def in_turn(theirs: Callable[[], Any], ours: Callable[[], Any], args: Any) -> di
 
 @torch.no_grad()
 def seeded(name: str, images: list[Tensor]) -> Any:
-    """torchvision's model with frozen batch norms that know the pictures, and predictors like trained ones."""
+    """torchvision's model with frozen batch norms that know the images, and predictors like trained ones."""
     torch.manual_seed(0)
     model: Any = torchvision.models.get_model(name, weights=None, weights_backbone=None)
     for part, norm in model.backbone.body.named_modules():
@@ -205,9 +206,9 @@ def seeded(name: str, images: list[Tensor]) -> Any:
     return model
 
 
-def as_tensor(picture: Any) -> Tensor:
+def as_tensor(image: Any) -> Tensor:
     """float [3,H,W] in 0..1."""
-    return torch.from_numpy(picture).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(image).permute(2, 0, 1).float() / 255
 
 
 def processor() -> str:

@@ -1,4 +1,4 @@
-"""Train a detector on a real data set and evaluate it: what produced docs/results/<data>-<detector>/.
+"""Train a detector on a real dataset and evaluate it: what produced docs/results/<data>-<detector>/.
 
     python benchmarks/real_photographs.py bccd ssd_mobilenet_v2_fpn --out runs/bccd
     python benchmarks/real_photographs.py nuclei benchmarks/nuclei_mask_rcnn.yaml --out runs/nuclei
@@ -27,7 +27,7 @@ BACKBONE: Final = "../shared/weights/mobilenet_v2-imagenet/mobilenet_v2_tf2ptq_d
 
 @dataclass(frozen=True)
 class Experiment:
-    """Where the pictures lie, and what of the recipe is set for them."""
+    """Where the images lie, and what of the recipe is set for them."""
 
     data: str
     train: str

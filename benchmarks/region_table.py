@@ -1,10 +1,10 @@
-r"""R-CNN, SPP-net and Fast R-CNN beside each other: AP with and without their parts, and seconds a picture.
+r"""R-CNN, SPP-net and Fast R-CNN beside each other: AP with and without their parts, and seconds an image.
 
     python benchmarks/region_table.py runs/rcnn runs/spp runs/fast --data ../shared/data/playing-cards --split test \\
         --out docs/results/regions-playing-cards.json
 
 The runs were trained on the same regions. AP: pycocotools and VOC, SVM against softmax, boxes corrected or not; the
-network looks at each window once, and the four answers are made of that. Seconds: one picture at a time, with regions
+network looks at each window once, and the four answers are made of that. Seconds: one image at a time, with regions
 made by ``--proposer`` and without (bench's columns ``proposals`` and ``without_proposals``); detectors take turns in
 every repetition, so that a machine that is busy for a while slows all of them.
 """
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 import detzoo
-from detzoo.benchmark.bench_command import pictures_of
+from detzoo.benchmark.bench_command import images_of
 from detzoo.benchmark.speed import benchmark
 from detzoo.builder import build_component
 from detzoo.data.dataset import Dataset
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--split", default="test")
     parser.add_argument("--proposer", default="selective_search")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--pictures", type=int, default=8, help="that are timed")
+    parser.add_argument("--images", type=int, default=8, help="that are timed")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--accuracy", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--speed", action=argparse.BooleanOptionalAction, default=True)
@@ -90,7 +90,7 @@ def accuracy(name: str, detector: Detector, data: Dataset) -> Iterator[dict[str,
 
 
 def look_once(detector: RegionSvm) -> None:
-    """Let the detector remember the maps of every picture's windows."""
+    """Let the detector remember the maps of every image's windows."""
     real = detector.windows
     known: dict[bytes, list[tuple[Tensor, Tensor]]] = {}
 
@@ -105,16 +105,14 @@ def look_once(detector: RegionSvm) -> None:
 
 def speed(detectors: dict[str, Detector], data: Dataset, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Medians over repetitions of each detector's phases, in ms."""
-    pictures = pictures_of(data, args.pictures)
+    images = images_of(data, args.images)
     times: dict[str, list[dict[str, float]]] = {name: [] for name in detectors}
     proposer = build_component("proposer", {"type": args.proposer})
-    proposer(pictures[0])  # compiles
+    proposer(images[0])  # compiles
     for _ in range(args.repeat):
         for name, detector in detectors.items():
             detector.proposer = proposer
-            found = benchmark(
-                detector, device="cpu", images=pictures, iterations=len(pictures), warmup=1, max_seconds=600
-            )
+            found = benchmark(detector, device="cpu", images=images, iterations=len(images), warmup=1, max_seconds=600)
             times[name].append({phase: values["p50"] for phase, values in found.latency_ms.items()})
     rows = []
     for name, all_ in times.items():

@@ -2,10 +2,10 @@
 
     python benchmarks/retinanet_speed.py [--compile] [--channels-last] [--fold] [--batch 1 8] [--out FILE]
 
-As ``rcnn_speed.py``, whose pictures, clocks and rounds these are: both sides run in turn in one process, torchvision
+As ``rcnn_speed.py``, whose images, clocks and rounds these are: both sides run in turn in one process, torchvision
 eagerly; the ratio is the median of the ratios of the pairs; equal numbers of detections are asserted before anything is
-timed. Weights are random, scaled so that some thousand scores of a picture pass the threshold, as a trained network's
-do. Pictures are blurred noise, 480 x 640 px, which is 800 x 1066 px for the network.
+timed. Weights are random, scaled so that some thousand scores of an image pass the threshold, as a trained network's
+do. Images are blurred noise, 480 x 640 px, which is 800 x 1066 px for the network.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     rows = []
     for name in args.detectors:
-        theirs = seeded(name, [as_tensor(picture) for picture in noise(2, (480, 640))])
+        theirs = seeded(name, [as_tensor(image) for image in noise(2, (480, 640))])
         ours = build(name, weights=None).eval()
         convert_weights(ours, theirs.state_dict(), source="torchvision")
         apply_switches(ours, Switches(compile=args.compile, channels_last=args.channels_last, fold=args.fold))
@@ -82,7 +82,7 @@ def arguments() -> Any:
 
 @torch.no_grad()
 def seeded(name: str, images: list[Tensor]) -> Any:
-    """torchvision's model with frozen batch norms that know the pictures, and predictors like trained ones."""
+    """torchvision's model with frozen batch norms that know the images, and predictors like trained ones."""
     torch.manual_seed(0)
     model: Any = torchvision.models.get_model(name, weights=None, weights_backbone=None)
     for part, norm in model.backbone.body.named_modules():

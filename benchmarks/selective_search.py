@@ -1,10 +1,10 @@
 """Selective search on 500-px photographs, against OpenCV contrib's with the same colour spaces, k and strategies.
 
     python -m venv contrib && contrib/bin/pip install opencv-contrib-python-headless
-    python benchmarks/selective_search.py --contrib contrib/bin/python [--pictures 12] [--repeats 5] [--out FILE]
+    python benchmarks/selective_search.py --contrib contrib/bin/python [--images 12] [--repeats 5] [--out FILE]
 
-Both work on one picture at a time, in turn: OpenCV contrib in a process of its own, which only waits meanwhile. The
-ratio of a picture is the median of the ratios of neighbouring pairs; the one reported is the median over pictures.
+Both work on one image at a time, in turn: OpenCV contrib in a process of its own, which only waits meanwhile. The
+ratio of an image is the median of the ratios of neighbouring pairs; the one reported is the median over images.
 One core: processor time, both with one thread, so that others on the machine do no harm. Two cores: wall time of ours
 with two threads against theirs, OpenCV with two threads as well: that wants an idle machine, and the load average is
 reported beside it. numba has compiled beforehand: that takes seconds, once for an installation. Memory: the growth of
@@ -40,7 +40,7 @@ CHILD: Final = Path(__file__).with_name("contrib_selective_search.py")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--contrib", help="a Python with opencv-contrib-python-headless")
-    parser.add_argument("--pictures", type=int, default=12)
+    parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--memory", help=argparse.SUPPRESS)
@@ -49,7 +49,7 @@ def main() -> None:
         memory_of(Path(args.memory))
         return
     with tempfile.TemporaryDirectory() as folder:
-        paths = resized(Path(folder), args.pictures)
+        paths = resized(Path(folder), args.images)
         rows = [measured(args, paths, threads, name, fields) for threads in (1, 2) for name, fields in VARIANTS.items()]
         own = [sys.executable, str(Path(__file__)), "--memory", str(paths[0])]
         memory = json.loads(subprocess.run(own, check=True, capture_output=True, text=True).stdout)
@@ -112,12 +112,12 @@ def measured(args: Any, paths: list[Path], threads: int, name: str, fields: dict
         "threads": threads,
         "clock": clock,
         "opencv": version,
-        "pictures": len(paths),
+        "images": len(paths),
         "load_average": round(os.getloadavg()[0], 1),
         "opencv_contrib_ms": round(statistics.median(theirs), 1),
         "detzoo_ms": round(statistics.median(ours), 1),
         "ratio": round(statistics.median(ratios), 2),
-        "lowest_ratio_of_a_picture": round(min(ratios), 2),
+        "lowest_ratio_of_an_image": round(min(ratios), 2),
     }
 
 

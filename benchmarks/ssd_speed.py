@@ -1,11 +1,11 @@
-"""``predict`` of the two torchvision recipes against torchvision itself, with the same weights on the same pictures.
+"""``predict`` of the two torchvision recipes against torchvision itself, with the same weights on the same images.
 
     python benchmarks/ssd_speed.py [--compile] [--channels-last] [--fold] [--batch 1 8] [--threads 2] [--out FILE]
 
 Both sides run in turn in one process; the median of each is compared, and equal detections are asserted before anything
-is timed. torchvision gets float tensors that were made beforehand, detzoo the bytes of the pictures, so the conversion
+is timed. torchvision gets float tensors that were made beforehand, detzoo the bytes of the images, so the conversion
 counts against detzoo. Weights are random, scaled so that logits spread as a trained network's do: about 5,000 of the
-scores of a picture pass the threshold. Pictures are blurred noise, 480 x 640 px.
+scores of an image pass the threshold. Images are blurred noise, 480 x 640 px.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ import torchvision  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from detzoo import build, convert_weights  # noqa: E402
-from detzoo.runtime.switches import Switches, apply_switches, noise  # noqa: E402
+from detzoo.prediction.apply_switches import apply_switches, noise  # noqa: E402
+from detzoo.runtime.switches import Switches  # noqa: E402
 
 BACKGROUND = {"ssd300_vgg16": 7.0, "ssdlite320_mobilenet_v3_large": 9.0}
 """Bias of the background's logit: a trained detector is sure of it nearly everywhere."""
@@ -66,8 +67,8 @@ def arguments() -> Any:
 
 def compare(name: str, batch: int, args: Any) -> dict[str, Any]:
     """Medians in ms of both, in turn, and their ratio."""
-    pictures = noise(batch, (480, 640))
-    tensors = [torch.from_numpy(picture).permute(2, 0, 1).float() / 255 for picture in pictures]
+    images = noise(batch, (480, 640))
+    tensors = [torch.from_numpy(image).permute(2, 0, 1).float() / 255 for image in images]
     theirs = seeded(name, tensors)
     ours = build(name, weights=None).eval()
     convert_weights(ours, theirs.state_dict(), source="torchvision")
@@ -75,8 +76,8 @@ def compare(name: str, batch: int, args: Any) -> dict[str, Any]:
     apply_switches(ours, switches)
     with torch.inference_mode():
         found = [len(one["scores"]) for one in theirs(tensors)]
-        assert [len(one) for one in ours.predict(pictures)] == found, "not the same detections"
-        times = in_turn([lambda: theirs(tensors), lambda: ours.predict(pictures)], args.repeats)
+        assert [len(one) for one in ours.predict(images)] == found, "not the same detections"
+        times = in_turn([lambda: theirs(tensors), lambda: ours.predict(images)], args.repeats)
     row = {
         "detector": name,
         "batch": batch,
@@ -103,7 +104,7 @@ def in_turn(calls: list[Callable[[], object]], repeats: int) -> list[float]:
 
 @torch.no_grad()
 def seeded(name: str, images: list[Tensor]) -> Any:
-    """torchvision's model with batch norms that know the pictures and predictors like trained ones."""
+    """torchvision's model with batch norms that know the images and predictors like trained ones."""
     torch.manual_seed(0)
     model = torchvision.models.get_model(name, weights=None, weights_backbone=None)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -1,4 +1,4 @@
-"""Why ssdlite_mobilenet_v2 learns slowly on a small data set: one thing changed at a time, same short training.
+"""Why ssdlite_mobilenet_v2 learns slowly on a small dataset: one thing changed at a time, same short training.
 
     python benchmarks/ssdlite_ablation.py --out docs/results/ssdlite-ablation.json [--epochs 6]
 

@@ -1,4 +1,4 @@
-"""The best recall that YOLOv1's grid allows: one object a cell, on data sets and grids.
+"""The best recall that YOLOv1's grid allows: one object a cell, on datasets and grids.
 
     python benchmarks/yolo_grid_recall.py --data ../shared/data/bccd:test ../shared/data/playing-cards:test --out FILE
 
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def count(data: detzoo.data.Dataset, grid: tuple[int, int]) -> tuple[int, int]:
-    """Cells that hold the centre of an object, and objects, over all pictures."""
+    """Cells that hold the centre of an object, and objects, over all images."""
     index = data.annotations()
     image = np.repeat(np.arange(len(index)), np.diff(index.ends, prepend=0))
     sizes = index.sizes[image].astype(float)  # (height, width)

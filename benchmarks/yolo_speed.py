@@ -67,7 +67,7 @@ def clocked(run: Callable[[], Any]) -> float:
 
 @torch.inference_mode()
 def forward(name: str, repeats: int) -> dict[str, Any]:
-    """The whole network on one picture against its layers."""
+    """The whole network on one image against its layers."""
     detector: Any = build(name, weights=None).eval()
     batch = image_batch((448, 448), 1)
     inputs: list[tuple[nn.Module, tuple[Tensor, ...]]] = []

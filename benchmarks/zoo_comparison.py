@@ -2,7 +2,7 @@
 
     python benchmarks/zoo_comparison.py bccd --out runs/zoo-bccd --results docs/results/zoo-bccd
 
-The grid is architecture x backbone x input size: the same pictures, transforms, epochs and seed for all, each
+The grid is architecture x backbone x input size: the same images, transforms, epochs and seed for all, each
 architecture with its own loss, matching and learning rate. The families' detectors stand beside it, as long trained as
 each needs to be worth looking at; those of image-level regions share one file of selective search. What is trained is
 not trained again, what is recorded in ``--results`` is not measured again, and the test split chooses nothing. Data and
@@ -57,7 +57,7 @@ class Member:
         name: in tables.
         recipe: that it is trained by.
         epochs: that it is trained for.
-        overrides: beside the data set's transforms.
+        overrides: beside the dataset's transforms.
     """
 
     name: str

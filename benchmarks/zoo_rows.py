@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-TIMED_ON: Final = "one CPU thread, batch 1, float32, untrained weights, pictures of noise"
+TIMED_ON: Final = "one CPU thread, batch 1, float32, untrained weights, images of noise"
 
 
 class Tensorflow(NamedTuple):
@@ -12,7 +12,7 @@ class Tensorflow(NamedTuple):
 
     Args:
         name: TensorFlow's.
-        ms: per 600x600 picture on a Titan X, pre- and post-processing included.
+        ms: per 600x600 image on a Titan X, pre- and post-processing included.
         ap: COCO mAP, rounded by TensorFlow; None where its cell is empty.
         recipe: that builds it here; None where none does.
         why_not: then.
@@ -128,11 +128,11 @@ VOC: Final = (
     Voc("SSD512", "ssd512_vgg16_voc", "19 fps", "weiliu89/caffe README, Titan X, batch 1"),
 )
 
-PICTURES: Final[dict[str, tuple[int, int]]] = {
+IMAGES: Final[dict[str, tuple[int, int]]] = {
     **{row.recipe: (600, 600) for row in (*TENSORFLOW, *TENSORFLOW_MOBILE) if row.recipe is not None},
     **{row.recipe: (375, 500) for row in VOC},
     **dict.fromkeys(TORCHVISION, (512, 512)),
 }
-"""(height, width) px of the picture that each recipe is measured on: those of the tables, and VOC's usual size."""
+"""(height, width) px of the image that each recipe is measured on: those of the tables, and VOC's usual size."""
 WINDOWS: Final = {"rcnn_caffenet_voc": 20, "rcnn_vgg16_voc": 20}
 """R-CNN sends every window through the network, so that 2,000 of them take 100 times what is counted for these."""

@@ -4,7 +4,7 @@ Reported numbers come from the recipes and from the sources named below; what is
 docs/zoo/measured.json, row by row, so that a run that was stopped goes on where it stopped:
 
     python benchmarks/zoo_tables.py                    # parameters and arithmetic of new rows, then the pages
-    python benchmarks/zoo_tables.py --speed            # and the time of a picture, where it is not there yet
+    python benchmarks/zoo_tables.py --speed            # and the time of an image, where it is not there yet
     python benchmarks/zoo_tables.py --only NAME NAME   # these rows, again
     python benchmarks/zoo_tables.py --pages            # the pages alone, from what was measured
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from zoo_rows import PICTURES, TIMED_ON, WINDOWS  # type: ignore[import-not-found]
+from zoo_rows import IMAGES, TIMED_ON, WINDOWS  # type: ignore[import-not-found]
 from zoo_text import pages  # type: ignore[import-not-found]
 
 from detzoo.benchmark import benchmark
@@ -51,7 +51,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     if not args.pages:
-        for name in args.only or PICTURES:
+        for name in args.only or IMAGES:
             measure(name, again=args.only is not None, speed=args.speed)
     write_pages()
 
@@ -62,7 +62,7 @@ def measure(name: str, *, again: bool, speed: bool) -> None:
     digest = fingerprint(name)
     row = known.get(name, {})
     if again or row.get("recipe") != digest:
-        row = {"recipe": digest, "picture": list(PICTURES[name])}
+        row = {"recipe": digest, "image": list(IMAGES[name])}
     if row.get("flops") is None and "why_no_flops" not in row:
         print(f"{name}: parameters and arithmetic", flush=True)
         row |= costs(name)
@@ -100,14 +100,14 @@ def spread_regions(detector: Any) -> None:
 
 
 def costs(name: str) -> dict[str, Any]:
-    """Parameters, and arithmetic of one picture; multiply and add are two operations."""
+    """Parameters, and arithmetic of one image; multiply and add are two operations."""
     detector = built(name)
     row: dict[str, Any] = {"parameters": count_parameters(detector), "flops": None}
     if name in WINDOWS:
         row["windows"] = WINDOWS[name]
     try:
         with inference(detector, score_threshold=0.0):
-            one = prepared(detector, noise(1, PICTURES[name]))
+            one = prepared(detector, noise(1, IMAGES[name]))
             row["network"] = list(one.pixels.shape[-2:])
             network = getattr(detector, "network", None) or detector.detect
             if hasattr(detector, "box"):  # what the second stage gets, so that the file can be checked
@@ -121,11 +121,11 @@ def costs(name: str) -> dict[str, Any]:
 
 
 def times(name: str) -> dict[str, Any]:
-    """Time of one picture of noise, from decoded pixels to detections, at the recipe's own score threshold."""
+    """Time of one image of noise, from decoded pixels to detections, at the recipe's own score threshold."""
     rounds = 3 if (read()[name]["flops"] or 0) > LARGE else 20
     # R-CNN is timed on as few windows as it is counted on
     result = benchmark(
-        built(name), device="cpu", batch=1, size=PICTURES[name], iterations=rounds, warmup=1, max_seconds=20
+        built(name), device="cpu", batch=1, size=IMAGES[name], iterations=rounds, warmup=1, max_seconds=20
     )
     total = result.latency_ms["total"]
     return {"p50_ms": total["p50"], "p95_ms": total["p95"], "protocol": result.protocol, "timed_on": TIMED_ON}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import torchvision
-from zoo_rows import PICTURES, TENSORFLOW, TENSORFLOW_MOBILE, TIMED_ON, TORCHVISION, VOC, Tensorflow, Voc  # type: ignore[import-not-found]
+from zoo_rows import IMAGES, TENSORFLOW, TENSORFLOW_MOBILE, TIMED_ON, TORCHVISION, VOC, Tensorflow, Voc  # type: ignore[import-not-found]
 
 from detzoo.recipes.recipe import load_recipe
 
@@ -17,8 +17,8 @@ _WRITTEN: Final = "<!-- Written by benchmarks/zoo_tables.py; edit that. -->\n\n"
 _HERE: Final = """\
 The columns called *here* were measured by `benchmarks/zoo_tables.py` and are of the recipe; what stands under
 *reported* is of the network that others trained, and was not measured here. GFLOPs are 10⁹ operations of the
-network for one picture of HEIGHTxWIDTH, multiply and add counted as two, with as many regions and boxes as the
-recipe keeps. ms is the median for such a picture on PROTOCOL;
+network for one image of HEIGHTxWIDTH, multiply and add counted as two, with as many regions and boxes as the
+recipe keeps. ms is the median for such an image on PROTOCOL;
 – means: not measured yet. Networks without training find every class everywhere, so more boxes reach suppression
 than behind trained ones: it takes three fifths of the time of `ssd_mobilenet_v1_fpn`.
 """
@@ -27,7 +27,7 @@ _TENSORFLOW: Final = """# TensorFlow's COCO table
 The table of the TensorFlow Object Detection API's model zoo, with a recipe for each row. Reported are, by
 [tf1_detection_zoo.md](https://github.com/tensorflow/models/blob/master/research/object_detection/g3doc/tf1_detection_zoo.md)
 at 15762ae, the AP of the boxes on TensorFlow's own split of COCO 2014 (minival), rounded to whole numbers, and
-ms for a 600x600 picture on a Titan X with pre- and post-processing. An empty cell is empty there too.
+ms for a 600x600 image on a Titan X with pre- and post-processing. An empty cell is empty there too.
 
 These recipes are architectures and training plans. TensorFlow's trained weights do not load, and no AP of ours
 stands behind them.
@@ -35,7 +35,7 @@ stands behind them.
 _TORCHVISION: Final = """# torchvision's detection table
 
 torchvision's builders under their own names. Reported is what the metadata of their weights (COCO_V1) say in
-torchvision VERSION: AP on COCO val2017, parameters, and multiply-adds for a 512x512 picture, each counted once,
+torchvision VERSION: AP on COCO val2017, parameters, and multiply-adds for a 512x512 image, each counted once,
 with the detections of the trained network. Here they count as two operations: halve the column to compare.
 Weights of all rows load (`detzoo weights import --from torchvision`) and give the same detections; the tests of
 the plugins check it.
@@ -103,8 +103,8 @@ def _code(name: str | None) -> str:
     return NONE if name is None else f"`{name}`"
 
 
-def _picture(recipe: str) -> str:
-    size = "x".join(map(str, PICTURES[recipe]))
+def _image(recipe: str) -> str:
+    size = "x".join(map(str, IMAGES[recipe]))
     return _HERE.replace("HEIGHTxWIDTH", size).replace("PROTOCOL", TIMED_ON)
 
 
@@ -122,7 +122,7 @@ def _tensorflow(measured: Measured) -> str:
     rows = (*TENSORFLOW, *TENSORFLOW_MOBILE)
     parts = [
         _TENSORFLOW,
-        _picture("fasterrcnn_resnet50_coco"),
+        _image("fasterrcnn_resnet50_coco"),
         table(columns, (_tensorflow_row(row, measured) for row in TENSORFLOW)),
         "Mobile models, whose reported ms are of a Pixel 1:\n",
         table(columns, (_tensorflow_row(row, measured) for row in TENSORFLOW_MOBILE)),
@@ -174,7 +174,7 @@ out and does not dilate. 3x3 bins of 6x6 samples and a box for each class, as th
 TensorFlow enlarges what leaves the box head's stage to 33x33 (Inception v2: 15x15) and convolves that. The
 arithmetic of these rows is therefore not TensorFlow's.
 
-**SSD.** The first map's small square is 0.2 of the picture, in TensorFlow 0.1. With a pyramid, the tower that
+**SSD.** The first map's small square is 0.2 of the image, in TensorFlow 0.1. With a pyramid, the tower that
 all levels share has no batch norms, TensorFlow's has some for each level; the crop of its augmentation is our
 nearest. MobileNetV2's pixels are normalised as torchvision's weights want them. MobileNetV3 stands with
 torchvision's softmax, mining and training, where TensorFlow has a sigmoid for each class and focal loss.
@@ -192,7 +192,7 @@ def _torchvision(measured: Measured) -> str:
     )
     parts = [
         _TORCHVISION.replace("VERSION", torchvision.__version__.partition("+")[0]),
-        _picture("fasterrcnn_resnet50_fpn"),
+        _image("fasterrcnn_resnet50_fpn"),
         table(columns, (_torchvision_row(name, enum, measured) for name, enum in TORCHVISION.items())),
         _TORCHVISION_END,
     ]
@@ -217,7 +217,7 @@ def _voc(measured: Measured) -> str:
         *([_VOC_QUOTED] if "†" in results else []),
         results,
         _VOC_COST,
-        _picture("ssd300_vgg16_voc"),
+        _image("ssd300_vgg16_voc"),
         _VOC_REGIONS,
         table(speeds, (_voc_cost(row, measured) for row in VOC)),
         _VOC_DIFFERENCES,

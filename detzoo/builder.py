@@ -96,7 +96,7 @@ def build_recipe(
     recipe = _for_classes(recipe, num_classes, classes)
     values = recipe.values
     builder = _Builder(recipe, registry, backbone_weights=backbone_weights)
-    detector = builder.component("join", {"type": values["join"]} | _slots(values, registry), {}, ())
+    detector = builder.component("architecture", {"type": values["architecture"]} | _slots(values, registry), {}, ())
     assert isinstance(detector, Detector)
     detector.recipe = recipe
     detector.input = builder.settings("input", values["input"])
@@ -282,7 +282,7 @@ def _annotated_dataclass(owner: Any, name: str) -> type[Any]:
 
 
 def _slots(values: dict[str, Any], registry: Registry) -> dict[str, Any]:
-    fields = registry.schema(registry.find("join", values["join"]))["fields"]
+    fields = registry.schema(registry.find("architecture", values["architecture"]))["fields"]
     return {name: values[name] for name in fields if name in values}
 
 

@@ -19,7 +19,7 @@ class PluginError(DetzooError):
 
 
 class DataError(DetzooError):
-    """A data set, an annotation file or a picture is wrong."""
+    """A dataset, an annotation file or an image is wrong."""
 
 
 class WeightsError(DetzooError):

@@ -56,7 +56,7 @@ FeatureSpecs: TypeAlias = dict[str, FeatureSpec]
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture with its annotations, in NumPy, as the loader and the transforms see it.
+    """One image with its annotations, in NumPy, as the loader and the transforms see it.
 
     Args:
         image: uint8 [H,W,3] RGB, EXIF orientation applied.
@@ -64,8 +64,8 @@ class Sample:
         labels: int64 [M], 0..K-1.
         difficult: bool [M].
         crowd: bool [M].
-        image_id: the data set's own id.
-        path: where the picture came from, for messages.
+        image_id: the dataset's own id.
+        path: where the image came from, for messages.
         masks: uint8 [M,H,W] of 0 and 1, or None.
         proposals: float32 [P,4] xyxy px, or None.
     """
@@ -148,14 +148,14 @@ class Candidates(_Movable):
 
 @dataclass(frozen=True)
 class ImageBatch(_Movable):
-    """A batch of pictures as the network sees them. Original x = (x - region corner) / scale.
+    """A batch of images as the network sees them. Original x = (x - region corner) / scale.
 
     Args:
         pixels: float32 [B,3,H,W], normalised.
-        region: float32 [B,4] xyxy network px: where the picture lies inside the padding.
-        original_size: int64 [B,2] (height, width) of the picture before preparation.
+        region: float32 [B,4] xyxy network px: where the image lies inside the padding.
+        original_size: int64 [B,2] (height, width) of the image before preparation.
         scale: float32 [B,2] (vertical, horizontal) network px per original px.
-        index: int64 [B]: position of each image in the caller's list or data set.
+        index: int64 [B]: position of each image in the caller's list or dataset.
         proposals: image-level candidates in network px, or None.
     """
 
@@ -312,7 +312,7 @@ class Detections:
         return draw_detections(image, self, min_score=min_score)
 
     def _repr_html_(self) -> str:
-        """A notebook shows the picture with its boxes, or a table where the file is not at hand."""
+        """A notebook shows the image with its boxes, or a table where the file is not at hand."""
         from detzoo.runtime.drawing import detections_html
 
         return detections_html(self)

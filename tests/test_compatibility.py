@@ -24,25 +24,25 @@ def test_no_recipe_of_the_zoo_lacks_anything() -> None:
             "ssd_mobilenet_v2_fpn",
             "matcher={type: grid_responsible}",
             '--set matcher: detectors.ssd_mobilenet_v2_fpn.matcher: matcher "grid_responsible" needs one_grid, which '
-            'head "ssd" and join "one_stage" do not give; given by head yolo_grid',
+            'head "ssd" and architecture "one_stage" do not give; given by head yolo_grid',
         ),
         (
             "fasterrcnn_mobilenet_v2_fpn",
             "box.matcher={type: grid_responsible}",
             '--set box.matcher: detectors.fasterrcnn_mobilenet_v2_fpn.box.matcher: matcher "grid_responsible" needs '
-            'one_grid, which head "roi_box" and join "two_stage" do not give; given by head yolo_grid\n'
+            'one_grid, which head "roi_box" and architecture "two_stage" do not give; given by head yolo_grid\n'
             '--set box.matcher: detectors.fasterrcnn_mobilenet_v2_fpn.box.matcher: matcher "grid_responsible" needs '
-            'predictions, which head "roi_box" and join "two_stage" do not give; given by join one_stage; '
-            "proposals rpn\n"
+            'predictions, which head "roi_box" and architecture "two_stage" do not give; given by architecture '
+            "one_stage; proposals rpn\n"
             '--set box.matcher: detectors.fasterrcnn_mobilenet_v2_fpn.box.matcher: matcher "grid_responsible" needs '
-            'one_box, which head "roi_box" and join "two_stage" do not give; given by head detr, detr_anchors, fcos, '
-            "retinanet, rpn, ssd, ssd_shared, yolo_anchor, yolo_grid",
+            'one_box, which head "roi_box" and architecture "two_stage" do not give; given by head detr, detr_anchors, '
+            "fcos, retinanet, rpn, ssd, ssd_shared, yolo_anchor, yolo_grid",
         ),
         (
             "retinanet_mobilenet_v2",
             "loss={type: mask_bce}",
             '--set loss: detectors.retinanet_mobilenet_v2.loss: loss "mask_bce" needs mask_logits, which head '
-            '"retinanet" and join "one_stage" do not give; given by head roi_mask',
+            '"retinanet" and architecture "one_stage" do not give; given by head roi_mask',
         ),
     ],
 )

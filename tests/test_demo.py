@@ -1,4 +1,4 @@
-"""The demo, with a handful of pictures and one step of training."""
+"""The demo, with a handful of images and one step of training."""
 
 from pathlib import Path
 
@@ -20,13 +20,13 @@ def test_the_demo_compares_what_it_trained(tmp_path: Path, monkeypatch: pytest.M
     assert [entry.name for entry in done.comparison.entries] == list(demo.DETECTORS)
     assert done.comparison.failures == {}
     assert said[:3] == [
-        "[1/3] ssd_resnet18_fpn: training on generated pictures",
-        "[2/3] ssd_resnet18: training on generated pictures",
+        "[1/3] ssd_resnet18_fpn: training on generated images",
+        "[2/3] ssd_resnet18: training on generated images",
         "[3/3] evaluating, timing and comparing",
     ]
     words = closing_words(done)
     assert f"{out / 'report'}" in words
-    assert f"detzoo predict {out / 'runs' / 'ssd_resnet18_fpn'} PICTURE --out found" in words
+    assert f"detzoo predict {out / 'runs' / 'ssd_resnet18_fpn'} IMAGE --out found" in words
     for path in done.comparison.files:
         assert path.is_file()
     said.clear()

@@ -38,7 +38,7 @@ def bench_targets(
     from detzoo.targets import is_run, load_detector
 
     shape = parse_size(size)
-    pictures = pictures_of(open_dataset(data, split), max(8, batch)) if data is not None else None
+    images = images_of(open_dataset(data, split), max(8, batch)) if data is not None else None
     results = []
     with progress_bar("benchmarking", len(targets), unit="detectors") as advance:
         for target in targets:
@@ -48,7 +48,7 @@ def bench_targets(
                 device=device,
                 batch=batch,
                 size=shape,
-                images=pictures,
+                images=images,
                 iterations=iterations,
                 warmup=warmup,
                 switches=switches,
@@ -68,21 +68,21 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def pictures_of(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:
-    """The first readable pictures of a data set, at most ``count``."""
+def images_of(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:
+    """The first readable images of a dataset, at most ``count``."""
     from detzoo.errors import DataError
 
-    pictures: list[NDArray[np.uint8]] = []
+    images: list[NDArray[np.uint8]] = []
     for position in range(len(dataset)):
-        if len(pictures) == count:
+        if len(images) == count:
             break
         try:
-            pictures.append(dataset.sample(position, masks=False).image)
+            images.append(dataset.sample(position, masks=False).image)
         except DataError:
             continue
-    if not pictures:
-        raise DetzooError(f"{dataset.name} {dataset.split} has no picture that can be read")
-    return pictures
+    if not images:
+        raise DetzooError(f"{dataset.name} {dataset.split} has no image that can be read")
+    return images
 
 
 def render(results: Sequence[Benchmark], *, as_json: bool) -> str:

@@ -23,7 +23,7 @@ class Cost:
     Args:
         parameters: numbers that are learnt.
         weights_bytes: of parameters and buffers.
-        flops: of the network for one picture; a multiply-add counts as two. None where it cannot be counted.
+        flops: of the network for one image; a multiply-add counts as two. None where it cannot be counted.
         peak_memory_bytes: beyond what was in use before the pass, or None.
         peak_memory_of: what exactly was measured.
     """
@@ -107,7 +107,7 @@ def measure_cost(detector: Detector, one: ImageBatch, run: Callable[[], Any], de
 
     Args:
         detector: in evaluation mode.
-        one: a single prepared picture, for the arithmetic.
+        one: a single prepared image, for the arithmetic.
         run: one whole pass of the batch under test, for the memory.
         device: where the detector is.
     """

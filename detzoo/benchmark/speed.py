@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PHASES: Final = ("pre", "forward", "post", "total")
 PROPOSAL_PHASES: Final = ("proposals", "without_proposals")
-"""Further columns of a detector that looks at regions of the picture: theirs, and the total less theirs."""
+"""Further columns of a detector that looks at regions of the image: theirs, and the total less theirs."""
 Regions: TypeAlias = "list[NDArray[np.float32]] | None"
 
 
@@ -42,7 +42,7 @@ class Benchmark:
         latency_ms: phase (pre, forward, post, total) -> mean, p50, p95, p99 in ms a batch. ``total`` is timed on its
             own, without waiting for the device between the phases. Where image-level regions are made, they are in
             ``proposals`` and in ``total``, and ``without_proposals`` is the total without them, as papers count.
-        images_per_s: pictures a second, from the mean total.
+        images_per_s: images a second, from the mean total.
         cost: parameters, arithmetic, memory.
         protocol: how it was measured.
     """
@@ -93,15 +93,15 @@ def benchmark(
     score_threshold: float | None = None,
     prepared: bool = False,
 ) -> Benchmark:
-    """Time a detector from decoded pictures to detections in original pixels.
+    """Time a detector from decoded images to detections in original pixels.
 
     Args:
         detector: with its weights.
         device: None takes the best there is.
-        batch: pictures at once.
-        size: (height, width) px of the pictures of noise that are used where ``images`` is None.
+        batch: images at once.
+        size: (height, width) px of the images of noise that are used where ``images`` is None.
         images: uint8 [H,W,3] RGB each; batches take turns, the last one filled up from the start. Post-processing
-            takes longer the more is found: real pictures give the truer time.
+            takes longer the more is found: real images give the truer time.
         iterations: most rounds of each kind.
         warmup: rounds before, which also compile and choose kernels.
         max_seconds: of measuring; fewer rounds are made where they do not fit, at least 5.
@@ -123,7 +123,7 @@ def benchmark(
         regions = runs.proposals()
         cost = measure_cost(detector, runs.one(), lambda: runs.total(regions), where)
         protocol = _protocol(detector, where, groups, len(times["total"]), warmup, switches)
-    protocol["pictures"] = "given" if images is not None else "noise"
+    protocol["images"] = "given" if images is not None else "noise"
     return Benchmark(
         name=display_name(detector),
         latency_ms={phase: percentiles(values) for phase, values in times.items()},
@@ -134,7 +134,7 @@ def benchmark(
 
 
 def grouped(images: Sequence[NDArray[np.uint8]], batch: int) -> list[list[NDArray[np.uint8]]]:
-    """Pictures in batches of one size."""
+    """Images in batches of one size."""
     if not images:
         raise DetzooError("benchmark got an empty list of images; give at least one, or None for noise")
     count = max(1, -(-len(images) // batch))
@@ -142,32 +142,32 @@ def grouped(images: Sequence[NDArray[np.uint8]], batch: int) -> list[list[NDArra
 
 
 class _Phases:
-    """The steps of ``predict``, one by one and together; ``turn`` goes on to the next batch of pictures."""
+    """The steps of ``predict``, one by one and together; ``turn`` goes on to the next batch of images."""
 
     def __init__(self, detector: Detector, groups: list[list[NDArray[np.uint8]]], device: torch.device) -> None:
         self.detector, self.groups, self.device = detector, groups, device
-        self.pictures, self.round = groups[0], 0
+        self.images, self.round = groups[0], 0
         self.network = getattr(detector, "network", None)
         self.split_forward = self.network is not None and hasattr(detector, "postprocess")
 
     def turn(self) -> None:
         self.round += 1
-        self.pictures = self.groups[self.round % len(self.groups)]
+        self.images = self.groups[self.round % len(self.groups)]
 
     def proposals(self) -> Regions:
         from detzoo.prediction.predict import regions_of
 
-        return regions_of(self.detector, self.pictures)
+        return regions_of(self.detector, self.images)
 
     def pre(self, regions: Regions) -> ImageBatch:
         from detzoo.prediction.predict import prepared
 
-        return prepared(self.detector, self.pictures, proposals=regions)
+        return prepared(self.detector, self.images, proposals=regions)
 
     def one(self) -> ImageBatch:
         from detzoo.prediction.predict import prepared
 
-        return prepared(self.detector, self.pictures[:1])
+        return prepared(self.detector, self.images[:1])
 
     def forward(self, batch: ImageBatch) -> Any:
         return self.network(batch) if self.split_forward and self.network else self.detector.detect(batch)
@@ -181,9 +181,9 @@ class _Phases:
         return split(self.detector, result, batch)
 
     def total(self, regions: Regions) -> Any:
-        from detzoo.prediction.predict import detect_pictures
+        from detzoo.prediction.predict import detect_images
 
-        return detect_pictures(self.detector, self.pictures, proposals=regions)
+        return detect_images(self.detector, self.images, proposals=regions)
 
 
 def measure(
@@ -214,7 +214,7 @@ def measure(
 
 
 def one_round(runs: _Phases, wait: Callable[[], None], times: dict[str, list[float]]) -> None:
-    """Each phase once with the device waited for, then the whole at one go; regions of the picture are made once."""
+    """Each phase once with the device waited for, then the whole at one go; regions of the image are made once."""
     runs.turn()
     begin = time.perf_counter()
     regions = runs.proposals()
@@ -277,18 +277,18 @@ def _protocol(
     }
     spec = detector.input
     return {
-        "timed": "decoded picture in memory -> detections in original pixels; disk and decoding are not included"
-        + ("" if detector.proposer is None else ", the regions of the picture are"),
+        "timed": "decoded image in memory -> detections in original pixels; disk and decoding are not included"
+        + ("" if detector.proposer is None else ", the regions of the image are"),
         "forward_includes_postprocess": not (hasattr(detector, "network") and hasattr(detector, "postprocess")),
         "batch": len(groups[0]),
-        "different_pictures": len({id(picture) for group in groups for picture in group}),
-        "picture_sizes": sorted({f"{p.shape[0]}x{p.shape[1]}" for group in groups for p in group}),
+        "different_images": len({id(image) for group in groups for image in group}),
+        "image_sizes": sorted({f"{p.shape[0]}x{p.shape[1]}" for group in groups for p in group}),
         "input": dataclasses.asdict(spec) if dataclasses.is_dataclass(spec) else None,
         "rounds": rounds,
         "warmup": warmup,
         **switches.as_dict(),
         **{name: value for name, value in numbers.items() if isinstance(value, int | float)},
-        "flops": "network, one picture, a multiply-add counts as two",
+        "flops": "network, one image, a multiply-add counts as two",
         "device": device_facts(device),
         "versions": versions(),
     }

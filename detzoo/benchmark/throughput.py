@@ -1,4 +1,4 @@
-"""How many pictures a second a detector manages, at the batch size that suits it best."""
+"""How many images a second a detector manages, at the batch size that suits it best."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ PATIENCE: Final = 2
 
 @dataclass(frozen=True)
 class Throughput:
-    """Pictures a second by batch size.
+    """Images a second by batch size.
 
     Args:
-        tried: batch -> pictures a second, in the order of trying.
+        tried: batch -> images a second, in the order of trying.
         stopped: why no larger batch was tried.
     """
 
@@ -37,7 +37,7 @@ class Throughput:
 
     @property
     def batch(self) -> int:
-        """The size of the most pictures a second; the smallest of those within GAIN of it."""
+        """The size of the most images a second; the smallest of those within GAIN of it."""
         most = max(self.tried.values())
         return min(size for size, rate in self.tried.items() if rate * GAIN >= most)
 
@@ -60,7 +60,7 @@ def best_batch(
     largest: int = LARGEST_BATCH,
     max_seconds: float = 10.0,
 ) -> Throughput:
-    """Try 1, 2, 4, 8, ... pictures at once, from decoded pictures to detections in original pixels.
+    """Try 1, 2, 4, 8, ... images at once, from decoded images to detections in original pixels.
 
     Args:
         detector: on the device, prepared.
@@ -72,17 +72,17 @@ def best_batch(
         max_seconds: after which no larger batch is tried.
     """
     from detzoo.benchmark.speed import synchroniser
-    from detzoo.prediction.predict import detect_pictures, inference
+    from detzoo.prediction.predict import detect_images, inference
 
     wait = synchroniser(device)
 
     def rate(batch: int) -> float:
-        pictures = turns(images)
+        stream = turns(images)
         seconds = []
         for _ in range(1 + rounds):
-            group = [next(pictures) for _ in range(batch)]
+            group = [next(stream) for _ in range(batch)]
             start = time.perf_counter()
-            detect_pictures(detector, group)
+            detect_images(detector, group)
             wait()
             seconds.append(time.perf_counter() - start)
         return batch / float(np.median(seconds[1:]))
@@ -92,7 +92,7 @@ def best_batch(
 
 
 def turns(images: Sequence[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-    """The pictures, over and over."""
+    """The stream, over and over."""
     while True:
         yield from images
 
@@ -107,7 +107,7 @@ def search(
     """Double the batch while that pays.
 
     Args:
-        rate: pictures a second of a batch size; may run out of memory.
+        rate: images a second of a batch size; may run out of memory.
         largest: size that is tried.
         max_seconds: after which no larger one is tried.
         clock: seconds.

@@ -10,9 +10,9 @@ import typer
 def command(  # noqa: PLR0917  # typer turns parameters into options: their order means nothing
     targets: Annotated[list[str], typer.Argument(help="Names from `detzoo list`, recipe files or runs.")],
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
-    batch: Annotated[int, typer.Option(help="Pictures at once.")] = 1,
-    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH px of the pictures of noise.")] = "480x640",
-    data: Annotated[str | None, typer.Option(help="Take pictures of this data set instead of noise.")] = None,
+    batch: Annotated[int, typer.Option(help="Images at once.")] = 1,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH px of the images of noise.")] = "480x640",
+    data: Annotated[str | None, typer.Option(help="Take images of this dataset instead of noise.")] = None,
     split: Annotated[str | None, typer.Option(help="Of --data.")] = None,
     iterations: Annotated[int, typer.Option(help="Most rounds.")] = 50,
     warmup: Annotated[int, typer.Option(help="Rounds before the measured ones.")] = 10,
@@ -23,7 +23,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
-    """Benchmark detectors from decoded pictures to detections: before, in and after the network, and together."""
+    """Benchmark detectors from decoded images to detections: before, in and after the network, and together."""
     from detzoo.benchmark.bench_command import bench_targets, render
     from detzoo.runtime.switches import Switches
 

@@ -1,4 +1,4 @@
-"""``detzoo compare``: detectors and results side by side on one data set, in one table and one page."""
+"""``detzoo compare``: detectors and results side by side on one dataset, in one table and one page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     data: Annotated[str, typer.Option(help="data.yaml, a COCO json, a VOC or YOLO folder, or `shapes`.")],
     out: Annotated[Path, typer.Option(help="Folder of the comparison; an interrupted one goes on.")],
     split: Annotated[str | None, typer.Option(help="To evaluate on; test, else val, without it.")] = None,
-    train: Annotated[bool, typer.Option("--train", help="Train names on this data set first.")] = False,
+    train: Annotated[bool, typer.Option("--train", help="Train names on this dataset first.")] = False,
     train_split: Annotated[str, typer.Option(help="To train on.")] = "train",
     epochs: Annotated[int | None, typer.Option(help="Of training, instead of the recipe's.")] = None,
     steps: Annotated[int | None, typer.Option(help="The same in optimiser steps.")] = None,
@@ -36,19 +36,19 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     device: Annotated[
         str | None, typer.Option(help="To evaluate and time on, and to train on without --devices: cpu, cuda, cuda:1.")
     ] = None,
-    batch: Annotated[int, typer.Option(help="Pictures at once in evaluation.")] = 8,
-    bench_batch: Annotated[int, typer.Option(help="Pictures at once while latency is timed.")] = 1,
-    largest_batch: Annotated[int, typer.Option(help="Up to which the batch of most pictures/s is looked for.")] = 64,
+    batch: Annotated[int, typer.Option(help="Images at once in evaluation.")] = 8,
+    bench_batch: Annotated[int, typer.Option(help="Images at once while latency is timed.")] = 1,
+    largest_batch: Annotated[int, typer.Option(help="Up to which the batch of most images/s is looked for.")] = 64,
     iterations: Annotated[int, typer.Option(help="Most rounds of timing.")] = 50,
-    workers: Annotated[int, typer.Option(help="Threads that read pictures.")] = 2,
+    workers: Annotated[int, typer.Option(help="Threads that read images.")] = 2,
     engine: Annotated[str, typer.Option(help="pycocotools or faster.")] = "pycocotools",
-    examples: Annotated[int, typer.Option(help="Pictures on the page, the worst first.")] = 8,
+    examples: Annotated[int, typer.Option(help="Images on the page, the worst first.")] = 8,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     compile_: Annotated[bool, typer.Option("--compile", help="Compile the networks first.")] = False,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC memory layout.")] = False,
     fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
 ) -> None:
-    """Compare detectors and results: accuracy, speed, cost and errors on one data set."""
+    """Compare detectors and results: accuracy, speed, cost and errors on one dataset."""
     from detzoo.comparison.compare import Plan, compare
     from detzoo.errors import DetzooError
     from detzoo.runtime.switches import Switches

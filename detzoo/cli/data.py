@@ -1,4 +1,4 @@
-"""``detzoo data``: look at a data set, find what is wrong with it, write it in another format."""
+"""``detzoo data``: look at a dataset, find what is wrong with it, write it in another format."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(
-    help="Check, describe, draw, convert and make data sets.", no_args_is_help=True, rich_markup_mode=None
-)
+app = typer.Typer(help="Check, describe, draw, convert and make datasets.", no_args_is_help=True, rich_markup_mode=None)
 
 Spec = Annotated[
     str,
@@ -42,7 +40,7 @@ def info(
     split: Split = None,
     json_: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False,
 ) -> None:
-    """Count pictures, boxes and classes; sizes of boxes and pictures."""
+    """Count images, boxes and classes; sizes of boxes and images."""
     import json
 
     from detzoo.data import list_splits, open_dataset
@@ -57,13 +55,13 @@ def info(
 @app.command()
 def show(
     spec: Spec,
-    out: Annotated[Path, typer.Option(help="Folder for the drawn pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder for the drawn images.")],
     split: Split = None,
     count: Annotated[int, typer.Option(min=1, help="How many, from the first.")] = 8,
     augment: Annotated[str | None, typer.Option(help="Draw what training sees with this recipe's transforms.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the transforms.")] = 0,
 ) -> None:
-    """Draw pictures with their boxes."""
+    """Draw images with their boxes."""
     from detzoo.data import list_splits, open_dataset
     from detzoo.training.data_preview import draw_samples, recipe_transforms
 
@@ -79,9 +77,9 @@ def convert(
     out: Annotated[Path, typer.Option(help="A new folder.")],
     to: Annotated[str, typer.Option(help="coco, voc or yolo.")] = "coco",
     split: Split = None,
-    link: Annotated[bool, typer.Option("--link", help="Link pictures instead of copying them.")] = False,
+    link: Annotated[bool, typer.Option("--link", help="Link images instead of copying them.")] = False,
 ) -> None:
-    """Write a data set in another format, with a data.yaml."""
+    """Write a dataset in another format, with a data.yaml."""
     from detzoo.data import list_splits, open_dataset
     from detzoo.data.formats.writing import target_of, write_datasets
 
@@ -96,11 +94,11 @@ def convert(
 def make(
     out: Annotated[Path, typer.Option(help="A new folder.")],
     to: Annotated[str, typer.Option(help="coco, voc or yolo.")] = "coco",
-    train: Annotated[int, typer.Option(min=1, help="Pictures to train on.")] = 512,
-    val: Annotated[int, typer.Option(min=1, help="Pictures to choose by.")] = 128,
-    test: Annotated[int, typer.Option(min=1, help="Pictures to report on.")] = 128,
+    train: Annotated[int, typer.Option(min=1, help="Images to train on.")] = 512,
+    val: Annotated[int, typer.Option(min=1, help="Images to choose by.")] = 128,
+    test: Annotated[int, typer.Option(min=1, help="Images to report on.")] = 128,
     size: Annotated[int, typer.Option(min=32, help="Typical side in px.")] = 192,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed is another data set.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another dataset.")] = 0,
 ) -> None:
     """Write the procedural `shapes` to disk, as PNG files with boxes and masks."""
     convert(f"shapes:train={train},val={val},test={test},size={size},seed={seed}", out, to)
@@ -111,7 +109,7 @@ def anchors(
     spec: Spec,
     count: Annotated[int, typer.Option(min=1, help="Anchors wanted.")] = 9,
     split: Split = None,
-    size: Annotated[str | None, typer.Option(help="Network input HxW that pictures are stretched to.")] = None,
+    size: Annotated[str | None, typer.Option(help="Network input HxW that images are stretched to.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Anchor sizes that fit the boxes: k-means under the distance 1 - IoU."""
@@ -132,4 +130,4 @@ def _progress(items: Iterable[str], total: int) -> Iterable[str]:
     from rich.progress import track
 
     quiet = not sys.stderr.isatty()
-    return track(items, "pictures", total=total, console=Console(stderr=True), disable=quiet, transient=True)
+    return track(items, "images", total=total, console=Console(stderr=True), disable=quiet, transient=True)

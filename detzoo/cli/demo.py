@@ -15,7 +15,7 @@ def command(
     steps: Annotated[int | None, typer.Option(help="Of training each, instead of the recipes'.", min=1)] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
 ) -> None:
-    """See it work: two small detectors learn generated pictures in minutes, and are compared in one report."""
+    """See it work: two small detectors learn generated images in minutes, and are compared in one report."""
     from detzoo.comparison.demo import closing_words, demonstrate
 
     done = demonstrate(out, steps=steps, device=device, say=lambda line: print(line, file=sys.stderr, flush=True))

@@ -1,4 +1,4 @@
-"""``detzoo eval``: average precision of a detector, or of detections in a file, on a data set."""
+"""``detzoo eval``: average precision of a detector, or of detections in a file, on a dataset."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 def command(  # noqa: PLR0917  # typer turns parameters into options: their order means nothing
     data: Annotated[str, typer.Option(help="data.yaml, a COCO json, a VOC or YOLO folder, or `shapes`.")],
     target: Annotated[str | None, typer.Argument(help="A name from `detzoo list`, a recipe file or a run.")] = None,
-    split: Annotated[str | None, typer.Option(help="val, test, ...; the data set's own default without it.")] = None,
+    split: Annotated[str | None, typer.Option(help="val, test, ...; the dataset's own default without it.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for results.json and detections.json.")] = None,
     from_: Annotated[Path | None, typer.Option("--from", help="Score this COCO result file instead.")] = None,
     categories: Annotated[
@@ -19,11 +19,11 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     ] = None,
     boxes: Annotated[str | None, typer.Option(help="What the boxes of --from are: xywh or xyxy.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
-    batch: Annotated[int, typer.Option(help="Pictures at once.")] = 8,
+    batch: Annotated[int, typer.Option(help="Images at once.")] = 8,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
     score_threshold: Annotated[float | None, typer.Option(help="Replaces the recipe's.")] = None,
     engine: Annotated[str, typer.Option(help="pycocotools or faster.")] = "pycocotools",
-    workers: Annotated[int, typer.Option(help="Threads that read pictures.")] = 2,
+    workers: Annotated[int, typer.Option(help="Threads that read images.")] = 2,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     compile_: Annotated[bool, typer.Option("--compile", help="Compile the network first.")] = False,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC memory layout.")] = False,

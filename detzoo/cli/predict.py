@@ -1,4 +1,4 @@
-"""``detzoo predict``: find objects in pictures, folders, videos and web addresses."""
+"""``detzoo predict``: find objects in images, folders, videos and web addresses."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import typer
 
 def command(  # noqa: PLR0917  # typer turns parameters into options: their order means nothing
     target: Annotated[str, typer.Argument(help="A name from `detzoo list`, a recipe file or a run.")],
-    sources: Annotated[list[str], typer.Argument(help="Pictures, folders, videos, URLs.")],
-    out: Annotated[Path, typer.Option(help="Folder for the drawn pictures and detections.json.")],
+    sources: Annotated[list[str], typer.Argument(help="Images, folders, videos, URLs.")],
+    out: Annotated[Path, typer.Option(help="Folder for the drawn images and detections.json.")],
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
     score: Annotated[float, typer.Option(help="Leave detections below this score out.")] = 0.3,
     nms_iou: Annotated[float | None, typer.Option(help="Replaces the recipe's.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Detections kept per picture; replaces the recipe's.")] = None,
-    batch: Annotated[int, typer.Option(help="Pictures at once.", min=1)] = 8,
+    top_k: Annotated[int | None, typer.Option(help="Detections kept per image; replaces the recipe's.")] = None,
+    batch: Annotated[int, typer.Option(help="Images at once.", min=1)] = 8,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     compile_: Annotated[bool, typer.Option("--compile", help="Compile the network first.")] = False,
@@ -49,7 +49,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     if json_:
         typer.echo(json.dumps(summary.as_dict(), indent=1))
     typer.echo(
-        f"{summary.count} detections in {len(summary.records)} pictures, {len(summary.failed)} skipped; "
+        f"{summary.count} detections in {len(summary.records)} images, {len(summary.failed)} skipped; "
         f"see {out} and {out / RESULTS}",
         err=json_,
     )

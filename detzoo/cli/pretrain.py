@@ -16,10 +16,10 @@ def command(
         list[str] | None, typer.Option("--set", help="size=160, optimizer.lr=0.1, backbone.KEY=...")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
-    batch: Annotated[int | None, typer.Option(min=2, help="Pictures a step; the learning rate follows.")] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="Images a step; the learning rate follows.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that read pictures.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that read images.")] = None,
     bf16: Annotated[bool, typer.Option("--bf16", help="Run the network in bfloat16.")] = False,
 ) -> None:
     """Train a backbone as a classifier; writes backbone.safetensors, which backbone.weights of a recipe takes."""

@@ -23,10 +23,10 @@ def make(
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value of the method; may be repeated.")] = None,
     workers: Workers = None,
-    max_boxes: Annotated[int | None, typer.Option(min=1, help="Keep only the best of each picture.")] = None,
+    max_boxes: Annotated[int | None, typer.Option(min=1, help="Keep only the best of each image.")] = None,
     max_images: Annotated[int | None, typer.Option(min=1, help="Only the first of each split, to try it.")] = None,
 ) -> None:
-    """Write the regions of every picture into one file. Interrupted and repeated, it goes on where it was."""
+    """Write the regions of every image into one file. Interrupted and repeated, it goes on where it was."""
     from detzoo.proposals.making import make_target
 
     try:
@@ -44,10 +44,10 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder of the evaluation; an interrupted one goes on.")],
     split: Annotated[str | None, typer.Option(help="test, else val, without it.")] = None,
     counts: Annotated[str, typer.Option(help="Numbers of proposals.")] = "10,20,50,100,200,300,500,1000,2000",
-    repeat: Annotated[int, typer.Option(min=0, help="Pictures for repeatability; 0 leaves it out.")] = 20,
+    repeat: Annotated[int, typer.Option(min=0, help="Images for repeatability; 0 leaves it out.")] = 20,
     detector: Annotated[str | None, typer.Option(help="Run of a Fast R-CNN to feed; its AP is reported.")] = None,
     device: Annotated[str | None, typer.Option(help="Of the detector: cpu, cuda, ...; the best without it.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures at once in the detector.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Images at once in the detector.")] = 8,
     workers: Workers = None,
 ) -> None:
     """Recall, average recall, repeatability, time and AP of proposal methods on one's own data."""
@@ -70,12 +70,12 @@ def evaluate(
 @app.command()
 def show(
     target: Annotated[str, typer.Argument(help="A method (NAME or NAME:key=value,...) or a file.")],
-    out: Annotated[Path, typer.Option(help="Folder for the drawn pictures.")],
-    images: Annotated[list[str] | None, typer.Argument(help="Pictures; with --data the first four without it.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the drawn images.")],
+    images: Annotated[list[str] | None, typer.Argument(help="Images; with --data the first four without it.")] = None,
     top: Annotated[int, typer.Option(min=1, help="Best boxes to draw.")] = 20,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value of the method; may be repeated.")] = None,
-    data: Annotated[str | None, typer.Option(help="Data set of the pictures: draws which objects are covered.")] = None,
-    split: Annotated[str | None, typer.Option(help="Of the data set; its first without it.")] = None,
+    data: Annotated[str | None, typer.Option(help="Dataset of the images: draws which objects are covered.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of the dataset; its first without it.")] = None,
     k: Annotated[str | None, typer.Option(help="Draw segments at these scales side by side, as 50,200.")] = None,
     colours: Annotated[str, typer.Option(help="Of the segments: mean or random.")] = "mean",
 ) -> None:

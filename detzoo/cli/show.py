@@ -1,4 +1,4 @@
-"""``detzoo show``: a resolved recipe, where each value came from, and pictures of what the matcher sees."""
+"""``detzoo show``: a resolved recipe, where each value came from, and images of what the matcher sees."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def command(
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
     why: Annotated[bool, typer.Option("--why", help="Say where each value came from.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="JSON instead of YAML.")] = False,
-    priors: Annotated[Path | None, typer.Option(help="Draw the candidates of each level to this picture.")] = None,
-    matches: Annotated[Path | None, typer.Option(help="A picture with annotations (in --data) to match.")] = None,
+    priors: Annotated[Path | None, typer.Option(help="Draw the candidates of each level to this image.")] = None,
+    matches: Annotated[Path | None, typer.Option(help="An image with annotations (in --data) to match.")] = None,
     fields: Annotated[
         bool, typer.Option("--receptive-fields", help="What a cell of each level sees, beside its candidates.")
     ] = False,
-    data: Annotated[str, typer.Option(help="Data set for --matches.")] = "shapes",
+    data: Annotated[str, typer.Option(help="Dataset for --matches.")] = "shapes",
     out: Annotated[Path, typer.Option(help="Where --matches draws to.")] = Path("matches.png"),
 ) -> None:
     """Print a resolved recipe: every class that will run and every value it runs with."""

@@ -36,4 +36,4 @@ def import_(
     built = build(detector, num_classes=num_classes, weights=None)
     convert_weights(built, file, source=from_)
     save_model(built, out)
-    typer.echo(f"written: {out}; try `detzoo predict {out} PICTURE --out found`")
+    typer.echo(f"written: {out}; try `detzoo predict {out} IMAGE --out found`")

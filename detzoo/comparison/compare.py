@@ -1,4 +1,4 @@
-"""``detzoo compare``: many detectors, one data set, one protocol; a table, a plot and a page.
+"""``detzoo compare``: many detectors, one dataset, one protocol; a table, a plot and a page.
 
 Detectors that are to be trained are trained first. Then the numbers of each lie finished in its own folder before the
 next begins, so that an interrupted comparison goes on where it stopped. A folder is reused only while everything that
@@ -38,19 +38,19 @@ class Plan(Places):
         data: as ``open_dataset`` takes it.
         out: folder of the comparison.
         split: that is evaluated; ``test``, else ``val``, where it is None.
-        train: train names on the data set's ``train`` split first.
+        train: train names on the dataset's ``train`` split first.
         train_split: which split that is.
         epochs: of training, instead of the recipe's.
         steps: the same in steps.
         set_: ``key=value`` overrides of every name.
         device: that is evaluated and timed on, and trained on where ``devices`` is None; None takes the best there is.
-        batch: pictures at once in evaluation.
-        bench_batch: pictures at once while latency is timed.
+        batch: images at once in evaluation.
+        bench_batch: images at once while latency is timed.
         largest_batch: up to which the best batch is looked for.
         iterations: most rounds of timing.
-        workers: threads that read pictures.
+        workers: threads that read images.
         engine: that counts.
-        examples: pictures on the page, the worst first.
+        examples: images on the page, the worst first.
         switches: how the detectors run.
     """
 
@@ -97,7 +97,7 @@ class Comparison:
 
 
 def compare(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Comparison:
-    """Evaluate and benchmark detectors on one data set; write table, plot and page.
+    """Evaluate and benchmark detectors on one dataset; write table, plot and page.
 
     Args:
         plan: what and how.

@@ -1,4 +1,4 @@
-"""The files of one evaluation's curves: JSON, CSV and pictures."""
+"""The files of one evaluation's curves: JSON, CSV and images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from detzoo.runtime.atomic_files import write_whole
 
 
 def write_curves(evaluation: Evaluation, folder: str | Path) -> list[Path]:
-    """Write curves.json, pr_curves.csv, confusion.csv and their pictures; returns the paths."""
+    """Write curves.json, pr_curves.csv, confusion.csv and their images; returns the paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     names = {int(c["id"]): str(c["name"]) for c in evaluation.ground_truth["categories"]}

@@ -40,7 +40,7 @@ def demonstrate(
     progress: bool = True,
     say: Callable[[str], None] = lambda _: None,
 ) -> Demonstration:
-    """Train the two detectors of ``demo.yaml`` on generated pictures and compare them.
+    """Train the two detectors of ``demo.yaml`` on generated images and compare them.
 
     Called again with the same folder, what is finished is kept.
 
@@ -60,7 +60,7 @@ def demonstrate(
     runs = []
     for number, name in enumerate(DETECTORS, start=1):
         run = out / "runs" / name
-        say(f"[{number}/{len(DETECTORS) + 1}] {name}: training on generated pictures")
+        say(f"[{number}/{len(DETECTORS) + 1}] {name}: training on generated images")
         _train(name, run, steps=steps, device=device, progress=progress)
         runs.append(run)
     say(f"[{len(DETECTORS) + 1}/{len(DETECTORS) + 1}] evaluating, timing and comparing")
@@ -83,14 +83,14 @@ def closing_words(done: Demonstration) -> str:
     return "\n".join(
         [
             "Where to look",
-            f"  {page}    the table, the speed/AP plot and example pictures, in one file for a browser",
+            f"  {page}    the table, the speed/AP plot and example images, in one file for a browser",
             f"  {run}    a run: recipe, weights, log and curve",
             "",
             "What to try next",
             "  detzoo list                                        every detector and what it reported",
             "  detzoo show ssd300_vgg16_voc                       a whole recipe, every value in it",
             "  detzoo show ssd300_vgg16_voc --priors priors.png   what its matcher sees",
-            f"  detzoo predict {run} PICTURE --out found",
+            f"  detzoo predict {run} IMAGE --out found",
             "  detzoo train ssd_mobilenet_v2_fpn --data YOUR_DATA --out runs/mine    COCO, VOC or YOLO format",
             f"  detzoo compare {' '.join(str(path) for path in done.runs)} --data {DATA} --out compared",
         ]

@@ -77,7 +77,7 @@ def one_entry(
 
 
 def data_facts(dataset: Dataset) -> list[Any]:
-    """What a digest says about a data set."""
+    """What a digest says about a dataset."""
     return [dataset.name, dataset.split, list(dataset.classes), [str(i) for i in dataset.image_ids]]
 
 

@@ -13,11 +13,11 @@ from importlib.resources import files
 from string import Template
 from typing import Any, Final
 
-from detzoo.comparison.image_grid import WallPicture, wall_html
+from detzoo.comparison.image_grid import WallImage, wall_html
 from detzoo.runtime.text_table import MISSING, Column, Table
 
 CLASS: Final = "class"
-"""The menu that also filters the picture wall."""
+"""The menu that also filters the image wall."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Page:
         table: measured numbers, then reported ones.
         protocols: a row a detector.
         sections: drawings.
-        wall: pictures, the worst first.
+        wall: images, the worst first.
         wall_note: how to read them.
         footer: versions and date.
     """
@@ -87,7 +87,7 @@ class Page:
     table: Table
     protocols: Table | None = None
     sections: Sequence[Section] = ()
-    wall: Sequence[WallPicture] = ()
+    wall: Sequence[WallImage] = ()
     wall_note: str = ""
     footer: str = ""
 
@@ -113,7 +113,7 @@ class Page:
             notes_html(self.table.notes),
             protocols_html(self.protocols),
             *(section_html(section) for section in self.sections),
-            section("The same pictures under each detector, the worst first", wall),
+            section("The same images under each detector, the worst first", wall),
         ]
 
 

@@ -1,6 +1,6 @@
-"""The picture wall: the same pictures under each detector beside the ground truth, the worst first.
+"""The image wall: the same images under each detector beside the ground truth, the worst first.
 
-A picture is embedded once; its boxes are drawn over it as SVG, so that they stay sharp, can be pointed at, and can be
+An image is embedded once; its boxes are drawn over it as SVG, so that they stay sharp, can be pointed at, and can be
 filtered by class.
 """
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from detzoo.comparison.entry import Entry
     from detzoo.data import Dataset
 
-PICTURE_WIDTH: Final = 480
-"""Pictures are made no wider, in px, to keep the page small enough to be mailed."""
+IMAGE_WIDTH: Final = 480
+"""Images are made no wider, in px, to keep the page small enough to be mailed."""
 MOST_LABELS: Final = 12
-"""Boxes of a picture up to which their names are written beside them; all say them when pointed at."""
+"""Boxes of an image up to which their names are written beside them; all say them when pointed at."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """One box of a picture.
+    """One box of an image.
 
     Args:
-        xywh: px of the original picture.
+        xywh: px of the original image.
         kind: ``truth``, ``hard``, ``true``, ``false`` or ``missed``: decides how it is drawn.
         name: of its class.
         words: what it says when it is pointed at.
@@ -52,8 +52,8 @@ class Box:
 
 
 @dataclass(frozen=True)
-class WallPicture:
-    """One picture, as the ground truth and as every detector has it.
+class WallImage:
+    """One image, as the ground truth and as every detector has it.
 
     Args:
         title: name of its file.
@@ -68,13 +68,13 @@ class WallPicture:
     score: float
 
 
-def picture_wall(entries: Sequence[Entry], dataset: Dataset, most: int) -> list[WallPicture]:
-    """The pictures on which the detectors together do worst; none where no detections are known.
+def image_wall(entries: Sequence[Entry], dataset: Dataset, most: int) -> list[WallImage]:
+    """The images on which the detectors together do worst; none where no detections are known.
 
     Args:
         entries: those without detections are left out.
         dataset: that they were found in.
-        most: number of pictures.
+        most: number of images.
     """
     found = {e.name: strong(e.detections) for e in entries if e.detections is not None}
     if not found or most < 1:
@@ -90,7 +90,7 @@ def picture_wall(entries: Sequence[Entry], dataset: Dataset, most: int) -> list[
         for image in position
     }
     score = {image: float(np.mean([f1(one) for one in of_image.values()])) for image, of_image in judged.items()}
-    shown: list[WallPicture] = []
+    shown: list[WallImage] = []
     for image in sorted(position, key=lambda image: (score[image], position[image])):
         if len(shown) == most:
             break
@@ -101,7 +101,7 @@ def picture_wall(entries: Sequence[Entry], dataset: Dataset, most: int) -> list[
         boxes = {"ground truth": [truth_box(a, names) for a in annotations.get(image, ())]}
         for name, one in judged[image].items():
             boxes[f"{name}: F1 {f1(one):.2f}"] = detector_boxes(one, names)
-        shown.append(WallPicture(Path(sample.path).name, sample.image, boxes, score[image]))
+        shown.append(WallImage(Path(sample.path).name, sample.image, boxes, score[image]))
     return shown
 
 
@@ -112,12 +112,12 @@ def strong(path: Path) -> dict[Any, list[Mapping[str, Any]]]:
 
 
 def known(rows: Sequence[Mapping[str, Any]], names: Mapping[int, str]) -> list[Mapping[str, Any]]:
-    """Without those of classes that the data set does not have."""
+    """Without those of classes that the dataset does not have."""
     return [row for row in rows if int(row["category_id"]) in names]
 
 
 def f1(judged: Judged) -> float:
-    """Harmonic mean of precision and recall on one picture; 1 where there is nothing to find and nothing was found."""
+    """Harmonic mean of precision and recall on one image; 1 where there is nothing to find and nothing was found."""
     true = sum(judged.found)
     false = sum(v.kind not in (TRUE, IGNORED) for v in judged.verdicts)
     lost = len(judged.truth) - true
@@ -165,21 +165,21 @@ def outline(segmentation: Any) -> str:
     return "".join("M" + "L".join(f"{x:g} {y:g}" for x, y in ring) + "Z" for ring in rings)
 
 
-def wall_html(pictures: Sequence[WallPicture]) -> str:
-    """All pictures, with the key to their boxes."""
+def wall_html(images: Sequence[WallImage]) -> str:
+    """All images, with the key to their boxes."""
     key = (("truth", "ground truth"), ("true", "found"), ("false", "false"), ("missed", "not found"))
     items = "".join(f'<li><span class="key {kind}"></span>{words}</li>' for kind, words in key)
-    rows = "".join(picture_html(picture, number) for number, picture in enumerate(pictures))
+    rows = "".join(image_html(image, number) for number, image in enumerate(images))
     return f'<ul class="legend">{items}</ul>{rows}'
 
 
-def picture_html(picture: WallPicture, number: int) -> str:
-    """One picture: embedded in the first figure, referred to by the others."""
-    height, width = picture.pixels.shape[:2]
-    classes = sorted({box.name for boxes in picture.boxes.values() for box in boxes})
-    photo = f'<image id="photo{number}" href="{data_url(picture.pixels)}" width="{width}" height="{height}"/>'
+def image_html(image: WallImage, number: int) -> str:
+    """One image: embedded in the first figure, referred to by the others."""
+    height, width = image.pixels.shape[:2]
+    classes = sorted({box.name for boxes in image.boxes.values() for box in boxes})
+    photo = f'<image id="photo{number}" href="{data_url(image.pixels)}" width="{width}" height="{height}"/>'
     figures = []
-    for place, (caption, boxes) in enumerate(picture.boxes.items()):
+    for place, (caption, boxes) in enumerate(image.boxes.items()):
         below = photo if place == 0 else f'<use href="#photo{number}"/>'
         drawn = "".join(box_svg(box, width, label=len(boxes) <= MOST_LABELS) for box in boxes)
         words = html.escape(caption)
@@ -189,9 +189,9 @@ def picture_html(picture: WallPicture, number: int) -> str:
         )
     listed = html.escape(json.dumps(classes))
     return (
-        f'<article class="wall" data-classes="{listed}"><h3>{html.escape(picture.title)}'
-        f"<small> mean F1 {picture.score:.2f}</small></h3>"
-        f'<div class="pictures">{"".join(figures)}</div></article>'
+        f'<article class="wall" data-classes="{listed}"><h3>{html.escape(image.title)}'
+        f"<small> mean F1 {image.score:.2f}</small></h3>"
+        f'<div class="images">{"".join(figures)}</div></article>'
     )
 
 
@@ -209,14 +209,14 @@ def box_svg(box: Box, width: int, *, label: bool) -> str:
     )
 
 
-def data_url(picture: NDArray[np.uint8]) -> str:
-    """A JPEG inside a URL, at most PICTURE_WIDTH wide."""
+def data_url(image: NDArray[np.uint8]) -> str:
+    """A JPEG inside a URL, at most IMAGE_WIDTH wide."""
     import base64
 
     from detzoo.runtime.drawing import encode_image
 
-    height, width = picture.shape[:2]
-    if width > PICTURE_WIDTH:
-        size = (PICTURE_WIDTH, max(1, round(height * PICTURE_WIDTH / width)))
-        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return "data:image/jpeg;base64," + base64.b64encode(encode_image(picture, ".jpg", quality=80)).decode("ascii")
+    height, width = image.shape[:2]
+    if width > IMAGE_WIDTH:
+        size = (IMAGE_WIDTH, max(1, round(height * IMAGE_WIDTH / width)))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return "data:image/jpeg;base64," + base64.b64encode(encode_image(image, ".jpg", quality=80)).decode("ascii")

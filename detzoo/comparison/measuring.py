@@ -123,27 +123,27 @@ def accuracy(plan: Plan, name: str, detector: Detector, dataset: Dataset, folder
 
 
 def speed(plan: Plan, name: str, detector: Detector, dataset: Dataset, say: Say) -> dict[str, Any]:
-    """Time one detector on the data set's first pictures: a batch of one, then the batch that suits it best."""
+    """Time one detector on the dataset's first images: a batch of one, then the batch that suits it best."""
     from detzoo.benchmark import benchmark
-    from detzoo.benchmark.bench_command import pictures_of
+    from detzoo.benchmark.bench_command import images_of
     from detzoo.benchmark.throughput import best_batch
     from detzoo.runtime.device import pick_device
 
     say(f"{name}: timing")
-    pictures = pictures_of(dataset, max(8, plan.bench_batch))
+    images = images_of(dataset, max(8, plan.bench_batch))
     # The switches are applied already; only their record and the precision are wanted here.
     timed = benchmark(
         detector,
         device=plan.device,
         batch=plan.bench_batch,
-        images=pictures,
+        images=images,
         iterations=plan.iterations,
         switches=plan.switches,
         prepared=True,
     )
     rates = best_batch(
         detector,
-        pictures,
+        images,
         pick_device(plan.device),
         precision=plan.switches.precision,
         largest=plan.largest_batch,

@@ -10,7 +10,7 @@ from detzoo.comparison import figures
 from detzoo.comparison.analysis import DRAWN_FROM
 from detzoo.comparison.figures import ALL
 from detzoo.comparison.html_page import CLASS, Menu, Page, Plot, Section
-from detzoo.comparison.image_grid import picture_wall
+from detzoo.comparison.image_grid import image_wall
 from detzoo.comparison.protocol import protocol_table
 from detzoo.comparison.tradeoff import COSTS, GAINS, Point, tradeoffs
 
@@ -36,10 +36,10 @@ def comparison_page(dataset: Dataset, entries: Sequence[Entry], table: Table, ex
             *class_sections(entries),
             confusion_section(entries),
         ],
-        wall=picture_wall(entries, dataset, examples),
+        wall=image_wall(entries, dataset, examples),
         wall_note=f"Detections of score {DRAWN_FROM:g} and more; a detection is right from IoU 0.5 on; F1 of each "
-        "picture, the mean over the detectors decides the order. Point at a box to read its class, score and error."
-        + lacking(entries, lambda entry: entry.detections is not None, "pictures"),
+        "image, the mean over the detectors decides the order. Point at a box to read its class, score and error."
+        + lacking(entries, lambda entry: entry.detections is not None, "images"),
         footer=footer(entries),
     )
 

@@ -31,11 +31,11 @@ VERSIONS: Final = ("detzoo", "torch", "torchvision")
 
 
 def accuracy_protocol(results: Mapping[str, Any]) -> Protocol:
-    """What decides an AP beside detector and pictures; not the engine: they agree to the last digit."""
+    """What decides an AP beside detector and images; not the engine: they agree to the last digit."""
     protocol = results.get("protocol", {})
     coco, voc = protocol.get("coco", {}), protocol.get("voc", {})
     return {
-        "counting": f"at most {coco.get('max_detections')} detections a picture, difficult {coco.get('difficult')}, "
+        "counting": f"at most {coco.get('max_detections')} detections an image, difficult {coco.get('difficult')}, "
         f"VOC at IoU {voc.get('iou')}",
         "device": device_words(results.get("device"), threads=False),
         "precision": str(protocol.get("precision", UNKNOWN)),
@@ -49,13 +49,13 @@ def speed_protocol(benchmark: Mapping[str, Any]) -> Protocol | None:
     if not benchmark:
         return None
     p = benchmark["protocol"]
-    sizes = list(p.get("picture_sizes", ()))
+    sizes = list(p.get("image_sizes", ()))
     return {
         "device": device_words(p.get("device")),
         "precision": str(p.get("precision", UNKNOWN)),
         "switches": switch_words(p),
         "batch": str(p.get("batch", UNKNOWN)),
-        "pictures": ", ".join(sizes[:3]) + (" ..." if len(sizes) > 3 else "") + f" ({p.get('pictures', UNKNOWN)})",
+        "images": ", ".join(sizes[:3]) + (" ..." if len(sizes) > 3 else "") + f" ({p.get('images', UNKNOWN)})",
         "warm-up": f"{p.get('warmup')} rounds",
         "versions": version_words(p.get("versions")),
     }
@@ -135,7 +135,7 @@ PROTOCOL_COLUMNS: Final = tuple(
         ("device", "device"),
         ("versions", "versions"),
         ("timed_batch", "timed batch"),
-        ("timed_pictures", "timed pictures"),
+        ("timed_images", "timed images"),
         ("timed_rounds", "rounds"),
         ("timed_device", "timed on"),
         ("timed_versions", "timed with"),
@@ -160,7 +160,7 @@ def protocol_row(entry: Entry) -> dict[str, Any]:
         **thresholds,
         **{key: accuracy[key] for key in ("precision", "switches", "device", "versions")},
         "timed_batch": speed.get("batch"),
-        "timed_pictures": speed.get("pictures"),
+        "timed_images": speed.get("images"),
         "timed_rounds": text(entry.benchmark["protocol"].get("rounds")) if speed else None,
         "timed_device": speed.get("device"),
         "timed_versions": speed.get("versions"),

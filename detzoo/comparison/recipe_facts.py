@@ -12,7 +12,7 @@ class Facts:
     """A detector in few words.
 
     Args:
-        architecture: its proposals and head by their registered names; the join where there is no head.
+        architecture: its proposals and head by their registered names; the meta-architecture where there is no head.
         backbone: its registered name.
         size: of the input, HEIGHTxWIDTH px, or the shorter and the longer side.
         side: of a square of that area, px.
@@ -40,12 +40,12 @@ def recipe_facts(values: Mapping[str, Any]) -> Facts:
 
 def architecture(values: Mapping[str, Any]) -> str | None:
     """``ssd``, ``rpn + roi_box``, ``image_level + roi_box``, ``region_svm``."""
-    if values.get("join") not in ("one_stage", "two_stage"):
-        return values.get("join")
+    if values.get("architecture") not in ("one_stage", "two_stage"):
+        return values.get("architecture")
     box = values.get("box")
     head = (box.get("head") if isinstance(box, Mapping) else None) or values.get("head")
     parts = [part.get("type") for part in (values.get("proposals"), head) if isinstance(part, Mapping)]
-    return " + ".join(str(part) for part in parts if part) or values.get("join")
+    return " + ".join(str(part) for part in parts if part) or values.get("architecture")
 
 
 def innermost(part: Any) -> str | None:

@@ -1,7 +1,7 @@
 """A row of a comparison that lies in files: a folder of ``detzoo eval`` or of a comparison, or COCO detections.
 
-Detections are counted again, on the data set of the comparison. Where only results.json is left, its numbers are taken
-as they are, once data set, classes and counts agree. A speed is shown where one lies beside: in the numbers.json of an
+Detections are counted again, on the dataset of the comparison. Where only results.json is left, its numbers are taken
+as they are, once dataset, classes and counts agree. A speed is shown where one lies beside: in the numbers.json of an
 earlier comparison, or in a benchmark.json (``detzoo bench RUN --json``).
 """
 
@@ -150,7 +150,7 @@ def recorded_results(recorded: Recorded, dataset: Dataset) -> dict[str, Any]:
     """What results.json says, empty where there is none.
 
     Raises:
-        DataError: it is none of detzoo's, or was not measured on this data set.
+        DataError: it is none of detzoo's, or was not measured on this dataset.
     """
     results = recorded.json("results.json")
     if results is None:
@@ -179,7 +179,7 @@ def recorded_results(recorded: Recorded, dataset: Dataset) -> dict[str, Any]:
 
 
 def counted(plan: Plan, recorded: Recorded, results: Mapping[str, Any], dataset: Dataset) -> Evaluation:
-    """The recorded detections on this data set's ground truth, with what results.json knows of how they were made."""
+    """The recorded detections on this dataset's ground truth, with what results.json knows of how they were made."""
     from detzoo.evaluation.result_file import read_detections
 
     rows = read_detections(recorded.files["detections.json"])
@@ -203,7 +203,7 @@ def counted(plan: Plan, recorded: Recorded, results: Mapping[str, Any], dataset:
     if before is not None and abs(before - now) > 1e-6:
         raise DataError(
             f"{recorded.files['results.json']} says AP {before:.4f}, but the detections beside it give {now:.4f} on "
-            f"{dataset.name} {dataset.split}: they do not belong together, or the data set has changed"
+            f"{dataset.name} {dataset.split}: they do not belong together, or the dataset has changed"
         )
     return evaluation
 

@@ -41,7 +41,7 @@ COSTS: Final = (
     Axis("latency_p50_ms", "median latency, ms", timed=True),
     Axis("best_images_per_s", "images/s at the best batch", better="high", timed=True),
     Axis("params_m", "parameters, millions"),
-    Axis("gflops", "GFLOPs a picture"),
+    Axis("gflops", "GFLOPs an image"),
     Axis("peak_memory_mib", "peak memory, MiB", timed=True),
 )
 GAINS: Final = tuple(

@@ -15,7 +15,7 @@ from torchvision import ops
 from detzoo.errors import RecipeError
 from detzoo.interfaces import RoiPool
 from detzoo.ops.boxes import full_precision
-from detzoo.ops.ranking import may_look
+from detzoo.ops.ranking import allows_dynamic_shapes
 from detzoo.ops.roi_pool import (
     align,
     align_one,
@@ -226,7 +226,12 @@ class RoiAlign(PlainPool):
 
     def pool_maps(self, maps: list[Tensor], regions: Tensor, levels: Tensor | None) -> Tensor:
         """[R,C,*output]; for the maximum each sample is a bin of its own first."""
-        if self.sampling_ratio and levels is not None and maps[0].device.type == "cpu" and not may_look(levels):
+        if (
+            self.sampling_ratio
+            and levels is not None
+            and maps[0].device.type == "cpu"
+            and not allows_dynamic_shapes(levels)
+        ):
             pooled = self.pool_compiled(maps, regions, levels)
         else:
             pooled = super().pool_maps(maps, regions, levels)

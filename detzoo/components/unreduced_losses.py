@@ -13,7 +13,7 @@ from detzoo.errors import RecipeError
 from detzoo.interfaces import BoxCoder, BoxLoss, ClassLoss
 from detzoo.ops.boxes import ciou, full_precision, giou
 from detzoo.ops.focal import focal_by_formula, focal_in_pieces
-from detzoo.ops.ranking import may_look
+from detzoo.ops.ranking import allows_dynamic_shapes
 from detzoo.types import Candidates, Scoring
 
 PIECE: Final = 2048
@@ -32,7 +32,7 @@ class CrossEntropy(ClassLoss):
         """Loss [B,N] of logits [B,N,K+1] against labels [B,N], 0..K-1 or BACKGROUND."""
         column = (labels.clamp(min=-1) + 1).flatten()
         flat = full_precision(logits).flatten(0, 1)
-        if torch.is_grad_enabled() or not may_look(flat):
+        if torch.is_grad_enabled() or not allows_dynamic_shapes(flat):
             return F.cross_entropy(flat, column, reduction="none").view(labels.shape)
         # mining reads every logit and keeps none: in pieces that stay in the cache it takes a fifth of the time
         pieces = zip(torch.split(flat, PIECE), torch.split(column, PIECE), strict=True)
@@ -75,7 +75,7 @@ class Focal(ClassLoss):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Loss [B,N] of logits [B,N,K] against labels [B,N], 0..K-1 or BACKGROUND."""
         logits = full_precision(logits)
-        loss = focal_in_pieces if may_look(logits) else focal_by_formula
+        loss = focal_in_pieces if allows_dynamic_shapes(logits) else focal_by_formula
         return loss(logits, labels, alpha=self.alpha, gamma=self.gamma)
 
 

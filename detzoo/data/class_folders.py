@@ -1,4 +1,4 @@
-"""Pictures in folders that are named after what they show: the data of plain classification."""
+"""Images in folders that are named after what they show: the data of plain classification."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _NAMED: Final = 5  # of many names, in a message
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """The pictures of a data set for classification.
+    """The images of a dataset for classification.
 
     Args:
         name: for tables.
         classes: names by label, in alphabetical order.
-        train: (file, label) of each picture to learn from, sorted by path.
+        train: (file, label) of each image to learn from, sorted by path.
         val: likewise, to validate on; may be empty.
     """
 
@@ -40,17 +40,17 @@ class ClassFolders:
 
 
 def read_class_folders(folder: Path, *, val_fraction: float = 0.1, seed: int = 0) -> ClassFolders:
-    """Find classes and pictures; no picture is opened.
+    """Find classes and images; no image is opened.
 
     Args:
         folder: with ``train`` and ``val``, or with the classes themselves.
-        val_fraction: of each class's pictures that are kept for validation where no folder holds them; a class of
-            several pictures keeps one at least, and learns from one at least.
+        val_fraction: of each class's images that are kept for validation where no folder holds them; a class of
+            several images keeps one at least, and learns from one at least.
         seed: of that choice.
 
     Raises:
         DataError: no class folders, one class, an empty class, classes of the validation that are not learnt; or a
-            data set for detection.
+            dataset for detection.
     """
     if not folder.is_dir():
         raise DataError(_no_folder(folder))
@@ -76,7 +76,7 @@ def read_class_folders(folder: Path, *, val_fraction: float = 0.1, seed: int = 0
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
-    """Pictures by the name of the folder below ``folder`` in which, at any depth, they lie."""
+    """Images by the name of the folder below ``folder`` in which, at any depth, they lie."""
     below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     return {
         path.name: sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
@@ -87,9 +87,9 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
 def _problem(folder: Path, found: dict[str, list[Path]]) -> str | None:
     empty = [name for name, paths in found.items() if not paths]
     if not found or len(empty) == len(found):
-        return f"{folder}: no class folders with pictures: {_LAYOUT}"
+        return f"{folder}: no class folders with images: {_LAYOUT}"
     if empty:
-        return f"{folder}: no picture in {_some(empty)}: put pictures there, or remove the folder"
+        return f"{folder}: no image in {_some(empty)}: put images there, or remove the folder"
     if len(found) == 1:
         return f"{folder}: a single class ({next(iter(found))}): there is nothing to tell it from; {_LAYOUT}"
     return None
@@ -101,7 +101,7 @@ def _validation(folder: Path, classes: Sequence[str]) -> dict[int, list[Path]]:
     if strange:
         raise DataError(
             f"{folder}: {_some(strange)} is not among the classes that are learnt ({_some(list(classes))}): remove it, "
-            "or add it to the training pictures"
+            "or add it to the training images"
         )
     return {label: found.get(name, []) for label, name in enumerate(classes)}
 
@@ -113,7 +113,7 @@ def _no_folder(path: Path) -> str:
 
 
 def _detection(folder: Path) -> str | None:
-    """What to say where the folder is a data set for detection."""
+    """What to say where the folder is a dataset for detection."""
     from detzoo.data.formats.sniff import describe
 
     try:
@@ -121,8 +121,8 @@ def _detection(folder: Path) -> str | None:
     except DataError:
         return None
     return (
-        f"{folder} is a data set for detection (format {kind}): `detzoo train` learns from it. `detzoo pretrain` "
-        f"learns whole pictures from a folder of classes: {_LAYOUT}"
+        f"{folder} is a dataset for detection (format {kind}): `detzoo train` learns from it. `detzoo pretrain` "
+        f"learns whole images from a folder of classes: {_LAYOUT}"
     )
 
 

@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from detzoo.prediction.prepare import InputSpec
 
 _LOG = logging.getLogger("detzoo.data")
-SIDE_TOLERANCE = 1.0  # px by which an annotated picture size may differ from the real one
-MIN_SIDE = 1e-3  # px; a box cut to less than this by the picture's border is left out
+SIDE_TOLERANCE = 1.0  # px by which an annotated image size may differ from the real one
+MIN_SIDE = 1e-3  # px; a box cut to less than this by the image's border is left out
 
 
 class Dataset(ABC):
-    """Pictures with boxes.
+    """Images with boxes.
 
     Attributes:
         name: for tables.
         split: ``train``, ``val``, ...
         classes: name by label.
-        category_ids: the data set's own id by label, written to result files.
+        category_ids: the dataset's own id by label, written to result files.
         problems: what was wrong with the annotation files; already left out or handled.
         image_ids: by position; the ids of ``coco_ground_truth``.
         paths: by position.
@@ -49,20 +49,20 @@ class Dataset(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
 
     @property
     @abstractmethod
     def image_ids(self) -> list[int]:
-        """Unique id of each picture."""
+        """Unique id of each image."""
 
     @property
     @abstractmethod
     def paths(self) -> list[str]:
-        """File of each picture, or a made-up name where there is none."""
+        """File of each image, or a made-up name where there is none."""
 
     def paths_of(self, positions: Sequence[int]) -> list[str]:
-        """File of the pictures at some positions, without a list of all."""
+        """File of the images at some positions, without a list of all."""
         return [self.annotations().path(position) for position in positions]
 
     @property
@@ -77,14 +77,14 @@ class Dataset(ABC):
 
     @abstractmethod
     def sample(self, position: int, *, masks: bool = True) -> Sample:
-        """Read one picture with its annotations.
+        """Read one image with its annotations.
 
         Args:
             position: 0..len-1.
             masks: decode the masks, where there are any.
 
         Raises:
-            DataError: the picture is missing or damaged.
+            DataError: the image is missing or damaged.
         """
 
     @abstractmethod
@@ -93,7 +93,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def subset(self, positions: Sequence[int]) -> Dataset:
-        """The same data set with only the pictures at the given positions."""
+        """The same dataset with only the images at the given positions."""
 
     def coco_ground_truth(self) -> dict[str, Any]:
         """The annotations as COCO JSON: own category ids, annotation ids from 1, ``ignore`` 1 for difficult boxes."""
@@ -110,7 +110,7 @@ class Dataset(ABC):
 
 
 class IndexedDataset(Dataset):
-    """A data set on the disk, read through its index.
+    """A dataset on the disk, read through its index.
 
     Args:
         name: for tables.
@@ -145,12 +145,12 @@ class IndexedDataset(Dataset):
 
     @property
     def image_ids(self) -> list[int]:
-        """Unique id of each picture."""
+        """Unique id of each image."""
         return [int(value) for value in self.index.image_ids]
 
     @property
     def paths(self) -> list[str]:
-        """File of each picture."""
+        """File of each image."""
         return [self.index.path(position) for position in range(len(self.index))]
 
     @property
@@ -159,14 +159,14 @@ class IndexedDataset(Dataset):
         return self.index.has_masks
 
     def sample(self, position: int, *, masks: bool = True) -> Sample:
-        """Read one picture with its annotations; see ``Dataset.sample``."""
+        """Read one image with its annotations; see ``Dataset.sample``."""
         index = self.index
         path = index.path(position)
         image = read_as_annotated(path, (int(index.sizes[position][0]), int(index.sizes[position][1])))
         rows = index.rows(position)
         height, width = image.shape[:2]
         boxes = np.clip(index.boxes[rows], 0, [width, height, width, height]).astype(np.float32)
-        # a box wholly outside the picture has no area left; readers that knew the size have dropped it before
+        # a box wholly outside the image has no area left; readers that knew the size have dropped it before
         kept = np.flatnonzero(((boxes[:, 2:] - boxes[:, :2]) > MIN_SIDE).all(axis=1))
         decoded = None
         if masks and index.has_masks:
@@ -189,7 +189,7 @@ class IndexedDataset(Dataset):
         return self.index
 
     def subset(self, positions: Sequence[int]) -> IndexedDataset:
-        """The same data set with only the pictures at the given positions."""
+        """The same dataset with only the images at the given positions."""
         return IndexedDataset(
             name=self.name,
             split=self.split,
@@ -211,17 +211,17 @@ def announce(name: str, split: str, problems: Sequence[Problem]) -> None:
 
 
 def read_as_annotated(path: str, annotated: tuple[int, int]) -> NDArray[np.uint8]:
-    """The picture in the frame in which its boxes were drawn.
+    """The image in the frame in which its boxes were drawn.
 
-    Many annotation tools ignore EXIF orientation. When the annotated size fits the picture only as it lies in the file,
-    the boxes belong to that frame and the picture is left as it lies; otherwise EXIF orientation is applied.
+    Many annotation tools ignore EXIF orientation. When the annotated size fits the image only as it lies in the file,
+    the boxes belong to that frame and the image is left as it lies; otherwise EXIF orientation is applied.
 
     Args:
-        path: the picture.
+        path: the image.
         annotated: (height, width) px that the annotation states; 0 where it states none.
 
     Raises:
-        DataError: the picture cannot be read, or has another size than the annotation states.
+        DataError: the image cannot be read, or has another size than the annotation states.
     """
     data = read_bytes(Path(path))
     image = decode_image(data, path)
@@ -230,7 +230,7 @@ def read_as_annotated(path: str, annotated: tuple[int, int]) -> NDArray[np.uint8
     if header_of(data, path).orientation >= 5 and _fits(image.shape[1::-1], annotated):
         return decode_image(data, path, upright=False)
     raise DataError(
-        f"{path}: the picture is {image.shape[1]} x {image.shape[0]} px, its annotation says "
+        f"{path}: the image is {image.shape[1]} x {image.shape[0]} px, its annotation says "
         f"{annotated[1]} x {annotated[0]}: the boxes cannot be trusted"
     )
 
@@ -240,7 +240,7 @@ def _fits(size: tuple[int, ...], annotated: tuple[int, int]) -> bool:
 
 
 def ground_truth(dataset: Dataset) -> dict[str, Any]:
-    """COCO JSON of a data set; see ``Dataset.coco_ground_truth``."""
+    """COCO JSON of a dataset; see ``Dataset.coco_ground_truth``."""
     index = dataset.annotations()
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []

@@ -1,7 +1,7 @@
-"""``shapes``: a procedural data set, so that the zoo trains, evaluates and compares with no download.
+"""``shapes``: a procedural dataset, so that the zoo trains, evaluates and compares with no download.
 
 Textured scenes with up to six objects of five shapes; colour, size, angle and texture say nothing about the class.
-Each picture is a function of (seed, split, position) alone; boxes are the exact bounds of the visible masks.
+Each image is a function of (seed, split, position) alone; boxes are the exact bounds of the visible masks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CLASSES: Final = ("circle", "square", "triangle", "star", "cross")
 COUNTS: Final = {"train": 512, "val": 128, "test": 128}
 _SPLIT_SEEDS: Final = {"train": 1, "val": 2, "test": 3}
 _MAX_OBJECTS: Final = 6
-_EMPTY: Final = 0.04  # share of pictures without objects: a normal case that training must meet
+_EMPTY: Final = 0.04  # share of images without objects: a normal case that training must meet
 _MAX_HIDDEN: Final = 0.2  # of the smaller of two boxes
 _MIN_VISIBLE: Final = 40  # px
 
@@ -34,11 +34,11 @@ class ShapesDataset(Dataset):
     """A split of ``shapes``.
 
     Args:
-        split: ``train``, ``val`` or ``test``; they share no picture.
-        count: pictures; the split's usual number by default.
+        split: ``train``, ``val`` or ``test``; they share no image.
+        count: images; the split's usual number by default.
         size: px; sides are drawn from 5/6 to 7/6 of it.
-        seed: another seed is another data set.
-        positions: only these pictures of the split, in this order.
+        seed: another seed is another dataset.
+        positions: only these images of the split, in this order.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ShapesDataset(Dataset):
         if size < 32:
             raise DataError(f"shapes: size {size} is too small to tell a star from a circle; at least 32")
         if count is not None and count < 1:
-            raise DataError(f"shapes: {split}={count}: a split needs at least one picture")
+            raise DataError(f"shapes: {split}={count}: a split needs at least one image")
         self.name, self.split = "shapes", split
         self.classes, self.category_ids = CLASSES, tuple(range(1, len(CLASSES) + 1))
         self.size, self.seed = size, seed
@@ -75,7 +75,7 @@ class ShapesDataset(Dataset):
         return [self._path(position) for position in self.positions]
 
     def paths_of(self, positions: Sequence[int]) -> list[str]:
-        """Made-up names of some pictures."""
+        """Made-up names of some images."""
         return [self._path(self.positions[position]) for position in positions]
 
     @property
@@ -89,7 +89,7 @@ class ShapesDataset(Dataset):
         return True
 
     def sample(self, position: int, *, masks: bool = True) -> Sample:
-        """Draw one picture; see ``Dataset.sample``."""
+        """Draw one image; see ``Dataset.sample``."""
         own = self.positions[position]
         rng = np.random.default_rng([self.seed, _SPLIT_SEEDS[self.split], own])
         image, visible, labels = draw_scene(rng, self.size)
@@ -106,11 +106,11 @@ class ShapesDataset(Dataset):
         )
 
     def annotations(self) -> Index:
-        """All annotations as arrays; draws every picture the first time."""
+        """All annotations as arrays; draws every image the first time."""
         return self._index
 
     def subset(self, positions: Sequence[int]) -> ShapesDataset:
-        """The same data set with only the pictures at the given positions."""
+        """The same dataset with only the images at the given positions."""
         kept = tuple(self.positions[position] for position in positions)
         return ShapesDataset(split=self.split, size=self.size, seed=self.seed, positions=kept)
 
@@ -136,7 +136,7 @@ class ShapesDataset(Dataset):
 
 
 def draw_scene(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64]]:
-    """One picture.
+    """One image.
 
     Args:
         rng: source of everything in it.
@@ -183,7 +183,7 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> NDArray[np.in
 
 
 def _outline(label: int, rng: np.random.Generator, height: int, width: int) -> NDArray[np.float64]:
-    """Corner points [P,2] (x, y) px of a shape inside the picture."""
+    """Corner points [P,2] (x, y) px of a shape inside the image."""
     radius = min(height, width) * float(rng.uniform(0.08, 0.26))
     centre = np.array([rng.uniform(radius + 1, width - radius - 2), rng.uniform(radius + 1, height - radius - 2)])
     turn = float(rng.uniform(0, 2 * math.pi))

@@ -1,10 +1,10 @@
-"""Windows of a data set and vectors of them on the disk, picture by picture: what SVMs and regressors learn from.
+"""Windows of a dataset and vectors of them on the disk, image by image: what SVMs and regressors learn from.
 
-A folder of flat files that only grow. ``pictures`` is written last, one row a picture, so whenever it was killed, a
-picture is in the store whole or not at all; what stands beyond the last row is cut off when the store is opened again.
+A folder of flat files that only grow. ``images`` is written last, one row an image, so whenever it was killed, an
+image is in the store whole or not at all; what stands beyond the last row is cut off when the store is opened again.
 Vectors are read through memory maps: the operating system holds as much of them as it has room for.
 
-Letters: n windows of a picture, K classes, D length of a vector.
+Letters: n windows of an image, K classes, D length of a vector.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from detzoo.errors import TrainingError
 FORMAT: Final = 1
 Precision = Literal["float16", "float32"]
 _DESCRIPTION: Final = "store.json"
-_PICTURES: Final = "pictures"
+_IMAGES: Final = "images"
 _WINDOWS: Final = "windows"
 _FIELDS: Final = [
     ("box", "<f4", 4),
@@ -40,7 +40,7 @@ _FIELDS: Final = [
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of one picture.
+    """Windows of one image.
 
     Args:
         boxes: float32 [n,4] xyxy network px.
@@ -119,29 +119,29 @@ class WindowStore:
             _check_same(json.loads(place.read_text(encoding="utf-8")), described, folder)
         else:
             place.write_text(json.dumps(described, indent=1), encoding="utf-8")
-        self._pictures = self._read_pictures()
+        self._images = self._read_images()
         self._cut()
         self._maps: dict[str, NDArray[Any]] = {}
 
     def __len__(self) -> int:
-        """Pictures in the store."""
-        return len(self._pictures)
+        """Images in the store."""
+        return len(self._images)
 
     @property
     def indices(self) -> list[int]:
-        """Position of each picture in the data set, in the order of the store."""
-        return [int(row) for row in self._pictures[:, 0]]
+        """Position of each image in the dataset, in the order of the store."""
+        return [int(row) for row in self._images[:, 0]]
 
     @property
     def count(self) -> int:
-        """Windows of all pictures."""
-        return int(self._pictures[:, 1].sum())
+        """Windows of all images."""
+        return int(self._images[:, 1].sum())
 
     def append(self, index: int, windows: Windows, vectors: Mapping[str, NDArray[np.floating[Any]]]) -> None:
-        """Add a picture.
+        """Add an image.
 
         Args:
-            index: its position in the data set.
+            index: its position in the dataset.
             windows: n of them.
             vectors: float [n,D], or [m,D] of the m that are near, for each name.
 
@@ -168,22 +168,22 @@ class WindowStore:
                 _grow(self.folder / name, np.ascontiguousarray(vectors[name], self.dtype))
             _grow(self.folder / _WINDOWS, record)
             row = np.array([[index, len(windows), near]], "<i8")
-            _grow(self.folder / _PICTURES, row)
+            _grow(self.folder / _IMAGES, row)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
             self._cut()
             raise TrainingError(
-                f"{self.folder}: the disk is full after {len(self)} pictures ({human(self.size)}). Make room and go on "
+                f"{self.folder}: the disk is full after {len(self)} images ({human(self.size)}). Make room and go on "
                 "with --resume; or start again with fewer windows (proposals.training_top_k) or store: float16"
             ) from None
-        self._pictures = np.concatenate([self._pictures, row])
+        self._images = np.concatenate([self._images, row])
         self._maps.clear()
 
     def windows(self, place: int) -> Windows:
-        """Windows of the picture at a place of the store."""
+        """Windows of the image at a place of the store."""
         start = self._start(place, 1)
-        rows = self._map(_WINDOWS)[start : start + self._pictures[place, 1]]
+        rows = self._map(_WINDOWS)[start : start + self._images[place, 1]]
         return Windows(
             boxes=rows["box"].copy(),
             truth=rows["truth"].copy(),
@@ -196,16 +196,16 @@ class WindowStore:
         )
 
     def read(self, name: str, place: int, *, near: bool = False) -> NDArray[np.float32]:
-        """Vectors [n,D] of the picture at a place of the store.
+        """Vectors [n,D] of the image at a place of the store.
 
         Args:
             name: which vector.
-            place: of the picture.
+            place: of the image.
             near: those of the windows near ground truth alone; vectors that are kept of no others want it.
         """
         of_all = self.vectors[name].of == "all"
         assert near or of_all, f"{name} is kept of windows near ground truth alone"
-        start, count = self._start(place, 1 if of_all else 2), self._pictures[place, 1 if of_all else 2]
+        start, count = self._start(place, 1 if of_all else 2), self._images[place, 1 if of_all else 2]
         rows = self._map(name)[start : start + count]
         if near and of_all:
             rows = rows[self.windows(place).near]
@@ -219,7 +219,7 @@ class WindowStore:
         return found
 
     def first_row(self, place: int) -> int:
-        """Row of a picture's first window among all windows of the store."""
+        """Row of an image's first window among all windows of the store."""
         return self._start(place, 1)
 
     @property
@@ -232,15 +232,15 @@ class WindowStore:
         """The same: ``3.2 GB``."""
         return human(self.size)
 
-    def bytes_at_most(self, pictures: int, windows: int) -> int:
-        """Bytes that a data set would need.
+    def bytes_at_most(self, images: int, windows: int) -> int:
+        """Bytes that a dataset would need.
 
         Args:
-            pictures: of the data set.
-            windows: of a picture at most; vectors for box regression are reckoned for a tenth of them.
+            images: of the dataset.
+            windows: of an image at most; vectors for box regression are reckoned for a tenth of them.
         """
         vectors = sum(k.width * (1 if k.of == "all" else 0.1) for k in self.vectors.values())
-        return int(pictures * windows * (vectors * self.dtype.itemsize + self._record.itemsize))
+        return int(images * windows * (vectors * self.dtype.itemsize + self._record.itemsize))
 
     def check_room(self, needed: int) -> str:
         """A sentence about the room that the store will take.
@@ -258,7 +258,7 @@ class WindowStore:
         return f"features need up to {human(needed)} of the {human(free)} that are free in {self.folder}"
 
     def _start(self, place: int, column: int) -> int:
-        return int(self._pictures[:place, column].sum())
+        return int(self._images[:place, column].sum())
 
     def _map(self, name: str) -> NDArray[Any]:
         known = self._maps.get(name)
@@ -274,15 +274,15 @@ class WindowStore:
             self._maps[name] = known
         return known
 
-    def _read_pictures(self) -> NDArray[np.int64]:
-        path = self.folder / _PICTURES
+    def _read_images(self) -> NDArray[np.int64]:
+        path = self.folder / _IMAGES
         raw = path.read_bytes() if path.is_file() else b""
         return np.frombuffer(raw[: len(raw) // 24 * 24], "<i8").reshape(-1, 3).copy()
 
     def _cut(self) -> None:
-        """Shorten every file to the pictures that are whole."""
-        count, near = (int(self._pictures[:, column].sum()) for column in (1, 2))
-        lengths = {_PICTURES: 24 * len(self._pictures), _WINDOWS: count * self._record.itemsize}
+        """Shorten every file to the images that are whole."""
+        count, near = (int(self._images[:, column].sum()) for column in (1, 2))
+        lengths = {_IMAGES: 24 * len(self._images), _WINDOWS: count * self._record.itemsize}
         for name, kept in self.vectors.items():
             lengths[name] = (count if kept.of == "all" else near) * kept.width * self.dtype.itemsize
         for name, length in lengths.items():

@@ -1,1 +1,1 @@
-"""The joins: how components become a detector, and how a detector predicts."""
+"""The meta-architectures: how components become a detector, and how a detector predicts."""

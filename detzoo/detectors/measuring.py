@@ -48,13 +48,13 @@ def positive_examples(
     """Every region that the box head would take for an object, whatever the sampler would choose.
 
     Args:
-        detector: with its regions from the picture, or from a first stage that is trained already.
+        detector: with its regions from the image, or from a first stage that is trained already.
         batches: of the training data.
         device: where the detector is.
     """
     for given, truth in batches:
         batch, targets = given.to(device), truth.to(device)
-        # regions of the picture need no feature map
+        # regions of the image need no feature map
         features = {} if detector.proposer is not None else detector.features(batch)
         rois, assignment = detector.box.matched(detector.proposals.losses(features, batch, targets)[0], targets)
         image, row = assignment.positive.nonzero(as_tuple=True)

@@ -1,4 +1,4 @@
-"""The one-stage join: one network looks at every candidate once (SSD, RetinaNet, FCOS, YOLO, DETR)."""
+"""The one-stage meta-architecture: one network looks at every candidate once (SSD, RetinaNet, FCOS, YOLO, DETR)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The stages after fine-tuning: vectors of all windows to the disk, SVMs, box regression.
 
-Letters: P regions of a picture, n windows (regions that are real, ground truth among them), M ground truths, K classes.
+Letters: P regions of an image, n windows (regions that are real, ground truth among them), M ground truths, K classes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def fitting_stages(detector: RegionSvm) -> list[Stage]:
 def extract(run: Run, detector: RegionSvm) -> None:
     """Vectors of every window of the training data, ground truth included, to ``RUN/features``.
 
-    Killed at any moment and called again it goes on with the next picture. One process does it, the others wait.
+    Killed at any moment and called again it goes on with the next image. One process does it, the others wait.
 
     Raises:
         TrainingError: the disk has too little room, or the features there are of something else.
@@ -63,14 +63,14 @@ def extract(run: Run, detector: RegionSvm) -> None:
         run.say(store.check_room(store.bytes_at_most(len(run.dataset), windows_at_most(run, detector))))
         with (
             inference(detector, precision=run.settings.precision),
-            progress_bar("extracting", len(run.dataset), shown=run.show, unit="pictures") as advance,
+            progress_bar("extracting", len(run.dataset), shown=run.show, unit="images") as advance,
         ):
             advance(len(store))
-            for index, batch, targets in pictures(run, detector, store):
+            for index, batch, targets in images(run, detector, store):
                 store.append(index, *seen(detector, batch.to(run.device), targets.to(run.device)))
                 advance(1)
                 run.stop_if_wanted()
-        run.say(f"{store.count} windows of {len(store)} pictures are in {store.folder}, {store.size_in_words}")
+        run.say(f"{store.count} windows of {len(store)} images are in {store.folder}, {store.size_in_words}")
     run.accelerator.wait_for_everyone()
 
 
@@ -78,7 +78,7 @@ def fit(run: Run, detector: RegionSvm, part: RegionClassifier | RegionRegressor,
     """Fit SVMs or box regression on the extracted vectors; every process ends with the same."""
     if run.main:
         store = open_store(run, detector)
-        with progress_bar("fitting", passes * len(store), shown=run.show, unit="pictures") as bar:
+        with progress_bar("fitting", passes * len(store), shown=run.show, unit="images") as bar:
 
             def advance(count: int) -> None:
                 bar(count)
@@ -122,7 +122,7 @@ def kept(detector: RegionSvm) -> dict[str, Kept]:
 
 
 def windows_at_most(run: Run, detector: RegionSvm) -> int:
-    """Windows of a picture at most: its regions and its ground truth."""
+    """Windows of an image at most: its regions and its ground truth."""
     truths = int(np.diff(run.dataset.annotations().ends, prepend=0).max(initial=0))
     return truths + (getattr(detector.proposals, "training_top_k", None) or 2000)
 
@@ -132,7 +132,7 @@ def described(proposer: Any) -> dict[str, Any] | None:
     if not (isinstance(proposer, Precomputed) and proposer.path):
         return None
     file = ProposalFile(Path(proposer.path).expanduser())
-    return {"method": file.method, "parameters": file.parameters, "pictures": len(file)}
+    return {"method": file.method, "parameters": file.parameters, "images": len(file)}
 
 
 def fingerprint(*modules: nn.Module) -> str:
@@ -145,8 +145,8 @@ def fingerprint(*modules: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def pictures(run: Run, detector: RegionSvm, store: WindowStore) -> Iterator[tuple[int, ImageBatch, Targets]]:
-    """Pictures behind the last one of the store, one by one, as they are; those that cannot be read are left out."""
+def images(run: Run, detector: RegionSvm, store: WindowStore) -> Iterator[tuple[int, ImageBatch, Targets]]:
+    """Images behind the last one of the store, one by one, as they are; those that cannot be read are left out."""
     loader = run.dataset.loader(
         (),
         detector.input,
@@ -165,7 +165,7 @@ def pictures(run: Run, detector: RegionSvm, store: WindowStore) -> Iterator[tupl
 
 @torch.no_grad()
 def seen(detector: RegionSvm, batch: ImageBatch, targets: Targets) -> tuple[Windows, Vectors]:
-    """Windows of one picture, its ground truth among them, and the vectors that are kept of them."""
+    """Windows of one image, its ground truth among them, and the vectors that are kept of them."""
     proposed, _ = detector.proposals.losses({}, batch, targets)
     rois = append_ground_truth(proposed, targets)
     windows = describe(rois, targets, proposed.boxes.shape[1], len(detector.classes), detector.regressor.min_overlap)
@@ -183,10 +183,10 @@ def seen(detector: RegionSvm, batch: ImageBatch, targets: Targets) -> tuple[Wind
 
 
 def describe(rois: Candidates, targets: Targets, proposed: int, num_classes: int, min_overlap: float) -> Windows:
-    """What there is to say about the windows of one picture.
+    """What there is to say about the windows of one image.
 
     Args:
-        rois: regions [1,P] of the picture, then its ground truth.
+        rois: regions [1,P] of the image, then its ground truth.
         targets: its ground truth.
         proposed: number of regions before the ground truth.
         num_classes: K.

@@ -1,4 +1,4 @@
-"""The join of R-CNN and SPP-net: windows through a network, then an SVM and a box regression for each class.
+"""The meta-architecture of R-CNN and SPP-net: windows through a network, then SVMs and box regression per class.
 
 Letters: B images, P regions (padded), S sampled regions, R windows looked at together, K classes.
 """
@@ -41,7 +41,7 @@ SLOPE: Final = 3.0
 
 
 class RegionSvm(Detector):
-    """Regions of the picture -> windows -> network -> a linear SVM and a box regression for each class.
+    """Regions of the image -> windows -> network -> a linear SVM and a box regression for each class.
 
     R-CNN cuts windows out of the pixels and runs the backbone on each; SPP-net runs it once and pools windows from its
     maps: ``head.roi_pool`` decides which (``warp``, or any pooling of maps). Training has up to four stages, each
@@ -52,11 +52,11 @@ class RegionSvm(Detector):
     three times their margins: within [0,1], in the order of the margins, 0.5 at the border.
 
     Args:
-        backbone: of the windows or of the picture; its last map is used where windows are cut from pixels.
-        proposals: regions, from the picture alone.
+        backbone: of the windows or of the image; its last map is used where windows are cut from pixels.
+        proposals: regions, from the image alone.
         head: pools and looks at windows.
         matcher: windows to ground truth, for fine-tuning.
-        sampler: windows of each picture that enter a step of fine-tuning.
+        sampler: windows of each image that enter a step of fine-tuning.
         classification: loss of a window's class in fine-tuning.
         normaliser: its divisor.
         classifier: the SVMs.
@@ -194,11 +194,11 @@ class RegionSvm(Detector):
         """Windows as the head takes them, some at a time; there is always at least one portion.
 
         Which regions are real is looked up on the host, so that no padding goes through the network: the one wait of
-        this join, and next to nothing beside hundreds of windows. Where a graph is exported nothing may be looked up:
-        all windows go at once, the padding with them.
+        this meta-architecture, and next to nothing beside hundreds of windows. Where a graph is
+        exported nothing may be looked up: all windows go at once, the padding with them.
 
         Args:
-            batch: the pictures.
+            batch: the images.
             rois: [B,P].
             at_once: windows of a portion, about; null: ``windows_at_once``.
 

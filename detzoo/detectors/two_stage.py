@@ -1,4 +1,4 @@
-"""The two-stage join: regions first, then a closer look at each (Fast, Faster and Mask R-CNN, R-FCN)."""
+"""The two-stage meta-architecture: regions first, then a closer look at each (Fast, Faster and Mask R-CNN, R-FCN)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class MaskSlots:
     Args:
         head: pools each box and draws a small mask in it.
         loss: of the masks of the positives.
-        paste: how a mask is laid on the picture: ``integer`` corners (torchvision, Detectron) or ``half_pixel`` grid
+        paste: how a mask is laid on the image: ``integer`` corners (torchvision, Detectron) or ``half_pixel`` grid
             sampling (detectron2).
         threshold: probability from which a pixel belongs to the object.
     """

@@ -1,4 +1,4 @@
-"""Evaluation: COCO and VOC average precision of a detector on a data set, or of detections in a file."""
+"""Evaluation: COCO and VOC average precision of a detector on a dataset, or of detections in a file."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ def evaluate(
     progress: bool = True,
     switches: dict[str, Any] | None = None,
 ) -> Evaluation:
-    """Detect in every picture of a data set and score what was found.
+    """Detect in every image of a dataset and score what was found.
 
     Under torchrun every process takes its share and returns the numbers of the whole.
 
     Args:
         detector: any; moved to ``device``.
         dataset: any of detzoo's.
-        batch: pictures that go through the network together.
+        batch: images that go through the network together.
         device: None leaves the detector where it is.
         score_threshold: replaces the recipe's; 0.05 or less, or AP drops.
         precision: of the network; scores, decoding and suppression stay in float32.
-        workers: threads that read pictures ahead.
+        workers: threads that read images ahead.
         engine: pycocotools, or faster-coco-eval (an extra).
         progress: a bar on stderr.
         switches: how the detector was prepared (``compile``, ...), to be recorded.
 
     Raises:
-        DataError: the model's class names differ from the data set's.
+        DataError: the model's class names differ from the dataset's.
     """
     classes = map_classes(detector.classes, dataset.classes, dataset.category_ids)
     if device is not None:
@@ -82,7 +82,7 @@ def score(
     protocol: dict[str, Any] | None = None,
     engine: Engine = "pycocotools",
 ) -> Evaluation:
-    """Score what ``collect`` found in a whole data set, in one process or several.
+    """Score what ``collect`` found in a whole dataset, in one process or several.
 
     Args:
         detector: that found it, for the record.
@@ -121,7 +121,7 @@ def _doubts(detector: Detector, dataset: EvaluationSet, found: Collected, protoc
     if found.broken:
         first = found.broken[min(found.broken)]
         warnings.append(
-            f"{len(found.broken)} of {len(dataset)} pictures could not be read; they and their boxes are left out "
+            f"{len(found.broken)} of {len(dataset)} images could not be read; they and their boxes are left out "
             f"(the first: {first})"
         )
     threshold = protocol.get("score_threshold")

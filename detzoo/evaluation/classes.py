@@ -1,4 +1,4 @@
-"""Which output of a model answers for which class of a data set: by name, never by position alone."""
+"""Which output of a model answers for which class of a dataset: by name, never by position alone."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def canonical(name: str) -> str:
 
 @dataclass(frozen=True)
 class ClassMap:
-    """From a model's labels to a data set's category ids.
+    """From a model's labels to a dataset's category ids.
 
     Args:
-        category_of: category id by model label; None where the data set has no such class, or the output is unused.
+        category_of: category id by model label; None where the dataset has no such class, or the output is unused.
         unmapped: names of model outputs whose detections are left out.
         warnings: what was assumed.
     """
@@ -42,15 +42,15 @@ class ClassMap:
 
 
 def map_classes(model: Sequence[str | None], names: Sequence[str], category_ids: Sequence[int]) -> ClassMap:
-    """Match a model's outputs to a data set's classes.
+    """Match a model's outputs to a dataset's classes.
 
     Args:
         model: names by label; None for unused outputs.
-        names: the data set's classes.
+        names: the dataset's classes.
         category_ids: its ids, in the same order.
 
     Raises:
-        DataError: the data set has a class that the model cannot name.
+        DataError: the dataset has a class that the model cannot name.
     """
     if len(model) and all(name is None for name in model):
         return by_position(model, names, category_ids)
@@ -66,7 +66,7 @@ def map_classes(model: Sequence[str | None], names: Sequence[str], category_ids:
     warnings: tuple[str, ...] = ()
     if unmapped:
         warnings = (
-            f"{len(unmapped)} of the model's {len(outputs)} classes are not in the data set; "
+            f"{len(unmapped)} of the model's {len(outputs)} classes are not in the dataset; "
             f"their detections are left out ({listed(unmapped)})",
         )
     return ClassMap(tuple(category_of), unmapped, warnings)
@@ -76,22 +76,22 @@ def by_position(model: Sequence[str | None], names: Sequence[str], category_ids:
     """A model without any names is taken at its word where the number of classes agrees."""
     if len(model) != len(names):
         raise DataError(
-            f"the model has {len(model)} classes without names, the data set has {len(names)} ({listed(names)}); "
-            "build it with classes=[...], or train it on this data set"
+            f"the model has {len(model)} classes without names, the dataset has {len(names)} ({listed(names)}); "
+            "build it with classes=[...], or train it on this dataset"
         )
-    warning = f"the model's classes have no names; they are taken in the data set's order ({listed(names)})"
+    warning = f"the model's classes have no names; they are taken in the dataset's order ({listed(names)})"
     return ClassMap(tuple(category_ids), (), (warning,))
 
 
 def mismatch(model: Sequence[str | None], names: Sequence[str], missing: Sequence[str]) -> str:
-    """Why a model cannot be scored on a data set, with the nearest names."""
+    """Why a model cannot be scored on a dataset, with the nearest names."""
     known = [name for name in model if name is not None]
     near = [(name, get_close_matches(name, known, n=1)) for name in missing]
     absent = [f"{name} (near: {close[0]})" if close else name for name, close in near]
     return (
-        f"the model's class names differ from the data set's: it has no output for {listed(absent)}. "
-        f"Model: {listed(known)}. Data set: {listed(names)}. "
-        "Use a detector trained on these classes, or rename the classes in the data set's yaml"
+        f"the model's class names differ from the dataset's: it has no output for {listed(absent)}. "
+        f"Model: {listed(known)}. Dataset: {listed(names)}. "
+        "Use a detector trained on these classes, or rename the classes in the dataset's yaml"
     )
 
 

@@ -36,7 +36,7 @@ class CocoResult:
         per_class: category id -> AP, AP50, AP75, APs, APm, APl, AR100, each 0..1 or NaN.
         precision: float64 [T,R,K], all areas, the largest number of detections; -1 for absent categories.
         scores: float64 [T,R,K]: the score at which each of these precisions is reached.
-        category_ids: the data set's ids, in the order of K.
+        category_ids: the dataset's ids, in the order of K.
         warnings: what the reader should know before believing the numbers.
     """
 
@@ -53,7 +53,7 @@ class CocoGroundTruth:
     """Ground truth prepared once for both engines and any number of evaluations.
 
     Annotation ids are numbered from 1 (an id of 0 means "unmatched" to pycocotools), image ids from 1 in the order of
-    the data set's own sorted ids. A missing area is width times height. ``ignore: 1`` (VOC's difficult) is honoured:
+    the dataset's own sorted ids. A missing area is width times height. ``ignore: 1`` (VOC's difficult) is honoured:
     pycocotools itself would overwrite it with ``iscrowd``.
 
     Args:
@@ -200,8 +200,8 @@ def refusal(row: CocoDict, number: int, shape: str) -> str:
     if shape not in row:
         return f"detections: row {number} of image {row.get('image_id')!r} has no {shape!r}"
     return (
-        f"detections: row {number} names image {row['image_id']!r}, which the data set does not have; "
-        "check that the detections were made on this data set and split"
+        f"detections: row {number} names image {row['image_id']!r}, which the dataset does not have; "
+        "check that the detections were made on this dataset and split"
     )
 
 
@@ -266,7 +266,7 @@ def doubts(detections: Sequence[CocoDict], truth: CocoGroundTruth) -> list[str]:
     known = set(truth.category_ids)
     foreign = sum(int(row["category_id"]) not in known for row in detections)
     if foreign:
-        found.append(f"{foreign} of {len(detections)} detections name a category that the data set does not have")
+        found.append(f"{foreign} of {len(detections)} detections name a category that the dataset does not have")
     return found
 
 

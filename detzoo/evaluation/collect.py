@@ -1,4 +1,4 @@
-"""A detector over a data set: pictures read ahead, batches of one prepared size, COCO result rows out.
+"""A detector over a dataset: images read ahead, batches of one prepared size, COCO result rows out.
 
 The path is that of ``predict`` (prepare, detect, split), so that both give the same boxes and scores.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class EvaluationSet(Protocol):
-    """What the evaluator asks of a data set."""
+    """What the evaluator asks of a dataset."""
 
     @property
     def name(self) -> str:
@@ -40,16 +40,16 @@ class EvaluationSet(Protocol):
 
     @property
     def category_ids(self) -> tuple[int, ...]:
-        """The data set's own id of each label."""
+        """The dataset's own id of each label."""
 
     @property
     def image_ids(self) -> Sequence[Any]:
-        """The data set's own id of each image."""
+        """The dataset's own id of each image."""
 
     def __len__(self) -> int: ...
 
     def sample(self, position: int, /, *, masks: bool = True) -> Sample:
-        """One picture with its annotations; DataError where it cannot be read."""
+        """One image with its annotations; DataError where it cannot be read."""
 
     def coco_ground_truth(self) -> dict[str, Any]:
         """Ground truth in COCO form."""
@@ -57,12 +57,12 @@ class EvaluationSet(Protocol):
 
 @dataclass
 class Collected:
-    """What a detector found in (a share of) a data set.
+    """What a detector found in (a share of) a dataset.
 
     Args:
-        found: position in the data set -> COCO result rows, in the model's order.
-        broken: position -> why the picture could not be read.
-        left_out: detections of classes that the data set does not have.
+        found: position in the dataset -> COCO result rows, in the model's order.
+        broken: position -> why the image could not be read.
+        left_out: detections of classes that the dataset does not have.
     """
 
     found: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Collected:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """All rows in the order of the data set, whatever the batches and processes were."""
+        """All rows in the order of the dataset, whatever the batches and processes were."""
         return [row for position in sorted(self.found) for row in self.found[position]]
 
     def merged(self, others: Sequence[Collected]) -> Collected:
@@ -96,20 +96,20 @@ def collect(
     shard: tuple[int, int] = (0, 1),
     progress: bool = True,
 ) -> Collected:
-    """Run a detector over a data set, or over every ``shard[1]``-th picture of it.
+    """Run a detector over a dataset, or over every ``shard[1]``-th image of it.
 
     Args:
         detector: on the device that shall do the work.
-        dataset: pictures.
+        dataset: images.
         category_of: category id by model label, None to leave out.
-        batch: pictures that go through the network together; those of one batch have the same prepared size.
-        workers: threads that read pictures ahead.
+        batch: images that go through the network together; those of one batch have the same prepared size.
+        workers: threads that read images ahead.
         score_threshold: replaces the recipe's.
         precision: of the network.
         shard: (rank, number of shares).
         progress: a bar on stderr.
     """
-    from detzoo.prediction.predict import detect_pictures, inference
+    from detzoo.prediction.predict import detect_images, inference
 
     if batch < 1:
         raise DetzooError(f"batch is {batch}; it must be 1 or more")
@@ -122,7 +122,7 @@ def collect(
     ):
         for group in batches(read_ahead(dataset, positions, workers, done, detector.proposer), detector, batch):
             regions = None if detector.proposer is None else [read.regions for read in group]
-            results = detect_pictures(detector, [read.picture for read in group], proposals=regions)
+            results = detect_images(detector, [read.image for read in group], proposals=regions)
             for read, found in zip(group, results, strict=True):
                 rows, left_out = coco_rows(found, image_ids[read.position], category_of)
                 done.found[read.position] = rows
@@ -132,10 +132,10 @@ def collect(
 
 
 class Read(NamedTuple):
-    """A picture that was read, and its image-level regions where the detector looks at such."""
+    """An image that was read, and its image-level regions where the detector looks at such."""
 
     position: int
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     regions: NDArray[np.float32] | None = None
 
 
@@ -146,12 +146,12 @@ def read_ahead(
     done: Collected,
     proposer: Proposer | None = None,
 ) -> Iterator[Read]:
-    """Pictures in order, decoded by threads a little ahead of the network; broken ones are noted and skipped.
+    """Images in order, decoded by threads a little ahead of the network; broken ones are noted and skipped.
 
     The proposer runs in the same threads, so that it computes while the network does.
     """
 
-    def picture(position: int) -> Read:
+    def image(position: int) -> Read:
         sample = dataset.sample(position, masks=False)
         regions = None if proposer is None else propose(proposer, sample.image, sample.path)
         return Read(position, sample.image, regions)
@@ -160,7 +160,7 @@ def read_ahead(
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
         ahead = iter(positions)
         for position in ahead:
-            waiting.append((position, pool.submit(picture, position)))
+            waiting.append((position, pool.submit(image, position)))
             if len(waiting) <= 4 * max(1, workers):
                 continue
             yield from _next(waiting, done)
@@ -176,13 +176,13 @@ def _next(waiting: deque[tuple[int, Future[Read]]], done: Collected) -> Iterator
         done.broken[position] = str(error)
 
 
-def batches(pictures: Iterator[Read], detector: Detector, batch: int) -> Iterator[list[Read]]:
-    """Groups of one prepared size: padding to a larger neighbour would change what a picture's borders see."""
+def batches(images: Iterator[Read], detector: Detector, batch: int) -> Iterator[list[Read]]:
+    """Groups of one prepared size: padding to a larger neighbour would change what an image's borders see."""
     from detzoo.prediction.prepare import resized_size
 
     waiting: dict[tuple[int, int], list[Read]] = {}
-    for read in pictures:
-        size = resized_size(read.picture.shape[0], read.picture.shape[1], detector.input)
+    for read in images:
+        size = resized_size(read.image.shape[0], read.image.shape[1], detector.input)
         group = waiting.setdefault(size, [])
         group.append(read)
         if len(group) == batch:

@@ -1,4 +1,4 @@
-"""Anybody's COCO result file: read, checked against the data set, and brought into the data set's own ids.
+"""Anybody's COCO result file: read, checked against the dataset, and brought into the dataset's own ids.
 
 What can only be meant in one way is taken so and said (file names for image ids, whole numbers written as text). What
 may be meant in two ways is refused, with the option that decides it.
@@ -21,17 +21,17 @@ Row: TypeAlias = dict[str, Any]
 BoxForm: TypeAlias = Literal["xywh", "xyxy"]
 WANTED: Final = "a COCO result file is a list of objects with image_id, category_id, bbox and score"
 SUSPICIOUS: Final = 0.2
-"""Share of boxes beyond their picture from which on the form of all boxes is in doubt."""
+"""Share of boxes beyond their image from which on the form of all boxes is in doubt."""
 SLACK: Final = 2.0
-"""Px that a box may reach beyond its picture, for rounding."""
+"""Px that a box may reach beyond its image, for rounding."""
 
 
 @dataclass
 class ResultFile:
-    """Rows that belong to a data set, and what was assumed to make them so.
+    """Rows that belong to a dataset, and what was assumed to make them so.
 
     Args:
-        rows: COCO result rows with the data set's own ids; masks as compressed run lengths.
+        rows: COCO result rows with the dataset's own ids; masks as compressed run lengths.
         warnings: the assumptions.
     """
 
@@ -46,16 +46,16 @@ def read_results(
     categories: Mapping[int, str] | None = None,
     boxes: BoxForm | None = None,
 ) -> ResultFile:
-    """Read a result file for a data set.
+    """Read a result file for a dataset.
 
     Args:
         path: of the file.
         truth: COCO ground truth.
-        categories: name by the file's category id; None takes its ids as the data set's.
+        categories: name by the file's category id; None takes its ids as the dataset's.
         boxes: what four numbers mean; None takes COCO's xywh, and refuses what looks otherwise.
 
     Raises:
-        DataError: it does not belong to the data set, or is no result file; the first wrong row is named.
+        DataError: it does not belong to the dataset, or is no result file; the first wrong row is named.
     """
     rows = read_detections(path)
     found = ResultFile(rows)
@@ -115,10 +115,10 @@ def is_number(value: Any) -> bool:
 
 
 def match_images(found: ResultFile, truth: Mapping[str, Any], path: Path) -> None:
-    """Bring image ids into the data set's own: as they are, else as text, file name, or file name without its end.
+    """Bring image ids into the dataset's own: as they are, else as text, file name, or file name without its end.
 
     Raises:
-        DataError: some rows name pictures that the data set does not have.
+        DataError: some rows name images that the dataset does not have.
     """
     images = truth["images"]
     own = {image["id"] for image in images}
@@ -133,9 +133,9 @@ def match_images(found: ResultFile, truth: Mapping[str, Any], path: Path) -> Non
             return
     ids, rows = len(set(strangers)), len(strangers)
     raise DataError(
-        f"{path}: {rows} of {len(found.rows)} rows name {ids} image ids that the data set does not have "
+        f"{path}: {rows} of {len(found.rows)} rows name {ids} image ids that the dataset does not have "
         f"({listed(sorted({str(i) for i in strangers}), 5)}); it has {len(own)}: "
-        f"{listed([str(image['id']) for image in images], 5)}. Is this the right data set and --split?"
+        f"{listed([str(image['id']) for image in images], 5)}. Is this the right dataset and --split?"
     )
 
 
@@ -145,7 +145,7 @@ IMAGE_KEYS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     "file name without its ending": lambda image: Path(image["file_name"]).stem,
     "the number in the file name": lambda image: Path(image["file_name"]).stem.lstrip("0") or "0",
 }
-"""Ways in which others call a picture, each tried for all rows together."""
+"""Ways in which others call an image, each tried for all rows together."""
 
 
 def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -156,10 +156,10 @@ def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def match_categories(found: ResultFile, truth: Mapping[str, Any], names: Mapping[int, str] | None, path: Path) -> None:
-    """Bring category ids into the data set's own.
+    """Bring category ids into the dataset's own.
 
     Raises:
-        DataError: an id means nothing to the data set, or the names are not those of its classes.
+        DataError: an id means nothing to the dataset, or the names are not those of its classes.
     """
     own = {int(category["id"]): str(category["name"]) for category in truth["categories"]}
     used = Counter(row["category_id"] for row in found.rows)
@@ -183,7 +183,7 @@ def match_categories(found: ResultFile, truth: Mapping[str, Any], names: Mapping
 
 
 def category_refusal(path: Path, strange: Sequence[int], used: Counter[int], own: Mapping[int, str]) -> str:
-    """Why ids are not the data set's, and what they look like."""
+    """Why ids are not the dataset's, and what they look like."""
     rows = sum(used[i] for i in strange)
     hint = ""
     if 0 in used and max(used) < len(own):
@@ -192,7 +192,7 @@ def category_refusal(path: Path, strange: Sequence[int], used: Counter[int], own
         hint = " They look like classes counted from 1;"
     shown = listed([str(i) for i in strange])
     return (
-        f"{path}: {rows} of {used.total()} rows have a category_id that the data set does not have ({shown}); "
+        f"{path}: {rows} of {used.total()} rows have a category_id that the dataset does not have ({shown}); "
         f"it has {listed([f'{i} {name}' for i, name in own.items()])}.{hint} name the file's own classes with "
         "--categories (a,b,c counted from 0, or a file), and they are matched by name"
     )
@@ -232,7 +232,7 @@ def fit_masks(found: ResultFile, truth: Mapping[str, Any], path: Path) -> None:
     """Masks as compressed run lengths; boxes around them where there are none.
 
     Raises:
-        DataError: a mask cannot be read, or has another size than its picture.
+        DataError: a mask cannot be read, or has another size than its image.
     """
     if not any(row.get("segmentation") is not None for row in found.rows):
         return
@@ -261,7 +261,7 @@ def packed_mask(value: Any, size: tuple[int, int], where: str) -> dict[str, Any]
     if isinstance(value, dict) and [int(side) for side in value.get("size", size)] != [height, width]:
         stated = value["size"]
         raise DataError(
-            f"{where} is {stated[1]} x {stated[0]} px (size is [height, width]), the picture {width} x {height}"
+            f"{where} is {stated[1]} x {stated[0]} px (size is [height, width]), the image {width} x {height}"
         )
     try:
         if isinstance(value, dict) and isinstance(value["counts"], str):
@@ -292,31 +292,31 @@ def fit_boxes(found: ResultFile, truth: Mapping[str, Any], form: BoxForm | None,
     largest = max(max(box) for box, _, _ in boxes)
     if len(boxes) >= 5 and largest <= 1.5:
         raise DataError(
-            f"{path}: the boxes look like shares of the picture (the largest of all numbers is {largest:g}); "
+            f"{path}: the boxes look like shares of the image (the largest of all numbers is {largest:g}); "
             "COCO's are [x, y, width, height] in px; --boxes xywh takes them as they are"
         )
     beyond = [box for box, height, width in boxes if leaves(box, height, width)]
     if len(beyond) < SUSPICIOUS * len(boxes):
         return
-    how_many = f"{len(beyond)} of {len(boxes)} reach beyond their pictures (the first: {beyond[0]})"
+    how_many = f"{len(beyond)} of {len(boxes)} reach beyond their images (the first: {beyond[0]})"
     if all(corners(*one) for one in boxes):
         raise DataError(
             f"{path}: the boxes look like [x1, y1, x2, y2]: taken as [x, y, width, height], {how_many}; "
             "say which with --boxes xyxy or --boxes xywh"
         )
     found.warnings.append(
-        f"{path.name}: of the boxes {how_many}; is this the right data set, and are they px of the original pictures?"
+        f"{path.name}: of the boxes {how_many}; is this the right dataset, and are they px of the original images?"
     )
 
 
 def corners(box: Sequence[float], height: int, width: int) -> bool:
-    """Whether four numbers can be two corners within a picture."""
+    """Whether four numbers can be two corners within an image."""
     x1, y1, x2, y2 = box
     return x1 <= x2 <= (width or math.inf) + SLACK and y1 <= y2 <= (height or math.inf) + SLACK
 
 
 def leaves(box: Sequence[float], height: int, width: int) -> bool:
-    """Whether an xywh box reaches beyond a picture of known size."""
+    """Whether an xywh box reaches beyond an image of known size."""
     return bool(width and height) and (box[0] + box[2] > width + SLACK or box[1] + box[3] > height + SLACK)
 
 

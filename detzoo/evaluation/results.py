@@ -1,4 +1,4 @@
-"""Evaluation: the numbers of one detector on one data set, with all that is needed to read them, and its two files."""
+"""Evaluation: the numbers of one detector on one dataset, with all that is needed to read them, and its two files."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Evaluation:
             0..1, NaN where no ground truth exists to answer.
         per_class: class name -> AP, AP50, AP75, APs, APm, APl, AR100, voc07_AP50, voc10_AP50, ground_truths,
             detections.
-        detections: COCO result rows, with the data set's category ids.
+        detections: COCO result rows, with the dataset's category ids.
         ground_truth: COCO ground truth that they were held against.
         coco: precision by IoU, recall and class, for curves.
-        facts: protocol, model, data set, counts, versions, device.
+        facts: protocol, model, dataset, counts, versions, device.
         warnings: what the reader should know before believing the numbers.
     """
 

@@ -129,7 +129,7 @@ def from_everywhere(target: str) -> str:
 
 
 def data_facts(dataset: Dataset) -> dict[str, Any]:
-    """By which a data set is known again."""
+    """By which a dataset is known again."""
     facts = {"split": dataset.split, "images": len(dataset), "classes": list(dataset.classes)}
     return json.loads(json.dumps(facts))  # type: ignore[no-any-return]  # as it comes back from the file
 

@@ -55,5 +55,5 @@ def export(
     if dynamic_size:
         raise ExportError("--dynamic-size is of --format onnx; leave it out")
     free = export_program(detector, out, size=size)
-    batches = "any number of pictures" if "batch" in free else "one picture at a time"
+    batches = "any number of images" if "batch" in free else "one image at a time"
     return f"written: {out}, for {batches}; torch.export.load reads it after `import detzoo.export`"

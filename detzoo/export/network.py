@@ -28,7 +28,7 @@ RAW: Final = ("boxes", "class_logits", "quality_logits", "deltas", "candidates")
 FOUND: Final = ("boxes", "scores", "labels", "valid", "mask_logits")
 MEANING: Final = {
     "pixels": "float32 [B,3,H,W], normalised as detzoo.input says",
-    "region": "float32 [B,4] xyxy network px: where each picture lies inside its padding",
+    "region": "float32 [B,4] xyxy network px: where each image lies inside its padding",
     "regions": "float32 [B,P,4] xyxy network px: the places to look at",
     "class_logits": "float32 [B,N,C]; detzoo.scoring says how they become scores",
     "quality_logits": "float32 [B,N]: objectness or centreness; detzoo.quality says how it enters the score",
@@ -39,8 +39,8 @@ MEANING: Final = {
     "valid": "bool [B,D]: False for rows that pad",
     "mask_logits": "float32 [B,D,m,m] within each box",
 }
-RAW_BOXES: Final = "float32 [B,N,1 or K,4] xyxy network px: the deltas decoded, not clipped to the picture"
-FOUND_BOXES: Final = "float32 [B,D,4] xyxy network px, clipped to the picture"
+RAW_BOXES: Final = "float32 [B,N,1 or K,4] xyxy network px: the deltas decoded, not clipped to the image"
+FOUND_BOXES: Final = "float32 [B,D,4] xyxy network px, clipped to the image"
 
 
 class ExportError(DetzooError):
@@ -55,7 +55,7 @@ class Exported:
         module: pixels (and region, and regions) to a tuple of tensors.
         inputs: names of its arguments.
         outputs: names of its results.
-        examples: one tensor an argument, for two pictures.
+        examples: one tensor an argument, for two images.
         step: whole numbers of network px by which a dynamic size may grow: the coarsest stride.
     """
 
@@ -66,7 +66,7 @@ class Exported:
     step: int
 
     def alone(self) -> Exported:
-        """The same for one picture."""
+        """The same for one image."""
         return dataclasses.replace(self, examples=tuple(example[:1] for example in self.examples))
 
     def meanings(self) -> dict[str, str]:
@@ -123,7 +123,7 @@ def raw(candidates: Candidates, predictions: Predictions) -> dict[str, Tensor | 
 
 
 def image_batch(pixels: Tensor, region: Tensor | None = None, regions: Tensor | None = None) -> ImageBatch:
-    """The batch that a detector takes; without ``region`` pictures fill the input, as with ``resize: stretch``."""
+    """The batch that a detector takes; without ``region`` images fill the input, as with ``resize: stretch``."""
     count, _, height, width = pixels.shape
     size = torch.stack([torch.scalar_tensor(height), torch.scalar_tensor(width)]).to(pixels.device)
     if region is None:
@@ -155,7 +155,7 @@ def exportable(detector: Detector, *, postprocess: bool, size: tuple[int, int] |
     if not postprocess and not isinstance(detector, OneStage):
         raise ExportError(
             f"{detector.recipe.name}: raw outputs of a head are of one-stage detectors; this one is "
-            f"{detector.recipe.values['join']}, whose later stages look at what the earlier found"
+            f"{detector.recipe.values['architecture']}, whose later stages look at what the earlier found"
         )
     height, width = input_size(detector, size)
     inputs, examples = ["pixels"], [torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))]
@@ -179,12 +179,12 @@ def input_size(detector: Detector, size: tuple[int, int] | None) -> tuple[int, i
     """(height, width) px of the network input.
 
     Raises:
-        ExportError: the recipe's follows the pictures and none is given, or the given one is not the recipe's step.
+        ExportError: the recipe's follows the images and none is given, or the given one is not the recipe's step.
     """
     spec, step = detector.input, coarsest(detector)
     if size is None and spec.size is None:
         raise ExportError(
-            f"{detector.recipe.name}: the size of the input follows the pictures (resize: shortest); name one: "
+            f"{detector.recipe.name}: the size of the input follows the images (resize: shortest); name one: "
             f"--size {_floored(spec.min_size, step)},{_floored(spec.max_size, step)} for instance (height,width)"
         )
     chosen = size or spec.size

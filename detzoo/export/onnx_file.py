@@ -31,7 +31,7 @@ def export_onnx(
     size: tuple[int, int] | None = None,
     dynamic_size: bool = False,
 ) -> float:
-    """Write an ONNX file with any number of pictures, run it once, and compare it with PyTorch.
+    """Write an ONNX file with any number of images, run it once, and compare it with PyTorch.
 
     Args:
         detector: one-stage, with its weights.

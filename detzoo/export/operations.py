@@ -32,7 +32,7 @@ def nms_keep(boxes: Any, scores: Any, group: Any, valid: Any, iou: float) -> Any
         op.Shape(scores, start=1, end=2),
         op.Constant(value_floats=[float32_at_most(iou)]),
         op.Constant(value_floats=[-0.5]),
-    )  # [kept,3]: picture, group, box
+    )  # [kept,3]: image, group, box
     places = op.Gather(chosen, row(0, 2), axis=1)
     nothing = op.ConstantOfShape(op.Shape(scores), value=_zero())
     ones = op.Add(op.Mul(op.Gather(chosen, op.Constant(value_int=0), axis=1), op.Constant(value_int=0)), one)

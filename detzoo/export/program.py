@@ -12,7 +12,7 @@ from detzoo.export.network import Exported, ExportError, exportable, recorded, u
 from detzoo.export.writing import check_free, write
 from detzoo.interfaces import Detector
 
-MOST_PICTURES: Final = 1024
+MOST_IMAGES: Final = 1024
 MOST_REGIONS: Final = 10_000
 
 
@@ -36,7 +36,7 @@ def export_program(detector: Detector, path: Path, *, size: tuple[int, int] | No
     free = tuple(sorted({str(dim.__name__) for shape in shapes for dim in shape.values()}))
     try:
         program = recorded(detector, exported, shapes, otherwise=str)
-    except ExportError:  # some look at the number of pictures; one picture at a time is what most runtimes give
+    except ExportError:  # some look at the number of images; one image at a time is what most runtimes give
         free = tuple(name for name in free if name != "batch")
         alone = tuple({at: dim for at, dim in shape.items() if at != 0} for shape in shapes)
         program = recorded(detector, exported.alone(), alone, otherwise=unrecorded)
@@ -46,7 +46,7 @@ def export_program(detector: Detector, path: Path, *, size: tuple[int, int] | No
 
 
 def dynamic(exported: Exported) -> tuple[dict[int, Any], ...]:
-    """Free dimensions of each input: the pictures, and how many regions of each there are."""
-    batch = torch.export.Dim("batch", min=1, max=MOST_PICTURES)
+    """Free dimensions of each input: the images, and how many regions of each there are."""
+    batch = torch.export.Dim("batch", min=1, max=MOST_IMAGES)
     regions = torch.export.Dim("regions", min=1, max=MOST_REGIONS)
     return tuple({0: batch, 1: regions} if name == "regions" else {0: batch} for name in exported.inputs)

@@ -1,4 +1,4 @@
-"""Pictures of what the matcher sees: the candidates of a cell, and which of them a ground truth gets."""
+"""Images of what the matcher sees: the candidates of a cell, and which of them a ground truth gets."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from torch import Tensor
 
 from detzoo.errors import DataError, DetzooError
 from detzoo.prediction.prepare import InputSpec, collate, prepare
-from detzoo.runtime.drawing import DARK, GREY, LIGHT, Colour, Mark, Picture, colour_of, draw_marks, write_image
+from detzoo.runtime.drawing import DARK, GREY, LIGHT, Colour, ImageArray, Mark, colour_of, draw_marks, write_image
 from detzoo.types import IGNORE, Assignment, Candidates, ImageBatch, Level, Predictions, Sample, Targets
 
 if TYPE_CHECKING:
     from detzoo.data import Dataset
     from detzoo.interfaces import Detector
 
-_PANEL: Final = 420  # px of a panel's picture
-_MARGIN: Final = 0.25  # of the picture, around it: candidates may reach beyond its edges
+_PANEL: Final = 420  # px of a panel's image
+_MARGIN: Final = 0.25  # of the image, around it: candidates may reach beyond its edges
 _TITLE: Final = 30  # px
 _COLUMNS: Final = 3
 _CANVAS: Final = 900  # px of the long side of a drawing of matches
@@ -39,13 +39,13 @@ def draw_priors_of(target: str, overrides: Sequence[str], out: Path) -> str:
     from detzoo.builder import build
 
     detector = build(target, overrides=list(overrides), weights=None)
-    picture, lines = draw_priors(detector)
-    write_image(out, picture)
+    image, lines = draw_priors(detector)
+    write_image(out, image)
     return "\n".join([*lines, f"drawn to {out}"])
 
 
 def draw_matches_of(target: str, overrides: Sequence[str], data: str, image: Path, out: Path) -> str:
-    """Build or load a detector, match one picture of a data set, draw the result to a file.
+    """Build or load a detector, match one image of a dataset, draw the result to a file.
 
     Returns:
         how many candidates each box got, a line a box.
@@ -57,22 +57,22 @@ def draw_matches_of(target: str, overrides: Sequence[str], data: str, image: Pat
     sample = _sample_of(datasets, image)
     dataset = datasets[0]
     detector = build(target, overrides=list(overrides), classes=dataset.classes, weights=None)
-    picture, lines = draw_matches(detector, sample)
-    write_image(out, picture)
+    drawn, lines = draw_matches(detector, sample)
+    write_image(out, drawn)
     return "\n".join([*lines, f"drawn to {out}"])
 
 
-def draw_priors(detector: Detector, picture: Picture | None = None) -> tuple[Picture, list[str]]:
+def draw_priors(detector: Detector, image: ImageArray | None = None) -> tuple[ImageArray, list[str]]:
     """The candidates of the middle cell of every level, a panel a level, to scale with the network input.
 
     Args:
         detector: of one stage, with a grid of candidates.
-        picture: uint8 [H,W,3] RGB below the boxes; plain grey where None.
+        image: uint8 [H,W,3] RGB below the boxes; plain grey where None.
 
     Returns:
         the drawing, and a line a level.
     """
-    given = blank() if picture is None else picture
+    given = blank() if image is None else image
     batch = prepare([given], detector.input)
     candidates = _candidates(detector, batch)
     if not candidates.levels:
@@ -89,12 +89,12 @@ def draw_priors(detector: Detector, picture: Picture | None = None) -> tuple[Pic
     return _tile(panels), lines
 
 
-def blank() -> Picture:
-    """A plain grey picture of 480 x 640 px."""
+def blank() -> ImageArray:
+    """A plain grey image of 480 x 640 px."""
     return np.full((480, 640, 3), 200, np.uint8)
 
 
-def draw_matches(detector: Detector, sample: Sample) -> tuple[Picture, list[str]]:
+def draw_matches(detector: Detector, sample: Sample) -> tuple[ImageArray, list[str]]:
     """Ground truth with the candidates that answer for it, as the matcher and the sampler of the detector decide.
 
     Each box has a colour of its own, shared by its positives. Ground truth that is ignored is dashed; candidates that
@@ -102,7 +102,7 @@ def draw_matches(detector: Detector, sample: Sample) -> tuple[Picture, list[str]
 
     Args:
         detector: of one stage.
-        sample: picture and annotations.
+        sample: image and annotations.
 
     Returns:
         the drawing in the network's frame, padding included, and a line a box.
@@ -121,8 +121,8 @@ def draw_matches(detector: Detector, sample: Sample) -> tuple[Picture, list[str]
     return draw_marks(ground, marks), [counts, *lines]
 
 
-def visible(batch: ImageBatch, spec: InputSpec) -> Picture:
-    """The first picture of a batch as the network gets it, padding included, turned back into uint8 RGB."""
+def visible(batch: ImageBatch, spec: InputSpec) -> ImageArray:
+    """The first image of a batch as the network gets it, padding included, turned back into uint8 RGB."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (spec.mean, spec.std))
     values = (batch.pixels[0].cpu() * std + mean) * (255 / spec.pixel_range)
     if spec.channels == "bgr":
@@ -139,7 +139,7 @@ def _network(detector: Detector, batch: ImageBatch) -> tuple[Candidates, Predict
 
     network = getattr(detector, "network", None)
     if network is None:
-        raise DetzooError(f"{_name(detector)} is no one-stage detector: its candidates depend on the picture")
+        raise DetzooError(f"{_name(detector)} is no one-stage detector: its candidates depend on the image")
     with inference(detector):
         found: tuple[Candidates, Predictions] = network(batch)
     return found
@@ -178,7 +178,7 @@ def _match_marks(
     return positives + truths, lines
 
 
-def _dots(ground: Picture, candidates: Candidates, assignment: Assignment, zoom: float) -> Picture:
+def _dots(ground: ImageArray, candidates: Candidates, assignment: Assignment, zoom: float) -> ImageArray:
     """A grey dot in the middle of each candidate that is left out although it is a real one."""
     boxes, valid = candidates.boxes[0], candidates.valid[0]
     left_out = boxes[(assignment.index[0] == IGNORE) & valid]
@@ -197,7 +197,7 @@ def _describe(level: Level, boxes: Tensor) -> str:
     )
 
 
-def _panel(ground: Picture, level: Level, boxes: Tensor, title: str) -> Picture:
+def _panel(ground: ImageArray, level: Level, boxes: Tensor, title: str) -> ImageArray:
     height, width = ground.shape[:2]
     zoom = _PANEL / max(height, width)
     margin = round(_PANEL * _MARGIN)
@@ -216,7 +216,7 @@ def _panel(ground: Picture, level: Level, boxes: Tensor, title: str) -> Picture:
     return np.concatenate([bar, drawn])
 
 
-def _tile(panels: list[Picture]) -> Picture:
+def _tile(panels: list[ImageArray]) -> ImageArray:
     columns = min(_COLUMNS, len(panels))
     blank = np.full_like(panels[0], 255)
     filled = panels + [blank] * (math.ceil(len(panels) / columns) * columns - len(panels))
@@ -225,7 +225,7 @@ def _tile(panels: list[Picture]) -> Picture:
 
 
 def _sample_of(datasets: Sequence[Dataset], image: Path) -> Sample:
-    """The sample of a data set's splits whose file it is: the same path, else the only one with that file name."""
+    """The sample of a dataset's splits whose file it is: the same path, else the only one with that file name."""
     known = {str(path): (dataset, row) for dataset in datasets for row, path in enumerate(dataset.paths)}
     exact = [path for path in known if path == str(image) or Path(path) == image.resolve()]
     named = exact or [path for path in known if image.name in {Path(path).name, Path(path).stem}]
@@ -234,9 +234,9 @@ def _sample_of(datasets: Sequence[Dataset], image: Path) -> Sample:
         return dataset.sample(row)
     name = datasets[0].name
     if named:
-        raise DataError(f"{image}: {len(named)} pictures of {name} have that name; give the whole path")
+        raise DataError(f"{image}: {len(named)} images of {name} have that name; give the whole path")
     shown = ", ".join(list(known)[:3])
-    raise DataError(f"{image} is not in {name}, which has {len(known)} pictures: {shown}, ...")
+    raise DataError(f"{image} is not in {name}, which has {len(known)} images: {shown}, ...")
 
 
 def _size(box: Tensor) -> str:

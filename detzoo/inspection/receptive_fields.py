@@ -1,4 +1,4 @@
-"""What each cell of a feature map can see of the picture, beside the sizes of the candidates that stand on it."""
+"""What each cell of a feature map can see of the image, beside the sizes of the candidates that stand on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from detzoo.interfaces import Detector
 
 LARGEST: Final = 4096
-"""px; a cell that sees more than this sees every picture whole."""
+"""px; a cell that sees more than this sees every image whole."""
 _SHORT: Final = 320  # px of the strip's other side: below it SSD's last maps would be empty
 _ACTIVATIONS: Final = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardswish, nn.SiLU, nn.GELU, nn.Mish, nn.ELU, nn.PReLU)
 
@@ -57,7 +57,7 @@ def receptive_fields(detector: Detector) -> list[Field]:
     """The theoretical receptive field of each map behind the neck: the pixels that can change a cell in the middle.
 
     Measured, not derived: in a copy of the network every weight is positive, activations and norms pass everything on,
-    maxima are means, and the pixels that have a gradient are counted in a strip of a picture. Norms over the whole map
+    maxima are means, and the pixels that have a gradient are counted in a strip of an image. Norms over the whole map
     (GroupNorm) are not counted as seeing it; squeeze-and-excitation is, since it looks at the whole map on purpose.
 
     What a cell makes use of is much less: its weight falls off like a Gaussian around the middle (Luo et al., NIPS

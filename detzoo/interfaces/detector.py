@@ -1,4 +1,4 @@
-"""Detector: what the joins give: one object that trains, detects and predicts."""
+"""Detector: what the meta-architectures give: one object that trains, detects and predicts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Detector(nn.Module, ABC):
     ``build`` sets the four attributes below after construction.
     """
 
-    kind: ClassVar[str] = "join"
+    kind: ClassVar[str] = "architecture"
     proposer: Proposer | None = None
     """Image-level regions that the loader and ``predict`` make for it."""
     needs_masks: bool = False
@@ -88,7 +88,7 @@ class Detector(nn.Module, ABC):
         nms_iou: float | None = None,
         top_k: int | None = None,
     ) -> list[Detections]:
-        """Detect objects in pictures.
+        """Detect objects in images.
 
         Args:
             images: paths, URLs, arrays (uint8 [H,W,3] RGB) or PIL images, of any sizes.

@@ -29,7 +29,7 @@ class Proposals(nn.Module, ABC):
 
 
 class Proposer(ABC):
-    """Regions from the picture alone, in NumPy, in the loader's workers: selective search, files, baselines."""
+    """Regions from the image alone, in NumPy, in the loader's workers: selective search, files, baselines."""
 
     kind: ClassVar[str] = "proposer"
 
@@ -50,7 +50,7 @@ class Segmenter(Protocol):
     """What a Proposer may have besides: the segments from which its regions grow, drawn by ``proposals show``."""
 
     def segments(self, image: NDArray[np.uint8], k: float) -> NDArray[np.int32]:
-        """Segments of a picture.
+        """Segments of an image.
 
         Args:
             image: uint8 [H,W,3] RGB.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from detzoo.data.window_store import WindowStore
 
 Advance = Callable[[int], None]
-"""Told the number of pictures just done; raises where the run shall stop."""
+"""Told the number of images just done; raises where the run shall stop."""
 
 
 class RegionHead(nn.Module, ABC):
@@ -65,7 +65,7 @@ class RegionClassifier(nn.Module, ABC):
 
         Args:
             windows: on the disk.
-            advance: called with the pictures done, ``passes * len(windows)`` in all.
+            advance: called with the images done, ``passes * len(windows)`` in all.
 
         Returns:
             numbers for the log.
@@ -94,4 +94,4 @@ class RegionRegressor(nn.Module, ABC):
 
     @abstractmethod
     def fit(self, windows: WindowStore, advance: Advance) -> dict[str, float]:
-        """Learn from the windows near ground truth; ``advance`` is called with ``len(windows)`` pictures in all."""
+        """Learn from the windows near ground truth; ``advance`` is called with ``len(windows)`` images in all."""

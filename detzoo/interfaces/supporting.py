@@ -55,7 +55,7 @@ class BoxCoder(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, deltas: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
-        """Inverse of ``encode``: boxes [...,4] xyxy px; not clipped to any picture."""
+        """Inverse of ``encode``: boxes [...,4] xyxy px; not clipped to any image."""
 
     def of_classes(self, labels: Tensor) -> BoxCoder:
         """The coder for deltas that were read out for classes ``labels`` int64 [...].
@@ -183,7 +183,7 @@ class RoiPool(nn.Module, ABC):
     position_sensitive: ClassVar[bool] = False
     """Whether each bin reads channels of its own, so that it wants score maps and not features."""
     of_pixels: ClassVar[bool] = False
-    """Whether it cuts windows out of the picture itself, ahead of the backbone: its only level is ``pixels``."""
+    """Whether it cuts windows out of the image itself, ahead of the backbone: its only level is ``pixels``."""
     __call__: Callable[..., Tensor]
 
     @abstractmethod

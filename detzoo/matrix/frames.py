@@ -62,7 +62,7 @@ class Frame:
         values |= SMALL.get((kind, name), {})
         for field, item in _required(kind, name).items():
             if field not in values and item["type"].get("kind") == kind:
-                values[field] = dict(old.values)  # one that wraps another: a pyramid of pictures around a backbone
+                values[field] = dict(old.values)  # one that wraps another: a pyramid of images around a backbone
         return f"{show_key(old.key)}={json.dumps(values)}"
 
 

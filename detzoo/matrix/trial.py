@@ -91,8 +91,8 @@ def attempt(recipe: str, overrides: Sequence[str]) -> tuple[Status, str]:
 def _exercise(detector: Detector) -> str:
     """One training step and one prediction; what is wrong with them, or nothing."""
     propose_anywhere(detector, 20)
-    pictures = [sample_for(detector, "mixed boxes", seed) for seed in range(2)]
-    batch, targets = collate(pictures, detector.input)
+    images = [sample_for(detector, "mixed boxes", seed) for seed in range(2)]
+    batch, targets = collate(images, detector.input)
     detector.train()
     optimizer = torch.optim.SGD([p for p in detector.parameters() if p.requires_grad], lr=1e-4)
     loss: Any = total(detector(batch, targets))
@@ -100,7 +100,7 @@ def _exercise(detector: Detector) -> str:
         return f"the loss is {float(loss.detach())}"
     loss.backward()
     optimizer.step()
-    (found,) = detector.predict([pictures[0].image], score_threshold=0.0)
+    (found,) = detector.predict([images[0].image], score_threshold=0.0)
     if not bool(torch.isfinite(found.boxes).all() and torch.isfinite(found.scores).all()):
         return "predictions are not finite"
     return ""

@@ -55,7 +55,7 @@ def decode_centre_size(
         plus_one: sides are ``x2 - x1 + 1``, and the right edge is moved back by 1, as in Detectron.
 
     Returns:
-        float [...,4] xyxy px, not clipped to any picture.
+        float [...,4] xyxy px, not clipped to any image.
 
     Source: torchvision's ``BoxCoder.decode_single``, operation by operation, so that floats agree.
     """

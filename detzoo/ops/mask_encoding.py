@@ -31,7 +31,7 @@ def encode_rle(counts: str | Sequence[int], size: Sequence[int]) -> bytes:
 
 
 def encode_file(path: str, value: int | None = None) -> bytes:
-    """A picture file: the mask is where it is not 0, or where it equals ``value``."""
+    """An image file: the mask is where it is not 0, or where it equals ``value``."""
     return _FILE + json.dumps([path, value]).encode()
 
 
@@ -39,7 +39,7 @@ def decode_mask(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     """uint8 [H,W] of 0 and 1; zeros for ``NO_MASK``.
 
     Raises:
-        DataError: the mask has another size than its picture, or cannot be read.
+        DataError: the mask has another size than its image, or cannot be read.
     """
     if not data:
         return np.zeros(size, np.uint8)
@@ -50,7 +50,7 @@ def decode_mask(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
         rle = to_rle(data, size)
         mask = decode_counts(rle["counts"], (rle["size"][0], rle["size"][1]))
     if mask.shape != size:
-        raise DataError(f"a mask of {mask.shape[1]} x {mask.shape[0]} px lies on a picture of {size[1]} x {size[0]} px")
+        raise DataError(f"a mask of {mask.shape[1]} x {mask.shape[0]} px lies on an image of {size[1]} x {size[0]} px")
     return mask
 
 
@@ -143,7 +143,7 @@ def is_polygons(data: bytes) -> bool:
 
 
 def read_mask_values(path: Path | str) -> NDArray[np.int64]:
-    """Raw values [H,W] of a one-channel picture: palette indices, grey values; first channel of a colour picture."""
+    """Raw values [H,W] of a one-channel image: palette indices, grey values; first channel of a colour image."""
     from PIL import Image
 
     try:

@@ -1,4 +1,4 @@
-"""Masks between two frames: ground truth cut out at regions for training, small masks pasted back on the picture.
+"""Masks between two frames: ground truth cut out at regions for training, small masks pasted back on the image.
 
 Letters: P regions, D detections, m side of a square mask, T all masks of a batch, H W px.
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from detzoo.ops.ranking import may_look
+from detzoo.ops.ranking import allows_dynamic_shapes
 
 Paste: TypeAlias = Literal["integer", "half_pixel"]
 
@@ -26,7 +26,7 @@ _STRIP_PIXELS: Final = 1 << 16
 
 
 def mask_targets(masks: Tensor, boxes: Tensor, row: Tensor, size: int) -> Tensor:
-    """The part of a ground-truth mask that lies in each region, as a small picture.
+    """The part of a ground-truth mask that lies in each region, as a small image.
 
     Args:
         masks: uint8 [T,H,W] of 0 and 1, network px.
@@ -47,7 +47,7 @@ def mask_targets(masks: Tensor, boxes: Tensor, row: Tensor, size: int) -> Tensor
     for start in range(0, masks.shape[0], step):
         part = masks[start : start + step]
         inside = (row >= start) & (row < start + step)
-        if may_look(row):  # only the regions whose masks are in this part, and only masks that a region asks for
+        if allows_dynamic_shapes(row):  # only regions with masks in this part
             place = inside.nonzero().squeeze(1)
             if len(place):
                 used, own = torch.unique(row[place], return_inverse=True)
@@ -67,14 +67,14 @@ def _aligned(masks: Tensor, boxes: Tensor, row: Tensor, size: int) -> Tensor:
 def paste_masks(
     logits: Tensor, boxes: Tensor, size: tuple[int, int], *, convention: Paste, threshold: float = 0.5
 ) -> Tensor:
-    """Small masks laid on their boxes in a picture.
+    """Small masks laid on their boxes in an image.
 
     Nothing is held per mask and pixel but the answer's bytes, and of those only the pages that a box touches.
 
     Args:
         logits: float32 [D,m,m].
-        boxes: float32 [D,4] xyxy px of the picture.
-        size: (height, width) of the picture.
+        boxes: float32 [D,4] xyxy px of the image.
+        size: (height, width) of the image.
         convention: ``integer``: the mask, with a rim of zeros, is stretched over whole pixels (torchvision, Detectron);
             ``half_pixel``: every pixel's centre is looked up in the mask (detectron2).
         threshold: 0..1, probability above which a pixel belongs to the object.
@@ -105,7 +105,7 @@ class _Axis:
     """Where the pixels of one side of one box lie in the padded mask.
 
     Args:
-        start: first pixel of the picture.
+        start: first pixel of the image.
         places: float64 [n] coordinates in the padded mask, of this pixel and those behind it, within 0..m+1.
     """
 
@@ -126,7 +126,7 @@ class _Axis:
 def _pasted(
     logits: Tensor, boxes: Tensor, size: tuple[int, int], convention: Paste
 ) -> Iterator[tuple[int, tuple[slice, slice], NDArray[np.float32]]]:
-    """Row of the mask, rectangle of the picture, probabilities in it; large boxes come in strips."""
+    """Row of the mask, rectangle of the image, probabilities in it; large boxes come in strips."""
     side = logits.shape[-1]
     padded = torch.nn.functional.pad(logits.detach().cpu().float().sigmoid(), (1, 1, 1, 1)).numpy()  # [D,m+2,m+2]
     boxes = boxes.detach().cpu()

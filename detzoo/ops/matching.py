@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detzoo.ops.boxes import area, full_precision, intersection_matrix, iou_matrix
-from detzoo.ops.ranking import may_look
+from detzoo.ops.ranking import allows_dynamic_shapes
 from detzoo.types import BACKGROUND, Assignment, Candidates, Targets
 
 MAX_PAIRS: Final = 1 << 25
@@ -71,7 +71,7 @@ def overlap_matrix(candidates: Candidates, targets: Targets, *, plus_one: bool =
     """
     truth, places = full_precision(targets.boxes), full_precision(candidates.boxes)
     usable = targets.usable
-    if not may_look(truth):
+    if not allows_dynamic_shapes(truth):
         matrix = iou_matrix(truth, places, plus_one=plus_one)
         return matrix.masked_fill(~(usable.unsqueeze(2) & candidates.valid.unsqueeze(1)), -1.0)
     # only real ground truth is computed, a few rows at a time so that intermediates stay in the cache
@@ -128,7 +128,7 @@ def truth_by_truth(
 
 def best_candidates(overlaps: Tensor) -> tuple[Tensor, Tensor]:
     """Highest overlap of each ground truth and the first candidate that has it, each [B,M], of [B,M,N]."""
-    if not may_look(overlaps):
+    if not allows_dynamic_shapes(overlaps):
         best, place = overlaps.max(dim=2)
         return best, place
     # NumPy searches a row with vector instructions, which torch does not
@@ -146,7 +146,7 @@ def best_truths(overlaps: Tensor, wanted: Tensor) -> Tensor:
     Returns:
         int64 [B,N].
     """
-    if not may_look(overlaps):
+    if not allows_dynamic_shapes(overlaps):
         return overlaps.argmax(dim=1)
     image, column = wanted.nonzero(as_tuple=True)
     found = torch.zeros_like(wanted, dtype=torch.int64)
@@ -201,7 +201,7 @@ def greedy_bipartite(overlaps: Tensor, usable: Tensor, *, least: float = 1e-6) -
     best, place = best_candidates(overlaps)  # [B,M]
     best = best.masked_fill(~usable, -1.0)
     waiting = best >= least
-    eager = may_look(overlaps)
+    eager = allows_dynamic_shapes(overlaps)
     if eager and not _contested(place, waiting):
         return torch.where(waiting, place, -1)
     taken = torch.zeros(batch, count, dtype=torch.bool, device=overlaps.device)
@@ -249,7 +249,7 @@ def overlaps_ignored(
     flagged = targets.valid & targets.ignore
     batch, count = flagged.shape[0], candidates.boxes.shape[1]
     found = torch.zeros(batch, count, dtype=torch.bool, device=flagged.device)
-    if may_look(flagged) and not flagged.any():
+    if allows_dynamic_shapes(flagged) and not flagged.any():
         return found  # most batches: the CPU may look at the data
     places = full_precision(candidates.boxes)
     for rows in chunks(batch, flagged.shape[1], count):

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from detzoo.ops.boxes import area, iou_matrix
-from detzoo.ops.ranking import may_look
+from detzoo.ops.ranking import allows_dynamic_shapes
 
 BLOCK: Final = 1024
 """Boxes of one group solved together; later blocks meet only the kept boxes of earlier ones."""
@@ -57,13 +57,13 @@ def nms_keep(boxes: Tensor, scores: Tensor, group: Tensor, *, iou: float, valid:
         return kept
     # the largest float32 not above the threshold decides as a comparison in float64 would
     threshold = float32_at_most(iou)
-    if may_look(boxes) and bool((scores[:, 1:] <= scores[:, :-1]).all()):
+    if allows_dynamic_shapes(boxes) and bool((scores[:, 1:] <= scores[:, :-1]).all()):
         return _keep_pairs(boxes, group, valid, threshold)  # sorted already, as post-processing hands them over
     order = scores.masked_fill(~valid, -math.inf).argsort(dim=1, descending=True, stable=True)
     valid = valid.gather(1, order)
     group = group.gather(1, order)
     boxes = boxes.gather(1, order.unsqueeze(-1).expand(-1, -1, 4))
-    if may_look(boxes):
+    if allows_dynamic_shapes(boxes):
         keep = _keep_pairs(boxes, group, valid, threshold)
     else:
         keep = _keep_static(boxes, group, valid, threshold)
@@ -278,7 +278,7 @@ def soft_nms(
     def factor(overlap: Tensor) -> Tensor:
         return torch.exp(-(overlap.square() / sigma)) if method == "gaussian" else 1 - overlap * (overlap > iou)
 
-    if not may_look(boxes):
+    if not allows_dynamic_shapes(boxes):
         return _weaken(boxes, scores, group, factor, min_score)
     where = (scores > 0).flatten().nonzero().squeeze(1)
     segment, order = _segments(group)[where].sort(stable=True)

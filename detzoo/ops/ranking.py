@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def may_look(tensor: Tensor) -> bool:
+def allows_dynamic_shapes(tensor: Tensor) -> bool:
     """Whether shapes may depend on the data: on the CPU, where looking costs nothing, and outside the compiler.
 
     Every data-dependent fast path of detzoo asks this, so a search for it finds them all.

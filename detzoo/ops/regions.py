@@ -10,7 +10,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from detzoo.ops.ranking import gather_rows, may_look
+from detzoo.ops.ranking import allows_dynamic_shapes, gather_rows
 from detzoo.types import IGNORE, Assignment, Candidates, DetectionBatch, Targets
 
 
@@ -37,7 +37,7 @@ def compact(rois: Candidates, assignment: Assignment, size: int | None) -> tuple
     """
     rank = (assignment.index != IGNORE).long() + assignment.positive.long()
     count = rois.boxes.shape[1] if size is None else min(size, rois.boxes.shape[1])
-    if may_look(rois.boxes):
+    if allows_dynamic_shapes(rois.boxes):
         count = min(count, _most(rank > 0))
     chosen = rank.argsort(dim=1, descending=True, stable=True)[:, :count]
     index = assignment.index.gather(1, chosen)
@@ -58,7 +58,7 @@ def first_positives(rois: Candidates, assignment: Assignment, most: int | None) 
         regions [B,Q] and their assignment; rows that are no positives are invalid.
     """
     count = rois.boxes.shape[1] if most is None else min(most, rois.boxes.shape[1])
-    if may_look(rois.boxes):
+    if allows_dynamic_shapes(rois.boxes):
         count = min(count, _most(assignment.positive))
     index = assignment.index[:, :count]
     kept = Candidates(rois.boxes[:, :count], index >= 0, coder=rois.coder)
@@ -67,7 +67,7 @@ def first_positives(rois: Candidates, assignment: Assignment, most: int | None) 
 
 def trim(rois: Candidates) -> Candidates:
     """Without the padding behind the last valid region of the batch; as they are where looking would make us wait."""
-    if not may_look(rois.boxes):
+    if not allows_dynamic_shapes(rois.boxes):
         return rois
     count = _last(rois.valid)
     return dataclasses.replace(
@@ -81,7 +81,7 @@ def trim(rois: Candidates) -> Candidates:
 
 def trim_detections(found: DetectionBatch) -> DetectionBatch:
     """The same for detections, which have no masks yet."""
-    if not may_look(found.boxes):
+    if not allows_dynamic_shapes(found.boxes):
         return found
     count = _last(found.valid)
     return DetectionBatch(

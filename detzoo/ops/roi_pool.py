@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torchvision.ops import roi_align
 
 from detzoo.ops.boxes import area, full_precision
-from detzoo.ops.ranking import may_look
+from detzoo.ops.ranking import allows_dynamic_shapes
 
 Pool: TypeAlias = Callable[[Tensor, Tensor, float], Tensor]
 """(map [B,C,h,w], regions [R,5], map cells per px) -> [R,c,oh,ow]."""
@@ -118,7 +118,7 @@ def pool_on_levels(
     regions = regions.to(wide[0].dtype)
     if levels is None:
         return pool(wide[0], regions, 1 / strides[0]).contiguous().to(maps[0].dtype)
-    way = pool_members if may_look(levels) else pool_all
+    way = pool_members if allows_dynamic_shapes(levels) else pool_all
     return way(wide, regions, strides, levels, pool).to(maps[0].dtype)
 
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from detzoo.ops.ranking import may_look
+from detzoo.ops.ranking import allows_dynamic_shapes
 
 
 def choose_random(mask: Tensor, count: Tensor | int, *, at_most: int | None = None) -> Tensor:
@@ -36,7 +36,7 @@ def choose_largest(values: Tensor, mask: Tensor, count: Tensor | int, *, at_most
     Returns:
         bool [B,N], a subset of ``mask``.
     """
-    if at_most is None and may_look(values):
+    if at_most is None and allows_dynamic_shapes(values):
         at_most = count if isinstance(count, int) else int(count.max()) if count.numel() else 0
     size = values.shape[1] if at_most is None else max(0, min(at_most, values.shape[1]))
     order = values.masked_fill(~mask, -math.inf).topk(size, dim=1).indices

@@ -25,9 +25,9 @@ OLDEST_API: Final = 1
 GENERATED: Final = "# Schemas of the components, written by `detzoo registry sync`; edit the classes, not these lines."
 
 Kind = Literal[
-    "anchors", "backbone", "box_coder", "box_loss", "class_loss", "head", "join", "loss", "matcher", "miner", "neck",
-    "normaliser", "postprocess", "proposals", "proposer", "region_classifier", "region_head", "region_regressor",
-    "roi_pool", "sampler", "settings", "suppress", "transform",
+    "anchors", "backbone", "box_coder", "box_loss", "class_loss", "head", "architecture", "loss", "matcher", "miner",
+    "neck", "normaliser", "postprocess", "proposals", "proposer", "region_classifier", "region_head",
+    "region_regressor", "roi_pool", "sampler", "settings", "suppress", "transform",
 ]  # fmt: skip
 KINDS: Final[tuple[str, ...]] = Kind.__args__  # type: ignore[attr-defined]
 

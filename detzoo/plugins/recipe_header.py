@@ -1,4 +1,4 @@
-"""The keys that every recipe has, whatever its join: what it is called, where it comes from, what it can name."""
+"""The keys that every recipe has: what it is called, where it comes from, what it can name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REPORTED: Final[Fields] = {
 }
 _NAMES: Final = {"is": "list", "of": {"is": "union", "of": [_TEXT, {"is": "null"}]}, "min_length": 1}
 HEADER: Final[Fields] = {
-    "join": {"type": _TEXT},
+    "architecture": {"type": _TEXT},
     "summary": {"type": {"is": "str"}, "default": ""},
     "paper": {"type": {"is": "union", "of": [{"is": "settings", "fields": PAPER}, {"is": "null"}]}, "default": None},
     "profile": {"type": {"is": "literal", "values": ["paper", "torchvision", "port", "modern"]}, "default": "modern"},
@@ -39,6 +39,6 @@ HEADER: Final[Fields] = {
     "weights": {"type": {"is": "list", "of": {"is": "settings", "fields": WEIGHTS}}, "default": []},
     "reported": {"type": {"is": "list", "of": {"is": "settings", "fields": REPORTED}}, "default": []},
 }
-"""The keys of every recipe; ``input``, ``train`` and the slots of the join come beside them."""
+"""The keys of every recipe; ``input``, ``train`` and the slots of the meta-architecture come beside them."""
 EXTENDS: Final[Fields] = {"extends": _OPTIONAL_TEXT}
 """Written in files; gone once a recipe is resolved."""

@@ -36,7 +36,7 @@ def apply_switches(detector: Detector, switches: Switches, device: torch.device 
 
 
 def compile_network(detector: Detector) -> None:
-    """Compile what turns pixels into predictions: the join's ``network``, or its parts where there is none.
+    """Compile what turns pixels into predictions: ``network``, or the detector's parts where there is none.
 
     Post-processing and the pooling of regions stay eager: their shapes depend on what is found.
     """
@@ -53,18 +53,18 @@ def compile_network(detector: Detector) -> None:
 
 
 def example_batch(detector: Detector) -> Any:
-    """Two pictures of noise, prepared."""
+    """Two images of noise, prepared."""
     return prepared(detector, noise(2, (240, 320)))
 
 
 def noise(count: int, size: tuple[int, int], seed: int = 0) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
-    """Pictures uint8 [H,W,3] of blurred noise: the same ones every time."""
+    """Images uint8 [H,W,3] of blurred noise: the same ones every time."""
     import cv2
 
     generator = np.random.default_rng(seed)
     coarse = (max(1, size[0] // 16), max(1, size[1] // 16), 3)
-    pictures = []
+    images = []
     for _ in range(count):
         blurred = cv2.resize(generator.integers(0, 256, coarse, dtype=np.uint8), (size[1], size[0]))
-        pictures.append(np.asarray(blurred, dtype=np.uint8))
-    return pictures
+        images.append(np.asarray(blurred, dtype=np.uint8))
+    return images

@@ -33,7 +33,7 @@ def fold_batch_norm(detector: Detector, batch: ImageBatch) -> int:
 
     Args:
         detector: in evaluation mode.
-        batch: any pictures, to see the order of calls and to check that the detections stay.
+        batch: any images, to see the order of calls and to check that the detections stay.
 
     Returns:
         how many were folded.

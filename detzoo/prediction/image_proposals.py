@@ -1,4 +1,4 @@
-"""Image-level regions on their way to a detector: made from the picture, checked, kept, padded into a batch."""
+"""Image-level regions on their way to a detector: made from the image, checked, kept, padded into a batch."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from detzoo.interfaces import Proposer
 
 KEPT_BYTES: Final = 1 << 28
-"""Regions that one process of a loader keeps: 256 MiB, 2,000 boxes each of 8,000 pictures."""
+"""Regions that one process of a loader keeps: 256 MiB, 2,000 boxes each of 8,000 images."""
 
 
 def propose(proposer: Proposer, image: NDArray[np.uint8], where: str | None = None) -> NDArray[np.float32]:
-    """The regions of a picture, best first, cut to it.
+    """The regions of an image, best first, cut to it.
 
     Args:
         proposer: the detector's.
         image: uint8 [H,W,3] RGB, as decoded: before any transform or resizing.
-        where: what to call the picture in a message.
+        where: what to call the image in a message.
 
     Returns:
-        float32 [P,4] xyxy px; regions that lie outside the picture are left out.
+        float32 [P,4] xyxy px; regions that lie outside the image are left out.
 
     Raises:
         ProposalsError: there are none to be had, or they are no boxes.
@@ -51,7 +51,7 @@ def propose(proposer: Proposer, image: NDArray[np.uint8], where: str | None = No
 
 
 class RegionCache:
-    """The regions of a data set's pictures, by position: made once in each process of a loader, while there is room.
+    """The regions of a dataset's images, by position: made once in each process of a loader, while there is room.
 
     Args:
         proposer: the detector's.
@@ -63,7 +63,7 @@ class RegionCache:
         self._kept: dict[int, NDArray[np.float32]] = {}
 
     def regions(self, position: int, image: NDArray[np.uint8], where: str | None = None) -> NDArray[np.float32]:
-        """Regions [P,4] of the picture at a position; the array is shared, not to be changed."""
+        """Regions [P,4] of the image at a position; the array is shared, not to be changed."""
         known = self._kept.get(position)
         if known is not None:
             return known
@@ -80,12 +80,12 @@ def candidates_of(
     """Regions of a batch in network px.
 
     Args:
-        regions: float32 [P,4] xyxy px of each picture before resizing, or None for a picture without any.
+        regions: float32 [P,4] xyxy px of each image before resizing, or None for an image without any.
         scale: float32 [B,2] (vertical, horizontal), as in ImageBatch.
         region: float32 [B,4] xyxy network px, as in ImageBatch.
 
     Returns:
-        boxes [B,P,4], the best of each picture first, padding last; None where no picture has any.
+        boxes [B,P,4], the best of each image first, padding last; None where no image has any.
     """
     if regions is None or all(boxes is None for boxes in regions):
         return None

@@ -1,4 +1,4 @@
-"""Pictures in, detections out: what ``Detector.predict``, the command line and the evaluator share.
+"""Images in, detections out: what ``Detector.predict``, the command line and the evaluator share.
 
 Letters: B images, D detections (padded).
 """
@@ -37,7 +37,7 @@ _KNOBS: Final = {
 
 
 class PredictionError(DetzooError):
-    """A picture or an override that ``predict`` cannot take."""
+    """An image or an override that ``predict`` cannot take."""
 
 
 class _Setting(NamedTuple):
@@ -58,7 +58,7 @@ def predict(
     batch: int = 8,
     precision: Precision = "fp32",
 ) -> list[Detections]:
-    """Detect objects in pictures.
+    """Detect objects in images.
 
     Args:
         detector: on the device that shall do the work.
@@ -66,7 +66,7 @@ def predict(
         score_threshold: 0..1, replaces the recipe's for this call.
         nms_iou: 0..1, replaces the recipe's for this call.
         top_k: detections kept per image, replaces the recipe's for this call.
-        batch: pictures that go through the network together.
+        batch: images that go through the network together.
         precision: of the network; scores, decoding and suppression stay in float32.
 
     Returns:
@@ -81,61 +81,61 @@ def predict(
     with inference(detector, score_threshold=score_threshold, nms_iou=nms_iou, top_k=top_k, precision=precision):
         for start in range(0, len(given), batch):
             chunk = given[start : start + batch]
-            found += detect_pictures(detector, [read_image(one) for one in chunk], [_origin(one) for one in chunk])
+            found += detect_images(detector, [read_image(one) for one in chunk], [_origin(one) for one in chunk])
     return found
 
 
 def prepared(
     detector: Detector,
-    pictures: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
     paths: Sequence[str | None] | None = None,
     proposals: Sequence[NDArray[np.float32] | None] | None = None,
 ) -> ImageBatch:
-    """Pictures as the detector wants them: on its device, in its input size, with regions where it looks at such.
+    """Images as the detector wants them: on its device, in its input size, with regions where it looks at such.
 
     Args:
         detector: for its input and proposer.
-        pictures: uint8 [H,W,3] RGB each.
+        images: uint8 [H,W,3] RGB each.
         paths: where they came from, for messages.
         proposals: float32 [P,4] xyxy px of each, where they are at hand; else the detector's proposer is asked.
     """
     from detzoo.prediction.prepare import prepare
 
     if proposals is None:
-        proposals = regions_of(detector, pictures, paths)
-    return prepare(pictures, detector.input, device=device_of(detector), proposals=proposals)
+        proposals = regions_of(detector, images, paths)
+    return prepare(images, detector.input, device=device_of(detector), proposals=proposals)
 
 
 def regions_of(
-    detector: Detector, pictures: Sequence[NDArray[np.uint8]], paths: Sequence[str | None] | None = None
+    detector: Detector, images: Sequence[NDArray[np.uint8]], paths: Sequence[str | None] | None = None
 ) -> list[NDArray[np.float32]] | None:
-    """Image-level regions of pictures; None for a detector that finds its own."""
+    """Image-level regions of images; None for a detector that finds its own."""
     from detzoo.prediction.image_proposals import propose
 
     if detector.proposer is None:
         return None
-    origins = paths if paths is not None else [None] * len(pictures)
-    return [propose(detector.proposer, picture, path) for picture, path in zip(pictures, origins, strict=True)]
+    origins = paths if paths is not None else [None] * len(images)
+    return [propose(detector.proposer, image, path) for image, path in zip(images, origins, strict=True)]
 
 
-def detect_pictures(
+def detect_images(
     detector: Detector,
-    pictures: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
     paths: Sequence[str | None] | None = None,
     proposals: Sequence[NDArray[np.float32] | None] | None = None,
 ) -> list[Detections]:
-    """One batch of decoded pictures through the detector; call it inside ``inference``.
+    """One batch of decoded images through the detector; call it inside ``inference``.
 
     Args:
         detector: in evaluation mode.
-        pictures: uint8 [H,W,3] RGB each.
+        images: uint8 [H,W,3] RGB each.
         paths: where they came from.
         proposals: image-level regions of each, where they are at hand; else the detector's proposer is asked.
     """
-    if not pictures:
+    if not images:
         return []
-    images = prepared(detector, pictures, paths, proposals)
-    return split(detector, detector.detect(images), images, paths)
+    batch = prepared(detector, images, paths, proposals)
+    return split(detector, detector.detect(batch), batch, paths)
 
 
 def split(
@@ -144,13 +144,13 @@ def split(
     """Detections of a batch as one object an image, in original pixels, on the CPU.
 
     This is the one place where predicting waits for the device: everything crosses in a single copy, masks as the
-    small pictures that the network made; they are pasted on the CPU.
+    small images that the network made; they are pasted on the CPU.
 
     Args:
         detector: for its class names, and how its masks are pasted.
         found: in network px.
         images: the batch they were found in.
-        paths: where the pictures came from.
+        paths: where the images came from.
     """
     packed = _pack(found, images)
     packed = packed.cpu()
@@ -160,7 +160,7 @@ def split(
 
 
 def original_boxes(boxes: Tensor, images: ImageBatch) -> Tensor:
-    """Boxes of network pixels in the pixels of the original pictures, clipped to them.
+    """Boxes of network pixels in the pixels of the original images, clipped to them.
 
     Args:
         boxes: float32 [B,D,4] xyxy network px.
@@ -265,7 +265,7 @@ def postprocess_of(detector: Detector) -> Any:
 
 
 def _pack(found: DetectionBatch, images: ImageBatch) -> Tensor:
-    """float32 [B,1+D,7(+m*m)]: the picture's size in the first row, then box, score, label, valid, mask of each."""
+    """float32 [B,1+D,7(+m*m)]: the image's size in the first row, then box, score, label, valid, mask of each."""
     boxes = original_boxes(found.boxes.float(), images)
     parts = [boxes, torch.stack([found.scores.float(), found.labels.float(), found.valid.float()], dim=-1)]
     if found.mask_logits is not None:
@@ -305,7 +305,7 @@ def _pasted(logits: Tensor, boxes: Tensor, size: tuple[int, int], detector: Dete
 
 
 def _as_list(images: Any) -> list[Any]:
-    """A single picture counts as a list of one: a path is a sequence of letters, an array one of rows."""
+    """A single image counts as a list of one: a path is a sequence of letters, an array one of rows."""
     if isinstance(images, str | Path) or hasattr(images, "__array_interface__"):
         return [images]
     if isinstance(images, dict | bytes) or not isinstance(images, Sequence | Iterator):
@@ -317,7 +317,7 @@ def _as_list(images: Any) -> list[Any]:
 
 
 def _origin(image: Any) -> str | None:
-    """The path or URL of a picture that has one."""
+    """The path or URL of an image that has one."""
     if isinstance(image, str | Path):
         return str(image)
     return getattr(image, "filename", None) or None

@@ -1,4 +1,4 @@
-"""``detzoo predict``: pictures, folders, videos and addresses in; drawn copies and one JSON file out."""
+"""``detzoo predict``: images, folders, videos and addresses in; drawn copies and one JSON file out."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy as np
 
 from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import run_lengths
-from detzoo.prediction.predict import detect_pictures, inference
-from detzoo.runtime.drawing import Picture, draw_detections, write_image
+from detzoo.prediction.predict import detect_images, inference
+from detzoo.runtime.drawing import ImageArray, draw_detections, write_image
 from detzoo.runtime.images import SUFFIXES, is_url, read_image
 from detzoo.runtime.switches import Precision
 from detzoo.types import Detections
@@ -35,8 +35,8 @@ class Options:
     Args:
         score: 0..1, detections below it are neither written nor drawn.
         nms_iou: replaces the recipe's, or None.
-        top_k: detections kept per picture, or None for the recipe's.
-        batch: pictures at once.
+        top_k: detections kept per image, or None for the recipe's.
+        batch: images at once.
         precision: of the network.
     """
 
@@ -52,7 +52,7 @@ class Summary:
     """What was done.
 
     Args:
-        records: a dictionary a picture or video frame.
+        records: a dictionary an image or video frame.
         failed: what could not be read, and why.
         written: drawn files.
     """
@@ -114,14 +114,14 @@ def annotate(
                 except DataError as error:
                     failed(group[0], error)
             else:
-                _pictures(detector, group, names, summary, failed)
+                _images(detector, group, names, summary, failed)
             advance(len(group))
     (out / RESULTS).write_text(json.dumps(summary.as_dict(), indent=1) + "\n", encoding="utf-8")
     return summary
 
 
 def find_sources(sources: Sequence[str]) -> list[str]:
-    """Files and URLs, folders replaced by the pictures and videos in them, sorted; each once.
+    """Files and URLs, folders replaced by the images and videos in them, sorted; each once.
 
     Raises:
         DataError: a path does not exist, or a folder holds nothing to look at.
@@ -135,7 +135,7 @@ def find_sources(sources: Sequence[str]) -> list[str]:
             inside = sorted(str(p) for p in path.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES | VIDEOS)
             if not inside:
                 raise DataError(
-                    f"{source}: no pictures in this folder; looked for {', '.join(sorted(SUFFIXES | VIDEOS))}"
+                    f"{source}: no images in this folder; looked for {', '.join(sorted(SUFFIXES | VIDEOS))}"
                 )
             found |= dict.fromkeys(inside)
         else:
@@ -155,16 +155,16 @@ class _Names:
     def new(self, source: str, suffix: str) -> Path:
         """A path in the output folder that is neither an input nor written before in this call."""
         name = Path(unquote(urlsplit(source).path)).stem if is_url(source) else Path(source).stem
-        path, number = self.out / f"{name or 'picture'}{suffix}", 1
+        path, number = self.out / f"{name or 'image'}{suffix}", 1
         while path.resolve() in self.taken:
             number += 1
-            path = self.out / f"{name or 'picture'}_{number}{suffix}"
+            path = self.out / f"{name or 'image'}_{number}{suffix}"
         self.taken.add(path.resolve())
         return path
 
 
 def _groups(files: Sequence[str], batch: int) -> Iterator[list[str]]:
-    """Pictures in batches, videos by themselves, in the given order."""
+    """Images in batches, videos by themselves, in the given order."""
     group: list[str] = []
     for source in files:
         video = Path(source).suffix.lower() in VIDEOS and not is_url(source)
@@ -179,26 +179,26 @@ def _groups(files: Sequence[str], batch: int) -> Iterator[list[str]]:
         yield group
 
 
-def _pictures(
+def _images(
     detector: Detector,
     sources: Sequence[str],
     names: _Names,
     summary: Summary,
     failed: Callable[[str, DataError], None],
 ) -> None:
-    pictures: list[Picture] = []
+    images: list[ImageArray] = []
     good: list[str] = []
     for source in sources:
         try:
-            pictures.append(read_image(source))
+            images.append(read_image(source))
         except DataError as error:
             failed(source, error)
         else:
             good.append(source)
-    for source, picture, found in zip(good, pictures, detect_pictures(detector, pictures, good), strict=True):
+    for source, image, found in zip(good, images, detect_images(detector, images, good), strict=True):
         # Lossless stays lossless: a drawing of a PNG with flat areas is ugly as JPEG.
         path = names.new(source, ".png" if Path(source).suffix.lower() in {".png", ".gif", ".bmp"} else ".jpg")
-        write_image(path, draw_detections(picture, found))
+        write_image(path, draw_detections(image, found))
         summary.written.append(path)
         summary.records.append({"file": source, "drawn": path.name, **_plain(found)})
 
@@ -218,7 +218,7 @@ def _video(detector: Detector, source: str, names: _Names, options: Options, sum
                 writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
                 if not writer.isOpened():
                     raise DataError(f"{path}: this OpenCV cannot write mp4 videos")
-            for frame, found in zip(frames, detect_pictures(detector, frames), strict=True):
+            for frame, found in zip(frames, detect_images(detector, frames), strict=True):
                 writer.write(cv2.cvtColor(draw_detections(frame, found), cv2.COLOR_RGB2BGR))
                 summary.records.append({"file": source, "frame": number, "drawn": path.name, **_plain(found)})
                 number += 1
@@ -231,8 +231,8 @@ def _video(detector: Detector, source: str, names: _Names, options: Options, sum
     summary.written.append(path)
 
 
-def _frames(capture: cv2.VideoCapture, batch: int) -> Iterator[list[Picture]]:
-    frames: list[Picture] = []
+def _frames(capture: cv2.VideoCapture, batch: int) -> Iterator[list[ImageArray]]:
+    frames: list[ImageArray] = []
     while True:
         fine, frame = capture.read()
         if fine:

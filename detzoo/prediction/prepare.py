@@ -1,4 +1,4 @@
-"""From pictures to network pixels: resizing, padding and normalisation, tied to the weights of a detector.
+"""From images to network pixels: resizing, padding and normalisation, tied to the weights of a detector.
 
 ``stretch`` and ``shortest`` give torchvision's GeneralizedRCNNTransform to rounding; ``letterbox`` gives darknet's.
 Everything is a field, because each known implementation chose differently.
@@ -36,10 +36,10 @@ Side = Annotated[int, Field(ge=1, le=16384)]
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """How a picture becomes network pixels: (value in ``pixel_range`` - mean) / std, per channel.
+    """How an image becomes network pixels: (value in ``pixel_range`` - mean) / std, per channel.
 
     Args:
-        size: (height, width) of the network input; null for ``shortest``, whose size follows the pictures.
+        size: (height, width) of the network input; null for ``shortest``, whose size follows the images.
         resize: ``stretch`` ignores the aspect ratio; ``letterbox`` keeps it and pads to ``size``; ``shortest`` keeps
             it, makes the short side ``min_size`` unless the long side would pass ``max_size``, and pads the batch.
         channels: channel order of the network input; ``mean`` and ``std`` are given in the same order.
@@ -53,7 +53,7 @@ class InputSpec:
         min_size: network px of the short side, ``shortest`` only.
         max_size: network px that the long side may not pass, ``shortest`` only.
         pad_multiple: the padded size is rounded up to a multiple of it, ``shortest`` only (torchvision: 32).
-        place: where ``letterbox`` puts the picture (darknet: centre).
+        place: where ``letterbox`` puts the image (darknet: centre).
         fill: padding value in units of ``pixel_range`` (darknet: 0.5); null is ``mean``, that is 0 once normalised.
 
     Raises:
@@ -94,7 +94,7 @@ class InputSpec:
     def _shortest_problems(self) -> list[str]:
         found = []
         if self.size is not None:
-            found.append("size must be null with resize: shortest, whose size follows the pictures")
+            found.append("size must be null with resize: shortest, whose size follows the images")
         if self.min_size is None or self.max_size is None or not 0 < self.min_size <= self.max_size:
             found.append("resize: shortest needs min_size and max_size with 0 < min_size <= max_size, as 800, 1333")
         if self.pad_multiple < 1:
@@ -113,7 +113,7 @@ class InputSpec:
 
 
 def resized_size(height: int, width: int, spec: InputSpec) -> tuple[int, int]:
-    """(height, width) in network px of a picture after resizing, before padding."""
+    """(height, width) in network px of an image after resizing, before padding."""
     if spec.resize == "stretch":
         assert spec.size is not None
         return spec.size
@@ -137,14 +137,14 @@ def prepare(
     index: Sequence[int] | None = None,
     proposals: Sequence[NDArray[np.float32] | None] | None = None,
 ) -> ImageBatch:
-    """Resize, pad and normalise pictures into one batch.
+    """Resize, pad and normalise images into one batch.
 
     Args:
         images: uint8 [H,W,3] RGB each, of any sizes.
         spec: the detector's input.
         device: where the batch is made; bytes travel there, floats are made there.
-        index: position of each picture in the caller's list; 0, 1, 2, ... by default.
-        proposals: image-level regions float32 [P,4] xyxy px of each picture, where the detector looks at such.
+        index: position of each image in the caller's list; 0, 1, 2, ... by default.
+        proposals: image-level regions float32 [P,4] xyxy px of each image, where the detector looks at such.
 
     Returns:
         the batch; ``scale`` and ``region`` lead back to original px.
@@ -198,7 +198,7 @@ def _padded_size(resized: list[tuple[int, int]], spec: InputSpec) -> tuple[int, 
 
 
 def _corner(size: tuple[int, int], padded: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
-    """(top, left) of the picture inside the padding."""
+    """(top, left) of the image inside the padding."""
     if spec.resize != "letterbox" or spec.place == "top_left":
         return 0, 0
     return (padded[0] - size[0]) // 2, (padded[1] - size[1]) // 2
@@ -221,9 +221,9 @@ def _constants(spec: InputSpec, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _fill(out: Tensor, image: NDArray[np.uint8], spec: InputSpec) -> None:
-    """Write one normalised picture into ``out`` float32 [3,h,w], a view of the batch."""
+    """Write one normalised image into ``out`` float32 [3,h,w], a view of the batch."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise DataError(f"a picture must be uint8 [H,W,3] RGB, not {image.dtype} {list(image.shape)}")
+        raise DataError(f"an image must be uint8 [H,W,3] RGB, not {image.dtype} {list(image.shape)}")
     height, width = out.shape[1:]
     same = image.shape[:2] == (height, width)
     if spec.rounding == "uint8" and not same:

@@ -1,11 +1,11 @@
-"""Files of image-level regions: one safetensors file for many pictures, read slice by slice, nothing unpickled.
+"""Files of image-level regions: one safetensors file for many images, read slice by slice, nothing unpickled.
 
-A picture is known by a hash of its decoded pixels, so the file serves whatever path, data set, worker or ``predict``
-the picture comes through. What the file holds (P regions of N pictures, sorted by key):
+An image is known by a hash of its decoded pixels, so the file serves whatever path, dataset, worker or ``predict``
+the image comes through. What the file holds (P regions of N images, sorted by key):
 
-- ``keys`` uint8 [N,16]: ``picture_key`` of each;
+- ``keys`` uint8 [N,16]: ``image_key`` of each;
 - ``ends`` int64 [N]: one past the last region of each;
-- ``boxes`` float32 [P,4] xyxy px of the picture, right and bottom exclusive, best first;
+- ``boxes`` float32 [P,4] xyxy px of the image, right and bottom exclusive, best first;
 - ``scores`` float32 [P];
 - metadata: ``format``, ``version``, ``method`` and ``parameters`` (JSON): what made them.
 
@@ -35,20 +35,20 @@ HOW: Final = "`detzoo proposals make` writes one"
 _ALIGNED: Final = 8  # bytes: where safetensors' tensors begin
 
 Regions = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Boxes [P,4] and scores [P] of one picture."""
+"""Boxes [P,4] and scores [P] of one image."""
 
 
 class ProposalsError(DetzooError):
-    """Image-level regions are missing or wrong: no picture is at fault, so none may be left out for it."""
+    """Image-level regions are missing or wrong: no image is at fault, so none may be left out for it."""
 
 
-def picture_key(image: NDArray[np.uint8]) -> bytes:
-    """16 bytes that name a picture: a hash of its size and pixels.
+def image_key(image: NDArray[np.uint8]) -> bytes:
+    """16 bytes that name an image: a hash of its size and pixels.
 
     Args:
         image: uint8 [H,W,3] RGB, EXIF orientation applied, as ``Dataset.sample`` and ``read_image`` give it.
     """
-    digest = hashlib.blake2b(digest_size=KEY_BYTES, person=b"detzoo picture")
+    digest = hashlib.blake2b(digest_size=KEY_BYTES, person=b"detzoo image")
     digest.update(np.array(image.shape, "<i8").tobytes())
     digest.update(np.ascontiguousarray(image).data)
     return digest.digest()
@@ -57,11 +57,11 @@ def picture_key(image: NDArray[np.uint8]) -> bytes:
 def write_proposals(
     path: Path, regions: Mapping[bytes, Regions], *, method: str, parameters: Mapping[str, Any]
 ) -> None:
-    """Write a file, whole or not at all, and with no more than one picture's regions in memory.
+    """Write a file, whole or not at all, and with no more than one image's regions in memory.
 
     Args:
         path: usually ``*.safetensors``; replaced where it exists.
-        regions: by ``picture_key``; a mapping may read them from the disk, and each is asked for twice.
+        regions: by ``image_key``; a mapping may read them from the disk, and each is asked for twice.
         method: the proposer's name.
         parameters: plain values; a reader can tell files of other parameters apart.
 
@@ -74,7 +74,7 @@ def write_proposals(
         boxes, scores = regions[key]
         if len(key) != KEY_BYTES or boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
             raise ProposalsError(
-                f"{path}: a picture needs a key of {KEY_BYTES} bytes, boxes [P,4] and scores [P], "
+                f"{path}: an image needs a key of {KEY_BYTES} bytes, boxes [P,4] and scores [P], "
                 f"found {len(key)} bytes, {list(boxes.shape)} and {list(scores.shape)}"
             )
         counts[row] = len(boxes)
@@ -102,8 +102,8 @@ def _header(counts: NDArray[np.int64], method: str, parameters: Mapping[str, Any
         "method": method,
         "parameters": json.dumps(dict(parameters), sort_keys=True),
     }
-    pictures, total = len(counts), int(counts.sum())
-    shapes = {"ends": [pictures], "boxes": [total, 4], "scores": [total], "keys": [pictures, KEY_BYTES]}
+    images, total = len(counts), int(counts.sum())
+    shapes = {"ends": [images], "boxes": [total, 4], "scores": [total], "keys": [images, KEY_BYTES]}
     kinds = {"ends": ("I64", 8), "boxes": ("F32", 4), "scores": ("F32", 4), "keys": ("U8", 1)}
     content: dict[str, Any] = {"__metadata__": described}
     starts, at = {}, 0
@@ -148,7 +148,7 @@ def check_made_by(
 
 
 class ProposalFile(Mapping[bytes, Regions]):
-    """Regions of many pictures on the disk; a picture's are read when it is asked for.
+    """Regions of many images on the disk; an image's are read when it is asked for.
 
     Args:
         path: the file.
@@ -185,16 +185,16 @@ class ProposalFile(Mapping[bytes, Regions]):
         self._row = {keys[i * KEY_BYTES : (i + 1) * KEY_BYTES]: i for i in range(len(ends))}
 
     def __len__(self) -> int:
-        """Pictures."""
+        """Images."""
         return len(self._row)
 
     @property
     def boxes(self) -> int:
-        """Regions of all pictures together."""
+        """Regions of all images together."""
         return self._ends[-1]
 
     def __iter__(self) -> Iterator[bytes]:
-        """Keys of all pictures, in their order in the file."""
+        """Keys of all images, in their order in the file."""
         return iter(self._row)
 
     def __contains__(self, key: object) -> bool:
@@ -207,10 +207,10 @@ class ProposalFile(Mapping[bytes, Regions]):
         return found
 
     def regions(self, key: bytes, most: int | None = None) -> Regions | None:
-        """Boxes [P,4] and scores [P] of a picture, best first; None where the file does not know it.
+        """Boxes [P,4] and scores [P] of an image, best first; None where the file does not know it.
 
         Args:
-            key: of the picture.
+            key: of the image.
             most: read only this many.
         """
         row = self._row.get(key)

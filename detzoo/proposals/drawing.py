@@ -1,4 +1,4 @@
-"""Proposals on pictures: the best boxes, the objects that they cover, and the segments from which they grew."""
+"""Proposals on images: the best boxes, the objects that they cover, and the segments from which they grew."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detzoo.proposals.recall import objects_of, overlap_matrix
-from detzoo.runtime.drawing import DARK, Mark, Picture, colour_of, draw_marks
+from detzoo.runtime.drawing import DARK, ImageArray, Mark, colour_of, draw_marks
 from detzoo.types import Sample
 
 Colours = Literal["mean", "random"]
@@ -18,8 +18,8 @@ Colours = Literal["mean", "random"]
 COVERED: Final = (0, 158, 115)  # of an object with IoU 0.5 or more: green
 MISSED: Final = (213, 94, 0)  # of the others: vermilion
 OBJECT: Final = (250, 250, 250)
-_STRIP: Final = 26  # px: a line of text above a picture
-_GAP: Final = 6  # px between two pictures
+_STRIP: Final = 26  # px: a line of text above an image
+_GAP: Final = 6  # px between two images
 
 
 class Cover(NamedTuple):
@@ -51,28 +51,28 @@ def covers(boxes: NDArray[np.float32], sample: Sample) -> list[Cover]:
     ]
 
 
-def draw_best(picture: Picture, boxes: NDArray[np.float32]) -> Picture:
-    """Boxes [P,4] xyxy px on a copy of a picture, the best on top, each in a colour of its own; many are thin."""
+def draw_best(image: ImageArray, boxes: NDArray[np.float32]) -> ImageArray:
+    """Boxes [P,4] xyxy px on a copy of an image, the best on top, each in a colour of its own; many are thin."""
     weight = 1.0 if len(boxes) <= 30 else 0.5
     marks = [Mark(tuple(box), colour=colour_of(row), weight=weight) for row, box in enumerate(boxes.tolist())]
-    return draw_marks(picture, marks[::-1])
+    return draw_marks(image, marks[::-1])
 
 
-def draw_covers(picture: Picture, found: Sequence[Cover]) -> Picture:
+def draw_covers(image: ImageArray, found: Sequence[Cover]) -> ImageArray:
     """Objects dashed in white; the proposal nearest to each with its IoU, green from 0.5 on, vermilion below."""
     marks = [Mark(tuple(each.object.tolist()), colour=OBJECT, dashed=True) for each in found]
     for each in found:
         if each.box is not None:
             colour = COVERED if each.iou >= 0.5 else MISSED
             marks.append(Mark(tuple(each.box.tolist()), f"{each.iou:.2f} #{each.rank + 1}", colour))
-    return draw_marks(picture, marks)
+    return draw_marks(image, marks)
 
 
-def draw_segments(picture: Picture, labels: NDArray[np.int32], colours: Colours, seed: int = 0) -> Picture:
+def draw_segments(image: ImageArray, labels: NDArray[np.int32], colours: Colours, seed: int = 0) -> ImageArray:
     """Segments as areas of one colour.
 
     Args:
-        picture: uint8 [H,W,3] RGB.
+        image: uint8 [H,W,3] RGB.
         labels: int32 [H,W], 0 or more.
         colours: the segment's mean colour; or one drawn at random, with dark borders.
         seed: of the random colours.
@@ -87,7 +87,7 @@ def draw_segments(picture: Picture, labels: NDArray[np.int32], colours: Colours,
         drawn[borders(labels)] = DARK
         return np.asarray(drawn)
     size = np.maximum(np.bincount(flat, minlength=count), 1)
-    means = [np.bincount(flat, picture[:, :, channel].ravel(), minlength=count) / size for channel in range(3)]
+    means = [np.bincount(flat, image[:, :, channel].ravel(), minlength=count) / size for channel in range(3)]
     return np.asarray(np.stack(means, axis=1).round().astype(np.uint8)[labels])
 
 
@@ -99,13 +99,13 @@ def borders(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
     return found
 
 
-def side_by_side(pictures: Sequence[tuple[str, Picture]]) -> Picture:
-    """Pictures of one height beside each other, each with a line of text above it."""
-    height = max(picture.shape[0] for _, picture in pictures) + _STRIP
+def side_by_side(images: Sequence[tuple[str, ImageArray]]) -> ImageArray:
+    """Images of one height beside each other, each with a line of text above it."""
+    height = max(image.shape[0] for _, image in images) + _STRIP
     columns = []
-    for text, picture in pictures:
-        column = np.full((height, picture.shape[1] + _GAP, 3), 255, np.uint8)
-        column[_STRIP : _STRIP + picture.shape[0], : picture.shape[1]] = picture
+    for text, image in images:
+        column = np.full((height, image.shape[1] + _GAP, 3), 255, np.uint8)
+        column[_STRIP : _STRIP + image.shape[0], : image.shape[1]] = image
         cv2.putText(column, text, (4, _STRIP - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, DARK, 1, cv2.LINE_AA)
         columns.append(column)
     return np.concatenate(columns, axis=1)[:, :-_GAP]

@@ -1,4 +1,4 @@
-"""``detzoo proposals eval``: proposal methods side by side on one data set, as Hosang et al. compared them.
+"""``detzoo proposals eval``: proposal methods side by side on one dataset, as Hosang et al. compared them.
 
 The numbers of each method lie finished in a folder of its own before the next begins, so that an interrupted evaluation
 goes on where it stopped. They are reused only while everything that decides them is the same.
@@ -51,10 +51,10 @@ class Plan:
         out: folder of the evaluation.
         split: ``test``, else ``val``, where it is None.
         counts: numbers of proposals.
-        repeat: pictures on which repeatability is measured, from the first; 0 for none.
+        repeat: images on which repeatability is measured, from the first; 0 for none.
         detector: run of a detector that is fed by each method; None for none.
         device: that the detector runs on; None takes the best there is.
-        batch: pictures at once in the detector.
+        batch: images at once in the detector.
         workers: processes; one for each core where it is None.
     """
 
@@ -100,14 +100,14 @@ def evaluate_proposals(plan: Plan, say: Callable[[str], None] = lambda _: None) 
         "data": {
             "name": dataset.name,
             "split": dataset.split,
-            "pictures": len(truth.keys),
+            "images": len(truth.keys),
             "objects": truth.count,
             "broken": truth.broken,
         },
         "counts": counts,
         "ious": list(IOUS),
         "detector": plan.detector,
-        "repeat_pictures": min(plan.repeat, len(dataset)),
+        "repeat_images": min(plan.repeat, len(dataset)),
         "workers": plan.workers or cores(),
         "methods": rows,
     }
@@ -132,7 +132,7 @@ def _numbers(
     if known is not None:
         say(f"{source.name}: already done")
         return known | {"name": source.name}
-    say(f"{source.name}: {len(truth.keys)} pictures of {dataset.name} {dataset.split}")
+    say(f"{source.name}: {len(truth.keys)} images of {dataset.name} {dataset.split}")
     folder.mkdir(parents=True, exist_ok=True)
     path, seconds = source.file, None
     if path is None:
@@ -154,7 +154,7 @@ def _numbers(
 
 
 def _remembered(path: Path, seconds: float | None) -> float | None:
-    """The time of a picture, from an earlier call where this one found all of them made."""
+    """The time of an image, from an earlier call where this one found all of them made."""
     if seconds is None:
         return float(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
     write_whole(path, json.dumps(seconds))
@@ -165,7 +165,7 @@ def _fingerprint(plan: Plan, source: Source, truth: Truth, counts: Sequence[int]
     """Digest of everything that decides a method's numbers."""
     facts: dict[str, Any] = {
         "method": source.recorded,
-        "pictures": hashlib.sha256(b"".join(truth.keys)).hexdigest(),
+        "images": hashlib.sha256(b"".join(truth.keys)).hexdigest(),
         "objects": hashlib.sha256(np.concatenate(truth.objects).tobytes()).hexdigest(),
         "counts": list(counts),
         "repeat": [plan.repeat, {kind: list(levels) for kind, levels in LEVELS.items()}],
@@ -238,7 +238,7 @@ def _load(run: str) -> Detector:
     detector = load_detector(run)
     if detector.proposer is None:
         raise DetzooError(
-            f"{run} finds its regions itself; --detector takes a run of a detector with regions from the picture "
+            f"{run} finds its regions itself; --detector takes a run of a detector with regions from the image "
             "(proposals: {type: image_level, ...}), such as a Fast R-CNN"
         )
     return detector

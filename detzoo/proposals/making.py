@@ -1,4 +1,4 @@
-"""``detzoo proposals make``: the regions of whole data sets, over all cores, into one file."""
+"""``detzoo proposals make``: the regions of whole datasets, over all cores, into one file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from detzoo.prediction.proposal_file import (
     ProposalsError,
     Regions,
     check_made_by,
-    picture_key,
+    image_key,
     write_proposals,
 )
 from detzoo.proposals.method import Method, find_method
@@ -40,16 +40,16 @@ class Made:
 
     Args:
         path: the file.
-        pictures: of the data that have regions in it.
-        reused: of these, pictures that the file held before.
-        boxes: mean number of boxes a picture, over the whole file.
-        seconds: mean time of a picture in the proposer, of those that were made; None where none was.
+        images: of the data that have regions in it.
+        reused: of these, images that the file held before.
+        boxes: mean number of boxes an image, over the whole file.
+        seconds: mean time of an image in the proposer, of those that were made; None where none was.
         workers: that worked at the same time.
-        broken: path of each picture that could not be read, and why.
+        broken: path of each image that could not be read, and why.
     """
 
     path: Path
-    pictures: int
+    images: int
     reused: int
     boxes: float
     seconds: float | None
@@ -57,14 +57,12 @@ class Made:
     broken: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        time_ = "" if self.seconds is None else f", {self.seconds:.3g} s a picture ({self.workers} at once)"
+        time_ = "" if self.seconds is None else f", {self.seconds:.3g} s an image ({self.workers} at once)"
         size = self.path.stat().st_size / 2**20 if self.path.is_file() else 0.0
         reused = f" ({self.reused} reused)" if self.reused else ""
-        lines = [
-            f"{self.path}: {self.pictures} pictures{reused}, {self.boxes:.0f} boxes a picture{time_}, {size:.1f} MiB"
-        ]
+        lines = [f"{self.path}: {self.images} images{reused}, {self.boxes:.0f} boxes an image{time_}, {size:.1f} MiB"]
         if self.broken:
-            lines += [f"left out: {len(self.broken)} pictures that cannot be read:"]
+            lines += [f"left out: {len(self.broken)} images that cannot be read:"]
             lines += [f"  {why}" for why in self.broken.values()]
         return "\n".join(lines)
 
@@ -78,16 +76,16 @@ def make_proposals(
     most: int | None = None,
     progress: bool = True,
 ) -> Made:
-    """Write the regions of all pictures into one file; pictures that it holds already are not made again.
+    """Write the regions of all images into one file; images that it holds already are not made again.
 
     Interrupted or killed at any moment and called again, it goes on where it was and ends with the same bytes.
 
     Args:
-        datasets: their pictures; one that several of them show is made once.
+        datasets: their images; one that several of them show is made once.
         method: what proposes.
         out: the file; one of the same method and parameters is extended.
         workers: processes; one for each core by default, 0 for this process alone.
-        most: only the first so many pictures of each data set.
+        most: only the first so many images of each dataset.
         progress: show it on stderr.
 
     Raises:
@@ -116,7 +114,7 @@ def make_proposals(
 
 @dataclass
 class _Seen:
-    """What came back: keys of the pictures, those that were there before, those that could not be read."""
+    """What came back: keys of the images, those that were there before, those that could not be read."""
 
     keys: set[bytes] = field(default_factory=set)
     broken: dict[str, str] = field(default_factory=dict)
@@ -131,7 +129,7 @@ class _Result(NamedTuple):
 
 
 class _Job:
-    """A picture's regions; travels to the workers, where the proposer is built."""
+    """An image's regions; travels to the workers, where the proposer is built."""
 
     def __init__(self, datasets: Sequence[Dataset], method: Method, known: frozenset[bytes]) -> None:
         self.datasets, self.method, self.known = datasets, method, known
@@ -147,7 +145,7 @@ class _Job:
             image = data.sample(position, masks=False).image
         except DataError as error:
             return _Result(path, None, None, 0.0, str(error))
-        key = picture_key(image)
+        key = image_key(image)
         if key in self.known:
             return _Result(path, key, None, 0.0, None)
         proposer, start = self.proposer, time.perf_counter()
@@ -171,7 +169,7 @@ def _checked(method: Method, path: str, boxes: NDArray[Any], scores: NDArray[Any
 
 
 def _existing(out: Path, method: Method) -> Mapping[bytes, Regions]:
-    """Pictures that the file holds already; none where there is no file yet."""
+    """Images that the file holds already; none where there is no file yet."""
     if out.is_dir():
         raise ProposalsError(f"{out} is a folder; --out takes the file to write, such as {out / 'regions.safetensors'}")
     if not out.exists():
@@ -181,13 +179,13 @@ def _existing(out: Path, method: Method) -> Mapping[bytes, Regions]:
         out,
         (file.method, file.parameters),
         (method.name, method.recorded),
-        "Give --method and --set as in the file to add pictures to it, or choose another --out (nothing was changed).",
+        "Give --method and --set as in the file to add images to it, or choose another --out (nothing was changed).",
     )
     return file
 
 
 def _tasks(datasets: Sequence[Dataset], most: int | None) -> Iterator[tuple[int, int]]:
-    """(data set, position) of each picture; a file that several data sets name comes once."""
+    """(dataset, position) of each image; a file that several datasets name comes once."""
     seen: set[str] = set()
     for number, data in enumerate(datasets):
         for position in range(len(data) if most is None else min(most, len(data))):
@@ -230,7 +228,7 @@ def _made(out: Path, known: Mapping[bytes, Regions], store: ProposalStore, seen:
     seconds = store.seconds
     return Made(
         path=out,
-        pictures=len(seen.keys),
+        images=len(seen.keys),
         reused=sum(key in known for key in seen.keys),
         boxes=boxes / max(1, len(new) + len(known)),
         seconds=sum(seconds) / len(seconds) if seconds else None,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from detzoo.interfaces import Proposer
 
 KEPT: Final = "kept_boxes"
-"""Recorded beside a method's own parameters where only the best boxes of a picture are kept."""
+"""Recorded beside a method's own parameters where only the best boxes of an image are kept."""
 _BETWEEN: Final = re.compile(r",(?![^\[{]*[\]}])")  # commas outside brackets
 
 
@@ -22,7 +22,7 @@ class Method:
     Args:
         name: as registered.
         parameters: all of them, as plain values.
-        kept: best boxes of a picture that are kept; None for all.
+        kept: best boxes of an image that are kept; None for all.
     """
 
     name: str
@@ -47,7 +47,7 @@ def find_method(text: str, overrides: Sequence[str] = (), kept: int | None = Non
     Args:
         text: ``uniform``, or with parameters ``uniform:count=500,scale=[0.1,1]``.
         overrides: further ``key=value``, which win.
-        kept: best boxes of a picture that are kept; None for all.
+        kept: best boxes of an image that are kept; None for all.
 
     Raises:
         RecipeError: no such proposer, or parameters that it does not have; the nearest names are in the message.

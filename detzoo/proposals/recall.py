@@ -2,7 +2,7 @@
 
 Letters: P proposals of an image, best first; M objects of an image; n objects of all images; C numbers of proposals.
 
-Boxes that the data set calls difficult and boxes around crowds are no objects here: they are left out on both sides of
+Boxes that the dataset calls difficult and boxes around crowds are no objects here: they are left out on both sides of
 every fraction, as in VOC's and COCO's own evaluation, and a proposal on one of them costs nothing.
 
 Source: Hosang et al., "What makes for effective detection proposals?" (PAMI 2015, arXiv:1502.05082), section 4. As in

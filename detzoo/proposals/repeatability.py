@@ -1,13 +1,13 @@
-"""Whether a method proposes the same windows again once the picture has changed a little.
+"""Whether a method proposes the same windows again once the image has changed a little.
 
-Proposals of the changed picture are projected back into the original one and matched one to one with those of the
+Proposals of the changed image are projected back into the original one and matched one to one with those of the
 original, the greatest IoU first. The area under the recall of the original's proposals over IoU 0 to 1 is the mean of
 their matched IoU; since large windows match more easily, it is taken in ten groups of window sizes, whose mean is the
 repeatability.
 
 Source: Hosang et al., "What makes for effective detection proposals?" (PAMI 2015, arXiv:1502.05082), section 3.
 Deliberate differences: the groups lie evenly in the logarithm of the area between the method's own smallest and largest
-window; of a rotated picture a window's centre is projected back and its sides are kept, for the rectangle around the
+window; of a rotated image a window's centre is projected back and its sides are kept, for the rectangle around the
 rotated window would be larger than what it stands for.
 """
 
@@ -32,13 +32,13 @@ from detzoo.proposals.recall import overlap_matrix
 if TYPE_CHECKING:
     from detzoo.interfaces import Proposer
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 Boxes = NDArray[np.float64]
 Kind = Literal["scale", "rotation", "jpeg", "blur"]
 
 BINS: Final = 10
 MOST: Final = 1000
-"""Best proposals of each picture that are matched, as in the paper."""
+"""Best proposals of each image that are matched, as in the paper."""
 LEVELS: Final[dict[Kind, tuple[float, ...]]] = {
     "scale": (0.5, 0.7, 0.9, 1.1, 1.4, 2.0),  # of the sides
     "rotation": (-20, -10, -5, 5, 10, 20),  # degrees
@@ -48,33 +48,33 @@ LEVELS: Final[dict[Kind, tuple[float, ...]]] = {
 
 
 class Changed(NamedTuple):
-    """A changed picture, and the way back.
+    """A changed image, and the way back.
 
     Args:
-        picture: uint8 [h,w,3] RGB.
+        image: uint8 [h,w,3] RGB.
         back: boxes [P,4] of it -> boxes [P,4] of the original.
-        visible: boxes [P,4] of the original -> bool [P]: whether the changed picture shows all of them.
+        visible: boxes [P,4] of the original -> bool [P]: whether the changed image shows all of them.
     """
 
-    picture: Picture
+    image: ImageArray
     back: Callable[[Boxes], Boxes]
     visible: Callable[[Boxes], NDArray[np.bool_]]
 
 
-def change(picture: Picture, kind: Kind, level: float) -> Changed:
-    """A picture scaled, rotated, compressed or blurred by one of ``LEVELS``."""
+def change(image: ImageArray, kind: Kind, level: float) -> Changed:
+    """An image scaled, rotated, compressed or blurred by one of ``LEVELS``."""
     if kind == "scale":
-        height, width = (max(1, round(side * level)) for side in picture.shape[:2])
-        factor = np.array([picture.shape[1] / width, picture.shape[0] / height] * 2)
+        height, width = (max(1, round(side * level)) for side in image.shape[:2])
+        factor = np.array([image.shape[1] / width, image.shape[0] / height] * 2)
         way = cv2.INTER_AREA if level < 1 else cv2.INTER_CUBIC
-        return Changed(_resized(picture, (width, height), way), lambda boxes: boxes * factor, _all)
+        return Changed(_resized(image, (width, height), way), lambda boxes: boxes * factor, _all)
     if kind == "rotation":
-        return _rotated(picture, level)
+        return _rotated(image, level)
     if kind == "jpeg":
-        _, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(level)])
+        _, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(level)])
         decoded = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
         return Changed(np.asarray(decoded, np.uint8), _same, _all)
-    return Changed(np.asarray(cv2.GaussianBlur(picture, (0, 0), level), np.uint8), _same, _all)
+    return Changed(np.asarray(cv2.GaussianBlur(image, (0, 0), level), np.uint8), _same, _all)
 
 
 def _same(boxes: Boxes) -> Boxes:
@@ -85,13 +85,13 @@ def _all(boxes: Boxes) -> NDArray[np.bool_]:
     return np.ones(len(boxes), np.bool_)
 
 
-def _resized(picture: Picture, size: tuple[int, int], way: int) -> Picture:
-    return np.asarray(cv2.resize(picture, size, interpolation=way), np.uint8)
+def _resized(image: ImageArray, size: tuple[int, int], way: int) -> ImageArray:
+    return np.asarray(cv2.resize(image, size, interpolation=way), np.uint8)
 
 
-def _rotated(picture: Picture, degrees: float) -> Changed:
-    """Counter-clockwise about the centre; cut to the largest rectangle of the same shape that is all picture."""
-    height, width = picture.shape[:2]
+def _rotated(image: ImageArray, degrees: float) -> Changed:
+    """Counter-clockwise about the centre; cut to the largest rectangle of the same shape that is all image."""
+    height, width = image.shape[:2]
     turn = math.radians(degrees)
     cos, sin = math.cos(turn), math.sin(turn)
     wide, tall = width * abs(cos) + height * abs(sin), width * abs(sin) + height * abs(cos)
@@ -103,7 +103,7 @@ def _rotated(picture: Picture, degrees: float) -> Changed:
     # OpenCV counts from the middle of the first pixel, boxes from its corner
     shift = new_middle - 0.5 - forward @ (middle - 0.5)
     matrix = np.hstack([forward, shift[:, None]])
-    cut = cv2.warpAffine(picture, matrix, (int(size[0]), int(size[1])), flags=cv2.INTER_CUBIC)
+    cut = cv2.warpAffine(image, matrix, (int(size[0]), int(size[1])), flags=cv2.INTER_CUBIC)
 
     def back(boxes: Boxes) -> Boxes:
         return _moved(boxes, new_middle, forward.T, middle)
@@ -160,10 +160,10 @@ def repeatability(areas: NDArray[np.float64], overlaps: NDArray[np.float64], edg
 
 @dataclass(frozen=True)
 class RepeatJob:
-    """One picture under every change; travels to the workers.
+    """One image under every change; travels to the workers.
 
     Args:
-        dataset: of the pictures.
+        dataset: of the images.
         method: that proposes.
         levels: of each change.
     """
@@ -178,17 +178,17 @@ class RepeatJob:
         return self.method.build()
 
     def __call__(self, position: int) -> dict[tuple[Kind, float], tuple[Boxes, Boxes]] | None:
-        """(areas [P], matched IoU [P]) of each change; None where the picture cannot be read."""
+        """(areas [P], matched IoU [P]) of each change; None where the image cannot be read."""
         try:
-            picture = self.dataset.sample(position, masks=False).image
+            image = self.dataset.sample(position, masks=False).image
         except DataError:
             return None
-        reference = propose(self.proposer, picture)[:MOST].astype(np.float64)
+        reference = propose(self.proposer, image)[:MOST].astype(np.float64)
         found = {}
         for kind, levels in self.levels.items():
             for level in levels:
-                changed = change(picture, kind, level)
-                again = changed.back(propose(self.proposer, changed.picture)[:MOST].astype(np.float64))
+                changed = change(image, kind, level)
+                again = changed.back(propose(self.proposer, changed.image)[:MOST].astype(np.float64))
                 seen = reference[changed.visible(reference)]
                 areas = (seen[:, 2] - seen[:, 0]) * (seen[:, 3] - seen[:, 1])
                 found[kind, level] = areas, matched_overlaps(overlap_matrix(seen, again))
@@ -196,17 +196,17 @@ class RepeatJob:
 
 
 def scores(
-    pictures: Sequence[dict[tuple[Kind, float], tuple[Boxes, Boxes]]], levels: dict[Kind, tuple[float, ...]]
+    images: Sequence[dict[tuple[Kind, float], tuple[Boxes, Boxes]]], levels: dict[Kind, tuple[float, ...]]
 ) -> dict[str, dict[str, float]]:
-    """Repeatability by kind of change and level, over all pictures."""
-    every = np.concatenate([np.zeros(0), *(areas for each in pictures for areas, _ in each.values())])
+    """Repeatability by kind of change and level, over all images."""
+    every = np.concatenate([np.zeros(0), *(areas for each in images for areas, _ in each.values())])
     low, high = (every.min(), every.max()) if len(every) else (1.0, 1.0)
     edges = np.geomspace(low, max(high, low * (1 + 1e-9)), BINS + 1)
     return {
         kind: {
             f"{level:g}": repeatability(
-                np.concatenate([np.zeros(0), *(each[kind, level][0] for each in pictures)]),
-                np.concatenate([np.zeros(0), *(each[kind, level][1] for each in pictures)]),
+                np.concatenate([np.zeros(0), *(each[kind, level][0] for each in images)]),
+                np.concatenate([np.zeros(0), *(each[kind, level][1] for each in images)]),
                 edges,
             )
             for level in values

@@ -50,7 +50,7 @@ def proposal_table(results: Mapping[str, Any]) -> Table:
     columns = [
         Column("name", "method", None),
         Column("boxes", "boxes", 0),
-        Column("seconds", "s/picture", 3, best="low"),
+        Column("seconds", "s/image", 3, best="low"),
     ]
     titles = {"average_recall": "AR", "recall_50": "R.5", "recall_70": "R.7"}
     for key, title in titles.items():
@@ -59,7 +59,7 @@ def proposal_table(results: Mapping[str, Any]) -> Table:
     columns += [Column("AP", "AP %", 1, 100.0, "high"), Column("AP50", "AP50 %", 1, 100.0, "high")]
     rows = [_row(row, titles, list(results["counts"])) for row in results["methods"]]
     data = results["data"]
-    title = f"{data['name']} {data['split']}: {data['pictures']} pictures, {data['objects']} objects"
+    title = f"{data['name']} {data['split']}: {data['images']} images, {data['objects']} objects"
     return Table(title, columns, rows, _notes(results))
 
 
@@ -76,17 +76,17 @@ def _row(row: Mapping[str, Any], titles: Mapping[str, str], counts: Sequence[int
 def _notes(results: Mapping[str, Any]) -> list[str]:
     notes = [
         "AR: average recall over IoU 0.5 to 1, R.5 and R.7: recall at IoU 0.5 and 0.7, of the best so many proposals "
-        "of each picture; difficult and crowd boxes are left out",
-        f"s/picture: in the proposer alone, {results['workers']} pictures at once, one core each; empty for files",
+        "of each image; difficult and crowd boxes are left out",
+        f"s/image: in the proposer alone, {results['workers']} images at once, one core each; empty for files",
     ]
     if any(row["repeatability"] for row in results["methods"]):
         notes.append(
-            f"repeat: mean repeatability over the levels of repeatability.png, {results['repeat_pictures']} pictures"
+            f"repeat: mean repeatability over the levels of repeatability.png, {results['repeat_images']} images"
         )
     if results["detector"]:
         notes.append(f"AP, AP50: {results['detector']} fed by each method, pycocotools' protocol")
     if results["data"]["broken"]:
-        notes.append(f"{len(results['data']['broken'])} pictures could not be read and are left out")
+        notes.append(f"{len(results['data']['broken'])} images could not be read and are left out")
     return notes
 
 
@@ -98,7 +98,7 @@ def count_figure(results: Mapping[str, Any]) -> Figure:
             axes.plot(row["mean_counts"], row[key], **_line(number), label=row["name"], marker="o", markersize=3)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.set(xlabel="proposals a picture (log)", ylabel=title, ylim=(0, 1))
+        axes.set(xlabel="proposals an image (log)", ylabel=title, ylim=(0, 1))
         _plain_axes(axes)
     made.axes[-1].legend(fontsize=8)
     return made

@@ -1,4 +1,4 @@
-"""``detzoo proposals show``: pictures of what a method proposes, without its options."""
+"""``detzoo proposals show``: images of what a method proposes, without its options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from detzoo.prediction.proposal_file import ProposalFile
 from detzoo.proposals.drawing import Colours, covers, draw_best, draw_covers, draw_segments, side_by_side
 from detzoo.proposals.method import find_method
 from detzoo.proposals.sources import is_file
-from detzoo.runtime.drawing import Picture, write_image
+from detzoo.runtime.drawing import ImageArray, write_image
 from detzoo.runtime.images import read_image
 from detzoo.schema.expressions import unknown
 from detzoo.types import Sample
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from detzoo.interfaces import Proposer
 
 WITHOUT_IMAGES: Final = 4
-"""Pictures of a data set that are drawn where none is named."""
+"""Images of a dataset that are drawn where none is named."""
 
 
 @dataclass(frozen=True)
@@ -86,29 +86,29 @@ def check_colours(text: str) -> Colours:
 
 
 def show_proposals(view: View) -> Iterator[tuple[Path, str]]:
-    """Draw; gives the path of each picture that was written, and what it shows.
+    """Draw; gives the path of each image that was written, and what it shows.
 
     Raises:
-        DetzooError: a wrong method, file or picture, or segments of a method that has none.
+        DetzooError: a wrong method, file or image, or segments of a method that has none.
     """
     proposer, name = _proposer(view)
     if view.ks and not isinstance(proposer, Segmenter):
-        raise DetzooError(f"--k draws segments, and {name} has none: it is no method that segments pictures")
+        raise DetzooError(f"--k draws segments, and {name} has none: it is no method that segments images")
     samples = list(_samples(view))
     view.out.mkdir(parents=True, exist_ok=True)
     unique = unique_names([Path(where).stem for where, _, _ in samples])
-    for number, (where, sample, picture) in enumerate(samples):
-        boxes = propose(proposer, picture, where)
+    for number, (where, sample, image) in enumerate(samples):
+        boxes = propose(proposer, image, where)
         stem = view.out / f"{unique[number]}_{name}"
         best = boxes[: view.top]
-        yield _written(stem, "boxes", draw_best(picture, best)), f"the best {len(best)} of {len(boxes)} boxes"
+        yield _written(stem, "boxes", draw_best(image, best)), f"the best {len(best)} of {len(boxes)} boxes"
         if sample is not None:
             found = covers(boxes, sample)
             share = sum(each.iou >= 0.5 for each in found)
             text = f"{share} of {len(found)} objects covered with an IoU of 0.5 or more by {len(boxes)} boxes"
-            yield _written(stem, "objects", draw_covers(picture, found)), text
+            yield _written(stem, "objects", draw_covers(image, found)), text
         if view.ks and isinstance(proposer, Segmenter):
-            yield _segments(view, proposer, picture, stem)
+            yield _segments(view, proposer, image, stem)
 
 
 def _proposer(view: View) -> tuple[Proposer, str]:
@@ -120,14 +120,14 @@ def _proposer(view: View) -> tuple[Proposer, str]:
         raise RecipeError(f"--set changes a method; {view.target} is a file, whose proposals are made: leave --set out")
     from detzoo.components.proposals.precomputed import Precomputed
 
-    ProposalFile(Path(view.target))  # refused now, not at the first picture
+    ProposalFile(Path(view.target))  # refused now, not at the first image
     return Precomputed(path=view.target), Path(view.target).stem
 
 
-def _samples(view: View) -> Iterator[tuple[str, Sample | None, Picture]]:
+def _samples(view: View) -> Iterator[tuple[str, Sample | None, ImageArray]]:
     if view.data is None:
         if not view.images:
-            raise DetzooError("name the pictures to draw, or a data set with --data")
+            raise DetzooError("name the images to draw, or a dataset with --data")
         yield from ((image, None, read_image(image)) for image in view.images)
         return
     data = open_dataset(view.data, view.split or list_splits(view.data)[0])
@@ -144,24 +144,24 @@ def _position(data: Dataset, image: str) -> int:
     same = same or [n for n, path in enumerate(paths) if image in (Path(path).name, Path(path).stem)]
     if not same:
         raise DataError(
-            f"{image} is no picture of {data.name} {data.split} ({len(paths)} pictures, the first: "
+            f"{image} is no image of {data.name} {data.split} ({len(paths)} images, the first: "
             f"{Path(paths[0]).name if paths else 'none'}); leave --data out to draw it without objects"
         )
     return same[0]
 
 
-def _segments(view: View, proposer: Segmenter, picture: Picture, stem: Path) -> tuple[Path, str]:
-    columns: list[tuple[str, Picture]] = [("picture", picture)]
+def _segments(view: View, proposer: Segmenter, image: ImageArray, stem: Path) -> tuple[Path, str]:
+    columns: list[tuple[str, ImageArray]] = [("image", image)]
     counts = []
     for k in view.ks:
-        labels: Any = proposer.segments(picture, k)
+        labels: Any = proposer.segments(image, k)
         counts.append(len(np.unique(labels)))
-        columns.append((f"k = {k:g}: {counts[-1]} segments", draw_segments(picture, labels, view.colours)))
+        columns.append((f"k = {k:g}: {counts[-1]} segments", draw_segments(image, labels, view.colours)))
     told = ", ".join(f"{count} at k = {k:g}" for k, count in zip(view.ks, counts, strict=True))
     return _written(stem, "segments", side_by_side(columns)), f"segments: {told}"
 
 
-def _written(stem: Path, what: str, picture: Picture) -> Path:
+def _written(stem: Path, what: str, image: ImageArray) -> Path:
     path = stem.with_name(f"{stem.name}_{what}.png")
-    write_image(path, picture)
+    write_image(path, image)
     return path

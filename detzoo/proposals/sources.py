@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from detzoo.data.dataset import Dataset
 from detzoo.errors import DataError, DetzooError
-from detzoo.prediction.proposal_file import ProposalFile, ProposalsError, picture_key
+from detzoo.prediction.proposal_file import ProposalFile, ProposalsError, image_key
 from detzoo.proposals.method import Method, find_method, method_of_file
 from detzoo.proposals.recall import objects_of
 from detzoo.runtime.progress import progress_bar
@@ -47,10 +47,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Truth:
-    """The pictures of a data set without their pixels.
+    """The images of a dataset without their pixels.
 
     Args:
-        keys: of each picture that can be read.
+        keys: of each image that can be read.
         paths: of the same.
         objects: float64 [M,4] xyxy px of the same.
         broken: why the others cannot.
@@ -63,7 +63,7 @@ class Truth:
 
     @property
     def count(self) -> int:
-        """Objects of all pictures."""
+        """Objects of all images."""
         return sum(map(len, self.objects))
 
 
@@ -110,7 +110,7 @@ def find_sources(targets: Sequence[str]) -> list[Source]:
 
 
 def read_truth(dataset: Dataset) -> Truth:
-    """Keys and objects of every picture.
+    """Keys and objects of every image.
 
     Raises:
         DataError: there is no object to be covered.
@@ -123,29 +123,29 @@ def read_truth(dataset: Dataset) -> Truth:
             except DataError as error:
                 truth.broken.append(str(error))
             else:
-                truth.keys.append(picture_key(sample.image))
+                truth.keys.append(image_key(sample.image))
                 truth.paths.append(sample.path)
                 truth.objects.append(objects_of(sample))
             advance(1)
     if not truth.count:
         raise DataError(
-            f"{dataset.name} {dataset.split}: {len(truth.keys)} pictures without a single box that counts (difficult "
+            f"{dataset.name} {dataset.split}: {len(truth.keys)} images without a single box that counts (difficult "
             "and crowd boxes do not): recall has nothing to be a share of"
         )
     return truth
 
 
 def check_holds(file: ProposalFile, truth: Truth, dataset: Dataset, data: str) -> None:
-    """Refuse the file of another data set.
+    """Refuse the file of another dataset.
 
     Raises:
-        ProposalsError: it lacks pictures.
+        ProposalsError: it lacks images.
     """
     lacking = [path for key, path in zip(truth.keys, truth.paths, strict=True) if key not in file]
     if lacking:
         raise ProposalsError(
-            f"{file.path} holds no proposals for {len(lacking)} of the {len(truth.keys)} pictures of {dataset.name} "
-            f"{dataset.split} (the first: {lacking[0]}): is it the file of another data set? To add them, repeat "
+            f"{file.path} holds no proposals for {len(lacking)} of the {len(truth.keys)} images of {dataset.name} "
+            f"{dataset.split} (the first: {lacking[0]}): is it the file of another dataset? To add them, repeat "
             f"`detzoo proposals make` with --data {data} --split {dataset.split} --out {file.path} and its own "
             f"--method {file.method} and parameters"
         )

@@ -1,7 +1,7 @@
-"""Regions of a file that is not finished: appended picture by picture, whole after SIGKILL, nothing unpickled.
+"""Regions of a file that is not finished: appended image by image, whole after SIGKILL, nothing unpickled.
 
 Beside ``voc.safetensors`` lies ``voc.safetensors.unfinished``: a line of JSON that says what makes the regions, then a
-record a picture: its key, the number of its boxes, the seconds they took, a checksum, boxes and scores.
+record an image: its key, the number of its boxes, the seconds they took, a checksum, boxes and scores.
 """
 
 from __future__ import annotations
@@ -96,10 +96,10 @@ class ProposalStore(Mapping[bytes, Regions]):
             return
 
     def add(self, key: bytes, boxes: NDArray[np.float32], scores: NDArray[np.float32], seconds: float) -> None:
-        """Append a picture's regions; they reach the operating system at once.
+        """Append an image's regions; they reach the operating system at once.
 
         Args:
-            key: of the picture.
+            key: of the image.
             boxes: float32 [P,4].
             scores: float32 [P].
             seconds: that they took.
@@ -113,7 +113,7 @@ class ProposalStore(Mapping[bytes, Regions]):
 
     @property
     def seconds(self) -> list[float]:
-        """What each picture took."""
+        """What each image took."""
         return [record.seconds for record in self._records.values()]
 
     def __getitem__(self, key: bytes) -> Regions:

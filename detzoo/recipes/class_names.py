@@ -1,4 +1,4 @@
-"""Class names of the common data sets, in label order 0..K-1; None for outputs that the data never uses."""
+"""Class names of the common datasets, in label order 0..K-1; None for outputs that the data never uses."""
 
 from __future__ import annotations
 

@@ -83,9 +83,9 @@ def _heads(place: Place, named: list[Place]) -> list[Place]:
 
 
 def _holder(place: Place, named: list[Place], values: Mapping[str, Any]) -> tuple[str, str]:
-    """The component around a component, else the join."""
+    """The component around a component, else the meta-architecture."""
     around = [one for one in named if len(one.key) < len(place.key) and place.key[: len(one.key)] == one.key]
-    return (around[-1].kind, around[-1].type) if around else ("join", values["join"])
+    return (around[-1].kind, around[-1].type) if around else ("architecture", values["architecture"])
 
 
 def _do(providers: list[tuple[str, str]]) -> str:

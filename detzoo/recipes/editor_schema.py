@@ -22,7 +22,7 @@ def recipe_file_schema(registry: Registry | None = None) -> dict[str, Any]:
     registry = registry or get_registry()
     definitions: dict[str, Any] = {}
     for kind in KINDS:
-        if kind in ("join", "settings"):
+        if kind in ("architecture", "settings"):
             continue
         variants = [_component(registry, kind, entry.name, definitions) for entry in registry.entries(kind)]
         definitions[kind] = {"anyOf": [*variants, {"type": "null"}]}
@@ -53,12 +53,12 @@ def _detector(registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]
         schema = _lifted(_json_schema(registry.schema(entry)["fields"]), definitions, entry.name, partial=True)
         properties[entry.name] = {"type": "object", "properties": schema["properties"], "additionalProperties": False}
     slots: dict[str, list[dict[str, Any]]] = {}
-    for entry in registry.entries("join"):
+    for entry in registry.entries("architecture"):
         own = _lifted(_json_schema(registry.schema(entry)["fields"]), definitions, entry.name)["properties"]
         for name, slot in own.items():
             if slot not in slots.setdefault(name, []):
                 slots[name].append(slot)
-    # which join it is may stand in a parent: a slot of one name may be what any join makes of it
+    # the meta-architecture may stand in a parent: a slot of one name may be what any of them makes of it
     properties |= {name: found[0] if len(found) == 1 else {"anyOf": found} for name, found in slots.items()}
     return {"type": "object", "properties": properties, "additionalProperties": False}
 

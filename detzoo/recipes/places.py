@@ -41,7 +41,7 @@ def places(values: Mapping[str, Any], registry: Registry | None = None) -> list[
         from detzoo.plugins.registry import get_registry
 
         registry = get_registry()
-    slots = registry.schema(registry.find("join", values["join"]))["fields"]
+    slots = registry.schema(registry.find("architecture", values["architecture"]))["fields"]
     plan = registry.schema(registry.find("settings", "train"))["fields"]
     search = _Search(registry)
     return [*search.fields(slots, values, (), None), *search.fields(plan, values.get("train") or {}, ("train",), None)]

@@ -135,10 +135,10 @@ def check(name: str, merged: Merged, registry: Registry, chain: tuple[str, ...])
         RecipeError: everything that is wrong with it.
     """
     values = merged.value
-    join = values.get("join")
+    architecture = values.get("architecture")
     fields: Fields = {}
-    if isinstance(join, str):
-        fields, problems = _fields_of(join, registry)
+    if isinstance(architecture, str):
+        fields, problems = _fields_of(architecture, registry)
     else:
         problems = _without_join(values, registry)
     if fields:
@@ -219,30 +219,30 @@ def nearest_mark(key: Key, marks: dict[Key, Mark], name: str) -> Mark:
     return marks.get(key, Mark(name))
 
 
-def _fields_of(join: str, registry: Registry) -> tuple[Fields, list[Problem]]:
+def _fields_of(architecture: str, registry: Registry) -> tuple[Fields, list[Problem]]:
     try:
-        slots = registry.schema(registry.find("join", join))["fields"]
+        slots = registry.schema(registry.find("architecture", architecture))["fields"]
         settings = {name: registry.schema(registry.find("settings", name))["fields"] for name in ("input", "train")}
     except (RecipeError, PluginError) as error:
-        return {}, [Problem(("join",), str(error))]
+        return {}, [Problem(("architecture",), str(error))]
     nested = {name: {"type": {"is": "settings", "fields": fields}} for name, fields in settings.items()}
     return HEADER | nested | slots, []
 
 
 def _without_join(values: dict[str, Any], registry: Registry) -> list[Problem]:
-    """What can be said of a recipe whose join, and so whose slots, are not known."""
-    joins = [entry.name for entry in registry.entries("join")]
+    """What can be said of a recipe whose meta-architecture, and so whose slots, are not known."""
+    architectures = [entry.name for entry in registry.entries("architecture")]
     known = HEADER | EXTENDS
     problems = [
         Problem((name,), f"unknown key {shown(name)} of the recipe; {hint}")
         for name in values
         if name not in known and (hint := nearest(name, known))
     ]
-    if "join" in values:
-        wrong = f"found {shown(values['join'])}; expected the name of one join"
-        return [*problems, Problem(("join",), f"{wrong}; installed: {', '.join(joins)}")]
-    missing = 'missing key "join" of the recipe, or "extends" to derive it from another'
-    return [*problems, Problem((), f"{missing}; installed joins: {', '.join(joins)}")]
+    if "architecture" in values:
+        wrong = f"found {shown(values['architecture'])}; expected the name of one meta-architecture"
+        return [*problems, Problem(("architecture",), f"{wrong}; installed: {', '.join(architectures)}")]
+    missing = 'missing key "architecture" of the recipe, or "extends" to derive it from another'
+    return [*problems, Problem((), f"{missing}; installed meta-architectures: {', '.join(architectures)}")]
 
 
 def _check_classes(values: dict[str, Any], merged: Merged) -> list[Problem]:
@@ -299,8 +299,10 @@ def _filled_value(expr: dict[str, Any], value: Any, registry: Registry) -> Any:
 
 def _override(merged: Merged, overrides: Mapping[str, Any] | Sequence[str] | None) -> None:
     for path, value in _override_items(overrides):
-        if path == "join" or path.startswith("join."):
-            raise RecipeError(f"--set {path}: the join cannot be changed; extend a recipe that has the one you want")
+        if path == "architecture" or path.startswith("architecture."):
+            raise RecipeError(
+                f"--set {path}: the meta-architecture cannot be changed; extend a recipe that has the one you want"
+            )
         merged.override(path, value)
 
 
@@ -313,8 +315,8 @@ def _override_items(overrides: Mapping[str, Any] | Sequence[str] | None) -> list
 
 
 def _check_join(merged: Merged, layer: Layer) -> None:
-    old, new = merged.value.get("join"), layer.value.get("join")
+    old, new = merged.value.get("architecture"), layer.value.get("architecture")
     if old is not None and new is not None and new != old:
-        message = f"found {shown(new)}; the parent recipe is a {shown(old)}, and the join of a recipe cannot change"
+        message = f"found {shown(new)}; the parent recipe is a {shown(old)}, and a recipe cannot change that"
         title = short_name(layer.label)
-        raise RecipeError(located(Problem(("join",), message), layer.marks, title, layer.label))
+        raise RecipeError(located(Problem(("architecture",), message), layer.marks, title, layer.label))

@@ -1,7 +1,7 @@
-"""Boxes, names and scores on pictures.
+"""Boxes, names and scores on images.
 
-Colours belong to labels, not to pictures: label 3 looks the same everywhere. Every line has a dark rim, and every label
-its own background, so that both can be read on any picture.
+Colours belong to labels, not to images: label 3 looks the same everywhere. Every line has a dark rim, and every label
+its own background, so that both can be read on any image.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from detzoo.errors import DataError
 if TYPE_CHECKING:
     from detzoo.types import Detections, Sample
 
-Picture: TypeAlias = NDArray[np.uint8]
+ImageArray: TypeAlias = NDArray[np.uint8]
 Colour: TypeAlias = tuple[int, int, int]
 Rectangle: TypeAlias = tuple[int, int, int, int]
 
@@ -46,7 +46,7 @@ GREY: Final[Colour] = (150, 150, 150)
 _GOLDEN: Final = 0.61803398875  # of a turn: successive hues stay far apart, however many there are
 _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 _MASK_OPACITY: Final = 0.45
-_CROWDED: Final = 0.2  # share of the picture that labels may hide
+_CROWDED: Final = 0.2  # share of the image that labels may hide
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class Mark:
     """One thing to draw.
 
     Args:
-        box: xyxy px of the picture.
+        box: xyxy px of the image.
         text: label, or empty.
         colour: RGB.
         dashed: for what does not count as usual (difficult, crowd, ignored).
         mask: bool or uint8 [H,W], or None.
-        weight: line width relative to the picture's usual one; thin lines (below 1) have no dark rim.
+        weight: line width relative to the image's usual one; thin lines (below 1) have no dark rim.
     """
 
     box: tuple[float, float, float, float]
@@ -80,16 +80,16 @@ def colour_of(label: int) -> Colour:
 
 
 def line_width(size: tuple[int, int]) -> int:
-    """Pixels of a box's outline on a picture of (height, width): 2 at 500 px, 4 at 1300."""
+    """Pixels of a box's outline on an image of (height, width): 2 at 500 px, 4 at 1300."""
     return max(1, round(sum(size) / 2 * 0.0032))
 
 
-def draw_detections(image: Any, detections: Detections, *, min_score: float = 0.0) -> Picture:
-    """Boxes, names and scores on a copy of a picture.
+def draw_detections(image: Any, detections: Detections, *, min_score: float = 0.0) -> ImageArray:
+    """Boxes, names and scores on a copy of an image.
 
     Args:
-        image: array uint8 [H,W,3] RGB, PIL image, path or URL: the picture that the detections belong to.
-        detections: in the picture's pixels.
+        image: array uint8 [H,W,3] RGB, PIL image, path or URL: the image that the detections belong to.
+        detections: in the image's pixels.
         min_score: detections below it are left out.
 
     Returns:
@@ -97,11 +97,11 @@ def draw_detections(image: Any, detections: Detections, *, min_score: float = 0.
     """
     from detzoo.runtime.images import read_image
 
-    picture = read_image(image)
-    if picture.shape[:2] != detections.size:
+    pixels = read_image(image)
+    if pixels.shape[:2] != detections.size:
         raise DataError(
-            f"these detections belong to a picture of {detections.size[0]}x{detections.size[1]} px (height x width), "
-            f"this one has {picture.shape[0]}x{picture.shape[1]}; draw on the picture that was given to predict"
+            f"these detections belong to an image of {detections.size[0]}x{detections.size[1]} px (height x width), "
+            f"this one has {pixels.shape[0]}x{pixels.shape[1]}; draw on the image that was given to predict"
         )
     names = detections.names
     marks = []
@@ -112,14 +112,14 @@ def draw_detections(image: Any, detections: Detections, *, min_score: float = 0.
             mask = None if detections.masks is None else detections.masks[row].numpy()
             text = f"{names[row]} {score:.2f}"
             marks.append(Mark(tuple(box), text, colour_of(label), mask=mask, weight=_weight(mask)))
-    return draw_marks(picture, marks[::-1])
+    return draw_marks(pixels, marks[::-1])
 
 
-def draw_sample(sample: Sample, classes: Sequence[str | None]) -> Picture:
-    """The ground truth of a sample on a copy of its picture; difficult and crowd boxes are dashed and say so.
+def draw_sample(sample: Sample, classes: Sequence[str | None]) -> ImageArray:
+    """The ground truth of a sample on a copy of its image; difficult and crowd boxes are dashed and say so.
 
     Args:
-        sample: picture and annotations.
+        sample: image and annotations.
         classes: name of each label.
 
     Returns:
@@ -142,16 +142,16 @@ def _weight(mask: object | None) -> float:
     return 1.0 if mask is None else 0.5
 
 
-def draw_marks(picture: Picture, marks: Iterable[Mark]) -> Picture:
-    """All marks on a copy of a picture: masks below boxes below labels, the later marks on top.
+def draw_marks(image: ImageArray, marks: Iterable[Mark]) -> ImageArray:
+    """All marks on a copy of an image: masks below boxes below labels, the later marks on top.
 
-    Labels that together would hide too much of the picture are left out, all of them.
+    Labels that together would hide too much of the image are left out, all of them.
 
     Args:
-        picture: uint8 [H,W,3] RGB.
-        marks: in the picture's pixels; boxes may reach beyond it.
+        image: uint8 [H,W,3] RGB.
+        marks: in the image's pixels; boxes may reach beyond it.
     """
-    drawn = np.ascontiguousarray(picture).copy()
+    drawn = np.ascontiguousarray(image).copy()
     marks = [mark for mark in marks if np.isfinite(mark.box).all()]
     for mark in marks:
         if mark.mask is not None:
@@ -168,30 +168,30 @@ def draw_marks(picture: Picture, marks: Iterable[Mark]) -> Picture:
     return drawn
 
 
-def _tint(picture: Picture, mark: Mark) -> None:
+def _tint(image: ImageArray, mark: Mark) -> None:
     """The mask tinted and outlined; only the rectangle around it is touched."""
     inside = np.asarray(mark.mask).astype(np.uint8)
     left, top, width, height = cv2.boundingRect(inside)
     if not width:
         return
     inside = inside[top : top + height, left : left + width]
-    part = picture[top : top + height, left : left + width]
+    part = image[top : top + height, left : left + width]
     tinted = part[inside > 0] * (1 - _MASK_OPACITY) + np.array(mark.colour) * _MASK_OPACITY
     part[inside > 0] = tinted.round().astype(np.uint8)
     outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    thickness = max(1, line_width(picture.shape[:2]) // 2)
-    cv2.drawContours(picture, outlines, -1, mark.colour, thickness, offset=(left, top))
+    thickness = max(1, line_width(image.shape[:2]) // 2)
+    cv2.drawContours(image, outlines, -1, mark.colour, thickness, offset=(left, top))
 
 
-def _hidden_by_labels(picture: Picture, marks: Sequence[Mark]) -> float:
-    """Share of the picture that all labels take together."""
-    sizes = [_label_size(picture, mark.text) for mark in marks if mark.text]
+def _hidden_by_labels(image: ImageArray, marks: Sequence[Mark]) -> float:
+    """Share of the image that all labels take together."""
+    sizes = [_label_size(image, mark.text) for mark in marks if mark.text]
     hidden: int = sum(width * height for width, height in sizes)
-    share: float = hidden / (picture.shape[0] * picture.shape[1])
+    share: float = hidden / (image.shape[0] * image.shape[1])
     return share
 
 
-def _outline(picture: Picture, mark: Mark, width: int) -> None:
+def _outline(image: ImageArray, mark: Mark, width: int) -> None:
     """A coloured rectangle with a dark rim, centred on the box's edge."""
     x1, y1, x2, y2 = (round(float(np.clip(value, -1e4, 1e5))) for value in mark.box)
     corners = np.array([[x1, y1], [x2 - 1, y1], [x2 - 1, y2 - 1], [x1, y2 - 1]], np.int32)
@@ -199,43 +199,43 @@ def _outline(picture: Picture, mark: Mark, width: int) -> None:
     lines = ((DARK, rim), (mark.colour, width)) if mark.weight >= 1 else ((mark.colour, width),)
     for colour, thickness in lines:
         if mark.dashed:
-            _dashes(picture, corners, colour, thickness, 4 * width + 4)
+            _dashes(image, corners, colour, thickness, 4 * width + 4)
         else:
-            cv2.polylines(picture, [corners], isClosed=True, color=colour, thickness=thickness)
+            cv2.polylines(image, [corners], isClosed=True, color=colour, thickness=thickness)
 
 
-def _dashes(picture: Picture, corners: NDArray[np.int32], colour: Colour, thickness: int, length: int) -> None:
+def _dashes(image: ImageArray, corners: NDArray[np.int32], colour: Colour, thickness: int, length: int) -> None:
     for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         span = float(np.linalg.norm(end - start))
         count = min(max(1, int(span // length)), 999) | 1  # odd: a dash at both ends
         points = np.linspace(start, end, count + 1).round().astype(int)
         for first, last in zip(points[:-1:2], points[1::2], strict=True):
-            cv2.line(picture, first.tolist(), last.tolist(), colour, thickness)
+            cv2.line(image, first.tolist(), last.tolist(), colour, thickness)
 
 
-def _label(picture: Picture, mark: Mark, taken: Sequence[Rectangle]) -> Rectangle:
+def _label(image: ImageArray, mark: Mark, taken: Sequence[Rectangle]) -> Rectangle:
     """Write the text on its own background at the first free place of the box; the rectangle it took."""
-    scale, stroke, pad = _lettering(picture)
+    scale, stroke, pad = _lettering(image)
     text = _plain(mark.text)
-    size = _label_size(picture, mark.text)
+    size = _label_size(image, mark.text)
     ascent = cv2.getTextSize(text, _FONT, scale, stroke)[0][1]
-    left, top = _place(mark.box, size, picture.shape[:2], taken)
-    cv2.rectangle(picture, (left, top), (left + size[0] - 1, top + size[1] - 1), mark.colour, cv2.FILLED)
-    cv2.rectangle(picture, (left, top), (left + size[0] - 1, top + size[1] - 1), DARK, 1)
+    left, top = _place(mark.box, size, image.shape[:2], taken)
+    cv2.rectangle(image, (left, top), (left + size[0] - 1, top + size[1] - 1), mark.colour, cv2.FILLED)
+    cv2.rectangle(image, (left, top), (left + size[0] - 1, top + size[1] - 1), DARK, 1)
     ink = DARK if _luminance(mark.colour) > 0.186 else LIGHT  # 0.186: both inks have the same contrast there
-    cv2.putText(picture, text, (left + pad, top + pad + ascent), _FONT, scale, ink, stroke, cv2.LINE_AA)
+    cv2.putText(image, text, (left + pad, top + pad + ascent), _FONT, scale, ink, stroke, cv2.LINE_AA)
     return left, top, left + size[0], top + size[1]
 
 
-def _lettering(picture: Picture) -> tuple[float, int, int]:
-    """Scale, stroke and padding of labels on a picture of this size."""
-    scale = max(0.35, line_width(picture.shape[:2]) * 0.22)
+def _lettering(image: ImageArray) -> tuple[float, int, int]:
+    """Scale, stroke and padding of labels on an image of this size."""
+    scale = max(0.35, line_width(image.shape[:2]) * 0.22)
     return scale, max(1, round(scale * 1.6)), max(2, round(scale * 5))
 
 
-def _label_size(picture: Picture, text: str) -> tuple[int, int]:
+def _label_size(image: ImageArray, text: str) -> tuple[int, int]:
     """(width, height) px of a label."""
-    scale, stroke, pad = _lettering(picture)
+    scale, stroke, pad = _lettering(image)
     (width, ascent), descent = cv2.getTextSize(_plain(text), _FONT, scale, stroke)
     return width + 2 * pad, ascent + descent + 2 * pad
 
@@ -270,20 +270,20 @@ def _plain(text: str) -> str:
 
 
 def detections_html(detections: Detections, *, max_side: int = 800) -> str:
-    """What a notebook shows: the picture with its boxes where the file is at hand, then a table.
+    """What a notebook shows: the image with its boxes where the file is at hand, then a table.
 
     Args:
-        detections: of one picture.
-        max_side: the picture is shrunk to this many pixels, to keep notebooks small.
+        detections: of one image.
+        max_side: the image is shrunk to this many pixels, to keep notebooks small.
     """
-    picture = ""
+    image = ""
     if detections.path is not None and Path(detections.path).is_file():
         drawn = draw_detections(detections.path, detections)
         shrink = min(1.0, max_side / max(drawn.shape[:2]))
         if shrink < 1:
             drawn = cv2.resize(drawn, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
         data = base64.b64encode(encode_image(drawn, ".jpg")).decode("ascii")
-        picture = f'<img src="data:image/jpeg;base64,{data}" alt="{len(detections)} detections">'
+        image = f'<img src="data:image/jpeg;base64,{data}" alt="{len(detections)} detections">'
     rows = "".join(
         f"<tr><td>{html.escape(name)}</td><td>{score:.3f}</td><td>{', '.join(f'{v:.1f}' for v in box)}</td></tr>"
         for name, score, box in zip(
@@ -291,29 +291,29 @@ def detections_html(detections: Detections, *, max_side: int = 800) -> str:
         )
     )
     if not rows:
-        return f"{picture}<p>no detections</p>"
+        return f"{image}<p>no detections</p>"
     head = "<tr><th>class</th><th>score</th><th>x1, y1, x2, y2 (px)</th></tr>"
-    return f"{picture}<table>{head}{rows}</table>"
+    return f"{image}<table>{head}{rows}</table>"
 
 
-def encode_image(picture: Picture, suffix: str = ".png", *, quality: int = 92) -> bytes:
+def encode_image(image: ImageArray, suffix: str = ".png", *, quality: int = 92) -> bytes:
     """The bytes of an image file.
 
     Args:
-        picture: uint8 [H,W,3] RGB.
+        image: uint8 [H,W,3] RGB.
         suffix: of the file format: ``.png``, ``.jpg``.
         quality: 1..100, for JPEG.
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix.lower() in {".jpg", ".jpeg"} else []
     try:
-        fine, encoded = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+        fine, encoded = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     except cv2.error:
         fine = False
     if not fine:
-        raise DataError(f"cannot write pictures as {suffix}; use .png or .jpg")
+        raise DataError(f"cannot write images as {suffix}; use .png or .jpg")
     return bytes(encoded.tobytes())
 
 
-def write_image(path: Path, picture: Picture) -> None:
-    """Write a picture; the suffix decides the format. Any path works, also one with letters beyond ASCII."""
-    path.write_bytes(encode_image(picture, path.suffix))
+def write_image(path: Path, image: ImageArray) -> None:
+    """Write an image; the suffix decides the format. Any path works, also one with letters beyond ASCII."""
+    path.write_bytes(encode_image(image, path.suffix))

@@ -1,4 +1,4 @@
-"""Reading pictures: any file that people really have -> uint8 [H,W,3] RGB, upright.
+"""Reading images: any file that people really have -> uint8 [H,W,3] RGB, upright.
 
 OpenCV decodes ordinary JPEGs (it is the faster and gives the same bytes); Pillow reads the header of every file and
 decodes all that OpenCV gets wrong or reads silently when it is cut short: CMYK, palette, 16-bit, truncated files.
@@ -22,11 +22,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from detzoo.errors import DataError
 
 MAX_PIXELS: Final = 178_956_970
-"""Pictures beyond this are refused as decompression bombs (Pillow's own limit for an error: 512 MiB of RGB)."""
+"""Images beyond this are refused as decompression bombs (Pillow's own limit for an error: 512 MiB of RGB)."""
 MAX_DOWNLOAD_BYTES: Final = 100 * 2**20
 ORIENTATION_TAG: Final = 0x0112
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
-"""File endings that are taken for pictures when a folder is searched."""
+"""File endings that are taken for images when a folder is searched."""
 _EIGHT_BIT: Final = frozenset(
     {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 )
@@ -41,7 +41,7 @@ class ImageHeader:
         mode: Pillow's name of the pixel format: ``RGB``, ``L``, ``RGBA``, ``P``, ``CMYK``, ``I;16``, ...
         size: (height, width) px as shown, EXIF orientation applied.
         orientation: EXIF orientation 1..8; 1 is upright.
-        frames: pictures in the file; only the first is read.
+        frames: images in the file; only the first is read.
         bits: per channel; Pillow reads 16-bit colour as 8-bit, so PNG's own header is asked.
     """
 
@@ -59,20 +59,20 @@ def is_url(source: object) -> bool:
 
 
 def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Read one picture.
+    """Read one image.
 
-    Grey and palette pictures become RGB, 16-bit values are divided by 257, transparency is dropped (not blended), of
+    Grey and palette images become RGB, 16-bit values are divided by 257, transparency is dropped (not blended), of
     an animation the first frame is taken.
 
     Args:
         source: path, http(s) URL, PIL image, or array: uint8 [H,W,3] RGB or [H,W] grey.
-        max_pixels: larger pictures are refused.
+        max_pixels: larger images are refused.
 
     Returns:
         uint8 [H,W,3] RGB, C-contiguous, EXIF orientation applied.
 
     Raises:
-        DataError: the picture is missing, truncated, too large or not a picture; the message names it.
+        DataError: the image is missing, truncated, too large or not an image; the message names it.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -82,7 +82,7 @@ def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8
         return decode_image(_download(str(source)), str(source), max_pixels=max_pixels)
     if not isinstance(source, str | Path):
         raise DataError(
-            f"cannot read a picture from {type(source).__name__}: "
+            f"cannot read an image from {type(source).__name__}: "
             "give a path, a URL, a PIL image or a uint8 array [H,W,3]"
         )
     return decode_image(read_bytes(Path(source)), str(source), max_pixels=max_pixels)
@@ -93,9 +93,9 @@ def read_bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path}: no such picture") from None
+        raise DataError(f"{path}: no such image") from None
     except IsADirectoryError:
-        raise DataError(f"{path}: is a folder, not a picture") from None
+        raise DataError(f"{path}: is a folder, not an image") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not data:
@@ -104,12 +104,12 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, upright: bool = True) -> NDArray[np.uint8]:
-    """Decode the bytes of a picture file, as ``read_image`` does.
+    """Decode the bytes of an image file, as ``read_image`` does.
 
     Args:
         data: the file.
         name: for messages.
-        max_pixels: larger pictures are refused.
+        max_pixels: larger images are refused.
         upright: apply EXIF orientation; False gives the pixels as they lie in the file.
 
     Returns:
@@ -127,10 +127,10 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, uprigh
 
 
 def read_header(path: Path) -> ImageHeader:
-    """Format, mode and size of a picture without decoding it.
+    """Format, mode and size of an image without decoding it.
 
     Raises:
-        DataError: the file is missing or not a picture.
+        DataError: the file is missing or not an image.
     """
     return header_of(read_bytes(path), str(path))
 
@@ -154,48 +154,46 @@ def _open(data: bytes, name: str) -> Image.Image:
         except Image.DecompressionBombError:
             raise DataError(f"{name}: more than {MAX_PIXELS:,} pixels: refused as a decompression bomb") from None
         except UnidentifiedImageError:
-            raise DataError(f"{name}: not a picture in a known format (it begins with {data[:8]!r})") from None
+            raise DataError(f"{name}: not an image in a known format (it begins with {data[:8]!r})") from None
         except (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError) as error:
             raise DataError(f"{name}: the header is damaged: {error}") from None
 
 
-def _orientation(picture: Image.Image) -> int:
+def _orientation(image: Image.Image) -> int:
     try:
-        value = picture.getexif().get(ORIENTATION_TAG, 1)
+        value = image.getexif().get(ORIENTATION_TAG, 1)
     except (OSError, SyntaxError, ValueError, TypeError, EOFError, KeyError, IndexError, AttributeError):
         return 1  # damaged EXIF says nothing; the pixels may still be fine
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _from_pil(picture: Image.Image, name: str, max_pixels: int, upright: bool = True) -> NDArray[np.uint8]:
-    _check_size(picture.size, name, max_pixels)
-    orientation = _orientation(picture) if upright else 1
+def _from_pil(image: Image.Image, name: str, max_pixels: int, upright: bool = True) -> NDArray[np.uint8]:
+    _check_size(image.size, name, max_pixels)
+    orientation = _orientation(image) if upright else 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # palette transparency in bytes, damaged EXIF: nothing a reader can act on
         try:
-            picture.load()
-            turned = ImageOps.exif_transpose(picture) if orientation > 1 else picture
+            image.load()
+            turned = ImageOps.exif_transpose(image) if orientation > 1 else image
             array = _to_rgb(turned, name)
         except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
             raise DataError(f"{name}: truncated or damaged: {error}") from None
     return np.ascontiguousarray(array)
 
 
-def _to_rgb(picture: Image.Image, name: str) -> NDArray[np.uint8]:
-    if picture.mode in _EIGHT_BIT:
-        if picture.mode in {"LAB", "HSV"}:
-            picture = picture.convert("RGB")
+def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    if image.mode in _EIGHT_BIT:
+        if image.mode in {"LAB", "HSV"}:
+            image = image.convert("RGB")
         # RGBA to RGB drops alpha; blending would invent colours that the file does not hold.
-        return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"), np.uint8)
-    if picture.mode.startswith("I"):
-        values = np.asarray(picture).astype(np.int64)
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
         if values.size and (values.min() < 0 or values.max() > 65535):
-            raise DataError(
-                f"{name}: 32-bit grey values {values.min()}..{values.max()}: save the picture as 8 or 16 bit"
-            )
+            raise DataError(f"{name}: 32-bit grey values {values.min()}..{values.max()}: save the image as 8 or 16 bit")
         grey = ((values + 128) // 257).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
-    raise DataError(f"{name}: pixel format {picture.mode} is not supported: save the picture as 8-bit RGB")
+    raise DataError(f"{name}: pixel format {image.mode} is not supported: save the image as 8-bit RGB")
 
 
 def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -203,11 +201,11 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
         array = np.repeat(array[:, :, None], 3, axis=2)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise DataError(
-            f"a picture given as an array must be uint8 [H,W,3] RGB or uint8 [H,W] grey, "
+            f"an image given as an array must be uint8 [H,W,3] RGB or uint8 [H,W] grey, "
             f"not {array.dtype} {list(array.shape)}"
         )
     if 0 in array.shape:
-        raise DataError(f"a picture given as an array has no pixels: {list(array.shape)}")
+        raise DataError(f"an image given as an array has no pixels: {list(array.shape)}")
     return np.ascontiguousarray(array)
 
 
@@ -216,7 +214,7 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise DataError(f"{name}: {width} x {height} px: there is nothing to see")
     if width * height > max_pixels:
-        raise DataError(f"{name}: {width} x {height} px: over the limit of {max_pixels:,} pixels for one picture")
+        raise DataError(f"{name}: {width} x {height} px: over the limit of {max_pixels:,} pixels for one image")
 
 
 def _download(url: str) -> bytes:

@@ -1,7 +1,7 @@
 """One table of many detectors: for the terminal, as Markdown, CSV and JSON.
 
 Measured and reported numbers never share a column: what a paper or a model zoo says stands in columns of its own, with
-its data set and protocol in a footnote.
+its dataset and protocol in a footnote.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def raw(value: Any) -> Any:
 
 
 def reported_columns(reported: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[list[Column], list[dict[str, Any]]]:
-    """Columns and cells for what recipes report: one column for each data set and metric.
+    """Columns and cells for what recipes report: one column for each dataset and metric.
 
     Args:
         reported: for each row the recipe's ``reported`` entries.
@@ -254,10 +254,10 @@ def protocol_note(benchmark_protocol: Mapping[str, Any]) -> str:
     p = benchmark_protocol
     device = p["device"]
     switches = [name for name in ("compile", "channels_last", "fold") if p.get(name)]
-    sizes = ", ".join(p["picture_sizes"][:3]) + (" ..." if len(p["picture_sizes"]) > 3 else "")
+    sizes = ", ".join(p["image_sizes"][:3]) + (" ..." if len(p["image_sizes"]) > 3 else "")
     threads = f", {device['threads']} threads" if "threads" in device else ""
     return (
         f"times: batch {p['batch']}, {p['precision']}{''.join(', ' + s for s in switches)}, {p['rounds']} rounds after "
-        f"{p['warmup']} warm-up, pictures {sizes}; {p['timed']}; {device['name']}{threads}; "
+        f"{p['warmup']} warm-up, images {sizes}; {p['timed']}; {device['name']}{threads}; "
         f"torch {p['versions'].get('torch', '?')}"
     )

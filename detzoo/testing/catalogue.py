@@ -110,7 +110,7 @@ KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "region_classifier": ("region_fit:classifier", *_MODULE),
     "region_regressor": ("region_fit:regressor", *_MODULE),
-    "proposer": ("proposer:outputs", "proposer:input_is_not_changed", "proposer:same_picture_same_regions"),
+    "proposer": ("proposer:outputs", "proposer:input_is_not_changed", "proposer:same_image_same_regions"),
     "transform": ("transform:outputs", "transform:input_is_not_changed", "transform:same_seed_same_result"),
 }
 """``file:check`` for every kind; a kind that is missing here is looked at by the checks of the manifest alone."""
@@ -122,7 +122,7 @@ DETECTOR_CHECKS: Final = (
     "detector:inputs_are_not_changed",
     "detector:predicting_changes_nothing",
     "detector:results_are_in_original_pixels",
-    "detector:same_picture_same_detections",
+    "detector:same_image_same_detections",
     "detector:batch_equals_singles",
     "detector:results_are_taken_by_pycocotools",
     "detector:state_dict_round_trip",

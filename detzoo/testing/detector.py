@@ -1,6 +1,6 @@
-"""Checks of whole detectors: from ground truth to a loss, from pictures to results that pycocotools takes.
+"""Checks of whole detectors: from ground truth to a loss, from images to results that pycocotools takes.
 
-Letters: D detections of a picture, K classes.
+Letters: D detections of an image, K classes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def check_gradient_reaches_every_parameter(trial: Trial) -> None:
 
 
 def check_inputs_are_not_changed(trial: Trial) -> None:
-    """The batch, its targets and the pictures to predict on keep their values."""
+    """The batch, its targets and the images to predict on keep their values."""
     assert not trial.step.changed, trial.step.changed
     assert not trial.found.changed, trial.found.changed
 
@@ -63,10 +63,10 @@ def check_predicting_changes_nothing(trial: Trial) -> None:
 
 
 def check_results_are_in_original_pixels(trial: Trial) -> None:
-    """Boxes float32 [D,4] inside the original picture, scores [D] in [0,1] and sorted, labels int64 [D] in 0..K-1."""
+    """Boxes float32 [D,4] inside the original image, scores [D] in [0,1] and sorted, labels int64 [D] in 0..K-1."""
     found = trial.found
     for one, size in zip((*found.together, found.other), (SIZES[0], SIZES[0], SIZES[1]), strict=True):
-        assert one.size == size, f"size is {one.size}, the picture has {size}"
+        assert one.size == size, f"size is {one.size}, the image has {size}"
         boxes, scores, labels = one.boxes, one.scores, one.labels
         shapes = tuple(boxes.shape), tuple(scores.shape), tuple(labels.shape)
         number = len(scores)
@@ -75,7 +75,7 @@ def check_results_are_in_original_pixels(trial: Trial) -> None:
         assert dtypes == (torch.float32, torch.float32, torch.int64), f"boxes, scores and labels are {dtypes}"
         limit = torch.tensor([size[1], size[0], size[1], size[0]])
         beyond = boxes[((boxes < 0) | (boxes > limit) | boxes.isnan()).any(1)]
-        assert not len(beyond), f"a box reaches beyond the picture of {size[1]}x{size[0]} px: {_shown(beyond[0])}"
+        assert not len(beyond), f"a box reaches beyond the image of {size[1]}x{size[0]} px: {_shown(beyond[0])}"
         assert bool(((scores >= 0) & (scores <= 1)).all()), f"scores from {scores.min():g} to {scores.max():g}"
         assert bool((scores[:-1] >= scores[1:]).all()), f"they are not sorted by score: {_shown(scores[:4])}"
         assert bool(((labels >= 0) & (labels < NUM_CLASSES)).all()), (
@@ -87,8 +87,8 @@ def _shown(values: Tensor) -> str:
     return ", ".join(f"{value:.4g}" for value in values.tolist())
 
 
-def check_same_picture_same_detections(trial: Trial) -> None:
-    """Nothing is drawn when predicting: a picture gets the same detections twice."""
+def check_same_image_same_detections(trial: Trial) -> None:
+    """Nothing is drawn when predicting: an image gets the same detections twice."""
     once, again = trial.found.alone, trial.found.again
     assert len(once) == len(again), f"{len(once)} detections, then {len(again)}"
     for name in ("scores", "boxes", "labels"):
@@ -96,14 +96,14 @@ def check_same_picture_same_detections(trial: Trial) -> None:
 
 
 def check_batch_equals_singles(trial: Trial) -> None:
-    """A picture gets the same detections alone as beside another of its size."""
+    """An image gets the same detections alone as beside another of its size."""
     together, alone = trial.found.together[0], trial.found.alone
     assert len(together) == len(alone), f"{len(together)} detections in a batch, {len(alone)} alone"
     assert_close(together.scores, alone.scores, "the scores")
 
 
 def check_results_are_taken_by_pycocotools(trial: Trial) -> None:
-    """COCO's own evaluator reads the results, also when a picture has no object or no detection."""
+    """COCO's own evaluator reads the results, also when an image has no object or no detection."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 

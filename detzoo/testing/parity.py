@@ -42,16 +42,16 @@ from detzoo.builder import build
 from detzoo.prediction.prepare import collate
 from detzoo.types import Sample
 
-picture = np.zeros((50, 70, 3), np.uint8)
+image = np.zeros((50, 70, 3), np.uint8)
 no = np.zeros(1, np.bool_)
 mask = np.zeros((1, 50, 70), np.uint8)
 mask[:, 5:40, 5:40] = 1
-sample = Sample(picture, np.array([[5, 5, 40, 40]], np.float32), np.array([0]), no, no, 0, "black", masks=mask)
+sample = Sample(image, np.array([[5, 5, 40, 40]], np.float32), np.array([0]), no, no, 0, "black", masks=mask)
 for recipe in RECIPES:
     detector = build(recipe, num_classes=2, weights=None, overrides=OVERRIDES)
     losses = detector.losses(*collate([sample, sample], detector.input))
     sum(losses.values()).backward()
-    assert len(detector.eval().predict([picture])) == 1
+    assert len(detector.eval().predict([image])) == 1
 print("fine")
 """
 
@@ -71,15 +71,15 @@ def assert_same_detections(
     """Same count, scores and order, but that detections whose scores agree within ``tie`` may change places.
 
     Args:
-        mine: detzoo's, of one picture.
+        mine: detzoo's, of one image.
         scores: [N], descending, of the other implementation.
         labels: [N], counted as detzoo counts them.
-        boxes: [N,4], xyxy in pixels of the picture.
+        boxes: [N,4], xyxy in pixels of the image.
         masks: bool [N,H,W], or None where there are none.
         pixels: most that a corner may be off.
         score: most that a score may be off.
         tie: scores so near to each other have no order.
-        mask_share: most pixels of a mask that may differ, as a share of the picture.
+        mask_share: most pixels of a mask that may differ, as a share of the image.
     """
     assert len(mine) == len(scores)
     torch.testing.assert_close(mine.scores, scores, atol=score, rtol=0)

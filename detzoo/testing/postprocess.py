@@ -1,4 +1,4 @@
-"""Checks of postprocesses and suppression: sorted, inside the picture, nothing out of nothing."""
+"""Checks of postprocesses and suppression: sorted, inside the image, nothing out of nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions
 
 
 def check_outputs(subject: Subject) -> None:
-    """Shapes and dtypes of the contract; scores in [0,1], best first; boxes inside the picture; known labels."""
+    """Shapes and dtypes of the contract; scores in [0,1], best first; boxes inside the image; known labels."""
     found = _run(subject, _predictions(subject), _places(subject), image_batch())
     _check_shapes(found)
     assert_finite((found.boxes[found.valid], found.scores[found.valid]), "boxes or scores")
@@ -30,7 +30,7 @@ def check_outputs(subject: Subject) -> None:
     assert bool(((labels >= 0) & (labels < subject.num_classes)).all()), "a label lies outside 0..K-1"
     region = image_batch().region[0]
     assert bool((boxes >= region[:2].repeat(2)).all() and (boxes <= region[2:].repeat(2)).all()), (
-        "a box reaches beyond the picture: clip to batch.region"
+        "a box reaches beyond the image: clip to batch.region"
     )
     assert bool((boxes[:, 2:] >= boxes[:, :2]).all()), "a box has its right edge left of its left edge"
 

@@ -20,7 +20,7 @@ from detzoo.types import Candidates, FeatureMaps, ImageBatch
 
 
 def check_outputs(subject: Subject) -> None:
-    """Regions [B,N] inside the picture, best first, without gradient, at every size."""
+    """Regions [B,N] inside the image, best first, without gradient, at every size."""
     component = subject.component.eval()
     for size in subject.sizes:
         batch = _batch(size)
@@ -39,7 +39,7 @@ def _check_regions(rois: Candidates, batch: ImageBatch) -> None:
     assert_finite(boxes[valid], "boxes")
     region = batch.region.unsqueeze(1)
     inside = (boxes >= region[..., :2].repeat(1, 1, 2)) & (boxes <= region[..., 2:].repeat(1, 1, 2))
-    assert bool(inside[valid].all()), "a region reaches beyond the picture: clip to batch.region"
+    assert bool(inside[valid].all()), "a region reaches beyond the image: clip to batch.region"
     assert bool((boxes[..., 2:] >= boxes[..., :2])[valid].all()), "a region has its right edge left of its left edge"
     if rois.scores is not None:
         assert rois.scores.shape == valid.shape, f"scores has shape {tuple(rois.scores.shape)}, not [B,N]"

@@ -1,4 +1,4 @@
-"""Checks of proposers: regions from the picture alone."""
+"""Checks of proposers: regions from the image alone."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _SIZES: Final = ((160, 224), (256, 192), (16, 16))  # (height, width) px
 
 
 def check_outputs(subject: Subject) -> None:
-    """Boxes float32 [P,4] with scores float32 [P], best first; some of them lie on the picture."""
+    """Boxes float32 [P,4] with scores float32 [P], best first; some of them lie on the image."""
     for size in _SIZES:
-        picture = sample(size=size).image
-        what = f"a picture of {size[1]} x {size[0]} px"
-        boxes, scores = subject.component(picture)
+        image = sample(size=size).image
+        what = f"an image of {size[1]} x {size[0]} px"
+        boxes, scores = subject.component(image)
         _check_array(boxes, "boxes", (len(boxes), 4), what)
         _check_array(scores, "scores", (len(boxes),), what)
         assert bool((scores[:-1] >= scores[1:]).all()), f"{what}: regions are not sorted by score, best first"
-        assert len(propose(subject.component, picture)), f"{what}: no region lies on it"
+        assert len(propose(subject.component, image)), f"{what}: no region lies on it"
 
 
 def _check_array(found: NDArray[Any], name: str, shape: tuple[int, ...], what: str) -> None:
@@ -34,16 +34,16 @@ def _check_array(found: NDArray[Any], name: str, shape: tuple[int, ...], what: s
 
 
 def check_input_is_not_changed(subject: Subject) -> None:
-    """The picture keeps its values: the detector looks at it next."""
+    """The image keeps its values: the detector looks at it next."""
     given, copied = sample().image, sample().image
     subject.component(given)
-    assert np.array_equal(given, copied), "the picture changed in place"
+    assert np.array_equal(given, copied), "the image changed in place"
 
 
-def check_same_picture_same_regions(subject: Subject) -> None:
+def check_same_image_same_regions(subject: Subject) -> None:
     """Every worker, run and process finds the same regions, whatever was asked before."""
     first, _ = subject.component(sample().image)
     subject.component(sample(seed=1).image)
     for other in (subject.component, subject.rebuild(5)):
         again, _ = other(sample().image)
-        assert np.array_equal(first, again), "one picture gave two sets of regions: seed the draw from a field"
+        assert np.array_equal(first, again), "one image gave two sets of regions: seed the draw from a field"

@@ -14,7 +14,7 @@ from detzoo.data.window_store import Kept, Windows, WindowStore
 from detzoo.testing.specimens import NUM_CLASSES
 from detzoo.testing.subject import Subject, assert_finite
 
-_PICTURES: Final = 12
+_IMAGES: Final = 12
 _WINDOWS: Final = 20
 
 
@@ -28,7 +28,7 @@ def check_classifier(subject: Subject) -> None:
         done: list[int] = []
         part.fit(store, done.append)
         vectors, windows = torch.from_numpy(store.read(part.feature, 0)), store.windows(0)
-    assert sum(done) == part.passes * _PICTURES, f"advance was told of {sum(done)} pictures, not of {_PICTURES} a pass"
+    assert sum(done) == part.passes * _IMAGES, f"advance was told of {sum(done)} images, not of {_IMAGES} a pass"
     assert part.fitted, "a fitted classifier says that it is not"
     margins = part(vectors)
     _check_shape(margins, (_WINDOWS, NUM_CLASSES))
@@ -47,7 +47,7 @@ def check_regressor(subject: Subject) -> None:
         done: list[int] = []
         part.fit(store, done.append)
         vectors, own = torch.from_numpy(store.read(part.feature, 0, near=True)), store.windows(0)
-    assert sum(done) == _PICTURES, f"advance was told of {sum(done)} pictures, not of {_PICTURES}"
+    assert sum(done) == _IMAGES, f"advance was told of {sum(done)} images, not of {_IMAGES}"
     deltas = part(vectors)
     _check_shape(deltas, (len(vectors), NUM_CLASSES, 4))
     boxes, truth = (torch.from_numpy(values[own.near]) for values in (own.boxes, own.truth))
@@ -59,7 +59,7 @@ def check_regressor(subject: Subject) -> None:
 
 
 def specimen_store(folder: Path, feature: str, width: int, *, near: bool) -> WindowStore:
-    """Pictures of 20 windows: an object, windows shifted off it by what their vector tells, and background.
+    """Images of 20 windows: an object, windows shifted off it by what their vector tells, and background.
 
     Args:
         folder: an empty one.
@@ -70,9 +70,9 @@ def specimen_store(folder: Path, feature: str, width: int, *, near: bool) -> Win
     kept = Kept(width, "near" if near else "all")
     store = WindowStore(folder, origin={}, vectors={feature: kept}, num_classes=NUM_CLASSES, precision="float32")
     source = np.random.default_rng(0)
-    for picture in range(_PICTURES):
-        windows, vectors = _specimen(source, picture % NUM_CLASSES, width)
-        store.append(picture, windows, {feature: vectors[windows.near] if near else vectors})
+    for image in range(_IMAGES):
+        windows, vectors = _specimen(source, image % NUM_CLASSES, width)
+        store.append(image, windows, {feature: vectors[windows.near] if near else vectors})
     return store
 
 

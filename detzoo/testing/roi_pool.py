@@ -108,7 +108,7 @@ def _specs(subject: Subject) -> FeatureSpecs:
 
 
 def _regions(size: tuple[int, int]) -> Candidates:
-    """Other regions in each image: small ones, one that covers the picture, one of a pixel, one without area."""
+    """Other regions in each image: small ones, one that covers the image, one of a pixel, one without area."""
     height, width = size
     small = candidates(size).boxes[0, ::9]
     special = torch.tensor([[0.0, 0, width, height], [9, 9, 10, 10], [20, 30, 20, 30]])

@@ -1,4 +1,4 @@
-"""Small inputs for the checks: noise pictures, ground truth of every awkward kind, candidates, predictions.
+"""Small inputs for the checks: noise images, ground truth of every awkward kind, candidates, predictions.
 
 All of it is seeded, so that a check that fails once fails again.
 """
@@ -45,7 +45,7 @@ GROUND_TRUTHS: Final[dict[str, tuple[tuple[float, float, float, float], ...]]] =
     "mixed boxes": ((4.0, 4.0, 20.0, 28.0), (10.0, 12.0, 150.0, 140.0), (90.0, 30.0, 91.0, 31.0)),
     "equal boxes": ((20.0, 30.0, 120.0, 90.0), (20.0, 30.0, 120.0, 90.0)),
 }
-"""Boxes in px of a picture of at least 160x160."""
+"""Boxes in px of an image of at least 160x160."""
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -121,7 +121,7 @@ def candidates(size: tuple[int, int] = SIZES[0], *, coder: nn.Module | None = No
 
 
 def no_candidates(*, coder: nn.Module | None = None) -> Candidates:
-    """A picture in which there is nowhere to look."""
+    """An image in which there is nowhere to look."""
     return Candidates(torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.bool), (), coder)  # type: ignore[arg-type]
 
 
@@ -158,7 +158,7 @@ def predictions(
 def sample(
     name: str = "mixed boxes", *, size: tuple[int, int] = SIZES[0], seed: int = 0, masks: bool = False
 ) -> Sample:
-    """A noise picture with ground truth, as the loader hands it to transforms; masks fill the boxes."""
+    """A noise image with ground truth, as the loader hands it to transforms; masks fill the boxes."""
     boxes = np.array(GROUND_TRUTHS[name], np.float32).reshape(-1, 4)
     count = len(boxes)
     drawn = np.zeros((count, *size), np.uint8)

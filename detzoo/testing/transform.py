@@ -10,7 +10,7 @@ from detzoo.types import Sample
 
 
 def check_outputs(subject: Subject) -> None:
-    """A picture with boxes inside it, arrays of the contract's dtypes and of one length."""
+    """An image with boxes inside it, arrays of the contract's dtypes and of one length."""
     for name in GROUND_TRUTHS:
         for seed in range(6):
             _check_sample(subject.component(sample(name), np.random.default_rng(seed)), name)
@@ -19,10 +19,10 @@ def check_outputs(subject: Subject) -> None:
 def _check_sample(found: Sample, name: str) -> None:
     height, width = found.image.shape[:2]
     count = len(found.boxes)
-    assert found.image.dtype == np.uint8, f"{name}: the picture is {found.image.dtype}, not uint8"
-    assert found.image.ndim == 3, f"{name}: the picture has shape {found.image.shape}, not [H,W,3]"
-    assert height > 0, f"{name}: the picture has no pixels"
-    assert width > 0, f"{name}: the picture has no pixels"
+    assert found.image.dtype == np.uint8, f"{name}: the image is {found.image.dtype}, not uint8"
+    assert found.image.ndim == 3, f"{name}: the image has shape {found.image.shape}, not [H,W,3]"
+    assert height > 0, f"{name}: the image has no pixels"
+    assert width > 0, f"{name}: the image has no pixels"
     for field, dtype in (
         ("boxes", np.float32),
         ("labels", np.int64),
@@ -34,13 +34,13 @@ def _check_sample(found: Sample, name: str) -> None:
         assert len(array) == count, f"{name}: {field} has {len(array)} rows, boxes {count}"
     if count:
         low, high = found.boxes.min(axis=0), found.boxes.max(axis=0)
-        assert low.min() >= -1e-3, f"{name}: a box begins outside the picture"
-        assert high[2] <= width + 1e-3, f"{name}: a box ends at x = {high[2]}, the picture is {width} px wide"
-        assert high[3] <= height + 1e-3, f"{name}: a box ends at y = {high[3]}, the picture is {height} px high"
+        assert low.min() >= -1e-3, f"{name}: a box begins outside the image"
+        assert high[2] <= width + 1e-3, f"{name}: a box ends at x = {high[2]}, the image is {width} px wide"
+        assert high[3] <= height + 1e-3, f"{name}: a box ends at y = {high[3]}, the image is {height} px high"
 
 
 def check_input_is_not_changed(subject: Subject) -> None:
-    """The given sample keeps its values: the data set may hand it out again."""
+    """The given sample keeps its values: the dataset may hand it out again."""
     given, copied = sample(), sample()
     for seed in range(6):
         subject.component(given, np.random.default_rng(seed))
@@ -52,5 +52,5 @@ def check_same_seed_same_result(subject: Subject) -> None:
     """All randomness comes from the generator it is given."""
     first = subject.component(sample(), np.random.default_rng(3))
     second = subject.component(sample(), np.random.default_rng(3))
-    assert np.array_equal(first.image, second.image), "one seed gave two pictures"
+    assert np.array_equal(first.image, second.image), "one seed gave two images"
     assert np.array_equal(first.boxes, second.boxes), "one seed gave two sets of boxes"

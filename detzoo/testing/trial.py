@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from detzoo.interfaces import Detector
 
 SIZES: Final = ((120, 200), (52, 38))
-"""(height, width) px of the pictures: none is square, the second is smaller than any network's input."""
+"""(height, width) px of the images: none is square, the second is smaller than any network's input."""
 _TRAINED_ON: Final = ("no box", "a box without area", "mixed boxes")
 
 
@@ -49,10 +49,10 @@ class Found:
     """Predictions.
 
     Args:
-        together: of two pictures of one size in one batch.
+        together: of two images of one size in one batch.
         alone: of the first of them alone.
         again: of the same once more.
-        other: of a picture of another size.
+        other: of an image of another size.
         changed: what was changed in place, or an empty string.
         differs: the first mode, parameter or buffer of the detector that is not what it was, or an empty string.
     """
@@ -81,12 +81,12 @@ class Trial:
 
     @cached_property
     def step(self) -> Step:
-        """Trained a step on pictures with every kind of ground truth."""
+        """Trained a step on images with every kind of ground truth."""
         return self._step(_TRAINED_ON)
 
     @cached_property
     def step_without_objects(self) -> Step:
-        """Trained a step on pictures without objects."""
+        """Trained a step on images without objects."""
         return self._step(("no box", "no box"))
 
     @cached_property
@@ -98,11 +98,11 @@ class Trial:
         mirrored = np.ascontiguousarray(first[:, ::-1])
         was = {name: value.clone() if isinstance(value, Tensor) else value for name, value in _state(self.detector)}
         found, changed = [], ""
-        for pictures in ([first, mirrored], [first], [first], [other]):
-            given = [picture.copy() for picture in pictures]
+        for images in ([first, mirrored], [first], [first], [other]):
+            given = [image.copy() for image in images]
             found.append(tuple(self.detector.predict(given, score_threshold=0.0)))
-            if not all(np.array_equal(old, new) for old, new in zip(pictures, given, strict=True)):
-                changed = "a picture changed in place: copy it before writing to it"
+            if not all(np.array_equal(old, new) for old, new in zip(images, given, strict=True)):
+                changed = "an image changed in place: copy it before writing to it"
         together, (alone,), (again,), (another,) = found
         return Found(together, alone, again, another, changed, _difference(was, dict(_state(self.detector))))
 

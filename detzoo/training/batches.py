@@ -23,7 +23,7 @@ Part = tuple[ImageBatch, Targets]
 
 
 def count_images(dataset: Dataset, plan: TrainPlan) -> int:
-    """Images of a data set that the plan trains on."""
+    """Images of a dataset that the plan trains on."""
     if plan.empty_images == "keep":
         return len(dataset)
     return int(np.count_nonzero(np.diff(dataset.annotations().ends, prepend=0)))
@@ -33,7 +33,7 @@ def training_loader(run: Run, *, whole: bool = False) -> Loader:
     """The plan's batches.
 
     Args:
-        run: its data set, plan and settings.
+        run: its dataset, plan and settings.
         whole: every image on every process, for stages that measure the data; else this process's share, without the
             images that are left over at the end.
     """
@@ -62,7 +62,7 @@ class Batches:
     """This process's share of every step.
 
     Args:
-        run: its data set, plan and settings.
+        run: its dataset, plan and settings.
         stage: with its own batches, or the plan's.
     """
 

@@ -19,7 +19,7 @@ _WIDTH = 4096  # outputs of fc6 and fc7: Krizhevsky et al. 2012, and VGG and ZF 
 
 
 class Classifier(nn.Module):
-    """Pictures [B,3,H,W] -> logits [B,K] from the backbone's deepest map.
+    """Images [B,3,H,W] -> logits [B,K] from the backbone's deepest map.
 
     A backbone whose published network has fully connected layers (fc6 and fc7 of CaffeNet, ZF, AlexNet, VGG) gets them,
     with ReLU and dropout; every other one the mean of its map. A linear layer follows.

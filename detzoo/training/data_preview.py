@@ -15,7 +15,7 @@ from detzoo.interfaces import Transform
 def draw_samples(
     data: Dataset, out: Path, count: int, transforms: Sequence[Transform] = (), seed: int = 0
 ) -> Iterator[Path]:
-    """Write the first pictures with their boxes as PNG files; yields their paths."""
+    """Write the first images with their boxes as PNG files; yields their paths."""
     from detzoo.runtime.drawing import draw_sample
 
     out.mkdir(parents=True, exist_ok=True)

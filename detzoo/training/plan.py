@@ -150,7 +150,7 @@ class TrainPlan:
         clip_norm: largest norm of the whole gradient, or None.
         ema: decay of the moving average of the weights, or None.
         accumulate: parts into which a step's images are cut. Each part is normalised by itself, as Caffe's iter_size.
-        difficult: what becomes of boxes that the data set calls difficult.
+        difficult: what becomes of boxes that the dataset calls difficult.
         crowd: what becomes of boxes around crowds.
         empty_images: whether images without objects are trained on.
         eval_every: epochs between evaluations.

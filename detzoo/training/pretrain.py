@@ -1,4 +1,4 @@
-"""``detzoo pretrain``: a backbone learns to classify whole pictures, for whoever has no pretrained network."""
+"""``detzoo pretrain``: a backbone learns to classify whole images, for whoever has no pretrained network."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Pretrained:
         best = "" if state.best is None else f", best top-1 {100 * state.best:.1f} % in epoch {state.best_epoch}"
         lines = [f"{self.out}: {state.epoch} epochs, {self.classes} classes{best}, {state.seconds:.0f} s"]
         if state.broken:
-            lines.append(f"left out: {len(state.broken)} pictures that cannot be read, the first: {state.broken[0]}")
+            lines.append(f"left out: {len(state.broken)} images that cannot be read, the first: {state.broken[0]}")
         return "\n".join([*lines, self.hint])
 
 
@@ -75,10 +75,10 @@ def pretrain(
         out: run folder. Without ``resume`` it must not hold a run.
         overrides: ``backbone.padding=keras``, ``optimizer.lr=0.1``, ``size=160``; see ``PretrainPlan``.
         epochs: instead of the plan's.
-        batch: pictures a step instead of the plan's; the learning rate is scaled in proportion.
+        batch: images a step instead of the plan's; the learning rate is scaled in proportion.
         resume: go on with the run in ``out``; starts anew where there is none yet.
         device: None takes the best there is.
-        workers: processes that read pictures; two fewer than there are cores, eight at most, without it.
+        workers: processes that read images; two fewer than there are cores, eight at most, without it.
         precision: of the network.
         checkpoint_seconds: write a checkpoint when the last is older than this, beside that of each epoch.
         progress: show it on stderr.

@@ -20,20 +20,20 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainPlan:
-    """How a backbone learns to classify whole pictures.
+    """How a backbone learns to classify whole images.
 
     Args:
         epochs: passes over the data.
-        batch: pictures a step, for which ``optimizer.lr`` is meant.
+        batch: images a step, for which ``optimizer.lr`` is meant.
         size: side of the square that the network sees, px.
         optimizer: algorithm and learning rate.
         schedule: how the learning rate moves.
-        crop: range of the share of a picture's area that a random crop keeps.
+        crop: range of the share of an image's area that a random crop keeps.
         aspect: range of the crop's width to height, before it is resized to the square.
         flip: probability of a horizontal flip.
         label_smoothing: share of the target that is spread over all classes.
         dropout: before each fully connected layer, where the backbone has such.
-        val_fraction: of the pictures kept for validation, where no folder holds them.
+        val_fraction: of the images kept for validation, where no folder holds them.
         seed: of everything random.
 
     Source: the usual ImageNet training: crops and aspect ratios of Szegedy et al. 2015 (arXiv:1409.4842), a cosine

@@ -50,7 +50,7 @@ class State:
         loss: sum over the steps of the current epoch.
         best: best top-1 so far; None before the first validation.
         best_epoch: when.
-        broken: why each picture that cannot be read cannot.
+        broken: why each image that cannot be read cannot.
         seconds: spent, over all resumes.
     """
 
@@ -75,7 +75,7 @@ class Run:
         folders: the data.
         settings: what this run makes of the plan; a resumed run must have the same.
         out: the run folder.
-        workers: processes that read pictures.
+        workers: processes that read images.
         normalisation: of the pixels.
         checkpoint_seconds: between checkpoints within an epoch.
         show: whether progress is shown.
@@ -137,9 +137,9 @@ class Run:
     def _about(self, steps: int) -> str:
         folders = self.folders
         begin = f"going on after step {self.state.step}" if self.state.step else "from the beginning"
-        learnt, checked = f"{len(folders.train)} pictures to learn from", f"{len(folders.val)} to validate on"
+        learnt, checked = f"{len(folders.train)} images to learn from", f"{len(folders.val)} to validate on"
         counts = f"{len(folders.classes)} classes, {learnt}, {checked}"
-        how = f"{steps} steps of {self.settings['batch']} pictures of {self.plan.size} px, {self.device}"
+        how = f"{steps} steps of {self.settings['batch']} images of {self.plan.size} px, {self.device}"
         return f"{self.values['backbone']['type']} on {folders.name}: {counts}; {how}, {begin}"
 
     def _step(self, batch: Batch, log: RunLog, display: Display) -> None:
@@ -147,8 +147,8 @@ class Run:
         state.broken += [why for why in batch.broken if why not in state.broken]
         if not len(batch.labels):
             raise TrainingError(
-                f"none of the {len(batch.broken)} pictures of this step can be read (the first: {batch.broken[0]}): "
-                "are they pictures?"
+                f"none of the {len(batch.broken)} images of this step can be read (the first: {batch.broken[0]}): "
+                "are they images?"
             )
         factor = self.rates.factor(state.step)
         set_rates(self.optimizer, factor)
@@ -192,7 +192,7 @@ class Run:
         self.save()
 
     def _validate(self) -> tuple[float | None, float | None]:
-        """Shares of the validation pictures whose class is the first, and among the first five; None without any."""
+        """Shares of the validation images whose class is the first, and among the first five; None without any."""
         right, near, count = 0, 0, 0
         self.classifier.eval()
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""``detzoo.train``: from a detector and a data set to a run folder."""
+"""``detzoo.train``: from a detector and a dataset to a run folder."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def _check_classes(detector: Detector, dataset: Dataset) -> None:
 
 
 def _check_regions(detector: Detector, dataset: Dataset | None) -> None:
-    """Ask a file of regions for a first picture now: training can take hours before the first evaluation would."""
+    """Ask a file of regions for a first image now: training can take hours before the first evaluation would."""
     if (
         dataset is None
         or not len(dataset)

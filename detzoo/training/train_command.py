@@ -34,7 +34,7 @@ def train_target(
 
     Args:
         target: a recipe's name or file.
-        data: a data set, as ``open_dataset`` takes it.
+        data: a dataset, as ``open_dataset`` takes it.
         out: run folder.
         train_split: split to learn from; ``train`` where there is one, else the only one.
         val_split: split to evaluate on; ``val``, ``valid``, ``validation`` or ``test`` where there is one, else none;

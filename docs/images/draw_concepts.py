@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/concepts/ with the project's own operations: suppression, RoI pooling, receptive fields.
+"""Draw the images of docs/concepts/ with the project's own operations: suppression, RoI pooling, receptive fields.
 
     python docs/images/draw_concepts.py
 
@@ -35,7 +35,7 @@ CROWD: Final = torch.tensor(
 SCORES: Final = torch.tensor([0.95, 0.80, 0.60, 0.90, 0.75, 0.55])
 
 
-def nms_picture() -> Figure:
+def nms_image() -> Figure:
     """The same six boxes: as they come, after hard NMS at two thresholds, after Soft-NMS."""
     made = Figure(figsize=(12, 3.6), layout="constrained")
     axes = made.subplots(1, 4)
@@ -79,7 +79,7 @@ REGION: Final = (1.4, 2.3, 6.2, 6.6)
 """Left, top, right, bottom in cells of the map."""
 
 
-def pooling_picture() -> Figure:
+def pooling_image() -> Figure:
     """One region on one map: the cells that RoIPool takes, the points that RoIAlign samples, and the error of each."""
     made = Figure(figsize=(12, 3.9), layout="constrained")
     left, middle, right = made.subplots(1, 3)
@@ -145,7 +145,7 @@ def errors() -> tuple[list[float], list[float], list[float]]:
 SEEN: Final = ("ssd300_vgg16", "ssd_mobilenet_v2_fpn", "retinanet_resnet50_fpn")
 
 
-def fields_picture() -> Figure:
+def fields_image() -> Figure:
     """For each level: what a cell sees, and the candidates that stand on it."""
     made = Figure(figsize=(12, 3.6), layout="constrained")
     for axes, name in zip(made.subplots(1, len(SEEN)), SEEN, strict=True):
@@ -166,8 +166,8 @@ def fields_picture() -> Figure:
 
 
 def main() -> None:
-    for name, picture in (("nms", nms_picture), ("roi-pooling", pooling_picture), ("receptive-fields", fields_picture)):
-        print(save(picture(), HERE / f"{name}.png"))
+    for name, image in (("nms", nms_image), ("roi-pooling", pooling_image), ("receptive-fields", fields_image)):
+        print(save(image(), HERE / f"{name}.png"))
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ backbone > head"""
         ),
     ),
     "sppnet": (
-        "SPP-net: the convolutions run once for each picture",
+        "SPP-net: the convolutions run once for each image",
         REGION.format(
             blocks="""
 backbone 1 0 net Backbone | zf5, frozen
@@ -168,7 +168,7 @@ pool > head"""
         + MASK,
     ),
     "rfcn": (
-        "R-FCN: regions vote on maps of the whole picture",
+        "R-FCN: regions vote on maps of the whole image",
         fast("ps_roi_pool 7 x 7", "rfcn: score maps", "all", "rfcn: OHEM 128", backbone="resnet101, dilated") + RPN,
     ),
     "yolov1": (

@@ -24,7 +24,7 @@ def main() -> None:
         browser = tools.chromium.launch(executable_path=args.chromium, args=["--no-sandbox"])
         shot(browser, args.page, "light", HERE / "compare-light.png", 0, "Speed and accuracy")
         dark = HERE / "compare-dark.png"
-        shot(browser, args.page, "dark", dark, 900, "Pictures")
+        shot(browser, args.page, "dark", dark, 900, "Images")
         browser.close()
     cv2.imwrite(str(HERE / "compare-dark.jpg"), cv2.imread(str(dark)), [cv2.IMWRITE_JPEG_QUALITY, 85])
     dark.unlink()

@@ -61,7 +61,7 @@ def test_phases_percentiles_and_protocol() -> None:
     assert result.images_per_s == pytest.approx(2000 / result.latency_ms["total"]["mean"])
     protocol = result.protocol
     assert (protocol["batch"], protocol["rounds"], protocol["warmup"]) == (2, 6, 1)
-    assert (protocol["precision"], protocol["picture_sizes"], protocol["pictures"]) == ("fp32", ["40x50"], "noise")
+    assert (protocol["precision"], protocol["image_sizes"], protocol["images"]) == ("fp32", ["40x50"], "noise")
     assert protocol["forward_includes_postprocess"]
     assert {"type", "name", "threads"} == set(protocol["device"])
     json.dumps(result.as_dict())

@@ -11,7 +11,7 @@ from detzoo.benchmark.throughput import Throughput, search
 
 
 def rates(*values: float) -> Callable[[int], float]:
-    """Pictures a second at 1, 2, 4, ...; memory runs out where they end."""
+    """Images a second at 1, 2, 4, ...; memory runs out where they end."""
 
     def rate(batch: int) -> float:
         place = batch.bit_length() - 1
@@ -49,7 +49,7 @@ def test_time_is_limited() -> None:
     assert found.row() == {"best_images_per_s": 2, "best_batch": 2}
 
 
-def test_one_picture_that_does_not_fit_is_an_error() -> None:
+def test_one_image_that_does_not_fit_is_an_error() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         search(rates(), largest=64, max_seconds=1)
 

@@ -204,7 +204,9 @@ def test_list_of_an_unknown_kind(run: Run) -> None:
     code, out, err = run("list", "--kind", "heads")
 
     assert (code, out) == (2, "")
-    assert err.startswith('error: unknown kind "heads"; did you mean "head"? allowed: anchors, backbone, ')
+    assert err.startswith(
+        'error: unknown kind "heads"; did you mean "head"? allowed: anchors, architecture, backbone, '
+    )
 
 
 def test_show_json_and_set(run: Run) -> None:

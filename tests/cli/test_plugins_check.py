@@ -205,5 +205,5 @@ def test_an_expected_failure_of_no_check(run: Run, toy_registry: Registry) -> No
         "batch_equals_singles, gradient_reaches_every_parameter, inputs_are_not_changed, "
         "loss_belongs_to_the_graph, loss_is_finite, "
         "loss_without_objects_is_finite, predicting_changes_nothing, results_are_in_original_pixels, "
-        "results_are_taken_by_pycocotools, same_picture_same_detections, state_dict_round_trip\n"
+        "results_are_taken_by_pycocotools, same_image_same_detections, state_dict_round_trip\n"
     )

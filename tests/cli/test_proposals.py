@@ -29,11 +29,11 @@ def test_make_takes_all_splits_or_those_that_are_named(run: Run, tmp_path: Path)
     make = ("proposals", "make", "--method", "uniform:count=9", "--data", DATA, "--workers", "0", "--out", str(path))
     code, out, _ = run(*make, "--split", "train+val", "--set", "seed=3", "--max-boxes", "4", "--max-images", "1")
     assert code == 0
-    assert out.startswith(f"{path}: 2 pictures, 4 boxes a picture, ")
+    assert out.startswith(f"{path}: 2 images, 4 boxes an image, ")
     file = ProposalFile(path)
     assert (file.parameters["count"], file.parameters["seed"], file.parameters["kept_boxes"]) == (9, 3, 4)
     code, out, _ = run(*make, "--set", "seed=3", "--max-boxes", "4")
-    assert out.startswith(f"{path}: 4 pictures (2 reused), 4 boxes a picture, ")
+    assert out.startswith(f"{path}: 4 images (2 reused), 4 boxes an image, ")
     code, out, err = run(*make, "--set", "seed=4", "--max-boxes", "4")
     assert (code, out) == (2, "")
     assert "  seed: 3 in the file, 4 asked for\n" in err
@@ -56,14 +56,14 @@ def test_eval_prints_the_table(run: Run, tmp_path: Path) -> None:
     words = ("--data", DATA, "--split", "val", "--counts", "10,100", "--repeat", "0", "--workers", "0")
     code, out, _ = run("proposals", "eval", "uniform", "gaussian:count=20", *words, "--out", str(tmp_path / "out"))
     assert code == 0
-    assert out.startswith("shapes val: 1 pictures, ")
+    assert out.startswith("shapes val: 1 images, ")
     assert "gaussian:count=20" in out
     assert not (tmp_path / "out" / "repeatability.png").exists()
     code, _, err = run("proposals", "eval", "uniform", *words, "--counts", "x", "--out", str(tmp_path / "out"))
     assert (code, err) == (2, "error: --counts x: write whole numbers of 1 or more, such as 10,100,1000\n")
 
 
-def test_show_writes_pictures(run: Run, tmp_path: Path) -> None:
+def test_show_writes_images(run: Run, tmp_path: Path) -> None:
     write_image(tmp_path / "street.png", np.zeros((40, 60, 3), np.uint8))
     words = ("--top", "3", "--set", "count=8", "--out", str(tmp_path / "drawn"))
     code, out, _ = run("proposals", "show", "uniform", str(tmp_path / "street.png"), *words)
@@ -78,5 +78,5 @@ def test_pretrain_reports_what_is_wrong(run: Run, tmp_path: Path) -> None:
     assert 'unknown backbone "resnet19"; did you mean "resnet18"' in err
     code, _, err = run("pretrain", "resnet18", "--data", str(tmp_path), "--out", str(tmp_path / "run"))
     assert code == 2
-    assert err.startswith(f"error: {tmp_path}: no class folders with pictures: ")
+    assert err.startswith(f"error: {tmp_path}: no class folders with images: ")
     assert not (tmp_path / "run").exists()

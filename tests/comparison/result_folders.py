@@ -1,4 +1,4 @@
-"""Folders of results, made of a data set's own ground truth: what a comparison takes without a network to run."""
+"""Folders of results, made of a dataset's own ground truth: what a comparison takes without a network to run."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def benchmark_json(p50: float, **protocol: Any) -> dict[str, Any]:
         "images_per_s": 1000 / p50,
         "cost": {"parameters": 3_000_000, "weights_bytes": 2**20, "flops": 10**9, "peak_memory_bytes": 2**20}
         | {"peak_memory_of": "the allocator"},
-        "protocol": {"timed": "picture -> detections", "batch": 1, "precision": "fp32", "rounds": 50, "warmup": 10}
-        | {"picture_sizes": ["64x64"], "pictures": "given", "device": DEVICE, "versions": VERSIONS}
+        "protocol": {"timed": "image -> detections", "batch": 1, "precision": "fp32", "rounds": 50, "warmup": 10}
+        | {"image_sizes": ["64x64"], "images": "given", "device": DEVICE, "versions": VERSIONS}
         | protocol,
     }
 
@@ -75,7 +75,7 @@ def write_results(
     evaluate_detections(rows, dataset.coco_ground_truth(), facts=facts | changes).write(folder)
     recipe = f"""detectors:
   it:
-    join: one_stage
+    architecture: one_stage
     backbone: {{type: resnet18}}
     head: {{type: {architecture}}}
     input: {{size: [{side}, {side}]}}

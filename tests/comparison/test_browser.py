@@ -97,7 +97,7 @@ def test_a_class_can_be_filtered(page: Page) -> None:
     assert before == (len(names) - 1) * 5  # five detectors
     menu.select_option(names[1])
     assert page.locator("#classes .bars .point").count() == 5
-    # Every such menu follows, and so does the wall: other classes' boxes and pictures without any step aside.
+    # Every such menu follows, and so does the wall: other classes' boxes and images without any step aside.
     assert set(page.eval_on_selector_all("select[data-menu=class]", "all => all.map(one => one.value)")) == {names[1]}
     seen = page.eval_on_selector_all(
         ".wall .box", "all => all.filter(b => getComputedStyle(b).display !== 'none').map(b => b.dataset.class)"

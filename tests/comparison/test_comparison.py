@@ -23,7 +23,7 @@ BUILT: list[str] = []
 
 
 class Guess(Detector):
-    """The whole picture, as a circle."""
+    """The whole image, as a circle."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def test_files_and_going_on(tmp_path: Path) -> None:
     assert [row["name"] for row in rows] == ["a", "b"]
     assert {"AP", "voc07_AP50", "latency_p50_ms", "images_per_s", "params_m", "peak_memory_mib"} <= set(rows[0])
     page = (tmp_path / "index.html").read_text()
-    assert page.count("data:image/jpeg;base64,") == 3  # three pictures, once each
+    assert page.count("data:image/jpeg;base64,") == 3  # three images, once each
     assert page.count("<figure>") == 3 * 3  # as the ground truth and two detectors have them
     assert BUILT == ["a", "b"]
 

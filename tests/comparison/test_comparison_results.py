@@ -115,7 +115,7 @@ def test_changed_files_are_counted_again(compared: Compared, tmp_path: Path) -> 
     before = compare(plan).entries[0].results["counts"]["detections"]
     theirs.write_text(json.dumps(rows[:-1]))
     assert compare(plan).entries[0].results["counts"]["detections"] == before - 1
-    # A folder that had detections and now has numbers alone keeps no pictures of before.
+    # A folder that had detections and now has numbers alone keeps no images of before.
     theirs.unlink()
     shutil.copytree(compared.sources["numbers"], tmp_path / "theirs")
     (entry,) = compare(Plan(targets=[str(tmp_path / "theirs")], data=DATA, out=tmp_path / "out")).entries
@@ -145,7 +145,7 @@ def test_detections_that_are_not_those_of_the_results_are_refused(compared: Comp
     shutil.copy(compared.sources["theirs"], mixed / "detections.json")
     assert refusal(mixed, tmp_path) == (
         f"{mixed / 'results.json'} says AP 0.8365, but the detections beside it give 0.1499 on shapes test: they do "
-        "not belong together, or the data set has changed"
+        "not belong together, or the dataset has changed"
     )
 
 

@@ -1,4 +1,4 @@
-"""Drawn pictures: what must be where, and what must be legible."""
+"""Drawn images: what must be where, and what must be legible."""
 
 import base64
 from itertools import pairwise
@@ -36,18 +36,18 @@ def detections(rows: list[list[float]], scores: list[float], path: str | None = 
     return Detections(boxes, torch.tensor(scores), torch.arange(len(rows)), ("cat", "<dog>"), (200, 300), path=path)
 
 
-def test_no_detections_leave_the_picture_as_it_is() -> None:
-    picture = blank()
-    drawn = draw_detections(picture, detections([], []))
-    assert np.array_equal(drawn, picture)
-    assert drawn is not picture
+def test_no_detections_leave_the_image_as_it_is() -> None:
+    image = blank()
+    drawn = draw_detections(image, detections([], []))
+    assert np.array_equal(drawn, image)
+    assert drawn is not image
 
 
-def test_the_given_picture_is_not_changed() -> None:
-    picture = blank()
-    drawn = detections([[50, 60, 150, 160]], [0.9]).draw(picture)
-    assert (picture == 255).all()
-    assert drawn.shape == picture.shape
+def test_the_given_image_is_not_changed() -> None:
+    image = blank()
+    drawn = detections([[50, 60, 150, 160]], [0.9]).draw(image)
+    assert (image == 255).all()
+    assert drawn.shape == image.shape
     assert drawn.dtype == np.uint8
 
 
@@ -68,12 +68,12 @@ def test_detections_below_the_minimum_are_left_out() -> None:
     assert (drawn[100:150, 200:250] == 255).all()
 
 
-def test_a_picture_of_another_size_is_refused() -> None:
+def test_an_image_of_another_size_is_refused() -> None:
     with pytest.raises(DataError) as caught:
         draw_detections(blank(100, 100), detections([], []))
     assert str(caught.value) == (
-        "these detections belong to a picture of 200x300 px (height x width), this one has 100x100; "
-        "draw on the picture that was given to predict"
+        "these detections belong to an image of 200x300 px (height x width), this one has 100x100; "
+        "draw on the image that was given to predict"
     )
 
 
@@ -93,11 +93,11 @@ def test_the_ink_of_a_label_can_be_read_on_its_colour(label: int) -> None:
     assert (high + 0.05) / (low + 0.05) >= 4.2
 
 
-def test_lines_grow_with_the_picture() -> None:
+def test_lines_grow_with_the_image() -> None:
     assert [line_width((side, side)) for side in (60, 300, 500, 1300, 4000)] == [1, 1, 2, 4, 13]
 
 
-def test_labels_stay_inside_the_picture_and_off_each_other() -> None:
+def test_labels_stay_inside_the_image_and_off_each_other() -> None:
     taken: list[drawing.Rectangle] = []
     for box in [(0, 0, 300, 200), (0, 0, 300, 200), (280, 190, 299, 199), (-50, -50, 10, 10), (1e9, 1e9, 2e9, 2e9)]:
         left, top = drawing._place(box, (80, 20), (200, 300), taken)
@@ -107,12 +107,12 @@ def test_labels_stay_inside_the_picture_and_off_each_other() -> None:
     assert all(first != second for first, second in pairwise(taken[:3]))
 
 
-def test_a_label_wider_than_the_picture_hides_nothing() -> None:
+def test_a_label_wider_than_the_image_hides_nothing() -> None:
     drawn = draw_marks(blank(20, 20), [Mark((5, 5, 15, 15), "a very long class name 0.99")])
     assert np.array_equal(drawn, draw_marks(blank(20, 20), [Mark((5, 5, 15, 15))]))
 
 
-def test_labels_that_would_hide_a_fifth_of_the_picture_are_all_left_out() -> None:
+def test_labels_that_would_hide_a_fifth_of_the_image_are_all_left_out() -> None:
     places = [(x, y, x + 9.0, y + 9.0) for x in range(0, 290, 10) for y in range(20, 190, 10)]
     few, many = [[Mark(box, "nucleus 0.99") for box in places[:count]] for count in (3, len(places))]
 
@@ -160,7 +160,7 @@ def test_difficult_and_crowd_boxes_are_dashed(flag: str) -> None:
     assert 0.2 < coloured.mean() < 0.8
 
 
-def test_a_sample_without_boxes_is_its_picture() -> None:
+def test_a_sample_without_boxes_is_its_image() -> None:
     empty = Sample(
         blank(),
         np.zeros((0, 4), np.float32),
@@ -183,7 +183,7 @@ def test_a_notebook_shows_a_table_where_the_file_is_not_at_hand() -> None:
     assert detections([], [])._repr_html_() == "<p>no detections</p>"
 
 
-def test_a_notebook_shows_the_picture_where_the_file_is_at_hand(tmp_path: Path) -> None:
+def test_a_notebook_shows_the_image_where_the_file_is_at_hand(tmp_path: Path) -> None:
     path = tmp_path / "Bär.png"
     write_image(path, blank())
     text = detections_html(detections([[50, 60, 150, 160]], [0.9], path=str(path)), max_side=150)
@@ -194,13 +194,13 @@ def test_a_notebook_shows_the_picture_where_the_file_is_at_hand(tmp_path: Path) 
     assert decoded.shape == (100, 150, 3)
 
 
-def test_written_pictures_keep_their_colours(tmp_path: Path) -> None:
-    picture = blank()
-    picture[:] = (10, 20, 200)
-    write_image(tmp_path / "x.png", picture)
+def test_written_images_keep_their_colours(tmp_path: Path) -> None:
+    image = blank()
+    image[:] = (10, 20, 200)
+    write_image(tmp_path / "x.png", image)
     assert cv2.imread(str(tmp_path / "x.png"))[0, 0].tolist() == [200, 20, 10]  # type: ignore[index]
 
 
 def test_an_unknown_file_format_is_refused() -> None:
-    with pytest.raises(DataError, match=r"^cannot write pictures as \.xyz; use \.png or \.jpg$"):
+    with pytest.raises(DataError, match=r"^cannot write images as \.xyz; use \.png or \.jpg$"):
         encode_image(blank(), ".xyz")

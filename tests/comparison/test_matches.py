@@ -24,29 +24,29 @@ def detector() -> Detector:
 
 
 def test_every_level_has_a_panel_and_a_line(detector: Detector) -> None:
-    picture, lines = draw_priors(detector)
+    image, lines = draw_priors(detector)
     assert [line.partition(",")[0] for line in lines] == [
         "s8: 30x40 cells",
         "s16: 15x20 cells",
         "s32: 8x10 cells",
         "extra1: 4x5 cells",
     ]
-    assert picture.dtype == np.uint8
-    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 5
+    assert image.dtype == np.uint8
+    assert len(np.unique(image.reshape(-1, 3), axis=0)) > 5
 
 
 def test_every_box_has_a_line_and_the_counts_add_up(detector: Detector) -> None:
     sample = open_dataset("shapes:size=96,train=8", "train").sample(0)
-    picture, lines = draw_matches(detector, sample)
+    image, lines = draw_matches(detector, sample)
     assert len(lines) == 1 + len(sample.boxes)
     found = re.fullmatch(r"4420 candidates: (\d+) positive, (\d+) left out", lines[0])
     assert found is not None
     per_box = [sum(int(n) for n in re.findall(r"\w+ (\d+)(?:,|$)", line.partition(": ")[2])) for line in lines[1:]]
     assert sum(per_box) == int(found[1])
-    assert max(picture.shape[:2]) == 900
+    assert max(image.shape[:2]) == 900
 
 
-def test_a_picture_without_objects_is_drawn_too(detector: Detector) -> None:
+def test_an_image_without_objects_is_drawn_too(detector: Detector) -> None:
     dataset = open_dataset("shapes:size=96,train=64", "train")
     empty = next(sample for sample in map(dataset.sample, range(len(dataset))) if len(sample.boxes) == 0)
     _, lines = draw_matches(detector, empty)
@@ -60,9 +60,9 @@ def test_a_picture_without_objects_is_drawn_too(detector: Detector) -> None:
         InputSpec(size=(20, 30), channels="bgr", mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0), pixel_range=255),
     ],
 )
-def test_the_network_s_pixels_are_shown_in_the_picture_s_colours(spec: InputSpec) -> None:
-    picture = np.full((20, 30, 3), (10, 120, 250), np.uint8)
-    assert np.array_equal(visible(prepare([picture], spec), spec), picture)
+def test_the_network_s_pixels_are_shown_in_the_image_s_colours(spec: InputSpec) -> None:
+    image = np.full((20, 30, 3), (10, 120, 250), np.uint8)
+    assert np.array_equal(visible(prepare([image], spec), spec), image)
 
 
 def test_the_files_are_written_and_a_stranger_is_refused(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_the_files_are_written_and_a_stranger_is_refused(tmp_path: Path) -> None
     said = draw_matches_of(NAME, [], data, Path(name), tmp_path / "x.png")
     assert said.splitlines()[-1] == f"drawn to {tmp_path / 'x.png'}"
     assert read_image(tmp_path / "x.png").shape[2] == 3
-    with pytest.raises(DataError, match=r"^nobody\.jpg is not in shapes, which has 8 pictures: "):
+    with pytest.raises(DataError, match=r"^nobody\.jpg is not in shapes, which has 8 images: "):
         draw_matches_of(NAME, [], data, Path("nobody.jpg"), tmp_path / "y.png")
 
 
@@ -79,5 +79,5 @@ def test_a_detector_without_a_network_of_one_stage_is_refused() -> None:
     class Odd(torch.nn.Module):
         input = InputSpec(size=(8, 8))
 
-    with pytest.raises(DetzooError, match=r"^Odd is no one-stage detector: its candidates depend on the picture$"):
+    with pytest.raises(DetzooError, match=r"^Odd is no one-stage detector: its candidates depend on the image$"):
         draw_priors(Odd())  # type: ignore[arg-type]

@@ -13,11 +13,11 @@ import numpy as np
 
 from detzoo.comparison.figures import ALL, class_bars
 from detzoo.comparison.html_page import CLASS, Menu, Page, Plot, Section, packed_library
-from detzoo.comparison.image_grid import Box, WallPicture, data_url
+from detzoo.comparison.image_grid import Box, WallImage, data_url
 from detzoo.runtime.text_table import MEASURED, Table
 
 VOID = {"meta", "img", "image", "use", "br", "rect"}
-PICTURE = np.full((60, 80, 3), 200, np.uint8)
+IMAGE = np.full((60, 80, 3), 200, np.uint8)
 CLASSES: dict[str, dict[str, float | None]] = {"cat": {"<b>ssd</b>": 50.0, "fast": 40.0}, "dog": {"fast": 10.0}}
 PAGE = Page(
     title="bccd <test>",
@@ -45,9 +45,9 @@ PAGE = Page(
         Section("Nothing to draw", [Plot("none", "none", {})], [Menu(CLASS, "class", ["a", "b"])]),
     ],
     wall=[
-        WallPicture(
+        WallImage(
             "7.jpg",
-            PICTURE,
+            IMAGE,
             {
                 "ground truth": [Box([1, 2, 30, 40], "truth", "cat", "cat")],
                 "fast": [Box([1, 2, 30, 41], "true", "cat", "cat 0.90"), Box([0, 0, 9, 9], "false", "<dog>", "<dog>")],
@@ -98,7 +98,7 @@ def test_page_of_nothing() -> None:
 
 def test_structure() -> None:
     page = parsed(PAGE)
-    assert page.count("section") == 2  # the bars and the pictures; a section of nothing is none
+    assert page.count("section") == 2  # the bars and the images; a section of nothing is none
     assert [a["id"] for tag, a in page.seen if tag == "div" and a.get("class") == "plot"] == ["classes"]
     assert page.count("tr") == 5 + 2
     assert page.count("select") == 1
@@ -106,7 +106,7 @@ def test_structure() -> None:
     assert '<td class="number absent">not timed</td>' in PAGE.html()
 
 
-def test_a_picture_is_embedded_once_and_boxes_are_drawn_over_it() -> None:
+def test_an_image_is_embedded_once_and_boxes_are_drawn_over_it() -> None:
     page = parsed(PAGE)
     assert [a["href"] for tag, a in page.seen if tag == "use"] == ["#photo0"]
     assert [a["class"] for tag, a in page.seen if tag == "g"] == ["box truth", "box true", "box false"]
@@ -155,7 +155,7 @@ def test_the_protocol_stands_on_the_page() -> None:
     assert '<td class="number absent">–</td>' in PAGE.html()  # no number, no mark
 
 
-def test_pictures_are_made_small() -> None:
+def test_images_are_made_small() -> None:
     wide = np.zeros((500, 1000, 3), np.uint8)
     wide[..., 0] = 255
     jpeg = base64.b64decode(data_url(wide).split(",")[1])
@@ -163,4 +163,4 @@ def test_pictures_are_made_small() -> None:
     assert back is not None
     assert back.shape == (240, 480, 3)
     assert back[0, 0, 2] > 240  # red stays red
-    assert data_url(PICTURE).startswith("data:image/jpeg;base64,")
+    assert data_url(IMAGE).startswith("data:image/jpeg;base64,")

@@ -54,16 +54,16 @@ def test_each_object_gets_its_nearest_proposal() -> None:
 
 def test_segments_have_their_mean_colour_or_borders() -> None:
     labels = np.array([[0, 0, 1, 1]] * 2, np.int32)
-    picture = np.zeros((2, 4, 3), np.uint8)
-    picture[:, 0], picture[:, 3] = 100, (10, 20, 30)
-    assert draw_segments(picture, labels, "mean")[0].tolist() == [[50] * 3] * 2 + [[5, 10, 15]] * 2
+    image = np.zeros((2, 4, 3), np.uint8)
+    image[:, 0], image[:, 3] = 100, (10, 20, 30)
+    assert draw_segments(image, labels, "mean")[0].tolist() == [[50] * 3] * 2 + [[5, 10, 15]] * 2
     assert borders(labels).tolist() == [[False, True, False, False]] * 2
-    random = draw_segments(picture, labels, "random")
+    random = draw_segments(image, labels, "random")
     assert (random[borders(labels)] == DARK).all()
     assert len({tuple(pixel) for pixel in random.reshape(-1, 3).tolist()}) == 3
 
 
-def test_pictures_beside_each_other() -> None:
+def test_images_beside_each_other() -> None:
     joined = side_by_side([("one", np.full((40, 60, 3), 7, np.uint8)), ("two", np.full((40, 50, 3), 9, np.uint8))])
     assert joined.shape == (40 + 26, 60 + 6 + 50, 3)
     assert (joined[26:, :60] == 7).all()
@@ -104,14 +104,12 @@ def test_what_cannot_be_shown(tmp_path: Path) -> None:
         return str(raised.value)
 
     assert message(DetzooError, View("uniform", ("x.png",), tmp_path, ks=(50,))) == (
-        "--k draws segments, and uniform has none: it is no method that segments pictures"
+        "--k draws segments, and uniform has none: it is no method that segments images"
     )
-    assert message(DetzooError, View("uniform", (), tmp_path)) == (
-        "name the pictures to draw, or a data set with --data"
-    )
-    assert message(DataError, View("uniform", ("no.png",), tmp_path)) == "no.png: no such picture"
+    assert message(DetzooError, View("uniform", (), tmp_path)) == ("name the images to draw, or a dataset with --data")
+    assert message(DataError, View("uniform", ("no.png",), tmp_path)) == "no.png: no such image"
     assert message(DataError, View("uniform", ("no.png",), tmp_path, data=DATA, split="val")) == (
-        "no.png is no picture of shapes val (1 pictures, the first: shapes-val-00000.png); leave --data out to draw "
+        "no.png is no image of shapes val (1 images, the first: shapes-val-00000.png); leave --data out to draw "
         "it without objects"
     )
     assert message(RecipeError, View("f.safetensors", (), tmp_path, set_=("k=1",))) == (

@@ -80,7 +80,7 @@ class Global(Stack):
         return {"s2": maps["s2"] * pixels.mean(), "s4": maps["s4"]}
 
 
-def test_a_mean_over_the_whole_picture_sees_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mean_over_the_whole_image_sees_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("detzoo.inspection.receptive_fields.LARGEST", 512)
     first = receptive_fields(Looks(Global()))[0]
     assert (first.height, first.width) == (None, None)
@@ -88,7 +88,7 @@ def test_a_mean_over_the_whole_picture_sees_all_of_it(monkeypatch: pytest.Monkey
 
 
 def test_a_recipe_has_its_candidates_beside_it() -> None:
-    """Ultra-Light's own numbers: boxes of 10, 16, 24 px on the first map, in a picture of 240 x 320 px."""
+    """Ultra-Light's own numbers: boxes of 10, 16, 24 px on the first map, in an image of 240 x 320 px."""
     lines = shown("ssd_ultralight_face_slim", []).splitlines()
     assert len(lines) == 4
     assert lines[0].startswith("s8: stride 8, sees ")

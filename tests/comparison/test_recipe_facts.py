@@ -18,10 +18,13 @@ def test_nothing_known() -> None:
 @pytest.mark.parametrize(
     ("values", "name"),
     [
-        ({"join": "one_stage", "head": {"type": "ssd"}}, "ssd"),
-        ({"join": "two_stage", "proposals": {"type": "rpn"}, "box": {"head": {"type": "roi_box"}}}, "rpn + roi_box"),
-        ({"join": "region_svm", "proposals": {"type": "image_level"}, "head": {"type": "fc"}}, "region_svm"),
-        ({"join": "one_stage"}, "one_stage"),
+        ({"architecture": "one_stage", "head": {"type": "ssd"}}, "ssd"),
+        (
+            {"architecture": "two_stage", "proposals": {"type": "rpn"}, "box": {"head": {"type": "roi_box"}}},
+            "rpn + roi_box",
+        ),
+        ({"architecture": "region_svm", "proposals": {"type": "image_level"}, "head": {"type": "fc"}}, "region_svm"),
+        ({"architecture": "one_stage"}, "one_stage"),
     ],
 )
 def test_architecture(values: dict[str, Any], name: str) -> None:

@@ -89,18 +89,18 @@ def test_reported_numbers_have_columns_and_protocols_of_their_own() -> None:
 
 def test_protocol_note() -> None:
     protocol = {
-        "timed": "picture -> detections",
+        "timed": "image -> detections",
         "batch": 8,
         "precision": "bf16",
         "compile": True,
         "channels_last": False,
         "rounds": 50,
         "warmup": 10,
-        "picture_sizes": ["480x640"],
+        "image_sizes": ["480x640"],
         "device": {"name": "some CPU", "threads": 2},
         "versions": {"torch": "2.15.0"},
     }
     assert protocol_note(protocol) == (
-        "times: batch 8, bf16, compile, 50 rounds after 10 warm-up, pictures 480x640; picture -> detections; "
+        "times: batch 8, bf16, compile, 50 rounds after 10 warm-up, images 480x640; image -> detections; "
         "some CPU, 2 threads; torch 2.15.0"
     )

@@ -1,4 +1,4 @@
-"""The picture wall: what is drawn, and which pictures come first."""
+"""The image wall: what is drawn, and which images come first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from detzoo.comparison.entry import Entry
-from detzoo.comparison.image_grid import detector_boxes, f1, outline, picture_wall, truth_box
+from detzoo.comparison.image_grid import detector_boxes, f1, image_wall, outline, truth_box
 from detzoo.data import open_dataset
 from detzoo.evaluation.tide import judge
 from tests.comparison.result_folders import DATA, found_in
@@ -26,7 +26,7 @@ def annotation(category: int, box: list[float], **flags: int) -> dict[str, Any]:
     return {"image_id": 1, "category_id": category, "bbox": box, **flags}
 
 
-def test_score_of_a_picture() -> None:
+def test_score_of_an_image() -> None:
     assert f1(judge([], [])) == 1.0
     assert f1(judge([row(1, [0, 0, 9, 9])], [])) == 0.0
     assert f1(judge([], [annotation(1, [0, 0, 9, 9], ignore=1)])) == 1.0
@@ -73,23 +73,23 @@ def test_the_worst_come_first(tmp_path: Path) -> None:
     dataset = open_dataset(DATA, "test")
     ids = list(dataset.image_ids)
     right = found_in(dataset, shift=0, wrong=None)
-    # Of the third picture nothing is found by the second detector, and everything else by both.
+    # Of the third image nothing is found by the second detector, and everything else by both.
     entries = [
         entry(tmp_path / "all", right),
         entry(tmp_path / "some", [r for r in right if r["image_id"] != ids[2]]),
         entry(tmp_path / "numbers", None),
     ]
-    wall = picture_wall(entries, dataset, 2)
-    assert [picture.score for picture in wall] == [0.5, 1.0]
-    assert [list(picture.boxes) for picture in wall] == [
+    wall = image_wall(entries, dataset, 2)
+    assert [image.score for image in wall] == [0.5, 1.0]
+    assert [list(image.boxes) for image in wall] == [
         ["ground truth", "all: F1 1.00", "some: F1 0.00"],
         ["ground truth", "all: F1 1.00", "some: F1 1.00"],
     ]
     assert wall[0].title == Path(dataset.paths[2]).name
-    assert wall[1].title == Path(dataset.paths[0]).name  # equal ones in the data set's order
+    assert wall[1].title == Path(dataset.paths[0]).name  # equal ones in the dataset's order
     assert {box.kind for box in wall[0].boxes["some: F1 0.00"]} == {"missed"}
 
 
 @pytest.mark.parametrize("most", [0, 5])
 def test_without_detections_there_is_no_wall(tmp_path: Path, most: int) -> None:
-    assert picture_wall([entry(tmp_path / "numbers", None)], open_dataset(DATA, "test"), most) == []
+    assert image_wall([entry(tmp_path / "numbers", None)], open_dataset(DATA, "test"), most) == []

@@ -57,7 +57,7 @@ def one(box: list[float]) -> Candidates:
 
 def leave_looking(monkeypatch: pytest.MonkeyPatch) -> None:
     for place in (module, roi_pools):
-        monkeypatch.setattr(place, "may_look", lambda _: False)
+        monkeypatch.setattr(place, "allows_dynamic_shapes", lambda _: False)
 
 
 def gradients(pooled: Tensor, features: FeatureMaps) -> list[Tensor]:

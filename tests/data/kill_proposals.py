@@ -23,7 +23,7 @@ ALL = 1000
 
 
 class Slow(Proposer):
-    """Boxes that depend on the picture; hangs for good after some pictures."""
+    """Boxes that depend on the image; hangs for good after some images."""
 
     left = ALL
 
@@ -38,13 +38,13 @@ class Slow(Proposer):
         return np.concatenate([corners.min(1), corners.max(1) + 1], axis=1), np.ones(self.count, np.float32)
 
 
-def start(name: str, pictures: int) -> int:
-    """Start the command; each of its two workers hangs after some pictures. Returns its process id."""
+def start(name: str, images: int) -> int:
+    """Start the command; each of its two workers hangs after some images. Returns its process id."""
     pid = os.fork()
     if pid:
         return pid
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite that runs in the background inherits SIG_IGN
-    Slow.left = pictures
+    Slow.left = images
     told = os.open(FOLDER / f"{name}.err", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(told, 2)
     words = "proposals make --method slow --data shapes:train=16,val=8,size=32 --split train --split val --workers 2"
@@ -75,12 +75,12 @@ def told(name: str) -> str:
 
 get_registry().register("proposer", "slow", Slow)
 whole, killed, unfinished = FOLDER / "whole", FOLDER / "killed", FOLDER / "killed.unfinished"
-picture = 16 + 4 + 8 + 4 + 5 * 20  # bytes of a record: key, count, seconds, checksum, boxes and scores
+image = 16 + 4 + 8 + 4 + 5 * 20  # bytes of a record: key, count, seconds, checksum, boxes and scores
 
 assert end_of(start("whole", ALL)) == 0
 
 first = start("killed-1", 3)
-wait_for(unfinished, 6 * picture)
+wait_for(unfinished, 6 * image)
 assert end_of(start("killed-2", ALL)) == 2
 assert "another command writes this file at this moment" in told("killed-2"), told("killed-2")
 os.kill(first, signal.SIGKILL)
@@ -89,7 +89,7 @@ had = unfinished.stat().st_size
 assert not killed.exists()
 
 second = start("killed-3", 3)  # at once: orphans of the first are no obstacle
-wait_for(unfinished, had + 6 * picture)
+wait_for(unfinished, had + 6 * image)
 os.kill(second, signal.SIGINT)
 assert end_of(second) == 130
 assert f"stopped; what was done is kept beside {killed}: repeat the command to go on" in told("killed-3")

@@ -22,7 +22,7 @@ BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>10</xmax><ymax>12</ymax></bndbo
 CAT = f"<object>\n<name>cat</name>{BOX}</object>"
 
 
-def picture(path: Path, width: int = 40, height: int = 30, seed: int = 0) -> Path:
+def image(path: Path, width: int = 40, height: int = 30, seed: int = 0) -> Path:
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     Image.fromarray(noise).save(path)
     return path
@@ -35,14 +35,14 @@ def xml(body: str, size: str = "<width>40</width><height>30</height>", head: str
 def voc(folder: Path, body: str = CAT, **options: str) -> Path:
     """One good pair, ``a``, and one, ``b``, with the given body."""
     for seed, name in enumerate("ab"):
-        picture(folder / f"{name}.png", seed=seed)
+        image(folder / f"{name}.png", seed=seed)
     (folder / "a.xml").write_text(xml(CAT))
     (folder / "b.xml").write_text(xml(body, **options))
     return folder
 
 
 def report(spec: Path, root: Path | None = None) -> list[str]:
-    """The problems, with paths relative to the data set."""
+    """The problems, with paths relative to the dataset."""
     return [str(problem).replace(f"{root or spec}/", "") for problem in check(spec)]
 
 
@@ -66,12 +66,12 @@ def boxed(x1: object, y1: object, x2: object, y2: object, name: str = "cat") -> 
         (boxed("1e999", 5, 9, 9), "b.xml:3: error: bad-box: cat: coordinates 1e999 5 9 9; left out", 1),
         (
             boxed(45, 5, 60, 9),
-            "b.xml:3: error: box-outside: cat: box lies outside the picture of 40 x 30 px; left out",
+            "b.xml:3: error: box-outside: cat: box lies outside the image of 40 x 30 px; left out",
             1,
         ),
         (
             boxed(5, 5, 60, 9),
-            "b.xml:3: warning: box-outside: cat: box reaches 20 px beyond the picture of 40 x 30 px; clipped",
+            "b.xml:3: warning: box-outside: cat: box reaches 20 px beyond the image of 40 x 30 px; clipped",
             2,
         ),
         (boxed(5, 5, 9.5, 9), "b.xml:3: info: float-coordinate: cat: box 5 5 9.5 9 is not in whole pixels", 2),
@@ -115,10 +115,10 @@ def test_parts_are_not_objects(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", ["<width>0</width><height>0</height>", ""])
-def test_xml_size_zero_is_replaced_by_the_pictures_own(tmp_path: Path, size: str) -> None:
+def test_xml_size_zero_is_replaced_by_the_images_own(tmp_path: Path, size: str) -> None:
     voc(tmp_path, CAT, size=size)
     stated = "0 x 0" if size else "? x ?"
-    assert report(tmp_path) == [f"b.xml:2: warning: xml-size: the picture's size is given as {stated}; its own is used"]
+    assert report(tmp_path) == [f"b.xml:2: warning: xml-size: the image's size is given as {stated}; its own is used"]
     assert open_dataset(tmp_path).annotations().sizes.tolist() == [[30, 40], [30, 40]]
 
 
@@ -164,17 +164,17 @@ def test_declared_encodings_are_followed_or_refused(tmp_path: Path) -> None:
 def test_files_without_partners(tmp_path: Path) -> None:
     voc(tmp_path)
     (tmp_path / "a.png").unlink()
-    picture(tmp_path / "c.png", seed=5)
+    image(tmp_path / "c.png", seed=5)
     assert report(tmp_path) == [
-        "c.png: warning: no-annotation: the picture has no xml; left out",
-        "a.xml: error: missing-image: no picture called a; left out",
+        "c.png: warning: no-annotation: the image has no xml; left out",
+        "a.xml: error: missing-image: no image called a; left out",
     ]
 
 
 def test_image_sets_with_bad_lines(tmp_path: Path) -> None:
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (tmp_path / name).mkdir(parents=True)
-    picture(tmp_path / "JPEGImages" / "a.png")
+    image(tmp_path / "JPEGImages" / "a.png")
     (tmp_path / "Annotations" / "a.xml").write_text(xml(CAT))
     (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a\n\n../a\nz\na\n")
     (tmp_path / "ImageSets" / "Main" / "cat_train.txt").write_text("a 1\n")
@@ -201,13 +201,13 @@ def convert_b(folder: Path, mode: str, name: str = "b.png", **options: Any) -> N
         ("1", "info: grey-image: black and white; read as RGB"),
     ],
 )
-def test_kinds_of_pictures(tmp_path: Path, mode: str, message: str) -> None:
+def test_kinds_of_images(tmp_path: Path, mode: str, message: str) -> None:
     voc(tmp_path)
     convert_b(tmp_path, mode)
     assert report(tmp_path) == [f"b.png: {message}"]
 
 
-def test_16_bit_pictures(tmp_path: Path) -> None:
+def test_16_bit_images(tmp_path: Path) -> None:
     voc(tmp_path)
     Image.fromarray(np.zeros((30, 40), np.uint16)).save(tmp_path / "b.png")
     assert report(tmp_path) == ["b.png: info: 16-bit-image: 16-bit grey; values are divided by 257"]
@@ -225,12 +225,12 @@ def test_cmyk_and_wrong_extension(tmp_path: Path) -> None:
     voc(tmp_path)
     convert_b(tmp_path, "CMYK", format="JPEG")
     assert report(tmp_path) == [
-        "b.png: warning: wrong-extension: holds a JPEG picture; read as such",
+        "b.png: warning: wrong-extension: holds a JPEG image; read as such",
         "b.png: info: cmyk-image: CMYK; converted to RGB without a colour profile",
     ]
 
 
-def test_truncated_and_empty_pictures(tmp_path: Path) -> None:
+def test_truncated_and_empty_images(tmp_path: Path) -> None:
     voc(tmp_path)
     data = (tmp_path / "b.png").read_bytes()
     (tmp_path / "b.png").write_bytes(data[: len(data) // 2])
@@ -261,31 +261,31 @@ def test_an_exif_rotated_photograph_whose_boxes_fit_the_unturned_file(tmp_path: 
         stored = opened.copy()
     stored.save(tmp_path / "b.png", exif=exif)
     assert report(tmp_path) == [
-        "b.png: warning: exif-rotated: EXIF orientation 6, but the boxes fit the picture as it lies; not turned"
+        "b.png: warning: exif-rotated: EXIF orientation 6, but the boxes fit the image as it lies; not turned"
     ]
     np.testing.assert_array_equal(open_dataset(tmp_path).sample(1).image, np.asarray(stored))
 
 
-def test_a_picture_of_another_size_than_its_annotation(tmp_path: Path) -> None:
+def test_an_image_of_another_size_than_its_annotation(tmp_path: Path) -> None:
     voc(tmp_path)
-    picture(tmp_path / "b.png", 80, 60)
-    message = "the picture is 80 x 60 px, its annotation says 40 x 30: the boxes cannot be trusted"
+    image(tmp_path / "b.png", 80, 60)
+    message = "the image is 80 x 60 px, its annotation says 40 x 30: the boxes cannot be trusted"
     assert report(tmp_path) == [f"b.png: error: size-mismatch: {message}; left out"]
     with pytest.raises(DataError) as caught:
         open_dataset(tmp_path).sample(1)
     assert str(caught.value) == f"{tmp_path / 'b.png'}: {message}"
 
 
-def test_the_same_picture_twice_and_in_two_splits(tmp_path: Path) -> None:
+def test_the_same_image_twice_and_in_two_splits(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / split).mkdir()
-        picture(tmp_path / split / f"{split}.png")
+        image(tmp_path / split / f"{split}.png")
         (tmp_path / split / f"{split}.xml").write_text(xml(CAT))
     assert report(tmp_path) == ["train/train.png: warning: duplicate-image: the same bytes as test/test.png"]
     sets = tmp_path / "devkit" / "ImageSets" / "Main"
     for name in (sets, tmp_path / "devkit" / "Annotations", tmp_path / "devkit" / "JPEGImages"):
         name.mkdir(parents=True)
-    picture(tmp_path / "devkit" / "JPEGImages" / "a.png")
+    image(tmp_path / "devkit" / "JPEGImages" / "a.png")
     (tmp_path / "devkit" / "Annotations" / "a.xml").write_text(xml(CAT))
     for split in ("train", "trainval", "test"):
         (sets / f"{split}.txt").write_text("a\n")
@@ -293,7 +293,7 @@ def test_the_same_picture_twice_and_in_two_splits(tmp_path: Path) -> None:
 
 
 def coco(folder: Path, **change: Any) -> Path:
-    picture(folder / "a.png")
+    image(folder / "a.png")
     content: dict[str, Any] = {
         "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30}],
         "categories": [{"id": 3, "name": "cat"}],
@@ -342,12 +342,12 @@ def test_a_good_coco_file_has_no_problem(tmp_path: Path) -> None:
         ),
         (
             note(2, bbox=[50, 2, 4, 4]),
-            "30: error: box-outside: annotation 2: box lies outside the picture of 40 x 30 px; left out",
+            "30: error: box-outside: annotation 2: box lies outside the image of 40 x 30 px; left out",
             1,
         ),
         (
             note(2, bbox=[-5, 2, 10, 4]),
-            "30: warning: box-outside: annotation 2: box reaches 5 px beyond the picture of 40 x 30 px; clipped",
+            "30: warning: box-outside: annotation 2: box reaches 5 px beyond the image of 40 x 30 px; clipped",
             2,
         ),
         (note(2, area=0), "30: warning: no-area: annotation 2: no area; width x height is used", 2),
@@ -397,10 +397,9 @@ def test_coco_image_without_size_objects_or_file(tmp_path: Path) -> None:
     first = {"id": 7, "file_name": "a.png"}
     second = {"id": 8, "file_name": "gone.png", "width": 4, "height": 4}
     assert report(coco(tmp_path, images=[first, second]), tmp_path) == [
-        "train.json:3: warning: no-size: a.png: width and height are missing or not positive; "
-        "the picture's own are used",
+        "train.json:3: warning: no-size: a.png: width and height are missing or not positive; the image's own are used",
         "train.json:7: info: no-objects: gone.png has no objects",
-        "gone.png: error: missing-image: no such picture",
+        "gone.png: error: missing-image: no such image",
     ]
 
 
@@ -448,7 +447,7 @@ def test_unusable_coco_files(tmp_path: Path, text: str, message: str) -> None:
 def yolo(folder: Path, text: str) -> Path:
     for name in ("images", "labels"):
         (folder / name).mkdir()
-    picture(folder / "images" / "a.png")
+    image(folder / "images" / "a.png")
     (folder / "labels" / "a.txt").write_text(text)
     (folder / "data.yaml").write_text("train: images\nnames: [cat, dog]\n")
     return folder
@@ -461,8 +460,8 @@ def yolo(folder: Path, text: str) -> Path:
         ("\n2 .5 .5 .1 .1", ":2: error: unknown-class: class 2 has no name in the class list; left out", 0),
         ("0 .5 .5 0 .1", ":1: error: zero-box: cat: box of 0 x 3 px; left out", 0),
         ("0 .5 .5 -.1 .1", ":1: error: negative-box: cat: box of -4 x 3 px; left out", 0),
-        ("1 1.5 .5 .1 .1", ":1: error: box-outside: dog: box lies outside the picture; left out", 0),
-        ("1 1 .5 .5 .1", ":1: warning: box-outside: dog: box reaches 10.0 px beyond the picture; clipped", 1),
+        ("1 1.5 .5 .1 .1", ":1: error: box-outside: dog: box lies outside the image; left out", 0),
+        ("1 1 .5 .5 .1", ":1: warning: box-outside: dog: box reaches 10.0 px beyond the image; clipped", 1),
         ("0 .5 .5 .1 .1\n0 .5 .5 .1 .1", ":2: warning: duplicate-box: the same line again; left out", 1),
         *[
             (
@@ -493,10 +492,10 @@ def test_yolo_lists_that_climb(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("train: train.txt\nnames: [cat]\n")
     found = report(tmp_path)
     assert found[:2] == [
-        "train.txt:2: error: unsafe-path: '/etc/passwd' leaves the data set's folder; left out",
-        "train.txt:3: error: unsafe-path: '../x.png' leaves the data set's folder; left out",
+        "train.txt:2: error: unsafe-path: '/etc/passwd' leaves the dataset's folder; left out",
+        "train.txt:3: error: unsafe-path: '../x.png' leaves the dataset's folder; left out",
     ]
-    assert found[2] == "images/gone.png: error: missing-image: no such picture; left out"
+    assert found[2] == "images/gone.png: error: missing-image: no such image; left out"
     data = open_dataset(tmp_path, quiet=True)
     assert (len(data), len(data.annotations().labels)) == (1, 1)
 
@@ -504,7 +503,7 @@ def test_yolo_lists_that_climb(tmp_path: Path) -> None:
 def masks(folder: Path) -> Path:
     for name in ("images", "masks"):
         (folder / "s" / "x" / name).mkdir(parents=True)
-    picture(folder / "s" / "x" / "images" / "x.png")
+    image(folder / "s" / "x" / "images" / "x.png")
     full = np.zeros((30, 40), np.uint8)
     full[2:9, 3:6] = 255
     Image.fromarray(full).save(folder / "s" / "x" / "masks" / "1.png")
@@ -525,7 +524,7 @@ def test_mask_folders(tmp_path: Path) -> None:
     assert found[:3] == [
         "s/x/masks/2.png: warning: thin-mask: the mask is 1 x 10 px (zero by max - min); kept",
         "s/x/masks/4.png: error: zero-box: the mask is empty; left out",
-        "s/x/masks/5.png: error: bad-mask: 4 x 3 px on a picture of 40 x 30 px; left out",
+        "s/x/masks/5.png: error: bad-mask: 4 x 3 px on an image of 40 x 30 px; left out",
     ]
     assert found[3].startswith("s/x/masks/6.png: error: bad-mask: the mask cannot be read: ")
     assert found[4:] == ["s/x/masks: warning: overlapping-masks: 1 px belong to more than one mask; kept"]

@@ -1,4 +1,4 @@
-"""Every kind of picture that people have, and every way in which one can be broken."""
+"""Every kind of image that people have, and every way in which one can be broken."""
 
 from __future__ import annotations
 
@@ -119,13 +119,13 @@ def message(source: object, **options: int) -> str:
 
 
 def test_missing_empty_and_foreign_files_are_named(tmp_path: Path) -> None:
-    assert message(tmp_path / "x.jpg") == f"{tmp_path / 'x.jpg'}: no such picture"
-    assert message(str(tmp_path)) == f"{tmp_path}: is a folder, not a picture"
+    assert message(tmp_path / "x.jpg") == f"{tmp_path / 'x.jpg'}: no such image"
+    assert message(str(tmp_path)) == f"{tmp_path}: is a folder, not an image"
     (tmp_path / "e.jpg").touch()
     assert message(tmp_path / "e.jpg") == f"{tmp_path / 'e.jpg'}: the file is empty"
     (tmp_path / "t.jpg").write_text("hello, world")
     assert message(tmp_path / "t.jpg") == (
-        f"{tmp_path / 't.jpg'}: not a picture in a known format (it begins with b'hello, w')"
+        f"{tmp_path / 't.jpg'}: not an image in a known format (it begins with b'hello, w')"
     )
 
 
@@ -146,9 +146,7 @@ def test_a_file_of_nothing_but_a_header_is_refused(tmp_path: Path) -> None:
 
 def test_decompression_bombs_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", Image.new("1", (400, 300)))
-    assert (
-        message(path, max_pixels=100_000) == f"{path}: 400 x 300 px: over the limit of 100,000 pixels for one picture"
-    )
+    assert message(path, max_pixels=100_000) == f"{path}: 400 x 300 px: over the limit of 100,000 pixels for one image"
     header = bytearray(path.read_bytes())
     header[16:24] = (60_000).to_bytes(4, "big") * 2
     import zlib
@@ -160,7 +158,7 @@ def test_decompression_bombs_are_refused_before_they_are_decoded(tmp_path: Path)
 
 def test_float_pixels_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.tif", Image.fromarray(np.ones((2, 2), np.float32)))
-    assert message(path) == f"{path}: pixel format F is not supported: save the picture as 8-bit RGB"
+    assert message(path) == f"{path}: pixel format F is not supported: save the image as 8-bit RGB"
 
 
 @pytest.mark.parametrize(
@@ -168,14 +166,14 @@ def test_float_pixels_are_refused(tmp_path: Path) -> None:
     [
         (
             np.zeros((2, 3, 4), np.uint8),
-            "a picture given as an array must be uint8 [H,W,3] RGB or uint8 [H,W] grey, not uint8 [2, 3, 4]",
+            "an image given as an array must be uint8 [H,W,3] RGB or uint8 [H,W] grey, not uint8 [2, 3, 4]",
         ),
         (
             np.zeros((2, 3, 3)),
-            "a picture given as an array must be uint8 [H,W,3] RGB or uint8 [H,W] grey, not float64 [2, 3, 3]",
+            "an image given as an array must be uint8 [H,W,3] RGB or uint8 [H,W] grey, not float64 [2, 3, 3]",
         ),
-        (np.zeros((0, 3, 3), np.uint8), "a picture given as an array has no pixels: [0, 3, 3]"),
-        (7, "cannot read a picture from int: give a path, a URL, a PIL image or a uint8 array [H,W,3]"),
+        (np.zeros((0, 3, 3), np.uint8), "an image given as an array has no pixels: [0, 3, 3]"),
+        (7, "cannot read an image from int: give a path, a URL, a PIL image or a uint8 array [H,W,3]"),
     ],
 )
 def test_other_objects_are_refused(source: NDArray[np.uint8] | int, expected: str) -> None:

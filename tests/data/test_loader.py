@@ -1,4 +1,4 @@
-"""Order, randomness and resumption of the loader, and what it does with pictures that cannot be read."""
+"""Order, randomness and resumption of the loader, and what it does with images that cannot be read."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ def test_evaluation_order_keeps_the_last_smaller_batch() -> None:
     assert [batch.index.tolist() for batch, _ in batches(loader)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
-def test_fewer_pictures_than_a_batch_still_give_one() -> None:
+def test_fewer_images_than_a_batch_still_give_one() -> None:
     assert [len(batch.index) for batch, _ in batches(Loader(shapes(3), [], SPEC, 8))] == [3]
 
 
-def test_pictures_without_objects_can_be_left_out() -> None:
+def test_images_without_objects_can_be_left_out() -> None:
     data = ShapesDataset(count=80, size=64)
     empty = [position for position in range(80) if len(data.sample(position).boxes) == 0]
     assert empty
@@ -115,7 +115,7 @@ def test_the_global_random_state_is_left_alone() -> None:
 
 @pytest.fixture
 def broken(tmp_path: Path) -> Dataset:
-    """Four pictures, the third cut in half."""
+    """Four images, the third cut in half."""
     for name in ("a", "b", "c", "d"):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8))
         (tmp_path / f"{name}.xml").write_text(
@@ -127,7 +127,7 @@ def broken(tmp_path: Path) -> Dataset:
     return open_dataset(tmp_path)
 
 
-def test_a_broken_picture_is_replaced_and_counted(broken: Dataset, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_image_is_replaced_and_counted(broken: Dataset, caplog: pytest.LogCaptureFixture) -> None:
     loader = Loader(broken, [], SPEC, 2, shuffle=False)
     with caplog.at_level(logging.WARNING, "detzoo.data"):
         found = [batch.index.tolist() for batch, _ in [*batches(loader), *batches(loader)]]
@@ -138,13 +138,13 @@ def test_a_broken_picture_is_replaced_and_counted(broken: Dataset, caplog: pytes
     assert caplog.messages[0].startswith(f"left out: {path}: truncated or damaged: ")
 
 
-def test_a_broken_picture_is_left_out_of_an_evaluation(broken: Dataset) -> None:
+def test_a_broken_image_is_left_out_of_an_evaluation(broken: Dataset) -> None:
     loader = Loader(broken, [], SPEC, 2, shuffle=False, broken="skip", workers=1)
     assert [batch.index.tolist() for batch, _ in batches(loader)] == [[0, 1], [3]]
     assert list(loader.broken_images) == [broken.paths[2]]
 
 
-def test_a_broken_picture_can_stop_everything(broken: Dataset) -> None:
+def test_a_broken_image_can_stop_everything(broken: Dataset) -> None:
     with pytest.raises(DataError, match="truncated or damaged"):
         batches(Loader(broken, [], SPEC, 2, shuffle=False, broken="raise"))
 
@@ -158,7 +158,7 @@ def test_the_cache_gives_the_same_samples_downscaled() -> None:
         torch.testing.assert_close(found.boxes, expected.boxes, atol=1e-3, rtol=1e-4)
 
 
-def test_pictures_that_are_nowhere_are_named_at_once(tmp_path: Path) -> None:
+def test_images_that_are_nowhere_are_named_at_once(tmp_path: Path) -> None:
     annotations = tmp_path / "val.json"
     annotations.write_text(
         '{"images": [{"id": 1, "file_name": "x.jpg", "width": 9, "height": 9}], "annotations": [],'
@@ -167,7 +167,7 @@ def test_pictures_that_are_nowhere_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         Loader(open_dataset(annotations), [], SPEC, 1)
     assert str(caught.value) == (
-        f"val val: none of its first 1 pictures exists; looked for {tmp_path / 'x.jpg'}; "
+        f"val val: none of its first 1 images exists; looked for {tmp_path / 'x.jpg'}; "
         "say where they are with `images:` in a data.yaml"
     )
 
@@ -175,12 +175,11 @@ def test_pictures_that_are_nowhere_are_named_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "a batch needs at least one picture, not 0"),
+        ({"batch_size": 0}, "a batch needs at least one image, not 0"),
         ({"rank": 2, "world": 2}, "rank 2 is not one of 2 processes"),
         (
             {"cache": 100_000},
-            "cache: 4 pictures of 100000 px need up to 112 GiB, the limit is 8: "
-            "choose a smaller side, or 0 for no cache",
+            "cache: 4 images of 100000 px need up to 112 GiB, the limit is 8: choose a smaller side, or 0 for no cache",
         ),
     ],
 )
@@ -191,7 +190,7 @@ def test_wrong_options_are_refused(options: dict[str, int], message: str) -> Non
 
 
 def annotated(folder: Path, *masks: list[list[float]] | None) -> Dataset:
-    """One picture with a box for each mask: polygons, or none."""
+    """One image with a box for each mask: polygons, or none."""
     boxes: list[dict[str, Any]] = [
         {"id": row, "image_id": 1, "category_id": 1, "bbox": [8 * row, 4, 6, 6], "area": 36, "iscrowd": 0}
         for row in range(1, len(masks) + 1)
@@ -214,8 +213,8 @@ def test_masks_wanted_from_data_without_any_are_refused_at_once(tmp_path: Path) 
     with pytest.raises(DataError) as caught:
         Loader(data, [], SPEC, 1, masks=True)
     assert str(caught.value) == (
-        f"{data.name} {data.split}: no object has a mask (the first picture: {tmp_path / 'a.png'}), and this detector "
-        "trains a mask head. Masks are read from COCO json (`segmentation`) and from folders with one mask picture an "
+        f"{data.name} {data.split}: no object has a mask (the first image: {tmp_path / 'a.png'}), and this detector "
+        "trains a mask head. Masks are read from COCO json (`segmentation`) and from folders with one mask image an "
         "object; without masks, leave the head out: --set mask=null"
     )
     ((_, targets),) = batches(Loader(data, [], SPEC, 1))

@@ -58,7 +58,7 @@ def test_a_file_is_read_by_value(tmp_path: object) -> None:
     assert decode_mask(encode_file(path, 2), (1, 3)).tolist() == [[0, 0, 1]]
     with pytest.raises(DataError) as caught:
         decode_mask(encode_file(path), (2, 3))
-    assert str(caught.value) == "a mask of 3 x 1 px lies on a picture of 3 x 2 px"
+    assert str(caught.value) == "a mask of 3 x 1 px lies on an image of 3 x 2 px"
 
 
 def test_damaged_run_lengths_are_refused() -> None:

@@ -159,7 +159,7 @@ def test_difficult_boxes_are_flagged_and_the_loader_decides(tmp_path: Path) -> N
         ("format: voc\npath: 3\nsplits: {a: {}}\n", "a path must be text, not 3"),
         ("names: {0: a, 1: a}\ntrain: x\n", "two classes in names have the same name"),
         ("names: 5\ntrain: x\n", "names must be a list of class names, or number: name, not 5"),
-        ("names: [a]\n", "names, but none of train, val, test: where are the pictures?"),
+        ("names: [a]\n", "names, but none of train, val, test: where are the images?"),
     ],
 )  # fmt: skip
 def test_wrong_data_yaml_files(tmp_path: Path, text: str, message: str) -> None:
@@ -178,22 +178,22 @@ def test_a_data_yaml_that_is_not_yaml(tmp_path: Path) -> None:
 
 def test_paths_that_hold_nothing(tmp_path: Path) -> None:
     assert refused(tmp_path) == (
-        f"{tmp_path}: no data set found here; looked for data.yaml, annotations/*.json (COCO), xml files with pictures "
+        f"{tmp_path}: no dataset found here; looked for data.yaml, annotations/*.json (COCO), xml files with images "
         "(VOC), labels/ beside images/ (YOLO), and <id>/images with <id>/masks"
     )
     assert refused(tmp_path / "x") == (
-        f"{tmp_path / 'x'}: no such data set: give `shapes`, a data.yaml, a COCO json, a folder in VOC, YOLO or COCO "
+        f"{tmp_path / 'x'}: no such dataset: give `shapes`, a data.yaml, a COCO json, a folder in VOC, YOLO or COCO "
         "layout, or one of coco2017, voc0712, voc2007, voc2012"
     )
     (tmp_path / "my_data").mkdir()
     (tmp_path / "my_dat1.jpg").touch()  # nearer, but no data
     assert refused(tmp_path / "my_dat").startswith(
-        f'{tmp_path / "my_dat"}: no such data set (did you mean "{tmp_path / "my_data"}"?): give `shapes`, a data.yaml,'
+        f'{tmp_path / "my_dat"}: no such dataset (did you mean "{tmp_path / "my_data"}"?): give `shapes`, a data.yaml,'
     )
     (tmp_path / "my_data").rmdir()
     (tmp_path / "my_dat1.jpg").unlink()
     (tmp_path / "a.zip").touch()
-    assert refused(tmp_path / "a.zip") == f"{tmp_path / 'a.zip'}: a data set is a folder, a data.yaml or a COCO json"
+    assert refused(tmp_path / "a.zip") == f"{tmp_path / 'a.zip'}: a dataset is a folder, a data.yaml or a COCO json"
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
     assert refused(tmp_path) == (
@@ -208,12 +208,12 @@ def test_the_split_must_be_named_where_there_are_several(tmp_path: Path) -> None
     assert refused(tmp_path, "test") == f"{tmp_path}: no split is called 'test'; there are train, val"
 
 
-def test_a_split_without_a_usable_picture(tmp_path: Path) -> None:
+def test_a_split_without_a_usable_image(tmp_path: Path) -> None:
     devkit(tmp_path, train=["a"], val=["b"])
     (tmp_path / "JPEGImages" / "b.png").unlink()
     assert refused(tmp_path, "val") == (
-        f"{tmp_path}: the split val has no usable picture; "
-        f"{tmp_path / 'Annotations' / 'b.xml'}: error: missing-image: no picture called b; left out"
+        f"{tmp_path}: the split val has no usable image; "
+        f"{tmp_path / 'Annotations' / 'b.xml'}: error: missing-image: no image called b; left out"
     )
 
 
@@ -305,7 +305,7 @@ def test_info_show_and_anchors(tmp_path: Path) -> None:
     shown = run.invoke(app, ["show", str(root), "--out", str(tmp_path / "out"), "--count", "1"])
     assert shown.stdout == f"{tmp_path / 'out' / '00000_a.png'}\n"
     assert read_header(tmp_path / "out" / "00000_a.png").size == (10, 20)
-    # 8 x 9 px boxes; 10 x 20 px pictures stretched to 100 x 100: height 9 * 10, width 8 * 5
+    # 8 x 9 px boxes; 10 x 20 px images stretched to 100 x 100: height 9 * 10, width 8 * 5
     assert run.invoke(app, ["anchors", str(root), "--count", "1", "--size", "100x100"]).stdout == (
         "   90.0 x    40.0   height x width px, ratio h/w 2.25\nmean IoU of a box with its best anchor: 1.000\n"
     )

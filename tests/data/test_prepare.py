@@ -17,7 +17,7 @@ from detzoo.types import Sample
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
-def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+def photo(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
@@ -54,7 +54,7 @@ def test_no_images_is_an_empty_batch() -> None:
 
 
 def test_an_image_without_boxes_is_normal() -> None:
-    _, targets = collate([sample(picture(8, 8), [])], InputSpec(size=(4, 4)))
+    _, targets = collate([sample(photo(8, 8), [])], InputSpec(size=(4, 4)))
     assert targets.boxes.shape == (1, 16, 4)
     assert not targets.valid.any()
     assert targets.masks is None
@@ -62,7 +62,7 @@ def test_an_image_without_boxes_is_normal() -> None:
 
 @pytest.mark.parametrize("shape", [(480, 640), (333, 500), (120, 77), (300, 300), (301, 2000), (1700, 2301)])
 def test_stretch_equals_torchvision(shape: tuple[int, int]) -> None:
-    image = picture(*shape)
+    image = photo(*shape)
     expected, _, _ = torchvision_input(
         [image], min_size=1, max_size=1, fixed_size=(300, 300), image_mean=IMAGENET["mean"], image_std=IMAGENET["std"]
     )
@@ -72,7 +72,7 @@ def test_stretch_equals_torchvision(shape: tuple[int, int]) -> None:
 
 
 def test_shortest_equals_torchvision_with_boxes() -> None:
-    images = [picture(480, 640), picture(500, 333, 1), picture(427, 1280, 2)]
+    images = [photo(480, 640), photo(500, 333, 1), photo(427, 1280, 2)]
     boxes = torch.tensor([[10.0, 20.0, 110.5, 220.25]])
     expected, sizes, moved = torchvision_input(
         images, boxes, min_size=320, max_size=533, image_mean=IMAGENET["mean"], image_std=IMAGENET["std"]
@@ -89,7 +89,7 @@ def test_shortest_equals_torchvision_with_boxes() -> None:
 
 @pytest.mark.parametrize("shape", [(480, 640), (333, 500), (120, 77), (1700, 2301)])
 def test_normalised_before_resizing_every_bit_is_torchvisions(shape: tuple[int, int]) -> None:
-    image = picture(*shape)
+    image = photo(*shape)
     expected, ((height, width),), _ = torchvision_input(
         [image], min_size=320, max_size=533, image_mean=IMAGENET["mean"], image_std=IMAGENET["std"]
     )
@@ -107,19 +107,19 @@ def test_blue_first_is_normalised_with_its_own_mean_whether_before_or_after() ->
     }
 
     after, before = (
-        prepare([picture(40, 60)], InputSpec(size=(20, 30), normalise=when, **fields)).pixels
+        prepare([photo(40, 60)], InputSpec(size=(20, 30), normalise=when, **fields)).pixels
         for when in ("after", "before")
     )
 
     torch.testing.assert_close(before, after, rtol=0, atol=1e-4)
-    corner = torch.from_numpy(picture(20, 30)[0, 0].astype(np.float32)).flip(0)
-    same_size = prepare([picture(20, 30)], InputSpec(size=(20, 30), normalise="before", **fields)).pixels[0, :, 0, 0]
+    corner = torch.from_numpy(photo(20, 30)[0, 0].astype(np.float32)).flip(0)
+    same_size = prepare([photo(20, 30)], InputSpec(size=(20, 30), normalise="before", **fields)).pixels[0, :, 0, 0]
     assert same_size.tolist() == ((corner - torch.tensor(fields["mean"])) / torch.tensor(fields["std"])).tolist()
 
 
 def test_torchvisions_ssd300_normalisation_with_std_of_one_255th() -> None:
     mean, std = (0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)
-    image = picture(375, 500)
+    image = photo(375, 500)
     expected, _, _ = torchvision_input(
         [image], min_size=1, max_size=1, fixed_size=(300, 300), size_divisible=1, image_mean=mean, image_std=std
     )
@@ -157,7 +157,7 @@ def test_darknet_aligns_corners() -> None:
 def test_rounding_uint8_is_cv2s_resize_of_bytes() -> None:
     import cv2
 
-    image = picture(48, 64)
+    image = photo(48, 64)
     spec = InputSpec(size=(20, 30), rounding="uint8", mean=(127, 127, 127), std=(128, 128, 128), pixel_range=255)
     expected = (cv2.resize(image, (30, 20)).astype(np.float32) - 127) / 128
     np.testing.assert_array_equal(prepare([image], spec).pixels[0].permute(1, 2, 0).numpy(), expected)
@@ -165,7 +165,7 @@ def test_rounding_uint8_is_cv2s_resize_of_bytes() -> None:
 
 def test_original_px_come_back_from_scale_and_region() -> None:
     spec = InputSpec(size=(416, 416), resize="letterbox")
-    batch, targets = collate([sample(picture(480, 640), [[64, 96, 320, 480]])], spec)
+    batch, targets = collate([sample(photo(480, 640), [[64, 96, 320, 480]])], spec)
     # 640 -> 416 is .65; rows start at 52
     torch.testing.assert_close(targets.boxes[0, 0], torch.tensor([41.6, 52 + 62.4, 208.0, 52 + 312.0]))
     back = (targets.boxes[0, 0] - batch.region[0, [0, 1, 0, 1]]) / batch.scale[0, [1, 0, 1, 0]]
@@ -185,7 +185,7 @@ def test_difficult_and_crowd_are_each_trained_ignored_or_dropped(
     difficult: Treatment, crowd: Treatment, valid: list[int], ignore: list[int]
 ) -> None:
     one = sample(
-        picture(10, 10),
+        photo(10, 10),
         [[0, 0, 5, 5], [1, 1, 6, 6], [2, 2, 7, 7]],
         difficult=np.array([False, True, False]),
         crowd=np.array([False, False, True]),
@@ -197,8 +197,8 @@ def test_difficult_and_crowd_are_each_trained_ignored_or_dropped(
 
 
 def test_seventeen_boxes_are_padded_to_32_rows() -> None:
-    one = sample(picture(10, 10), [[0, 0, 5, 5]] * 17)
-    _, targets = collate([one, sample(picture(4, 4), [])], InputSpec(size=(10, 10)))
+    one = sample(photo(10, 10), [[0, 0, 5, 5]] * 17)
+    _, targets = collate([one, sample(photo(4, 4), [])], InputSpec(size=(10, 10)))
     assert targets.boxes.shape == (2, 32, 4)
     assert targets.valid.sum(1).tolist() == [17, 0]
 
@@ -206,8 +206,8 @@ def test_seventeen_boxes_are_padded_to_32_rows() -> None:
 def test_masks_follow_into_the_letterbox() -> None:
     masks = np.zeros((2, 4, 8), np.uint8)
     masks[1, :, 4:] = 1
-    one = sample(picture(4, 8), [[0, 0, 2, 2], [4, 0, 8, 4]], masks=masks)
-    batch, targets = collate([sample(picture(8, 8), []), one], InputSpec(size=(8, 8), resize="letterbox"))
+    one = sample(photo(4, 8), [[0, 0, 2, 2], [4, 0, 8, 4]], masks=masks)
+    batch, targets = collate([sample(photo(8, 8), []), one], InputSpec(size=(8, 8), resize="letterbox"))
     assert batch.region[1].tolist() == [0, 2, 8, 6]
     assert targets.masks is not None
     assert targets.mask_row is not None
@@ -219,8 +219,8 @@ def test_masks_follow_into_the_letterbox() -> None:
 
 
 def test_proposals_travel_with_the_batch() -> None:
-    one = sample(picture(10, 20), [], proposals=np.array([[2, 4, 10, 8]], np.float32))
-    batch, _ = collate([one, sample(picture(10, 10), [])], InputSpec(size=(20, 20)))
+    one = sample(photo(10, 20), [], proposals=np.array([[2, 4, 10, 8]], np.float32))
+    batch, _ = collate([one, sample(photo(10, 10), [])], InputSpec(size=(20, 20)))
     assert batch.proposals is not None
     assert batch.proposals.boxes[0].tolist() == [[2, 8, 10, 16]]
     assert batch.proposals.valid.tolist() == [[True], [False]]
@@ -238,7 +238,7 @@ def test_proposals_travel_with_the_batch() -> None:
         ),
         (
             {"resize": "shortest", "size": (3, 3), "min_size": 5, "max_size": 6},
-            "input: size must be null with resize: shortest, whose size follows the pictures",
+            "input: size must be null with resize: shortest, whose size follows the images",
         ),
         ({"size": (3, 3), "std": (1, 0, 1)}, "input: std must be three positive numbers, not [1, 0, 1]"),
         ({"size": (3, 3), "mean": (1, float("nan"), 1)}, "input: mean must be three numbers, not [1, nan, 1]"),
@@ -257,4 +257,4 @@ def test_fields_that_do_not_fit_are_refused(fields: dict[str, Any], message: str
 def test_an_array_of_floats_is_refused() -> None:
     with pytest.raises(DataError) as caught:
         prepare([np.zeros((3, 3, 3), np.float32)], InputSpec(size=(2, 2)))
-    assert str(caught.value) == "a picture must be uint8 [H,W,3] RGB, not float32 [3, 3, 3]"
+    assert str(caught.value) == "an image must be uint8 [H,W,3] RGB, not float32 [3, 3, 3]"

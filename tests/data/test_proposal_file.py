@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from detzoo.data import open_dataset
-from detzoo.prediction.proposal_file import KEY_BYTES, ProposalFile, ProposalsError, picture_key, write_proposals
+from detzoo.prediction.proposal_file import KEY_BYTES, ProposalFile, ProposalsError, image_key, write_proposals
 from detzoo.runtime.images import read_image
 
 
@@ -19,7 +19,7 @@ def boxes(count: int, seed: int = 0) -> NDArray[np.float32]:
     return np.concatenate([corners.min(1), corners.max(1) + 1], axis=1).astype(np.float32)
 
 
-def test_a_file_without_pictures(tmp_path: Path) -> None:
+def test_a_file_without_images(tmp_path: Path) -> None:
     path = tmp_path / "none.safetensors"
     write_proposals(path, {}, method="m", parameters={})
     read = ProposalFile(path)
@@ -62,9 +62,9 @@ def test_the_key_is_of_size_and_pixels() -> None:
     image = np.zeros((4, 6, 3), np.uint8)
     other = image.copy()
     other[3, 5, 2] = 1
-    keys = {picture_key(image), picture_key(other), picture_key(image.reshape(6, 4, 3))}
+    keys = {image_key(image), image_key(other), image_key(image.reshape(6, 4, 3))}
     assert len(keys) == 3
-    assert picture_key(np.flip(image, 1)) == picture_key(image)  # a view of the same pixels
+    assert image_key(np.flip(image, 1)) == image_key(image)  # a view of the same pixels
     assert all(len(key) == KEY_BYTES for key in keys)
 
 
@@ -72,11 +72,11 @@ def test_dataset_and_predict_read_the_same_key(shared: Path) -> None:
     dataset = open_dataset(str(shared / "data" / "bccd"), "test")
     for position in range(3):
         sample = dataset.sample(position)
-        assert picture_key(sample.image) == picture_key(read_image(sample.path))
+        assert image_key(sample.image) == image_key(read_image(sample.path))
 
 
 def test_wrong_shapes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProposalsError, match=r"a picture needs a key of 16 bytes, boxes \[P,4\] and scores \[P\]"):
+    with pytest.raises(ProposalsError, match=r"an image needs a key of 16 bytes, boxes \[P,4\] and scores \[P\]"):
         write_proposals(tmp_path / "x", {bytes(16): (boxes(3), np.zeros(2, np.float32))}, method="m", parameters={})
 
 

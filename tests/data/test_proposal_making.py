@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from detzoo.data import open_dataset
 from detzoo.errors import DetzooError, RecipeError
 from detzoo.interfaces import Proposer
-from detzoo.prediction.proposal_file import ProposalFile, ProposalsError, picture_key
+from detzoo.prediction.proposal_file import ProposalFile, ProposalsError, image_key
 from detzoo.proposals.making import make_proposals
 from detzoo.proposals.method import Method, find_method
 from detzoo.proposals.store import ProposalStore
@@ -30,18 +30,18 @@ def boxes(count: int) -> NDArray[np.float32]:
 
 
 def noisy_set(folder: Path, count: int) -> Path:
-    """A YOLO data set of ``count`` different small pictures, one box each."""
+    """A YOLO dataset of ``count`` different small images, one box each."""
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True)
     (folder / "classes.txt").write_text("thing\n")
     for number in range(count):
-        picture = np.random.default_rng(number).integers(0, 256, (24, 32, 3), np.uint8)
-        write_image(folder / "images" / f"{number:03d}.png", picture)
+        image = np.random.default_rng(number).integers(0, 256, (24, 32, 3), np.uint8)
+        write_image(folder / "images" / f"{number:03d}.png", image)
         (folder / "labels" / f"{number:03d}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
     return folder
 
 
-def test_a_file_holds_what_the_method_gives_for_each_picture(tmp_path: Path) -> None:
+def test_a_file_holds_what_the_method_gives_for_each_image(tmp_path: Path) -> None:
     data = [open_dataset("shapes:train=3,val=2,size=64", split) for split in ("train", "val")]
     method = find_method("uniform", ["count=7"])
     made = make_proposals(data, method, tmp_path / "u.safetensors", workers=0, progress=False)
@@ -50,20 +50,20 @@ def test_a_file_holds_what_the_method_gives_for_each_picture(tmp_path: Path) -> 
         "uniform",
         {"count": 7, "scale": [0.05, 1.0], "aspect": [0.25, 4.0], "seed": 0},
     )
-    assert (made.pictures, made.reused, made.boxes, len(file)) == (5, 0, 7.0, 5)
+    assert (made.images, made.reused, made.boxes, len(file)) == (5, 0, 7.0, 5)
     for each in data:
         for position in range(len(each)):
             image = each.sample(position).image
             expected, scores = method.build()(image)
-            found = file[picture_key(image)]
+            found = file[image_key(image)]
             assert np.array_equal(found[0], expected)
             assert np.array_equal(found[1], scores)
     assert os.listdir(tmp_path) == ["u.safetensors"]
 
 
-def test_no_pictures_at_all(tmp_path: Path) -> None:
+def test_no_images_at_all(tmp_path: Path) -> None:
     made = make_proposals([], Method("uniform"), tmp_path / "none.safetensors", workers=2, progress=False)
-    assert (made.pictures, made.boxes, made.seconds) == (0, 0.0, None)
+    assert (made.images, made.boxes, made.seconds) == (0, 0.0, None)
     assert len(ProposalFile(tmp_path / "none.safetensors")) == 0
 
 
@@ -75,7 +75,7 @@ def test_workers_order_and_pieces_do_not_change_a_byte(tmp_path: Path) -> None:
     make_proposals([data.subset(range(6, -1, -1))], method, files[1], workers=2, progress=False)
     make_proposals([data.subset([4, 2])], method, files[2], workers=0, progress=False)
     made = make_proposals([data], method, files[2], workers=0, progress=False)
-    assert (made.pictures, made.reused) == (7, 2)
+    assert (made.images, made.reused) == (7, 2)
     assert files[0].read_bytes() == files[1].read_bytes() == files[2].read_bytes()
 
 
@@ -84,7 +84,7 @@ def test_a_file_that_holds_everything_is_left_alone(tmp_path: Path) -> None:
     make_proposals([data], method, path, workers=0, progress=False)
     before = path.stat()
     made = make_proposals([data], method, path, workers=0, progress=False)
-    assert (made.pictures, made.reused, made.seconds) == (2, 2, None)
+    assert (made.images, made.reused, made.seconds) == (2, 2, None)
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
@@ -99,7 +99,7 @@ def test_a_file_of_other_parameters_is_refused_with_every_difference(tmp_path: P
         "  count: 1000 in the file, 50 asked for\n"
         "  scale[0]: 0.05 in the file, 0.1 asked for\n"
         "  kept_boxes: absent in the file, 20 asked for\n"
-        "Give --method and --set as in the file to add pictures to it, or choose another --out (nothing was changed)."
+        "Give --method and --set as in the file to add images to it, or choose another --out (nothing was changed)."
     )
     assert path.read_bytes() == content
     assert os.listdir(tmp_path) == ["u"]
@@ -109,24 +109,24 @@ def test_only_the_best_boxes_are_kept(tmp_path: Path) -> None:
     data, method = open_dataset("shapes:train=1", "train"), find_method("uniform", kept=3)
     make_proposals([data], method, tmp_path / "u", workers=0, progress=False)
     image = data.sample(0).image
-    assert np.array_equal(ProposalFile(tmp_path / "u")[picture_key(image)][0], method.build()(image)[0][:3])
+    assert np.array_equal(ProposalFile(tmp_path / "u")[image_key(image)][0], method.build()(image)[0][:3])
 
 
-def test_broken_pictures_are_named_and_the_rest_is_done(tmp_path: Path) -> None:
+def test_broken_images_are_named_and_the_rest_is_done(tmp_path: Path) -> None:
     folder = noisy_set(tmp_path / "data", 3)
     broken = folder / "images" / "001.png"
     data = open_dataset(folder)
     broken.write_bytes(broken.read_bytes()[:60])
     made = make_proposals([data], find_method("uniform"), tmp_path / "u", workers=0, progress=False)
-    assert made.pictures == len(ProposalFile(tmp_path / "u")) == 2
+    assert made.images == len(ProposalFile(tmp_path / "u")) == 2
     assert list(made.broken) == [str(broken)]
-    assert f"left out: 1 pictures that cannot be read:\n  {broken}: " in str(made)
+    assert f"left out: 1 images that cannot be read:\n  {broken}: " in str(made)
 
 
-def test_a_picture_of_two_splits_is_made_once(tmp_path: Path) -> None:
+def test_an_image_of_two_splits_is_made_once(tmp_path: Path) -> None:
     data = open_dataset(noisy_set(tmp_path / "data", 3))
     made = make_proposals([data, data.subset([1])], find_method("uniform"), tmp_path / "u", workers=0, progress=False)
-    assert made.pictures == 3
+    assert made.images == 3
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_boxes_equal_the_csv_minus_one_at_the_left_and_top(shared: Path) -> None
 
 
 def test_coco128_yolo(shared: Path) -> None:
-    root = shared.resolve() / "data" / "coco128" / "object_detection"  # a label file finds its pictures behind links
+    root = shared.resolve() / "data" / "coco128" / "object_detection"  # a label file finds its images behind links
     assert counts(root, "train") == (128, 929)
     assert counts(root, "val") == (128, 898)
     data = open_dataset(root, "train", quiet=True)
@@ -74,10 +74,10 @@ def test_coco128_yolo(shared: Path) -> None:
     assert (data.classes[0], data.category_ids[:3]) == ("person", (0, 1, 2))
     labels, images = root / "labels" / "train2017", root.parent / "images" / "train2017"
     assert [str(problem) for problem in check(root) if problem.severity != "info"] == [
-        f"{images}/000000000250.jpg: warning: no-annotation: no label file; taken for a picture without objects",
-        f"{images}/000000000508.jpg: warning: no-annotation: no label file; taken for a picture without objects",
-        f"{labels}/000000000656.txt: error: missing-image: no picture called 000000000656; 3 boxes left out",
-        f"{labels}/000000000659.txt: error: missing-image: no picture called 000000000659; 9 boxes left out",
+        f"{images}/000000000250.jpg: warning: no-annotation: no label file; taken for an image without objects",
+        f"{images}/000000000508.jpg: warning: no-annotation: no label file; taken for an image without objects",
+        f"{labels}/000000000656.txt: error: missing-image: no image called 000000000656; 3 boxes left out",
+        f"{labels}/000000000659.txt: error: missing-image: no image called 000000000659; 9 boxes left out",
     ]
     assert found(root)["info", "grey-image"] == 2
 
@@ -162,7 +162,7 @@ def test_voc_mini(shared: Path) -> None:
     assert by_class == {"carton": 5, "can": 3, "milk_bottle": 2, "water_bottle": 2}
 
 
-def test_the_official_coco_ground_truth_opens_without_its_pictures(shared: Path) -> None:
+def test_the_official_coco_ground_truth_opens_without_its_images(shared: Path) -> None:
     data = open_dataset(shared / "data" / "oracle-coco-official" / "instances_val2014_100.json")
     truth = data.coco_ground_truth()
     assert (len(truth["images"]), len(truth["annotations"])) == (100, 839)

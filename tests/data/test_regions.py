@@ -1,4 +1,4 @@
-"""Image-level regions follow the picture: each transform and each way of resizing against boxes drawn as pictures."""
+"""Image-level regions follow the image: each transform and each way of resizing against boxes drawn as images."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def sample_of(image: NDArray[np.uint8], proposals: NDArray[np.float32] | None) -
 
 
 def drawn(box: NDArray[np.float32], height: int = HEIGHT, width: int = WIDTH) -> NDArray[np.uint8]:
-    """The box as a picture: white on black."""
+    """The box as an image: white on black."""
     x1, y1, x2, y2 = box.astype(int)
     image = np.zeros((height, width, 3), np.uint8)
     image[y1:y2, x1:x2] = 255
@@ -70,7 +70,7 @@ def drawn(box: NDArray[np.float32], height: int = HEIGHT, width: int = WIDTH) ->
 
 
 def seen(image: NDArray[np.uint8]) -> list[float] | None:
-    """The box that a picture shows, or None."""
+    """The box that an image shows, or None."""
     rows, columns = (np.flatnonzero(image[:, :, 0].any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return None
@@ -78,7 +78,7 @@ def seen(image: NDArray[np.uint8]) -> list[float] | None:
 
 
 @pytest.mark.parametrize("transform", GEOMETRIC, ids=lambda t: type(t).__name__)
-def test_proposals_follow_the_picture(transform: Transform) -> None:
+def test_proposals_follow_the_image(transform: Transform) -> None:
     compared = dropped = 0
     for seed in range(25):
         after = transform(sample_of(np.zeros((HEIGHT, WIDTH, 3), np.uint8), REGIONS), np.random.default_rng(seed))
@@ -149,7 +149,7 @@ def test_proposals_follow_resizing_and_padding(name: str) -> None:
         assert np.abs(np.array(edges) - [x1, y1, x2, y2]).max() <= 1.0
 
 
-def test_proposals_of_one_picture_only() -> None:
+def test_proposals_of_one_image_only() -> None:
     batch = prepare(
         [drawn(REGIONS[0])] * 2, InputSpec(size=(60, 88)), proposals=[None, np.array([[1, 2, 3, 4]], np.float32)]
     )
@@ -180,7 +180,7 @@ class Fixed(Proposer):
         return self.boxes, np.ones(len(self.boxes), np.float32)
 
 
-def test_regions_are_cut_to_the_picture() -> None:
+def test_regions_are_cut_to_the_image() -> None:
     given = np.array([[-5, -5, 10, 10], [40, 20, 60, 60], [50, 0, 60, 10], [3, 3, 3, 9]], np.float64)
     found = propose(Fixed(given), drawn(REGIONS[0]))
     assert found.dtype == np.float32
@@ -198,7 +198,7 @@ def test_a_wrong_proposer_is_named() -> None:
         propose(Fixed(np.full((1, 4), np.nan)), drawn(REGIONS[0]))
 
 
-def test_the_picture_is_named_where_regions_are_missing() -> None:
+def test_the_image_is_named_where_regions_are_missing() -> None:
     with pytest.raises(ProposalsError, match=r"^photos/a\.jpg: this detector looks at proposals from a file"):
         propose(Precomputed(), drawn(REGIONS[0]), "photos/a.jpg")
 
@@ -209,7 +209,7 @@ def test_regions_are_kept_by_position_while_there_is_room() -> None:
     for _ in range(3):
         for position in range(3):
             assert cache.regions(position, drawn(REGIONS[0])).tolist() == [[0, 0, 5, 5]]
-    assert proposer.asked == 2 + 3  # the third picture never fitted
+    assert proposer.asked == 2 + 3  # the third image never fitted
 
 
 # ------------------------------------------------------------------------------------------------ the loader
@@ -244,14 +244,14 @@ def test_workers_and_epochs_give_the_same_regions() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_missing_regions_stop_the_loader_and_leave_no_picture_out(workers: int) -> None:
+def test_missing_regions_stop_the_loader_and_leave_no_image_out(workers: int) -> None:
     with pytest.raises(ProposalsError) as caught:
         list(loader(Precomputed(), workers=workers).batches())
     assert "this detector looks at proposals from a file" in str(caught.value)
     assert "Traceback" not in str(caught.value)
 
 
-def test_cached_pictures_keep_the_regions_of_the_whole_ones() -> None:
+def test_cached_images_keep_the_regions_of_the_whole_ones() -> None:
     dataset = ShapesDataset(count=2, size=64)
     regions = RegionCache(Uniform(count=5))
     cache = ImageCache(dataset, 32, regions)

@@ -1,4 +1,4 @@
-"""The procedural data set: reproducible, exact, fast enough, and never the same picture in two splits."""
+"""The procedural dataset: reproducible, exact, fast enough, and never the same image in two splits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from detzoo.data.shapes import CLASSES, ShapesDataset
 from detzoo.errors import DataError
 
 
-def test_some_pictures_are_empty_and_normal() -> None:
+def test_some_images_are_empty_and_normal() -> None:
     data = ShapesDataset(count=100)
     empty = [sample for sample in map(data.sample, range(100)) if len(sample.boxes) == 0]
     assert 1 <= len(empty) <= 12
@@ -19,7 +19,7 @@ def test_some_pictures_are_empty_and_normal() -> None:
     assert empty[0].masks.shape == (0, *empty[0].image.shape[:2])
 
 
-def test_a_picture_depends_on_seed_split_and_position_alone() -> None:
+def test_an_image_depends_on_seed_split_and_position_alone() -> None:
     first, again = ShapesDataset().sample(7), ShapesDataset(count=8).sample(7)
     np.testing.assert_array_equal(first.image, again.image)
     np.testing.assert_array_equal(first.boxes, again.boxes)
@@ -62,7 +62,7 @@ def test_ground_truth_is_what_the_samples_show() -> None:
         assert entry["area"] == mask.sum()
 
 
-def test_a_subset_keeps_pictures_and_ids() -> None:
+def test_a_subset_keeps_images_and_ids() -> None:
     data = open_dataset("shapes", "val")
     part = data.subset([5, 2])
     assert part.image_ids == [6, 3]
@@ -74,7 +74,7 @@ def test_a_subset_keeps_pictures_and_ids() -> None:
     [
         ("shapes", "dev", "shapes has no split 'dev'; choose one of train, val, test"),
         ("shapes:size=8", "train", "shapes: size 8 is too small to tell a star from a circle; at least 32"),
-        ("shapes:train=0", "train", "shapes: train=0: a split needs at least one picture"),
+        ("shapes:train=0", "train", "shapes: train=0: a split needs at least one image"),
         (
             "shapes:colour=3",
             "train",

@@ -1,4 +1,4 @@
-"""Augmentations: boxes, masks and proposals follow the picture; each rule by numbers done by hand."""
+"""Augmentations: boxes, masks and proposals follow the image; each rule by numbers done by hand."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_quarter_turn_takes_x_y_to_y_w_minus_x() -> None:
     assert out.boxes.tolist() == [[2, 29, 8, 39]]
 
 
-def test_expand_puts_the_picture_on_the_mean_colour() -> None:
+def test_expand_puts_the_image_on_the_mean_colour() -> None:
     before = sample([[1, 2, 11, 8]])
     out = Expand(p=1.0, ratio=4.0)(before, np.random.default_rng(1))
     height, width = out.image.shape[:2]
@@ -181,8 +181,8 @@ def test_every_wanted_overlap_is_met_by_the_patch_that_is_taken() -> None:
         assert cropped >= 2
 
 
-def test_the_whole_picture_is_one_of_the_choices() -> None:
-    # with six samplers that nearly always find something, one picture in seven stays whole
+def test_the_whole_image_is_one_of_the_choices() -> None:
+    # with six samplers that nearly always find something, one image in seven stays whole
     one = sample([[0, 0, 40, 20]])
     crop = IouCrop(min_overlaps=(0.1,) * 6)
     whole = sum(crop(one, np.random.default_rng(seed)).image.shape == (20, 40, 3) for seed in range(700))
@@ -199,7 +199,7 @@ def test_mild_crop_drops_what_is_hardly_seen() -> None:
             assert (box[2] - box[0]) * (box[3] - box[1]) >= 0.3 * 200
 
 
-def test_mild_crop_fills_beyond_the_picture() -> None:
+def test_mild_crop_fills_beyond_the_image() -> None:
     out = MildCrop(scale=(1.5, 1.5), aspect=(1.0, 1.0), p=1.0)(sample([[0, 0, 10, 20]]), np.random.default_rng(0))
     assert out.image.shape == (30, 60, 3)
     assert (out.boxes[:, 2:] - out.boxes[:, :2]).tolist() == [[10, 20]]

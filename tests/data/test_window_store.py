@@ -1,4 +1,4 @@
-"""Windows and vectors on the disk: whole pictures or none, whatever happened while they were written."""
+"""Windows and vectors on the disk: whole images or none, whatever happened while they were written."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_an_empty_store(tmp_path: Path) -> None:
     assert (len(store), store.count, store.indices) == (0, 0, [])
 
 
-def test_a_picture_without_windows(tmp_path: Path) -> None:
+def test_an_image_without_windows(tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.append(3, windows(0), vectors(0, 0))
 
@@ -84,12 +84,12 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert [again.first_row(place) for place in range(3)] == [0, 5, 8]
 
 
-def test_half_a_picture_is_cut_off(tmp_path: Path) -> None:
-    """A process that was killed left vectors and windows, and half a row of the list of pictures."""
+def test_half_an_image_is_cut_off(tmp_path: Path) -> None:
+    """A process that was killed left vectors and windows, and half a row of the list of images."""
     store = opened(tmp_path)
     store.append(0, windows(5, near=2), vectors(5, 2))
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    for name in ("fc7", "pool5", "windows", "pictures"):
+    for name in ("fc7", "pool5", "windows", "images"):
         with (tmp_path / name).open("ab") as file:
             file.write(b"\1" * 11)
 
@@ -119,7 +119,7 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.Mo
         store.append(1, windows(5, near=2), vectors(5, 2))
 
     assert str(caught.value) == (
-        f"{tmp_path}: the disk is full after 1 pictures ({store.size_in_words}). Make room and go on with --resume; or "
+        f"{tmp_path}: the disk is full after 1 images ({store.size_in_words}). Make room and go on with --resume; or "
         "start again with fewer windows (proposals.training_top_k) or store: float16"
     )
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
@@ -142,7 +142,7 @@ def test_another_origin_is_refused(tmp_path: Path) -> None:
 
 def test_the_room_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = opened(tmp_path)
-    # 10 pictures of 100 windows: 4 half floats each and 3 of a tenth of them, and a record of 51 bytes
+    # 10 images of 100 windows: 4 half floats each and 3 of a tenth of them, and a record of 51 bytes
     needed = store.bytes_at_most(10, 100)
     assert needed == int(1000 * ((4 + 0.3) * 2 + store._record.itemsize))
 

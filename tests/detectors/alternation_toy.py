@@ -147,7 +147,7 @@ def alternating_toy(seed: int = 0, alternation: Alternation | None = None, **pla
         alternation=alternation,
     )
     detector.classes, detector.input = CLASSES, InputSpec(size=(SIDE, SIDE))
-    detector.recipe = Recipe("alternating_toy", {"join": "two_stage"})
+    detector.recipe = Recipe("alternating_toy", {"architecture": "two_stage"})
     detector.train_plan = toy_plan(**{"epochs": 1, **plan})
     return detector
 

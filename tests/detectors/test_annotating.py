@@ -23,7 +23,7 @@ class Threshold(nn.Module):
 
 
 class Middle(Detector):
-    """Finds the left half of every picture, with a score of 0.9."""
+    """Finds the left half of every image, with a score of 0.9."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Middle(Detector):
         return []
 
 
-def picture(value: int = 200) -> NDArray[np.uint8]:
+def image(value: int = 200) -> NDArray[np.uint8]:
     return np.full((40, 60, 3), value, np.uint8)
 
 
@@ -54,10 +54,10 @@ def picture(value: int = 200) -> NDArray[np.uint8]:
 def folder(tmp_path: Path) -> Path:
     inputs = tmp_path / "in"
     (inputs / "deep").mkdir(parents=True)
-    cv2.imwrite(str(inputs / "a.jpg"), picture())
-    cv2.imwrite(str(inputs / "b.png"), picture())
-    cv2.imwrite(str(inputs / "deep" / "a.png"), picture(10))
-    (inputs / "notes.txt").write_text("not a picture")
+    cv2.imwrite(str(inputs / "a.jpg"), image())
+    cv2.imwrite(str(inputs / "b.png"), image())
+    cv2.imwrite(str(inputs / "deep" / "a.png"), image(10))
+    (inputs / "notes.txt").write_text("not an image")
     return inputs
 
 
@@ -65,7 +65,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_a_folder_is_searched_and_every_picture_drawn_once(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_is_searched_and_every_image_drawn_once(folder: Path, tmp_path: Path) -> None:
     done = annotate(Middle(), [str(folder)], tmp_path / "out")
     assert [path.name for path in done.written] == ["a.jpg", "b.png", "a.png"]
     written = json.loads((tmp_path / "out" / "detections.json").read_text())
@@ -92,26 +92,26 @@ def test_inputs_are_never_overwritten(folder: Path) -> None:
 
 
 def test_two_inputs_of_one_name_get_two_drawings(folder: Path, tmp_path: Path) -> None:
-    cv2.imwrite(str(folder / "a.png"), picture())
+    cv2.imwrite(str(folder / "a.png"), image())
     done = annotate(Middle(), [str(folder)], tmp_path / "out")
     assert [path.name for path in done.written] == ["a.jpg", "a.png", "b.png", "a_2.png"]
 
 
-def test_a_broken_picture_is_reported_and_skipped(folder: Path, tmp_path: Path) -> None:
-    (folder / "broken.jpg").write_bytes(b"no picture")
+def test_a_broken_image_is_reported_and_skipped(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.jpg").write_bytes(b"no image")
     said: list[str] = []
     done = annotate(Middle(), [str(folder)], tmp_path / "out", report=said.append)
     assert len(done.records) == 3
     assert done.failed == [
         {
             "file": str(folder / "broken.jpg"),
-            "error": f"{folder / 'broken.jpg'}: not a picture in a known format (it begins with b'no pictu')",
+            "error": f"{folder / 'broken.jpg'}: not an image in a known format (it begins with b'no pictu')",
         }
     ]
     assert said == [done.failed[0]["error"]]
 
 
-def test_only_broken_pictures_still_write_the_json(tmp_path: Path) -> None:
+def test_only_broken_images_still_write_the_json(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(b"no")
     done = annotate(Middle(), [str(tmp_path / "x.jpg")], tmp_path / "out")
     assert done.records == []
@@ -152,7 +152,7 @@ def test_sources_that_do_not_exist_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         find_sources([str(tmp_path / "gone.jpg")])
     assert str(caught.value) == f"{tmp_path / 'gone.jpg'}: no such file or folder"
-    with pytest.raises(DataError, match="no pictures in this folder; looked for"):
+    with pytest.raises(DataError, match="no images in this folder; looked for"):
         find_sources([str(tmp_path)])
     with pytest.raises(DataError, match=r"^nothing to look at: give files, folders or URLs$"):
         find_sources([])

@@ -35,7 +35,7 @@ class Threshold(nn.Module):
 
 
 class Halves(Detector):
-    """Finds the left half and the whole of every picture; the masks are the upper half of each box, and all of it."""
+    """Finds the left half and the whole of every image; the masks are the upper half of each box, and all of it."""
 
     def __init__(self, *, count: int = 2, branch: Any = None) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ def logits() -> Tensor:
     return masks
 
 
-def picture(height: int, width: int, value: int = 255) -> NDArray[np.uint8]:
+def image(height: int, width: int, value: int = 255) -> NDArray[np.uint8]:
     return np.full((height, width, 3), value, np.uint8)
 
 
@@ -80,14 +80,14 @@ def masks_of(found: Detections) -> Tensor:
 
 
 def test_no_detections_have_no_masks_but_their_shape() -> None:
-    (found,) = predict(Halves(count=0), [picture(20, 30)])
+    (found,) = predict(Halves(count=0), [image(20, 30)])
     assert masks_of(found).shape == (0, 20, 30)
     assert masks_of(found).dtype == torch.bool
 
 
-def test_masks_come_back_in_original_pixels_of_pictures_of_any_size() -> None:
+def test_masks_come_back_in_original_pixels_of_images_of_any_size() -> None:
     for found, (height, width) in zip(
-        predict(Halves(), [picture(40, 80), picture(90, 60), picture(7, 5)]), [(40, 80), (90, 60), (7, 5)], strict=True
+        predict(Halves(), [image(40, 80), image(90, 60), image(7, 5)]), [(40, 80), (90, 60), (7, 5)], strict=True
     ):
         upper_left, whole = masks_of(found)
         assert whole.shape == (height, width)
@@ -98,26 +98,26 @@ def test_masks_come_back_in_original_pixels_of_pictures_of_any_size() -> None:
 
 
 def test_the_recipe_chooses_how_masks_are_pasted() -> None:
-    pictures = [picture(37, 80)]
-    (exact,) = predict(Halves(branch=SimpleNamespace(paste="half_pixel", threshold=0.5)), pictures)
-    (whole,) = predict(Halves(branch=SimpleNamespace(paste="integer", threshold=0.5)), pictures)
+    images = [image(37, 80)]
+    (exact,) = predict(Halves(branch=SimpleNamespace(paste="half_pixel", threshold=0.5)), images)
+    (whole,) = predict(Halves(branch=SimpleNamespace(paste="integer", threshold=0.5)), images)
     assert not torch.equal(masks_of(exact), masks_of(whole))
     theirs = paste_masks_in_image(logits().sigmoid()[:, None], whole.boxes, (37, 80))[:, 0]
     assert torch.equal(masks_of(whole), theirs > 0.5)
-    (strict,) = predict(Halves(branch=SimpleNamespace(paste="integer", threshold=0.9)), pictures)
+    (strict,) = predict(Halves(branch=SimpleNamespace(paste="integer", threshold=0.9)), images)
     assert torch.equal(masks_of(strict), theirs > 0.9)
 
 
-def test_a_picture_gets_the_same_masks_alone_and_in_a_batch() -> None:
-    pictures = [picture(40, 80), picture(64, 64)]
-    together = predict(Halves(), pictures)
-    for one, found in zip(pictures, together, strict=True):
+def test_an_image_gets_the_same_masks_alone_and_in_a_batch() -> None:
+    images = [image(40, 80), image(64, 64)]
+    together = predict(Halves(), images)
+    for one, found in zip(images, together, strict=True):
         assert torch.equal(masks_of(predict(Halves(), [one])[0]), masks_of(found))
 
 
 def test_masks_are_drawn_below_the_boxes() -> None:
-    (found,) = predict(Halves(), [picture(200, 300)])
-    drawn = found.draw(picture(200, 300), min_score=0.8)
+    (found,) = predict(Halves(), [image(200, 300)])
+    drawn = found.draw(image(200, 300), min_score=0.8)
     tinted = tuple(round(0.55 * 255 + 0.45 * value) for value in colour_of(0))
     assert tuple(drawn[60, 60]) == tinted
     assert tuple(drawn[150, 60]) == (255, 255, 255)  # in the box, but not in the mask
@@ -126,10 +126,10 @@ def test_masks_are_drawn_below_the_boxes() -> None:
 def test_predict_writes_run_lengths(tmp_path: Path) -> None:
     import cv2
 
-    cv2.imwrite(str(tmp_path / "a.png"), picture(40, 80))
+    cv2.imwrite(str(tmp_path / "a.png"), image(40, 80))
     summary = annotate(Halves(), [str(tmp_path / "a.png")], tmp_path / "out")
     assert summary.records == json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
-    (found,) = predict(Halves(), [picture(40, 80)])
+    (found,) = predict(Halves(), [image(40, 80)])
     for record, mask in zip(summary.records[0]["detections"], masks_of(found).numpy(), strict=True):
         assert record["segmentation"]["size"] == [40, 80]
         decoded = decode_counts(record["segmentation"]["counts"].encode(), (40, 80))

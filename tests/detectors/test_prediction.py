@@ -1,4 +1,4 @@
-"""Pictures in, detections out, with a detector whose answer can be worked out by hand."""
+"""Images in, detections out, with a detector whose answer can be worked out by hand."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detzoo.interfaces import Detector, Stage
-from detzoo.prediction.predict import PredictionError, detect_pictures, inference, original_boxes, predict, split
+from detzoo.prediction.predict import PredictionError, detect_images, inference, original_boxes, predict, split
 from detzoo.prediction.prepare import InputSpec, prepare
 from detzoo.types import DetectionBatch, ImageBatch, Targets
 
@@ -32,9 +32,9 @@ class Knobs(nn.Module):
 
 
 class Quarters(Detector):
-    """Finds the top left quarter of each picture (score 0.9), the whole of it (0.5) and its middle (0.2).
+    """Finds the top left quarter of each image (score 0.9), the whole of it (0.5) and its middle (0.2).
 
-    The scores are scaled by the picture's mean brightness, so that each picture has its own.
+    The scores are scaled by the image's mean brightness, so that each image has its own.
     """
 
     def __init__(self, spec: InputSpec) -> None:
@@ -88,19 +88,19 @@ SHORTEST = InputSpec(resize="shortest", min_size=32, max_size=64, **PLAIN)
 EVERY_SPEC = pytest.mark.parametrize("spec", [STRETCH, LETTERBOX, SHORTEST], ids=["stretch", "letterbox", "shortest"])
 
 
-def picture(height: int, width: int, value: int = 255) -> NDArray[np.uint8]:
+def image(height: int, width: int, value: int = 255) -> NDArray[np.uint8]:
     return np.full((height, width, 3), value, np.uint8)
 
 
 def test_no_images_give_no_detections() -> None:
     detector = Quarters(STRETCH)
     assert predict(detector, []) == []
-    assert detect_pictures(detector, []) == []
+    assert detect_images(detector, []) == []
     assert detector.seen == []
 
 
-def test_a_picture_without_objects_gives_empty_tensors_of_the_right_shape_and_dtype() -> None:
-    (found,) = predict(Quarters(STRETCH), [picture(20, 30, 0)])
+def test_an_image_without_objects_gives_empty_tensors_of_the_right_shape_and_dtype() -> None:
+    (found,) = predict(Quarters(STRETCH), [image(20, 30, 0)])
     assert len(found) == 0
     assert found.boxes.shape == (0, 4)
     assert found.boxes.dtype == found.scores.dtype == torch.float32
@@ -112,7 +112,7 @@ def test_a_picture_without_objects_gives_empty_tensors_of_the_right_shape_and_dt
 
 @EVERY_SPEC
 def test_boxes_come_back_in_original_pixels(spec: InputSpec) -> None:
-    (found,) = predict(Quarters(spec), [picture(50, 100)])
+    (found,) = predict(Quarters(spec), [image(50, 100)])
     expected = torch.tensor([[0.0, 0, 50, 25], [0, 0, 100, 50], [25, 12.5, 75, 37.5]])
     torch.testing.assert_close(found.boxes, expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.5, 0.2]))
@@ -122,11 +122,11 @@ def test_boxes_come_back_in_original_pixels(spec: InputSpec) -> None:
 
 
 @EVERY_SPEC
-def test_the_same_picture_alone_or_in_a_batch_gives_the_same_result(spec: InputSpec) -> None:
-    pictures = [picture(48, 64, value) for value in (255, 60, 200, 0, 130)]
+def test_the_same_image_alone_or_in_a_batch_gives_the_same_result(spec: InputSpec) -> None:
+    images = [image(48, 64, value) for value in (255, 60, 200, 0, 130)]
     detector = Quarters(spec)
-    together = predict(detector, pictures, batch=3)
-    alone = [predict(detector, [one])[0] for one in pictures]
+    together = predict(detector, images, batch=3)
+    alone = [predict(detector, [one])[0] for one in images]
     assert [len(one) for one in together] == [3, 2, 3, 0, 3]
     for first, second in zip(together, alone, strict=True):
         assert torch.equal(first.boxes, second.boxes)
@@ -134,15 +134,15 @@ def test_the_same_picture_alone_or_in_a_batch_gives_the_same_result(spec: InputS
         assert torch.equal(first.labels, second.labels)
 
 
-def test_boxes_are_clipped_to_the_picture() -> None:
-    images = prepare([picture(50, 100)], STRETCH)  # scale 0.8 both ways
+def test_boxes_are_clipped_to_the_image() -> None:
+    images = prepare([image(50, 100)], STRETCH)  # scale 0.8 both ways
     boxes = torch.tensor([[[-8.0, -4, 16, 8], [40, 20, 88, 44]]])
     assert original_boxes(boxes, images).tolist() == [[[0, 0, 20, 10], [50, 25, 100, 50]]]
     assert boxes[0, 0, 0] == -8  # not changed
 
 
 def test_the_results_are_ordinary_tensors() -> None:
-    (found,) = predict(Quarters(STRETCH), [picture(50, 100)])
+    (found,) = predict(Quarters(STRETCH), [image(50, 100)])
     for tensor in (found.boxes, found.scores, found.labels):
         assert not tensor.is_inference()
         assert not tensor.requires_grad
@@ -154,7 +154,7 @@ def test_every_module_gets_its_own_mode_back() -> None:
     detector = Quarters(STRETCH)
     detector.frozen.eval()
     assert detector.training
-    predict(detector, [picture(8, 8)])
+    predict(detector, [image(8, 8)])
     assert detector.seen[0][:2] == (False, False)
     assert detector.training
     assert detector.norm.training
@@ -165,9 +165,9 @@ def test_every_module_gets_its_own_mode_back() -> None:
 
 def test_overrides_hold_for_one_call() -> None:
     detector = Quarters(STRETCH)
-    assert len(predict(detector, [picture(8, 8)], score_threshold=0.3)[0]) == 2
-    assert len(predict(detector, [picture(8, 8)], top_k=1, nms_iou=0.7, score_threshold=0.0)[0]) == 1
-    assert len(predict(detector, [picture(8, 8)])[0]) == 3
+    assert len(predict(detector, [image(8, 8)], score_threshold=0.3)[0]) == 2
+    assert len(predict(detector, [image(8, 8)], top_k=1, nms_iou=0.7, score_threshold=0.0)[0]) == 1
+    assert len(predict(detector, [image(8, 8)])[0]) == 3
     assert [row[2:] for row in detector.seen] == [(0.3, 3, 0.45), (0.0, 1, 0.7), (0.1, 3, 0.45)]
 
 
@@ -191,7 +191,7 @@ def test_overrides_are_undone_after_an_error() -> None:
 )
 def test_impossible_overrides_are_refused(override: dict[str, Any], message: str) -> None:
     with pytest.raises(PredictionError) as caught:
-        predict(Quarters(STRETCH), [picture(8, 8)], **override)
+        predict(Quarters(STRETCH), [image(8, 8)], **override)
     assert str(caught.value) == message
 
 
@@ -211,11 +211,11 @@ def test_a_missing_knob_is_named_with_those_that_exist() -> None:
 
 def test_paths_travel_to_the_results(tmp_path: Path) -> None:
     path = tmp_path / "one.png"
-    cv2.imwrite(str(path), picture(10, 20))
+    cv2.imwrite(str(path), image(10, 20))
     from PIL import Image
 
     with Image.open(path) as opened:
-        images: Sequence[Any] = [path, str(path), opened, picture(10, 20)]
+        images: Sequence[Any] = [path, str(path), opened, image(10, 20)]
         found = predict(Quarters(STRETCH), images)
     assert [one.path for one in found] == [str(path), str(path), str(path), None]
     assert [one.size for one in found] == [(10, 20)] * 4
@@ -223,13 +223,13 @@ def test_paths_travel_to_the_results(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda path: path, str, lambda path: cv2.imread(str(path))])
-def test_a_single_picture_counts_as_a_list_of_one(tmp_path: Path, wrap: Any) -> None:
+def test_a_single_image_counts_as_a_list_of_one(tmp_path: Path, wrap: Any) -> None:
     path = tmp_path / "one.png"
-    cv2.imwrite(str(path), picture(10, 20))
+    cv2.imwrite(str(path), image(10, 20))
     assert len(predict(Quarters(STRETCH), wrap(path))) == 1
 
 
-def test_what_is_no_picture_is_refused() -> None:
+def test_what_is_no_image_is_refused() -> None:
     with pytest.raises(PredictionError) as caught:
         predict(Quarters(STRETCH), 3)  # type: ignore[arg-type]
     assert str(caught.value) == (
@@ -247,7 +247,7 @@ def test_half_precision_runs_the_network_under_autocast() -> None:
 
 def test_split_crosses_to_the_host_once(monkeypatch: pytest.MonkeyPatch) -> None:
     detector = Quarters(STRETCH)
-    images = prepare([picture(8, 8), picture(9, 9)], STRETCH)
+    images = prepare([image(8, 8), image(9, 9)], STRETCH)
     with torch.inference_mode():
         found = detector.detect(images)
     copies: list[torch.Size] = []

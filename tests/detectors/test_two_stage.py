@@ -1,4 +1,4 @@
-"""The two-stage join with regions and a box head of a third party: from YAML to detections.
+"""The two-stage meta-architecture with regions and a box head of a third party: from YAML to detections.
 
 Both toys are as small as they can be; matchers, samplers, losses, post-processing and builder are the core's.
 """
@@ -118,7 +118,7 @@ RECIPE = """\
 api: 1
 detectors:
   toy_two_stage:
-    join: two_stage
+    architecture: two_stage
     num_classes: 2
     classes: [circle, square]
     input: {size: [64, 64]}
@@ -177,7 +177,7 @@ def detector(recipe: Path) -> TwoStage:
     return built
 
 
-def pictures(count: int) -> tuple[ImageBatch, Targets]:
+def images(count: int) -> tuple[ImageBatch, Targets]:
     """Noise with one bright (label 0) or dark (label 1) square in each; three padded rows of ground truth."""
     generator = torch.Generator().manual_seed(3)
     pixels = 0.1 * torch.randn(count, 3, 64, 64, generator=generator)
@@ -205,7 +205,7 @@ def test_the_recipe_builds_with_a_scope_of_one_class_below_the_first_stage(detec
 
 
 def test_it_learns_and_finds_what_it_was_shown(detector: TwoStage) -> None:
-    batch, targets = pictures(8)
+    batch, targets = images(8)
     optimizer = torch.optim.AdamW(detector.parameters(), lr=5e-3)
     totals = []
     for _ in range(60):
@@ -234,8 +234,8 @@ def intersection_over_union(a: Tensor, b: Tensor) -> Tensor:
     return area / ((a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - area)
 
 
-def test_pictures_without_objects_give_losses_connected_to_the_graph(detector: TwoStage) -> None:
-    batch, targets = pictures(2)
+def test_images_without_objects_give_losses_connected_to_the_graph(detector: TwoStage) -> None:
+    batch, targets = images(2)
     nothing = dataclasses.replace(targets, valid=torch.zeros_like(targets.valid))
 
     terms = detector(batch, nothing)
@@ -247,7 +247,7 @@ def test_pictures_without_objects_give_losses_connected_to_the_graph(detector: T
 
 
 def test_no_rows_of_ground_truth_at_all(detector: TwoStage) -> None:
-    batch, targets = pictures(2)
+    batch, targets = images(2)
     nothing = Targets(
         targets.boxes[:, :0], targets.labels[:, :0], targets.ignore[:, :0], targets.valid[:, :0], targets.region
     )

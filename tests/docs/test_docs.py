@@ -104,4 +104,4 @@ def test_whole_recipes_resolve(page: Path, tmp_path: Path) -> None:
         path = tmp_path / f"recipe{number}.yaml"
         path.write_text(text)
         for name in yaml.safe_load(text)["detectors"]:
-            assert load_recipe(f"{path}#{name}").values["join"]
+            assert load_recipe(f"{path}#{name}").values["architecture"]

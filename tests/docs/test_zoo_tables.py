@@ -42,7 +42,7 @@ def test_rows_of_voc_report_their_ap(rows: ModuleType) -> None:
 def test_the_pages_are_what_the_script_writes(rows: ModuleType) -> None:
     folder = ROOT / "docs" / "zoo"
     measured = json.loads((folder / "measured.json").read_text(encoding="utf-8"))
-    assert measured.keys() <= rows.PICTURES.keys()
+    assert measured.keys() <= rows.IMAGES.keys()
     written = importlib.import_module("zoo_text").pages(measured)
     assert {path.name for path in folder.glob("*.md")} == written.keys()
     for name, text in written.items():

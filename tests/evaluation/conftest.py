@@ -1,4 +1,4 @@
-"""A detector that finds what is painted, and a data set of painted rectangles: no weights, no files."""
+"""A detector that finds what is painted, and a dataset of painted rectangles: no weights, no files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLASSES = ("red", "green")
 
 
 class PaintFinder(Detector):
-    """One box a class: the extent of its colour. Score: 1 minus the share of the picture that it fills."""
+    """One box a class: the extent of its colour. Score: 1 minus the share of the image that it fills."""
 
     def __init__(self, classes: tuple[str | None, ...] = CLASSES, *, resize: str = "stretch") -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class PaintFinder(Detector):
 
 @dataclasses.dataclass
 class Paintings:
-    """``count`` pictures of a red and a green rectangle; every third is tall, ``broken`` ones cannot be read."""
+    """``count`` images of a red and a green rectangle; every third is tall, ``broken`` ones cannot be read."""
 
     count: int = 7
     broken: tuple[int, ...] = ()
@@ -81,7 +81,7 @@ class Paintings:
 
     def sample(self, index: int, *, masks: bool = True) -> Sample:
         if index in self.broken:
-            raise DataError(f"picture {index} is cut short")
+            raise DataError(f"image {index} is cut short")
         image = np.zeros((*self.size(index), 3), np.uint8)
         for channel, (x1, y1, x2, y2) in enumerate(self.boxes(index).astype(int)):
             image[y1:y2, x1:x2, channel] = 255

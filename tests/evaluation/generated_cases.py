@@ -15,7 +15,7 @@ from pycocotools import mask as run_lengths
 HEIGHT, WIDTH = 160, 240
 SIZES: Final = ((4, 28), (32, 96), (96, 150))
 """Sides of boxes in px: small (below 32 squared), medium, large (above 96 squared)."""
-FEATURES: Final = ("crowd", "ignore", "empty pictures", "tied scores", "absent class", "over 100", "masks", "no area")
+FEATURES: Final = ("crowd", "ignore", "empty images", "tied scores", "absent class", "over 100", "masks", "no area")
 
 
 def case(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]], set[str]]:
@@ -35,11 +35,11 @@ def case(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]], set[str]]:
 
 
 def boxes_of_truth(rng: Generator, images: list[int], classes: list[int], features: set[str]) -> list[dict[str, Any]]:
-    """Ground truth; with "absent class" none of the last class, with "empty pictures" some pictures have none."""
+    """Ground truth; with "absent class" none of the last class, with "empty images" some images have none."""
     present = classes[:-1] if "absent class" in features and len(classes) > 1 else classes
     made: list[dict[str, Any]] = []
     for image in images:
-        if "empty pictures" in features and rng.random() < 0.5:
+        if "empty images" in features and rng.random() < 0.5:
             continue
         for _ in range(rng.integers(1, 8)):
             box = random_box(rng)
@@ -59,7 +59,7 @@ def boxes_of_truth(rng: Generator, images: list[int], classes: list[int], featur
 def detections(
     rng: Generator, image: int, classes: list[int], truth: list[dict[str, Any]], features: set[str]
 ) -> list[dict[str, Any]]:
-    """Result rows of one picture: shifted ground truth, copies of it, and boxes of nothing."""
+    """Result rows of one image: shifted ground truth, copies of it, and boxes of nothing."""
     boxes = [(a["category_id"], shifted(rng, a["bbox"])) for a in truth if a["image_id"] == image for _ in range(3)]
     strays = 130 if "over 100" in features else int(rng.integers(0, 6))
     boxes += [(classes[0] if strays > 100 else int(rng.choice(classes)), random_box(rng)) for _ in range(strays)]
@@ -74,7 +74,7 @@ def detections(
 
 
 def random_box(rng: Generator) -> list[float]:
-    """xywh px on a grid of 4 px, within the picture."""
+    """xywh px on a grid of 4 px, within the image."""
     low, high = SIZES[rng.integers(len(SIZES))]
     width, height = (int(4 * rng.integers(low // 4, high // 4 + 1)) for _ in range(2))
     left, top = 4 * rng.integers(0, (WIDTH - width) // 4 + 1), 4 * rng.integers(0, (HEIGHT - height) // 4 + 1)

@@ -1,4 +1,4 @@
-"""Model outputs meet data set classes by name."""
+"""Model outputs meet dataset classes by name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_coco_model_with_unused_outputs_answers_for_voc() -> None:
     # sofa is VOC's 18th class; couch is COCO's category 63, output 62.
     assert found.category_of[62] == 18
     assert len(found.unmapped) == 60
-    assert found.warnings[0].startswith("60 of the model's 80 classes are not in the data set; their detections are")
+    assert found.warnings[0].startswith("60 of the model's 80 classes are not in the dataset; their detections are")
 
 
 def test_aliases_work_both_ways() -> None:
@@ -34,19 +34,19 @@ def test_names_that_differ_are_refused() -> None:
     with pytest.raises(DataError) as caught:
         map_classes(["cat", "dog"], ["cats", "dog"], [1, 2])
     assert str(caught.value) == (
-        "the model's class names differ from the data set's: it has no output for cats (near: cat). "
-        "Model: cat, dog. Data set: cats, dog. "
-        "Use a detector trained on these classes, or rename the classes in the data set's yaml"
+        "the model's class names differ from the dataset's: it has no output for cats (near: cat). "
+        "Model: cat, dog. Dataset: cats, dog. "
+        "Use a detector trained on these classes, or rename the classes in the dataset's yaml"
     )
 
 
 def test_models_without_names() -> None:
     found = map_classes([None, None], ["a", "b"], [5, 6])
     assert found.category_of == (5, 6)
-    assert found.warnings == ("the model's classes have no names; they are taken in the data set's order (a, b)",)
+    assert found.warnings == ("the model's classes have no names; they are taken in the dataset's order (a, b)",)
     with pytest.raises(DataError) as caught:
         map_classes([None], ["a", "b"], [5, 6])
     assert str(caught.value) == (
-        "the model has 1 classes without names, the data set has 2 (a, b); "
-        "build it with classes=[...], or train it on this data set"
+        "the model has 1 classes without names, the dataset has 2 (a, b); "
+        "build it with classes=[...], or train it on this dataset"
     )

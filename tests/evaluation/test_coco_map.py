@@ -136,8 +136,8 @@ def test_detections_that_do_not_belong_are_refused() -> None:
     with pytest.raises(DataError) as caught:
         coco_map([{"image_id": 9, "category_id": 3, "bbox": [0, 0, 1, 1], "score": 1.0}], truth(*BOXES))
     assert str(caught.value) == (
-        "detections: row 1 names image 9, which the data set does not have; "
-        "check that the detections were made on this data set and split"
+        "detections: row 1 names image 9, which the dataset does not have; "
+        "check that the detections were made on this dataset and split"
     )
     with pytest.raises(DataError) as caught:
         coco_map([{"image_id": 1, "category_id": 3, "bbox": [0, 0, 1, 1], "score": math.nan}], truth(*BOXES))
@@ -147,7 +147,7 @@ def test_detections_that_do_not_belong_are_refused() -> None:
     assert str(caught.value) == "detections: row 1 of image 1 has no 'bbox'"
     stray = [{"image_id": 1, "category_id": 4, "bbox": [0, 0, 1, 1], "score": 1.0}]
     assert coco_map(stray, truth(*BOXES)).warnings == (
-        "1 of 1 detections name a category that the data set does not have",
+        "1 of 1 detections name a category that the dataset does not have",
     )
 
 

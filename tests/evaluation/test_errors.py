@@ -1,4 +1,4 @@
-"""The split of errors, on pictures that hold one kind each, and its AP50 against pycocotools'."""
+"""The split of errors, on images that hold one kind each, and its AP50 against pycocotools'."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""evaluate(): from a detector and a data set to numbers and files."""
+"""evaluate(): from a detector and a dataset to numbers and files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_perfect_detector_scores_one(finder: Make, paintings: Make, batch: int, 
 def test_a_batch_holds_one_prepared_size(finder: Make, paintings: Make) -> None:
     detector = finder(resize="shortest")
     evaluate(detector, paintings(), batch=3, progress=False)
-    # Pictures 2 and 5 are tall, the other five are square.
+    # Images 2 and 5 are tall, the other five are square.
     assert sorted(detector.shapes) == [(2, 3, 64, 64), (2, 3, 128, 64), (3, 3, 64, 64)]
 
 
@@ -67,7 +67,7 @@ def test_shares_of_several_processes_give_the_same_numbers(finder: Make, paintin
     assert parts.as_dict()["metrics"] == whole.as_dict()["metrics"]
 
 
-def test_broken_pictures_are_left_out_and_counted(finder: Make, paintings: Make) -> None:
+def test_broken_images_are_left_out_and_counted(finder: Make, paintings: Make) -> None:
     result = evaluate(finder(), paintings(broken=(1, 4)), progress=False)
     assert result.metrics["AP50"] == 1.0
     assert result.facts["counts"] == {
@@ -79,7 +79,7 @@ def test_broken_pictures_are_left_out_and_counted(finder: Make, paintings: Make)
     }
     assert result.facts["broken_images"] == ["101", "104"]
     assert result.warnings == (
-        "2 of 7 pictures could not be read; they and their boxes are left out (the first: picture 1 is cut short)",
+        "2 of 7 images could not be read; they and their boxes are left out (the first: image 1 is cut short)",
     )
 
 

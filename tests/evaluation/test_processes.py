@@ -1,4 +1,4 @@
-"""Two processes, each with half of the pictures, give the numbers of one."""
+"""Two processes, each with half of the images, give the numbers of one."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 
 from detzoo.data import open_dataset
 from detzoo.errors import DataError, DetzooError
-from detzoo.prediction.proposal_file import ProposalsError, picture_key, write_proposals
+from detzoo.prediction.proposal_file import ProposalsError, image_key, write_proposals
 from detzoo.proposals.evaluate import Plan, evaluate_proposals
 from detzoo.proposals.making import make_proposals
 from detzoo.proposals.method import Method, find_method
@@ -27,7 +27,7 @@ def perfect(path: Path, *, split: str = "val") -> Path:
     """A file whose proposals are the objects themselves."""
     data = open_dataset(DATA, split)
     samples = [data.sample(position) for position in range(len(data))]
-    regions = {picture_key(s.image): (s.boxes, np.ones(len(s.boxes), np.float32)) for s in samples}
+    regions = {image_key(s.image): (s.boxes, np.ones(len(s.boxes), np.float32)) for s in samples}
     write_proposals(path, regions, method="by hand", parameters={})
     return path
 
@@ -38,7 +38,7 @@ def test_numbers_and_files(tmp_path: Path) -> None:
     results = evaluate_proposals(plan(tmp_path / "out", "uniform:count=50", str(path), repeat=1), said.append)
     blind, best = results["methods"]
     truth = read_truth(open_dataset(DATA, "val"))
-    assert (results["data"]["pictures"], results["data"]["objects"]) == (2, truth.count)
+    assert (results["data"]["images"], results["data"]["objects"]) == (2, truth.count)
     assert (blind["name"], best["name"]) == ("uniform:count=50", "perfect")
     assert best["recall_50"][1:] == best["recall_70"][1:] == best["average_recall"][1:] == [1, 1]
     assert best["boxes"] == truth.count / 2
@@ -64,7 +64,7 @@ def test_methods_that_are_done_are_kept_and_others_made(tmp_path: Path) -> None:
     said: list[str] = []
     second = evaluate_proposals(plan(tmp_path, "uniform", "uniform:seed=1", "uniform"), said.append)
     assert second["methods"][0] == first["methods"][0]
-    assert said == ["uniform: already done", "uniform:seed=1: 2 pictures of shapes val", "uniform-2: already done"]
+    assert said == ["uniform: already done", "uniform:seed=1: 2 images of shapes val", "uniform-2: already done"]
     assert second["methods"][1]["average_recall"] != first["methods"][0]["average_recall"]
 
 
@@ -81,8 +81,8 @@ def test_a_file_of_another_data_set(tmp_path: Path) -> None:
     with pytest.raises(ProposalsError) as raised:
         evaluate_proposals(plan(tmp_path / "out", str(path)))
     assert str(raised.value) == (
-        f"{path} holds no proposals for 2 of the 2 pictures of shapes val (the first: shapes-val-00000.png): is it the "
-        f"file of another data set? To add them, repeat `detzoo proposals make` with --data {DATA} --split val "
+        f"{path} holds no proposals for 2 of the 2 images of shapes val (the first: shapes-val-00000.png): is it the "
+        f"file of another dataset? To add them, repeat `detzoo proposals make` with --data {DATA} --split val "
         f"--out {path} and its own --method by hand and parameters"
     )
 
@@ -114,4 +114,4 @@ def test_interrupted_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.undo()
     said: list[str] = []
     evaluate_proposals(plan(tmp_path, "uniform", "gaussian"), said.append)
-    assert said == ["uniform: already done", "gaussian: 2 pictures of shapes val"]
+    assert said == ["uniform: already done", "gaussian: 2 images of shapes val"]

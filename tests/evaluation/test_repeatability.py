@@ -56,14 +56,14 @@ def test_the_mean_is_over_sizes() -> None:
 
 
 def patch(size: tuple[int, int], box: tuple[int, int, int, int]) -> NDArray[np.uint8]:
-    picture = np.zeros((*size, 3), np.uint8)
-    picture[box[1] : box[3], box[0] : box[2]] = 255
-    return picture
+    image = np.zeros((*size, 3), np.uint8)
+    image[box[1] : box[3], box[0] : box[2]] = 255
+    return image
 
 
-def seen(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+def seen(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Centre of what is white."""
-    rows, columns = np.nonzero(picture[:, :, 0] > 127)
+    rows, columns = np.nonzero(image[:, :, 0] > 127)
     return np.array([columns.mean() + 0.5, rows.mean() + 0.5])
 
 
@@ -71,44 +71,44 @@ def seen(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
 def test_a_rotated_patch_comes_back(degrees: float) -> None:
     box = (70, 40, 90, 60)
     changed = change(patch((120, 200), box), "rotation", degrees)
-    centre = seen(changed.picture)
+    centre = seen(changed.image)
     there = np.concatenate([centre - 10, centre + 10])[None]
     assert changed.back(there)[0] == pytest.approx(box, abs=0.3)
     assert changed.visible(np.array([box], np.float64)).all()
     # the patch lies left of the middle: counter-clockwise brings it down, where y is larger
-    middle = changed.picture.shape[0] / 2
+    middle = changed.image.shape[0] / 2
     assert (centre[1] - middle > 50 - 60) == (degrees > 0)
 
 
-def test_a_rotated_picture_shows_no_corner_of_nothing_and_not_everything() -> None:
+def test_a_rotated_image_shows_no_corner_of_nothing_and_not_everything() -> None:
     for degrees in LEVELS["rotation"]:
         changed = change(np.full((90, 160, 3), 255, np.uint8), "rotation", degrees)
-        assert changed.picture.min() > 250
-        assert abs(changed.picture.shape[1] / changed.picture.shape[0] - 160 / 90) < 0.05
+        assert changed.image.min() > 250
+        assert abs(changed.image.shape[1] / changed.image.shape[0] - 160 / 90) < 0.05
         corners = np.array([[0, 0, 10, 10], [75, 40, 85, 50]], np.float64)
         assert changed.visible(corners).tolist() == [False, True]
 
 
 def test_a_scaled_patch_comes_back() -> None:
     changed = change(patch((60, 80), (20, 10, 40, 30)), "scale", 0.5)
-    assert changed.picture.shape == (30, 40, 3)
+    assert changed.image.shape == (30, 40, 3)
     assert changed.back(np.array([[10, 5, 20, 15]], np.float64)).tolist() == [[20, 10, 40, 30]]
 
 
 def test_blur_and_jpeg_change_pixels_alone() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (32, 40, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (32, 40, 3), np.uint8)
     for kind, level in (("blur", 2), ("jpeg", 10)):
-        changed = change(picture, kind, level)  # type: ignore[arg-type]  # a loop over two of the literals
-        assert changed.picture.shape == picture.shape
-        assert 1 < cv2.absdiff(changed.picture, picture).mean() < 100
+        changed = change(image, kind, level)  # type: ignore[arg-type]  # a loop over two of the literals
+        assert changed.image.shape == image.shape
+        assert 1 < cv2.absdiff(changed.image, image).mean() < 100
         box = np.array([[1, 2, 3, 4]], np.float64)
         assert changed.back(box).tolist() == box.tolist()
 
 
 def test_colours_stay_in_order_under_jpeg() -> None:
-    picture = np.zeros((32, 32, 3), np.uint8)
-    picture[:, :, 0] = 200
-    assert change(picture, "jpeg", 90).picture.mean(axis=(0, 1)).argmax() == 0
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:, :, 0] = 200
+    assert change(image, "jpeg", 90).image.mean(axis=(0, 1)).argmax() == 0
 
 
 def test_a_method_that_is_blind_repeats_itself_where_the_size_stays() -> None:

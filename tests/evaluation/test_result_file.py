@@ -66,16 +66,16 @@ def test_rows_that_fit_are_left_as_they_are(tmp_path: Path) -> None:
         ((42, "other"), "the number in the file name"),
     ],
 )
-def test_other_names_of_pictures(ids: tuple[Any, Any], how: str, tmp_path: Path) -> None:
+def test_other_names_of_images(ids: tuple[Any, Any], how: str, tmp_path: Path) -> None:
     rows, warnings = read(tmp_path, *(row(i) for i in ids))
     assert [r["image_id"] for r in rows] == [17, 18]
     assert warnings == [f"found.json: image ids were matched by {how}"]
 
 
-def test_pictures_that_the_data_set_does_not_have(tmp_path: Path) -> None:
+def test_images_that_the_data_set_does_not_have(tmp_path: Path) -> None:
     assert refusal(tmp_path, row(), row(5), row(5), row(6)) == (
-        "3 of 4 rows name 2 image ids that the data set does not have (5, 6); it has 2: 17, 18. "
-        "Is this the right data set and --split?"
+        "3 of 4 rows name 2 image ids that the dataset does not have (5, 6); it has 2: 17, 18. "
+        "Is this the right dataset and --split?"
     )
     assert refusal(tmp_path, row(1.5)) == (
         "row 1 has the image_id 1.5, neither a whole number nor a text; a COCO result file is a list of objects with "
@@ -89,14 +89,14 @@ def test_categories_that_the_data_set_does_not_have(tmp_path: Path) -> None:
         "name the file's own classes with --categories (a,b,c counted from 0, or a file), and they are matched by name"
     )
     assert refusal(tmp_path, row(), row(category=90)) == (
-        f"1 of 2 rows have a category_id that the data set does not have (90); {what} {then}"
+        f"1 of 2 rows have a category_id that the dataset does not have (90); {what} {then}"
     )
     assert refusal(tmp_path, row(category=0), row(category=1)) == (
-        "2 of 2 rows have a category_id that the data set does not have (0, 1); "
+        "2 of 2 rows have a category_id that the dataset does not have (0, 1); "
         f"{what} They look like labels counted from 0; {then}"
     )
     assert refusal(tmp_path, row(category=1), row(category=2)) == (
-        "2 of 2 rows have a category_id that the data set does not have (1, 2); "
+        "2 of 2 rows have a category_id that the dataset does not have (1, 2); "
         f"{what} They look like classes counted from 1; {then}"
     )
 
@@ -107,13 +107,13 @@ def test_named_categories_are_matched_by_name(tmp_path: Path) -> None:
     )
     assert [r["category_id"] for r in rows] == [7, 3]
     assert warnings == [
-        "1 of the model's 3 classes are not in the data set; their detections are left out (dog)",
+        "1 of the model's 3 classes are not in the dataset; their detections are left out (dog)",
     ]
     assert refusal(tmp_path, row(category=4), categories={0: "airplane", 1: "cat"}) == (
         "1 rows have a category_id without a name in --categories (4); it names 0 airplane, 1 cat"
     )
     assert refusal(tmp_path, row(), categories={3: "cats", 7: "airplane"}).startswith(
-        "the model's class names differ from the data set's: it has no output for cat (near: cats)."
+        "the model's class names differ from the dataset's: it has no output for cat (near: cats)."
     )
 
 
@@ -143,7 +143,7 @@ def test_ways_of_naming_categories(tmp_path: Path) -> None:
 def test_boxes_that_look_like_corners_are_asked_about(tmp_path: Path) -> None:
     rows = [row(bbox=(100, 20, 150, 90)), row(bbox=(10, 10, 20, 30))]
     assert refusal(tmp_path, *rows) == (
-        "the boxes look like [x1, y1, x2, y2]: taken as [x, y, width, height], 1 of 2 reach beyond their pictures "
+        "the boxes look like [x1, y1, x2, y2]: taken as [x, y, width, height], 1 of 2 reach beyond their images "
         "(the first: [100, 20, 150, 90]); say which with --boxes xyxy or --boxes xywh"
     )
     assert [r["bbox"] for r in read(tmp_path, *rows, boxes="xyxy")[0]] == [[100, 20, 50, 70], [10, 10, 10, 20]]
@@ -154,18 +154,18 @@ def test_boxes_that_look_like_corners_are_asked_about(tmp_path: Path) -> None:
     assert str(refusal(tmp_path, row(), boxes="cxcywh")) == "--boxes cxcywh: allowed are xywh and xyxy"
 
 
-def test_boxes_beyond_their_pictures_are_counted_and_said(tmp_path: Path) -> None:
+def test_boxes_beyond_their_images_are_counted_and_said(tmp_path: Path) -> None:
     _, warnings = read(tmp_path, row(bbox=(150, 10, 100, 20)), row())
     assert warnings == [
-        "found.json: of the boxes 1 of 2 reach beyond their pictures (the first: [150, 10, 100, 20]); is this the "
-        "right data set, and are they px of the original pictures?"
+        "found.json: of the boxes 1 of 2 reach beyond their images (the first: [150, 10, 100, 20]); is this the "
+        "right dataset, and are they px of the original images?"
     ]
     assert read(tmp_path, row(bbox=(150, 10, 100, 20)), *[row()] * 9)[1] == []  # one in ten: no doubt about the others
 
 
-def test_shares_of_the_picture_are_refused(tmp_path: Path) -> None:
+def test_shares_of_the_image_are_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path, *[row(bbox=(0.1, 0.2, 0.5, 0.75))] * 5) == (
-        "the boxes look like shares of the picture (the largest of all numbers is 0.75); COCO's are "
+        "the boxes look like shares of the image (the largest of all numbers is 0.75); COCO's are "
         "[x, y, width, height] in px; --boxes xywh takes them as they are"
     )
 
@@ -187,7 +187,7 @@ def test_masks_of_every_kind(tmp_path: Path) -> None:
 
 def test_masks_that_do_not_fit(tmp_path: Path) -> None:
     assert refusal(tmp_path, row(segmentation={"size": [200, 100], "counts": "0"})) == (
-        "mask of image 17 is 100 x 200 px (size is [height, width]), the picture 200 x 100"
+        "mask of image 17 is 100 x 200 px (size is [height, width]), the image 200 x 100"
     )
     assert refusal(tmp_path, row(segmentation="round")).endswith("allowed: COCO's run lengths, or polygons")
     assert "cannot be read" in refusal(tmp_path, row(segmentation={"size": [100, 200]}))

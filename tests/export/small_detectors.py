@@ -21,7 +21,7 @@ RECIPES = Path(__file__).parent / "small.yaml"
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 SIZE = (64, 96)
 SPREAD = {"faster_res5": 0.06, "faster_tail": 0.03, "rfcn": 0.6, "rfcn_pool": 0.6, "detr": 0.3, "detr_anchors": 0.6}
-"""Deviation of what is added to the heads' parameters, 0.1 for others: so much that scores of two pictures differ."""
+"""Deviation of what is added to the heads' parameters, 0.1 for others: so much that scores of two images differ."""
 Float = NDArray[np.float32]
 
 
@@ -45,7 +45,7 @@ def reasons() -> dict[str, str]:
 
 
 def small(name: str, *, size: tuple[int, int] = SIZE) -> Detector:
-    """Untrained, but not indifferent: its heads answer otherwise to one picture than to another."""
+    """Untrained, but not indifferent: its heads answer otherwise to one image than to another."""
     torch.manual_seed(0)
     detector = build(f"{RECIPES}#{name}", overrides=[f"input.size={list(size)}"]).eval()
     heads = [part for part in (getattr(detector, "head", None), getattr(detector, "box", None)) if part is not None]
@@ -61,13 +61,13 @@ def small(name: str, *, size: tuple[int, int] = SIZE) -> Detector:
     return detector
 
 
-def pictures(count: int, size: tuple[int, int] = SIZE) -> torch.Tensor:
+def images(count: int, size: tuple[int, int] = SIZE) -> torch.Tensor:
     return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(count))
 
 
 def two() -> torch.Tensor:
     """Zeros and noise."""
-    return torch.cat([torch.zeros(1, 3, *SIZE), pictures(1)])
+    return torch.cat([torch.zeros(1, 3, *SIZE), images(1)])
 
 
 def inputs(detector: Detector, pixels: torch.Tensor, *, regions: int = 12) -> dict[str, torch.Tensor]:
@@ -91,7 +91,7 @@ def detections(detector: Detector, given: dict[str, torch.Tensor]) -> DetectionB
 
 
 def leave_one_empty(detector: Detector) -> None:
-    """Give the recipe a threshold that one of ``two`` pictures reaches and the other does not."""
+    """Give the recipe a threshold that one of ``two`` images reaches and the other does not."""
     postprocess = postprocess_of(detector)
     postprocess.score_threshold = 0.0
     low, high = sorted(detections(detector, inputs(detector, two())).scores[:, 0].tolist())

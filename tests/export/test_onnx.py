@@ -1,4 +1,4 @@
-"""ONNX files answer as PyTorch does: raw and with detections, one picture and two, two sizes, nothing found."""
+"""ONNX files answer as PyTorch does: raw and with detections, one image and two, two sizes, nothing found."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tests.export.small_detectors import (
     Float,
     assert_same_detections,
     detections,
+    images,
     inputs,
     leave_one_empty,
-    pictures,
     small,
     table,
     two,
@@ -65,7 +65,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("count", "size"), [(1, (64, 96)), (2, (64, 96)), (2, (128, 64))])
 def test_a_raw_head_of_any_size_and_number(count: int, size: tuple[int, int], written: Path) -> None:
-    assert_raw_agrees(small(FAST), written, pictures(count, size))
+    assert_raw_agrees(small(FAST), written, images(count, size))
 
 
 @pytest.mark.slow
@@ -74,7 +74,7 @@ def test_every_raw_head_of_any_size_and_number(name: str, tmp_path: Path) -> Non
     detector, path = small(name), tmp_path / "raw.onnx"
     assert export_onnx(detector, path, dynamic_size=True) < 1e-5
     for count, size in ((1, (64, 96)), (2, (64, 96)), (2, (128, 64))):
-        assert_raw_agrees(detector, path, pictures(count, size))
+        assert_raw_agrees(detector, path, images(count, size))
 
 
 @pytest.mark.slow
@@ -90,14 +90,14 @@ def test_a_raw_head_whose_candidates_are_of_one_size(name: str, size: tuple[int,
     )
     assert export_onnx(detector, path) < 1e-5
     for count in (1, 2):
-        assert_raw_agrees(detector, path, pictures(count, size))
+        assert_raw_agrees(detector, path, images(count, size))
 
 
 @pytest.mark.slow
 def test_ssd_takes_another_size_than_its_recipe_s(tmp_path: Path) -> None:
     detector, path = small("ssd"), tmp_path / "raw.onnx"
     assert export_onnx(detector, path, size=(128, 64)) < 1e-5
-    assert_raw_agrees(detector, path, pictures(2, (128, 64)))
+    assert_raw_agrees(detector, path, images(2, (128, 64)))
 
 
 def test_yolov1_takes_no_other_size_than_its_recipe_s(tmp_path: Path) -> None:
@@ -110,12 +110,12 @@ def test_yolov1_takes_no_other_size_than_its_recipe_s(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SLOW)
-def test_detections_of_two_pictures_of_which_one_is_empty(name: str, tmp_path: Path) -> None:
+def test_detections_of_two_images_of_which_one_is_empty(name: str, tmp_path: Path) -> None:
     detector, path = small(name), tmp_path / "found.onnx"
     leave_one_empty(detector)
     assert export_onnx(detector, path, postprocess=True) < 1e-5
     both = two()
-    for pixels in (both, both[:1], both[1:], pictures(2)):
+    for pixels in (both, both[:1], both[1:], images(2)):
         given = inputs(detector, pixels)
         expected = detections(detector, given)
         assert_same_detections(expected, run(path, **given))
@@ -131,7 +131,7 @@ def test_detections_in_a_file_of_another_size(name: str, tmp_path: Path) -> None
     detector, path = small(name, size=(128, 64)), tmp_path / "found.onnx"
     assert export_onnx(detector, path, postprocess=True) < 1e-5
     for count in (1, 2):
-        given = inputs(detector, pictures(count, (128, 64)))
+        given = inputs(detector, images(count, (128, 64)))
         expected = detections(detector, given)
         assert int(expected.valid.sum()) >= 2 * count
         assert_same_detections(expected, run(path, **given))

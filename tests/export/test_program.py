@@ -49,7 +49,7 @@ def test_the_command_writes_a_file_and_refuses_what_it_cannot(tmp_path: Path) ->
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        f"written: {out}, for any number of pictures; torch.export.load reads it after `import detzoo.export`\n"
+        f"written: {out}, for any number of images; torch.export.load reads it after `import detzoo.export`\n"
     )
     assert out.exists()
     again = subprocess.run(
@@ -68,13 +68,13 @@ def test_sizes_that_are_none_are_refused(text: str) -> None:
     assert str(error.value) == f"--size {text}: write height,width in px, as 320,480"
 
 
-def test_a_size_that_follows_the_pictures_must_be_named(tmp_path: Path) -> None:
+def test_a_size_that_follows_the_images_must_be_named(tmp_path: Path) -> None:
     detector = small("yolov3")
     detector.input = InputSpec(resize="shortest", min_size=800, max_size=1344)
     with pytest.raises(ExportError) as error:
         export_program(detector, tmp_path / "model.pt2")
     assert str(error.value) == (
-        f"{detector.recipe.name}: the size of the input follows the pictures (resize: shortest); name one: "
+        f"{detector.recipe.name}: the size of the input follows the images (resize: shortest); name one: "
         "--size 800,1344 for instance (height,width)"
     )
 

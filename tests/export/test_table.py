@@ -24,9 +24,9 @@ from tests.export.small_detectors import (
     Row,
     assert_same_detections,
     detections,
+    images,
     inputs,
     leave_one_empty,
-    pictures,
     reasons,
     small,
     table,
@@ -56,10 +56,10 @@ def by_recipe(rows: list[Row]) -> list[object]:
 
 
 def kind(values: dict[str, Any]) -> tuple[str | None, ...]:
-    """What makes a detector another one to export: its join, its head and pooling, where its regions come from."""
+    """What makes a detector another one to export: its meta-architecture, head, pooling and source of regions."""
     head, proposals = values.get("head") or values["box"]["head"], values.get("proposals") or {}
     pool = head.get("roi_pool") or {}
-    return values["join"], head["type"], pool.get("type"), proposals.get("type")
+    return values["architecture"], head["type"], pool.get("type"), proposals.get("type")
 
 
 def test_every_kind_of_detector_has_a_row() -> None:
@@ -84,7 +84,7 @@ def test_a_program_in_a_process_of_its_own_gives_the_same_detections(row: Row, t
     leave_one_empty(detector)
     free = ("batch", "regions") if row.program.endswith("regions") else ("batch",)
     assert export_program(detector, path) == free
-    given = [inputs(detector, two()), inputs(detector, pictures(3), regions=50)]
+    given = [inputs(detector, two()), inputs(detector, images(3), regions=50)]
     expected = [detections(detector, batch) for batch in given]
     empty, shown = sorted(expected[0].valid.sum(1).tolist())
     assert empty == 0

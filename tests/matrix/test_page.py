@@ -49,9 +49,8 @@ def test_the_tables() -> None:
 
 def test_reasons_share_a_number_only_where_they_differ_in_names_and_numbers() -> None:
     def needs(part: str, word: str, head: str) -> str:
-        return (
-            f'loss: loss "{part}" needs {word}, which head "{head}" and join "one_stage" do not give; given by {head}'
-        )
+        which = f'which head "{head}" and architecture "one_stage" do not give'
+        return f'loss: loss "{part}" needs {word}, {which}; given by {head}'
 
     assert alike(needs("set", "one_box", "rfcn")) == alike(needs("rfcn", "one_box", "ssd"))
     assert alike(needs("set", "one_box", "rfcn")) != alike(needs("set", "levels", "rfcn"))

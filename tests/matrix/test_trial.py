@@ -18,7 +18,7 @@ RECIPE = "ssd_ultralight_face_rfb"
 
 
 class Crashing(MaxIou):
-    """Fails at the first picture, and not in words for a user."""
+    """Fails at the first image, and not in words for a user."""
 
     def forward(self, candidates: Candidates, targets: Targets, predictions: Predictions | None = None) -> Assignment:
         raise IndexError("Target 3 is out of bounds.\nand more")
@@ -56,8 +56,8 @@ def test_a_refusal_is_that_of_the_nearest_recipe_without_its_place() -> None:
     outcome = try_combination(Combination({"head": "ssd", "matcher": "grid_responsible"}))
     assert outcome.status == "refused"
     assert outcome.reason == (
-        'matcher: matcher "grid_responsible" needs one_grid, which head "ssd" and join "one_stage" do not give; '
-        "given by head yolo_grid"
+        'matcher: matcher "grid_responsible" needs one_grid, which head "ssd" and architecture "one_stage" do not '
+        "give; given by head yolo_grid"
     )
 
 

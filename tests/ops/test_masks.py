@@ -20,7 +20,7 @@ SIZES = [(48, 64), (17, 16), (1, 1)]
 
 
 def random_boxes(count: int, height: int, width: int, seed: int = 0) -> Tensor:
-    """Inside the picture, of all sizes, some cut by its borders."""
+    """Inside the image, of all sizes, some cut by its borders."""
     generator = torch.Generator().manual_seed(seed)
     side = torch.tensor([float(width), float(height)])
     centre, half = torch.rand(count, 2, generator=generator) * side, torch.rand(count, 2, generator=generator) * side
@@ -53,7 +53,7 @@ def test_torchvision_cuts_out_the_same_targets(side: int, pixels: int, monkeypat
     row = torch.randint(0, 5, (20,), generator=generator)
     expected = project_masks_on_boxes(masks, boxes, row, side)
     assert torch.equal(mask_targets(masks, boxes, row, side), expected)
-    monkeypatch.setattr(module, "may_look", lambda _: False)  # the way without data-dependent shapes
+    monkeypatch.setattr(module, "allows_dynamic_shapes", lambda _: False)  # the way without data-dependent shapes
     assert torch.equal(mask_targets(masks, boxes, row, side), expected)
 
 
@@ -171,7 +171,7 @@ def test_integer_pasting_makes_objects_larger() -> None:
 
 @pytest.mark.parametrize("box", [[0.0, 0.0, 1.0, 1.0], [14.0, 9.0, 15.0, 10.0], [3.2, 3.2, 4.2, 4.2]])
 def test_a_full_mask_on_one_pixel(box: list[float]) -> None:
-    # integer: both end pixels belong to it, so 2 x 2; of the 3 x 3 in the picture's corner, 13.96 being cut to 13, too
+    # integer: both end pixels belong to it, so 2 x 2; of the 3 x 3 in the image's corner, 13.96 being cut to 13, too
     full, place = torch.full((1, 28, 28), 20.0), torch.tensor([box])
     exact = paste_masks(full, place, (10, 15), convention="half_pixel")[0]
     assert exact.nonzero().tolist() == [[int(box[1]), int(box[0])]]
@@ -191,7 +191,7 @@ def test_boxes_without_area_or_number_give_no_mask_or_the_references(convention:
 
 
 @BOTH
-def test_masks_end_at_the_borders_of_the_picture(convention: Paste) -> None:
+def test_masks_end_at_the_borders_of_the_image(convention: Paste) -> None:
     boxes = torch.tensor([[-10.0, -10.0, 10.0, 10.0], [5.0, 5.0, 30.0, 30.0]])
     first, second = paste_masks(torch.full((2, 28, 28), 20.0), boxes, (12, 16), convention=convention)
     assert first[:9, :9].all()

@@ -18,7 +18,7 @@ B = BACKGROUND
 def looking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Both ways: the CPU's, and the one that waits for nothing."""
     looks: bool = request.param == "shapes from the data"
-    monkeypatch.setattr(regions, "may_look", lambda tensor: looks)
+    monkeypatch.setattr(regions, "allows_dynamic_shapes", lambda tensor: looks)
     return looks
 
 

@@ -202,7 +202,9 @@ OVERRIDES: Final = {
     ),
     "train.batch[0]=1": "--set train.batch[0]: train.batch is not a list",
     "train.transfroms[0].p=1": "--set train.transfroms[0].p: train.transfroms does not exist",
-    "join=two_stage": "--set join: the join cannot be changed; extend a recipe that has the one you want",
+    "architecture=two_stage": (
+        "--set architecture: the meta-architecture cannot be changed; extend a recipe that has the one you want"
+    ),
     "head=null": (
         "--set head: detectors.toy_detector.head: found null; expected a head component: {{type: NAME, ...}}"
     ),

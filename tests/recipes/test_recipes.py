@@ -156,7 +156,7 @@ def test_why_lists_every_value(toy_registry: Registry) -> None:
     paths = [line.split()[0] for line in with_origins(recipe).splitlines()[1:]]
 
     assert len(paths) == len(set(paths))
-    for slot in ("join", "input.size", "backbone.type", "head.anchors.sizes", "train.transforms[1].only"):
+    for slot in ("architecture", "input.size", "backbone.type", "head.anchors.sizes", "train.transforms[1].only"):
         assert slot in paths
 
 

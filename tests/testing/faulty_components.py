@@ -236,7 +236,7 @@ class WorstFirst(Post):
         return DetectionBatch(*(getattr(found, name).flip(1) for name in ("boxes", "scores", "labels", "valid")))
 
 
-class BeyondThePicture(Post):
+class BeyondTheImage(Post):
     def changed(self, found: DetectionBatch) -> DetectionBatch:
         return dataclasses.replace(found, boxes=found.boxes + 40)
 

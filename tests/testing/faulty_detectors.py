@@ -15,7 +15,7 @@ from detzoo.types import DetectionBatch, Detections, ImageBatch, Targets
 
 
 class Right(OneStage):
-    """The join itself, with doors for faults."""
+    """The meta-architecture itself, with doors for faults."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class WritesTargets(Right):
         return terms
 
 
-class WritesPictures(Right):
+class WritesImages(Right):
     def predict(self, images: Sequence[Any], **settings: Any) -> list[Detections]:
         found = super().predict(images, **settings)
         for image in images:
@@ -125,7 +125,7 @@ class StaysInTraining(Right):
         return found
 
 
-class CountsPictures(Right):
+class CountsImages(Right):
     seen: Tensor
 
     def add_parts(self) -> None:

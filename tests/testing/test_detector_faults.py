@@ -66,16 +66,16 @@ FAULTS: list[tuple[type[OneStage], str, list[str]]] = [
         "the batch or its targets changed in place: copy it before writing to it",
         ["inputs_are_not_changed"],
     ),
-    (faulty.WritesPictures, "a picture changed in place: copy it before writing to it", ["inputs_are_not_changed"]),
+    (faulty.WritesImages, "an image changed in place: copy it before writing to it", ["inputs_are_not_changed"]),
     (faulty.StaysInTraining, "the mode of neck is not what it was before predicting", ["predicting_changes_nothing"]),
-    (faulty.CountsPictures, "seen is not what it was before predicting", ["predicting_changes_nothing"]),
+    (faulty.CountsImages, "seen is not what it was before predicting", ["predicting_changes_nothing"]),
     (faulty.LabelsFromOne, "labels from 1 to 3; there are 3 classes", ["results_are_in_original_pixels"]),
     (
         faulty.BoxesInNetworkPixels,
-        "a box reaches beyond the picture of 38x52 px: #, #, #, #",
+        "a box reaches beyond the image of 38x52 px: #, #, #, #",
         ["results_are_in_original_pixels"],
     ),
-    (faulty.WidthBeforeHeight, "size is (200, 120), the picture has (120, 200)", ["results_are_in_original_pixels"]),
+    (faulty.WidthBeforeHeight, "size is (200, 120), the image has (120, 200)", ["results_are_in_original_pixels"]),
     (faulty.WorstFirst, "they are not sorted by score: #, #, #, #", ["results_are_in_original_pixels"]),
     (faulty.ScoresInPercent, "scores from # to #", ["results_are_in_original_pixels"]),
     (
@@ -87,7 +87,7 @@ FAULTS: list[tuple[type[OneStage], str, list[str]]] = [
     (
         faulty.Draws,
         "the scores of two calls: they differ by #, more than rounding",
-        ["same_picture_same_detections", "batch_equals_singles"],
+        ["same_image_same_detections", "batch_equals_singles"],
     ),
     (faulty.LooksAtTheBatch, "the scores: they differ by #, more than rounding", ["batch_equals_singles"]),
     (
@@ -105,9 +105,9 @@ FAULTS: list[tuple[type[OneStage], str, list[str]]] = [
 
 
 def trial(cls: type[OneStage], registry: Registry) -> Trial:
-    """The toy detector with another join."""
-    registry.register("join", cls.__name__, cls)
-    recipe = recipe_from_values(cls.__name__, load_recipe("toy_detector").values | {"join": cls.__name__})
+    """The toy detector with another meta-architecture."""
+    registry.register("architecture", cls.__name__, cls)
+    recipe = recipe_from_values(cls.__name__, load_recipe("toy_detector").values | {"architecture": cls.__name__})
 
     def made() -> Detector:
         torch.manual_seed(0)

@@ -21,7 +21,7 @@ from detzoo.testing.specimens import SMALL
 from detzoo.testing.subject import Subject
 from tests.testing.faulty_components import (
     AddsPositives,
-    BeyondThePicture,
+    BeyondTheImage,
     CornersAndSides,
     CountsPadding,
     DecodesHalf,
@@ -113,7 +113,7 @@ FAULTS: list[tuple[str, Callable[[], Any], list[str]]] = [
     # NaN equals nothing, so nothing that is compared is equal
     ("postprocess", NanScores, ["outputs", "same_input_same_output", "batch_equals_singles"]),
     ("postprocess", WorstFirst, ["outputs"]),
-    ("postprocess", BeyondThePicture, ["outputs"]),
+    ("postprocess", BeyondTheImage, ["outputs"]),
     ("postprocess", KeepsTooMany, ["keeps_to_its_limit"]),
     ("postprocess", DrawsScores, ["same_input_same_output", "batch_equals_singles"]),
     ("box_coder", DecodesHalf, ["decode_inverts_encode"]),

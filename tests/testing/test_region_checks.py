@@ -201,7 +201,7 @@ def test_faults_of_proposals_are_found() -> None:
     outputs = proposals_checks.check_outputs
     assert_found(outputs, KeepsGradient(), "regions must carry no gradient: detach them")
     assert_found(outputs, WorstFirst(), "regions are not sorted by score, best first")
-    assert_found(outputs, Beyond(), "a region reaches beyond the picture: clip to batch.region")
+    assert_found(outputs, Beyond(), "a region reaches beyond the image: clip to batch.region")
     assert_found(
         proposals_checks.check_every_ground_truth_gives_finite_terms,
         DividesByObjects(),
@@ -247,17 +247,17 @@ class Whitens(Uniform):
 
 def test_faults_of_proposers_are_found() -> None:
     two = np.array([[1, 1, 9, 9], [2, 2, 8, 8]], np.float32)
-    outputs, what = proposer_checks.check_outputs, "a picture of 224 x 160 px"
+    outputs, what = proposer_checks.check_outputs, "an image of 224 x 160 px"
     assert_found(outputs, Gives(two.astype(np.float64)), f"{what}: boxes is float64, not float32")
     assert_found(outputs, Gives(two[:, :3]), f"{what}: boxes has shape (2, 3), the contract says (2, 4)")
     rising = np.array([0.1, 0.9], np.float32)
     assert_found(outputs, Gives(two, rising), f"{what}: regions are not sorted by score, best first")
     assert_found(outputs, Gives(two + 999), f"{what}: no region lies on it")
-    assert_found(proposer_checks.check_input_is_not_changed, Whitens(), "the picture changed in place")
+    assert_found(proposer_checks.check_input_is_not_changed, Whitens(), "the image changed in place")
     assert_found(
-        proposer_checks.check_same_picture_same_regions,
+        proposer_checks.check_same_image_same_regions,
         Draws(),
-        "one picture gave two sets of regions: seed the draw from a field",
+        "one image gave two sets of regions: seed the draw from a field",
     )
 
 

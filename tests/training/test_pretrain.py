@@ -35,17 +35,17 @@ SMALL = ("size=32", "backbone.width=0.25", "optimizer.lr=0.1", "crop=[0.6,1]")
 
 
 def class_set(folder: Path, count: int = 8, names: tuple[str, ...] = ("bars", "disc", "empty")) -> Path:
-    """Pictures of three kinds that are told apart at a glance."""
+    """Images of three kinds that are told apart at a glance."""
     for name in names:
         (folder / name).mkdir(parents=True)
         for number in range(count):
             rng = np.random.default_rng([number, len(name)])
-            picture = rng.integers(0, 60, (36, 40, 3), np.uint8)
+            image = rng.integers(0, 60, (36, 40, 3), np.uint8)
             if name == "bars":
-                picture[::4] = 220
+                image[::4] = 220
             if name == "disc":
-                cv2.circle(picture, (int(rng.integers(14, 26)), 18), 10, (250, 250, 250), -1)
-            write_image(folder / name / f"{number}.png", picture)
+                cv2.circle(image, (int(rng.integers(14, 26)), 18), 10, (250, 250, 250), -1)
+            write_image(folder / name / f"{number}.png", image)
     return folder
 
 
@@ -64,7 +64,7 @@ def problem(folder: Path) -> str:
 
 
 def test_what_is_no_folder_of_classes(tmp_path: Path) -> None:
-    assert problem(tmp_path) == f"{tmp_path}: no class folders with pictures: {LAYOUT}"
+    assert problem(tmp_path) == f"{tmp_path}: no class folders with images: {LAYOUT}"
     nowhere, file = tmp_path / "nowhere", tmp_path / "file"
     learns = "`detzoo pretrain` learns from a folder of classes"
     assert problem(nowhere) == f"{nowhere}: no such folder; {learns}: {LAYOUT}"
@@ -73,7 +73,7 @@ def test_what_is_no_folder_of_classes(tmp_path: Path) -> None:
     one = class_set(tmp_path / "one", 1, ("disc",))
     assert problem(one) == f"{one}: a single class (disc): there is nothing to tell it from; {LAYOUT}"
     (one / "nothing").mkdir()
-    assert problem(one) == f"{one}: no picture in nothing: put pictures there, or remove the folder"
+    assert problem(one) == f"{one}: no image in nothing: put images there, or remove the folder"
 
 
 def test_a_data_set_for_detection_is_told(tmp_path: Path) -> None:
@@ -81,8 +81,8 @@ def test_a_data_set_for_detection_is_told(tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     (tmp_path / "classes.txt").write_text("thing\n")
     assert problem(tmp_path) == (
-        f"{tmp_path} is a data set for detection (format yolo): `detzoo train` learns from it. `detzoo pretrain` "
-        f"learns whole pictures from a folder of classes: {LAYOUT}"
+        f"{tmp_path} is a dataset for detection (format yolo): `detzoo train` learns from it. `detzoo pretrain` "
+        f"learns whole images from a folder of classes: {LAYOUT}"
     )
 
 
@@ -105,7 +105,7 @@ def test_train_and_val_folders(tmp_path: Path) -> None:
     class_set(tmp_path / "val", 1, ("cat",))
     assert problem(tmp_path) == (
         f"{tmp_path / 'val'}: cat is not among the classes that are learnt (bars, disc, empty): remove it, or add it "
-        "to the training pictures"
+        "to the training images"
     )
 
 
@@ -230,15 +230,15 @@ def test_an_existing_run_is_not_written_over(tmp_path: Path) -> None:
         learn(data, data)
 
 
-def test_broken_pictures_are_left_out_and_named(tmp_path: Path) -> None:
+def test_broken_images_are_left_out_and_named(tmp_path: Path) -> None:
     data = class_set(tmp_path / "data")
     broken = data / "disc" / "broken.png"
     broken.write_bytes(b"\x89PNG and nothing more")
-    done = learn(data, tmp_path / "run", epochs=1, batch=11)  # two steps see every picture
-    assert f"left out: 1 pictures that cannot be read, the first: {broken}: " in str(done)
+    done = learn(data, tmp_path / "run", epochs=1, batch=11)  # two steps see every image
+    assert f"left out: 1 images that cannot be read, the first: {broken}: " in str(done)
     for path in data.rglob("*.png"):
         path.write_bytes(b"")
-    with pytest.raises(TrainingError, match=r"none of the 6 pictures of this step can be read .*: are they pictures"):
+    with pytest.raises(TrainingError, match=r"none of the 6 images of this step can be read .*: are they images"):
         learn(data, tmp_path / "none", epochs=1)
 
 

@@ -1,4 +1,4 @@
-"""A detector and a data set small enough to train hundreds of steps in a second, and a script around them.
+"""A detector and a dataset small enough to train hundreds of steps in a second, and a script around them.
 
 The detector looks at a 4 x 4 grid of cells of 8 px; a cell whose centre lies in a box is positive.
 """
@@ -32,7 +32,7 @@ CLASSES = ("dark", "light")
 
 
 class ToyDataset(Dataset):
-    """One square per picture; every fifth picture is empty."""
+    """One square per image; every fifth image is empty."""
 
     on_disk = False
     has_masks = False
@@ -105,7 +105,7 @@ class ToyDetector(Detector):
         self.normaliser = Positives(scope="image" if per_image else "batch")
         self.classes = CLASSES
         self.input = InputSpec(size=(SIDE, SIDE))
-        self.recipe = Recipe("toy", {"join": "toy", "lively": lively, "lr": 0.05})
+        self.recipe = Recipe("toy", {"architecture": "toy", "lively": lively, "lr": 0.05})
         self.poison: int | None = None
         self.calls = 0
 

@@ -1,4 +1,4 @@
-"""The same backbone at several sizes of the picture."""
+"""The same backbone at several sizes of the image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ImagePyramid(Backbone):
         RecipeError: a ratio that repeats, or none.
 
     Source: He et al. 2014 (arXiv:1406.4729), section 4.1: short sides 480, 576, 688, 864, 1200, that is ratios
-    0.4, 0.48, 0.5733, 0.72 and 1 of an input of 1200. Difference: there each size is made from the picture, here from
+    0.4, 0.48, 0.5733, 0.72 and 1 of an input of 1200. Difference: there each size is made from the image, here from
     the network pixels, bilinearly.
     """
 

@@ -74,7 +74,7 @@ def inception_resnet_v2_tail() -> nn.Sequential:
 
 
 def _pad(body: nn.Module) -> None:
-    """Pad every layer by half of its kernel, so that a map has as many cells as strides fit into the picture."""
+    """Pad every layer by half of its kernel, so that a map has as many cells as strides fit into the image."""
     for layer in body.modules():
         if isinstance(layer, nn.Conv2d):
             layer.padding = (layer.kernel_size[0] // 2, layer.kernel_size[1] // 2)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detzoo.interfaces import BoxLoss, ClassLoss, Loss, Miner, Normaliser
 from detzoo.ops.matching import candidate_rows, matched_boxes, matched_labels, of_classes, safe_candidates
-from detzoo.ops.ranking import may_look
+from detzoo.ops.ranking import allows_dynamic_shapes
 from detzoo.types import Assignment, Candidates, Predictions, Scoring, Targets
 
 Weight = Annotated[float, Field(ge=0)]
@@ -89,7 +89,7 @@ class MultiBox(Loss):
 
     def class_sums(self, logits: Tensor, labels: Tensor, chosen: Tensor) -> Tensor:
         """float32 [B]: class loss of the chosen, per image."""
-        if not may_look(logits) or int(chosen.sum()) > chosen.numel() // MANY:
+        if not allows_dynamic_shapes(logits) or int(chosen.sum()) > chosen.numel() // MANY:
             return torch.where(chosen, self.classification(logits, labels), 0).sum(1)
         # few are chosen, so only their rows enter the graph; the shape depends on the data
         place = chosen.flatten().nonzero().squeeze(1)
@@ -102,7 +102,7 @@ class MultiBox(Loss):
     ) -> Tensor:
         """float32 [B]: box loss of the positives, per image."""
         batch, count, per_class = deltas.shape[:3]
-        if not may_look(deltas):
+        if not allows_dynamic_shapes(deltas):
             boxes = matched_boxes(candidates, targets, assignment)
             if per_class > 1:
                 deltas = deltas.gather(2, labels.clamp(min=0)[:, :, None, None].expand(-1, -1, 1, 4))

@@ -13,7 +13,7 @@ from detzoo.errors import RecipeError
 from detzoo.interfaces import Matcher
 from detzoo.ops.boxes import full_precision, iou_matrix
 from detzoo.ops.matching import chunks, overlaps_ignored, truth_by_truth
-from detzoo.ops.ranking import may_look
+from detzoo.ops.ranking import allows_dynamic_shapes
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -29,9 +29,9 @@ class MaxIou(Matcher):
     Args:
         positive_threshold: IoU from which a candidate is positive.
         negative_threshold: IoU below which it is background; between the two it is ignored.
-        negative_floor: background that overlaps less than this leaves the loss, where the picture has ground truth at
+        negative_floor: background that overlaps less than this leaves the loss, where the image has ground truth at
             all: 0.1 is Fast R-CNN's mining of hard negatives, 0 is Faster R-CNN's.
-        straddle: px by which a candidate may cross the border of its picture; those that cross it by more are left out
+        straddle: px by which a candidate may cross the border of its image; those that cross it by more are left out
             before anything else, so that they are neither background nor rescued (the paper's RPN: 0). null: all stay.
         low_quality: whether the best candidates of a ground truth (all that tie) become positive below the positive
             threshold: ``always`` (torchvision, detectron2), ``above_negative``: only with at least the negative
@@ -87,7 +87,7 @@ class MaxIou(Matcher):
         candidates = self.within(candidates, targets)
         batch, count = targets.boxes.shape[0], candidates.boxes.shape[1]
         valid = candidates.valid.expand(batch, count)
-        many = count > ROW_BY_ROW and may_look(targets.boxes)
+        many = count > ROW_BY_ROW and allows_dynamic_shapes(targets.boxes)
         overlap, best, rescued = (self.truth_by_truth if many else self.at_once)(candidates, targets)
         negative = ~self.reaches(overlap, self.negative_threshold)
         index = torch.where(self.reaches(overlap, self.positive_threshold), best, IGNORE)
@@ -101,7 +101,7 @@ class MaxIou(Matcher):
         return Assignment(torch.where(valid, index, IGNORE), overlap.clamp(min=0))
 
     def within(self, candidates: Candidates, targets: Targets) -> Candidates:
-        """The candidates, those that cross the border of their picture too far marked invalid: [B,N]."""
+        """The candidates, those that cross the border of their image too far marked invalid: [B,N]."""
         if self.straddle is None:
             return candidates
         boxes, region = candidates.boxes, targets.region.unsqueeze(1)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from detzoo.errors import RecipeError
 from detzoo.interfaces import PostProcess, Suppress
 from detzoo.ops.boxes import clip, sides
-from detzoo.ops.ranking import compact, gather_rows, may_look, pack, rank_in_group
+from detzoo.ops.ranking import allows_dynamic_shapes, compact, gather_rows, pack, rank_in_group
 from detzoo.ops.scores import quality_of, scores_of
 from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions
 
@@ -76,7 +76,7 @@ class PerClassDetections(PostProcess):
     @torch.no_grad()
     def forward(self, predictions: Predictions, candidates: Candidates, batch: ImageBatch) -> DetectionBatch:
         """Detections [B,keep] in network px, best first, clipped to each image's region."""
-        if may_look(predictions.deltas):
+        if allows_dynamic_shapes(predictions.deltas):
             way = self.best_first
         else:
             way = self.class_by_class if self.per_level_top_k is None else self.level_by_level

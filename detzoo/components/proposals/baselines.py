@@ -1,4 +1,4 @@
-"""Regions that do not look at the picture: what every proposal method must beat."""
+"""Regions that do not look at the image: what every proposal method must beat."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Seed = Annotated[int, Field(ge=0)]
 class Uniform(Proposer):
     """Boxes whose centre, square root of area and logarithm of aspect ratio are drawn evenly.
 
-    They depend on the picture's size and the seed alone. A box that reaches beyond the picture is cut to it.
+    They depend on the image's size and the seed alone. A box that reaches beyond the image is cut to it.
 
     Args:
-        count: boxes a picture.
-        scale: range of the square root of the area, relative to that of the picture.
+        count: boxes an image.
+        scale: range of the square root of the area, relative to that of the image.
         aspect: range of width to height.
         seed: of the draw.
 
     Source: Hosang et al., "What makes for effective detection proposals?" (PAMI 2015), section 2.3. Difference: there
-    the ranges are those of VOC 2007's annotations less the outer 1 %, here they are fields, relative to the picture.
+    the ranges are those of VOC 2007's annotations less the outer 1 %, here they are fields, relative to the image.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class Gaussian(Proposer):
     """Boxes whose centre, square root of area and logarithm of aspect ratio are drawn from normal distributions.
 
     Args:
-        count: boxes a picture.
-        centre_std: deviation of the centre from the picture's, relative to its sides.
-        scale: mean and deviation of the square root of the area, relative to that of the picture.
+        count: boxes an image.
+        centre_std: deviation of the centre from the image's, relative to its sides.
+        scale: mean and deviation of the square root of the area, relative to that of the image.
         log_aspect: mean and deviation of the logarithm of width to height.
         seed: of the draw.
 
@@ -89,8 +89,8 @@ class SlidingWindow(Proposer):
     """Windows on regular grids, as many of each size, the largest first.
 
     Args:
-        count: windows a picture, about: each size gets its share, laid out in whole rows and columns.
-        scales: square roots of the area, relative to that of the picture.
+        count: windows an image, about: each size gets its share, laid out in whole rows and columns.
+        scales: square roots of the area, relative to that of the image.
         aspects: widths to heights.
 
     Source: Hosang et al. (PAMI 2015), section 2.3, after BING's window sizes.
@@ -123,7 +123,7 @@ class SlidingWindow(Proposer):
 def inside(
     centre: NDArray[np.float64], side: NDArray[np.float64], log_aspect: NDArray[np.float64], image: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Boxes [P,4] cut to the picture, at least a pixel (or the picture) in both directions, and scores of 1.
+    """Boxes [P,4] cut to the image, at least a pixel (or the image) in both directions, and scores of 1.
 
     Args:
         centre: [P,2] px, x and y.

@@ -1,7 +1,7 @@
-"""Regions from the picture alone, as the first stage of a detector: Fast R-CNN.
+"""Regions from the image alone, as the first stage of a detector: Fast R-CNN.
 
-It is part of the core, like the proposers, because joins of several plugins stand on it: Fast R-CNN's two stages, and
-the windows of R-CNN and SPP-net.
+It is part of the core, like the proposers, because meta-architectures of several plugins stand on it:
+Fast R-CNN's two stages, and the windows of R-CNN and SPP-net.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class ImageLevel(Proposals):
     They carry no scores: the samples of the loader hold boxes alone, in the proposer's order, best first.
 
     Args:
-        proposer: makes regions from a picture, in the loader's workers.
-        top_k: the best of each picture when detecting; null for all.
+        proposer: makes regions from an image, in the loader's workers.
+        top_k: the best of each image when detecting; null for all.
         training_top_k: the same in training.
 
-    Source: Girshick 2015 (arXiv:1504.08083), section 2; about 2,000 regions a picture.
+    Source: Girshick 2015 (arXiv:1504.08083), section 2; about 2,000 regions an image.
     """
 
     def __init__(self, *, proposer: Proposer, top_k: TopK | None = 2000, training_top_k: TopK | None = 2000) -> None:
@@ -52,8 +52,8 @@ def _best(batch: ImageBatch, most: int | None) -> Candidates:
     rois = batch.proposals
     if rois is None:
         raise ProposalsError(
-            "this detector looks at regions of the picture, and the batch holds none: make it with "
-            "detzoo.prediction.predict.prepared(detector, pictures), or give the loader proposer=detector.proposer"
+            "this detector looks at regions of the image, and the batch holds none: make it with "
+            "detzoo.prediction.predict.prepared(detector, images), or give the loader proposer=detector.proposer"
         )
     if most is not None and torch.compiler.is_exporting():  # how many there are is free: none is cut off, some not seen
         within = torch.arange(rois.valid.shape[1], device=rois.valid.device) < most

@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from detzoo.interfaces import Proposer
-from detzoo.prediction.proposal_file import ProposalFile, ProposalsError, check_made_by, picture_key
+from detzoo.prediction.proposal_file import ProposalFile, ProposalsError, check_made_by, image_key
 
 Plain = bool | int | float | str | None
 Value = Plain | list[Plain] | list[list[Plain]] | dict[str, Plain]
 
 
 class Precomputed(Proposer):
-    """Looks a picture up by its pixels in a file of proposals.
+    """Looks an image up by its pixels in a file of proposals.
 
-    The file is opened when the first picture comes, so a recipe can be listed, shown, built and converted without it.
+    The file is opened when the first image comes, so a recipe can be listed, shown, built and converted without it.
 
     Args:
         path: a file as ``detzoo proposals make`` writes it, relative to where the command runs; null: none yet.
-        top_k: the best of the file for each picture; null for all.
+        top_k: the best of the file for each image; null for all.
         method: what the file must have been made with; null: anything.
         parameters: what the file must say of these parameters of the method; those that are not named are free.
     """
@@ -41,21 +41,21 @@ class Precomputed(Proposer):
         self._file: ProposalFile | None = None
 
     def __call__(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Boxes [P,4] and scores [P] of a picture uint8 [H,W,3].
+        """Boxes [P,4] and scores [P] of an image uint8 [H,W,3].
 
         Raises:
             ProposalsError: no file is named, it is none, it was made with something else than the recipe says, or it
-                does not know the picture.
+                does not know the image.
         """
         if self._file is None:
             self._file = self._opened()
-        key = picture_key(image)
+        key = image_key(image)
         found = self._file.regions(key, self.top_k)
         if found is None:
             raise ProposalsError(
-                f"{self.path} holds no proposals for this picture of {image.shape[1]} x {image.shape[0]} px: it knows "
-                f"{len(self._file)} pictures ({self._file.method}), by their decoded pixels. For pictures that are in "
-                f"no data set, name the method itself: --set proposals.proposer.type={self._file.method}. `detzoo "
+                f"{self.path} holds no proposals for this image of {image.shape[1]} x {image.shape[0]} px: it knows "
+                f"{len(self._file)} images ({self._file.method}), by their decoded pixels. For images that are in "
+                f"no dataset, name the method itself: --set proposals.proposer.type={self._file.method}. `detzoo "
                 "proposals make` with the method and parameters of the file adds those of other data, here and with "
                 "the same image library; another file is named with --set proposals.proposer.path=FILE"
             )

@@ -1,7 +1,7 @@
-"""``detzoo data check``: every defect of a data set, with file and line, severity and a stable code.
+"""``detzoo data check``: every defect of a dataset, with file and line, severity and a stable code.
 
 The readers report what is wrong in annotation files while they read, the same way for training and for checking. Here
-the pictures are decoded as well, and splits compared.
+the images are decoded as well, and splits compared.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ _MODES: Final = {
 def check(
     spec: str | Path, split: str | None = None, *, progress: Callable[[Iterable[str], int], Iterable[str]] | None = None
 ) -> list[Problem]:
-    """All problems of a data set, annotation files first, then pictures, then splits.
+    """All problems of a dataset, annotation files first, then images, then splits.
 
     Args:
         spec: as ``open_dataset`` takes it.
         split: only this one; all by default.
-        progress: wraps the walk over the pictures.
+        progress: wraps the walk over the images.
 
     Raises:
-        DataError: there is no data set at ``spec``.
+        DataError: there is no dataset at ``spec``.
     """
     problems = Problems()
     names = list_splits(spec) if split is None else (split,)
@@ -68,7 +68,7 @@ def check(
                 height, width = (int(side) for side in index.sizes[position])
                 sizes.setdefault(index.path(position), (height, width))
     known = {problem.path for problem in problems.found if problem.code in ("bad-image", "missing-image")}
-    digests = _check_pictures({path: size for path, size in sizes.items() if path not in known}, problems, progress)
+    digests = _check_images({path: size for path, size in sizes.items() if path not in known}, problems, progress)
     _check_duplicates(digests, problems)
     _check_splits(opened, problems)
     return list(dict.fromkeys(problems.found))
@@ -93,16 +93,16 @@ def problem_of(error: DataError, place: str) -> Problem:
     return Problem("error", "unreadable", found["path"], line, found["text"])
 
 
-def _check_pictures(
+def _check_images(
     sizes: dict[str, tuple[int, int]],
     problems: Problems,
     progress: Callable[[Iterable[str], int], Iterable[str]] | None,
 ) -> dict[str, list[str]]:
-    """Decode every picture; returns the paths by digest of their bytes."""
+    """Decode every image; returns the paths by digest of their bytes."""
     digests: dict[str, list[str]] = {}
     paths = list(sizes)
     with ThreadPoolExecutor(2) as pool:
-        results = pool.map(lambda path: check_picture(path, sizes[path]), paths)
+        results = pool.map(lambda path: check_image(path, sizes[path]), paths)
         for path in progress(paths, len(paths)) if progress else paths:
             found, digest = next(results)
             problems.found.extend(found)
@@ -111,8 +111,8 @@ def _check_pictures(
     return digests
 
 
-def check_picture(path: str, annotated: tuple[int, int]) -> tuple[list[Problem], str | None]:
-    """What is wrong with one picture, and a digest of its bytes.
+def check_image(path: str, annotated: tuple[int, int]) -> tuple[list[Problem], str | None]:
+    """What is wrong with one image, and a digest of its bytes.
 
     Args:
         path: the file.
@@ -139,7 +139,7 @@ def check_picture(path: str, annotated: tuple[int, int]) -> tuple[list[Problem],
 def _check_header(path: str, header: ImageHeader, problems: Problems) -> None:
     suffixes = _SUFFIX_OF.get(header.format)
     if suffixes is not None and Path(path).suffix.lower() not in suffixes:
-        problems.warning("wrong-extension", path, None, f"holds a {header.format} picture; read as such", path)
+        problems.warning("wrong-extension", path, None, f"holds a {header.format} image; read as such", path)
     if header.mode in _MODES:
         problems.info(_MODES[header.mode][0], path, None, _MODES[header.mode][1], path)
     if header.bits == 16 and not header.mode.startswith("I"):
@@ -161,7 +161,7 @@ def _check_frame(path: str, header: ImageHeader, annotated: tuple[int, int], pro
             "exif-rotated",
             path,
             None,
-            f"EXIF orientation {header.orientation}, but the boxes fit the picture as it lies; not turned",
+            f"EXIF orientation {header.orientation}, but the boxes fit the image as it lies; not turned",
             path,
         )
     else:
@@ -175,7 +175,7 @@ def _check_duplicates(digests: dict[str, list[str]], problems: Problems) -> None
 
 
 def _check_splits(opened: Sequence[Dataset], problems: Problems) -> None:
-    """A picture that stands in two of train, val and test makes every score a lie."""
+    """An image that stands in two of train, val and test makes every score a lie."""
     seen: dict[str, str] = {}
     for data in opened:
         if data.split in _DISJOINT and data.on_disk:

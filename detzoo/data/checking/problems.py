@@ -1,4 +1,4 @@
-"""What is wrong with a data set: one line a defect, with file and line, for ``detzoo data check`` and for training."""
+"""What is wrong with a dataset: one line a defect, with file and line, for ``detzoo data check`` and for training."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Problem:
             ``info``: harmless, good to know.
         code: short stable name, as ``zero-box``.
         path: file in which it stands.
-        line: 1-based line, or None where a line means nothing (pictures).
+        line: 1-based line, or None where a line means nothing (images).
         message: what was found, and what detzoo does about it.
-        image: the picture it concerns, if any.
+        image: the image it concerns, if any.
     """
 
     severity: Severity

@@ -1,4 +1,4 @@
-"""What a data set holds, in numbers; and anchor sizes that fit its boxes."""
+"""What a dataset holds, in numbers; and anchor sizes that fit its boxes."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def _categories(
 
 
 def _find_images(path: Path, entries: list[Any]) -> Path:
-    """The folder beside the annotation file in which the first pictures lie; its own if none does."""
+    """The folder beside the annotation file in which the first images lie; its own if none does."""
     stem = path.stem.removeprefix("instances_")
     up = path.parent.parent
     candidates = [up / "images" / stem, up / stem, up / "images", path.parent / "images", path.parent, up]
@@ -210,7 +210,7 @@ class _Reader:
                 "no-size",
                 self.path,
                 self.line("images", row),
-                f"{entry['file_name']}: width and height are missing or not positive; the picture's own are used",
+                f"{entry['file_name']}: width and height are missing or not positive; the image's own are used",
             )
             size = _read_size(folder / entry["file_name"])
         builder.image(str(folder / entry["file_name"]), size, entry["id"])
@@ -267,7 +267,7 @@ class _Reader:
         if not (height and width):
             return True
         if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
-            self._bad(row, "box-outside", f"{name}: box lies outside the picture of {width} x {height} px; left out")
+            self._bad(row, "box-outside", f"{name}: box lies outside the image of {width} x {height} px; left out")
             return False
         beyond = max(-box[0], -box[1], box[2] - width, box[3] - height)
         if beyond > 1:
@@ -275,7 +275,7 @@ class _Reader:
                 "box-outside",
                 self.path,
                 self.line("annotations", row),
-                f"{name}: box reaches {beyond:g} px beyond the picture of {width} x {height} px; clipped",
+                f"{name}: box reaches {beyond:g} px beyond the image of {width} x {height} px; clipped",
             )
         return True
 
@@ -321,7 +321,7 @@ def _read_size(path: Path) -> tuple[int, int]:
     try:
         return read_header(path).size
     except DataError:
-        return 0, 0  # the picture itself is reported when it is read
+        return 0, 0  # the image itself is reported when it is read
 
 
 def _numbers(values: Any, count: int | None = 4) -> list[float] | None:

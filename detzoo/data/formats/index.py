@@ -1,4 +1,4 @@
-"""One in-memory index for every format: arrays only, no Python object per box or picture.
+"""One in-memory index for every format: arrays only, no Python object per box or image.
 
 Loader workers that are forked share these pages; Python objects would be copied by mere reference counting.
 Letters: I images, T boxes of all images.

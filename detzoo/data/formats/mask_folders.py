@@ -1,4 +1,4 @@
-"""One folder a picture, one mask PNG an instance (the Data Science Bowl's layout) -> index.
+"""One folder an image, one mask PNG an instance (the Data Science Bowl's layout) -> index.
 
 ``<root>/<id>/images/<id>.png`` and ``<root>/<id>/masks/*.png``; boxes are those of the masks.
 """
@@ -30,7 +30,7 @@ def read_mask_folders(root: Path, listed: Path | None, problems: Problems) -> In
     """Read one split.
 
     Args:
-        root: holds one folder a picture.
+        root: holds one folder an image.
         listed: text file with the folder names of the split; all of them by default.
         problems: gets every defect.
     """
@@ -51,7 +51,7 @@ def _read_folder(folder: Path, builder: IndexBuilder, problems: Problems) -> Non
     inside = folder / "images"
     found = [path for path in sorted(inside.iterdir()) if path.suffix.lower() in SUFFIXES] if inside.is_dir() else []
     if len(found) != 1:
-        problems.error("missing-image", inside, None, f"one picture is needed, {len(found)} are there; left out")
+        problems.error("missing-image", inside, None, f"one image is needed, {len(found)} are there; left out")
         return
     try:
         size = read_header(found[0]).size
@@ -86,7 +86,7 @@ def _read_mask(
             "bad-mask",
             path,
             None,
-            f"{mask.shape[1]} x {mask.shape[0]} px on a picture of {size[1]} x {size[0]} px; left out",
+            f"{mask.shape[1]} x {mask.shape[0]} px on an image of {size[1]} x {size[0]} px; left out",
         )
         return
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

@@ -38,7 +38,7 @@ _LOOKED_AT: Final = 1000  # files of a folder, for a hint
 
 
 def open_dataset(spec: str | Path, split: str | None = None, *, lines: bool = False, quiet: bool = False) -> Dataset:
-    """Open a split of a data set.
+    """Open a split of a dataset.
 
     Args:
         spec: ``shapes`` (or ``shapes:size=160,train=64,seed=1``), the name of a ready one (``voc2007``, ``voc2012``,
@@ -61,7 +61,7 @@ def open_dataset(spec: str | Path, split: str | None = None, *, lines: bool = Fa
 
 
 def list_splits(spec: str | Path) -> tuple[str, ...]:
-    """Names of the splits of a data set; see ``open_dataset`` for ``spec``."""
+    """Names of the splits of a dataset; see ``open_dataset`` for ``spec``."""
     text = str(spec)
     if text == "shapes" or text.startswith("shapes:"):
         return tuple(COUNTS)
@@ -78,7 +78,7 @@ def find_source(spec: str | Path) -> Source:
         ready_made = sorted(file.stem for file in READY.glob("*.yaml"))
         hint = _nearby(path, ready_made)
         raise DataError(
-            f"{spec}: no such data set{hint}: give `shapes`, a data.yaml, a COCO json, a folder in VOC, YOLO or COCO "
+            f"{spec}: no such dataset{hint}: give `shapes`, a data.yaml, a COCO json, a folder in VOC, YOLO or COCO "
             f"layout, or one of {', '.join(ready_made)}"
         )
     return describe(path)
@@ -154,7 +154,7 @@ def _shapes(options: Mapping[str, Any], split: str | None) -> ShapesDataset:
 
 
 def evaluation_split(data: str, split: str | None) -> str | None:
-    """The split to evaluate on: the given one, else ``test``, else ``val``; None leaves it to the data set."""
+    """The split to evaluate on: the given one, else ``test``, else ``val``; None leaves it to the dataset."""
     if split is not None:
         return split
     there = list_splits(data)

@@ -1,4 +1,4 @@
-"""Paths that stand in annotation files: other people's words, never trusted to leave the data set's folder."""
+"""Paths that stand in annotation files: other people's words, never trusted to leave the dataset's folder."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def escapes(name: str) -> bool:
     return bool(windows.drive or windows.root) or ".." in windows.parts or name.startswith("~") or "\0" in name
 
 
-def pictures(folder: Path, *, deep: bool = False) -> dict[str, Path]:
-    """Picture files of a folder, and with ``deep`` of those below it, by stem; the first of several with one stem."""
+def image_files(folder: Path, *, deep: bool = False) -> dict[str, Path]:
+    """Image files of a folder, and with ``deep`` of those below it, by stem; the first of several with one stem."""
     found: dict[str, Path] = {}
     for path in sorted(folder.glob("**/*" if deep else "*")):
         if path.suffix.lower() in SUFFIXES:

@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 import yaml
 
 from detzoo.data.formats.mask_folders import find_mask_root
-from detzoo.data.formats.paths import pictures
+from detzoo.data.formats.paths import image_files
 from detzoo.data.formats.source import Format, Part, Source
 from detzoo.data.formats.voc import Coordinates, find_roots, image_sets
 from detzoo.errors import DataError
@@ -40,14 +40,14 @@ def describe(path: Path, *, root: Path | None = None) -> Source:
             return Source(str(path), path.stem, "coco", path.parent, {_split_name(path): (part,)})
         if path.suffix.lower() in (".yaml", ".yml"):
             return _from_yaml(path, root or path.parent)
-        raise DataError(f"{path}: a data set is a folder, a data.yaml or a COCO json")
+        raise DataError(f"{path}: a dataset is a folder, a data.yaml or a COCO json")
     for name in ("data.yaml", "dataset.yaml", "config.yaml"):
         if (path / name).is_file():
             return _from_yaml(path / name, path)
     source = _coco_folder(path) or _voc_folder(path) or _yolo_folder(path) or _mask_folder(path)
     if source is None:
         raise DataError(
-            f"{path}: no data set found here; looked for data.yaml, annotations/*.json (COCO), xml files with pictures "
+            f"{path}: no dataset found here; looked for data.yaml, annotations/*.json (COCO), xml files with images "
             "(VOC), labels/ beside images/ (YOLO), and <id>/images with <id>/masks"
         )
     return source
@@ -105,7 +105,7 @@ def _yolo_folder(folder: Path) -> Source | None:
     names = dict(enumerate(text.strip() for text in lines if text.strip()))
     below = [path.name for path in sorted(images.iterdir()) if path.is_dir()]
     parts = {name: (Part(images=images / name, labels=labels / name),) for name in below}
-    if not parts or pictures(images):
+    if not parts or image_files(images):
         parts = {"all": (Part(images=images, labels=labels),)}
     return Source(str(folder), folder.resolve().name, "yolo", folder, parts, names=names)
 
@@ -228,7 +228,7 @@ def _part(path: Path, name: str, value: Any, root: Path, kind: Format) -> Part:
         return Part(annotations=place["annotations"], images=place.get("images"))
     if kind == "yolo":
         if "images" not in place:
-            raise DataError(f"{path}: split {name}: `images` is missing: the folder of the pictures")
+            raise DataError(f"{path}: split {name}: `images` is missing: the folder of the images")
         return Part(images=place["images"], labels=place.get("labels"))
     if kind == "masks":
         return Part(root=place.get("path", root), listed=place.get("list"))
@@ -260,7 +260,7 @@ def _ultralytics(path: Path, content: dict[str, Any]) -> Source:
             entries = value if isinstance(value, list) else [value]
             splits[name] = tuple(_ultralytics_part(path, root, entry) for entry in entries)
     if not splits:
-        raise DataError(f"{path}: names, but none of train, val, test: where are the pictures?")
+        raise DataError(f"{path}: names, but none of train, val, test: where are the images?")
     names, options = _names(path, content["names"]), {key: content[key] for key in _ULTRALYTICS_KEYS & content.keys()}
     return Source(str(path), root.resolve().name, "yolo", root, splits, names=names, options=options)
 
@@ -271,7 +271,7 @@ def _ultralytics_part(path: Path, root: Path, entry: Any) -> Part:
     images = _inside(path, root, entry)
     labels = label_folder(images)
     if not images.exists():
-        # pictures shared by several label sets lie one level up, beside the folders with the labels
+        # images shared by several label sets lie one level up, beside the folders with the labels
         above = _inside(path, root.resolve().parent, entry)
         images = above if above.exists() else images
     return Part(images=images, labels=labels if labels.is_dir() else None)

@@ -1,4 +1,4 @@
-"""A data set that has been found but not read, and the reading of its splits."""
+"""A dataset that has been found but not read, and the reading of its splits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detzoo.errors import DataError
 
 Format: TypeAlias = Literal["voc", "coco", "yolo", "masks", "shapes"]
 VALIDATION_SPLITS: Final = ("val", "valid", "validation")
-"""Names under which data sets keep the split that choices are made on."""
+"""Names under which datasets keep the split that choices are made on."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Part:
         root: folder of the source (VOC, masks).
         listed: text file with the names in it (VOC image set, masks).
         annotations: COCO JSON.
-        images: folder of the pictures (COCO, YOLO, VOC), or a list of them (YOLO).
+        images: folder of the images (COCO, YOLO, VOC), or a list of them (YOLO).
         labels: folder of the label files (YOLO).
     """
 
@@ -39,7 +39,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set and its splits.
+    """A dataset and its splits.
 
     Args:
         place: what the user named, for messages.
@@ -69,7 +69,7 @@ class Source:
 def read_source(
     source: Source, splits: tuple[str, ...], problems: Problems, *, lines: bool = False, quiet: bool = False
 ) -> IndexedDataset:
-    """Read some splits of a source as one data set.
+    """Read some splits of a source as one dataset.
 
     Raises:
         DataError: a file is missing or unusable, or nothing is left.
@@ -81,10 +81,8 @@ def read_source(
     index = join_indexes(indexes) if len(indexes) > 1 else indexes[0]
     name = "+".join(splits)
     if len(index) == 0:
-        first = next(
-            (str(problem) for problem in problems.found if problem.severity == "error"), "no picture was found"
-        )
-        raise DataError(f"{source.place}: the split {name} has no usable picture; {first}")
+        first = next((str(problem) for problem in problems.found if problem.severity == "error"), "no image was found")
+        raise DataError(f"{source.place}: the split {name} has no usable image; {first}")
     if not classes:
         raise DataError(f"{source.place}: no annotated object, and no list of classes: add `classes:` to a data.yaml")
     return IndexedDataset(

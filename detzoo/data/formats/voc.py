@@ -1,4 +1,4 @@
-"""PASCAL VOC xml -> index: the devkit with ImageSets, or any folder of xml and pictures.
+"""PASCAL VOC xml -> index: the devkit with ImageSets, or any folder of xml and images.
 
 ImageNet-DET's xml is the same format. Coordinates in VOC files are 1-based and inclusive; which of the three ways in
 use is taken to continuous boxes is a field.
@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from detzoo.data.checking.problems import Problems
 from detzoo.data.formats.index import Index, IndexBuilder
-from detzoo.data.formats.paths import escapes, pictures
+from detzoo.data.formats.paths import escapes, image_files
 from detzoo.data.formats.voc_xml import VocFile, VocObject, read_voc_xml
 from detzoo.errors import DataError
 
@@ -92,20 +92,20 @@ def read_voc(
     """Read one split of one root.
 
     Args:
-        root: folder with Annotations and JPEGImages, or with xml and pictures side by side; or of xml alone.
+        root: folder with Annotations and JPEGImages, or with xml and images side by side; or of xml alone.
         image_set: list of stems; every xml of the root by default.
         problems: gets every defect.
         classes: names by label; boxes of other classes are left out and reported.
         coordinates: how the file's numbers become continuous boxes.
-        images: folder of the pictures, at any depth, where they are not in the root.
+        images: folder of the images, at any depth, where they are not in the root.
     """
     folder = _annotation_folder(root)
-    found = pictures(_image_folder(root)) if images is None else pictures(images, deep=True)
+    found = image_files(_image_folder(root)) if images is None else image_files(images, deep=True)
     files = annotation_files(root)
     if image_set is None:
         stems: list[tuple[str, Path | None, int | None]] = [(stem, None, None) for stem in files]
         for stem in sorted(found.keys() - files.keys()):
-            problems.warning("no-annotation", found[stem], None, "the picture has no xml; left out")
+            problems.warning("no-annotation", found[stem], None, "the image has no xml; left out")
     else:
         stems = [(stem, image_set, line) for stem, line in _read_list(image_set, problems)]
     builder = IndexBuilder()
@@ -168,10 +168,10 @@ class _Reader:
             return
         if content.latin1:
             self.problems.warning("xml-encoding", path, 1, "not UTF-8 and no encoding declared; read as Latin-1")
-        picture = self._picture(path, content)
-        if picture is None:
+        image = self._image(path, content)
+        if image is None:
             return
-        builder.image(str(picture), self._size(path, content, picture))
+        builder.image(str(image), self._size(path, content, image))
         seen: set[tuple[tuple[str, str], ...]] = set()
         for found in content.objects:
             key = tuple(sorted(found.texts.items()))
@@ -189,33 +189,33 @@ class _Reader:
         code = "xml-entity" if "entities" in text else "bad-xml"
         self.problems.error(code, path, line, f"{text}; the image is left out")
 
-    def _picture(self, path: Path, content: VocFile) -> Path | None:
-        """The picture with the xml's stem; the one that ``filename`` names only where there is none."""
+    def _image(self, path: Path, content: VocFile) -> Path | None:
+        """The image with the xml's stem; the one that ``filename`` names only where there is none."""
         name, line = content.filename or ("", None)
         unsafe = escapes(name)
         if unsafe:
             self.problems.error("unsafe-path", path, line, f"filename {name!r} leaves the image folder; not followed")
-        picture = self.found.get(path.stem)
-        if picture is None and name and not unsafe:
-            picture = self.found.get(Path(name).stem)
-        if picture is None:
-            self.problems.error("missing-image", path, line, f"no picture called {path.stem}; left out")
-        return picture
+        image = self.found.get(path.stem)
+        if image is None and name and not unsafe:
+            image = self.found.get(Path(name).stem)
+        if image is None:
+            self.problems.error("missing-image", path, line, f"no image called {path.stem}; left out")
+        return image
 
-    def _size(self, path: Path, content: VocFile, picture: Path) -> tuple[int, int]:
+    def _size(self, path: Path, content: VocFile, image: Path) -> tuple[int, int]:
         sides = [_number(content.size.get(side)) for side in ("height", "width")]
         if all(side is not None and side >= 1 for side in sides):
             return int(sides[0] or 0), int(sides[1] or 0)
         stated = " x ".join(content.size.get(side, "?") for side in ("width", "height"))
         self.problems.warning(
-            "xml-size", path, content.size_line, f"the picture's size is given as {stated}; its own is used"
+            "xml-size", path, content.size_line, f"the image's size is given as {stated}; its own is used"
         )
         from detzoo.runtime.images import read_header
 
         try:
-            return read_header(picture).size
+            return read_header(image).size
         except DataError:
-            return 0, 0  # the picture is reported when it is read
+            return 0, 0  # the image is reported when it is read
 
     def object(self, builder: IndexBuilder, path: Path, found: VocObject) -> None:
         name = found.texts.get("name", "")
@@ -249,7 +249,7 @@ class _Reader:
             return True
         if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
             self.problems.error(
-                "box-outside", path, line, f"{name}: box lies outside the picture of {width} x {height} px; left out"
+                "box-outside", path, line, f"{name}: box lies outside the image of {width} x {height} px; left out"
             )
             return False
         beyond = max(-box[0], -box[1], box[2] - width, box[3] - height)
@@ -258,7 +258,7 @@ class _Reader:
                 "box-outside",
                 path,
                 line,
-                f"{name}: box reaches {beyond:g} px beyond the picture of {width} x {height} px; clipped",
+                f"{name}: box reaches {beyond:g} px beyond the image of {width} x {height} px; clipped",
             )
         return True
 

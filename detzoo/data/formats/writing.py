@@ -1,4 +1,4 @@
-"""Writing a data set in another format: COCO, VOC or YOLO, with a data.yaml beside it that ``open_dataset`` reads."""
+"""Writing a dataset in another format: COCO, VOC or YOLO, with a data.yaml beside it that ``open_dataset`` reads."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def target_of(name: str) -> Target:
 
 
 def write_datasets(splits: dict[str, Dataset], out: Path, target: Target, *, copy: bool = True) -> list[str]:
-    """Write all splits of a data set.
+    """Write all splits of a dataset.
 
-    Pictures with EXIF orientation, and made-up ones, are written as PNG; all others are copied or linked. Masks go into
+    Images with EXIF orientation, and made-up ones, are written as PNG; all others are copied or linked. Masks go into
     COCO only.
 
     Args:
         splits: by name; all with the same classes.
         out: a new or empty folder.
         target: the format.
-        copy: copy pictures; False makes symbolic links.
+        copy: copy images; False makes symbolic links.
 
     Returns:
-        messages about pictures that could not be read and were left out.
+        messages about images that could not be read and were left out.
 
     Raises:
         DataError: ``out`` is not empty.
@@ -51,7 +51,7 @@ def write_datasets(splits: dict[str, Dataset], out: Path, target: Target, *, cop
     left_out: list[str] = []
     taken: set[str] = set()
     for name, data in splits.items():
-        records = _write_pictures(data, out, name, target, taken, left_out, copy=copy)
+        records = _write_images(data, out, name, target, taken, left_out, copy=copy)
         {"coco": _write_coco, "voc": _write_voc, "yolo": _write_yolo}[target](data, out, name, records)
     first = next(iter(splits.values()))
     (out / "data.yaml").write_text(yaml.safe_dump(_description(first, splits, target), sort_keys=False))
@@ -59,7 +59,7 @@ def write_datasets(splits: dict[str, Dataset], out: Path, target: Target, *, cop
 
 
 class _Record:
-    """A picture that was written."""
+    """An image that was written."""
 
     def __init__(self, position: int, file: str, size: tuple[int, int]) -> None:
         self.position, self.file, self.size = position, file, size
@@ -69,7 +69,7 @@ def _image_folder(target: Target, split: str) -> str:
     return {"coco": split, "voc": "JPEGImages", "yolo": f"images/{split}"}[target]
 
 
-def _write_pictures(
+def _write_images(
     data: Dataset, out: Path, split: str, target: Target, taken: set[str], left_out: list[str], *, copy: bool
 ) -> list[_Record]:
     folder = out / _image_folder(target, split)
@@ -81,13 +81,13 @@ def _write_pictures(
         )
         taken.add(f"{folder}/{stem}")
         try:
-            records.append(_write_picture(data, position, path, folder, stem, copy=copy))
+            records.append(_write_image(data, position, path, folder, stem, copy=copy))
         except DataError as error:
             left_out.append(str(error))
     return records
 
 
-def _write_picture(data: Dataset, position: int, path: str, folder: Path, stem: str, *, copy: bool) -> _Record:
+def _write_image(data: Dataset, position: int, path: str, folder: Path, stem: str, *, copy: bool) -> _Record:
     if not data.on_disk:
         image = data.sample(position, masks=False).image
         return _Record(position, _write_png(image, folder / f"{stem}.png"), (image.shape[0], image.shape[1]))

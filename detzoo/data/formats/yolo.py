@@ -13,17 +13,17 @@ from detzoo.ops.mask_encoding import NO_MASK, encode_polygons
 from detzoo.runtime.images import SUFFIXES, read_header
 
 
-def list_pictures(entry: Path, problems: Problems) -> list[Path]:
-    """Pictures of a split: those of a folder, or those that a text file lists, one path a line."""
+def list_images(entry: Path, problems: Problems) -> list[Path]:
+    """Images of a split: those of a folder, or those that a text file lists, one path a line."""
     if entry.is_dir():
         return [path for path in sorted(entry.rglob("*")) if path.suffix.lower() in SUFFIXES]
     if not entry.is_file():
-        raise DataError(f"{entry}: no such folder or list of pictures")
+        raise DataError(f"{entry}: no such folder or list of images")
     found = []
     for line, text in enumerate(entry.read_text(encoding="utf-8-sig").splitlines(), start=1):
         name = text.strip()
         if name and escapes(name):
-            problems.error("unsafe-path", entry, line, f"{name!r} leaves the data set's folder; left out")
+            problems.error("unsafe-path", entry, line, f"{name!r} leaves the dataset's folder; left out")
         elif name:
             found.append(entry.parent / name)
     return found
@@ -50,27 +50,27 @@ def read_yolo(
     """Read one split.
 
     Args:
-        images: folder of pictures, or a text file that lists them.
+        images: folder of images, or a text file that lists them.
         labels: folder of the label files.
         problems: gets every defect.
         classes: name by the number that stands in the files.
         label_of: label by the same number; numbers in ``classes`` but not here are left out on purpose.
-        skip_unlabelled: leave out pictures without a label file, instead of taking them for empty.
+        skip_unlabelled: leave out images without a label file, instead of taking them for empty.
     """
     builder = IndexBuilder()
     reader = _Reader(problems, classes, label_of, skip_unlabelled)
-    found = list_pictures(images, problems)
+    found = list_images(images, problems)
     expected = set()
-    for picture in found:
-        # a list may name pictures of many folders, each with its own labels beside it
-        folder = labels / picture.parent.relative_to(images) if images.is_dir() else label_folder(picture.parent)
-        label = folder / f"{picture.stem}.txt"
+    for image in found:
+        # a list may name images of many folders, each with its own labels beside it
+        folder = labels / image.parent.relative_to(images) if images.is_dir() else label_folder(image.parent)
+        label = folder / f"{image.stem}.txt"
         expected.add(label)
-        reader.picture(builder, picture, label)
+        reader.image(builder, image, label)
     for label in sorted(labels.rglob("*.txt")) if images.is_dir() else []:
         if label not in expected and label.name != "classes.txt":
             boxes = sum(1 for text in label.read_text(errors="replace").splitlines() if text.strip())
-            problems.error("missing-image", label, None, f"no picture called {label.stem}; {boxes} boxes left out")
+            problems.error("missing-image", label, None, f"no image called {label.stem}; {boxes} boxes left out")
     return builder.build()
 
 
@@ -81,21 +81,21 @@ class _Reader:
         self.problems, self.classes, self.label_of = problems, classes, label_of
         self.skip_unlabelled = skip_unlabelled
 
-    def picture(self, builder: IndexBuilder, picture: Path, label: Path) -> None:
+    def image(self, builder: IndexBuilder, image: Path, label: Path) -> None:
         try:
-            size = read_header(picture).size
+            size = read_header(image).size
         except DataError as error:
-            code = "missing-image" if not picture.exists() else "bad-image"
-            self.problems.error(code, picture, None, f"{str(error).removeprefix(f'{picture}: ')}; left out")
+            code = "missing-image" if not image.exists() else "bad-image"
+            self.problems.error(code, image, None, f"{str(error).removeprefix(f'{image}: ')}; left out")
             return
         if self.skip_unlabelled and not label.exists():
-            self.problems.warning("no-annotation", picture, None, "no label file; left out")
+            self.problems.warning("no-annotation", image, None, "no label file; left out")
             return
-        builder.image(str(picture), size)
+        builder.image(str(image), size)
         try:
             text = label.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
-            self.problems.warning("no-annotation", picture, None, "no label file; taken for a picture without objects")
+            self.problems.warning("no-annotation", image, None, "no label file; taken for an image without objects")
             return
         except (OSError, UnicodeDecodeError) as error:
             self.problems.error("bad-annotation", label, None, f"cannot be read: {error}; the boxes are left out")
@@ -143,12 +143,12 @@ class _Reader:
     ) -> bool:
         height, width = size
         if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
-            self.problems.error("box-outside", path, line, f"{name}: box lies outside the picture; left out")
+            self.problems.error("box-outside", path, line, f"{name}: box lies outside the image; left out")
             return False
         beyond = max(-box[0], -box[1], box[2] - width, box[3] - height)
         if beyond > 1:
             self.problems.warning(
-                "box-outside", path, line, f"{name}: box reaches {beyond:.1f} px beyond the picture; clipped"
+                "box-outside", path, line, f"{name}: box reaches {beyond:.1f} px beyond the image; clipped"
             )
         return True
 

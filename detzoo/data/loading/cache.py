@@ -1,4 +1,4 @@
-"""Decoded, downscaled pictures in memory: for small sets on few cores, where decoding is what training waits for."""
+"""Decoded, downscaled images in memory: for small sets on few cores, where decoding is what training waits for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_BYTES = 8 * 2**30
 
 
 class ImageCache:
-    """A data set's samples, each read once, with pictures no longer than ``longest_side``.
+    """A dataset's samples, each read once, with images no longer than ``longest_side``.
 
     Filled at once, before workers are forked, so that they share it. Downscaling before the detector's own resizing
     changes pixels a little: a setting for speed, off by default.
@@ -26,7 +26,7 @@ class ImageCache:
     Args:
         dataset: where the samples come from.
         longest_side: px.
-        regions: image-level regions, made of the whole picture, which then shrink with it; or None.
+        regions: image-level regions, made of the whole image, which then shrink with it; or None.
     """
 
     def __init__(self, dataset: Dataset, longest_side: int, regions: RegionCache | None = None) -> None:
@@ -34,14 +34,14 @@ class ImageCache:
         need = len(dataset) * longest_side * longest_side * 3
         if need > MAX_BYTES:
             raise DataError(
-                f"cache: {len(dataset)} pictures of {longest_side} px need up to {need / 2**30:.0f} GiB, "
+                f"cache: {len(dataset)} images of {longest_side} px need up to {need / 2**30:.0f} GiB, "
                 f"the limit is {MAX_BYTES // 2**30}: choose a smaller side, or 0 for no cache"
             )
         with ThreadPoolExecutor(2) as pool:
             self._kept = list(pool.map(lambda position: self._read(dataset, position), range(len(dataset))))
 
     def sample(self, position: int, *, masks: bool = True) -> Sample:
-        """The sample, as ``Dataset.sample`` gives it, with its picture downscaled; masks follow."""
+        """The sample, as ``Dataset.sample`` gives it, with its image downscaled; masks follow."""
         kept = self._kept[position]
         if isinstance(kept, str):
             raise DataError(kept)
@@ -59,7 +59,7 @@ class ImageCache:
 
 
 def downscale(sample: Sample, longest_side: int) -> Sample:
-    """The sample with its picture shrunk by area averaging until the longest side fits."""
+    """The sample with its image shrunk by area averaging until the longest side fits."""
     height, width = sample.image.shape[:2]
     factor = longest_side / max(height, width)
     if factor >= 1:

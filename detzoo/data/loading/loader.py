@@ -1,6 +1,6 @@
 """Batches in an order that depends on (seed, epoch) alone: not on workers, not on where a run was interrupted.
 
-Every picture is augmented by a generator made from (seed, epoch, position), so one worker or eight give the same
+Every image is augmented by a generator made from (seed, epoch, position), so one worker or eight give the same
 pixels, and batch k of epoch e can be reached without loading what comes before it.
 """
 
@@ -31,7 +31,7 @@ from detzoo.types import ImageBatch, Sample, Targets
 
 _LOG = logging.getLogger("detzoo.data")
 _ORDER, _AUGMENT, _SIZE = 0, 1, 2  # streams of random numbers of one (seed, epoch)
-_MAX_REPLACEMENTS = 50  # broken pictures in a row before a run is given up
+_MAX_REPLACEMENTS = 50  # broken images in a row before a run is given up
 
 
 class Sizes(Protocol):
@@ -46,33 +46,33 @@ class Sizes(Protocol):
 
 
 class Loader:
-    """Prepared batches of a data set.
+    """Prepared batches of a dataset.
 
     Args:
-        dataset: where the pictures come from.
+        dataset: where the images come from.
         transforms: augmentations, in order.
         spec: the detector's input.
-        batch_size: pictures per batch and process; all processes together take ``batch_size * world``.
+        batch_size: images per batch and process; all processes together take ``batch_size * world``.
         shuffle: a new order each epoch.
         workers: processes that load; 0 loads in this one.
         seed: of order and augmentation.
         difficult: what becomes of difficult boxes.
         crowd: the same for crowds.
-        empty_images: whether pictures without objects are used.
-        broken: a picture that cannot be read is replaced by the next good one, left out, or raises.
+        empty_images: whether images without objects are used.
+        broken: an image that cannot be read is replaced by the next good one, left out, or raises.
         drop_last: leave out the last, smaller batch; by default when shuffling more than one batch.
         rank: this process; it takes elements rank::world of each global batch.
         world: number of processes.
         masks: decode masks; data without any is refused.
-        proposer: image-level regions, computed on the picture as decoded, before cache and transforms, and kept.
-        cache: longest side in px of pictures that are decoded once and kept in memory; 0 keeps none.
+        proposer: image-level regions, computed on the image as decoded, before cache and transforms, and kept.
+        cache: longest side in px of images that are decoded once and kept in memory; 0 keeps none.
         channels_last: memory format of the pixels.
         sizes: other input sizes, the same for all processes; None keeps that of ``spec``.
         pin_memory: for copies to a GPU while it computes.
 
     Attributes:
         epoch: the epoch that ``iter()`` gives.
-        broken_images: message by path, of all pictures that could not be read so far.
+        broken_images: message by path, of all images that could not be read so far.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Loader:
         pin_memory: bool = False,
     ) -> None:
         if batch_size < 1:
-            raise DataError(f"a batch needs at least one picture, not {batch_size}")
+            raise DataError(f"a batch needs at least one image, not {batch_size}")
         if not 0 <= rank < world:
             raise DataError(f"rank {rank} is not one of {world} processes")
         self.dataset, self.spec, self.batch_size = dataset, spec, batch_size
@@ -162,13 +162,13 @@ class Loader:
                 yield batch, targets
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Positions in the data set in the order of an epoch, of all processes together."""
+        """Positions in the dataset in the order of an epoch, of all processes together."""
         if not self.shuffle:
             return self.positions
         return np.random.default_rng([self.seed, epoch, _ORDER]).permutation(self.positions)
 
     def size(self, epoch: int, batch: int) -> tuple[int, int] | None:
-        """(height, width) px of a batch's input; None where it is that of ``spec``, or follows the pictures."""
+        """(height, width) px of a batch's input; None where it is that of ``spec``, or follows the images."""
         if self.sizes is None or self.spec.size is None:
             return None
         draw = np.random.default_rng([self.seed, epoch, _SIZE, batch // self.sizes.every]).random()
@@ -181,7 +181,7 @@ class Loader:
 
 
 class _Key(NamedTuple):
-    """What a worker is asked for: a picture, augmented as in an epoch, and the input size of its batch."""
+    """What a worker is asked for: an image, augmented as in an epoch, and the input size of its batch."""
 
     epoch: int
     position: int
@@ -209,7 +209,7 @@ class _Order:
 
 @dataclasses.dataclass
 class _Loaded:
-    """What a worker makes of one key: a sample or none, the pictures that failed, or a refusal that is no picture's."""
+    """What a worker makes of one key: a sample or none, the images that failed, or a refusal that is no image's."""
 
     sample: Sample | None
     position: int
@@ -251,7 +251,7 @@ class _Reader(TorchDataset[_Loaded]):
                 return _Loaded(None, position, failures, size)
             if len(failures) >= min(_MAX_REPLACEMENTS, len(self.positions)):
                 raise DataError(
-                    f"{len(failures)} pictures in a row cannot be read, the last one: {failures[-1][1]}; "
+                    f"{len(failures)} images in a row cannot be read, the last one: {failures[-1][1]}; "
                     "see `detzoo data check`"
                 )
             row = (row + 1) % len(self.positions)
@@ -310,18 +310,18 @@ def _positions(dataset: Dataset, empty_images: Literal["keep", "drop"]) -> NDArr
     if empty_images == "drop":
         kept = everything[np.diff(dataset.annotations().ends, prepend=0) > 0]
     if not len(kept):
-        what = "pictures with objects" if len(dataset) else "pictures"
+        what = "images with objects" if len(dataset) else "images"
         raise DataError(f"{dataset.name} {dataset.split}: there are no {what}")
     return kept
 
 
 def _check_presence(dataset: Dataset) -> None:
-    """An annotation file without its pictures is enough to evaluate with, not to load from: say so at once."""
+    """An annotation file without its images is enough to evaluate with, not to load from: say so at once."""
     if dataset.on_disk:
         first = dataset.paths_of(range(min(20, len(dataset))))
         if not any(os.path.exists(path) for path in first):
             raise DataError(
-                f"{dataset.name} {dataset.split}: none of its first {len(first)} pictures exists; "
+                f"{dataset.name} {dataset.split}: none of its first {len(first)} images exists; "
                 f"looked for {first[0]}; say where they are with `images:` in a data.yaml"
             )
 
@@ -329,10 +329,10 @@ def _check_presence(dataset: Dataset) -> None:
 def _check_masks(dataset: Dataset) -> None:
     """A mask head on data without masks is refused; boxes without one beside others with one are only counted."""
     if not dataset.has_masks:
-        first = f" (the first picture: {dataset.paths_of([0])[0]})" if len(dataset) else ""
+        first = f" (the first image: {dataset.paths_of([0])[0]})" if len(dataset) else ""
         raise DataError(
             f"{dataset.name} {dataset.split}: no object has a mask{first}, and this detector trains a mask head. "
-            "Masks are read from COCO json (`segmentation`) and from folders with one mask picture an object; "
+            "Masks are read from COCO json (`segmentation`) and from folders with one mask image an object; "
             "without masks, leave the head out: --set mask=null"
         )
     if not dataset.on_disk:

@@ -16,8 +16,8 @@ from detzoo_detr.box_coder import Fractions
 from detzoo_detr.loss import SetLoss
 
 B = BACKGROUND
-PICTURE = torch.tensor([0.0, 0, 100, 50], dtype=torch.float64)
-QUERIES = Candidates(PICTURE.expand(1, 3, 4), torch.ones(1, 3, dtype=torch.bool), coder=Fractions())
+IMAGE = torch.tensor([0.0, 0, 100, 50], dtype=torch.float64)
+QUERIES = Candidates(IMAGE.expand(1, 3, 4), torch.ones(1, 3, dtype=torch.bool), coder=Fractions())
 MIDDLE = [0.5, 0.5, 0.2, 0.4]  # (40, 15, 60, 35)
 
 
@@ -35,7 +35,7 @@ def targets(boxes: list[list[float]], labels: list[int]) -> Targets:
         torch.tensor(labels, dtype=torch.int64).reshape(1, count),
         torch.zeros(1, count, dtype=torch.bool),
         torch.ones(1, count, dtype=torch.bool),
-        PICTURE[None],
+        IMAGE[None],
     )
 
 

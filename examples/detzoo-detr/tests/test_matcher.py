@@ -16,21 +16,21 @@ from detzoo_detr.box_coder import Fractions
 from detzoo_detr.matcher import Hungarian, solve
 
 B = BACKGROUND
-PICTURE = torch.tensor([0.0, 0, 100, 50])
+IMAGE = torch.tensor([0.0, 0, 100, 50])
 
 
 def candidates(count: int, valid: list[bool] | None = None) -> Candidates:
     flags = torch.ones(1, count, dtype=torch.bool) if valid is None else torch.tensor([valid])
-    return Candidates(PICTURE.expand(1, count, 4), flags, coder=Fractions())
+    return Candidates(IMAGE.expand(1, count, 4), flags, coder=Fractions())
 
 
 def targets(boxes: list[list[float]], labels: list[int], *, ignore: list[bool] | None = None) -> Targets:
-    """One picture; two rows of padding follow."""
+    """One image; two rows of padding follow."""
     count = len(boxes)
     rows = torch.cat([torch.tensor(boxes).reshape(-1, 4), torch.zeros(2, 4)])[None]
     valid = torch.arange(count + 2)[None] < count
     flagged = torch.tensor([(ignore or [False] * count) + [False, False]])
-    return Targets(rows, torch.tensor([[*labels, 0, 0]]), flagged, valid, PICTURE[None])
+    return Targets(rows, torch.tensor([[*labels, 0, 0]]), flagged, valid, IMAGE[None])
 
 
 def said(logits: list[list[float]], deltas: list[list[float]], scoring: Scoring = "sigmoid") -> Predictions:
@@ -58,7 +58,7 @@ def test_each_object_gets_the_query_upon_it() -> None:
     assert found.index.tolist() == [[1, B, 0]]
 
 
-def test_the_whole_picture_costs_least_not_each_object_by_itself() -> None:
+def test_the_whole_image_costs_least_not_each_object_by_itself() -> None:
     """Object 0 is nearest to query 0 (2 against 3), yet takes query 1: 3 + 2 is less than 2 + 9."""
     cost = torch.tensor([[[2.0, 2.0], [3.0, 9.0]]])
     flags = torch.ones(1, 2, dtype=torch.bool)
@@ -120,7 +120,7 @@ def test_a_prediction_upon_a_crowd_leaves_the_loss() -> None:
 
 
 def test_a_box_without_area_is_never_matched() -> None:
-    coded = Candidates(PICTURE.expand(1, 1, 4), torch.ones(1, 1, dtype=torch.bool), coder=CentreSize())
+    coded = Candidates(IMAGE.expand(1, 1, 4), torch.ones(1, 1, dtype=torch.bool), coder=CentreSize())
     found = Hungarian()(coded, targets([[40.0, 15, 40, 35]], [0]), said([[0.0]], [[0.0] * 4]))
     assert found.index.tolist() == [[B]]
 

@@ -13,7 +13,7 @@ from detzoo_detr.position import locate, sine
 
 
 def by_formula(inside: NDArray[np.bool_], numbers: int) -> NDArray[np.float64]:
-    """float64 [h,w,F]: appendix A.4 of the paper; its code counts the cells of the picture and divides by the last."""
+    """float64 [h,w,F]: appendix A.4 of the paper; its code counts the cells of the image and divides by the last."""
     height, width = inside.shape
     half = numbers // 2
     found = np.zeros((height, width, numbers))
@@ -37,7 +37,7 @@ def test_a_sine_by_hand() -> None:
     assert sine(torch.tensor(3.0), 4).tolist() == pytest.approx(expected)
 
 
-def test_a_whole_picture_is_encoded_as_the_paper_does() -> None:
+def test_a_whole_image_is_encoded_as_the_paper_does() -> None:
     found = locate(torch.tensor([[0.0, 0, 160, 96]]), (3, 5), (96, 160), 16, middle=False)
     assert found.inside.all()
     expected = by_formula(np.ones((3, 5), np.bool_), 16)
@@ -45,7 +45,7 @@ def test_a_whole_picture_is_encoded_as_the_paper_does() -> None:
 
 
 def test_padding_is_not_counted() -> None:
-    """A picture of 64 x 96 px in the left top corner: two rows and three columns of cells of 32 px."""
+    """An image of 64 x 96 px in the left top corner: two rows and three columns of cells of 32 px."""
     found = locate(torch.tensor([[0.0, 0, 96, 64]]), (3, 5), (96, 160), 16, middle=False)
     inside = np.zeros((3, 5), np.bool_)
     inside[:2, :3] = True
@@ -54,11 +54,11 @@ def test_padding_is_not_counted() -> None:
     np.testing.assert_allclose(found.position[0].view(3, 5, 16)[:2, :3], expected, atol=1e-5)
 
 
-def test_a_picture_thinner_than_a_cell_still_has_cells() -> None:
+def test_an_image_thinner_than_a_cell_still_has_cells() -> None:
     found = locate(torch.tensor([[0.0, 40, 160, 50]]), (3, 5), (96, 160), 8, middle=True)
     assert found.inside[0].view(3, 5).tolist() == [[False] * 5, [True] * 5, [False] * 5]
 
 
-def test_middles_of_cells_are_in_fractions_of_the_picture() -> None:
+def test_middles_of_cells_are_in_fractions_of_the_image() -> None:
     found = locate(torch.tensor([[0.0, 0, 64, 32]]), (1, 2), (32, 64), 8, middle=True)
     assert found.centre.tolist() == [[[0.25, 0.5], [0.75, 0.5]]]

@@ -44,10 +44,10 @@ def test_the_paper_s_detector_is_as_large_as_the_paper_says() -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_every_layer_answers_and_the_picture_is_the_candidate(name: str) -> None:
+def test_every_layer_answers_and_the_image_is_the_candidate(name: str) -> None:
     detector = build(name, num_classes=2, weights=None, overrides={"input.resize": "letterbox"}).eval()
-    pictures = [torch.zeros(40, 80, 3, dtype=torch.uint8).numpy()] * 2
-    batch: ImageBatch = prepare(pictures, detector.input)
+    images = [torch.zeros(40, 80, 3, dtype=torch.uint8).numpy()] * 2
+    batch: ImageBatch = prepare(images, detector.input)
     with torch.no_grad():
         candidates, predictions = detector.network(batch)  # type: ignore[operator]
     assert len(predictions.aux) == recipe(name)["head"]["transformer"]["decoder_layers"] - 1
@@ -56,7 +56,7 @@ def test_every_layer_answers_and_the_picture_is_the_candidate(name: str) -> None
 
 
 def test_padding_changes_no_prediction() -> None:
-    """What lies outside the picture is looked at by no query; only the backbone's own window reaches into it."""
+    """What lies outside the image is looked at by no query; only the backbone's own window reaches into it."""
     detector = build("detr_mobilenet_v2", num_classes=2, weights=None).eval()
     features = {name: torch.randn(1, spec.channels, 4, 6) for name, spec in detector.neck.out.items()}  # type: ignore[operator, union-attr]
     other = {name: one.clone() for name, one in features.items()}

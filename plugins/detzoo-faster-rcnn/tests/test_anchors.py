@@ -49,8 +49,8 @@ def test_exclusive_edges_turn_plus_one_into_plain_arithmetic() -> None:
     torch.testing.assert_close(CentreSize().encode(exclusive, plain, strides), old)
 
 
-def test_they_repeat_every_16_px_whatever_the_size_of_the_picture() -> None:
-    # 3 x 4 cells on 55 x 75 px: ZF's padded poolings make maps larger than picture / 16
+def test_they_repeat_every_16_px_whatever_the_size_of_the_image() -> None:
+    # 3 x 4 cells on 55 x 75 px: ZF's padded poolings make maps larger than image / 16
     boxes, _ = CaffeGrid()(MAP, (55, 75))
     assert boxes.shape == (3 * 4 * 9, 4)
     cell = boxes.view(3, 4, 9, 4)

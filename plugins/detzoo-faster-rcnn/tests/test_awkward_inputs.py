@@ -1,4 +1,4 @@
-"""What no detector may stumble over: nothing to find, too much to find, tiny boxes, tiny and huge pictures."""
+"""What no detector may stumble over: nothing to find, too much to find, tiny boxes, tiny and huge images."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def detector(request: pytest.FixtureRequest) -> Detector:
     return detzoo.build(request.param, num_classes=3, overrides=["input.size=[96, 128]"], weights=None)
 
 
-def picture(height: int, width: int) -> NDArray[np.uint8]:
+def photo(height: int, width: int) -> NDArray[np.uint8]:
     return np.random.default_rng(height + width).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def sample(
     detector: Detector, image: NDArray[np.uint8], boxes: NDArray[np.float32], *, proposals: Any = None
 ) -> Sample:
-    """A picture with boxes, filled masks where the detector reads masks, and regions where it wants them."""
+    """An image with boxes, filled masks where the detector reads masks, and regions where it wants them."""
     count = len(boxes)
     masks = None
     if detector.needs_masks:
@@ -54,7 +54,7 @@ def sample(
 
 
 def spread(count: int, height: int, width: int, side: float) -> NDArray[np.float32]:
-    """Boxes of ``side`` px anywhere in the picture."""
+    """Boxes of ``side`` px anywhere in the image."""
     corner = np.random.default_rng(count).uniform(0, [width - side, height - side], (count, 2))
     return np.concatenate([corner, corner + side], axis=1).astype(np.float32)
 
@@ -76,7 +76,7 @@ def step(detector: Detector, samples: list[Sample]) -> dict[str, float]:
 
 
 def test_no_ground_truth_in_all_images(detector: Detector) -> None:
-    terms = step(detector, [sample(detector, picture(90, 120), NONE) for _ in range(2)])
+    terms = step(detector, [sample(detector, photo(90, 120), NONE) for _ in range(2)])
 
     for name in ("rpn.box", "box.box", "mask.mask"):
         assert terms.get(name, 0.0) == 0.0
@@ -84,24 +84,24 @@ def test_no_ground_truth_in_all_images(detector: Detector) -> None:
 
 
 def test_no_ground_truth_in_one_image(detector: Detector) -> None:
-    one = sample(detector, picture(90, 120), spread(3, 90, 120, 30))
-    none = sample(detector, picture(70, 100), NONE)
+    one = sample(detector, photo(90, 120), spread(3, 90, 120, 30))
+    none = sample(detector, photo(70, 100), NONE)
 
     assert step(detector, [one, none])["box.classification"] > 0
 
 
 def test_boxes_of_one_pixel(detector: Detector) -> None:
-    step(detector, [sample(detector, picture(96, 128), spread(4, 96, 128, 1.0)) for _ in range(2)])
+    step(detector, [sample(detector, photo(96, 128), spread(4, 96, 128, 1.0)) for _ in range(2)])
 
 
 def test_a_thousand_boxes(detector: Detector) -> None:
-    step(detector, [sample(detector, picture(96, 128), spread(1000, 96, 128, 12.0))])
+    step(detector, [sample(detector, photo(96, 128), spread(1000, 96, 128, 12.0))])
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (16, 4000), (4000, 3000)])
-def test_pictures_of_16_and_of_4000_px_train_and_predict(detector: Detector, height: int, width: int) -> None:
-    image = picture(height, width)
-    # masks of a picture this large are tested with the mask branch; one object is enough here
+def test_images_of_16_and_of_4000_px_train_and_predict(detector: Detector, height: int, width: int) -> None:
+    image = photo(height, width)
+    # masks of a photo this large are tested with the mask branch; one object is enough here
     step(detector, [sample(detector, image, spread(1, height, width, 10.0))])
 
     found = detector.predict([image], score_threshold=0.3)[0]
@@ -118,17 +118,17 @@ def test_pictures_of_16_and_of_4000_px_train_and_predict(detector: Detector, hei
 def test_a_network_input_of_16_px(name: str) -> None:
     detector = detzoo.build(name, num_classes=3, overrides=["input.size=[16, 16]"], weights=None)
 
-    step(detector, [sample(detector, picture(16, 16), spread(2, 16, 16, 6.0)) for _ in range(2)])
+    step(detector, [sample(detector, photo(16, 16), spread(2, 16, 16, 6.0)) for _ in range(2)])
 
-    assert detector.predict([picture(16, 16)])[0].size == (16, 16)
+    assert detector.predict([photo(16, 16)])[0].size == (16, 16)
 
 
 def test_no_regions_at_all(detector: Detector) -> None:
     """The first stage finds nothing: no error, no detections, and losses connected to the graph."""
     if detector.proposer is not None:
-        made = [sample(detector, picture(90, 120), spread(1, 90, 120, 30), proposals=NONE) for _ in range(2)]
+        made = [sample(detector, photo(90, 120), spread(1, 90, 120, 30), proposals=NONE) for _ in range(2)]
     else:
-        made = [sample(detector, picture(90, 120), NONE) for _ in range(2)]
+        made = [sample(detector, photo(90, 120), NONE) for _ in range(2)]
     batch, _ = collate(made, detector.input)
     for postprocess in regions_of(detector):
         postprocess.min_side = 1e6

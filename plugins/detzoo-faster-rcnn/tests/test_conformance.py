@@ -6,7 +6,7 @@ import pytest
 
 from detzoo.testing import Check, Component, parametrize_with_checks, recipes_left_out
 
-# But TensorFlow's largest, which take tens of gigabytes to train on three pictures of their size:
+# But TensorFlow's largest, which take tens of gigabytes to train on three images of their size:
 # test_tensorflow_recipes.py trains and runs them on small ones.
 LARGE = [name for name in recipes_left_out("faster_rcnn") if "_atrous_" not in name and "_nas_" not in name]
 

@@ -203,7 +203,7 @@ def given(detector: TwoStage, deltas: Tensor) -> tuple[Predictions, Candidates, 
 
 @pytest.mark.parametrize("looks", [True, False])
 def test_the_loss_is_of_normalised_targets(looks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multibox, "may_look", lambda _: looks)
+    monkeypatch.setattr(multibox, "allows_dynamic_shapes", lambda _: looks)
     detector = normalised_detector()
     zeros = torch.zeros(1, 3, 5, 4, requires_grad=True)
     term = detector.box.loss(*given(detector, zeros))["box"]
@@ -217,7 +217,7 @@ def test_the_loss_is_of_normalised_targets(looks: bool, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("looks", [True, False])
 def test_prediction_undoes_the_normalisation(looks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detections, "may_look", lambda _: looks)
+    monkeypatch.setattr(detections, "allows_dynamic_shapes", lambda _: looks)
     detector = normalised_detector()
     deltas = torch.zeros(1, 3, 5, 4)
     for row, label in ((0, 3), (1, 1)):

@@ -1,4 +1,4 @@
-"""Every door makes the regions of the picture, train, predict, evaluate, bench, compare: with a proposer or a file."""
+"""Every door makes the regions of the image, train, predict, evaluate, bench, compare: with a proposer or a file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from detzoo.errors import DetzooError, RecipeError
 from detzoo.interfaces import Proposer
 from detzoo.plugins.manager import GROUP
 from detzoo.plugins.registry import Registry
-from detzoo.prediction.proposal_file import ProposalsError, picture_key, write_proposals
+from detzoo.prediction.proposal_file import ProposalsError, image_key, write_proposals
 from detzoo.proposals.evaluate import Plan as Evaluation
 from detzoo.proposals.evaluate import evaluate_proposals
 from detzoo.recipes.recipe import load_recipe
@@ -56,7 +56,7 @@ def built(**changes: Any) -> TwoStage:
 
 
 class Counting(Proposer):
-    """Regions of another proposer; how often it was asked, and for which pictures."""
+    """Regions of another proposer; how often it was asked, and for which images."""
 
     def __init__(self, real: Proposer) -> None:
         self.real, self.asked = real, 0
@@ -73,19 +73,19 @@ def counted() -> tuple[TwoStage, Counting]:
     return detector, detector.proposer
 
 
-def picture(seed: int = 0) -> NDArray[np.uint8]:
+def image(seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (60, 80, 3), np.uint8)
 
 
-def test_predict_asks_once_a_picture() -> None:
+def test_predict_asks_once_an_image() -> None:
     detector, proposer = counted()
-    found = detector.predict([picture(0), picture(1)[:50]])
+    found = detector.predict([image(0), image(1)[:50]])
     assert proposer.asked == 2
     assert [one.size for one in found] == [(60, 80), (50, 80)]
     assert all(len(one) > 0 for one in found)
 
 
-def test_training_asks_once_a_picture_however_many_epochs(tmp_path: Path) -> None:
+def test_training_asks_once_an_image_however_many_epochs(tmp_path: Path) -> None:
     detector, proposer = counted()
     data = open_dataset(DATA, "train")
     train(detector, data, tmp_path / "run", device="cpu", workers=0, epochs=3, progress=False)
@@ -111,7 +111,7 @@ def test_bench_times_the_regions_on_their_own() -> None:
     mean = {phase: values["mean"] for phase, values in result.latency_ms.items()}
     assert mean["total"] == pytest.approx(mean["proposals"] + mean["without_proposals"], rel=1e-6)
     assert all(value > 0 for value in mean.values())
-    assert result.protocol["timed"].endswith("the regions of the picture are")
+    assert result.protocol["timed"].endswith("the regions of the image are")
     assert proposer.asked >= 2 * 6
 
 
@@ -130,7 +130,7 @@ def test_compare_and_the_command_line(tmp_path: Path) -> None:
     assert comparison.failures == {}
     (entry,) = comparison.entries
     assert entry.benchmark["latency_ms"]["proposals"]["p50"] > 0
-    write_image(tmp_path / "p.png", picture())
+    write_image(tmp_path / "p.png", image())
     for words in (
         ["predict", str(tmp_path / "run"), str(tmp_path / "p.png"), "--out", str(tmp_path / "d")],
         ["eval", str(tmp_path / "run"), "--data", DATA, "--split", "val", "--out", str(tmp_path / "e")],
@@ -145,11 +145,11 @@ def test_compare_and_the_command_line(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ a file of proposals
 
 
-def written(path: Path, pictures: list[NDArray[np.uint8]]) -> Path:
-    """Boxes of every picture from Python, as docs/two-stage.md shows."""
+def written(path: Path, images: list[NDArray[np.uint8]]) -> Path:
+    """Boxes of every image from Python, as docs/two-stage.md shows."""
     made = built().proposer
     assert made is not None
-    regions = {picture_key(image): made(image) for image in pictures}
+    regions = {image_key(image): made(image) for image in images}
     write_proposals(path, regions, method="uniform", parameters={"count": 30})
     return path
 
@@ -177,12 +177,12 @@ def test_a_file_serves_training_evaluation_and_prediction(tmp_path: Path) -> Non
     assert len(found) > 0
 
 
-def test_a_picture_that_is_not_in_the_file(tmp_path: Path) -> None:
+def test_an_image_that_is_not_in_the_file(tmp_path: Path) -> None:
     path = written(tmp_path / "p.safetensors", images_of("train"))
-    write_image(tmp_path / "other.png", picture())
+    write_image(tmp_path / "other.png", image())
     message = (
-        f"{path} holds no proposals for this picture of 80 x 60 px: it knows 4 pictures (uniform), by their decoded "
-        "pixels. For pictures that are in no data set, name the method itself: --set proposals.proposer.type=uniform. "
+        f"{path} holds no proposals for this image of 80 x 60 px: it knows 4 images (uniform), by their decoded "
+        "pixels. For images that are in no dataset, name the method itself: --set proposals.proposer.type=uniform. "
         "`detzoo proposals make` with the method and parameters of the file adds those of other data, here and with "
         "the same image library; another file is named with --set proposals.proposer.path=FILE"
     )
@@ -190,9 +190,9 @@ def test_a_picture_that_is_not_in_the_file(tmp_path: Path) -> None:
         from_file(path).predict([str(tmp_path / "other.png")])
     assert str(caught.value) == f"{tmp_path / 'other.png'}: {message}"
     with pytest.raises(ProposalsError) as caught:
-        from_file(path).predict([picture()])
+        from_file(path).predict([image()])
     assert str(caught.value) == message
-    with pytest.raises(ProposalsError, match="holds no proposals for this picture"):  # no picture is left out for it
+    with pytest.raises(ProposalsError, match="holds no proposals for this image"):  # no image is left out for it
         detzoo.evaluate(from_file(path), open_dataset(DATA, "val"), progress=False)
 
 
@@ -206,7 +206,7 @@ def test_training_without_a_file_stops_with_the_message(tmp_path: Path, workers:
 def test_the_papers_recipes_want_a_file() -> None:
     small = {"box.head.fc": [8, 8], "box.head.pretrained": None}
     with pytest.raises(ProposalsError) as caught:
-        detzoo.build("fastrcnn_caffenet_voc", overrides=small, weights=None).predict([picture()])
+        detzoo.build("fastrcnn_caffenet_voc", overrides=small, weights=None).predict([image()])
     assert str(caught.value) == (
         "this detector looks at proposals from a file, and none is named: write one with `detzoo proposals "
         "make --method METHOD --data DATA --out FILE`, and name it with --set proposals.proposer.path=FILE; to try the "
@@ -230,14 +230,14 @@ def test_drawing_priors_of_regions_is_refused() -> None:
 
     with pytest.raises(DetzooError) as caught:
         draw_priors(built())
-    assert str(caught.value) == f"{NAME} is no one-stage detector: its candidates depend on the picture"
+    assert str(caught.value) == f"{NAME} is no one-stage detector: its candidates depend on the image"
 
 
 def test_the_advice_to_try_it_without_a_file_works() -> None:
     small = {"box.head.fc": [8, 8], "box.head.pretrained": None, "input.min_size": 64, "input.max_size": 100}
     changes = {**small, "proposals.proposer.type": "uniform", "proposals.top_k": 10}
     detector = detzoo.build("fastrcnn_vgg16_voc", overrides=changes, weights=None)
-    assert len(detector.predict([picture()])[0]) > 0
+    assert len(detector.predict([image()])[0]) > 0
 
 
 # ------------------------------------------------------------------------------------------------ fed by each method
@@ -263,7 +263,7 @@ def test_a_detector_that_finds_its_own_regions_cannot_be_fed(tmp_path: Path) -> 
     with pytest.raises(DetzooError) as caught:
         evaluate_proposals(Evaluation(("uniform",), DATA, tmp_path / "out", detector=str(path)))
     assert str(caught.value) == (
-        f"{path} finds its regions itself; --detector takes a run of a detector with regions from the picture "
+        f"{path} finds its regions itself; --detector takes a run of a detector with regions from the image "
         "(proposals: {type: image_level, ...}), such as a Fast R-CNN"
     )
     assert not (tmp_path / "out").exists()

@@ -28,7 +28,7 @@ def built(name: str, changes: dict[str, Any] | None = None) -> TwoStage:
 
 
 def crowded(seed: int = 0, regions: int = 600) -> tuple[Candidates, Targets]:
-    """Two pictures of 600 x 800 with two objects each, and regions of which many overlap them."""
+    """Two images of 600 x 800 with two objects each, and regions of which many overlap them."""
     rng = np.random.default_rng(seed)
     truth = np.array([[100, 100, 300, 300], [400, 200, 700, 500]], np.float32)
     near = truth[rng.integers(0, 2, (2, regions))] + rng.uniform(-150, 150, (2, regions, 4))
@@ -41,7 +41,7 @@ def crowded(seed: int = 0, regions: int = 600) -> tuple[Candidates, Targets]:
 
 
 @pytest.mark.parametrize("name", VOC)
-def test_128_regions_of_two_pictures_and_negatives_that_overlap(name: str) -> None:
+def test_128_regions_of_two_images_and_negatives_that_overlap(name: str) -> None:
     detector = built(name)
     assert detector.train_plan.batch == 2
     rois, targets = crowded()

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 def learn(name: str, shared: Path, out: Path) -> dict[str, float]:
-    """Metrics of the last weights on pictures that were not trained on."""
+    """Metrics of the last weights on images that were not trained on."""
     seed_everything(0)
     detector = build(f"{RECIPES}#{name}", overrides={"backbone.weights": str(shared / WEIGHTS)})
     data, val = open_dataset(DATA, "train"), open_dataset(DATA, "val")
@@ -39,10 +39,10 @@ def test_faster_rcnn(joint: dict[str, float]) -> None:
 def test_four_steps_come_as_far_as_joint_training(joint: dict[str, float], shared: Path, tmp_path: Path) -> None:
     four = learn("four_step", shared, tmp_path / "run")
     assert four["AP50"] >= 0.7
-    assert four["AP"] >= joint["AP"] - 0.05  # it sees the pictures more often and may well be better
+    assert four["AP"] >= joint["AP"] - 0.05  # it sees the images more often and may well be better
 
 
-def test_fast_rcnn_on_regions_that_do_not_look_at_the_picture(shared: Path, tmp_path: Path) -> None:
+def test_fast_rcnn_on_regions_that_do_not_look_at_the_image(shared: Path, tmp_path: Path) -> None:
     assert learn("fast", shared, tmp_path / "run")["AP50"] >= 0.7
 
 

@@ -112,7 +112,7 @@ def test_one_mask_for_all_classes() -> None:
     assert logits(head(class_agnostic=True), maps(), regions(2, 4)).shape == (2, 4, 1, 10, 10)
 
 
-def test_a_picture_gets_the_same_masks_alone_and_in_a_batch() -> None:
+def test_an_image_gets_the_same_masks_alone_and_in_a_batch() -> None:
     module, features, rois = head().eval(), maps(), regions(2, 3)
     together = logits(module, features, rois)
     alone = logits(module, {n: m[1:] for n, m in features.items()}, Candidates(rois.boxes[1:], rois.valid[1:]))
@@ -142,5 +142,5 @@ detectors:
         detzoo.build(str(recipe), num_classes=2, weights=None)
     assert str(caught.value) == (
         f'{recipe}:6: detectors.mine.mask.head: loss "mask_bce" needs mask_logits, which head "roi_box" and '
-        'join "two_stage" do not give; given by head roi_mask'
+        'architecture "two_stage" do not give; given by head roi_mask'
     )

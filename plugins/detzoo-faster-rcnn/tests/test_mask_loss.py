@@ -60,7 +60,7 @@ def term(*given: object) -> Tensor:
 @BOTH_WAYS
 @pytest.mark.parametrize("index", [[[], []], [[B, OUT], [B, B]]], ids=["no regions", "no positives"])
 def test_a_zero_connected_to_the_graph(eager: bool, index: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "may_look", lambda _: eager)
+    monkeypatch.setattr(module, "allows_dynamic_shapes", lambda _: eager)
     given = scene(index)
     value = term(*given)
     assert value.detach() == 0
@@ -73,7 +73,7 @@ def test_a_zero_connected_to_the_graph(eager: bool, index: list[list[int]], monk
 @BOTH_WAYS
 @pytest.mark.parametrize("truths", [0, 3])
 def test_ground_truth_without_any_mask_gives_a_zero(eager: bool, truths: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "may_look", lambda _: eager)
+    monkeypatch.setattr(module, "allows_dynamic_shapes", lambda _: eager)
     said, rois, targets, assignment = scene([[B, B]] if truths == 0 else [[0, 2]], truths=truths)
     none = torch.full_like(targets.valid, -1, dtype=torch.int64)
     bare = Targets(
@@ -92,7 +92,7 @@ def test_ground_truth_without_any_mask_gives_a_zero(eager: bool, truths: int, mo
 
 @BOTH_WAYS
 def test_torchvision_computes_the_same_loss(eager: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "may_look", lambda _: eager)
+    monkeypatch.setattr(module, "allows_dynamic_shapes", lambda _: eager)
     index = [[0, 2, 2, B], [1, OUT, B, B]]
     said, rois, targets, assignment = scene(index)
     assert targets.masks is not None
@@ -144,7 +144,7 @@ def test_a_plain_loop_on_whole_masks() -> None:
 
 @BOTH_WAYS
 def test_a_box_without_mask_is_left_out(eager: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "may_look", lambda _: eager)
+    monkeypatch.setattr(module, "allows_dynamic_shapes", lambda _: eager)
     said, rois, targets, assignment = scene([[0, 1, 2]])
     assert targets.mask_row is not None
     partly = Targets(
@@ -172,7 +172,7 @@ def test_one_mask_for_all_classes_is_trained_by_each() -> None:
 
 @BOTH_WAYS
 def test_gradients_are_those_of_finite_differences(eager: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "may_look", lambda _: eager)
+    monkeypatch.setattr(module, "allows_dynamic_shapes", lambda _: eager)
     said, rois, targets, assignment = scene([[0, B, 2]], side=3, dtype=torch.float64)
 
     def loss(logits: Tensor) -> Tensor:
@@ -188,5 +188,5 @@ def test_targets_without_masks_are_refused() -> None:
         MaskBce()(said, rois, bare, assignment)
     assert str(caught.value) == (
         "mask_bce got targets without masks: a mask head is trained on data with masks (COCO `segmentation`, or a "
-        "folder of mask pictures); make the targets with masks, or train a recipe without `mask`"
+        "folder of mask images); make the targets with masks, or train a recipe without `mask`"
     )

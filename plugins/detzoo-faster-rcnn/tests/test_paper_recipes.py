@@ -26,7 +26,7 @@ def build(name: str, **changes: Any) -> Detector:
     return detzoo.build(name, overrides={**FEW, **smaller, **changes}, weights=None)
 
 
-def picture(height: int = 128, width: int = 160) -> ImageBatch:
+def image(height: int = 128, width: int = 160) -> ImageBatch:
     torch.manual_seed(0)
     region = torch.tensor([[0.0, 0, width, height]])
     size = torch.tensor([[height, width]])
@@ -44,7 +44,7 @@ def truth(*boxes: list[float], region: tuple[float, ...] = (0, 0, 160, 128)) -> 
 @pytest.mark.parametrize("name", JOINT)
 def test_one_step_of_training_and_a_detection(name: str) -> None:
     detector = build(name).train()
-    batch = picture(144, 160)  # the smallest in which an anchor lies
+    batch = image(144, 160)  # the smallest in which an anchor lies
     for targets in (truth(), truth([20, 10, 120, 110], region=(0, 0, 160, 144))):
         terms = detector.losses(batch, targets)
         assert set(terms) == {"rpn.classification", "rpn.box", "box.classification", "box.box"}
@@ -83,7 +83,7 @@ def test_the_papers_two_normalisers_from_yaml_alone() -> None:
     released = build("fasterrcnn_zf_voc", **{"proposals.sampler.size": 100_000})
     printed = build("fasterrcnn_zf_voc", **paper)
     printed.load_state_dict(released.state_dict())
-    batch, targets = picture(208, 320), truth([60, 40, 200, 170], region=(0, 0, 320, 208))
+    batch, targets = image(208, 320), truth([60, 40, 200, 170], region=(0, 0, 320, 208))
     with torch.no_grad():
         a, b = (detector.eval().losses(batch, targets) for detector in (released, printed))
     index = released.get_submodule("proposals.matcher")(anchors_of(released, batch), targets).index
@@ -101,7 +101,7 @@ def anchors_of(detector: Detector, batch: ImageBatch) -> Any:
 
 def test_no_anchor_that_crosses_the_border_is_trained_on() -> None:
     detector = build("fasterrcnn_zf_voc")
-    batch = picture(208, 320)
+    batch = image(208, 320)
     places = anchors_of(detector, batch)
     targets = truth([60, 40, 200, 170], region=(0, 0, 320, 208))
     index = detector.get_submodule("proposals.matcher")(places, targets).index[0]
@@ -119,7 +119,7 @@ def test_negatives_of_the_box_head_reach_down_to_zero() -> None:
 
 
 def test_anchors_of_the_released_network() -> None:
-    places = anchors_of(build("fasterrcnn_zf_voc"), picture())
+    places = anchors_of(build("fasterrcnn_zf_voc"), image())
     assert places.boxes[0, :2].tolist() == [[-84, -40, 100, 56], [-176, -88, 192, 104]]
     assert places.coder.weights == (1, 1, 1, 1)
 

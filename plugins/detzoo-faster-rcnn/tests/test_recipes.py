@@ -38,7 +38,7 @@ def test_the_plugin_has_the_recipes_of_its_issue() -> None:
 @pytest.mark.parametrize("name", plugin_recipes())
 def test_every_recipe_resolves(name: str) -> None:
     values = recipe(name)
-    assert values["join"] == "two_stage"
+    assert values["architecture"] == "two_stage"
     assert values["summary"]
     assert values["profile"] in {"paper", "torchvision", "port", "modern"}
 

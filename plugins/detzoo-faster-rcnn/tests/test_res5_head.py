@@ -22,7 +22,7 @@ def rois(*boxes: list[float]) -> Candidates:
     return Candidates(made, torch.ones(1, len(boxes), dtype=torch.bool))
 
 
-def pictures() -> ImageBatch:
+def images() -> ImageBatch:
     size = torch.tensor([[64, 96]])
     region = torch.tensor([[0.0, 0, 96, 64]])
     return ImageBatch(torch.zeros(1, 3, 64, 96), region, size, torch.ones(1, 2), torch.zeros(1, dtype=torch.long))
@@ -34,7 +34,7 @@ def head(stride: int = 1, stride_in: str = "3x3", norm: str = "batch") -> RoiBox
 
 
 def test_no_regions() -> None:
-    places, predictions = head()({"s16": torch.randn(1, WIDTH, 4, 6)}, pictures(), rois())
+    places, predictions = head()({"s16": torch.randn(1, WIDTH, 4, 6)}, images(), rois())
     assert predictions.class_logits is not None
     assert (predictions.class_logits.shape, predictions.deltas.shape) == ((1, 0, 4), (1, 0, 3, 4))
     assert places.coder is not None
@@ -62,7 +62,7 @@ def test_equals_torchvisions_layer4_with_its_weights(stride: int, stride_in: str
     features = {"s16": torch.randn(1, WIDTH, 4, 6)}
     boxes = rois([0, 0, 64, 64], [10, 5, 90, 60])
     with torch.no_grad():
-        _, found = own(features, pictures(), boxes)
+        _, found = own(features, images(), boxes)
         pooled = own.roi_pool(features, boxes)
         seen = reference.eval()(pooled)
         assert seen.shape[-1] == 4 // stride
@@ -79,7 +79,7 @@ def test_frozen_norms_are_constants_and_all_else_learns() -> None:
     norms = [m for m in own.modules() if isinstance(m, FrozenBatchNorm2d)]
     assert len(norms) == 10
     assert all(list(norm.parameters()) == [] for norm in norms)
-    _, found = own({"s16": torch.randn(1, WIDTH, 4, 6)}, pictures(), rois([0, 0, 64, 64]))
+    _, found = own({"s16": torch.randn(1, WIDTH, 4, 6)}, images(), rois([0, 0, 64, 64]))
     assert found.class_logits is not None
     torch.autograd.backward(found.class_logits.square().sum() + found.deltas.square().sum())
     assert [name for name, p in own.named_parameters() if p.grad is None] == []

@@ -160,7 +160,7 @@ def test_levels_share_the_convolutions() -> None:
 
 @pytest.mark.parametrize("kind", [PsRoiPool, PsRoiAlign])
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (64, 4000)])
-def test_odd_regions_and_pictures_stay_finite(kind: type[PsRoiPool | PsRoiAlign], height: int, width: int) -> None:
+def test_odd_regions_and_images_stay_finite(kind: type[PsRoiPool | PsRoiAlign], height: int, width: int) -> None:
     made = head(pool=kind(ONE, output=(7, 7)))
     feature = torch.randn(1, 4, height // 16, width // 16, requires_grad=True)
     pixel, outside, nothing = [3.0, 3.0, 4.0, 4.0], [-40.0, -9.0, width + 9.0, height + 9.0], [5.0, 5.0, 5.0, 5.0]

@@ -220,7 +220,7 @@ def test_gradients(miner: Ohem | None, boxes: int) -> None:
 
 
 def test_sampler_all_hands_every_region_to_the_miner() -> None:
-    """Through the join: sampler all has no size, so nothing is drawn, padded or cut before the loss."""
+    """Through the meta-architecture: sampler all has no size, so nothing is drawn, padded or cut before the loss."""
     _, candidates, targets, assignment = scene()
     rois = append_ground_truth(candidates, targets)
     index = torch.cat([assignment.index, torch.arange(3).expand(2, 3)], dim=1)

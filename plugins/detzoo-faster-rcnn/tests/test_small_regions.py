@@ -1,4 +1,4 @@
-"""Small regions leave as py-faster-rcnn's proposal layer drops them: by the original picture's px, before the best."""
+"""Small regions leave as py-faster-rcnn's proposal layer drops them: by the original image's px, before the best."""
 
 import torch
 
@@ -8,7 +8,7 @@ from detzoo.types import Candidates, ImageBatch, Level, Predictions
 from detzoo_faster_rcnn.postprocess import Regions
 
 
-def pictures(*scales: float) -> ImageBatch:
+def images(*scales: float) -> ImageBatch:
     count = len(scales)
     region = torch.tensor([[0.0, 0, 400, 400]]).expand(count, 4)
     scale = torch.tensor([[s, s / 2] for s in scales])  # twice as much vertically
@@ -40,24 +40,24 @@ def kept(regions: Regions, batch: ImageBatch) -> list[list[float]]:
     return [sorted(boxes[valid][:, 0].tolist()) for boxes, valid in zip(found.boxes, found.valid, strict=True)]
 
 
-def test_min_side_counts_px_of_the_network_or_of_the_original_picture() -> None:
+def test_min_side_counts_px_of_the_network_or_of_the_original_image() -> None:
     nms = Nms(iou=0.7)
     # network px: nothing below 16 on either side
-    assert kept(Regions(suppress=nms, min_side=16), pictures(2.0, 4.0)) == [[0, 200, 300]] * 2
+    assert kept(Regions(suppress=nms, min_side=16), images(2.0, 4.0)) == [[0, 200, 300]] * 2
     # original px, scaled by 2 vertically and 1 horizontally: at least 32 high and 16 wide; then by 4 and 2: 64 and 32
     original = Regions(suppress=nms, min_side=16, min_side_of="original")
-    assert kept(original, pictures(2.0, 4.0)) == [[200, 300], [300]]
+    assert kept(original, images(2.0, 4.0)) == [[200, 300], [300]]
 
 
 def test_small_regions_leave_before_the_best_are_taken_or_after() -> None:
     nms = Nms(iou=0.7)
     fields = {"suppress": nms, "min_side": 20, "per_level_top_k": 2}
     # the best two are 40x31 and 15x50: torchvision takes them and loses the second, py-faster-rcnn fills up
-    assert kept(Regions(**fields), pictures(1.0, 1.0)) == [[0]] * 2  # type: ignore[arg-type]
-    assert kept(Regions(**fields, small_first=True), pictures(1.0, 1.0)) == [[0, 300]] * 2  # type: ignore[arg-type]
+    assert kept(Regions(**fields), images(1.0, 1.0)) == [[0]] * 2  # type: ignore[arg-type]
+    assert kept(Regions(**fields, small_first=True), images(1.0, 1.0)) == [[0, 300]] * 2  # type: ignore[arg-type]
 
 
 def test_nothing_is_large_enough() -> None:
     for first in (True, False):
-        found = Regions(suppress=Nms(iou=0.7), min_side=500, small_first=first)(*scene(*SMALL), pictures(1.0, 1.0))
+        found = Regions(suppress=Nms(iou=0.7), min_side=500, small_first=first)(*scene(*SMALL), images(1.0, 1.0))
         assert not found.valid.any()

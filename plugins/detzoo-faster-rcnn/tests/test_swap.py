@@ -17,7 +17,7 @@ SWAPS = Path(__file__).parent / "swaps.yaml"
 SMALL = {"box.head.fc": [16, 16], "box.head.pretrained": None, "proposals.postprocess.keep": 20}
 
 
-def picture() -> ImageBatch:
+def image() -> ImageBatch:
     torch.manual_seed(0)
     region, size = torch.tensor([[0.0, 0, 96, 64]]), torch.tensor([[64, 96]])
     return ImageBatch(torch.randn(1, 3, 64, 96), region, size, torch.ones(1, 2), torch.zeros(1, dtype=torch.long))
@@ -37,7 +37,7 @@ def test_swaps_from_yaml_alone(target: str, backbone: type, neck: type, pool: ty
     kinds = [type(detector.get_submodule(path)) for path in ("backbone", "neck", "box.head.roi_pool")]
     assert kinds == [backbone, neck, pool]
     with torch.no_grad():
-        found = detector.detect(picture())
+        found = detector.detect(image())
     assert found.valid.any()
     boxes = found.boxes[found.valid]
     assert boxes.isfinite().all()

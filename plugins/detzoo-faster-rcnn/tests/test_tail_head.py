@@ -20,7 +20,7 @@ def rois(*boxes: list[float]) -> Candidates:
     return Candidates(made, torch.ones(1, len(boxes), dtype=torch.bool))
 
 
-def pictures() -> ImageBatch:
+def images() -> ImageBatch:
     region = torch.tensor([[0.0, 0, 96, 64]])
     return ImageBatch(
         torch.zeros(1, 3, 64, 96), region, torch.tensor([[64, 96]]), torch.ones(1, 2), torch.zeros(1, dtype=torch.long)
@@ -33,7 +33,7 @@ def head() -> RoiBoxTail:
 
 
 def test_no_regions() -> None:
-    places, predictions = head()({"s16": torch.randn(1, 576, 4, 6)}, pictures(), rois())
+    places, predictions = head()({"s16": torch.randn(1, 576, 4, 6)}, images(), rois())
     assert predictions.class_logits is not None
     assert (predictions.class_logits.shape, predictions.deltas.shape) == ((1, 0, 4), (1, 0, 3, 4))
     assert places.coder is not None
@@ -45,7 +45,7 @@ def test_inception_v2_halves_seven_bins_to_four_and_averages_them() -> None:
     assert names == ["mixed_5a", "mixed_5b", "mixed_5c"]
     features, boxes = {"s16": torch.randn(1, 576, 4, 6)}, rois([0, 0, 64, 64], [10, 5, 90, 60])
     with torch.no_grad():
-        _, found = own(features, pictures(), boxes)
+        _, found = own(features, images(), boxes)
         seen = own.tail(own.roi_pool(features, boxes))
         assert seen.shape == (2, 1024, 4, 4)
         logits = seen.flatten(2).mean(2) @ own.predictor.classification.weight.T + own.predictor.classification.bias
@@ -58,7 +58,7 @@ def test_statistics_are_constants_in_training() -> None:
     norms = [m for m in own.tail.modules() if isinstance(m, nn.BatchNorm2d)]
     assert len(norms) == 19  # 5 strided, then 7 in each of two modules
     before = [norm.running_mean.clone() for norm in norms if norm.running_mean is not None]
-    _, found = own({"s16": torch.randn(1, 576, 4, 6)}, pictures(), rois([0, 0, 64, 64]))
+    _, found = own({"s16": torch.randn(1, 576, 4, 6)}, images(), rois([0, 0, 64, 64]))
     assert found.class_logits is not None
     torch.autograd.backward(found.class_logits.square().sum() + found.deltas.square().sum())
     assert all(torch.equal(a, b.running_mean) for a, b in zip(before, norms, strict=True) if b.running_mean is not None)

@@ -1,6 +1,6 @@
 """torchvision's own weights give torchvision's own detections and losses, on real photographs of odd sizes.
 
-The fast tests shrink the pictures and look at fewer regions, on both sides alike; the slow ones change nothing.
+The fast tests shrink the images and look at fewer regions, on both sides alike; the slow ones change nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from detzoo_faster_rcnn.converters import from_torchvision
 PHOTOS = ("000000000049", "000000000260", "000000000077", "000000000490")
 """500x381, 333x500, 375x500, 495x500 (height x width)."""
 REGIONS = {"fasterrcnn_resnet50_fpn_v2": 60, "maskrcnn_resnet50_fpn_v2": 60}
-"""Of each picture in the fast tests; 150 where no number is given."""
+"""Of each image in the fast tests; 150 where no number is given."""
 FROZEN_EPS = {
     "fasterrcnn_mobilenet_v3_large_320_fpn": 1e-5,
     "fasterrcnn_mobilenet_v3_large_fpn": 1e-5,
@@ -64,7 +64,7 @@ def as_torchvision(photo: NDArray[np.uint8]) -> Tensor:
 
 
 def small_theirs(name: str) -> dict[str, Any]:
-    """Arguments of torchvision's builder: small pictures, few regions, and every one of them in the losses."""
+    """Arguments of torchvision's builder: small images, few regions, and every one of them in the losses."""
     regions = REGIONS.get(name, 150)
     few = {
         f"rpn_{when}_nms_top_n_{phase}": count

@@ -50,7 +50,7 @@ class Stores:
 
     @classmethod
     def mixed(
-        cls, folder: Path, *, pictures: int = 30, count: int = 40, width: int = 8, spread: float = 1.0
+        cls, folder: Path, *, images: int = 30, count: int = 40, width: int = 8, spread: float = 1.0
     ) -> WindowStore:
         """An object of each class in turn, windows that half overlap it, and background.
 
@@ -60,14 +60,14 @@ class Stores:
             folder, origin={}, vectors={"fc7": Kept(width, "all")}, num_classes=CLASSES, precision="float32"
         )
         source = np.random.default_rng(0)
-        for picture in range(pictures):
-            label = picture % CLASSES
+        for image in range(images):
+            label = image % CLASSES
             rows = np.arange(count)
             overlap = np.where(rows == 0, 1.0, np.where(rows < 8, source.uniform(0.35, 0.9, count), 0.1 * (rows < 20)))
             own = cls.windows_of(np.where(overlap > 0, label, -1), overlap, given=rows == 0)
             vectors = source.normal(0, spread, (count, width))
             vectors[:, label] += 4 * overlap
-            store.append(picture, own, {"fc7": vectors})
+            store.append(image, own, {"fc7": vectors})
         return store
 
 

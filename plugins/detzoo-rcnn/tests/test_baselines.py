@@ -36,7 +36,7 @@ def test_superpixels_are_the_boxes_of_segments() -> None:
     assert Superpixels(sigma=0, top_k=1)(blocks())[0].tolist() == [[20, 0, 60, 25]]
 
 
-def test_superpixels_of_a_large_picture() -> None:
+def test_superpixels_of_a_large_image() -> None:
     large = blocks().repeat(100, 0).repeat(100, 1)  # 4000 x 6000 px
     boxes, _ = Superpixels(sigma=0, max_side=60)(large)
     assert boxes.tolist() == [[2000, 0, 6000, 2500], [0, 0, 2000, 4000], [2000, 2500, 6000, 4000]]

@@ -40,11 +40,11 @@ def test_one_region_has_no_neighbour() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_colour_histograms(channels: int) -> None:
-    picture = noise(3, 4, channels)
-    regions = regions_of(LABELS, pixel_bins(picture))
+    image = noise(3, 4, channels)
+    regions = regions_of(LABELS, pixel_bins(image))
     assert regions.colour.shape == (4, 25 * channels)
     for region in range(4):
-        inside = picture[region == LABELS]
+        inside = image[region == LABELS]
         # 25 even bins of 256 / 25 = 10.24 values
         counts = [np.histogram(inside[:, c], 25, (0, 256))[0] for c in range(channels)]
         np.testing.assert_allclose(regions.colour[region], np.concatenate(counts) / inside.size, atol=1e-6)
@@ -53,10 +53,10 @@ def test_colour_histograms(channels: int) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_texture_histograms(channels: int) -> None:
     labels = LABELS.repeat(5, 0).repeat(5, 1)
-    picture = cv2.GaussianBlur(noise(15, 20, channels), (0, 0), 1).reshape(15, 20, channels)
-    regions = regions_of(labels, pixel_bins(np.asarray(picture, np.uint8)))
+    image = cv2.GaussianBlur(noise(15, 20, channels), (0, 0), 1).reshape(15, 20, channels)
+    regions = regions_of(labels, pixel_bins(np.asarray(image, np.uint8)))
     assert regions.texture.shape == (4, 80 * channels)
-    along = oriented_derivatives(np.asarray(picture, np.uint8))
+    along = oriented_derivatives(np.asarray(image, np.uint8))
     # 0, 45, 90, 135 degrees, then their opposites: what points the other way is weak
     halves = np.maximum(np.concatenate([along, -along], axis=-1), 0)
     for region in range(4):
@@ -94,8 +94,8 @@ def test_the_strongest_derivative_is_that_of_a_step() -> None:
     ],
 )
 def test_colour_spaces_by_hand(space: ColourSpace, expected: list[int]) -> None:
-    picture = np.array([[[200, 100, 0]]], np.uint8)
-    assert np.abs(in_colour_space(picture, space).ravel().astype(int) - expected).max() <= 1
+    image = np.array([[[200, 100, 0]]], np.uint8)
+    assert np.abs(in_colour_space(image, space).ravel().astype(int) - expected).max() <= 1
 
 
 def test_lab_of_grey_has_no_colour() -> None:

@@ -67,7 +67,7 @@ def test_of_equal_pairs_the_older_is_merged() -> None:
     assert found.parts.tolist() == [[0, 1], [2, 3], [4, 5]]
 
 
-def picture_of(seed: int) -> NDArray[np.uint8]:
+def image_of(seed: int) -> NDArray[np.uint8]:
     rng = np.random.default_rng(seed)
     coarse = cv2.resize(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), (40, 30), interpolation=cv2.INTER_CUBIC)
     return np.asarray(np.clip(coarse + rng.integers(-10, 11, (30, 40, 3)), 0, 255), np.uint8)
@@ -90,8 +90,8 @@ def recomputed(regions: Regions, a: int, b: int, strategy: tuple[Similarity, ...
 @pytest.mark.parametrize("strategy", [ALL, WITHOUT_COLOUR, ("colour",), ("fill",), ("size",)], ids="+".join)
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_propagated_equals_recomputation_from_pixels(seed: int, strategy: tuple[Similarity, ...]) -> None:
-    picture = picture_of(seed)
-    labels, bins = segments(picture, k=60, min_size=10), pixel_bins(picture)
+    image = image_of(seed)
+    labels, bins = segments(image, k=60, min_size=10), pixel_bins(image)
     start = regions_of(labels, bins)
     before = [start.colour.copy(), start.texture.copy(), start.size.copy(), start.boxes.copy()]
     found = grouped(start, strategy, labels.size)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 def learn(name: str, shared: Path, out: Path) -> dict[str, float]:
-    """Metrics of SVMs and corrected boxes on pictures that were not trained on."""
+    """Metrics of SVMs and corrected boxes on images that were not trained on."""
     seed_everything(0)
     detector = build(f"{RECIPES}#{name}", overrides={"backbone.weights": str(shared / WEIGHTS)})
     data, val = open_dataset(DATA, "train"), open_dataset(DATA, "val")

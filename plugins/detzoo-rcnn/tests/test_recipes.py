@@ -25,7 +25,7 @@ def test_every_recipe_resolves() -> None:
         "sppnet_zf5_voc",
     ]
     for name in manifest.detectors:
-        assert values(name)["join"] == "region_svm"
+        assert values(name)["architecture"] == "region_svm"
 
 
 def test_fine_tuning_of_the_release() -> None:

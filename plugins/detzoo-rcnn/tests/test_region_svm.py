@@ -1,4 +1,4 @@
-"""The join: windows through the network, SVMs or softmax, boxes corrected or not."""
+"""The meta-architecture: windows through the network, SVMs or softmax, boxes corrected or not."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def batch_of(detector: RegionSvm, *names: str) -> tuple[ImageBatch, Targets]:
     return collate(samples, detector.input)
 
 
-def pictures(*sizes: tuple[int, int]) -> list[Any]:
+def images(*sizes: tuple[int, int]) -> list[Any]:
     return [np.random.default_rng(row).integers(0, 256, (*size, 3), dtype=np.uint8) for row, size in enumerate(sizes)]
 
 
@@ -71,7 +71,7 @@ def fit_anything(detector: RegionSvm) -> None:
 
 
 @pytest.mark.parametrize("name", ["rcnn_mobilenet_v2", "sppnet_mobilenet_v2"])
-def test_pictures_without_objects_and_without_regions(name: str) -> None:
+def test_images_without_objects_and_without_regions(name: str) -> None:
     detector = build(name)
     batch, targets = batch_of(detector, "no box", "no box")
     nothing = Candidates(torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.bool))
@@ -112,12 +112,12 @@ def test_portions_and_batches_change_nothing(name: str) -> None:
     detector = build(name)
     fit_anything(detector)
     with inference(detector):
-        batch = prepared(detector, pictures((96, 128), (96, 128)))
+        batch = prepared(detector, images((96, 128), (96, 128)))
         assert batch.proposals is not None
         whole = detector.judge(batch, batch.proposals)
         detector.windows_at_once = 6
         portions = detector.judge(batch, batch.proposals)
-        alone = prepared(detector, pictures((96, 128)))
+        alone = prepared(detector, images((96, 128)))
         assert alone.proposals is not None
         single = detector.judge(alone, alone.proposals)
 
@@ -145,9 +145,9 @@ def test_padding_never_goes_through_the_network() -> None:
 
 def test_svms_answer_once_they_are_fitted() -> None:
     detector = build()
-    (picture,) = pictures((96, 128))
+    (image,) = images((96, 128))
     with inference(detector):
-        batch = prepared(detector, [picture])
+        batch = prepared(detector, [image])
         assert batch.proposals is not None
         before = detector.judge(batch, batch.proposals)
         fit_anything(detector)
@@ -183,15 +183,15 @@ def test_stages_are_those_of_the_paper() -> None:
 
 
 def test_boxes_are_corrected_or_left_as_proposed() -> None:
-    (picture,) = pictures((96, 128))
+    (image,) = images((96, 128))
     kept, corrected = build(correct_boxes=False), build()
     for detector in (kept, corrected):
         fit_anything(detector)
         detector.postprocess.score_threshold = 0.0  # type: ignore[assignment]
     assert kept.proposer is not None
-    proposed = torch.from_numpy(propose(kept.proposer, picture))
+    proposed = torch.from_numpy(propose(kept.proposer, image))
 
-    (plain,), (moved,) = kept.predict([picture]), corrected.predict([picture])
+    (plain,), (moved,) = kept.predict([image]), corrected.predict([image])
 
     def far(boxes: Tensor) -> Tensor:
         return (boxes[:, None] - proposed[None]).abs().amax(-1).amin(1)

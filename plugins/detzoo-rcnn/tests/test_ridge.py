@@ -18,22 +18,22 @@ def ridge(width: int = 6, **changes: float) -> Ridge:
     return Ridge({"pool5": FeatureSpec(width, 1.0)}, 3, box_coder=CentreSize(), **changes)  # type: ignore[arg-type]
 
 
-def shifted_store(stores: Any, folder: Path, *, pictures: int = 10, count: int = 12, width: int = 6) -> WindowStore:
-    """Windows of class 0 in even pictures and of class 1 in odd ones; truth beside each window, noise for vectors."""
+def shifted_store(stores: Any, folder: Path, *, images: int = 10, count: int = 12, width: int = 6) -> WindowStore:
+    """Windows of class 0 in even images and of class 1 in odd ones; truth beside each window, noise for vectors."""
     store = WindowStore(folder, origin={}, vectors={"pool5": Kept(width, "near")}, num_classes=3, precision="float32")
     source = np.random.default_rng(1)
-    for picture in range(pictures):
+    for image in range(images):
         overlap = np.where(np.arange(count) < 9, 0.7, 0.5)
-        own = stores.windows_of(np.full(count, picture % 2), overlap)
+        own = stores.windows_of(np.full(count, image % 2), overlap)
         own.truth[:] += source.normal(0, 4, own.truth.shape)
-        store.append(picture, own, {"pool5": source.normal(0, 2, (9, width))})
+        store.append(image, own, {"pool5": source.normal(0, 2, (9, width))})
     return store
 
 
 def test_without_examples_boxes_stay(stores: Any, tmp_path: Path) -> None:
     fitted = ridge()
 
-    numbers = fitted.fit(shifted_store(stores, tmp_path, pictures=0), lambda _: None)
+    numbers = fitted.fit(shifted_store(stores, tmp_path, images=0), lambda _: None)
 
     assert numbers == {"windows": 0.0, "variance explained": 0.0}
     assert not fitted(torch.randn(3, 6)).any()
@@ -74,7 +74,7 @@ def test_each_class_learns_from_its_windows_near_ground_truth(stores: Any, tmp_p
 
     numbers = fitted.fit(store, lambda _: None)
 
-    assert numbers["windows"] == 90  # 9 of 12 lie above 0.6, in ten pictures
+    assert numbers["windows"] == 90  # 9 of 12 lie above 0.6, in ten images
     scale = 20 / np.mean([np.linalg.norm(store.read("pool5", i, near=True), axis=1).mean() for i in range(10)])
     for label in (0, 1):
         places = range(label, 10, 2)

@@ -138,7 +138,7 @@ def by_definition(edges: Edges, nodes: int, k: float, min_size: int) -> list[int
 
 
 def blobs(height: int, width: int, seed: int) -> NDArray[np.uint8]:
-    """A noisy picture of a few colours."""
+    """A noisy image of a few colours."""
     rng = np.random.default_rng(seed)
     colours = rng.integers(0, 256, (3, 3))
     regions = rng.integers(0, 3, (height // 3 + 1, width // 3 + 1)).repeat(3, 0).repeat(3, 1)[:height, :width]
@@ -148,19 +148,19 @@ def blobs(height: int, width: int, seed: int) -> NDArray[np.uint8]:
 @pytest.mark.parametrize(("graph", "seed"), list(product(("grid8", "grid4", "nearest"), range(3))))
 @pytest.mark.parametrize(("k", "min_size"), [(5, 1), (60, 1), (60, 6)])
 def test_segments_are_those_of_the_definition(graph: GraphKind, seed: int, k: float, min_size: int) -> None:
-    picture = blobs(8, 9, seed)
-    edges = edges_of(smoothed(picture, 0.5), graph)
+    image = blobs(8, 9, seed)
+    edges = edges_of(smoothed(image, 0.5), graph)
     expected = by_definition(edges, 72, k, min_size)
-    labels = segments(picture, k=k, sigma=0.5, min_size=min_size, graph=graph)
+    labels = segments(image, k=k, sigma=0.5, min_size=min_size, graph=graph)
     assert labels.ravel().tolist() == expected
     assert max(expected) > 0
 
 
 def test_a_segmentation_is_neither_too_fine_nor_too_coarse() -> None:
     # theorem 1: between any two neighbours there is evidence of a boundary, the lightest edge exceeds MInt
-    picture, k = blobs(30, 40, 5), 100.0
-    edges = edges_of(smoothed(picture, 0.8), "grid8")
-    labels = segments(picture, k=k, sigma=0.8, min_size=1).ravel()
+    image, k = blobs(30, 40, 5), 100.0
+    edges = edges_of(smoothed(image, 0.8), "grid8")
+    labels = segments(image, k=k, sigma=0.8, min_size=1).ravel()
     count = labels.max() + 1
     inside = labels[edges.first] == labels[edges.second]
     limit = np.array(

@@ -1,4 +1,4 @@
-"""Selective search: modes, order, filters, threads, and awkward pictures."""
+"""Selective search: modes, order, filters, threads, and awkward images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from detzoo_rcnn.ordering import distinct, values_of
 from detzoo_rcnn.selective_search import SelectiveSearch
 
 
-def picture(height: int = 60, width: int = 80, seed: int = 0) -> NDArray[np.uint8]:
+def image(height: int = 60, width: int = 80, seed: int = 0) -> NDArray[np.uint8]:
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (height // 10, width // 10, 3), dtype=np.uint8)
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
@@ -44,8 +44,8 @@ def test_one_segment_gives_no_boxes(image: NDArray[np.uint8]) -> None:
     assert boxes.dtype == scores.dtype == np.float32
 
 
-def test_boxes_lie_on_the_picture_and_the_whole_is_one_of_them() -> None:
-    boxes, scores = SelectiveSearch(**SMALL)(picture())
+def test_boxes_lie_on_the_image_and_the_whole_is_one_of_them() -> None:
+    boxes, scores = SelectiveSearch(**SMALL)(image())
     assert (boxes >= 0).all()
     assert (boxes <= [80, 60, 80, 60]).all()
     assert (boxes[:, 2:] > boxes[:, :2]).all()
@@ -53,15 +53,15 @@ def test_boxes_lie_on_the_picture_and_the_whole_is_one_of_them() -> None:
     assert len(np.unique(boxes, axis=0)) == len(boxes) == len(scores) > 40
 
 
-def test_grey_pictures_have_boxes() -> None:
-    grey = picture()[..., :1].repeat(3, axis=2)
+def test_grey_images_have_boxes() -> None:
+    grey = image()[..., :1].repeat(3, axis=2)
     assert len(SelectiveSearch(**SMALL)(grey)[0]) > 20
 
 
 @pytest.mark.parametrize(("mode", "count"), [("single", 1), ("fast", 8), ("quality", 80)])
 def test_groupings_of_the_modes(mode: Any, count: int) -> None:
     search = SelectiveSearch(mode=mode, **SMALL)
-    assert len(search.hierarchies(picture(20, 30))) == count
+    assert len(search.hierarchies(image(20, 30))) == count
     assert len(search.colour_spaces) * len(search.k) * len(search.strategies) == count
 
 
@@ -74,21 +74,21 @@ def test_fields_override_the_mode() -> None:
 
 
 def test_threads_change_nothing() -> None:
-    one = SelectiveSearch(min_size=20, threads=1)(picture())
-    three = SelectiveSearch(min_size=20, threads=3)(picture())
+    one = SelectiveSearch(min_size=20, threads=1)(image())
+    three = SelectiveSearch(min_size=20, threads=3)(image())
     assert np.array_equal(one[0], three[0])
     assert np.array_equal(one[1], three[1])
 
 
 def test_the_seed_orders_the_same_boxes_differently() -> None:
-    one, other = (SelectiveSearch(**SMALL, seed=seed)(picture())[0] for seed in (0, 1))
+    one, other = (SelectiveSearch(**SMALL, seed=seed)(image())[0] for seed in (0, 1))
     assert not np.array_equal(one, other)
     assert np.array_equal(np.unique(one, axis=0), np.unique(other, axis=0))
 
 
 def test_top_k_takes_the_first() -> None:
-    boxes, scores = SelectiveSearch(**SMALL)(picture())
-    few = SelectiveSearch(**SMALL, top_k=10)(picture())
+    boxes, scores = SelectiveSearch(**SMALL)(image())
+    few = SelectiveSearch(**SMALL, top_k=10)(image())
     assert np.array_equal(few[0], boxes[:10])
     assert np.array_equal(few[1], scores[:10])
 
@@ -155,14 +155,14 @@ def test_near_boxes_against_all_pairs() -> None:
     ids=["min_side", "max_aspect", "min_area"],
 )
 def test_filters(field: dict[str, Any], holds: Any) -> None:
-    every, _ = SelectiveSearch(**SMALL)(picture())
-    found, _ = SelectiveSearch(**SMALL, **field)(picture())
+    every, _ = SelectiveSearch(**SMALL)(image())
+    found, _ = SelectiveSearch(**SMALL, **field)(image())
     assert 0 < len(found) < len(every)
     assert holds(found[:, 2:] - found[:, :2]).all()
 
 
-def test_a_large_picture_is_looked_at_smaller() -> None:
-    large = cv2.resize(picture(), (5120, 3840), interpolation=cv2.INTER_NEAREST)  # 20 megapixels
+def test_a_large_image_is_looked_at_smaller() -> None:
+    large = cv2.resize(image(), (5120, 3840), interpolation=cv2.INTER_NEAREST)  # 20 megapixels
     search = SelectiveSearch(mode="single", min_size=200, max_side=320, threads=1)
     boxes, _ = search(np.asarray(large, np.uint8))
     small = np.asarray(cv2.resize(large, (320, 240), interpolation=cv2.INTER_AREA), np.uint8)
@@ -173,7 +173,7 @@ def test_a_large_picture_is_looked_at_smaller() -> None:
 
 def test_segments_of_two_scales() -> None:
     search = SelectiveSearch(threads=1, min_size=5)
-    fine, coarse = (search.segments(picture(), k) for k in (5, 500))
+    fine, coarse = (search.segments(image(), k) for k in (5, 500))
     assert fine.shape == coarse.shape == (60, 80)
     assert fine.dtype == np.int32
     assert fine.max() > coarse.max()

@@ -41,8 +41,8 @@ def all_examples(store: WindowStore, label: int) -> tuple[NDArray[np.float32], N
     return x * np.float32(20 / np.linalg.norm(together, axis=1).mean()), y
 
 
-def test_without_pictures_nothing_is_ever_seen(stores: Any, tmp_path: Path) -> None:
-    store = stores.mixed(tmp_path, pictures=0)
+def test_without_images_nothing_is_ever_seen(stores: Any, tmp_path: Path) -> None:
+    store = stores.mixed(tmp_path, images=0)
     fitted = svm()
 
     numbers = fitted.fit(store, lambda _: None)
@@ -82,7 +82,7 @@ def test_mining_finds_the_svm_of_all_negatives(stores: Any, tmp_path: Path) -> N
 
 
 def test_mining_never_reads_all_vectors_at_once(stores: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = stores.mixed(tmp_path, pictures=60, spread=0.3)
+    store = stores.mixed(tmp_path, images=60, spread=0.3)
     read: list[int] = []
     real = store.rows
 
@@ -159,7 +159,7 @@ def test_between_the_thresholds_windows_are_neither(stores: Any) -> None:
 
 
 def test_a_class_without_objects_is_never_seen(stores: Any, tmp_path: Path) -> None:
-    store = stores.mixed(tmp_path, pictures=2)  # classes 0 and 1
+    store = stores.mixed(tmp_path, images=2)  # classes 0 and 1
     fitted = svm()
 
     fitted.fit(store, lambda _: None)

@@ -23,7 +23,7 @@ from detzoo.data.dataset import Dataset
 from detzoo.data.window_store import WindowStore
 from detzoo.detectors.region_svm import RegionSvm
 from detzoo.errors import TrainingError
-from detzoo.prediction.proposal_file import ProposalsError, picture_key, write_proposals
+from detzoo.prediction.proposal_file import ProposalsError, image_key, write_proposals
 from detzoo.runtime.drawing import write_image
 from detzoo.weights.checkpoint import load_checkpoint
 from detzoo_rcnn.ridge import Ridge
@@ -95,7 +95,7 @@ def test_a_run_ends_with_svms_and_boxes_in_its_checkpoint(trained: Path, data: D
     rows = (trained / "curve.csv").read_text().splitlines()
     assert len(rows) == 3  # its header, the epoch of fine-tuning without an AP, and the detector at the end
     assert rows[2].startswith("1,2,")
-    store = (trained / "features" / "pictures").read_bytes()
+    store = (trained / "features" / "images").read_bytes()
     assert len(store) == 6 * 24
     assert len(detector.predict([data.sample(0).image], score_threshold=0.0)[0]) > 0
 
@@ -145,7 +145,7 @@ def test_killed_in_a_stage_and_resumed_the_weights_are_the_same(
     assert_equal(tmp_path / "run", trained)
 
 
-def test_a_signal_stops_between_two_pictures(
+def test_a_signal_stops_between_two_images(
     trained: Path, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = WindowStore.append
@@ -160,7 +160,7 @@ def test_a_signal_stops_between_two_pictures(
     monkeypatch.undo()
 
     assert str(caught.value) == "stopped in stage features; to go on, repeat the command with --resume"
-    assert len((tmp_path / "run/features/pictures").read_bytes()) == 24
+    assert len((tmp_path / "run/features/images").read_bytes()) == 24
     train(data, tmp_path / "run", resume=True)
     assert_equal(tmp_path / "run", trained)
 
@@ -170,7 +170,7 @@ def test_features_of_other_regions_are_refused(data: Dataset, tmp_path: Path, mo
     file, out = tmp_path / "regions.safetensors", tmp_path / "run"
     images = [data.sample(i).image for i in range(len(data))]
     boxes = torch.tensor([[0.0, 0, 30, 30], [10, 10, 60, 60], [5, 0, 50, 40]]).numpy()
-    regions = {picture_key(image): (boxes, boxes[:, 0]) for image in images}
+    regions = {image_key(image): (boxes, boxes[:, 0]) for image in images}
     write_proposals(file, regions, method="by hand", parameters={"count": 3})
     proposals = {"type": "image_level", "proposer": {"type": "precomputed", "path": str(file)}}
     monkeypatch.setattr(LinearSvm, "fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -215,16 +215,16 @@ def test_the_commands_take_a_run_and_change_its_parts(trained: Path, tmp_path: P
     assert latency["total"]["mean"] > latency["without_proposals"]["mean"] > 0
 
 
-def test_a_file_without_the_pictures_to_evaluate_on_is_refused_at_once(data: Dataset, tmp_path: Path) -> None:
+def test_a_file_without_the_images_to_evaluate_on_is_refused_at_once(data: Dataset, tmp_path: Path) -> None:
     boxes = torch.tensor([[0.0, 0, 30, 30]]).numpy()
-    learnt = {picture_key(data.sample(i).image): (boxes, boxes[:, 0]) for i in range(len(data))}
+    learnt = {image_key(data.sample(i).image): (boxes, boxes[:, 0]) for i in range(len(data))}
     write_proposals(tmp_path / "r.safetensors", learnt, method="uniform", parameters={})
     proposer = {"type": "precomputed", "path": str(tmp_path / "r.safetensors")}
     overrides = RCNN | {"proposals": {"type": "image_level", "proposer": proposer}}
     detector = detzoo.build("rcnn_mobilenet_v2", classes=data.classes, overrides=overrides, weights=None)
     val = detzoo.open_dataset("shapes", "val")
 
-    with pytest.raises(ProposalsError, match=r"^shapes-val-00000.*: .*holds no proposals for this picture"):
+    with pytest.raises(ProposalsError, match=r"^shapes-val-00000.*: .*holds no proposals for this image"):
         detzoo.train(detector, data, tmp_path / "run", val=val, device="cpu", progress=False)
 
     assert not (tmp_path / "run").exists()
@@ -232,7 +232,7 @@ def test_a_file_without_the_pictures_to_evaluate_on_is_refused_at_once(data: Dat
 
 @pytest.mark.slow
 def test_sigkill_while_extracting(tmp_path: Path) -> None:
-    """The process itself, killed as soon as some pictures are in the store, and the command repeated."""
+    """The process itself, killed as soon as some images are in the store, and the command repeated."""
     sets = ["proposals.top_k=20", "input.size=[96,128]", "backbone.width=0.25", "head.roi_pool.size=[32,32]"]
     sets += ["head.roi_pool.context=2", "head.grid=[1,1]", "head.fc=[16]", "proposals.training_top_k=20"]
     sets += ["proposals.proposer={type: uniform, count: 20}", "backbone.weights=null"]
@@ -244,8 +244,8 @@ def test_sigkill_while_extracting(tmp_path: Path) -> None:
 
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = subprocess.Popen(command(killed), stderr=subprocess.DEVNULL)
-    pictures = killed / "features" / "pictures"
-    while not (pictures.is_file() and pictures.stat().st_size > 24 * 20):
+    images = killed / "features" / "images"
+    while not (images.is_file() and images.stat().st_size > 24 * 20):
         time.sleep(0.05)
         assert process.poll() is None
     process.send_signal(signal.SIGKILL)

@@ -30,7 +30,7 @@ def test_no_regions() -> None:
 
 
 def test_context_is_measured_in_the_warped_frame() -> None:
-    """A region of 20 x 16 px in a window of 10 x 10 with 1 px of context: 8 px of window are 20 px of picture across.
+    """A region of 20 x 16 px in a window of 10 x 10 with 1 px of context: 8 px of window are 20 px of image across.
 
     So a window's pixel is 2.5 px wide and 2 px high, and the window reaches from 22.5 to 47.5 and from 8 to 28:
     pixel j is centred on 22.5 + 2.5 (j + 0.5), row i on 8 + 2 (i + 0.5).
@@ -43,7 +43,7 @@ def test_context_is_measured_in_the_warped_frame() -> None:
     torch.testing.assert_close(windows[0, 2], torch.ones(10, 10))
 
 
-def test_what_lies_outside_the_picture_is_the_mean() -> None:
+def test_what_lies_outside_the_image_is_the_mean() -> None:
     """A region of 8 x 8 px around the corner at (0, 0), no context: three of four quarters see nothing."""
     (window,) = Warp(size=(8, 8), context=0)({"pixels": ramp()}, regions((-4, -4, 4, 4)))
 
@@ -72,7 +72,7 @@ def test_several_samples_are_averaged() -> None:
     torch.testing.assert_close(windows[0], blocks.mean(dim=(-1, -2)))
 
 
-def test_each_region_is_cut_from_its_own_picture() -> None:
+def test_each_region_is_cut_from_its_own_image() -> None:
     pixels = torch.cat([ramp(), ramp() + 100])
     boxes = torch.tensor([[[0.0, 0, 10, 10], [5, 5, 20, 20]], [[5, 5, 20, 20], [0, 0, 10, 10]]])
 

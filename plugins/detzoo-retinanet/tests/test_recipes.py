@@ -42,7 +42,7 @@ def test_this_table_names_every_recipe_of_the_plugin() -> None:
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_every_recipe_resolves(name: str) -> None:
     values = recipe(name)
-    assert values["join"] == "one_stage"
+    assert values["architecture"] == "one_stage"
     assert values["summary"]
     assert values["profile"] in {"paper", "torchvision", "modern"}
 

@@ -48,5 +48,5 @@ def test_swapped_detector_learns_and_predicts(kind: str) -> None:
         optimizer.step()
         history.append(total.item())
     assert np.mean(history[-5:]) < 0.8 * np.mean(history[:3]), history
-    picture = open_dataset("shapes", "val").sample(0).image
-    assert len(detector.eval().predict([picture], score_threshold=0.0)[0]) > 0
+    image = open_dataset("shapes", "val").sample(0).image
+    assert len(detector.eval().predict([image], score_threshold=0.0)[0]) > 0

@@ -1,6 +1,6 @@
 """torchvision's own weights give torchvision's own detections and losses, on real photographs of odd sizes.
 
-The fast tests shrink the pictures, on both sides alike; the slow ones change nothing.
+The fast tests shrink the images, on both sides alike; the slow ones change nothing.
 """
 
 from __future__ import annotations

@@ -150,8 +150,8 @@ def test_tutorial_network_computes_the_same(tutorial: Detector) -> None:
     from detzoo.prediction.prepare import prepare
 
     torch.manual_seed(1)
-    picture = torch.randint(0, 256, (60, 80, 3), dtype=torch.uint8).numpy()
-    batch = prepare([picture], tutorial.input)
+    image = torch.randint(0, 256, (60, 80, 3), dtype=torch.uint8).numpy()
+    batch = prepare([image], tutorial.input)
     with torch.no_grad():
         locations, scores = TutorialForward(tutorial_state())(batch.pixels)
         priors, predictions = tutorial.network(batch)  # type: ignore[operator]

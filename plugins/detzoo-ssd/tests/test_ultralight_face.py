@@ -37,10 +37,10 @@ def detector(version: str, shared: Path) -> Detector:
 
 @pytest.mark.parametrize("photo", FACES)
 def test_golden_scores_and_boxes(detector: Detector, version: str, shared: Path, photo: str) -> None:
-    picture = read_image(shared / "data" / "demo" / "coral" / photo)
+    image = read_image(shared / "data" / "demo" / "coral" / photo)
     reference = shared / "weights" / "ultra-light-face-ssd" / "reference"
     golden = np.load(reference / f"{GOLDEN[version]}_{photo.partition('.')[0]}.npz")
-    batch = prepare([picture], detector.input)
+    batch = prepare([image], detector.input)
     with torch.no_grad():
         priors, predictions = detector.network(batch)  # type: ignore[operator]
     assert predictions.class_logits is not None

@@ -108,7 +108,7 @@ def hand_worked(scoring: str = "sigmoid", **fields: Any) -> tuple[dict[str, floa
 
     Predictions are zeros but the classes, 1, 0, -1 of every anchor: the box said is 4x4 about (5, 5), which shares
     from x 3 to 7 and y 3 to 6 = 12 of 32 + 16 - 12 = 36 px with the object, IoU 1/3. The object covers 32 / 400 of the
-    picture.
+    image.
     """
     classes = torch.tensor([1.0, 0.0, -1.0]).expand(1, 8, 3)
     predictions = said(torch.zeros(1, 8, 4), torch.zeros(1, 8), classes, scoring)

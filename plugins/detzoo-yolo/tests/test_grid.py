@@ -219,8 +219,7 @@ def test_a_grid_of_another_size_is_refused() -> None:
     with pytest.raises(RecipeError) as error:
         build_component("head", {"type": "yolo_grid"}, features={"s10": _spec(None)}, num_classes=3, input_size=None)
     assert str(error.value) == (
-        "head: detectors.head: yolo_grid needs a picture of fixed size; set input.size, with resize stretch or "
-        "letterbox"
+        "head: detectors.head: yolo_grid needs an image of fixed size; set input.size, with resize stretch or letterbox"
     )
 
 

@@ -92,11 +92,11 @@ def test_shapes_that_do_not_fit(lines: list[str], message: str) -> None:
     assert str(error.value) == message
 
 
-def test_a_connected_layer_needs_a_picture_of_fixed_size() -> None:
+def test_a_connected_layer_needs_an_image_of_fixed_size() -> None:
     with pytest.raises(RecipeError) as error:
         network("fc 8 -> vector", size=None)
     assert str(error.value) == (
-        'layers: layer 0, "fc 8 -> vector": its weights depend on the size of the picture, which is not fixed; '
+        'layers: layer 0, "fc 8 -> vector": its weights depend on the size of the image, which is not fixed; '
         "set input.size"
     )
 

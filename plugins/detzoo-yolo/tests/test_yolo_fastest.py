@@ -44,9 +44,9 @@ def reference(shared: Path) -> Path:
     return shared / "weights" / "yolo-fastest-coco" / "reference"
 
 
-def raw_outputs(detector: Detector, picture: Any) -> dict[str, np.ndarray[Any, Any]]:
+def raw_outputs(detector: Detector, image: Any) -> dict[str, np.ndarray[Any, Any]]:
     """As the reference has them: cx cy w h (relative), objectness, 80 x objectness * class, small ones zeroed."""
-    batch = prepare([picture], detector.input)
+    batch = prepare([image], detector.input)
     with torch.no_grad():
         places, said = detector.network(batch)  # type: ignore[operator]
     boxes = places.coder.decode(said.deltas[0, :, 0], places.boxes[0], places.strides())
@@ -59,8 +59,8 @@ def raw_outputs(detector: Detector, picture: Any) -> dict[str, np.ndarray[Any, A
 @pytest.mark.parametrize("photo", PHOTOS)
 def test_raw_outputs(detector: Detector, name: str, shared: Path, reference: Path, photo: str) -> None:
     golden = np.load(reference / f"{FILES[name]}_{photo}.npz")
-    picture = read_image(shared / "data" / "coco128" / "images" / "val2017" / f"{photo}.jpg")
-    found = raw_outputs(detector, picture)
+    image = read_image(shared / "data" / "coco128" / "images" / "val2017" / f"{photo}.jpg")
+    found = raw_outputs(detector, image)
     assert sorted(golden) == sorted(found)
     for key, expected in golden.items():
         np.testing.assert_allclose(found[key], expected, atol=1e-3, rtol=0)
@@ -101,7 +101,7 @@ def test_ap_on_coco128(detector: Detector, name: str, shared: Path) -> None:
     unclipped = ap_without_clipping(detector, data)
     assert unclipped == pytest.approx(AP[name], abs=0.005)
     metrics = detzoo.evaluate(detector, data).metrics
-    # detzoo cuts boxes at the border of the picture, which the reference does not; that is worth up to 0.006
+    # detzoo cuts boxes at the border of the image, which the reference does not; that is worth up to 0.006
     assert 0 <= metrics["AP"] - AP[name][0] < 0.01
     assert metrics["AP50"] == pytest.approx(AP[name][1], abs=0.005)
 

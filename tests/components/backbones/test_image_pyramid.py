@@ -1,4 +1,4 @@
-"""One backbone at several sizes of the picture."""
+"""One backbone at several sizes of the image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Means(Backbone):
         return {"s4": F.avg_pool2d(pixels, 4, ceil_mode=True)}
 
 
-def test_maps_are_those_of_the_resized_picture() -> None:
+def test_maps_are_those_of_the_resized_image() -> None:
     pyramid = ImagePyramid(backbone=Means(), ratios=(0.5, 1.0))
     pixels = torch.randn(2, 3, 32, 48)
 

@@ -25,9 +25,9 @@ SQUEEZENET_SHA256 = "eee86bb85d185d7694e118343670f5bb464706fb50e0ff57f46845e831f
 def photograph(path: Path) -> Any:
     """[1,3,224,224]: short side 256 bilinear, centre crop, ImageNet mean and std."""
     with Image.open(path) as image:
-        picture = TF.center_crop(TF.resize(image.convert("RGB"), 256), 224)
+        photo = TF.center_crop(TF.resize(image.convert("RGB"), 256), 224)
     expects = IMAGENET
-    return TF.normalize(TF.to_tensor(picture), expects.mean, expects.std)[None]
+    return TF.normalize(TF.to_tensor(photo), expects.mean, expects.std)[None]
 
 
 def check(logits: dict[str, Tensor], reference: dict[str, list[dict[str, Any]]], tolerance: float) -> None:

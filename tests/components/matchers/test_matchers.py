@@ -184,7 +184,7 @@ def test_plus_one_iou(plus_one: bool, expected: int) -> None:
 
 
 def test_border_anchors_are_dropped_in_training_before_the_rescue() -> None:
-    # on a picture of 20 x 10 px inside a larger network input: the first crosses its left border by 2 px, the second
+    # on an image of 20 x 10 px inside a larger network input: the first crosses its left border by 2 px, the second
     # lies inside, the third touches the right border, the fourth crosses it by half a pixel
     places = candidates([-2, 0, 8, 10], [0, 0, 5, 10], [12, 0, 20, 10], [12.5, 0, 20.5, 10])
     truth = dataclasses.replace(targets([0, 0, 8, 10]), region=torch.tensor([[0.0, 0.0, 20.0, 10.0]]))
@@ -227,7 +227,7 @@ def test_hard_negatives_of_fast_rcnn_overlap_at_least_a_tenth(floor: float, expe
     places = candidates([0, 0, 10, 10], [0, 0, 10, 4.9], [0, 0, 10, 1], [30, 30, 40, 40])  # IoU 1, .49, .1, 0
     matcher = MaxIou(positive_threshold=0.5, negative_threshold=0.5, negative_floor=floor)
     assert matcher(places, targets([0, 0, 10, 10])).index.tolist() == [expected]
-    # a picture without objects has no hard negatives: all of it is background, as with every matcher
+    # an image without objects has no hard negatives: all of it is background, as with every matcher
     assert matcher(places, targets()).index.tolist() == [[B] * 4]
 
 

@@ -58,7 +58,7 @@ def same(a: DetectionBatch, b: DetectionBatch) -> bool:
 @pytest.mark.parametrize(("images", "priors"), [(0, 5), (1, 0), (2, 0)])
 @pytest.mark.parametrize("looks", [True, False])
 def test_nothing_to_detect(images: int, priors: int, looks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "may_look", lambda _: looks)
+    monkeypatch.setattr(module, "allows_dynamic_shapes", lambda _: looks)
     for post in (ssd_post(), ssd_post(per_class_top_k=None, per_level_top_k=100), TopK(keep=50)):
         found = post(*scene(images, priors))
         assert found.boxes.shape == (images, 50, 4)
@@ -117,7 +117,7 @@ def test_both_ways_give_the_same(
     results = []
     for first, looks in ((16, True), (512, True), (512, False)):
         monkeypatch.setattr(module, "FIRST", first)
-        monkeypatch.setattr(module, "may_look", lambda _, looks=looks: looks)
+        monkeypatch.setattr(module, "allows_dynamic_shapes", lambda _, looks=looks: looks)
         results.append(post(*inputs))
     for other in results[1:]:
         torch.testing.assert_close(other.scores, results[0].scores)
@@ -190,7 +190,7 @@ def test_quality(quality: str, expected: float) -> None:
     assert ssd_post(quality=quality)(predictions, candidates, batch).scores[0, 0].item() == pytest.approx(expected)
 
 
-def test_boxes_are_clipped_to_the_picture_not_the_padding() -> None:
+def test_boxes_are_clipped_to_the_image_not_the_padding() -> None:
     predictions, candidates, batch = scene(images=1)
     batch.region.copy_(torch.tensor([[20.0, 30, 200, 180]]))
     found = ssd_post()(predictions, candidates, batch).boxes[0]
@@ -221,7 +221,7 @@ def on_levels(images: int = 2) -> tuple[Predictions, Candidates, ImageBatch]:
 def test_best_of_each_level_as_in_torchvisions_retinanet(
     top: int, looks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "may_look", lambda _: looks)
+    monkeypatch.setattr(module, "allows_dynamic_shapes", lambda _: looks)
     predictions, candidates, batch = on_levels()
     counts = [level.count for level in LEVELS]
     settings = SimpleNamespace(
@@ -250,7 +250,7 @@ def test_best_of_each_level_as_in_torchvisions_retinanet(
 def test_both_ways_agree_on_the_best_of_each_level(monkeypatch: pytest.MonkeyPatch) -> None:
     post = PerClassDetections(suppress=SoftNms(), score_threshold=0.02, per_level_top_k=25, keep=70, min_side=1.0)
     looked = post(*on_levels(3))
-    monkeypatch.setattr(module, "may_look", lambda _: False)
+    monkeypatch.setattr(module, "allows_dynamic_shapes", lambda _: False)
     blind = post(*on_levels(3))
     assert looked.valid.sum() > 100
     for name in ("boxes", "scores"):

@@ -134,7 +134,7 @@ class ToyNoise(Transform):
 
     Args:
         strength: of the noise, in grey values.
-        only: labels of the pictures it touches; null is all of them.
+        only: labels of the images it touches; null is all of them.
     """
 
     def __init__(self, *, strength: Annotated[int, Field(ge=0, le=255)] = 8, only: list[int] | None = None) -> None:

@@ -22,10 +22,10 @@ MIN_SIDE = 1.0  # px; what a crop leaves of a box must be larger, in both direct
 
 
 class Expand(Transform):
-    """SSD's zoom out: the picture at a random place on a canvas of the mean colour; all boxes stay.
+    """SSD's zoom out: the image at a random place on a canvas of the mean colour; all boxes stay.
 
     Args:
-        ratio: largest ratio of the canvas's sides to the picture's; drawn evenly from 1.
+        ratio: largest ratio of the canvas's sides to the image's; drawn evenly from 1.
         p: how often.
         fill: RGB byte values of the canvas; the mean that the network subtracts.
 
@@ -53,18 +53,18 @@ class Expand(Transform):
 
 
 class IouCrop(Transform):
-    """SSD's batch sampler: a patch that overlaps some object enough, or the whole picture.
+    """SSD's batch sampler: a patch that overlaps some object enough, or the whole image.
 
     For each wanted overlap, and once with none, up to ``trials`` patches are drawn and the first that meets it is a
-    choice; one of the choices and the whole picture is taken, evenly. A box stays when its *centre* lies in the patch,
-    cut to it. Pictures without objects stay whole.
+    choice; one of the choices and the whole image is taken, evenly. A box stays when its *centre* lies in the patch,
+    cut to it. Images without objects stay whole.
 
     Args:
         min_overlaps: wanted IoU of the patch with at least one box; 0 is SSD's last sampler: any patch.
-        scale: range of the square root of the patch's share of the picture.
-        aspect: range of width to height, relative to the picture's.
+        scale: range of the square root of the patch's share of the image.
+        aspect: range of width to height, relative to the image's.
         trials: patches drawn for each wanted overlap.
-        p: how often; SSD: always, the whole picture being one of the choices.
+        p: how often; SSD: always, the whole image being one of the choices.
 
     Source: SSD, section 2.2; caffe ssd branch, sampler.cpp ``GenerateBatchSamples`` and ssd_pascal.py.
     """
@@ -100,7 +100,7 @@ class IouCrop(Transform):
         return cut(sample, patch, _centred(sample, patch), (0.0, 0.0, 0.0))
 
     def _patches(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """[trials,4] xyxy relative to the picture."""
+        """[trials,4] xyxy relative to the image."""
         scale = rng.uniform(*self.scale, self.trials)
         low, high = np.maximum(self.aspect[0], scale**2), np.minimum(self.aspect[1], scale**-2)
         aspect = rng.uniform(low, np.maximum(low, high))
@@ -110,16 +110,16 @@ class IouCrop(Transform):
 
 
 class MildCrop(Transform):
-    """A window a little smaller or larger than the picture, shifted: scale and translation for fine-tuning.
+    """A window a little smaller or larger than the image, shifted: scale and translation for fine-tuning.
 
     A box stays when at least ``min_visible`` of its area lies in the window, cut to it.
 
     Args:
-        scale: range of the window's sides relative to the picture's; above 1 the rim is filled.
+        scale: range of the window's sides relative to the image's; above 1 the rim is filled.
         aspect: range of a further factor on the width, its inverse on the height.
         min_visible: share of a box's area that must remain.
         p: how often.
-        fill: RGB byte values outside the picture.
+        fill: RGB byte values outside the image.
     """
 
     def __init__(
@@ -146,14 +146,14 @@ class MildCrop(Transform):
 
 
 def cut(sample: Sample, window: tuple[int, int, int, int], kept: NDArray[np.int64], fill: Fill) -> Sample:
-    """The sample seen through a window, which may reach beyond the picture.
+    """The sample seen through a window, which may reach beyond the image.
 
     Args:
         sample: is not changed.
-        window: xyxy px of the sample's picture.
+        window: xyxy px of the sample's image.
         kept: rows of the boxes that stay; those cut to less than a pixel go as well. Of the proposals every one stays
             that is still seen.
-        fill: RGB byte values outside the picture.
+        fill: RGB byte values outside the image.
     """
     x1, y1, x2, y2 = window
     wide, tall = x2 - x1, y2 - y1

@@ -31,7 +31,7 @@ class Flip(Transform):
 
 
 class VerticalFlip(Transform):
-    """Top becomes bottom; for pictures without an up, as micrographs.
+    """Top becomes bottom; for images without an up, as micrographs.
 
     Args:
         p: how often.
@@ -46,7 +46,7 @@ class VerticalFlip(Transform):
 
 
 class QuarterTurn(Transform):
-    """Turn by 90, 180 or 270 degrees; for pictures without an up.
+    """Turn by 90, 180 or 270 degrees; for images without an up.
 
     Args:
         p: how often; the three turns are equally likely.

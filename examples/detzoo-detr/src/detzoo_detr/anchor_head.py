@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from detzoo.interfaces import BoxCoder, Head
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Scoring
 from detzoo_detr.encoder import Encoder, Memory
-from detzoo_detr.head import Queries, whole_picture, with_aux
+from detzoo_detr.head import Queries, whole_image, with_aux
 from detzoo_detr.position import sine
 from detzoo_detr.transformer import PAPER, DecoderLayer, Mlp, Transformer, start
 
 PRIOR = 0.01
 """Where untrained sigmoids start, as in RetinaNet."""
 START_SIDE = 0.25
-"""Sides of the anchors before training, in fractions of the picture."""
+"""Sides of the anchors before training, in fractions of the image."""
 
 
 class AnchorDetrHead(Head):
@@ -30,8 +30,8 @@ class AnchorDetrHead(Head):
     Args:
         features: the neck's maps, all of which are read: one in DETR.
         num_classes: K.
-        box_coder: how four numbers in [0,1] become a box: ``fractions`` of the picture.
-        queries: Q; they start as squares on a lattice over the picture.
+        box_coder: how four numbers in [0,1] become a box: ``fractions`` of the image.
+        queries: Q; they start as squares on a lattice over the image.
         transformer: its sizes.
         scoring: ``sigmoid`` for a focal loss, or ``softmax`` with a column for no object.
         aux: every layer of the decoder predicts, not only the last.
@@ -89,7 +89,7 @@ class AnchorDetrHead(Head):
     def forward(
         self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
     ) -> tuple[Candidates, Predictions]:
-        """The picture's rectangle Q times, and predictions of the last layer with those before as ``aux``."""
+        """The image's rectangle Q times, and predictions of the last layer with those before as ``aux``."""
         memory = self.encoder(features, batch)
         anchors = self.anchors.float().sigmoid().expand(memory.cells.shape[0], -1, -1)  # [B,Q,4]
         content = self.content.weight.expand(anchors.shape[0], -1, -1)
@@ -101,7 +101,7 @@ class AnchorDetrHead(Head):
             content = layer(content, query, cells, memory.places.position, bias)
             predictions, anchors = self.predict(self.norm(content), anchors)
             said.append(predictions)
-        return whole_picture(batch, anchors.shape[1], self.coder), with_aux(said, aux=self.aux)
+        return whole_image(batch, anchors.shape[1], self.coder), with_aux(said, aux=self.aux)
 
     def encoded(self, anchors: Tensor) -> Tensor:
         """float [B,Q,2F]: sines of y, x, height and width."""
@@ -116,7 +116,7 @@ class AnchorDetrHead(Head):
 
 
 def lattice(count: int) -> Tensor:
-    """float [Q,4]: squares spread evenly over the picture, as cx, cy, w, h in fractions of it."""
+    """float [Q,4]: squares spread evenly over the image, as cx, cy, w, h in fractions of it."""
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     place = torch.arange(count)
@@ -134,7 +134,7 @@ def around(anchors: Tensor, memory: Memory, falloff: Tensor) -> Tensor:
     """Logarithms of Gaussians around the anchors, one width a head.
 
     Args:
-        anchors: float [B,Q,4] cx, cy, w, h in fractions of the picture; no gradient is wanted of them.
+        anchors: float [B,Q,4] cx, cy, w, h in fractions of the image; no gradient is wanted of them.
         memory: for the cells' middles.
         falloff: float [E]; exp of it is the Gaussian's sharpness.
 

@@ -1,4 +1,4 @@
-"""Boxes as fractions of a rectangle: for DETR, of the whole picture."""
+"""Boxes as fractions of a rectangle: for DETR, of the whole image."""
 
 from __future__ import annotations
 

@@ -26,13 +26,13 @@ class DetrHead(Head):
     Args:
         features: the neck's maps, all of which are read: one in DETR.
         num_classes: K.
-        box_coder: how four numbers in [0,1] become a box: ``fractions`` of the picture.
-        queries: Q, more than a picture has objects.
+        box_coder: how four numbers in [0,1] become a box: ``fractions`` of the image.
+        queries: Q, more than an image has objects.
         transformer: its sizes.
         scoring: ``softmax`` with a column for no object (the paper), or ``sigmoid`` for a focal loss.
         aux: every layer of the decoder predicts, not only the last (the paper's auxiliary losses).
 
-    Every candidate is the picture's rectangle: what tells queries apart is learned.
+    Every candidate is the image's rectangle: what tells queries apart is learned.
 
     Source: Carion et al. 2020 (arXiv:2005.12872), section 3.2 and appendix A.3; facebookresearch/detr. Difference:
     the column for no object stands in front, as everywhere in detzoo, not at the end.
@@ -65,7 +65,7 @@ class DetrHead(Head):
     def forward(
         self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
     ) -> tuple[Candidates, Predictions]:
-        """The picture's rectangle Q times, and predictions of the last layer with those before as ``aux``."""
+        """The image's rectangle Q times, and predictions of the last layer with those before as ``aux``."""
         memory = self.encoder(features, batch)
         query = self.queries.weight.unsqueeze(0)  # [1,Q,F]
         content = torch.zeros_like(query).expand(memory.cells.shape[0], -1, -1)
@@ -73,15 +73,15 @@ class DetrHead(Head):
         for layer in self.layers:
             content = layer(content, query, memory.cells, memory.places.position, memory.bias)
             said.append(self.predict(self.norm(content)))
-        return whole_picture(batch, query.shape[1], self.coder), with_aux(said, aux=self.aux)
+        return whole_image(batch, query.shape[1], self.coder), with_aux(said, aux=self.aux)
 
     def predict(self, content: Tensor) -> Predictions:
         """Classes and boxes of one layer's answer [B,Q,F]."""
         return Predictions(self.classes(content), self.scoring, self.boxes(content).sigmoid().unsqueeze(2))
 
 
-def whole_picture(batch: ImageBatch, count: int, coder: BoxCoder) -> Candidates:
-    """The rectangle of each picture, without its padding, ``count`` times: [B,Q,4]."""
+def whole_image(batch: ImageBatch, count: int, coder: BoxCoder) -> Candidates:
+    """The rectangle of each image, without its padding, ``count`` times: [B,Q,4]."""
     boxes = batch.region.float().unsqueeze(1).expand(-1, count, -1)
     return Candidates(boxes, torch.ones_like(boxes[..., 0], dtype=torch.bool), coder=coder)
 

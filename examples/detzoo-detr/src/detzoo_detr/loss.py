@@ -35,7 +35,7 @@ class SetLoss(Loss):
         distance_weight: factor of the first box term.
         overlap_weight: factor of the second.
 
-    Each layer of a decoder is a call of its own, with an assignment of its own: the join names the terms of earlier
+    Each layer of a decoder is a call of its own, with an assignment of its own: OneStage names the terms of earlier
     layers ``aux0.classification`` and so on.
 
     Source: Carion et al. 2020 (arXiv:2005.12872), section 3.1, eq. 2, and appendix A.2; its ``SetCriterion``.

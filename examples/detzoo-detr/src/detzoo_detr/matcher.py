@@ -1,4 +1,4 @@
-"""Hungarian matching: every object gets a query of its own, such that the whole picture costs least.
+"""Hungarian matching: every object gets a query of its own, such that the whole image costs least.
 
 Letters: B images, N candidates, M ground truths, K classes.
 """
@@ -39,9 +39,9 @@ class Hungarian(Matcher):
         ignore_threshold: unmatched candidates of whose predicted box ignored ground truth, such as crowds, covers at
             least this share leave the loss.
 
-    Where a picture has more ground truth than valid candidates, the dearest stay without one. Ground truth without
-    area is never matched. SciPy solves each picture on the CPU, so the host waits once a layer: the cost of all
-    pictures is computed where the predictions are, and crosses in one copy.
+    Where an image has more ground truth than valid candidates, the dearest stay without one. Ground truth without
+    area is never matched. SciPy solves each image on the CPU, so the host waits once a layer: the cost of all
+    images is computed where the predictions are, and crosses in one copy.
 
     Source: Carion et al. 2020 (arXiv:2005.12872), eq. 1 and 2, its ``HungarianMatcher`` (1, 5, 2); Zhu et al. 2021,
     Deformable DETR's (2, 5, 2, focal). Difference: DETR knows no ignored ground truth.
@@ -71,7 +71,7 @@ class Hungarian(Matcher):
         if predictions is None or predictions.class_logits is None or candidates.coder is None:
             raise RecipeError(
                 "matcher hungarian: it looks at predicted classes and boxes, and is given none here; it belongs "
-                "under join: one_stage, beside a head with a box coder"
+                "under architecture: one_stage, beside a head with a box coder"
             )
         boxes = decoded(predictions, candidates)  # [B,N,4]
         wanted = targets.usable & (area(targets.boxes) > 0)
@@ -132,7 +132,7 @@ def decoded(predictions: Predictions, candidates: Candidates) -> Tensor:
 
 
 def solve(cost: Tensor, valid: Tensor, wanted: Tensor) -> Tensor:
-    """The assignment of least cost, picture by picture.
+    """The assignment of least cost, image by image.
 
     Args:
         cost: float [B,N,M], finite.

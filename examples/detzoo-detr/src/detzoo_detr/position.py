@@ -37,9 +37,9 @@ class Cells:
     """The cells of a map, flattened row by row.
 
     Args:
-        inside: bool [B,h*w]: the cell covers a part of its picture, not padding alone.
-        position: float [B,h*w,F]: sines of the row, then of the column, within the picture.
-        centre: float [B,h*w,2]: (x, y) of the middle, in fractions of the picture.
+        inside: bool [B,h*w]: the cell covers a part of its image, not padding alone.
+        position: float [B,h*w,F]: sines of the row, then of the column, within the image.
+        centre: float [B,h*w,2]: (x, y) of the middle, in fractions of the image.
     """
 
     inside: Tensor
@@ -48,10 +48,10 @@ class Cells:
 
 
 def locate(region: Tensor, cells: tuple[int, int], size: tuple[int, int], numbers: int, *, middle: bool) -> Cells:
-    """Where the cells of a map lie in each picture.
+    """Where the cells of a map lie in each image.
 
     Args:
-        region: float [B,4] xyxy px: the pictures inside their padding.
+        region: float [B,4] xyxy px: the images inside their padding.
         cells: (h, w).
         size: (height, width) of the network input, px.
         numbers: F, of both axes together; a multiple of 4.
@@ -63,7 +63,7 @@ def locate(region: Tensor, cells: tuple[int, int], size: tuple[int, int], number
     for axis, (count, length) in enumerate(zip(cells, size, strict=True)):
         begin, end = region[:, 1 - axis, None], region[:, 3 - axis, None]  # axis 0 is y
         start = torch.arange(count, device=region.device, dtype=torch.float32) * (length / count)
-        # nothing else is known of a cell: where a picture is thinner than a stride, one of them still covers it
+        # nothing else is known of a cell: where an image is thinner than a stride, one of them still covers it
         inside = (start < end) & (start + length / count > begin)  # [B,count]
         passed = inside.float().cumsum(1)
         total = passed[:, -1:].clamp(min=1)

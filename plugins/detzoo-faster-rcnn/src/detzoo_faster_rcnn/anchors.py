@@ -22,7 +22,7 @@ class CaffeGrid(Anchors):
 
     A square of ``base`` px gets the ratios first, its sides rounded to whole px (16x16 becomes 23x12, 16x16 and 11x22),
     and is scaled to the sizes afterwards. All are centred on the middle of the base box, pixel 7.5 of 0..15, and
-    repeated every ``stride`` px, whatever the sizes of map and picture are. Order within a cell: ratio, then size.
+    repeated every ``stride`` px, whatever the sizes of map and image are. Order within a cell: ratio, then size.
 
     Args:
         sizes: px; the side of the square of each scale (scales 8, 16 and 32 of base 16).

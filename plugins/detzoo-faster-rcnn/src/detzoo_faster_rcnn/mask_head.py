@@ -14,7 +14,7 @@ from torchvision.ops import Conv2dNormActivation
 
 from detzoo.components.box_coders import CentreSize
 from detzoo.interfaces import Head, RoiPool
-from detzoo.ops.ranking import may_look
+from detzoo.ops.ranking import allows_dynamic_shapes
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Scoring
 
 Width = Annotated[int, Field(ge=1, le=8192)]
@@ -107,7 +107,7 @@ class RoiMask(Head):
         Training with batch norm needs this everywhere, and waits for the device there.
         """
         counts = self.normed and self.training
-        if not (counts or may_look(pooled)) or (may_look(pooled) and bool(valid.all())):
+        if not (counts or allows_dynamic_shapes(pooled)) or (allows_dynamic_shapes(pooled) and bool(valid.all())):
             return self.draw(pooled)
         place = valid.nonzero().squeeze(1)
         drawn = self.draw(pooled[place])

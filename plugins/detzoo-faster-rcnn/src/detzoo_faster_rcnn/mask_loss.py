@@ -13,7 +13,7 @@ from detzoo.errors import DataError
 from detzoo.interfaces import Loss
 from detzoo.ops.masks import mask_targets
 from detzoo.ops.matching import matched_labels
-from detzoo.ops.ranking import may_look
+from detzoo.ops.ranking import allows_dynamic_shapes
 from detzoo.types import Assignment, Candidates, Predictions, Scoring, Targets
 
 
@@ -48,7 +48,7 @@ class MaskBce(Loss):
         if targets.masks is None or targets.mask_row is None:
             raise DataError(
                 "mask_bce got targets without masks: a mask head is trained on data with masks "
-                "(COCO `segmentation`, or a folder of mask pictures); make the targets with masks, or train "
+                "(COCO `segmentation`, or a folder of mask images); make the targets with masks, or train "
                 "a recipe without `mask`"
             )
         row = _mask_rows(targets.mask_row, assignment).flatten()  # [B*P]
@@ -67,7 +67,7 @@ def _mask_rows(mask_row: Tensor, assignment: Assignment) -> Tensor:
 
 def _mean_entropy(logits: Tensor, masks: Tensor, boxes: Tensor, row: Tensor, label: Tensor) -> Tensor:
     """Mean over regions with a mask and over pixels, of logits [R,K,m,m], boxes [R,4], row [R] and label [R]."""
-    if may_look(logits):  # few regions count, so only their channels enter the graph; the shape depends on the data
+    if allows_dynamic_shapes(logits):  # few regions count: only their channels enter the graph
         place = (row >= 0).nonzero().squeeze(1)
         channel = label[place].clamp(max=logits.shape[1] - 1)  # a mask for all classes alike is channel 0
         own, wanted = logits[place, channel], mask_targets(masks, boxes[place], row[place], logits.shape[-1])

@@ -24,7 +24,7 @@ class Regions(PostProcess):
         per_level_top_k: the best of each level that enter suppression.
         keep: regions kept per image, over all levels.
         min_side: regions narrower or lower than this (px, after clipping) are dropped before suppression.
-        min_side_of: whose px: the ``network``'s input, or the ``original`` picture's (py-faster-rcnn: 16, scaled).
+        min_side_of: whose px: the ``network``'s input, or the ``original`` image's (py-faster-rcnn: 16, scaled).
         small_first: they are dropped before the best of each level are taken, which decodes every candidate
             (py-faster-rcnn), else among the best (torchvision).
         score_threshold: so are those of a lower score.

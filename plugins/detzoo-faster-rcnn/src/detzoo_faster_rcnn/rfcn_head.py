@@ -1,4 +1,4 @@
-"""R-FCN's head: position-sensitive maps of the whole picture, in which each region only votes.
+"""R-FCN's head: position-sensitive maps of the whole image, in which each region only votes.
 
 Letters: B images, P regions, K classes, h w a map's cells, k the bins of a region in each direction.
 """

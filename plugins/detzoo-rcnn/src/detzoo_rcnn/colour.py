@@ -1,4 +1,4 @@
-"""Colour spaces of a picture, each channel 0 to 255, so that one k and one set of histogram bins serve all."""
+"""Colour spaces of an image, each channel 0 to 255, so that one k and one set of histogram bins serve all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CONVERSIONS: Final[dict[ColourSpace, int]] = {
 
 
 def in_colour_space(image: NDArray[np.uint8], space: ColourSpace) -> NDArray[np.uint8]:
-    """A picture in another colour space.
+    """An image in another colour space.
 
     - ``rgb``: as it is;
     - ``hsv``: hue stretched to 0..255, so that it fills as many bins as the other channels;

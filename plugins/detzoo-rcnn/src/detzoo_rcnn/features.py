@@ -1,6 +1,6 @@
 """What selective search knows of regions: size, box, and normalised histograms of colour and texture.
 
-H, W height and width of the picture, C channels, N regions. Every pixel's bins are found once for a colour space; each
+H, W height and width of the image, C channels, N regions. Every pixel's bins are found once for a colour space; each
 segmentation then only counts them.
 """
 
@@ -51,7 +51,7 @@ def pixel_bins(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Returns:
         uint8 [H,W,5C]: C bins of colour, 0..24, even over 0..255; then for each channel the derivatives along 0, 45, 90
         and 135 degrees, 0..18: 9 is weak, 9+b and 9-b are bin b of that orientation and of the opposite one. Bins are
-        even from 0 to what a step of 255 gives, so the same texture fills the same bins in every picture.
+        even from 0 to what a step of 255 gives, so the same texture fills the same bins in every image.
 
     Source: Uijlings et al. 2013, section 3.2: 25 bins of colour; 8 orientations and 10 bins of texture, Gaussian
     derivatives of sigma 1. The range of the bins is not given there.
@@ -68,7 +68,7 @@ def oriented_derivatives(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     offset = np.arange(-4, 5, dtype=np.float32)
     bell = np.exp(-np.square(offset) / 2)
     bell /= bell.sum()
-    slope = offset * bell  # correlation with it is the derivative of the smoothed picture
+    slope = offset * bell  # correlation with it is the derivative of the smoothed image
     shape = pixels.shape
     x = cast("NDArray[Any]", cv2.sepFilter2D(pixels, cv2.CV_32F, slope, bell)).reshape(shape)
     y = cast("NDArray[Any]", cv2.sepFilter2D(pixels, cv2.CV_32F, bell, slope)).reshape(shape)

@@ -1,6 +1,6 @@
 """Graphs of pixels: which are neighbours, and how much they differ; edges come sorted by weight.
 
-H, W height and width of the picture, C channels, E edges; pixels are counted row by row.
+H, W height and width of the image, C channels, E edges; pixels are counted row by row.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def smoothed(pixels: NDArray[np.uint8], sigma: float) -> NDArray[np.float32]:
 
     Args:
         pixels: uint8 [H,W,C].
-        sigma: px; 0 leaves the picture as it is.
+        sigma: px; 0 leaves the image as it is.
 
     Returns:
         float32 [H,W,C].

@@ -23,7 +23,7 @@ from detzoo_rcnn.strategies import Similarity
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """The regions of one grouping: N of the segmentation, then one for each merging, the whole picture last.
+    """The regions of one grouping: N of the segmentation, then one for each merging, the whole image last.
 
     Args:
         boxes: int32 [2N-1,4] xyxy px, right and bottom exclusive.
@@ -47,7 +47,7 @@ def grouped(regions: Regions, strategy: tuple[Similarity, ...], area: int) -> Hi
     Args:
         regions: of a segmentation; not changed.
         strategy: which similarities: colour, texture, size, fill.
-        area: of the picture, px.
+        area: of the image, px.
     """
     used = [getattr(regions, kind) for kind in ("colour", "texture") if kind in strategy]
     # their intersections are summed, so histograms side by side are one histogram

@@ -1,6 +1,6 @@
 """Hard-negative mining: SVMs of all classes learn from windows on the disk, of which only few are ever in memory.
 
-Letters: n windows of a picture, K classes, D length of a vector.
+Letters: n windows of an image, K classes, D length of a vector.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class MiningRules:
 class Mining:
     """SVMs of all classes, mined together.
 
-    It starts from all negatives of the first pictures; behind them a negative joins the cache of a class when it lies
+    It starts from all negatives of the first images; behind them a negative joins the cache of a class when it lies
     above ``hard``, and an SVM is fitted again when enough have joined; then those below ``evict`` leave. The caches
     hold numbers of rows, and vectors are read from the disk when an SVM is fitted.
 
@@ -127,7 +127,7 @@ class Mining:
         self.cache: list[Rows] = [np.zeros(0, np.int64) for _ in range(classes)]
         self.added = np.zeros(classes, np.int64)
         self.ready = np.zeros(classes, bool)  # whether a class has had an SVM yet
-        self.counts = np.zeros(3, np.int64)  # pictures done over all passes, fits, fits that did not converge
+        self.counts = np.zeros(3, np.int64)  # images done over all passes, fits, fits that did not converge
         self.positives = self._positives()
 
     def run(self, advance: Advance) -> dict[str, float]:
@@ -136,7 +136,7 @@ class Mining:
         advance(int(self.counts[0]))
         saved = time.monotonic()
         while self.counts[0] < self.rules.passes * len(self.windows):
-            self._picture(int(self.counts[0]) % len(self.windows))
+            self._image(int(self.counts[0]) % len(self.windows))
             self.counts[0] += 1
             if time.monotonic() - saved > SAVE_EVERY:
                 self._save()
@@ -151,7 +151,7 @@ class Mining:
             "fits that did not converge": float(self.counts[2]),
         }
 
-    def _picture(self, place: int) -> None:
+    def _image(self, place: int) -> None:
         own = self.windows.windows(place)
         wanted = self.rules.negatives(own)  # [n,K]
         margins = self._read(place) @ self.weight.T + self.bias
@@ -201,7 +201,7 @@ class Mining:
 
     def _described(self) -> dict[str, str]:
         settled = {"rules": asdict(self.rules), "solver": asdict(self.solver), "scale": self.scale}
-        return {"mining": json.dumps(settled | {"feature": self.feature, "pictures": len(self.windows)})}
+        return {"mining": json.dumps(settled | {"feature": self.feature, "images": len(self.windows)})}
 
     def _save(self) -> None:
         tensors: dict[str, Any] = {

@@ -29,20 +29,20 @@ class RandomizedPrim(Proposer):
 
     The probability that an edge joins two superpixels of one object is the logistic function of 3 colour + 3 border + 2
     size - 4: colour is the intersection of their colour histograms, border the larger share that the common border has
-    of the border of either, size 1 less their share of the picture. From the edges around a tree one is drawn in
+    of the border of either, size 1 less their share of the image. From the edges around a tree one is drawn in
     proportion to it; the tree takes it, unless it stops there, with the mean of the improbability of the edge and the
-    root of the tree's share of the picture.
+    root of the tree's share of the image.
 
-    A box that is found again is given once, so there may be fewer than ``count``. A picture of one segment has none.
+    A box that is found again is given once, so there may be fewer than ``count``. An image of one segment has none.
     They come in the order of the draw, the colour spaces in turn; all scores are 1.
 
     Args:
-        count: trees a picture.
+        count: trees an image.
         colour_spaces: each is segmented, and gets its share of the trees.
         k: scale of the segmentation.
         sigma: smoothing before the segmentation, px.
         min_size: of a superpixel, px.
-        max_side: px; a larger picture is shrunk to it, and the boxes are mapped back.
+        max_side: px; a larger image is shrunk to it, and the boxes are mapped back.
         seed: of the draw.
 
     Source: Manen, Guillaumin and Van Gool, "Prime Object Proposals with Randomized Prim's Algorithm", ICCV 2013.

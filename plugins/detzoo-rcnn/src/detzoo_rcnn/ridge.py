@@ -89,7 +89,7 @@ class Ridge(RegionRegressor):
         return {"windows": float(used), "variance explained": float(np.mean(explained)) if explained else 0.0}
 
     def places(self, windows: WindowStore, advance: Advance) -> list[NDArray[np.int64]]:
-        """For each class (picture, row among its near windows) [m,2] of the windows to learn from."""
+        """For each class (image, row among its near windows) [m,2] of the windows to learn from."""
         found: list[list[NDArray[np.int64]]] = [[] for _ in range(len(self.bias))]
         for place in range(len(windows)):
             own = windows.windows(place)
@@ -102,7 +102,7 @@ class Ridge(RegionRegressor):
         return [rows[evenly(len(rows), self.most_windows)] for rows in joined]
 
     def examples(self, windows: WindowStore, chosen: NDArray[np.int64]) -> tuple[NDArray[np.float32], Matrix]:
-        """Vectors [m,D] and targets [m,4] in the coder's units, of near windows (picture, row)."""
+        """Vectors [m,D] and targets [m,4] in the coder's units, of near windows (image, row)."""
         vectors = [np.zeros((0, self.weight.shape[2]), np.float32)]
         targets = [np.zeros((0, 4))]
         for place in np.unique(chosen[:, 0]):

@@ -21,7 +21,7 @@ def segments(
     graph: GraphKind = "grid8",
     neighbours: int = DEFAULT_NEIGHBOURS,
 ) -> NDArray[np.int32]:
-    """Segment a picture.
+    """Segment an image.
 
     Args:
         image: uint8 [H,W,C], in any colour space.
@@ -39,7 +39,7 @@ def segments(
 
 
 def segments_of(edges: Edges, size: tuple[int, int], *, k: float, min_size: int) -> NDArray[np.int32]:
-    """Segments int32 [H,W] of a picture of ``size`` (H, W) whose edges are there already: they serve every k."""
+    """Segments int32 [H,W] of an image of ``size`` (H, W) whose edges are there already: they serve every k."""
     height, width = size
     found = components(edges.first, edges.second, edges.weight, height * width, np.float32(k), min_size)
     return found.reshape(height, width)

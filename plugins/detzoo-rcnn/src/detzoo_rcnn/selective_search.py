@@ -1,4 +1,4 @@
-"""Selective search: boxes of the regions of many hierarchical groupings of one picture."""
+"""Selective search: boxes of the regions of many hierarchical groupings of one image."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ R = TypeVar("R")
 
 
 class SelectiveSearch(Proposer):
-    """Boxes of the regions that grouping by similarity meets, from segments to the whole picture.
+    """Boxes of the regions that grouping by similarity meets, from segments to the whole image.
 
-    Every colour space is segmented with every k, and every segmentation grouped by every strategy. A picture of one
-    segment has no boxes; of two or more, the last is the whole picture. Boxes that several groupings find are given
+    Every colour space is segmented with every k, and every segmentation grouped by every strategy. An image of one
+    segment has no boxes; of two or more, the last is the whole image. Boxes that several groupings find are given
     once. The order is that of ``values_of``: by rank times a random number, the same for the same seed. Scores are
     1 / (1 + value), and below 0 for boxes near to earlier ones, which come after all others.
 
@@ -55,7 +55,7 @@ class SelectiveSearch(Proposer):
         min_area: of a region, px; smaller ones give no box.
         min_side: of a box, px; R-CNN's release asks for 20.
         max_aspect: longer to shorter side of a box; null for any.
-        max_side: px; a larger picture is shrunk to it, and the boxes are mapped back. The other lengths and areas but
+        max_side: px; a larger image is shrunk to it, and the boxes are mapped back. The other lengths and areas but
             ``min_area``, ``min_side`` are those of the shrunk one.
         order: ``lasting``, or the paper's ``rank``; see ``values_of``.
         near: boxes of an IoU above this with an earlier one come after all others; 1 for the paper's order.
@@ -66,7 +66,7 @@ class SelectiveSearch(Proposer):
     Source: Uijlings, van de Sande, Gevers, Smeulders, "Selective Search for Object Recognition", IJCV 2013; modes of
     its table 5. Differences: the colour spaces are OpenCV's, of 8 bits; the order, unless ``order: rank, near: 1``.
     OpenCV contrib's ``fast`` is ``k: [150, 300, 450], min_size: 100, graph: grid4``, but for its hue of 0..179, its
-    textures stretched to each picture's own range, and an order that puts small regions first.
+    textures stretched to each image's own range, and an order that puts small regions first.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class SelectiveSearch(Proposer):
         self.seed, self.threads = seed, threads
 
     def __call__(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Boxes [P,4] and scores [P]; P is what the picture gives, thousands for a photograph."""
+        """Boxes [P,4] and scores [P]; P is what the image gives, thousands for a photograph."""
         seen = shrunk(image, self.max_side)
         hierarchies = [found for found in self.hierarchies(seen) if len(found.parts)]
         if not hierarchies:
@@ -114,13 +114,13 @@ class SelectiveSearch(Proposer):
         return boxes[kept][rows][: self.top_k].astype(np.float32), scores[: self.top_k].astype(np.float32)
 
     def segments(self, image: NDArray[np.uint8], k: float) -> NDArray[np.int32]:
-        """Segments int32 [H,W] of one k in the first colour space, of the size of the picture."""
+        """Segments int32 [H,W] of one k in the first colour space, of the size of the image."""
         seen = shrunk(image, self.max_side)
         edges = self._edges(in_colour_space(seen, self.colour_spaces[0]))
         return as_large_as(image, self._segments(edges, seen.shape[:2], k))
 
     def hierarchies(self, image: NDArray[np.uint8]) -> list[Hierarchy]:
-        """Every grouping of a picture, in the order colour space, k, strategy; ``max_side`` is not looked at."""
+        """Every grouping of an image, in the order colour space, k, strategy; ``max_side`` is not looked at."""
 
         def prepare(space: ColourSpace) -> tuple[Edges, NDArray[np.uint8]]:
             pixels = in_colour_space(image, space)

@@ -1,4 +1,4 @@
-"""Large pictures are looked at smaller: segments of a 20-megapixel photograph are no better, only slower."""
+"""Large images are looked at smaller: segments of a 20-megapixel photograph are no better, only slower."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 def shrunk(image: NDArray[np.uint8], max_side: int | None) -> NDArray[np.uint8]:
-    """A picture uint8 [H,W,3] whose longer side is at most ``max_side`` px, by area averaging; else as it is."""
+    """An image uint8 [H,W,3] whose longer side is at most ``max_side`` px, by area averaging; else as it is."""
     height, width = image.shape[:2]
     if max_side is None or max(height, width) <= max_side:
         return image
@@ -18,12 +18,12 @@ def shrunk(image: NDArray[np.uint8], max_side: int | None) -> NDArray[np.uint8]:
 
 
 def mapped_back(boxes: NDArray[np.int32], seen: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Boxes [P,4] xyxy px of the picture that was looked at, in px of the picture itself."""
+    """Boxes [P,4] xyxy px of the image that was looked at, in px of the image itself."""
     return np.asarray(boxes * np.tile(np.array(image.shape[1::-1]) / seen.shape[1::-1], 2))
 
 
 def as_large_as(image: NDArray[np.uint8], labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Segments of a shrunk picture, int32 [H,W] of the size of the picture itself."""
+    """Segments of a shrunk image, int32 [H,W] of the size of the image itself."""
     if labels.shape == image.shape[:2]:
         return labels
     return np.asarray(cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST), np.int32)

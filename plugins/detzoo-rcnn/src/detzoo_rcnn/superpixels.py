@@ -19,9 +19,9 @@ Positive: TypeAlias = Annotated[int, Field(gt=0)]
 
 
 class Superpixels(Proposer):
-    """The box of every segment of a graph segmentation, the largest segment first; scores are shares of the picture.
+    """The box of every segment of a graph segmentation, the largest segment first; scores are shares of the image.
 
-    A picture of one segment has no boxes.
+    An image of one segment has no boxes.
 
     Args:
         colour_space: of ``in_colour_space``.
@@ -29,7 +29,7 @@ class Superpixels(Proposer):
         sigma: smoothing before the segmentation, px.
         min_size: of a segment, px.
         graph: of the segmentation; see ``edges_of``.
-        max_side: px; a larger picture is shrunk to it, and the boxes are mapped back.
+        max_side: px; a larger image is shrunk to it, and the boxes are mapped back.
         top_k: the first of them; null for all.
 
     Source: Hosang et al., "What makes for effective detection proposals?" (PAMI 2015), section 2.3: a lower bound for
@@ -51,7 +51,7 @@ class Superpixels(Proposer):
         self.graph, self.max_side, self.top_k = graph, max_side, top_k
 
     def __call__(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Boxes [P,4] and scores [P]; P is what the picture gives, hundreds for a photograph."""
+        """Boxes [P,4] and scores [P]; P is what the image gives, hundreds for a photograph."""
         seen = shrunk(image, self.max_side)
         size, boxes = sizes_and_boxes(self._segments(seen, self.k))
         if len(size) == 1:
@@ -61,7 +61,7 @@ class Superpixels(Proposer):
         return mapped_back(boxes[order], seen, image).astype(np.float32), share.astype(np.float32)
 
     def segments(self, image: NDArray[np.uint8], k: float) -> NDArray[np.int32]:
-        """Segments int32 [H,W] of one k, of the size of the picture."""
+        """Segments int32 [H,W] of one k, of the size of the image."""
         return as_large_as(image, self._segments(shrunk(image, self.max_side), k))
 
     def _segments(self, image: NDArray[np.uint8], k: float) -> NDArray[np.int32]:

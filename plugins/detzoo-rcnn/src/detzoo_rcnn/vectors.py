@@ -12,7 +12,7 @@ from detzoo.errors import RecipeError
 from detzoo.types import FeatureSpecs
 
 SAMPLED: Final = 200
-"""Pictures from which the mean norm is taken, as in ``rcnn_feature_stats.m``."""
+"""Images from which the mean norm is taken, as in ``rcnn_feature_stats.m``."""
 
 
 def length_of(features: FeatureSpecs, name: str) -> int:
@@ -29,7 +29,7 @@ def length_of(features: FeatureSpecs, name: str) -> int:
 
 
 def mean_norm(windows: WindowStore, name: str, *, near: bool = False) -> float:
-    """Mean Euclidean norm of vectors, over the windows of up to 200 pictures; 1 where there are none.
+    """Mean Euclidean norm of vectors, over the windows of up to 200 images; 1 where there are none.
 
     Args:
         windows: on the disk.

@@ -1,4 +1,4 @@
-"""Windows of pixels: every region cut out of the picture and warped to one size (R-CNN)."""
+"""Windows of pixels: every region cut out of the image and warped to one size (R-CNN)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Warp(RoiPool):
     """Warps regions of the network pixels, with some of their surroundings, to windows of one size.
 
     The region fills the window but for ``context`` px on each side, which show what lies around it. What lies outside
-    the picture is 0, the mean once normalised. Samples are bilinear; a pixel of the window whose centre lies outside is
+    the image is 0, the mean once normalised. Samples are bilinear; a pixel of the window whose centre lies outside is
     outside.
 
     Args:
@@ -70,7 +70,7 @@ class Warp(RoiPool):
         return self.sampled(pixels, x, y).flatten(0, 1)
 
     def enlarged(self, boxes: Tensor) -> Tensor:
-        """Boxes [R,4] with their context, in px of the picture."""
+        """Boxes [R,4] with their context, in px of the image."""
         centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
         if self.frame == "square":
             half = half.amax(dim=1, keepdim=True).expand(-1, 2)
@@ -91,7 +91,7 @@ class Warp(RoiPool):
         across, down = x.unsqueeze(2) * (2 / width) - 1, y.unsqueeze(3) * (2 / height) - 1
         shape = (images, count, y.shape[2], x.shape[2])
         grid = torch.stack([across.expand(shape), down.expand(shape)], dim=-1)
-        # all windows of a picture as one tall grid; beyond the border the last pixel, which is masked below
+        # all windows of an image as one tall grid; beyond the border the last pixel, which is masked below
         found = F.grid_sample(pixels, grid.flatten(1, 2), padding_mode="border", align_corners=False)
         windows = found.view(images, 3, *shape[1:]).transpose(1, 2)
         inside = ((x >= 0) & (x <= width)).unsqueeze(2) & ((y >= 0) & (y <= height)).unsqueeze(3)

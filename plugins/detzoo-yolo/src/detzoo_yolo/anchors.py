@@ -22,7 +22,7 @@ class YoloAnchors(Anchors):
     Args:
         sizes: for each map, finest first, the anchors as (height, width) in network px. Darknet's cfg files write width
             before height, YOLOv2's in cells of 32 px. ``detzoo data anchors DATA --size HxW`` finds them for
-            a data set.
+            a dataset.
 
     Source: YOLO9000, section 2, "Dimension Clusters"; YOLOv3, section 2.3.
     """

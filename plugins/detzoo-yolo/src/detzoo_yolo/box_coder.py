@@ -1,4 +1,4 @@
-"""How YOLO writes boxes: a place within the cell, and sides relative to an anchor (v2, v3) or to the picture (v1).
+"""How YOLO writes boxes: a place within the cell, and sides relative to an anchor (v2, v3) or to the image (v1).
 
 Letters: [...] any leading dimensions.
 """
@@ -61,7 +61,7 @@ class AnchorCoder(BoxCoder):
 
 
 class GridCoder(BoxCoder):
-    """x in cells from the cell's corner; the square roots of the sides as parts of the picture (YOLOv1).
+    """x in cells from the cell's corner; the square roots of the sides as parts of the image (YOLOv1).
 
     Owned by ``yolo_grid``, which knows its grid; a recipe does not name it.
 
@@ -81,7 +81,7 @@ class GridCoder(BoxCoder):
         """Offsets and (roots of) sides [...,4] of ``targets`` [...,4] seen from cells ``boxes`` [...,4]."""
         truth, cell = xyxy_to_cxcywh(full_precision(targets)), xyxy_to_cxcywh(full_precision(boxes))
         within = (truth[..., :2] - cell[..., :2]) / cell[..., 2:] + 0.5
-        sides = truth[..., 2:] / self._picture(cell)
+        sides = truth[..., 2:] / self._image(cell)
         return torch.cat([within, sides.clamp(min=0).sqrt() if self.square_root else sides], -1)
 
     def decode(self, deltas: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
@@ -89,9 +89,9 @@ class GridCoder(BoxCoder):
         deltas, cell = full_precision(deltas), xyxy_to_cxcywh(full_precision(boxes))
         centre = cell[..., :2] + (deltas[..., :2] - 0.5) * cell[..., 2:]
         sides = deltas[..., 2:].square() if self.square_root else deltas[..., 2:].clamp(min=0)
-        return cxcywh_to_xyxy(torch.cat([centre, sides * self._picture(cell)], -1))
+        return cxcywh_to_xyxy(torch.cat([centre, sides * self._image(cell)], -1))
 
-    def _picture(self, cell: Tensor) -> Tensor:
+    def _image(self, cell: Tensor) -> Tensor:
         """(width, height) of the network input, [...,2]."""
         return cell[..., 2:] * cell.new_tensor([self.grid[1], self.grid[0]])
 

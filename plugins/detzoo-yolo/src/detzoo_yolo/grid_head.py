@@ -24,7 +24,7 @@ class YoloGrid(Head):
     Args:
         features: the coarsest map is read.
         num_classes: K.
-        input_size: (height, width) px; must be fixed, for sides are predicted as parts of the picture.
+        input_size: (height, width) px; must be fixed, for sides are predicted as parts of the image.
         boxes: B: 2 in the paper, 3 in the released cfg.
         predictor: ``connected``: from the whole map to all cells (paper; the vector is darknet's: all classes, all
             confidences, all boxes), or ``conv``: a 1x1 convolution, every cell from its own place of the map.
@@ -54,7 +54,7 @@ class YoloGrid(Head):
         self.name, spec = list(features.items())[-1]
         if spec.size is None or input_size is None:
             raise RecipeError(
-                "yolo_grid needs a picture of fixed size; set input.size, with resize stretch or letterbox"
+                "yolo_grid needs an image of fixed size; set input.size, with resize stretch or letterbox"
             )
         self.input_size = input_size
         self.cells = spec.size if predictor == "conv" else (grid, grid)

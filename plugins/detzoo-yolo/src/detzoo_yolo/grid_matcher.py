@@ -22,7 +22,7 @@ class GridResponsible(Matcher):
     """One object for each cell: the first in the given order whose centre lies in it.
 
     Of the cell's predicted boxes the one of the best IoU answers for it; where none overlaps the object, the one of the
-    least root mean squared error of centre and sides, as parts of the picture. The overlap of the assignment is that
+    least root mean squared error of centre and sides, as parts of the image. The overlap of the assignment is that
     IoU, the confidence's target. A cell whose only objects are flagged ``ignore`` is ignored.
 
     Args:
@@ -76,10 +76,10 @@ class GridResponsible(Matcher):
         return gather_rows(targets.boxes, owner.clamp(min=0))
 
     def error(self, said: Tensor, truth: Tensor, candidates: Candidates) -> Tensor:
-        """float [B,N]: squared distance of centres and sides, as parts of the picture."""
+        """float [B,N]: squared distance of centres and sides, as parts of the image."""
         level, cell = candidates.levels[0], cell_sides(candidates)
-        picture = cell * cell.new_tensor([level.width, level.height])
-        return ((xyxy_to_cxcywh(said) - xyxy_to_cxcywh(truth)) / picture.repeat(2)).square().sum(-1)
+        image = cell * cell.new_tensor([level.width, level.height])
+        return ((xyxy_to_cxcywh(said) - xyxy_to_cxcywh(truth)) / image.repeat(2)).square().sum(-1)
 
     def large_enough(self, candidates: Candidates, targets: Targets) -> Tensor:
         """bool [B,M]."""

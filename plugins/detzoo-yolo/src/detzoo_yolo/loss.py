@@ -36,7 +36,7 @@ class YoloAnchorLoss(Loss):
         object_weight: of the positives' objectness: 5 in v2, 1 in v3.
         no_object_weight: of the negatives'.
         class_weight: of the classes.
-        small_boxes: coordinates count 2 - w h of the object's parts of the picture, so that small ones weigh more; not
+        small_boxes: coordinates count 2 - w h of the object's parts of the image, so that small ones weigh more; not
             with ``box``.
         place_error: of sigmoid(t_x), sigmoid(t_y) against the place in the cell: ``cross_entropy``, whose gradient is
             the (output - target) of darknet's released code, or ``squared``, as the papers say.

@@ -122,7 +122,7 @@ def _shape(spec: LayerSpec, given: list[FeatureSpec]) -> FeatureSpec:
     if spec.kind in ("route", "shortcut"):
         return _joined(spec, given)
     if spec.kind in ("fc", "local") and size is None:
-        raise ValueError("its weights depend on the size of the picture, which is not fixed; set input.size")
+        raise ValueError("its weights depend on the size of the image, which is not fixed; set input.size")
     if spec.kind in ("fc", "avg"):
         wide = max(size) if size else 1
         return FeatureSpec(spec.filters or channels, stride * wide, (1, 1))

@@ -45,7 +45,7 @@ def recipe_of(path: str | Path, *, names: str | Path | Sequence[str] | None = No
     return {
         "summary": f"darknet's {Path(path).name}",
         "profile": "port",
-        "join": "one_stage",
+        "architecture": "one_stage",
         "num_classes": classes,
         "classes": _names(names, classes),
         "input": input_of(net, letterbox=kinds != {"detection"}),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from detzoo.ops.ranking import may_look
+from detzoo.ops.ranking import allows_dynamic_shapes
 from detzoo.types import Assignment, Targets
 
 
@@ -34,7 +34,11 @@ class Positives(NamedTuple):
 def positives_of(assignment: Assignment, targets: Targets, dtype: torch.dtype) -> Positives:
     """The positives of an assignment [B,N], and their ground truth."""
     flat = assignment.index.flatten()
-    place = flat.ge(0).nonzero().squeeze(1) if may_look(flat) else torch.arange(flat.numel(), device=flat.device)
+    place = (
+        flat.ge(0).nonzero().squeeze(1)
+        if allows_dynamic_shapes(flat)
+        else torch.arange(flat.numel(), device=flat.device)
+    )
     count = max(1, assignment.index.shape[1])
     image, truth = place // count, flat[place]
     weight = truth.ge(0).to(dtype)
