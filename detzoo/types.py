@@ -4,7 +4,8 @@ Letters, everywhere in detzoo:
 
 - B images, C channels, H W network pixels (height, width);
 - N candidates (padded), M ground truths (padded to a multiple of 16, in the given order);
-- K classes, never counting background; D detections (padded); T all masks of a batch.
+- K classes, never counting background; D detections (padded); T all masks of a batch;
+- R bins of a distribution over distances; Q queries.
 
 Boxes are xyxy float pixels, right and bottom exclusive: a box covers ``x2 - x1`` pixels. Labels are 0..K-1.
 Padded tensors carry ``valid``. Sizes are (height, width). Every class here is a frozen dataclass and a pytree,
@@ -68,6 +69,7 @@ class Sample:
         path: where the image came from, for messages.
         masks: uint8 [M,H,W] of 0 and 1, or None.
         proposals: float32 [P,4] xyxy px, or None.
+        weight: float32 [M], 0..1: how much each box counts in the loss (MixUp), or None: all count 1.
     """
 
     image: NDArray[np.uint8]
@@ -79,6 +81,7 @@ class Sample:
     path: str
     masks: NDArray[np.uint8] | None = None
     proposals: NDArray[np.float32] | None = None
+    weight: NDArray[np.float32] | None = None
 
 
 class _Movable:
@@ -179,6 +182,8 @@ class Targets(_Movable):
         region: float32 [B,4] xyxy network px, as in ImageBatch.
         masks: uint8 [T,H,W] of 0 and 1, or None.
         mask_row: int64 [B,M] row of ``masks`` for each box, -1 where it has none; None without masks.
+        weight: float32 [B,M], 0..1: how much each box counts in the loss, or None: all count 1.
+        progress: float32 scalar, 0..1: the share of the training that is done; None outside training.
     """
 
     boxes: Tensor
@@ -188,6 +193,8 @@ class Targets(_Movable):
     region: Tensor
     masks: Tensor | None = None
     mask_row: Tensor | None = None
+    weight: Tensor | None = None
+    progress: Tensor | None = None
 
     @property
     def usable(self) -> Tensor:
@@ -204,9 +211,11 @@ class Predictions(_Movable):
         scoring: how logits become scores: ``softmax`` over background and classes, ``categorical``: a softmax over the
             classes alone, beside a quality that says whether there is any (YOLOv2), ``sigmoid`` of each class,
             ``linear``: classes and quality are no logits but scores as they stand (YOLOv1).
-        deltas: [B,N,1,4] (one box for all classes) or [B,N,K,4].
+        deltas: [B,N,1,4] (one box for all classes) or [B,N,K,4]. Always filled, so that post-processing needs nothing
+            else: the expectation of ``distribution`` where there is one.
         quality_logits: [B,N] objectness or centreness, or None.
         mask_logits: [B,N,K,m,m] or None.
+        distribution: [B,N,4,R] logits over bins of the distance to each edge, or None.
         aux: predictions of earlier decoder layers.
     """
 
@@ -215,6 +224,7 @@ class Predictions(_Movable):
     deltas: Tensor
     quality_logits: Tensor | None = None
     mask_logits: Tensor | None = None
+    distribution: Tensor | None = None
     aux: tuple[Predictions, ...] = ()
 
     def float(self) -> Predictions:
@@ -230,10 +240,13 @@ class Assignment(_Movable):
     Args:
         index: int64 [B,N]: ground truth >= 0, else BACKGROUND or IGNORE. Invalid candidates are IGNORE.
         overlap: float32 [B,N] best IoU, or None.
+        quality: soft targets, or None: 1. float32 [B,N], 0..1: of the positive class of each candidate (task alignment,
+            IoU); or [B,N,K]: a target for every class, of negatives too (CenterNet's Gaussians).
     """
 
     index: Tensor
     overlap: Tensor | None = None
+    quality: Tensor | None = None
 
     @property
     def positive(self) -> Tensor:
@@ -244,6 +257,24 @@ class Assignment(_Movable):
     def negative(self) -> Tensor:
         """bool [B,N]."""
         return self.index == BACKGROUND
+
+
+@dataclass(frozen=True)
+class DetectionSettings:
+    """What a caller may set of post-processing, by value.
+
+    Args:
+        score_threshold: 0..1: detections below it are dropped.
+        nms_iou: 0..1: overlap above which a worse box is suppressed.
+        keep: detections per image at most.
+
+    As a request, None leaves the post-process' own default. As ``PostProcess.settings``, None says that it has no such
+    setting, and asking for it is an error.
+    """
+
+    score_threshold: float | None = None
+    nms_iou: float | None = None
+    keep: int | None = None
 
 
 @dataclass(frozen=True)
