@@ -10,15 +10,16 @@ import typer
 def command(
     words: Annotated[
         list[str] | None,
-        typer.Argument(help="Only rows that hold these words: `yolo`, `retinanet resnet50`."),
+        typer.Argument(help="Only rows that contain all these words: `yolo`, `retinanet resnet50`."),
     ] = None,
-    kind: Annotated[str | None, typer.Option(help="List components of a kind (backbone, head, ...) instead.")] = None,
+    kind: Annotated[str | None, typer.Option(help="List components of a kind (backbone, head, ...).")] = None,
+    wide: Annotated[bool, typer.Option("--wide", help="Every column: profile, all reported results, summary.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> None:
-    """List detectors with their reported accuracy, or the components of a kind."""
+    """List detectors by plugin, with their best reported AP; or the components of a kind."""
     from detzoo.plugins.listing import component_rows, detector_rows, matching, not_installed, render
 
     rows = detector_rows() if kind is None else component_rows(kind)
     rows = matching(rows, words or [])
     missing = not_installed(words or []) if kind is None else None
-    typer.echo(render(rows, missing, as_json=json_))
+    typer.echo(render(rows, missing, as_json=json_, wide=wide))

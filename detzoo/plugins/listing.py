@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from detzoo.errors import RecipeError
 from detzoo.plugins.manifest import KINDS
 from detzoo.plugins.registry import Registry, get_registry
 from detzoo.schema.expressions import unknown
 
+WIDTH: Final = 100
+"""Columns of a terminal that the list fits."""
+
 
 def detector_rows(registry: Registry | None = None) -> list[dict[str, Any]]:
-    """One row a detector: name, plugin, what it gives, profile, reported results, summary."""
+    """One row per detector: name, plugin, what it gives, profile, reported results, summary."""
     registry = registry or get_registry()
     rows = []
     for name, record in registry.detectors().items():
@@ -33,7 +37,7 @@ def detector_rows(registry: Registry | None = None) -> list[dict[str, Any]]:
 
 
 def component_rows(kind: str, registry: Registry | None = None) -> list[dict[str, Any]]:
-    """One row a component of a kind.
+    """One row per component of a kind.
 
     Raises:
         RecipeError: there is no such kind.
@@ -85,19 +89,28 @@ def not_installed(words: Sequence[str] = (), registry: Registry | None = None) -
     return {distribution: names for distribution, names in missing.items() if names or not words}
 
 
-def render(rows: list[dict[str, Any]], missing: dict[str, list[str]] | None, *, as_json: bool) -> str:
-    """Rows as an aligned table or as JSON.
+def render(
+    rows: list[dict[str, Any]], missing: dict[str, list[str]] | None, *, as_json: bool = False, wide: bool = False
+) -> str:
+    """Rows as JSON or as text.
 
     Args:
         rows: of detectors or of components.
         missing: detectors that could be installed, by distribution; None for components, whose JSON is a plain list.
-        as_json: JSON instead of a table.
+        as_json: JSON instead of text.
+        wide: every column, however long; else what fits ``WIDTH`` columns, detectors grouped by plugin.
     """
     if as_json:
         return json.dumps(rows if missing is None else {"installed": rows, "not_installed": missing}, indent=2)
-    lines = _table(rows) if rows else ["nothing is installed here"]
+    if not rows:
+        lines = ["nothing is installed here"]
+    elif wide:
+        lines = _wide(rows)
+    else:
+        lines = _components(rows) if missing is None else _by_plugin(rows)
     for distribution, names in (missing or {}).items():
-        lines += ["", f"not installed: {', '.join(names)}", f"    pip install {distribution}"]
+        listed = textwrap.wrap(", ".join(names), WIDTH, initial_indent="not installed: ", subsequent_indent="    ")
+        lines += ["", *listed, f"    pip install {distribution}"]
     return "\n".join(lines)
 
 
@@ -113,15 +126,39 @@ def _inherited(registry: Registry, value: Any, key: str) -> Any:
     return value.get(key) if isinstance(value, dict) else None
 
 
-def _short(result: dict[str, Any]) -> str:
+def _short(result: Mapping[str, Any]) -> str:
     return f"{result['dataset']} {result['metric']} {result['value']:g}"
 
 
-def _table(rows: list[dict[str, Any]]) -> list[str]:
+def _best(results: Sequence[str]) -> str:
+    """The best reported AP; where only AP50 is reported, the best of those."""
+    by_kind = [[one for one in results if f" {metric} " in one] for metric in ("AP", "AP50")]
+    comparable = next((found for found in by_kind if found), list(results))
+    return max(comparable, key=lambda one: float(one.rpartition(" ")[2]), default="")
+
+
+def _by_plugin(rows: list[dict[str, Any]]) -> list[str]:
+    """Detectors below a line per plugin: name, what it gives (``+masks``: boxes and masks), the best reported AP."""
+    lines: list[str] = []
+    for plugin in sorted({row["plugin"] for row in rows}):
+        own = [row for row in rows if row["plugin"] == plugin]
+        cells = [(row["name"], row["gives"].replace("boxes+", "+"), _best(row["reported"])) for row in own]
+        lines += [*([""] if lines else []), plugin, *("  " + line for line in _aligned(cells))]
+    return lines
+
+
+def _components(rows: list[dict[str, Any]]) -> list[str]:
+    """Name, plugin and as much of the summary as fits."""
+    cells = [("name", "plugin", "summary"), *((row["name"], row["plugin"], row["summary"]) for row in rows)]
+    return [line if len(line) <= WIDTH else line[: WIDTH - 3] + "..." for line in _aligned(cells)]
+
+
+def _wide(rows: list[dict[str, Any]]) -> list[str]:
     columns = [c for c in rows[0] if c not in ("target", "weights")]
     text = [[", ".join(v) if isinstance(v, list) else str(v) for v in (row[c] for c in columns)] for row in rows]
-    widths = [max(len(line[i]) for line in [columns, *text]) for i in range(len(columns))]
-    widths[-1] = 0
-    return [
-        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in [columns, *text]
-    ]
+    return _aligned([columns, *text])
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]

@@ -33,6 +33,7 @@ def process(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]
 HELP_WITHOUT_TORCH = """
 import sys
 from detzoo.cli import main
+from detzoo.plugins.listing import render
 try:
     main()
 finally:
@@ -81,7 +82,7 @@ def test_listing_as_a_process_of_its_own() -> None:
 
     assert done.returncode == 0
     assert done.stderr == ""
-    assert [line.split()[0] for line in done.stdout.splitlines()[:3]] == ["name", "toy_child", "toy_detector"]
+    assert [line.split()[0] for line in done.stdout.splitlines()[:3]] == ["toy", "toy_child", "toy_detector"]
 
 
 def test_version(run: Run) -> None:
@@ -111,7 +112,7 @@ def test_a_missing_argument(run: Run) -> None:
 
 
 def test_list_shows_the_rows_that_hold_all_words(run: Run) -> None:
-    names = [line.split()[0] for line in run("list")[1].splitlines()[1:] if line and not line.startswith((" ", "not"))]
+    names = [line.split()[0] for line in run("list")[1].splitlines() if line.startswith("  toy")]
     word = names[0].split("_")[0]
     shown = run("list", word.upper())[1].splitlines()
     assert shown[1].startswith(names[0])
@@ -131,10 +132,32 @@ def test_list_of_a_word_that_names_a_component(run: Run) -> None:
 
 def test_list(run: Run) -> None:
     assert run("list")[1].splitlines()[:3] == [
+        "toy",
+        "  toy_child     boxes",
+        "  toy_detector  boxes  Toys test AP50 12.5",
+    ]
+
+
+def test_list_wide(run: Run) -> None:
+    assert run("list", "--wide")[1].splitlines()[:3] == [
         "name          plugin  gives  profile  reported             summary",
         "toy_child     toy     boxes  modern                        a child of it",
         "toy_detector  toy     boxes  modern   Toys test AP50 12.5  the smallest detector that has every part",
     ]
+
+
+@pytest.mark.parametrize("arguments", [["list"], *(["list", "--kind", kind] for kind in ("head", "loss", "backbone"))])
+def test_list_fits_100_columns_whatever_is_installed(arguments: list[str]) -> None:
+    lines = process(*arguments).stdout.splitlines()
+    assert len(lines) > 5
+    assert max(map(len, lines)) <= 100
+
+
+def test_the_best_reported_result_is_that_of_coco_s_ap(run: Run, toy_registry: Registry) -> None:
+    rows = [{"name": "a", "plugin": "p", "gives": "boxes", "reported": ["COCO AP 37", "COCO AP50 58", "COCO AP 39.3"]}]
+    assert render(rows, {}).splitlines() == ["p", "  a  boxes  COCO AP 39.3"]
+    rows[0]["reported"] = ["VOC 2007 test VOC07 AP50 75.1", "VOC 2007 test VOC07 AP50 78.9"]
+    assert render(rows, {}).splitlines()[1] == "  a  boxes  VOC 2007 test VOC07 AP50 78.9"
 
 
 def test_list_json(run: Run, toy_registry: Registry) -> None:
