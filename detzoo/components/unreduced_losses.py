@@ -28,7 +28,7 @@ class CrossEntropy(ClassLoss):
 
     accepts: tuple[Scoring, ...] = ("softmax",)
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, labels: Tensor, quality: Tensor | None = None) -> Tensor:
         """Loss [B,N] of logits [B,N,K+1] against labels [B,N], 0..K-1 or BACKGROUND."""
         column = (labels.clamp(min=-1) + 1).flatten()
         flat = full_precision(logits).flatten(0, 1)
@@ -47,7 +47,7 @@ class BinaryCrossEntropy(ClassLoss):
 
     accepts: tuple[Scoring, ...] = ("sigmoid",)
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, labels: Tensor, quality: Tensor | None = None) -> Tensor:
         """Loss [B,N] of logits [B,N,K] against labels [B,N], 0..K-1 or BACKGROUND."""
         logits = full_precision(logits)
         return F.binary_cross_entropy_with_logits(logits, one_hot(labels, logits), reduction="none").sum(-1)
@@ -72,7 +72,7 @@ class Focal(ClassLoss):
         self.alpha = alpha
         self.gamma = gamma
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, labels: Tensor, quality: Tensor | None = None) -> Tensor:
         """Loss [B,N] of logits [B,N,K] against labels [B,N], 0..K-1 or BACKGROUND."""
         logits = full_precision(logits)
         loss = focal_in_pieces if allows_dynamic_shapes(logits) else focal_by_formula

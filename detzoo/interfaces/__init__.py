@@ -1,5 +1,6 @@
 """The contracts that plugins implement: six interfaces, and the supporting kinds they are made of."""
 
+from detzoo.feature import NOTHING, SCORES, Component, Feature, with_scoring
 from detzoo.interfaces.backbone import Backbone
 from detzoo.interfaces.detector import Detector, Stage
 from detzoo.interfaces.head import Head
@@ -23,12 +24,16 @@ from detzoo.interfaces.supporting import (
 )
 
 __all__ = [
+    "NOTHING",
+    "SCORES",
     "Anchors",
     "Backbone",
     "BoxCoder",
     "BoxLoss",
     "ClassLoss",
+    "Component",
     "Detector",
+    "Feature",
     "Head",
     "Loss",
     "Matcher",
@@ -47,4 +52,5 @@ __all__ = [
     "Stage",
     "Suppress",
     "Transform",
+    "with_scoring",
 ]

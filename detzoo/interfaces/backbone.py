@@ -6,10 +6,11 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from detzoo.feature import Component
 from detzoo.types import FeatureMaps, FeatureSpecs
 
 
-class Backbone(nn.Module, ABC):
+class Backbone(nn.Module, Component, ABC):
     """Turns pixels into feature maps whose channels and strides are declared beforehand.
 
     ``out`` maps each returned name to its FeatureSpec, finest first; the conformance kit compares it with real outputs.

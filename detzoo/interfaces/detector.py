@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from detzoo.feature import Component
 from detzoo.types import DetectionBatch, Detections, ImageBatch, Targets
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Stage:
     evaluate: bool = True
 
 
-class Detector(nn.Module, ABC):
+class Detector(nn.Module, Component, ABC):
     """A detector built from a recipe.
 
     The door that is called decides between training and inference, never ``.training``.

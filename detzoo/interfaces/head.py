@@ -6,11 +6,12 @@ from typing import ClassVar
 
 from torch import nn
 
+from detzoo.feature import Component
 from detzoo.interfaces.supporting import BoxCoder
 from detzoo.types import Candidates, FeatureMaps, ImageBatch, Predictions, Scoring
 
 
-class Head(nn.Module, ABC):
+class Head(nn.Module, Component, ABC):
     """Says where it looks (candidates) and what it sees there (predictions); it decides nothing."""
 
     kind: ClassVar[str] = "head"

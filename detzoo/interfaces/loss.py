@@ -7,11 +7,12 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from detzoo.errors import RecipeError
+from detzoo.feature import Component
 from detzoo.interfaces.supporting import ClassLoss
 from detzoo.types import Assignment, Candidates, Predictions, Scoring, Targets
 
 
-class Loss(nn.Module, ABC):
+class Loss(nn.Module, Component, ABC):
     """Turns predictions into weighted scalar terms, to be summed by whoever trains.
 
     ``accepts`` lists the scorings it can read; the build refuses a head whose scoring is not among them. A loss that is

@@ -6,10 +6,11 @@ from typing import ClassVar
 
 from torch import nn
 
+from detzoo.feature import Component
 from detzoo.types import Assignment, Candidates, Predictions, Targets
 
 
-class Matcher(nn.Module, ABC):
+class Matcher(nn.Module, Component, ABC):
     """Decides which ground truth each candidate answers for. No gradient passes through it."""
 
     kind: ClassVar[str] = "matcher"

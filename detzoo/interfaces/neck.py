@@ -6,10 +6,11 @@ from typing import ClassVar
 
 from torch import nn
 
+from detzoo.feature import Component
 from detzoo.types import FeatureMaps, FeatureSpecs
 
 
-class Neck(nn.Module, ABC):
+class Neck(nn.Module, Component, ABC):
     """Mixes, adds or drops feature maps. Its first, positional parameter is the FeatureSpecs of what it will get."""
 
     kind: ClassVar[str] = "neck"

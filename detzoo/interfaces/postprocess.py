@@ -6,10 +6,11 @@ from typing import ClassVar
 
 from torch import nn
 
+from detzoo.feature import Component
 from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions
 
 
-class PostProcess(nn.Module, ABC):
+class PostProcess(nn.Module, Component, ABC):
     """Scores, decodes, filters and suppresses: batched, without a loop over classes or images."""
 
     kind: ClassVar[str] = "postprocess"

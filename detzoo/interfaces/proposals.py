@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from detzoo.feature import Component
 from detzoo.types import Candidates, FeatureMaps, ImageBatch, Targets
 
 
-class Proposals(nn.Module, ABC):
+class Proposals(nn.Module, Component, ABC):
     """Regions computed from feature maps, with a loss of their own."""
 
     kind: ClassVar[str] = "proposals"
@@ -28,7 +29,7 @@ class Proposals(nn.Module, ABC):
         """Training regions, and the named terms of this stage."""
 
 
-class Proposer(ABC):
+class Proposer(Component, ABC):
     """Regions from the image alone, in NumPy, in the loader's workers: selective search, files, baselines."""
 
     kind: ClassVar[str] = "proposer"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
+from detzoo.feature import Component
 from detzoo.interfaces.supporting import BoxCoder, RoiPool
 from detzoo.types import FeatureSpecs
 
@@ -18,7 +19,7 @@ Advance = Callable[[int], None]
 """Told the number of images just done; raises where the run shall stop."""
 
 
-class RegionHead(nn.Module, ABC):
+class RegionHead(nn.Module, Component, ABC):
     """Layers behind pooled windows: named feature vectors, and the logits of the classifier that is fine-tuned.
 
     ``out`` maps the name of each vector to a FeatureSpec whose ``channels`` is its length, in the order of the network.
@@ -42,7 +43,7 @@ class RegionHead(nn.Module, ABC):
         """
 
 
-class RegionClassifier(nn.Module, ABC):
+class RegionClassifier(nn.Module, Component, ABC):
     """One scorer for each class on a feature vector of the region head. It is fitted, not trained by gradients."""
 
     kind: ClassVar[str] = "region_classifier"
@@ -77,7 +78,7 @@ class RegionClassifier(nn.Module, ABC):
         """How often ``fit`` reads the windows."""
 
 
-class RegionRegressor(nn.Module, ABC):
+class RegionRegressor(nn.Module, Component, ABC):
     """A box correction for each class from a feature vector of the region head, fitted in closed form."""
 
     kind: ClassVar[str] = "region_regressor"

@@ -9,10 +9,11 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor, nn
 
+from detzoo.feature import Component
 from detzoo.types import Assignment, Candidates, FeatureMaps, Level, Sample, Scoring
 
 
-class Anchors(nn.Module, ABC):
+class Anchors(nn.Module, Component, ABC):
     """Dense candidates: a function of the maps' sizes and the network size alone."""
 
     kind: ClassVar[str] = "anchors"
@@ -35,7 +36,7 @@ class Anchors(nn.Module, ABC):
         """Candidates per cell of each level, known before a tensor flows."""
 
 
-class BoxCoder(nn.Module, ABC):
+class BoxCoder(nn.Module, Component, ABC):
     """Boxes relative to candidates, and back."""
 
     kind: ClassVar[str] = "box_coder"
@@ -66,8 +67,12 @@ class BoxCoder(nn.Module, ABC):
         return self
 
 
-class ClassLoss(nn.Module, ABC):
+class ClassLoss(nn.Module, Component, ABC):
     """Unreduced classification loss.
+
+    ``needs`` names the scores whose logits it can read (``Feature.SOFTMAX_SCORES``: there is a column for the
+    background); ``gives`` has ``Feature.READS_QUALITY`` where it can use soft targets, and ``needs``
+    ``Feature.QUALITY_TARGETS`` where it makes no sense without them.
 
     ``accepts`` lists the scorings whose logits it can read: with ``softmax`` there is a column for the background.
     """
@@ -77,19 +82,21 @@ class ClassLoss(nn.Module, ABC):
     __call__: Callable[..., Tensor]
 
     @abstractmethod
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, labels: Tensor, quality: Tensor | None = None) -> Tensor:
         """Loss per candidate.
 
         Args:
             logits: float [B,N,C].
             labels: int64 [B,N]: 0..K-1, or BACKGROUND. Rows to be ignored may hold any of these.
+            quality: float [B,N] or [B,N,K], 0..1: soft targets, as in ``Assignment.quality``; None: 1. A loss without
+                ``Feature.READS_QUALITY`` ignores it.
 
         Returns:
             float [B,N].
         """
 
 
-class BoxLoss(nn.Module, ABC):
+class BoxLoss(nn.Module, Component, ABC):
     """Unreduced box loss; it encodes or decodes itself, so that smooth L1 and GIoU are one line apart."""
 
     kind: ClassVar[str] = "box_loss"
@@ -109,7 +116,7 @@ class BoxLoss(nn.Module, ABC):
         """
 
 
-class Sampler(nn.Module, ABC):
+class Sampler(nn.Module, Component, ABC):
     """Chooses the candidates that enter the loss; the unchosen become IGNORE."""
 
     kind: ClassVar[str] = "sampler"
@@ -124,7 +131,7 @@ class Sampler(nn.Module, ABC):
         """Return the thinned assignment [B,N]."""
 
 
-class Miner(nn.Module, ABC):
+class Miner(nn.Module, Component, ABC):
     """Chooses by loss, inside a Loss: SSD's 3:1 and R-FCN's OHEM are one idea."""
 
     kind: ClassVar[str] = "miner"
@@ -135,7 +142,7 @@ class Miner(nn.Module, ABC):
         """bool [B,N]: positives and the chosen negatives, from ``losses`` float [B,N]."""
 
 
-class Normaliser(nn.Module, ABC):
+class Normaliser(nn.Module, Component, ABC):
     """The divisor of a loss. Counts are summed over processes, so that N processes equal one."""
 
     kind: ClassVar[str] = "normaliser"
@@ -146,7 +153,7 @@ class Normaliser(nn.Module, ABC):
         """float scalar, or [B] for per-image normalisation; never zero."""
 
 
-class Suppress(nn.Module, ABC):
+class Suppress(nn.Module, Component, ABC):
     """Removes or weakens duplicate detections."""
 
     kind: ClassVar[str] = "suppress"
@@ -170,7 +177,7 @@ class Suppress(nn.Module, ABC):
         """
 
 
-class RoiPool(nn.Module, ABC):
+class RoiPool(nn.Module, Component, ABC):
     """Fixed-size features of regions, from one or several maps."""
 
     kind: ClassVar[str] = "roi_pool"
@@ -191,7 +198,7 @@ class RoiPool(nn.Module, ABC):
         """float [B*P,C,h,w]."""
 
 
-class Transform(ABC):
+class Transform(Component, ABC):
     """An augmentation: Sample -> Sample in NumPy. Randomness comes from the generator it is given."""
 
     kind: ClassVar[str] = "transform"

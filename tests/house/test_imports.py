@@ -12,6 +12,7 @@ CORE = Path(__file__).parents[2] / "detzoo"
 ROOMS = (
     "errors",
     "runtime",  # devices, files, locks, images, progress: nothing that knows a detector
+    "feature",  # what components give and need, in words: free of torch
     "types",
     "schema",  # YAML with positions, signatures, typed nodes: free of torch
     "plugins",
