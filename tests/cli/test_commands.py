@@ -14,6 +14,7 @@ import pytest
 
 from detzoo import __version__
 from detzoo.cli import COMMANDS, main
+from detzoo.plugins.listing import render
 from detzoo.plugins.registry import Registry, get_registry
 
 TOY_ZOO = Path(__file__).parents[1] / "toy_zoo"
