@@ -17,9 +17,8 @@ regions; here by fixed numbers.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import torch
@@ -28,18 +27,16 @@ from torch import Tensor, nn
 
 from detzoo.detectors.measuring import MeasuresTargets
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Head, Proposals, Stage
+from detzoo.interfaces import GradientStage, Head, Proposals, Stage, StageContext
+from detzoo.interfaces.stages import Objective
 from detzoo.types import Candidates, ImageBatch, Targets
 
 if TYPE_CHECKING:
     from detzoo.detectors.two_stage import TwoStage
-    from detzoo.training.run import Run
 
 SHARED: Final = ("backbone.*", "neck.*")
 FIRST_HALF: Final = ("proposals.*",)
 SECOND_HALF: Final = ("box.*", "mask.*")
-
-Losses = Callable[[ImageBatch, Targets], dict[str, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +102,12 @@ def alternating_stages(detector: TwoStage, alternation: Alternation) -> list[Sta
     odd = {} if alternation.proposals is None else alternation.proposals.settings()
     even = {} if alternation.box is None else alternation.box.settings()
     halves = FirstHalf(detector), SecondHalf(detector)
-    stages = [
+    stages: list[Stage] = [
         # after these two the parts of the detector have not yet met
-        Stage("1-proposals", (*SHARED, *FIRST_HALF), losses=halves[0], settings=odd, evaluate=False),
-        Stage(
-            "2-box",
-            (*SHARED, *SECOND_HALF),
+        GradientStage(name="1-proposals", train=(*SHARED, *FIRST_HALF), losses=halves[0], settings=odd, evaluate=False),
+        GradientStage(
+            name="2-box",
+            train=(*SHARED, *SECOND_HALF),
             start_from="weights",
             prepare=halves[1].on_regions_of("1-proposals"),
             settings=even,
@@ -119,8 +116,8 @@ def alternating_stages(detector: TwoStage, alternation: Alternation) -> list[Sta
     ]
     for step in range(3, 3 + 2 * alternation.rounds, 2):
         stages += [
-            Stage(f"{step}-proposals", FIRST_HALF, losses=halves[0], settings=odd),
-            Stage(f"{step + 1}-box", SECOND_HALF, losses=halves[1], settings=even),
+            GradientStage(name=f"{step}-proposals", train=FIRST_HALF, losses=halves[0], settings=odd),
+            GradientStage(name=f"{step + 1}-box", train=SECOND_HALF, losses=halves[1], settings=even),
         ]
     return stages
 
@@ -162,29 +159,24 @@ class SecondHalf:
                 rois, _ = detector.proposals.losses(features, batch, targets)
         return detector.region_losses(features, batch, targets, rois)
 
-    def on_regions_of(self, stage: str) -> Callable[[Run], Losses]:
+    def on_regions_of(self, stage: str) -> Callable[[StageContext], Objective]:
         """The same on the regions of the network with which a stage of the run ended."""
-        from detzoo.weights.checkpoint import stage_file
-
-        return lambda run: SecondHalf(self.detector, Proposing(self.detector, run.out / stage_file(stage)))
+        return lambda context: SecondHalf(self.detector, Proposing(self.detector, context.weights_after(stage)))
 
 
 class Proposing(nn.Module):
-    """A frozen copy of everything that makes regions, with the weights of a checkpoint.
+    """A frozen copy of everything that makes regions, with other weights.
 
     Args:
         detector: whose parts are copied.
-        weights: a stage's checkpoint of the same detector.
+        weights: state dict of the same detector.
     """
 
-    def __init__(self, detector: TwoStage, weights: Path) -> None:
-        from detzoo.weights.checkpoint import load_checkpoint
-
+    def __init__(self, detector: TwoStage, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
         parts = {"backbone": detector.backbone, "neck": detector.neck, "proposals": detector.proposals}
         self.parts = nn.ModuleDict(copy.deepcopy(parts))
-        saved = load_checkpoint(weights, parts=("model",)).model
-        self.parts.load_state_dict({name: saved[name] for name in self.parts.state_dict()})
+        self.parts.load_state_dict({name: weights[name] for name in self.parts.state_dict()})
         self.requires_grad_(False)
         self.eval()
 

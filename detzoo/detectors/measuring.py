@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from detzoo.interfaces import Stage
+from detzoo.interfaces import FittingStage, Stage, StageContext
 
 if TYPE_CHECKING:
     from detzoo.detectors.two_stage import TwoStage
-    from detzoo.training.run import Run
     from detzoo.types import ImageBatch
 
 MEASURING = "targets"
@@ -33,12 +32,10 @@ def measuring_stages(detector: TwoStage) -> list[Stage]:
     if not isinstance(coder, MeasuresTargets):
         return []
 
-    def measure(run: Run) -> None:
-        from detzoo.training.batches import training_loader
+    def measure(context: StageContext) -> None:
+        coder.measure(positive_examples(detector, context.batches(), context.device))
 
-        coder.measure(positive_examples(detector, training_loader(run, whole=True), run.device))
-
-    return [Stage(name=MEASURING, run=measure)]
+    return [FittingStage(name=MEASURING, fit=measure)]
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Backbone, Detector, Head, Loss, Matcher, Neck, PostProcess, Sampler, Stage
+from detzoo.interfaces import Backbone, Detector, GradientStage, Head, Loss, Matcher, Neck, PostProcess, Sampler, Stage
 from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions, Targets
 
 
@@ -60,7 +60,7 @@ class OneStage(Detector):
 
     def stages(self) -> list[Stage]:
         """Everything at once."""
-        return [Stage(name="train", losses=self.losses)]
+        return [GradientStage(name="train", losses=self.losses)]
 
 
 def layers(predictions: Predictions) -> Iterator[tuple[str, Predictions]]:

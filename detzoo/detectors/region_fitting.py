@@ -6,28 +6,25 @@ Letters: P regions of an image, n windows (regions that are real, ground truth a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from detzoo.components.proposals.precomputed import Precomputed
 from detzoo.data.window_store import Kept, Windows, WindowStore
-from detzoo.interfaces import RegionClassifier, RegionRegressor, Stage
+from detzoo.interfaces import FittingStage, RegionClassifier, RegionRegressor, Stage, StageContext
 from detzoo.ops.boxes import iou_matrix
 from detzoo.ops.matching import overlaps_ignored
 from detzoo.ops.regions import append_ground_truth
 from detzoo.prediction.proposal_file import ProposalFile
-from detzoo.runtime.progress import progress_bar
 from detzoo.types import Candidates, ImageBatch, Targets
 
 if TYPE_CHECKING:
     from detzoo.detectors.region_svm import RegionSvm
-    from detzoo.training.run import Run
 
 EXTRACTION: Final = "features"
 """Name of the stage, and of its folder in the run."""
@@ -42,13 +39,13 @@ def fitting_stages(detector: RegionSvm) -> list[Stage]:
     fits: list[Stage] = []
     if detector.classify_by == "svm":
         passes = detector.classifier.passes
-        fits.append(Stage(SVM, run=lambda run: fit(run, detector, detector.classifier, passes)))
+        fits.append(FittingStage(name=SVM, fit=lambda context: fit(context, detector, detector.classifier, passes)))
     if detector.correct_boxes:
-        fits.append(Stage(BOXES, run=lambda run: fit(run, detector, detector.regressor, 1)))
-    return [Stage(EXTRACTION, run=lambda run: extract(run, detector)), *fits] if fits else []
+        fits.append(FittingStage(name=BOXES, fit=lambda context: fit(context, detector, detector.regressor, 1)))
+    return [FittingStage(name=EXTRACTION, fit=lambda context: extract(context, detector)), *fits] if fits else []
 
 
-def extract(run: Run, detector: RegionSvm) -> None:
+def extract(context: StageContext, detector: RegionSvm) -> None:
     """Vectors of every window of the training data, ground truth included, to ``RUN/features``.
 
     Killed at any moment and called again it goes on with the next image. One process does it, the others wait.
@@ -58,51 +55,43 @@ def extract(run: Run, detector: RegionSvm) -> None:
     """
     from detzoo.prediction.predict import inference
 
-    if run.main:
-        store = open_store(run, detector)
-        run.say(store.check_room(store.bytes_at_most(len(run.dataset), windows_at_most(run, detector))))
+    if context.main:
+        store, count = open_store(context, detector), len(context.dataset)
+        context.say(store.check_room(store.bytes_at_most(count, windows_at_most(context, detector))))
         with (
-            inference(detector, precision=run.settings.precision),
-            progress_bar("extracting", len(run.dataset), shown=run.show, unit="images") as advance,
+            inference(detector, precision=context.precision),
+            context.progress("extracting", count) as advance,
         ):
             advance(len(store))
-            for index, batch, targets in images(run, detector, store):
-                store.append(index, *seen(detector, batch.to(run.device), targets.to(run.device)))
+            for batch, targets in context.images(1 + max(store.indices, default=-1)):
+                index = int(batch.index[0])
+                store.append(index, *seen(detector, batch.to(context.device), targets.to(context.device)))
                 advance(1)
-                run.stop_if_wanted()
-        run.say(f"{store.count} windows of {len(store)} images are in {store.folder}, {store.size_in_words}")
-    run.accelerator.wait_for_everyone()
+        context.say(f"{store.count} windows of {len(store)} images are in {store.folder}, {store.size_in_words}")
+    context.share()
 
 
-def fit(run: Run, detector: RegionSvm, part: RegionClassifier | RegionRegressor, passes: int) -> None:
+def fit(context: StageContext, detector: RegionSvm, part: RegionClassifier | RegionRegressor, passes: int) -> None:
     """Fit SVMs or box regression on the extracted vectors; every process ends with the same."""
-    if run.main:
-        store = open_store(run, detector)
-        with progress_bar("fitting", passes * len(store), shown=run.show, unit="images") as bar:
-
-            def advance(count: int) -> None:
-                bar(count)
-                run.stop_if_wanted()
-
+    if context.main:
+        store = open_store(context, detector)
+        with context.progress("fitting", passes * len(store)) as advance:
             numbers = part.fit(store, advance)
-        run.say("fitted: " + ", ".join(f"{name} {value:g}" for name, value in numbers.items()))
-    run.accelerator.wait_for_everyone()
-    if run.accelerator.num_processes > 1:
-        for value in part.state_dict().values():
-            distributed.broadcast(value, 0)
+        context.say("fitted: " + ", ".join(f"{name} {value:g}" for name, value in numbers.items()))
+    context.share(part)
 
 
-def open_store(run: Run, detector: RegionSvm) -> WindowStore:
+def open_store(context: StageContext, detector: RegionSvm) -> WindowStore:
     """The run's features, new or as they are; features of other weights, data or regions are refused."""
     origin = {
         "network": fingerprint(detector.backbone, detector.head),
-        "data": run.settings.data,
+        "data": context.data_facts,
         "input": detector.recipe.values["input"],
         "proposals": detector.recipe.values["proposals"],
         "proposals file": described(detector.proposer),
     }
     return WindowStore(
-        run.out / EXTRACTION,
+        context.out / EXTRACTION,
         origin=origin,
         vectors=kept(detector),
         num_classes=len(detector.classes),
@@ -121,9 +110,9 @@ def kept(detector: RegionSvm) -> dict[str, Kept]:
     return found
 
 
-def windows_at_most(run: Run, detector: RegionSvm) -> int:
+def windows_at_most(context: StageContext, detector: RegionSvm) -> int:
     """Windows of an image at most: its regions and its ground truth."""
-    truths = int(np.diff(run.dataset.annotations().ends, prepend=0).max(initial=0))
+    truths = int(np.diff(context.dataset.annotations().ends, prepend=0).max(initial=0))
     return truths + (getattr(detector.proposals, "training_top_k", None) or 2000)
 
 
@@ -143,24 +132,6 @@ def fingerprint(*modules: nn.Module) -> str:
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def images(run: Run, detector: RegionSvm, store: WindowStore) -> Iterator[tuple[int, ImageBatch, Targets]]:
-    """Images behind the last one of the store, one by one, as they are; those that cannot be read are left out."""
-    loader = run.dataset.loader(
-        (),
-        detector.input,
-        1,
-        shuffle=False,
-        workers=run.workers,
-        difficult=run.plan.difficult,
-        crowd=run.plan.crowd,
-        broken="skip",
-        channels_last=run.channels_last,
-        proposer=detector.proposer,
-    )
-    for batch, targets in loader.batches(0, 1 + max(store.indices, default=-1)):
-        yield int(batch.index[0]), batch, targets
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from detzoo.interfaces import (
     BoxCoder,
     ClassLoss,
     Detector,
+    GradientStage,
     Matcher,
     Normaliser,
     PostProcess,
@@ -144,7 +145,7 @@ class RegionSvm(Detector):
         """Fine-tuning, then what is fitted on its features."""
         trained = ("head.*",) if self.freeze_convolutions else ("backbone.*", "head.*")
         alone = self.classify_by == "softmax"
-        tuning = Stage(FINE_TUNING, trained, losses=self.losses, evaluate=alone)
+        tuning = GradientStage(name=FINE_TUNING, train=trained, losses=self.losses, evaluate=alone)
         return [tuning, *fitting_stages(self)]
 
     def choose(self, rois: Candidates, targets: Targets) -> tuple[Candidates, Assignment]:

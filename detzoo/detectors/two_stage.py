@@ -15,6 +15,7 @@ from detzoo.errors import RecipeError
 from detzoo.interfaces import (
     Backbone,
     Detector,
+    GradientStage,
     Head,
     Loss,
     Matcher,
@@ -220,4 +221,4 @@ class TwoStage(Detector):
         """Everything at once, or the two halves in turn."""
         if self.alternation is not None:
             return alternating_stages(self, self.alternation)
-        return [*measuring_stages(self), Stage(name="train", losses=self.losses)]
+        return [*measuring_stages(self), GradientStage(name="train", losses=self.losses)]

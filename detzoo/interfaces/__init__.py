@@ -2,7 +2,7 @@
 
 from detzoo.feature import NOTHING, SCORES, Component, Feature, with_scoring
 from detzoo.interfaces.backbone import Backbone
-from detzoo.interfaces.detector import Detector, Stage
+from detzoo.interfaces.detector import Detector
 from detzoo.interfaces.head import Head
 from detzoo.interfaces.loss import Loss
 from detzoo.interfaces.matcher import Matcher
@@ -10,6 +10,7 @@ from detzoo.interfaces.neck import Neck
 from detzoo.interfaces.postprocess import PostProcess
 from detzoo.interfaces.proposals import Proposals, Proposer, Segmenter
 from detzoo.interfaces.regions import RegionClassifier, RegionHead, RegionRegressor
+from detzoo.interfaces.stages import FittingStage, GradientStage, Stage, StageContext
 from detzoo.interfaces.supporting import (
     Anchors,
     BoxCoder,
@@ -34,6 +35,8 @@ __all__ = [
     "Component",
     "Detector",
     "Feature",
+    "FittingStage",
+    "GradientStage",
     "Head",
     "Loss",
     "Matcher",
@@ -50,6 +53,7 @@ __all__ = [
     "Sampler",
     "Segmenter",
     "Stage",
+    "StageContext",
     "Suppress",
     "Transform",
     "with_scoring",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
 from detzoo.feature import Component
+from detzoo.interfaces.stages import Stage
 from detzoo.types import DetectionBatch, Detections, ImageBatch, Targets
 
 if TYPE_CHECKING:
@@ -17,35 +17,6 @@ if TYPE_CHECKING:
     from detzoo.prediction.prepare import InputSpec
     from detzoo.recipes.recipe import Recipe
     from detzoo.training.plan import TrainPlan
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of a training plan.
-
-    Args:
-        name: unique within the plan; names its checkpoint.
-        train: globs over parameter names; the rest is frozen.
-        start_from: ``previous`` stage, or the pretrained ``weights`` again.
-        losses: what is minimised; None for stages that are not gradient descent.
-        run: a stage of its own kind (feature extraction, SVMs, statistics of the data); gets the training context.
-            Whatever it leaves in the state dict is in the checkpoint; killed within it, it is called again.
-        batches: own loader, or None for the plan's.
-        settings: fields of the training plan that differ in this stage; mappings edit what is nested.
-        prepare: makes ``losses`` from the training context when the stage begins or is resumed, for losses that need
-            what an earlier stage has written.
-        evaluate: False while the detector is none yet: one of its parts has not been trained.
-    """
-
-    name: str
-    train: tuple[str, ...] = ("*",)
-    start_from: Literal["weights", "previous"] = "previous"
-    losses: Callable[[ImageBatch, Targets], dict[str, Tensor]] | None = None
-    run: Callable[[Any], None] | None = None
-    batches: Callable[[Any], Iterable[tuple[ImageBatch, Targets]]] | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-    prepare: Callable[[Any], Callable[[ImageBatch, Targets], dict[str, Tensor]]] | None = None
-    evaluate: bool = True
 
 
 class Detector(nn.Module, Component, ABC):

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from detzoo.training.summary import RunSummary
-    from detzoo.training.train import train
+    from detzoo.training.trainer import train
 
-_LAZY = {"train": "detzoo.training.train", "RunSummary": "detzoo.training.summary"}
+_LAZY = {"train": "detzoo.training.trainer", "RunSummary": "detzoo.training.summary"}
 
 __all__ = ["RunSummary", "train"]
 

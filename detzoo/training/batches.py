@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detzoo.errors import TrainingError
-from detzoo.interfaces import Stage
 from detzoo.training import rng
 from detzoo.training.plan import TrainPlan
 from detzoo.training.run import Run
@@ -63,11 +62,10 @@ class Batches:
 
     Args:
         run: its dataset, plan and settings.
-        stage: with its own batches, or the plan's.
     """
 
-    def __init__(self, run: Run, stage: Stage) -> None:
-        self._run, self._own = run, stage.batches
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self._loader = training_loader(run)
 
     def epoch(self, epoch: int, start: int, steps: int) -> Iterator[list[Part]]:
@@ -79,11 +77,11 @@ class Batches:
             steps: how many to give.
 
         Raises:
-            TrainingError: a stage's own batches end too early.
+            TrainingError: the batches end too early.
         """
         run, size = self._run, self._run.settings.accumulate
         with rng.untouched(run.device):
-            parts = self._parts(run.state.base_epoch + epoch, start * size)
+            parts = self._loader.batches(run.state.base_epoch + epoch, start * size)
             ahead = list(itertools.islice(parts, size if steps else 0))
         for step in range(steps):
             if len(ahead) < size:
@@ -100,8 +98,3 @@ class Batches:
     def broken(self) -> list[str]:
         """Images that could not be read so far, by path."""
         return sorted(self._loader.broken_images)
-
-    def _parts(self, epoch: int, start: int) -> Iterator[Part]:
-        if self._own is not None:
-            return itertools.islice(iter(self._own(self._run)), start, None)
-        return self._loader.batches(epoch, start)

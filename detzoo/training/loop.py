@@ -18,7 +18,8 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from detzoo.errors import TrainingError
-from detzoo.interfaces import Detector, Stage
+from detzoo.interfaces import Detector, GradientStage
+from detzoo.interfaces.stages import Objective
 from detzoo.runtime.interrupts import Interrupts
 from detzoo.training.batches import Batches, Part
 from detzoo.training.display import Display
@@ -27,10 +28,9 @@ from detzoo.training.freezing import training_only
 from detzoo.training.optimizer import build_optimizer, parameter_groups, set_rates, trainable
 from detzoo.training.run import Interrupted, Run
 from detzoo.training.schedule import rates
+from detzoo.training.stage_context import RunContext
 from detzoo.training.validation import end_epoch, should_stop
 from detzoo.types import ImageBatch, Targets
-
-Objective = Callable[[ImageBatch, Targets], dict[str, Tensor]]
 
 
 class StageModule(nn.Module):
@@ -72,7 +72,7 @@ class OnItsWay:
         return numbers
 
 
-class GradientStage:
+class GradientDescent:
     """One stage of gradient descent.
 
     Args:
@@ -80,17 +80,19 @@ class GradientStage:
         stage: which parameters, and what is minimised.
     """
 
-    def __init__(self, run: Run, stage: Stage) -> None:
+    def __init__(self, run: Run, stage: GradientStage) -> None:
         self.run = run
         names = trainable(run.detector, stage.train)
         self.stage, self.names = stage, names
         plan, settings = run.plan, run.settings
         scaled = plan.optimizer.lr * settings.batch / plan.batch
         optimizer = build_optimizer(parameter_groups(run.detector, plan.optimizer, names, lr=scaled), plan.optimizer)
-        self.module = StageModule(run.detector, stage.losses if stage.prepare is None else stage.prepare(run))
+        self.module = StageModule(
+            run.detector, stage.losses if stage.prepare is None else stage.prepare(RunContext(run))
+        )
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.rates = rates(plan, steps_per_epoch=settings.steps_per_epoch, total=settings.steps)
-        self.batches = Batches(run, stage)
+        self.batches = Batches(run)
         run.optimizer = optimizer
         run.ema = Ema(run.detector, plan.ema) if plan.ema is not None else None
         self._pending: _Pending | None = None

@@ -6,12 +6,13 @@ import dataclasses
 from typing import Any
 
 from detzoo.errors import TrainingError
-from detzoo.interfaces import Stage
+from detzoo.interfaces import FittingStage, GradientStage, Stage
 from detzoo.runtime.interrupts import Interrupts
 from detzoo.training.display import Display
-from detzoo.training.loop import GradientStage
+from detzoo.training.loop import GradientDescent
 from detzoo.training.plan import TrainPlan
 from detzoo.training.run import Run, RunSettings
+from detzoo.training.stage_context import RunContext
 from detzoo.training.validation import end_fitting, should_stop
 from detzoo.weights.checkpoint import stage_file
 
@@ -33,7 +34,7 @@ def run_stages(run: Run, interrupts: Interrupts) -> None:
             _announce(run, stages)
         last = run.state.stage == len(stages) - 1
         _run_stage(run, stage, interrupts)
-        if last and stage.run is not None and stage.evaluate:
+        if last and isinstance(stage, FittingStage) and stage.evaluate:
             end_fitting(run)
         _finish_stage(run, stage, last=last)
     run.plan, run.settings = plan, settings
@@ -45,8 +46,12 @@ def plan_of(plan: TrainPlan, stage: Stage) -> TrainPlan:
     Raises:
         TrainingError: a setting is no field of the plan.
     """
-    own: TrainPlan = _replaced(plan, stage.settings, stage.name)
+    own: TrainPlan = _replaced(plan, _settings_of(stage), stage.name)
     return own
+
+
+def _settings_of(stage: Stage) -> dict[str, Any]:
+    return stage.settings if isinstance(stage, GradientStage) else {}
 
 
 def _replaced(settings: Any, changes: dict[str, Any], where: str) -> Any:
@@ -72,7 +77,7 @@ def length_of(plan: TrainPlan, settings: RunSettings, stage: Stage) -> tuple[int
         settings: what the run makes of it.
         stage: with settings of its own, or without.
     """
-    if not {"epochs", "steps"} & set(stage.settings):
+    if not {"epochs", "steps"} & set(_settings_of(stage)):
         return settings.epochs, settings.steps
     own, usual = _steps(plan_of(plan, stage), settings), _steps(plan, settings)
     steps = own if usual == settings.steps else max(1, round(own * settings.steps / usual))
@@ -92,11 +97,12 @@ def _run_stage(run: Run, stage: Stage, interrupts: Interrupts) -> None:
     fresh = state.step == 0 and state.epoch == 0
     if fresh and state.stage > 0 and stage.start_from == "weights":
         run.load_initial()
-    if stage.run is not None:
+    if isinstance(stage, FittingStage):
         run.restore()
-        stage.run(run)
+        stage.fit(RunContext(run))
     else:
-        GradientStage(run, stage).train(interrupts)
+        assert isinstance(stage, GradientStage)
+        GradientDescent(run, stage).train(interrupts)
 
 
 def _finish_stage(run: Run, stage: Stage, *, last: bool) -> None:
@@ -108,7 +114,7 @@ def _finish_stage(run: Run, stage: Stage, *, last: bool) -> None:
             run.detector.load_state_dict(run.ema.average)
             run.ema = None
         run.save_weights(stage_file(stage.name))
-    state.stopped_early = last and stage.run is None and should_stop(run)
+    state.stopped_early = last and isinstance(stage, GradientStage) and should_stop(run)
     state.base_step, state.base_epoch = state.base_step + state.step, state.base_epoch + state.epoch
     state.step = state.epoch = state.position = state.worse = 0
     state.stage, state.complete = state.stage + 1, last
@@ -120,7 +126,7 @@ def _finish_stage(run: Run, stage: Stage, *, last: bool) -> None:
 
 def _announce(run: Run, stages: list[Stage]) -> None:
     state, settings = run.state, run.settings
-    what = "" if run.stage.run is not None else f", {settings.steps} steps, {settings.epochs} epochs at most"
+    what = "" if isinstance(run.stage, FittingStage) else f", {settings.steps} steps, {settings.epochs} epochs at most"
     show = Display(active=run.show and run.main, total=0, done=0)
     show.say(f"stage {state.stage + 1} of {len(stages)}: {run.stage.name}{what}")
 

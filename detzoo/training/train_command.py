@@ -48,7 +48,7 @@ def train_target(
     from detzoo.builder import build
     from detzoo.recipes.recipe import load_recipe
     from detzoo.training import rng
-    from detzoo.training.train import train
+    from detzoo.training.trainer import train
 
     dataset, val = open_splits(data, train_split, val_split)
     chosen = load_recipe(target, list(overrides)).values["train"]["seed"] if seed is None else seed

@@ -117,7 +117,7 @@ def test_the_teacher_is_the_network_with_which_step_1_ended(tmp_path: Path) -> N
     detector = alternating_toy(alternation=Alternation())
     run(detector, tmp_path / "run")
     at = ends(tmp_path / "run")["1-proposals"]
-    teacher = Proposing(detector, tmp_path / "run" / "stage-1-proposals.safetensors")
+    teacher = Proposing(detector, load_checkpoint(tmp_path / "run" / "stage-1-proposals.safetensors").model)
     held = teacher.parts.state_dict()
     assert held.keys() == {name for name in at if not name.startswith("box.")}
     assert all(torch.equal(value, at[name]) for name, value in held.items())

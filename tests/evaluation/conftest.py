@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from detzoo.errors import DataError
-from detzoo.interfaces import Detector, Stage
+from detzoo.interfaces import Detector, GradientStage, Stage
 from detzoo.prediction.prepare import InputSpec
 from detzoo.types import DetectionBatch, ImageBatch, Sample, Targets
 
@@ -52,7 +52,7 @@ class PaintFinder(Detector):
         return {"nothing": self.gain * 0}
 
     def stages(self) -> list[Stage]:
-        return [Stage(name="all")]
+        return [GradientStage(name="all")]
 
 
 @dataclasses.dataclass

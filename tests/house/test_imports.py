@@ -23,11 +23,11 @@ ROOMS = (
     "weights",
     "components",
     "data",
+    "detectors",  # its stages see training through interfaces.StageContext
     "builder",
     "targets",
     "evaluation",
     "training",
-    "detectors",  # above training while its stages read the run
     "benchmark",
     "export",
     "inspection",

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from detzoo.components.backbones.freeze import freeze
-from detzoo.interfaces import Stage
+from detzoo.interfaces import FittingStage, GradientStage, Stage, StageContext
 from detzoo.training import train
 from detzoo.training.freezing import training_only
-from detzoo.training.run import Run
 from detzoo.weights.checkpoint import load_checkpoint
 from tests.training.training_toy import ToyDataset, ToyDetector, toy_plan
 
@@ -99,12 +98,16 @@ class HeadThenAll(ToyDetector):
     """The head for an epoch, then all of it; the averages of either stage are kept by the test."""
 
     def stages(self) -> list[Stage]:
-        return [Stage(name="head", train=("head.*",)), Stage(name="look", run=self.look), Stage(name="all")]
+        return [
+            GradientStage(name="head", train=("head.*",)),
+            FittingStage(name="look", fit=self.look),
+            GradientStage(name="all"),
+        ]
 
-    def look(self, run: Run) -> None:
+    def look(self, context: StageContext) -> None:
         self.seen = state(self)
         self.drawn = torch.rand(3)
-        assert run.stage.name == "look"
+        assert context.main
 
 
 def detector(seed: int = 0) -> HeadThenAll:
@@ -130,7 +133,7 @@ def test_a_stage_of_its_own_kind_draws_the_same_numbers_when_it_is_resumed(tmp_p
     data = ToyDataset()
     train(whole, data, tmp_path / "whole", device="cpu", workers=0, progress=False)
 
-    def fail(run: Run) -> None:
+    def fail(context: StageContext) -> None:
         raise KeyboardInterrupt
 
     broken.look = fail  # type: ignore[method-assign]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from detzoo.errors import TrainingError
-from detzoo.interfaces import Stage
+from detzoo.interfaces import FittingStage, GradientStage, Stage
 from detzoo.training import RunSummary, train
 from detzoo.training.log import read_log
 from detzoo.training.plan import Optimizer, Schedule
@@ -263,9 +263,9 @@ class TwoStages(ToyDetector):
 
     def stages(self) -> list[Stage]:
         return [
-            Stage(name="head", train=("head.*",), settings={"epochs": 1, "optimizer": {"lr": 0.01}}),
-            Stage(name="count", run=lambda context: self.seen.append(context.out.name)),
-            Stage(name="all", start_from="weights", settings={"epochs": 2}),
+            GradientStage(name="head", train=("head.*",), settings={"epochs": 1, "optimizer": {"lr": 0.01}}),
+            FittingStage(name="count", fit=lambda context: self.seen.append(context.out.name)),
+            GradientStage(name="all", start_from="weights", settings={"epochs": 2}),
         ]
 
 
@@ -318,7 +318,7 @@ def test_a_run_of_stages_resumes_in_the_stage_it_was_in(tmp_path: Path) -> None:
 
 def test_a_stage_with_an_unknown_setting(tmp_path: Path) -> None:
     detector = toy()
-    detector.stages = lambda: [Stage(name="one", settings={"epoch": 1})]  # type: ignore[method-assign]
+    detector.stages = lambda: [GradientStage(name="one", settings={"epoch": 1})]  # type: ignore[method-assign]
     with pytest.raises(TrainingError, match=r"^stage one: unknown setting epoch; allowed: accumulate, batch, "):
         run(detector, tmp_path / "run")
 

@@ -21,7 +21,7 @@ from detzoo.components.normalisers import Positives
 from detzoo.data.dataset import Dataset
 from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.errors import DataError
-from detzoo.interfaces import Detector, Stage, Transform
+from detzoo.interfaces import Detector, GradientStage, Stage, Transform
 from detzoo.prediction.prepare import InputSpec
 from detzoo.recipes.recipe import Recipe
 from detzoo.training.plan import Optimizer, Schedule, TrainPlan
@@ -144,7 +144,7 @@ class ToyDetector(Detector):
         return DetectionBatch(ordered, scores.float().gather(1, order), labels.gather(1, order), valid.gather(1, order))
 
     def stages(self) -> list[Stage]:
-        return [Stage(name="train", losses=self.losses)]
+        return [GradientStage(name="train", losses=self.losses)]
 
 
 def toy_plan(**changes: Any) -> TrainPlan:
@@ -275,7 +275,7 @@ def main(what: str, out: str, argument: str = "0") -> None:
     """What tests need a process of its own for."""
     import torch._dynamo  # noqa: F401  # optimisers import it
 
-    import detzoo.training.train  # noqa: F401
+    import detzoo.training.trainer  # noqa: F401
     from detzoo.evaluation import evaluate
 
     evaluate(toy(), ToyDataset(1, "val"), progress=False)  # so that children of a fork find everything imported
