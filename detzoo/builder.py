@@ -20,7 +20,7 @@ from detzoo.schema.yaml_source import Key, show_key
 from detzoo.weights.detector import load_state, load_weights
 
 _log = logging.getLogger("detzoo.builder")
-_RESERVED: Final = ("type", "weights", "freeze")
+_RESERVED: Final = ("type", "weights", "freeze", "active")
 
 
 def build(
@@ -168,6 +168,8 @@ class _Builder:
             made = cls(*(supplies[name] for name in schema["supplies"]), **arguments)
         if kind == "backbone":
             self._prepare_backbone(made, config, key)
+        elif kind == "transform":
+            made.active = self._active(config.get("active", made.active), key)
         elif config.get("pretrained") and self.pretrained is not None:
             from detzoo.weights.parts import load_parts
 
@@ -231,6 +233,13 @@ class _Builder:
         }
         with self._located(key):
             return cls(**made)
+
+    def _active(self, share: Sequence[float], key: Key) -> tuple[float, float]:
+        begin, end = share
+        if begin >= end:
+            message = f"active: from {begin:g} up to {end:g} is nothing; write [begin, end], as [0.0, 0.9]"
+            raise RecipeError(self.recipe.located(key, message))
+        return begin, end
 
     def _prepare_backbone(self, backbone: Any, config: dict[str, Any], key: Key) -> None:
         from detzoo.components.backbones.freeze import freeze

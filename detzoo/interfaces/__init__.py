@@ -21,8 +21,8 @@ from detzoo.interfaces.supporting import (
     RoiPool,
     Sampler,
     Suppress,
-    Transform,
 )
+from detzoo.interfaces.transform import Draw, Transform
 
 __all__ = [
     "NOTHING",
@@ -34,6 +34,7 @@ __all__ = [
     "ClassLoss",
     "Component",
     "Detector",
+    "Draw",
     "Feature",
     "FittingStage",
     "GradientStage",

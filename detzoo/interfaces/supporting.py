@@ -6,11 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
-import numpy as np
 from torch import Tensor, nn
 
 from detzoo.feature import Component
-from detzoo.types import Assignment, Candidates, FeatureMaps, Level, Sample, Scoring
+from detzoo.types import Assignment, Candidates, FeatureMaps, Level, Scoring
 
 
 class Anchors(nn.Module, Component, ABC):
@@ -196,13 +195,3 @@ class RoiPool(nn.Module, Component, ABC):
     @abstractmethod
     def forward(self, features: FeatureMaps, candidates: Candidates) -> Tensor:
         """float [B*P,C,h,w]."""
-
-
-class Transform(Component, ABC):
-    """An augmentation: Sample -> Sample in NumPy. Randomness comes from the generator it is given."""
-
-    kind: ClassVar[str] = "transform"
-
-    @abstractmethod
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Return a new sample; the given one is not changed."""

@@ -30,7 +30,8 @@ def make_targets(
         crowd: the same for crowd regions; a box that is both gets the harsher of the two.
 
     Returns:
-        boxes [B,M,4] with M padded to a multiple of 16, at least 16.
+        boxes [B,M,4] with M padded to a multiple of 16, at least 16. ``weight`` is there where any sample has one; it
+        is 1 for the boxes of the others and for padding.
     """
     device = batch.pixels.device
     kept = [_kept(sample, difficult, crowd) for sample in samples]
@@ -40,6 +41,7 @@ def make_targets(
     labels = np.zeros((len(samples), rows_padded), np.int64)
     ignore = np.zeros((len(samples), rows_padded), np.bool_)
     valid = np.zeros((len(samples), rows_padded), np.bool_)
+    weight = np.ones((len(samples), rows_padded), np.float32)
     scale = batch.scale.cpu().numpy()[:, [1, 0, 1, 0]]
     offset = batch.region.cpu().numpy()[:, [0, 1, 0, 1]]
     for row, (sample, (rows, ignored)) in enumerate(zip(samples, kept, strict=True)):
@@ -48,6 +50,8 @@ def make_targets(
         labels[row, :count] = sample.labels[rows]
         ignore[row, :count] = ignored
         valid[row, :count] = True
+        if sample.weight is not None:
+            weight[row, :count] = sample.weight[rows]
     masks, mask_row = _masks(samples, kept, batch, rows_padded)
     return Targets(
         boxes=torch.from_numpy(boxes).to(device),
@@ -57,6 +61,7 @@ def make_targets(
         region=batch.region,
         masks=masks,
         mask_row=mask_row,
+        weight=torch.from_numpy(weight).to(device) if any(sample.weight is not None for sample in samples) else None,
     )
 
 

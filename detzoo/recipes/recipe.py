@@ -16,7 +16,7 @@ from detzoo.recipes.compatibility import unmet_needs
 from detzoo.recipes.files import layers_of
 from detzoo.recipes.merge import Layer, Merged, keys_in, parse_override
 from detzoo.schema.expressions import (
-    BACKBONE_KEYS,
+    RESERVED_KEYS,
     Fields,
     Problem,
     check_fields,
@@ -186,7 +186,7 @@ def check_component(kind: str, value: Any, key: Key, registry: Registry) -> list
 def component_fields(kind: str, name: str, registry: Registry) -> Fields:
     """The keys a component may have, the reserved ones included."""
     fields: Fields = registry.schema(registry.find(kind, name))["fields"]
-    return fields | BACKBONE_KEYS if kind == "backbone" else fields
+    return fields | RESERVED_KEYS.get(kind, {})
 
 
 def filled(fields: Fields, values: dict[str, Any]) -> dict[str, Any]:

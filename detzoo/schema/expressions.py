@@ -38,6 +38,13 @@ BACKBONE_KEYS: Final[Fields] = {
     },
 }
 """Keys that every backbone has and the build reads itself: where its weights lie, what of it is not trained."""
+_SHARE: Final[TypeExpr] = {"is": "float", "ge": 0, "le": 1}
+TRANSFORM_KEYS: Final[Fields] = {
+    "active": {"type": {"is": "tuple", "items": [_SHARE, _SHARE]}, "default": [0.0, 1.0]},
+}
+"""The key that every transform has: the share of the training in which it is used, from and up to."""
+RESERVED_KEYS: Final[dict[str, Fields]] = {"backbone": BACKBONE_KEYS, "transform": TRANSFORM_KEYS}
+"""By kind: the keys that the build reads itself."""
 
 _PLAIN: Final[dict[str, type]] = {"bool": bool, "int": int, "float": float, "str": str}
 _NOUNS: Final = {

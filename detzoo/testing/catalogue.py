@@ -111,7 +111,12 @@ KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
     "region_classifier": ("region_fit:classifier", *_MODULE),
     "region_regressor": ("region_fit:regressor", *_MODULE),
     "proposer": ("proposer:outputs", "proposer:input_is_not_changed", "proposer:same_image_same_regions"),
-    "transform": ("transform:outputs", "transform:input_is_not_changed", "transform:same_seed_same_result"),
+    "transform": (
+        "transform:outputs",
+        "transform:draws_are_declared",
+        "transform:input_is_not_changed",
+        "transform:same_seed_same_result",
+    ),
 }
 """``file:check`` for every kind; a kind that is missing here is looked at by the checks of the manifest alone."""
 DETECTOR_CHECKS: Final = (

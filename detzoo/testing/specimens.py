@@ -5,6 +5,7 @@ All of it is seeded, so that a check that fails once fails again.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Final
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from detzoo.interfaces import Draw
 from detzoo.types import (
     Candidates,
     FeatureMaps,
@@ -174,6 +176,21 @@ def sample(
         path=f"specimen of {name}",
         masks=drawn if masks else None,
     )
+
+
+def draw_from(*samples: Sample) -> Draw:
+    """What a transform is given for other images: the samples in turn, then from the first again.
+
+    Without samples, asking for one is an AssertionError.
+    """
+    waiting = itertools.cycle(samples)
+
+    def draw(*, plain: bool = False) -> Sample:
+        found = next(waiting, None)
+        assert found is not None, "another image was asked for"
+        return found
+
+    return draw
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from detzoo.errors import TrainingError
 from detzoo.training import rng
@@ -81,14 +83,14 @@ class Batches:
         """
         run, size = self._run, self._run.settings.accumulate
         with rng.untouched(run.device):
-            parts = self._loader.batches(run.state.base_epoch + epoch, start * size)
+            parts = self._parts(epoch, start * size)
             ahead = list(itertools.islice(parts, size if steps else 0))
         for step in range(steps):
             if len(ahead) < size:
                 raise TrainingError(
                     f"the batches of epoch {epoch + 1} end after {start + step} steps of {start + steps}"
                 )
-            yield ahead
+            yield [(batch, self._at(epoch, start + step, targets)) for batch, targets in ahead]
             ahead = list(itertools.islice(parts, size if step + 1 < steps else 0))
 
     def paths(self, batch: ImageBatch) -> list[str]:
@@ -98,3 +100,15 @@ class Batches:
     def broken(self) -> list[str]:
         """Images that could not be read so far, by path."""
         return sorted(self._loader.broken_images)
+
+    def _at(self, epoch: int, step: int, targets: Targets) -> Targets:
+        """The targets with the share of the stage that is done before a step of an epoch."""
+        settings = self._run.settings
+        done = epoch * settings.steps_per_epoch + step
+        return dataclasses.replace(targets, progress=torch.tensor(done / settings.steps))
+
+    def _parts(self, epoch: int, start: int) -> Iterator[Part]:
+        run, settings = self._run, self._run.settings
+        before, total = epoch * settings.steps_per_epoch, settings.steps
+        parts = settings.accumulate
+        return self._loader.batches(run.state.base_epoch + epoch, start, before=before * parts, total=total * parts)

@@ -9,21 +9,24 @@ import cv2
 import numpy as np
 
 from detzoo.data.dataset import Dataset
+from detzoo.data.loading.augment import augment
 from detzoo.interfaces import Transform
+from detzoo.types import Sample
 
 
 def draw_samples(
     data: Dataset, out: Path, count: int, transforms: Sequence[Transform] = (), seed: int = 0
 ) -> Iterator[Path]:
-    """Write the first images with their boxes as PNG files; yields their paths."""
+    """Write the first images with their boxes as PNG files, as at the beginning of training; yields their paths."""
     from detzoo.runtime.drawing import draw_sample
+
+    def another(rng: np.random.Generator) -> Sample:
+        return data.sample(int(rng.integers(len(data))))
 
     out.mkdir(parents=True, exist_ok=True)
     for position in range(min(count, len(data))):
-        sample = data.sample(position)
         rng = np.random.default_rng([seed, position])
-        for transform in transforms:
-            sample = transform(sample, rng)
+        sample = augment(data.sample(position), transforms, rng, another)
         path = out / f"{position:05d}_{Path(sample.path).stem}.png"
         _, encoded = cv2.imencode(".png", draw_sample(sample, data.classes)[:, :, ::-1])
         path.write_bytes(encoded.tobytes())
@@ -35,6 +38,9 @@ def recipe_transforms(name: str) -> list[Transform]:
     from detzoo.builder import build_component
     from detzoo.recipes.recipe import load_recipe
 
-    plan = load_recipe(name).values.get("train") or {}
-    built: list[Transform] = [build_component("transform", config) for config in plan.get("transforms", [])]
+    values = load_recipe(name).values
+    size = values["input"].get("size")
+    supplies = {"input_size": tuple(size) if size else None}
+    wanted = (values.get("train") or {}).get("transforms", [])
+    built: list[Transform] = [build_component("transform", config, **supplies) for config in wanted]
     return built

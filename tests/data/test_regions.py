@@ -30,6 +30,7 @@ from detzoo.plugins.registry import get_registry
 from detzoo.prediction.image_proposals import RegionCache, propose
 from detzoo.prediction.prepare import InputSpec, collate, prepare
 from detzoo.prediction.proposal_file import ProposalsError
+from detzoo.testing.specimens import draw_from
 from detzoo.types import Sample
 
 GEOMETRIC: list[Transform] = [
@@ -81,11 +82,13 @@ def seen(image: NDArray[np.uint8]) -> list[float] | None:
 def test_proposals_follow_the_image(transform: Transform) -> None:
     compared = dropped = 0
     for seed in range(25):
-        after = transform(sample_of(np.zeros((HEIGHT, WIDTH, 3), np.uint8), REGIONS), np.random.default_rng(seed))
+        after = transform(
+            sample_of(np.zeros((HEIGHT, WIDTH, 3), np.uint8), REGIONS), np.random.default_rng(seed), draw_from()
+        )
         assert after.proposals is not None
         expected = []
         for box in REGIONS:
-            shown = seen(transform(sample_of(drawn(box), None), np.random.default_rng(seed)).image)
+            shown = seen(transform(sample_of(drawn(box), None), np.random.default_rng(seed), draw_from()).image)
             thin = (box[2:] - box[:2] <= 1).any()
             # what a cut leaves of a larger box must be more than a pixel wide
             if shown is None or (not thin and min(shown[2] - shown[0], shown[3] - shown[1]) <= 1):
@@ -101,7 +104,7 @@ def test_proposals_follow_the_image(transform: Transform) -> None:
 
 @pytest.mark.parametrize("transform", [ColourJitter(p=1.0), PhotometricDistort(p=1.0)], ids=lambda t: type(t).__name__)
 def test_colours_move_no_proposal(transform: Transform) -> None:
-    after = transform(sample_of(drawn(REGIONS[1]), REGIONS), np.random.default_rng(0))
+    after = transform(sample_of(drawn(REGIONS[1]), REGIONS), np.random.default_rng(0), draw_from())
     assert after.proposals is not None
     assert np.array_equal(after.proposals, REGIONS)
 
@@ -116,7 +119,7 @@ def test_every_transform_is_looked_at() -> None:
 def test_no_proposals_and_none_at_all_pass_through() -> None:
     for transform in GEOMETRIC:
         for given in (None, np.zeros((0, 4), np.float32)):
-            after = transform(sample_of(drawn(REGIONS[0]), given), np.random.default_rng(1))
+            after = transform(sample_of(drawn(REGIONS[0]), given), np.random.default_rng(1), draw_from())
             assert (after.proposals is None) == (given is None)
             if after.proposals is not None:
                 assert after.proposals.shape == (0, 4)

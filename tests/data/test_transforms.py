@@ -22,6 +22,7 @@ from detzoo.data.loading.transforms.crops import cut
 from detzoo.data.loading.transforms.photometric import linear, saturation_and_hue
 from detzoo.data.shapes import ShapesDataset
 from detzoo.interfaces import Transform
+from detzoo.testing.specimens import draw_from
 from detzoo.types import Sample
 
 ALL: list[Transform] = [
@@ -58,7 +59,7 @@ def sample(boxes: list[list[float]], height: int = 20, width: int = 40, **more: 
 @pytest.mark.parametrize("transform", ALL, ids=lambda t: type(t).__name__)
 def test_no_boxes_is_a_normal_case(transform: Transform) -> None:
     for seed in range(5):
-        out = transform(sample([]), np.random.default_rng(seed))
+        out = transform(sample([]), np.random.default_rng(seed), draw_from())
         assert out.boxes.shape == (0, 4)
         assert out.boxes.dtype == np.float32
         assert out.masks is not None
@@ -75,7 +76,7 @@ def test_boxes_stay_the_bounds_of_their_masks(transform: Transform) -> None:
         before = data.sample(position)
         before = dataclasses.replace(before, proposals=before.boxes.copy())
         copy = dataclasses.replace(before, image=before.image.copy(), boxes=before.boxes.copy())
-        out = transform(before, np.random.default_rng(position))
+        out = transform(before, np.random.default_rng(position), draw_from())
         np.testing.assert_array_equal(before.image, copy.image)  # the given sample is not changed
         np.testing.assert_array_equal(before.boxes, copy.boxes)
         assert out.image.dtype == np.uint8
@@ -101,13 +102,13 @@ def test_boxes_stay_the_bounds_of_their_masks(transform: Transform) -> None:
 @pytest.mark.parametrize("transform", ALL, ids=lambda t: type(t).__name__)
 def test_the_generator_alone_decides(transform: Transform) -> None:
     one = ShapesDataset().sample(1)
-    first, again = (transform(one, np.random.default_rng(3)) for _ in range(2))
+    first, again = (transform(one, np.random.default_rng(3), draw_from()) for _ in range(2))
     np.testing.assert_array_equal(first.image, again.image)
     np.testing.assert_array_equal(first.boxes, again.boxes)
 
 
 def test_flip_takes_x_to_w_minus_x() -> None:
-    out = Flip(p=1.0)(sample([[1, 2, 11, 8]]), np.random.default_rng(0))
+    out = Flip(p=1.0)(sample([[1, 2, 11, 8]]), np.random.default_rng(0), draw_from())
     assert out.boxes.tolist() == [[29, 2, 39, 8]]
     assert out.proposals is not None
     assert out.proposals.tolist() == [[29, 2, 39, 8]]
@@ -115,7 +116,7 @@ def test_flip_takes_x_to_w_minus_x() -> None:
 
 
 def test_vertical_flip_takes_y_to_h_minus_y() -> None:
-    out = VerticalFlip(p=1.0)(sample([[1, 2, 11, 8]]), np.random.default_rng(0))
+    out = VerticalFlip(p=1.0)(sample([[1, 2, 11, 8]]), np.random.default_rng(0), draw_from())
     assert out.boxes.tolist() == [[1, 12, 11, 18]]
     np.testing.assert_array_equal(out.image, sample([]).image[::-1])
 
@@ -130,7 +131,7 @@ def test_a_quarter_turn_takes_x_y_to_y_w_minus_x() -> None:
 
 def test_expand_puts_the_image_on_the_mean_colour() -> None:
     before = sample([[1, 2, 11, 8]])
-    out = Expand(p=1.0, ratio=4.0)(before, np.random.default_rng(1))
+    out = Expand(p=1.0, ratio=4.0)(before, np.random.default_rng(1), draw_from())
     height, width = out.image.shape[:2]
     assert 20 <= height <= 80
     assert 40 <= width <= 160
@@ -169,7 +170,7 @@ def test_every_wanted_overlap_is_met_by_the_patch_that_is_taken() -> None:
         crop = IouCrop(min_overlaps=(wanted,), trials=1000)
         cropped = 0
         for seed in range(20):
-            out = crop(one, np.random.default_rng(seed))
+            out = crop(one, np.random.default_rng(seed), draw_from())
             height, width = out.image.shape[:2]
             if (height, width) == (20, 40):
                 continue
@@ -185,7 +186,7 @@ def test_the_whole_image_is_one_of_the_choices() -> None:
     # with six samplers that nearly always find something, one image in seven stays whole
     one = sample([[0, 0, 40, 20]])
     crop = IouCrop(min_overlaps=(0.1,) * 6)
-    whole = sum(crop(one, np.random.default_rng(seed)).image.shape == (20, 40, 3) for seed in range(700))
+    whole = sum(crop(one, np.random.default_rng(seed), draw_from()).image.shape == (20, 40, 3) for seed in range(700))
     assert 70 <= whole <= 135
 
 
@@ -193,14 +194,16 @@ def test_mild_crop_drops_what_is_hardly_seen() -> None:
     crop = MildCrop(scale=(0.5, 0.5), aspect=(1.0, 1.0), min_visible=0.3, p=1.0)
     one = sample([[0, 0, 10, 20]])
     for seed in range(30):
-        out = crop(one, np.random.default_rng(seed))
+        out = crop(one, np.random.default_rng(seed), draw_from())
         assert out.image.shape == (10, 20, 3)
         for box in out.boxes:
             assert (box[2] - box[0]) * (box[3] - box[1]) >= 0.3 * 200
 
 
 def test_mild_crop_fills_beyond_the_image() -> None:
-    out = MildCrop(scale=(1.5, 1.5), aspect=(1.0, 1.0), p=1.0)(sample([[0, 0, 10, 20]]), np.random.default_rng(0))
+    out = MildCrop(scale=(1.5, 1.5), aspect=(1.0, 1.0), p=1.0)(
+        sample([[0, 0, 10, 20]]), np.random.default_rng(0), draw_from()
+    )
     assert out.image.shape == (30, 60, 3)
     assert (out.boxes[:, 2:] - out.boxes[:, :2]).tolist() == [[10, 20]]
 
@@ -222,5 +225,5 @@ def test_hue_wraps_and_saturation_scales() -> None:
 
 def test_distortion_of_nothing_is_nothing() -> None:
     one = sample([])
-    out = PhotometricDistort(p=0.0)(one, np.random.default_rng(0))
+    out = PhotometricDistort(p=0.0)(one, np.random.default_rng(0), draw_from())
     np.testing.assert_array_equal(out.image, one.image)

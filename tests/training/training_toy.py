@@ -21,7 +21,7 @@ from detzoo.components.normalisers import Positives
 from detzoo.data.dataset import Dataset
 from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.errors import DataError
-from detzoo.interfaces import Detector, GradientStage, Stage, Transform
+from detzoo.interfaces import Detector, Draw, GradientStage, Stage, Transform
 from detzoo.prediction.prepare import InputSpec
 from detzoo.recipes.recipe import Recipe
 from detzoo.training.plan import Optimizer, Schedule, TrainPlan
@@ -85,7 +85,7 @@ class ToyDataset(Dataset):
 class Noise(Transform):
     """Brightness drawn anew for each sample."""
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         shifted = np.clip(sample.image.astype(np.int64) + rng.integers(-20, 20), 0, 255).astype(np.uint8)
         return dataclasses.replace(sample, image=shifted)
 

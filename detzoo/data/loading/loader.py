@@ -1,7 +1,8 @@
 """Batches in an order that depends on (seed, epoch) alone: not on workers, not on where a run was interrupted.
 
-Every image is augmented by a generator made from (seed, epoch, position), so one worker or eight give the same
-pixels, and batch k of epoch e can be reached without loading what comes before it.
+Every image is augmented by a generator made from (seed, epoch, position), which also draws the other images that mosaic
+and MixUp look at. So one worker or eight give the same pixels, and batch k of epoch e can be reached without loading
+what comes before it.
 """
 
 from __future__ import annotations
@@ -11,27 +12,26 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
 from detzoo.data.dataset import Dataset
 from detzoo.data.loading.cache import ImageCache
+from detzoo.data.loading.reader import Key, Loaded, Reader
 from detzoo.errors import DataError
 from detzoo.interfaces import Proposer, Transform
 from detzoo.prediction.image_proposals import RegionCache
 from detzoo.prediction.prepare import InputSpec, Treatment, collate
 from detzoo.prediction.proposal_file import ProposalsError
-from detzoo.types import ImageBatch, Sample, Targets
+from detzoo.types import ImageBatch, Targets
 
 _LOG = logging.getLogger("detzoo.data")
-_ORDER, _AUGMENT, _SIZE = 0, 1, 2  # streams of random numbers of one (seed, epoch)
-_MAX_REPLACEMENTS = 50  # broken images in a row before a run is given up
+_ORDER, _SIZE = 0, 2  # streams of random numbers of one (seed, epoch); 1 is the reader's
 
 
 class Sizes(Protocol):
@@ -63,7 +63,7 @@ class Loader:
         drop_last: leave out the last, smaller batch; by default when shuffling more than one batch.
         rank: this process; it takes elements rank::world of each global batch.
         world: number of processes.
-        masks: decode masks; data without any is refused.
+        masks: give masks; data without any is refused, here and where a transform needs them.
         proposer: image-level regions, computed on the image as decoded, before cache and transforms, and kept.
         cache: longest side in px of images that are decoded once and kept in memory; 0 keeps none.
         channels_last: memory format of the pixels.
@@ -113,11 +113,14 @@ class Loader:
         self.drop_last = (shuffle and whole > 0) if drop_last is None else drop_last
         _check_presence(dataset)
         if masks:
-            _check_masks(dataset)
+            _check_masks(dataset, "this detector trains a mask head", "leave the head out: --set mask=null")
+        looking = next((type(transform).__name__ for transform in transforms if transform.needs_masks), None)
+        if looking is not None and not masks:
+            _check_masks(dataset, f"{looking} looks at them", "leave this transform out")
         regions = None if proposer is None else RegionCache(proposer)
-        reader = _Reader(
+        reader = Reader(
             dataset=dataset,
-            transforms=tuple(transforms),
+            transforms=transforms,
             seed=seed,
             positions=self.positions,
             broken=broken,
@@ -145,14 +148,20 @@ class Loader:
     def __iter__(self) -> Iterator[tuple[ImageBatch, Targets]]:
         return self.batches(self.epoch)
 
-    def batches(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[ImageBatch, Targets]]:
+    def batches(
+        self, epoch: int = 0, start: int = 0, *, before: int = 0, total: int | None = None
+    ) -> Iterator[tuple[ImageBatch, Targets]]:
         """The batches of an epoch.
 
         Args:
             epoch: decides order and augmentation.
             start: the first batch that is given; those before it are not loaded.
+            before: batches of the training ahead of this epoch; with ``total`` it says how much of the training is
+                done, which decides what transforms are active.
+            total: batches of the whole training; None: nothing is done yet.
         """
         self._order.epoch, self._order.start = epoch, start
+        self._order.before, self._order.total = before, total
         for batch, targets, failures, refused in self._loader:
             if refused is not None:  # as a value: an exception out of a worker would bring its traceback as its message
                 raise ProposalsError(refused)
@@ -180,99 +189,32 @@ class Loader:
         self.broken_images[path] = message
 
 
-class _Key(NamedTuple):
-    """What a worker is asked for: an image, augmented as in an epoch, and the input size of its batch."""
-
-    epoch: int
-    position: int
-    size: tuple[int, int] | None
-
-
 class _Order:
     """The batch sampler: lists of keys, made in the main process for whichever worker is free."""
 
     def __init__(self, loader: Loader) -> None:
         self.loader, self.epoch, self.start = loader, 0, 0
+        self.before, self.total = 0, None  # type: int, int | None
 
     def __len__(self) -> int:
         return max(0, len(self.loader) - self.start)
 
-    def __iter__(self) -> Iterator[list[_Key]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         loader, epoch = self.loader, self.epoch
         order, size = loader.order(epoch), loader.batch_size * loader.world
         for batch in range(self.start, len(loader)):
             mine = order[batch * size : (batch + 1) * size][loader.rank :: loader.world]
             if len(mine):
                 input_size = loader.size(epoch, batch)
-                yield [_Key(epoch, int(position), input_size) for position in mine]
-
-
-@dataclasses.dataclass
-class _Loaded:
-    """What a worker makes of one key: a sample or none, the images that failed, or a refusal that is no image's."""
-
-    sample: Sample | None
-    position: int
-    failures: list[tuple[str, str]]
-    size: tuple[int, int] | None = None
-    refused: str | None = None
-
-
-class _Reader(TorchDataset[_Loaded]):
-    def __init__(
-        self,
-        *,
-        dataset: Dataset,
-        transforms: tuple[Transform, ...],
-        seed: int,
-        positions: NDArray[np.int64],
-        broken: Literal["replace", "skip", "raise"],
-        masks: bool,
-        regions: RegionCache | None,
-        cache: ImageCache | None,
-    ) -> None:
-        self.dataset, self.transforms, self.seed, self.positions = dataset, transforms, seed, positions
-        self.broken, self.masks, self.regions, self.cache = broken, masks, regions, cache
-
-    def __getitem__(self, key: _Key) -> _Loaded:
-        epoch, position, size = key
-        failures: list[tuple[str, str]] = []
-        row = int(np.searchsorted(self.positions, position))
-        while True:
-            try:
-                return _Loaded(self._augmented(epoch, position), position, failures, size)
-            except ProposalsError as error:
-                return _Loaded(None, position, failures, size, str(error))
-            except DataError as error:
-                if self.broken == "raise":
-                    raise
-                failures.append((self.dataset.paths_of([position])[0], str(error)))
-            if self.broken == "skip":
-                return _Loaded(None, position, failures, size)
-            if len(failures) >= min(_MAX_REPLACEMENTS, len(self.positions)):
-                raise DataError(
-                    f"{len(failures)} images in a row cannot be read, the last one: {failures[-1][1]}; "
-                    "see `detzoo data check`"
-                )
-            row = (row + 1) % len(self.positions)
-            position = int(self.positions[row])
-
-    def _augmented(self, epoch: int, position: int) -> Sample:
-        sample = (self.cache or self.dataset).sample(position, masks=self.masks)
-        if self.regions is not None and sample.proposals is None:
-            boxes = self.regions.regions(position, sample.image, sample.path)
-            sample = dataclasses.replace(sample, proposals=boxes)
-        rng = np.random.default_rng([self.seed, epoch, _AUGMENT, position])
-        for transform in self.transforms:
-            sample = transform(sample, rng)
-        return sample
+                progress = (self.before + batch) / self.total if self.total else 0.0
+                yield [Key(epoch, int(position), input_size, progress) for position in mine]
 
 
 class _Collate:
     def __init__(self, spec: InputSpec, difficult: Treatment, crowd: Treatment, channels_last: bool) -> None:
         self.spec, self.difficult, self.crowd, self.channels_last = spec, difficult, crowd, channels_last
 
-    def __call__(self, loaded: list[_Loaded]) -> tuple[ImageBatch, Targets, list[tuple[str, str]], str | None]:
+    def __call__(self, loaded: list[Loaded]) -> tuple[ImageBatch, Targets, list[tuple[str, str]], str | None]:
         failures = [failure for item in loaded for failure in item.failures]
         good = [(item.sample, item.position) for item in loaded if item.sample is not None]
         samples, index = [sample for sample, _ in good], [position for _, position in good]
@@ -326,14 +268,14 @@ def _check_presence(dataset: Dataset) -> None:
             )
 
 
-def _check_masks(dataset: Dataset) -> None:
-    """A mask head on data without masks is refused; boxes without one beside others with one are only counted."""
+def _check_masks(dataset: Dataset, why: str, instead: str) -> None:
+    """Masks that are wanted from data without any are refused; boxes without one among others are only counted."""
     if not dataset.has_masks:
         first = f" (the first image: {dataset.paths_of([0])[0]})" if len(dataset) else ""
         raise DataError(
-            f"{dataset.name} {dataset.split}: no object has a mask{first}, and this detector trains a mask head. "
-            "Masks are read from COCO json (`segmentation`) and from folders with one mask image an object; "
-            "without masks, leave the head out: --set mask=null"
+            f"{dataset.name} {dataset.split}: no object has a mask{first}, and {why}. "
+            "Masks are read from COCO json (`segmentation`) and from folders with one mask image per object; "
+            f"without masks, {instead}"
         )
     if not dataset.on_disk:
         return

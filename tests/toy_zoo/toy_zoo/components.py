@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Anchors, Backbone, BoxCoder, Head, Transform
+from detzoo.interfaces import Anchors, Backbone, BoxCoder, Draw, Head, Transform
 from detzoo.types import Candidates, FeatureMaps, FeatureSpec, FeatureSpecs, ImageBatch, Level, Predictions, Sample
 
 Side = Annotated[float, Field(gt=0, le=8192)]
@@ -140,7 +140,7 @@ class ToyNoise(Transform):
     def __init__(self, *, strength: Annotated[int, Field(ge=0, le=255)] = 8, only: list[int] | None = None) -> None:
         self.strength, self.only = strength, only
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         """A new sample."""
         noise: Any = rng.integers(0, self.strength + 1, sample.image.shape)
         image = np.clip(sample.image + noise, 0, 255).astype(np.uint8)

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from detzoo.data.loading.transforms.box_rows import keep_rows, large, seen
 from detzoo.data.loading.transforms.flips import Probability
-from detzoo.interfaces import Transform
+from detzoo.interfaces import Draw, Transform
 from detzoo.types import Sample
 
 Fill = tuple[float, float, float]
-MIN_SIDE = 1.0  # px; what a crop leaves of a box must be larger, in both directions
 
 
 class Expand(Transform):
@@ -41,7 +41,7 @@ class Expand(Transform):
     ) -> None:
         self.ratio, self.p, self.fill = ratio, p, fill
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         """Return the sample on a larger canvas, or the same one."""
         if rng.random() >= self.p:
             return sample
@@ -80,7 +80,7 @@ class IouCrop(Transform):
     ) -> None:
         self.min_overlaps, self.scale, self.aspect, self.trials, self.p = min_overlaps, scale, aspect, trials, p
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         """Return a patch of the sample, or the same one."""
         objects = sample.boxes[~sample.crowd]
         if len(objects) == 0 or rng.random() >= self.p:
@@ -133,7 +133,7 @@ class MildCrop(Transform):
     ) -> None:
         self.scale, self.aspect, self.min_visible, self.p, self.fill = scale, aspect, min_visible, p, fill
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         """Return the sample seen through the window, or the same one."""
         if rng.random() >= self.p:
             return sample
@@ -159,26 +159,19 @@ def cut(sample: Sample, window: tuple[int, int, int, int], kept: NDArray[np.int6
     wide, tall = x2 - x1, y2 - y1
     shift, border = np.array([x1, y1, x1, y1], np.float32), np.array([wide, tall, wide, tall], np.float32)
 
-    def seen(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    def shown(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(np.clip(boxes - shift, 0, border), np.float32)
 
-    def large(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
-        return np.asarray(((boxes[:, 2:] - boxes[:, :2]) > MIN_SIDE).all(axis=1))
-
     # a box that was thinner than the limit before the cut is not the cut's fault
-    rows = kept[large(seen(sample.boxes[kept])) | ~large(sample.boxes[kept])]
+    rows = kept[large(shown(sample.boxes[kept])) | ~large(sample.boxes[kept])]
+    inside = keep_rows(dataclasses.replace(sample, masks=None), rows)
     proposals = sample.proposals
     if proposals is not None:
-        cut_down = seen(proposals)
-        left = large(cut_down) | ((cut_down[:, 2:] > cut_down[:, :2]).all(axis=1) & ~large(proposals))
-        proposals = cut_down[left]
+        proposals = shown(proposals)[seen(proposals, shown(proposals))]
     return dataclasses.replace(
-        sample,
+        inside,
         image=_window(sample.image, window, np.array(fill)),
-        boxes=seen(sample.boxes[rows]),
-        labels=sample.labels[rows],
-        difficult=sample.difficult[rows],
-        crowd=sample.crowd[rows],
+        boxes=shown(inside.boxes),
         masks=None if sample.masks is None else _mask_windows(sample.masks[rows], window),
         proposals=proposals,
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from detzoo.interfaces import Transform
+from detzoo.interfaces import Draw, Transform
 from detzoo.types import Sample
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -25,7 +25,7 @@ class Flip(Transform):
     def __init__(self, *, p: Probability = 0.5) -> None:
         self.p = p
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         """Return the flipped sample, or the same one."""
         return flip(sample) if rng.random() < self.p else sample
 
@@ -40,7 +40,7 @@ class VerticalFlip(Transform):
     def __init__(self, *, p: Probability = 0.5) -> None:
         self.p = p
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         """Return the flipped sample, or the same one."""
         return turn(turn(flip(sample))) if rng.random() < self.p else sample
 
@@ -55,7 +55,7 @@ class QuarterTurn(Transform):
     def __init__(self, *, p: Probability = 0.75) -> None:
         self.p = p
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         """Return the turned sample, or the same one."""
         if rng.random() >= self.p:
             return sample

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from detzoo.data.loading.transforms.flips import Probability
-from detzoo.interfaces import Transform
+from detzoo.interfaces import Draw, Transform
 from detzoo.types import Sample
 
 Range = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]
@@ -44,7 +44,7 @@ class PhotometricDistort(Transform):
     ) -> None:
         self.brightness, self.contrast, self.saturation, self.hue, self.p = brightness, contrast, saturation, hue, p
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         """Return the sample with other colours."""
         contrast_first = rng.random() > 0.5
         shift = rng.uniform(-self.brightness, self.brightness) if rng.random() < self.p else 0.0
@@ -82,7 +82,7 @@ class ColourJitter(Transform):
     ) -> None:
         self.brightness, self.contrast, self.saturation, self.hue, self.p = brightness, contrast, saturation, hue, p
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         """Return the sample with other colours, or the same one."""
         if rng.random() >= self.p:
             return sample

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from detzoo.interfaces import Transform
+from detzoo.interfaces import Draw, Transform
 from detzoo.types import Sample
 
 Factor = Annotated[float, Field(ge=1, le=4)]
@@ -36,7 +36,7 @@ class DarknetColour(Transform):
     ) -> None:
         self.hue, self.saturation, self.exposure = hue, saturation, exposure
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         """Return the sample with other colours."""
         shift = rng.uniform(-self.hue, self.hue) * 180
         saturation, exposure = _factor(self.saturation, rng), _factor(self.exposure, rng)
