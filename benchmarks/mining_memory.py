@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from detzoo.data.window_store import Kept, Windows, WindowStore
 from detzoo.types import FeatureSpec
+from detzoo_rcnn.window_store import Kept, Windows, WindowStore
 
 CLASSES = 20
 

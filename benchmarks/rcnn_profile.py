@@ -20,10 +20,10 @@ import torch
 
 import detzoo
 from detzoo.builder import build_component
-from detzoo.detectors.region_svm import RegionSvm
 from detzoo.prediction.apply_switches import noise
 from detzoo.prediction.predict import inference, prepared
 from detzoo.runtime.environment import device_facts, versions
+from detzoo_rcnn.region_svm import RegionSvm
 
 
 def main() -> None:

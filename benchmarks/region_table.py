@@ -28,10 +28,10 @@ from detzoo.benchmark.bench_command import images_of
 from detzoo.benchmark.speed import benchmark
 from detzoo.builder import build_component
 from detzoo.data.dataset import Dataset
-from detzoo.detectors.region_svm import RegionSvm
 from detzoo.interfaces import Detector
 from detzoo.runtime.environment import device_facts, versions
 from detzoo.types import Candidates, ImageBatch
+from detzoo_rcnn.region_svm import RegionSvm
 
 METRICS = ("AP", "AP50", "AP75", "voc07_AP50", "voc10_AP50")
 

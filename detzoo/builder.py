@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from detzoo.errors import RecipeError, WeightsError
-from detzoo.interfaces import Backbone, Detector, Neck, RegionHead
+from detzoo.interfaces import Detector, FeatureSource
 from detzoo.plugins.manifest import Entry
 from detzoo.plugins.registry import Registry, get_registry
 from detzoo.recipes.class_names import class_names
@@ -158,7 +158,7 @@ class _Builder:
             if name not in config:
                 continue
             built = self._value(cls, name, item["type"], config[name], supplies, (*key, name))
-            if isinstance(built, (Backbone, Neck, RegionHead)):
+            if isinstance(built, FeatureSource):
                 supplies["features"] = built.out
             arguments[name] = built
         lacking = [name for name in schema["supplies"] if name not in supplies]

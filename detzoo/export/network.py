@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from detzoo.detectors.one_stage import OneStage
-from detzoo.detectors.region_svm import RegionSvm
 from detzoo.errors import DetzooError
 from detzoo.interfaces import Detector
 from detzoo.types import Candidates, ImageBatch, Predictions
@@ -167,8 +166,7 @@ def exportable(detector: Detector, *, postprocess: bool, size: tuple[int, int] |
         places = [[0.0, 0, width / 2, height / 2], [width / 4, height / 4, width, height]] * 2
         examples.append(torch.tensor(places).repeat(2, 1, 1))
     copied = copy.deepcopy(detector).cpu().float().eval()
-    if isinstance(copied, RegionSvm):
-        copied.settle()
+    copied.prepare_for_export()
     network = Network(copied, tuple(inputs), postprocess=postprocess)
     with torch.no_grad():
         outputs = tuple(network.named(*examples))

@@ -3,13 +3,13 @@
 from detzoo.feature import NOTHING, SCORES, Component, Feature, with_scoring
 from detzoo.interfaces.backbone import Backbone
 from detzoo.interfaces.detector import Detector
+from detzoo.interfaces.features import FeatureSource
 from detzoo.interfaces.head import Head
 from detzoo.interfaces.loss import Loss
 from detzoo.interfaces.matcher import Matcher
 from detzoo.interfaces.neck import Neck
 from detzoo.interfaces.postprocess import PostProcess
 from detzoo.interfaces.proposals import Proposals, Proposer, Segmenter
-from detzoo.interfaces.regions import RegionClassifier, RegionHead, RegionRegressor
 from detzoo.interfaces.stages import FittingStage, GradientStage, Stage, StageContext
 from detzoo.interfaces.supporting import (
     Anchors,
@@ -36,6 +36,7 @@ __all__ = [
     "Detector",
     "Draw",
     "Feature",
+    "FeatureSource",
     "FittingStage",
     "GradientStage",
     "Head",
@@ -47,9 +48,6 @@ __all__ = [
     "PostProcess",
     "Proposals",
     "Proposer",
-    "RegionClassifier",
-    "RegionHead",
-    "RegionRegressor",
     "RoiPool",
     "Sampler",
     "Segmenter",

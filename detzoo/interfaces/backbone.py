@@ -4,20 +4,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from detzoo.feature import Component
-from detzoo.types import FeatureMaps, FeatureSpecs
+from detzoo.interfaces.features import FeatureSource
+from detzoo.types import FeatureMaps
 
 
-class Backbone(nn.Module, Component, ABC):
+class Backbone(FeatureSource, Component, ABC):
     """Turns pixels into feature maps whose channels and strides are declared beforehand.
 
     ``out`` maps each returned name to its FeatureSpec, finest first; the conformance kit compares it with real outputs.
     """
 
     kind: ClassVar[str] = "backbone"
-    out: FeatureSpecs
     __call__: Callable[..., FeatureMaps]
 
     @abstractmethod

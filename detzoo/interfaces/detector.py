@@ -52,6 +52,9 @@ class Detector(nn.Module, Component, ABC):
     def stages(self) -> list[Stage]:
         """The training plan; one gradient stage for most."""
 
+    def prepare_for_export(self) -> None:
+        """Settle what a graph cannot ask while it runs, as whether something is fitted. Called on a copy."""
+
     def predict(
         self,
         images: Sequence[Any],

@@ -4,17 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
-from torch import nn
-
 from detzoo.feature import Component
-from detzoo.types import FeatureMaps, FeatureSpecs
+from detzoo.interfaces.features import FeatureSource
+from detzoo.types import FeatureMaps
 
 
-class Neck(nn.Module, Component, ABC):
+class Neck(FeatureSource, Component, ABC):
     """Mixes, adds or drops feature maps. Its first, positional parameter is the FeatureSpecs of what it will get."""
 
     kind: ClassVar[str] = "neck"
-    out: FeatureSpecs
     __call__: Callable[..., FeatureMaps]
 
     @abstractmethod

@@ -10,7 +10,7 @@ from typing import Final
 
 from detzoo.matrix.frames import PARTS, Frame, frames
 from detzoo.plugins.registry import get_registry
-from detzoo.recipes.compatibility import HEADS
+from detzoo.recipes.compatibility import head_kinds
 
 KINDS: Final = ("backbone", "neck", "head", "matcher", "loss", "postprocess")
 MOST_ATTEMPTS: Final = 6
@@ -74,8 +74,10 @@ def _pairs(kinds: Iterable[tuple[str, str]], names: Mapping[str, list[str]]) -> 
 def component_names() -> dict[str, list[str]]:
     """kind -> every registered name, whole where two plugins have the short one; heads of regions are heads."""
     names: dict[str, list[str]] = {}
+    registry = get_registry()
     for kind in KINDS:
-        of_kind = [entry for one in (HEADS if kind == "head" else (kind,)) for entry in get_registry().entries(one)]
+        kinds = head_kinds(registry) if kind == "head" else (kind,)
+        of_kind = [entry for one in kinds for entry in registry.entries(one)]
         times = Counter((entry.kind, entry.name) for entry in of_kind)
         names[kind] = sorted({e.name if times[e.kind, e.name] == 1 else e.id for e in of_kind})
     return names

@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from detzoo.errors import RecipeError
-from detzoo.plugins.manifest import KINDS
 from detzoo.plugins.registry import Registry, get_registry
-from detzoo.schema.expressions import unknown
 
 WIDTH: Final = 100
 """Columns of a terminal that the list fits."""
@@ -42,9 +40,10 @@ def component_rows(kind: str, registry: Registry | None = None) -> list[dict[str
     Raises:
         RecipeError: there is no such kind.
     """
-    if kind not in KINDS:
-        raise RecipeError(unknown("kind", kind, KINDS))
-    entries = (registry or get_registry()).entries(kind)
+    registry = registry or get_registry()
+    if kind not in registry.kinds:
+        raise RecipeError(registry.plugins.unknown_kind(kind))
+    entries = registry.entries(kind)
     return [{"name": e.name, "plugin": e.plugin, "summary": e.summary, "target": str(e.target)} for e in entries]
 
 

@@ -21,7 +21,9 @@ import pluggy
 
 from detzoo.errors import DetzooError, PluginError
 from detzoo.plugins import hooks as hookspecs
-from detzoo.plugins.manifest import IncompatibleError, Manifest, core_manifest, read_manifest
+from detzoo.plugins.kinds import CORE_KINDS, OwnKind, unknown_kind
+from detzoo.plugins.manifest import IncompatibleError, Manifest, core_manifest, locate, read_manifest, zoo_plugins
+from detzoo.schema.expressions import Problem
 
 GROUP: Final = "detzoo.plugins"
 Status = Literal["ok", "not-loaded", "disabled", "conflict", "incompatible", "invalid", "broken"]
@@ -65,6 +67,9 @@ class PluginManager:
         self.records: dict[str, PluginRecord] = {"core": core}
         for record in sorted((_discover(point) for point in found), key=lambda r: (r.name, r.distribution)):
             self._add(record)
+        self.kinds: dict[str, OwnKind] = {}
+        while self._refuse_kinds():
+            pass  # a plugin that is refused takes its own kinds away from others
 
     @cached_property
     def _hooks(self) -> pluggy.PluginManager:
@@ -80,6 +85,15 @@ class PluginManager:
     def unusable(self) -> list[PluginRecord]:
         """Records with a problem, for messages about names that were not found."""
         return [record for record in self.records.values() if record.status not in USABLE]
+
+    def kind_names(self) -> tuple[str, ...]:
+        """Every kind there is, sorted."""
+        return tuple(sorted((*CORE_KINDS, *self.kinds)))
+
+    def unknown_kind(self, name: str) -> str:
+        """The sentence for a kind that is not registered: the nearest, or which distribution brings it."""
+        why_not = {record.name: describe_failure(record) for record in self.unusable()}
+        return unknown_kind(name, self.kind_names(), zoo_plugins(), why_not)
 
     def activate(self, name: str) -> PluginRecord:
         """Import a plugin's module and register its hooks; nothing happens the second time.
@@ -164,6 +178,40 @@ class PluginManager:
         else:
             self.records[record.name] = record
         if record.status in ("conflict", "invalid", "incompatible") and os.environ.get("DETZOO_STRICT") == "1":
+            raise PluginError(describe_failure(record))
+
+    def _refuse_kinds(self) -> bool:
+        """Gather the kinds of usable plugins; plugins whose kinds clash or are unknown are no longer usable.
+
+        Returns:
+            whether a plugin was refused.
+        """
+        usable = [(record, record.manifest) for record in self.usable() if record.manifest is not None]
+        owners: dict[str, list[PluginRecord]] = {}
+        for record, manifest in usable:
+            for kind in manifest.kinds:
+                owners.setdefault(kind.name, []).append(record)
+        self.kinds = {kind.name: kind for _, manifest in usable for kind in manifest.kinds}
+        refused = False
+        for name, records in owners.items():
+            for record in records if len(records) > 1 else ():
+                both = " and ".join(one.distribution for one in records)
+                self._refuse(record, "conflict", f'{both} both bring the kind "{name}"; uninstall one')
+                refused = True
+        for record, manifest in usable if not refused else ():
+            unknown = [
+                locate(Problem(("components", i, "kind"), self.unknown_kind(entry.kind)), manifest.document)
+                for i, entry in enumerate(manifest.entries)
+                if entry.kind not in (*CORE_KINDS, *self.kinds)
+            ]
+            if unknown:
+                self._refuse(record, "invalid", "\n".join(unknown))
+                refused = True
+        return refused
+
+    def _refuse(self, record: PluginRecord, status: Status, message: str) -> None:
+        record.status, record.message = status, message
+        if os.environ.get("DETZOO_STRICT") == "1":
             raise PluginError(describe_failure(record))
 
     def _import(self, record: PluginRecord) -> None:

@@ -9,34 +9,29 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from detzoo.errors import PluginError, RecipeError
 from detzoo.plugins.conformance import FIELDS as CONFORMANCE
 from detzoo.plugins.conformance import Conformance, check_conformance, read_conformance
+from detzoo.plugins.kinds import CORE_KINDS, OwnKind
+from detzoo.plugins.kinds import FIELDS as KIND
 from detzoo.plugins.recipe_header import EXTENDS, HEADER
-from detzoo.schema.expressions import Fields, Problem, check_fields, shown, unknown
-from detzoo.schema.yaml_source import Document, Key, Mark, parse, show_key
+from detzoo.schema.expressions import Fields, Problem, check_fields, shown
+from detzoo.schema.yaml_source import Document, Key, Mark, parse, read, show_key
 
 API_VERSION: Final = 1
 OLDEST_API: Final = 1
 GENERATED: Final = "# Schemas of the components, written by `detzoo registry sync`; edit the classes, not these lines."
-
-Kind = Literal[
-    "anchors", "backbone", "box_coder", "box_loss", "class_loss", "head", "architecture", "loss", "matcher", "miner",
-    "neck", "normaliser", "postprocess", "proposals", "proposer", "region_classifier", "region_head",
-    "region_regressor", "roi_pool", "sampler", "settings", "suppress", "transform",
-]  # fmt: skip
-KINDS: Final[tuple[str, ...]] = Kind.__args__  # type: ignore[attr-defined]
 
 _NAME: Final = re.compile(r"\w[\w.+-]*")
 _NAME_RULE: Final = "expected a name of letters, digits, _ - + and ."
 _TEXT: Final = {"is": "str", "min_length": 1}
 _STRINGS: Final = {"type": {"is": "list", "of": _TEXT}, "default": []}
 _COMPONENT: Final[Fields] = {
-    "kind": {"type": {"is": "literal", "values": list(KINDS)}},
+    "kind": {"type": _TEXT},
     "name": {"type": _TEXT},
     "target": {"type": _TEXT},
     "summary": {"type": _TEXT},
@@ -51,6 +46,7 @@ _CONVERTER: Final[Fields] = {
 _MANIFEST: Final[Fields] = {
     "api": {"type": {"is": "int", "ge": 1}},
     "plugin": {"type": _TEXT},
+    "kinds": {"type": {"is": "list", "of": {"is": "settings", "fields": KIND}}, "default": []},
     "components": {"type": {"is": "list", "of": {"is": "settings", "fields": _COMPONENT}}, "default": []},
     "converters": {"type": {"is": "list", "of": {"is": "settings", "fields": _CONVERTER}}, "default": []},
     "hooks": _STRINGS,
@@ -98,6 +94,7 @@ class Manifest:
     Args:
         plugin: its name, equal to that of its entry point.
         api: version of the contract it was written for.
+        kinds: that it brings.
         entries: components.
         detectors: recipes by name, as written.
         converters: ``{source, target, detectors}``.
@@ -118,6 +115,7 @@ class Manifest:
     generated: str = field(repr=False, default="")
     elsewhere: dict[str, str] = field(default_factory=dict)
     conformance: Conformance = field(default_factory=Conformance)
+    kinds: tuple[OwnKind, ...] = ()
 
     @cached_property
     def schemas(self) -> dict[str, dict[str, Any]]:
@@ -166,6 +164,7 @@ def read_manifest(path: Path) -> Manifest:
         generated=generated,
         elsewhere=value.get("elsewhere") or {},
         conformance=read_conformance(value.get("conformance", {})),
+        kinds=tuple(_kind(plugin, item) for item in value.get("kinds", [])),
     )
 
 
@@ -179,7 +178,8 @@ def _check_api(api: Any) -> None:
 def check_manifest(value: dict[str, Any]) -> list[Problem]:
     """Everything wrong with a manifest's own keys, and with what `detzoo list` reads of its recipes.
 
-    The rest of a recipe is checked when it is resolved.
+    The rest of a recipe is checked when it is resolved; whether the kinds of its components exist, when all manifests
+    have been read, for another plugin may bring them.
     """
     own = {k: v for k, v in value.items() if k != "detectors"}
     problems = check_fields(
@@ -192,28 +192,46 @@ def check_manifest(value: dict[str, Any]) -> list[Problem]:
         problems.append(Problem(("detectors",), f"found {shown(detectors)}; expected a mapping of names to recipes"))
     if problems:
         return problems
+    problems += _check_kinds(value.get("kinds", []))
     seen: set[tuple[str, str]] = set()
     for i, item in enumerate(value.get("components", [])):
         if (item["kind"], item["name"]) in seen:
             problems.append(Problem(("components", i), f'{item["kind"]} "{item["name"]}" is declared twice'))
         seen.add((item["kind"], item["name"]))
-        if item["target"].count(":") != 1:
-            found = shown(item["target"])
-            problems.append(Problem(("components", i, "target"), f'found {found}; expected "package.module:Class"'))
+        problems += _check_target(item["target"], ("components", i, "target"))
         if not _NAME.fullmatch(item["name"]):
             problems.append(Problem(("components", i, "name"), f"found {shown(item['name'])}; {_NAME_RULE}"))
     keys = [key_of(kind, name) for kind, name in sorted(seen)]
     return problems + check_conformance(value.get("conformance", {}), keys, detectors or {})
 
 
+def _check_kinds(kinds: list[dict[str, Any]]) -> list[Problem]:
+    problems = []
+    for i, item in enumerate(kinds):
+        name, key = item["kind"], ("kinds", i)
+        if not name.isidentifier():
+            told = f"found {shown(name)}; expected a name of letters, digits and _"
+            problems.append(Problem((*key, "kind"), told))
+        if name in CORE_KINDS:
+            problems.append(Problem((*key, "kind"), f'"{name}" is one of detzoo\'s own kinds; choose another name'))
+        if name in [other["kind"] for other in kinds[:i]]:
+            problems.append(Problem(key, f'kind "{name}" is declared twice'))
+        problems += _check_target(item["interface"], (*key, "interface"))
+    return problems
+
+
+def _check_target(target: str, key: Key) -> list[Problem]:
+    if target.count(":") == 1:
+        return []
+    return [Problem(key, f'found {shown(target)}; expected "package.module:Class"')]
+
+
 def check_name(kind: str, name: str) -> None:
-    """Refuse a kind that does not exist, or a name that could not be written in a recipe.
+    """Refuse a name that could not be written in a recipe.
 
     Raises:
         PluginError: with what is allowed.
     """
-    if kind not in KINDS:
-        raise PluginError(unknown("kind", kind, KINDS))
     if not _NAME.fullmatch(name):
         raise PluginError(f"name of a {kind}: found {shown(name)}; {_NAME_RULE}")
 
@@ -251,6 +269,10 @@ def _entry(plugin: str, item: dict[str, Any]) -> Entry:
     )
 
 
+def _kind(plugin: str, item: dict[str, Any]) -> OwnKind:
+    return OwnKind(plugin, item["kind"], item["interface"], item.get("conformance"), item.get("counts_as"))
+
+
 def core_manifest() -> Path:
     """Where the core's own manifest lies."""
     return Path(__file__).parents[1] / "components" / "registry.yaml"
@@ -265,6 +287,14 @@ def zoo_index() -> Path | None:
     return None
 
 
+@cache
+def zoo_plugins() -> dict[str, Any]:
+    """The zoo's index: plugin -> its distribution, kinds, components and detectors; empty where it is missing."""
+    path = zoo_index()
+    found: dict[str, Any] = {} if path is None else read(path).value.get("plugins", {})
+    return found
+
+
 def key_of(kind: str, name: str) -> str:
     """Key of a component in ``Manifest.schemas``."""
     return f"{kind}/{name}"
@@ -273,7 +303,6 @@ def key_of(kind: str, name: str) -> str:
 __all__ = [
     "API_VERSION",
     "GENERATED",
-    "KINDS",
     "OLDEST_API",
     "Entry",
     "IncompatibleError",
@@ -286,4 +315,5 @@ __all__ = [
     "locate",
     "read_manifest",
     "zoo_index",
+    "zoo_plugins",
 ]

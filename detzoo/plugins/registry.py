@@ -13,9 +13,8 @@ from typing import Any
 
 from detzoo.errors import PluginError, RecipeError
 from detzoo.plugins.manager import PluginManager, PluginRecord, describe_failure
-from detzoo.plugins.manifest import Entry, check_name, key_of, zoo_index
+from detzoo.plugins.manifest import Entry, check_name, key_of, zoo_plugins
 from detzoo.schema.expressions import nearest
-from detzoo.schema.yaml_source import read
 
 
 class Registry:
@@ -35,6 +34,11 @@ class Registry:
                 self._entries.setdefault((entry.kind, entry.name), []).append(entry)
         self._registering = False
         self._registrant = "local"
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Every kind of component there is, sorted: the core's and those that plugins bring."""
+        return self.plugins.kind_names()
 
     # Components
 
@@ -134,6 +138,8 @@ class Registry:
                     return
                 theirs = other.target if isinstance(other.target, str) else _place(other.target)
                 raise PluginError(f'{kind} "{entry.id}" is {theirs} already, not {where}; choose another name')
+        if kind not in self.kinds:
+            raise PluginError(self.plugins.unknown_kind(kind))
         check_name(kind, name)
         self._check_class(entry, cls)
         self._derived[(kind, entry.id)] = schema_of(cls)
@@ -186,11 +192,7 @@ class Registry:
     @cached_property
     def installable(self) -> dict[str, Any]:
         """The zoo's index: distribution -> its components and detectors; empty where the index is missing."""
-        path = zoo_index()
-        if path is None:
-            return {}
-        plugins: dict[str, Any] = read(path).value.get("plugins", {})
-        return plugins
+        return zoo_plugins()
 
     def provider(self, section: str, name: str) -> str | None:
         """Distribution that holds a component (``head/ssd``) or detector, by the index or by a plugin that knows it."""
@@ -240,6 +242,8 @@ class Registry:
 
     def missing_component(self, kind: str, name: str) -> str:
         """The sentence for a name that is not registered: the nearest ones, or where it could come from."""
+        if kind not in self.kinds:
+            return self.plugins.unknown_kind(kind)
         names = {e.id if "/" in name else e.name for e in self.entries(kind)}
         installed = f"installed: {', '.join(sorted(names)) or 'none'}"
         distribution = self.provider("components", key_of(kind, name.rpartition("/")[2]))

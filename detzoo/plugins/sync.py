@@ -68,6 +68,7 @@ def _index(registry: Registry, index: Path) -> str:
             continue
         plugins[record.name] = {
             "distribution": _name_of(record),
+            **({"kinds": [kind.name for kind in manifest.kinds]} if manifest.kinds else {}),
             "components": {key_of(e.kind, e.name): e.summary for e in manifest.entries},
             "detectors": {row["name"]: row["summary"] for row in rows if row["plugin"] == record.name},
         }

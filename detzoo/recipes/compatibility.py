@@ -23,7 +23,6 @@ from detzoo.schema.yaml_source import Key, Mark
 if TYPE_CHECKING:
     from detzoo.plugins.registry import Registry
 
-HEADS: Final = ("head", "region_head")
 MINIMUM: Final = ("class_logits", "one_box")
 
 
@@ -42,7 +41,7 @@ def unmet_needs(
         needs = registry.find(place.kind, place.type).needs
         if not needs:
             continue
-        heads = _heads(place, named)
+        heads = _heads(place, named, head_kinds(registry))
         providers = [*((head.kind, head.type) for head in heads), _holder(place, named, values)]
         given = {word for kind, name in providers for word in gives(kind, name, registry)}
         for word in needs:
@@ -55,10 +54,15 @@ def unmet_needs(
                 )
 
 
+def head_kinds(registry: Registry) -> tuple[str, ...]:
+    """Kinds whose components serve what stands beside them as a head does: a plugin's own may say so."""
+    return ("head", *(kind.name for kind in registry.plugins.kinds.values() if kind.counts_as == "head"))
+
+
 def gives(kind: str, name: str, registry: Registry) -> tuple[str, ...]:
     """What a component gives."""
     declared = registry.find(kind, name).gives
-    return declared or (MINIMUM if kind in HEADS else ())
+    return declared or (MINIMUM if kind in head_kinds(registry) else ())
 
 
 def _changed_last(key: Key, heads: list[Key], marks: Mapping[Key, Mark]) -> Key:
@@ -74,10 +78,10 @@ def _changed_last(key: Key, heads: list[Key], marks: Mapping[Key, Mark]) -> Key:
     return key
 
 
-def _heads(place: Place, named: list[Place]) -> list[Place]:
+def _heads(place: Place, named: list[Place], kinds: tuple[str, ...]) -> list[Place]:
     """The head that a component serves: the nearest one, beside it or beside what holds it."""
     around = place.key[:-1]
-    serving = [one for one in named if one.kind in HEADS and around[: len(one.key) - 1] == one.key[:-1]]
+    serving = [one for one in named if one.kind in kinds and around[: len(one.key) - 1] == one.key[:-1]]
     nearest = max(serving, key=lambda one: len(one.key), default=None)
     return [] if nearest is None or nearest is place else [nearest]
 
@@ -103,4 +107,4 @@ def _who(word: str, registry: Registry) -> str:
     )
 
 
-__all__ = ["HEADS", "MINIMUM", "gives", "unmet_needs"]
+__all__ = ["MINIMUM", "gives", "head_kinds", "unmet_needs"]

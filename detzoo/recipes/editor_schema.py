@@ -6,7 +6,6 @@ from typing import Annotated, Any, Final, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from detzoo.plugins.manifest import KINDS
 from detzoo.plugins.recipe_header import HEADER
 from detzoo.plugins.registry import Registry, get_registry
 from detzoo.recipes.recipe import component_fields
@@ -21,7 +20,7 @@ def recipe_file_schema(registry: Registry | None = None) -> dict[str, Any]:
     """Draft 2020-12 schema. A mapping without ``type`` edits the parent recipe, so nothing is required in it."""
     registry = registry or get_registry()
     definitions: dict[str, Any] = {}
-    for kind in KINDS:
+    for kind in registry.kinds:
         if kind in ("architecture", "settings"):
             continue
         variants = [_component(registry, kind, entry.name, definitions) for entry in registry.entries(kind)]
@@ -79,6 +78,7 @@ def _lifted(
     def moved(node: Any) -> Any:
         if isinstance(node, dict):
             if _COMPONENT in node:
+                definitions.setdefault(node[_COMPONENT], {})  # anything, where no plugin here brings the kind
                 return {"$ref": f"#/$defs/{node[_COMPONENT]}"}
             target = node.get("$ref", "")
             if isinstance(target, str) and target.removeprefix("#/$defs/") in names:

@@ -1,14 +1,18 @@
-"""Which checks there are, and what every kind must pass, as ``file:check``: a module of this folder and its function.
+"""Which checks there are, and what every kind must pass, as ``file:check``: a module and its function.
 
-No check is imported until it runs.
+A file without a dot is a module of this folder, which is not imported until one of its checks runs.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import Final, Literal, TypeAlias
+
+from detzoo.plugins.registry import get_registry
 
 Group: TypeAlias = Literal["manifest", "import", "interface", "numeric", "detector"]
 
+_CHECK: Final = "check_"
 _MODULE: Final = ("module:same_seed_same_weights", "module:state_dict_round_trip", "module:moves_between_dtypes")
 _MAPS: Final = (
     "backbone:declared_maps",
@@ -20,6 +24,7 @@ _MAPS: Final = (
 )
 PLUGIN_CHECKS: Final = (
     "manifest:status",
+    "manifest:every_kind_has_its_interface",
     "manifest:every_target_is_of_its_kind",
     "manifest:schemas_are_synced",
     "manifest:every_recipe_resolves",
@@ -101,15 +106,6 @@ KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
         "proposals:input_is_not_changed",
         *_MODULE,
     ),
-    "region_head": (
-        "region_head:outputs",
-        "region_head:batch_equals_singles",
-        "region_head:input_is_not_changed",
-        "region_head:gradient_reaches_every_parameter",
-        *_MODULE,
-    ),
-    "region_classifier": ("region_fit:classifier", *_MODULE),
-    "region_regressor": ("region_fit:regressor", *_MODULE),
     "proposer": ("proposer:outputs", "proposer:input_is_not_changed", "proposer:same_image_same_regions"),
     "transform": (
         "transform:outputs",
@@ -118,7 +114,7 @@ KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
         "transform:same_seed_same_result",
     ),
 }
-"""``file:check`` for every kind; a kind that is missing here is looked at by the checks of the manifest alone."""
+"""``file:check`` for every kind of the core; one that is missing is looked at by the checks of the manifest alone."""
 DETECTOR_CHECKS: Final = (
     "detector:loss_is_finite",
     "detector:loss_without_objects_is_finite",
@@ -133,6 +129,21 @@ DETECTOR_CHECKS: Final = (
     "detector:state_dict_round_trip",
 )
 _INTERFACE: Final = ("declared_maps", "outputs", "accepts_is_declared", "anchors", "moves_between_dtypes")
+
+
+def checks_of(kind: str) -> tuple[str, ...]:
+    """``file:check`` of a kind; those of a plugin's own kind are the functions ``check_*`` of the module it names.
+
+    Raises:
+        ImportError: of that module.
+    """
+    own = get_registry().plugins.kinds.get(kind)
+    if own is None:
+        return KIND_CHECKS.get(kind, ())
+    if own.conformance is None:
+        return ()
+    names = vars(importlib.import_module(own.conformance))
+    return tuple(f"{own.conformance}:{name.removeprefix(_CHECK)}" for name in names if name.startswith(_CHECK))
 
 
 def group_of(spec: str) -> Group:

@@ -19,7 +19,7 @@ from detzoo.errors import DetzooError
 from detzoo.plugins.conformance import PLUGIN
 from detzoo.plugins.manifest import key_of, locate
 from detzoo.schema.expressions import Problem, unknown
-from detzoo.testing.catalogue import DETECTOR_CHECKS, KIND_CHECKS, PLUGIN_CHECKS, Group, group_of
+from detzoo.testing.catalogue import DETECTOR_CHECKS, PLUGIN_CHECKS, Group, checks_of, group_of
 
 if TYPE_CHECKING:
     from detzoo.plugins.manifest import Entry, Manifest
@@ -57,7 +57,7 @@ class Check:
 
     Args:
         group: which part of the kit it belongs to.
-        file: module of ``detzoo.testing`` that holds it.
+        file: module of ``detzoo.testing`` that holds it, or the dotted path of a plugin's.
         name: its function without ``check_``.
     """
 
@@ -79,13 +79,12 @@ class Check:
     @property
     def page(self) -> str:
         """Where it is explained."""
-        return f"docs/plugins.md#{self.file.replace('_', '-')}-checks"
+        return self.file if "." in self.file else f"docs/plugins.md#{self.file.replace('_', '-')}-checks"
 
     @property
     def _function(self) -> Callable[[Any], None]:
-        found: Callable[[Any], None] = getattr(
-            importlib.import_module(f"detzoo.testing.{self.file}"), f"check_{self.name}"
-        )
+        module = self.file if "." in self.file else f"detzoo.testing.{self.file}"
+        found: Callable[[Any], None] = getattr(importlib.import_module(module), f"check_{self.name}")
         return found
 
     def __str__(self) -> str:
@@ -93,7 +92,9 @@ class Check:
 
 
 def checks(plugin: str, recipes: Collection[str] | None = None) -> Iterator[tuple[Component, Check]]:
-    """Every pair of a component of a plugin and a check that it must pass. Builds nothing, imports no plugin.
+    """Every pair of a component of a plugin and a check that it must pass. Builds nothing.
+
+    Of plugins it imports at most the modules of checks that those bring for kinds of their own.
 
     Args:
         plugin: name of its entry point; ``core`` for detzoo itself.
@@ -102,7 +103,8 @@ def checks(plugin: str, recipes: Collection[str] | None = None) -> Iterator[tupl
 
     Raises:
         AssertionError: no such plugin.
-        ConformanceError: the manifest expects failures of a check that there is not.
+        ConformanceError: the manifest expects failures of a check that there is not, or a module of checks cannot be
+            imported.
     """
     from detzoo.testing.manifest import record_of
 
@@ -112,7 +114,7 @@ def checks(plugin: str, recipes: Collection[str] | None = None) -> Iterator[tupl
     if manifest is None:
         return
     for entry in manifest.entries:
-        key, specs = key_of(entry.kind, entry.name), KIND_CHECKS.get(entry.kind, ())
+        key, specs = key_of(entry.kind, entry.name), _checks_of(entry.kind, manifest)
         example = json.dumps(manifest.conformance.examples.get(key, {}), sort_keys=True)
         yield from _pairs(
             _component(manifest, key, f"{entry.kind} {entry.id}", _preparing(entry, example), specs), specs
@@ -133,6 +135,13 @@ def recipes_left_out(plugin: str) -> tuple[str, ...]:
 
     manifest = manifest_of(plugin)
     return tuple(name for name in manifest.detectors if name not in _recipes(manifest))
+
+
+def _checks_of(kind: str, manifest: Manifest) -> tuple[str, ...]:
+    try:
+        return checks_of(kind)
+    except ImportError as error:
+        raise ConformanceError(f"{manifest.document.file}: the checks of the kind {kind}: {error}") from error
 
 
 def _recipes(manifest: Manifest) -> Sequence[str]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from detzoo.plugins.manager import PluginRecord
 from detzoo.plugins.manifest import Manifest, read_manifest
 from detzoo.plugins.registry import get_registry
+from detzoo.testing.catalogue import checks_of
 
 _HEAVY: Final = ("torch", "torchvision", "cv2", "timm", "accelerate", "pycocotools")
 _PROBE: Final = """
@@ -57,6 +58,19 @@ def check_status(plugin: str) -> None:
     record = record_of(plugin)
     assert record.status in {"ok", "not-loaded"}, f"the plugin is {record.status}: {record.message}"
     get_registry().plugins.activate(plugin)
+
+
+def check_every_kind_has_its_interface(plugin: str) -> None:
+    """Every kind that it brings is an abstract class whose ``kind`` is that name; its module of checks holds some."""
+    for kind in manifest_of(plugin).kinds:
+        module, _, name = kind.interface.partition(":")
+        interface = getattr(importlib.import_module(module), name)
+        assert isinstance(interface, type), f"{kind.interface} is not a class"
+        assert inspect.isabstract(interface), f"{kind.interface} has no abstract method: nothing says what is called"
+        declared = vars(interface).get("kind")
+        assert declared == kind.name, f"the manifest calls {kind.interface} {kind.name}, its `kind` is {declared!r}"
+        if kind.conformance is not None:
+            assert checks_of(kind.name), f"{kind.conformance} has no function check_..."
 
 
 def check_every_target_is_of_its_kind(plugin: str) -> None:

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from detzoo.builder import build
-from detzoo.detectors.region_svm import RegionSvm
 from detzoo.export.network import image_batch
 from detzoo.interfaces import Detector
 from detzoo.prediction.predict import postprocess_of
 from detzoo.types import DetectionBatch
+from detzoo_rcnn.region_svm import RegionSvm
 
 RECIPES = Path(__file__).parent / "small.yaml"
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"

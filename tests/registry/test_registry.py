@@ -11,7 +11,8 @@ import pytest
 
 from detzoo.errors import PluginError, RecipeError
 from detzoo.interfaces import Neck, Sampler
-from detzoo.plugins.manifest import KINDS, read_manifest
+from detzoo.plugins.kinds import CORE_KINDS
+from detzoo.plugins.manifest import read_manifest
 from detzoo.plugins.registry import Registry
 from detzoo.types import Assignment, FeatureMaps
 
@@ -219,7 +220,7 @@ def test_registering_what_the_manifest_declares_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "cls", "message"),
     [
-        ("nekc", "n", Passing, f'unknown kind "nekc"; did you mean "neck"? allowed: {", ".join(sorted(KINDS))}'),
+        ("nekc", "n", Passing, f'unknown kind "nekc"; did you mean "neck"? allowed: {", ".join(sorted(CORE_KINDS))}'),
         ("neck", "a/b", Passing, 'name of a neck: found "a/b"; expected a name of letters, digits, _ - + and .'),
         ("head", "n", Passing, f"head \"local/n\" ({__name__}:Passing) is not a head: its `kind` is 'neck'"),
         (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detzoo.data.window_store import Kept, Windows, WindowStore
+from detzoo_rcnn.window_store import Kept, Windows, WindowStore
 
 CLASSES = 3
 SHARED = Path(__file__).parents[4] / "shared"

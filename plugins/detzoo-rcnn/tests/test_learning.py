@@ -9,9 +9,9 @@ import pytest
 import detzoo
 from detzoo.builder import build
 from detzoo.data import open_dataset
-from detzoo.detectors.region_svm import RegionSvm
 from detzoo.training import train
 from detzoo.training.rng import seed_everything
+from detzoo_rcnn.region_svm import RegionSvm
 
 RECIPES = Path(__file__).parent / "learning.yaml"
 DATA = "shapes:train=160,val=48"

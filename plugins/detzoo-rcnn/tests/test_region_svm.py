@@ -12,8 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import detzoo
-from detzoo.detectors.region_fitting import describe
-from detzoo.detectors.region_svm import RegionSvm
 from detzoo.errors import RecipeError
 from detzoo.prediction.image_proposals import propose
 from detzoo.prediction.predict import inference, prepared
@@ -21,6 +19,8 @@ from detzoo.prediction.prepare import collate
 from detzoo.recipes.recipe import load_recipe
 from detzoo.testing.specimens import sample
 from detzoo.types import Candidates, ImageBatch, Targets
+from detzoo_rcnn.fitting import describe
+from detzoo_rcnn.region_svm import RegionSvm
 
 SMALL: dict[str, Any] = {
     "input.size": [96, 128],

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from detzoo.components.box_coders import CentreSize
-from detzoo.data.window_store import Kept, WindowStore
 from detzoo.types import FeatureSpec
 from detzoo_rcnn.ridge import Ridge, evenly, solve
+from detzoo_rcnn.window_store import Kept, WindowStore
 
 
 def ridge(width: int = 6, **changes: float) -> Ridge:

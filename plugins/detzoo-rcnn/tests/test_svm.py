@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from sklearn.svm import LinearSVC
 
-from detzoo.data.window_store import Kept, WindowStore
 from detzoo.errors import RecipeError
 from detzoo.types import FeatureSpec
 from detzoo_rcnn import mining
 from detzoo_rcnn.mining import MiningRules
 from detzoo_rcnn.svm import LinearSvm
 from detzoo_rcnn.vectors import mean_norm
+from detzoo_rcnn.window_store import Kept, WindowStore
 
 RULES = MiningRules(positive_overlap=None, negative_overlap=0.3, hard=-1.0001, evict=-1.2, retrain_every=2000, passes=1)
 EVERYTHING = {"hard": -1e9, "evict": -1e9, "retrain_every": 10**9}

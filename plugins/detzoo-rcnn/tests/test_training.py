@@ -20,14 +20,14 @@ import detzoo
 from detzoo.cli import app
 from detzoo.comparison.compare import Plan, compare
 from detzoo.data.dataset import Dataset
-from detzoo.data.window_store import WindowStore
-from detzoo.detectors.region_svm import RegionSvm
 from detzoo.errors import TrainingError
 from detzoo.prediction.proposal_file import ProposalsError, image_key, write_proposals
 from detzoo.runtime.drawing import write_image
 from detzoo.weights.checkpoint import load_checkpoint
+from detzoo_rcnn.region_svm import RegionSvm
 from detzoo_rcnn.ridge import Ridge
 from detzoo_rcnn.svm import LinearSvm
+from detzoo_rcnn.window_store import WindowStore
 
 SMALL: dict[str, Any] = {
     "input.size": [96, 128],

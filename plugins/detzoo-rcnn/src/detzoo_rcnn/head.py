@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import RegionHead, RoiPool
+from detzoo.interfaces import RoiPool
 from detzoo.types import FeatureSpec, FeatureSpecs
+from detzoo_rcnn.interfaces import RegionHead
 
 Width = Annotated[int, Field(gt=0)]
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from detzoo.data.window_store import Windows, WindowStore
-from detzoo.interfaces.regions import Advance
+from detzoo_rcnn.interfaces import Advance
+from detzoo_rcnn.window_store import Windows, WindowStore
 
 STATE: Final = "mining.safetensors"
 SAVE_EVERY: Final = 60.0

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from detzoo.data.window_store import WindowStore
-from detzoo.interfaces import BoxCoder, RegionRegressor
-from detzoo.interfaces.regions import Advance
+from detzoo.interfaces import BoxCoder
 from detzoo.types import FeatureSpecs
+from detzoo_rcnn.interfaces import Advance, RegionRegressor
 from detzoo_rcnn.vectors import length_of, mean_norm
+from detzoo_rcnn.window_store import WindowStore
 
 Positive = Annotated[float, Field(gt=0)]
 Matrix = NDArray[np.float64]

@@ -8,12 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from detzoo.data.window_store import WindowStore
-from detzoo.interfaces import RegionClassifier
-from detzoo.interfaces.regions import Advance
 from detzoo.types import FeatureSpecs
+from detzoo_rcnn.interfaces import Advance, RegionClassifier
 from detzoo_rcnn.mining import Mining, MiningRules, Solver
 from detzoo_rcnn.vectors import length_of, mean_norm
+from detzoo_rcnn.window_store import WindowStore
 
 Positive = Annotated[float, Field(gt=0)]
 Overlap = Annotated[float, Field(ge=0, le=1)]

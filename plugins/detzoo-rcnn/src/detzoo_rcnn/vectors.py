@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from detzoo.data.window_store import WindowStore
 from detzoo.errors import RecipeError
 from detzoo.types import FeatureSpecs
+from detzoo_rcnn.window_store import WindowStore
 
 SAMPLED: Final = 200
 """Images from which the mean norm is taken, as in ``rcnn_feature_stats.m``."""

@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detzoo.components.proposals.precomputed import Precomputed
-from detzoo.data.window_store import Kept, Windows, WindowStore
-from detzoo.interfaces import FittingStage, RegionClassifier, RegionRegressor, Stage, StageContext
+from detzoo.interfaces import FittingStage, Stage, StageContext
 from detzoo.ops.boxes import iou_matrix
 from detzoo.ops.matching import overlaps_ignored
 from detzoo.ops.regions import append_ground_truth
 from detzoo.prediction.proposal_file import ProposalFile
 from detzoo.types import Candidates, ImageBatch, Targets
+from detzoo_rcnn.interfaces import RegionClassifier, RegionRegressor
+from detzoo_rcnn.window_store import Kept, Windows, WindowStore
 
 if TYPE_CHECKING:
-    from detzoo.detectors.region_svm import RegionSvm
+    from detzoo_rcnn.region_svm import RegionSvm
 
 EXTRACTION: Final = "features"
 """Name of the stage, and of its folder in the run."""

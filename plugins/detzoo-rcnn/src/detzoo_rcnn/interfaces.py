@@ -1,25 +1,21 @@
-"""What the classics are made of: the layers behind pooled windows, and what is fitted on their features afterwards."""
+"""The plugin's kinds: the layers behind pooled windows, and what is fitted on their features afterwards."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from detzoo.feature import Component
-from detzoo.interfaces.supporting import BoxCoder, RoiPool
-from detzoo.types import FeatureSpecs
-
-if TYPE_CHECKING:
-    from detzoo.data.window_store import WindowStore
+from detzoo.interfaces import BoxCoder, Component, FeatureSource, RoiPool
+from detzoo_rcnn.window_store import WindowStore
 
 Advance = Callable[[int], None]
-"""Told the number of images just done; raises where the run shall stop."""
+"""Told the number of images just done; raises where the run is to stop."""
 
 
-class RegionHead(nn.Module, Component, ABC):
+class RegionHead(FeatureSource, Component, ABC):
     """Layers behind pooled windows: named feature vectors, and the logits of the classifier that is fine-tuned.
 
     ``out`` maps the name of each vector to a FeatureSpec whose ``channels`` is its length, in the order of the network.
@@ -28,7 +24,6 @@ class RegionHead(nn.Module, Component, ABC):
 
     kind: ClassVar[str] = "region_head"
     roi_pool: RoiPool
-    out: FeatureSpecs
     __call__: Callable[..., tuple[dict[str, Tensor], Tensor]]
 
     @abstractmethod

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detzoo.data import window_store
-from detzoo.data.window_store import Kept, Windows, WindowStore, human
 from detzoo.errors import TrainingError
+from detzoo_rcnn import window_store
+from detzoo_rcnn.window_store import Kept, Windows, WindowStore, human
 
 VECTORS = {"fc7": Kept(4, "all"), "pool5": Kept(3, "near")}
 ORIGIN = {"network": "abc", "proposals": {"type": "image_level"}}

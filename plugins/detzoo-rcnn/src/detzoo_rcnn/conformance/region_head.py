@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
 import torch
 from torch import Tensor
 
+from detzoo.testing.module import (
+    check_moves_between_dtypes,
+    check_same_seed_same_weights,
+    check_state_dict_round_trip,
+)
 from detzoo.testing.specimens import candidates, image_batch
 from detzoo.testing.subject import (
     Subject,
@@ -18,9 +21,7 @@ from detzoo.testing.subject import (
     snapshot,
 )
 from detzoo.types import Candidates
-
-if TYPE_CHECKING:
-    from detzoo.detectors.region_svm import RegionSvm
+from detzoo_rcnn.region_svm import RegionSvm
 
 
 def check_outputs(subject: Subject) -> None:
@@ -66,10 +67,22 @@ def check_gradient_reaches_every_parameter(subject: Subject) -> None:
 def _windows(subject: Subject) -> Tensor:
     """Maps of six windows, made by the detector that the head is part of."""
     assert subject.detector is not None, "add a recipe that uses it: what it looks at comes from a detector"
-    detector = cast("RegionSvm", subject.detector)
+    detector = subject.detector
+    assert isinstance(detector, RegionSvm)
     size = subject.sizes[0]
     boxes = candidates(size).boxes[:, :6]
     rois = Candidates(boxes, torch.ones(1, 6, dtype=torch.bool))
     with torch.no_grad():
         _, maps = next(detector.windows(image_batch(size, 1), rois, at_once=6))
     return maps
+
+
+__all__ = [
+    "check_batch_equals_singles",
+    "check_gradient_reaches_every_parameter",
+    "check_input_is_not_changed",
+    "check_moves_between_dtypes",
+    "check_outputs",
+    "check_same_seed_same_weights",
+    "check_state_dict_round_trip",
+]

@@ -13,8 +13,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from detzoo.data.window_store import Precision
-from detzoo.detectors.region_fitting import fitting_stages
 from detzoo.errors import RecipeError
 from detzoo.interfaces import (
     Backbone,
@@ -26,15 +24,15 @@ from detzoo.interfaces import (
     Normaliser,
     PostProcess,
     Proposals,
-    RegionClassifier,
-    RegionHead,
-    RegionRegressor,
     Sampler,
     Stage,
 )
 from detzoo.ops.matching import matched_labels
 from detzoo.ops.regions import append_ground_truth, compact, trim
 from detzoo.types import Assignment, Candidates, DetectionBatch, FeatureMaps, ImageBatch, Predictions, Targets
+from detzoo_rcnn.fitting import fitting_stages
+from detzoo_rcnn.interfaces import RegionClassifier, RegionHead, RegionRegressor
+from detzoo_rcnn.window_store import Precision
 
 FINE_TUNING: Final = "fine-tune"
 SLOPE: Final = 3.0
@@ -122,7 +120,7 @@ class RegionSvm(Detector):
         self.store: Precision = store
         self.settled: bool | None = None
 
-    def settle(self) -> None:
+    def prepare_for_export(self) -> None:
         """Ask now whether the SVMs are fitted, and never again: a graph that is exported cannot ask a tensor."""
         self.settled = self.classifier.fitted
 
