@@ -18,7 +18,7 @@ from detzoo.errors import DetzooError
 from detzoo.experiments.job import curve_rows, locked
 from tests.experiments.processes import DATA, resumed_after, wait_for
 
-DEMO = Path(__file__).parents[2] / "detzoo" / "demo.yaml"
+DEMO = Path(__file__).parents[2] / "detzoo" / "comparison" / "demo.yaml"
 TARGETS = [f"{DEMO}#ssd_resnet18", f"{DEMO}#ssd_resnet18_fpn"]
 NAMES = ["demo.yaml+ssd_resnet18", "demo.yaml+ssd_resnet18_fpn"]
 

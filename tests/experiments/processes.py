@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-RECIPE = f"{Path(__file__).parents[2] / 'detzoo' / 'demo.yaml'}#ssd_resnet18"
+RECIPE = f"{Path(__file__).parents[2] / 'detzoo' / 'comparison' / 'demo.yaml'}#ssd_resnet18"
 DATA = "shapes:size=64,train=4,val=2,test=2"
 
 

@@ -38,9 +38,9 @@ def test_two_wheels_are_built(wheels: dict[str, Path]) -> None:
             [
                 "detzoo/registry.yaml",
                 "detzoo/components/registry.yaml",
-                "detzoo/demo.yaml",
+                "detzoo/comparison/demo.yaml",
                 "detzoo/py.typed",
-                "detzoo/report/page.html",
+                "detzoo/comparison/page.html",
                 "detzoo/plugins/templates/plugin/common/pyproject.toml.in",
                 "detzoo/plugins/templates/plugin/common/dot-github/workflows/test.yml.in",
             ],

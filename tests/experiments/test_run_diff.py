@@ -10,7 +10,7 @@ import pytest
 from detzoo.errors import DataError
 from detzoo.experiments.run_diff import contrast
 
-RECIPE = f"{Path(__file__).parents[2] / 'detzoo' / 'demo.yaml'}#ssd_resnet18"
+RECIPE = f"{Path(__file__).parents[2] / 'detzoo' / 'comparison' / 'demo.yaml'}#ssd_resnet18"
 
 
 def run_folder(folder: Path, seed: int, curve: str, ap: float | None) -> str:
