@@ -14,6 +14,7 @@ from detzoo.interfaces import Detector, FeatureSource
 from detzoo.plugins.manifest import Entry
 from detzoo.plugins.registry import Registry, get_registry
 from detzoo.recipes.class_names import class_names
+from detzoo.recipes.compatibility import unmet_needs
 from detzoo.recipes.recipe import Recipe, load_recipe, recipe_from_values
 from detzoo.schema.expressions import Fields, check_fields, fits
 from detzoo.schema.yaml_source import Key, show_key
@@ -101,6 +102,9 @@ def build_recipe(
     detector.recipe = recipe
     detector.input = builder.settings("input", values["input"])
     detector.train_plan = builder.settings("train", values["train"])
+    unmet = list(unmet_needs(values, registry, recipe.marks, builder.made))
+    if unmet:
+        raise RecipeError("\n".join(recipe.located(problem.key, problem.message) for problem in unmet))
     detector.classes = class_names(values["classes"], values["num_classes"])
     return detector
 
@@ -143,6 +147,8 @@ class _Builder:
 
     def __init__(self, recipe: Recipe, registry: Registry, *, backbone_weights: bool) -> None:
         self.recipe, self.registry, self.backbone_weights = recipe, registry, backbone_weights
+        self.made: dict[Key, object] = {}
+        """The components by where the recipe has them, the detector itself under ()."""
         self.pretrained: Path | None = None  # the file that the backbone came from, for heads that go on from there
 
     def component(self, kind: str, config: dict[str, Any], supplies: dict[str, Any], key: Key) -> Any:
@@ -175,6 +181,7 @@ class _Builder:
 
             with self._located((*key, "pretrained")):
                 load_parts(made, config["pretrained"], self.pretrained)
+        self.made[key] = made
         return made
 
     def _check_again(self, entry: Entry, fields: Fields, config: dict[str, Any], key: Key) -> None:

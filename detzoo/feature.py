@@ -5,8 +5,9 @@ Free of torch: recipes are checked by the words that ``detzoo registry sync`` wr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 if TYPE_CHECKING:
     from detzoo.types import Scoring
@@ -68,9 +69,43 @@ class Component:
     needs: frozenset[Feature] = NOTHING
 
 
-def with_scoring(features: frozenset[Feature], scoring: Scoring) -> frozenset[Feature]:
-    """The features with this way of scoring and no other: for a head whose constructor is told which."""
-    return features - SCORES | {Feature(f"{scoring}_scores")}
+class Scored(Component):
+    """A component whose predictions carry logits that become scores in one way: heads."""
+
+    @property
+    def scoring(self) -> Scoring:
+        """The one way of ``SCORES`` that ``gives`` names; a head that is told which one assigns it."""
+        ways = [word.removesuffix("_scores") for word in self.gives & SCORES]
+        if len(ways) != 1:
+            told = ", ".join(sorted(ways)) or "none"
+            raise ValueError(f"{type(self).__name__}: gives names one of the scores, set self.scoring; found: {told}")
+        return cast("Scoring", ways[0])
+
+    @scoring.setter
+    def scoring(self, scoring: Scoring) -> None:
+        self.gives = self.gives - SCORES | {Feature(f"{scoring}_scores")}
 
 
-__all__ = ["NOTHING", "SCORES", "Component", "Feature", "with_scoring"]
+class Abilities(NamedTuple):
+    """What a component gives and needs, as words: those of ``Feature``."""
+
+    gives: frozenset[str] = NOTHING
+    needs: frozenset[str] = NOTHING
+
+
+def abilities_of(component: object) -> Abilities:
+    """Those of a component's class, or of the object: its constructor may have narrowed them."""
+    cls = component if isinstance(component, type) else type(component)
+    if not issubclass(cls, Component):
+        return Abilities()  # settings, and kinds that take no part
+    declares = cast("type[Component] | Component", component)
+    return Abilities(declares.gives, declares.needs)
+
+
+def in_order(words: Iterable[str]) -> list[str]:
+    """As the enum lists them; words that it does not have come last."""
+    known = list(Feature)
+    return sorted(words, key=lambda word: (known.index(Feature(word)) if word in known else len(known), word))
+
+
+__all__ = ["NOTHING", "SCORES", "Abilities", "Component", "Feature", "Scored", "abilities_of", "in_order"]

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import BoxCoder, BoxLoss, ClassLoss
+from detzoo.interfaces import BoxCoder, BoxLoss, ClassLoss, Feature
 from detzoo.ops.boxes import ciou, full_precision, giou
 from detzoo.ops.focal import focal_by_formula, focal_in_pieces
 from detzoo.ops.ranking import allows_dynamic_shapes
-from detzoo.types import Candidates, Scoring
+from detzoo.types import Candidates
 
 PIECE: Final = 2048
 """Rows of logits whose loss the CPU computes at once, where no gradient is wanted."""
@@ -26,7 +26,7 @@ class CrossEntropy(ClassLoss):
     Source: SSD, eq. 3.
     """
 
-    accepts: tuple[Scoring, ...] = ("softmax",)
+    needs = frozenset({Feature.SOFTMAX_SCORES})
 
     def forward(self, logits: Tensor, labels: Tensor, quality: Tensor | None = None) -> Tensor:
         """Loss [B,N] of logits [B,N,K+1] against labels [B,N], 0..K-1 or BACKGROUND."""
@@ -45,7 +45,7 @@ class BinaryCrossEntropy(ClassLoss):
     Source: YOLOv3, section 2.2; TensorFlow's SSD.
     """
 
-    accepts: tuple[Scoring, ...] = ("sigmoid",)
+    needs = frozenset({Feature.SIGMOID_SCORES})
 
     def forward(self, logits: Tensor, labels: Tensor, quality: Tensor | None = None) -> Tensor:
         """Loss [B,N] of logits [B,N,K] against labels [B,N], 0..K-1 or BACKGROUND."""
@@ -63,7 +63,7 @@ class Focal(ClassLoss):
     Source: RetinaNet, eq. 5; equal to torchvision's ``sigmoid_focal_loss`` to rounding.
     """
 
-    accepts: tuple[Scoring, ...] = ("sigmoid",)
+    needs = frozenset({Feature.SIGMOID_SCORES})
 
     def __init__(
         self, *, alpha: Annotated[float, Field(ge=0, le=1)] | None = 0.25, gamma: Annotated[float, Field(ge=0)] = 2.0

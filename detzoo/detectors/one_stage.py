@@ -6,13 +6,26 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from detzoo.errors import RecipeError
-from detzoo.interfaces import Backbone, Detector, GradientStage, Head, Loss, Matcher, Neck, PostProcess, Sampler, Stage
+from detzoo.interfaces import (
+    Backbone,
+    Detector,
+    Feature,
+    GradientStage,
+    Head,
+    Loss,
+    Matcher,
+    Neck,
+    PostProcess,
+    Sampler,
+    Stage,
+)
 from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions, Targets
 
 
 class OneStage(Detector):
     """backbone -> neck -> head; candidates matched to ground truth, sampled, one loss."""
+
+    gives = frozenset({Feature.PREDICTIONS})
 
     def __init__(
         self,
@@ -26,10 +39,6 @@ class OneStage(Detector):
         postprocess: PostProcess,
     ) -> None:
         super().__init__()
-        if head.scoring not in loss.accepts:
-            raise RecipeError(
-                f'the head scores by "{head.scoring}", the loss accepts {", ".join(loss.accepts)}; change one of them'
-            )
         self.backbone = backbone
         self.neck = neck
         self.head = head

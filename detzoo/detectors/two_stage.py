@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from detzoo.detectors.alternation import Alternation, alternating_stages, check_alternation
 from detzoo.detectors.measuring import measuring_stages
-from detzoo.errors import RecipeError
 from detzoo.interfaces import (
     Backbone,
     Detector,
@@ -165,16 +164,6 @@ class TwoStage(Detector):
         alternation: Alternation | None = None,
     ) -> None:
         super().__init__()
-        if box.head.scoring not in box.loss.accepts:
-            raise RecipeError(
-                f'the box head scores by "{box.head.scoring}", '
-                f"its loss accepts {', '.join(box.loss.accepts)}; change one of them"
-            )
-        if mask is not None and mask.head.scoring not in mask.loss.accepts:
-            raise RecipeError(
-                f'the mask head scores by "{mask.head.scoring}", '
-                f"its loss accepts {', '.join(mask.loss.accepts)}; use a head that draws masks, such as roi_mask"
-            )
         self.backbone = backbone
         self.neck = neck
         self.proposals = proposals

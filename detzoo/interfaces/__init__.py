@@ -1,6 +1,6 @@
 """The contracts that plugins implement: six interfaces, and the supporting kinds they are made of."""
 
-from detzoo.feature import NOTHING, SCORES, Component, Feature, with_scoring
+from detzoo.feature import NOTHING, SCORES, Component, Feature
 from detzoo.interfaces.backbone import Backbone
 from detzoo.interfaces.detector import Detector
 from detzoo.interfaces.features import FeatureSource
@@ -55,5 +55,4 @@ __all__ = [
     "StageContext",
     "Suppress",
     "Transform",
-    "with_scoring",
 ]

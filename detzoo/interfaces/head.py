@@ -6,17 +6,18 @@ from typing import ClassVar
 
 from torch import nn
 
-from detzoo.feature import Component
+from detzoo.feature import Feature, Scored
 from detzoo.interfaces.supporting import BoxCoder
-from detzoo.types import Candidates, FeatureMaps, ImageBatch, Predictions, Scoring
+from detzoo.types import Candidates, FeatureMaps, ImageBatch, Predictions
 
 
-class Head(nn.Module, Component, ABC):
+class Head(nn.Module, Scored, ABC):
     """Says where it looks (candidates) and what it sees there (predictions); it decides nothing."""
 
     kind: ClassVar[str] = "head"
     coder: BoxCoder
-    scoring: Scoring
+    gives = frozenset({Feature.CLASS_LOGITS, Feature.ONE_BOX, Feature.LEVELS, Feature.SIGMOID_SCORES})
+    """What most dense heads give; one that gives something else says so in its class."""
     __call__: Callable[..., tuple[Candidates, Predictions]]
 
     @abstractmethod

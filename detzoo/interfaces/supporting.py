@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from detzoo.feature import Component
-from detzoo.types import Assignment, Candidates, FeatureMaps, Level, Scoring
+from detzoo.types import Assignment, Candidates, FeatureMaps, Level
 
 
 class Anchors(nn.Module, Component, ABC):
@@ -72,12 +72,9 @@ class ClassLoss(nn.Module, Component, ABC):
     ``needs`` names the scores whose logits it can read (``Feature.SOFTMAX_SCORES``: there is a column for the
     background); ``gives`` has ``Feature.READS_QUALITY`` where it can use soft targets, and ``needs``
     ``Feature.QUALITY_TARGETS`` where it makes no sense without them.
-
-    ``accepts`` lists the scorings whose logits it can read: with ``softmax`` there is a column for the background.
     """
 
     kind: ClassVar[str] = "class_loss"
-    accepts: tuple[Scoring, ...] = ("softmax", "sigmoid")
     __call__: Callable[..., Tensor]
 
     @abstractmethod

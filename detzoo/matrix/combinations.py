@@ -10,7 +10,7 @@ from typing import Final
 
 from detzoo.matrix.frames import PARTS, Frame, frames
 from detzoo.plugins.registry import get_registry
-from detzoo.recipes.compatibility import head_kinds
+from detzoo.recipes.compatibility import heads
 
 KINDS: Final = ("backbone", "neck", "head", "matcher", "loss", "postprocess")
 MOST_ATTEMPTS: Final = 6
@@ -76,8 +76,7 @@ def component_names() -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     registry = get_registry()
     for kind in KINDS:
-        kinds = head_kinds(registry) if kind == "head" else (kind,)
-        of_kind = [entry for one in kinds for entry in registry.entries(one)]
+        of_kind = heads(registry) if kind == "head" else registry.entries(kind)
         times = Counter((entry.kind, entry.name) for entry in of_kind)
         names[kind] = sorted({e.name if times[e.kind, e.name] == 1 else e.id for e in of_kind})
     return names

@@ -12,7 +12,7 @@ from typing import Any, Final
 from detzoo.errors import DetzooError
 from detzoo.plugins.manifest import key_of
 from detzoo.plugins.registry import get_registry
-from detzoo.recipes.compatibility import head_kinds
+from detzoo.recipes.compatibility import is_head
 from detzoo.recipes.places import Place, places
 from detzoo.recipes.recipe import load_recipe
 from detzoo.schema.expressions import Fields, TypeExpr, fits
@@ -70,11 +70,10 @@ class Frame:
 def frames(head: str | None = None) -> tuple[Frame, ...]:
     """Recipes that use a head (or any), the smallest input first; none with the same parts and values twice."""
     found: dict[str, Frame] = {}
-    heads = head_kinds(get_registry())
     for recipe, values in sorted(resolved().items(), key=lambda item: (_area(item[1]), item[0])):
         named = places(values)
         for place in named:
-            if place.kind in heads and (head is None or place.is_of(place.kind, head)):
+            if (head is None or place.is_of(place.kind, head)) and is_head(place, get_registry()):
                 frame = Frame(recipe, place, _slots(place, named))
                 found.setdefault(_sameness(frame), frame)
     return tuple(found.values())

@@ -108,7 +108,6 @@ class Notes:
 def alike(reason: str) -> str:
     """A reason without what differs from case to case: where, names, numbers, lists of them, the nearest name."""
     text = re.sub(r"^[\w.\[\]]+: | \(did you mean [^)]*\)", "", reason)
-    text = re.sub(r'scores by "(\w+)"', r"scores by \1", text)  # what is needed and what there is are the reason
     text = re.sub(r"which [^;]* not give", "which … not give", text)
     text = re.sub(r"(given by|found:|gives:?|there are:|has:|gets) [^.;]*", r"\1 …", text)
     return re.sub(r"…(, …)+", "…", re.sub(r'"[^"]*"|\b\w*\d[\w@]*|\b[A-Z]\w+', "…", text))

@@ -22,10 +22,6 @@ FIELDS: Final[Fields] = {
     "kind": {"type": _TEXT},
     "interface": {"type": _TEXT},
     "conformance": {"type": {"is": "union", "of": [_TEXT, _NULL]}, "default": None},
-    "counts_as": {
-        "type": {"is": "union", "of": [{"is": "literal", "values": ["head"]}, _NULL]},
-        "default": None,
-    },
 }
 
 
@@ -38,14 +34,12 @@ class OwnKind:
         name: as manifests and recipes' errors write it.
         interface: ``package.module:Class``, abstract, whose ``kind`` is the name.
         conformance: module whose functions ``check_*`` are the kit's checks of such components; None: there are none.
-        counts_as: ``head`` where its components serve what stands beside them as a head does; None where they do not.
     """
 
     plugin: str
     name: str
     interface: str
     conformance: str | None = None
-    counts_as: str | None = None
 
 
 def unknown_kind(name: str, known: Iterable[str], zoo: Mapping[str, Any], why_not: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
 """The manifest: ``registry.yaml`` in a plugin's package. It says what the plugin holds, so that nothing is imported.
 
-The part above ``GENERATED`` is written by the author; the part below it, the schemas of the components, is written by
-``detzoo registry sync``.
+It is written by the author alone. ``schemas.json`` next to it is written by ``detzoo registry sync``: the signatures of
+the components, and what they give and need.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from detzoo.schema.yaml_source import Document, Key, Mark, parse, read, show_key
 
 API_VERSION: Final = 1
 OLDEST_API: Final = 1
-GENERATED: Final = "# Schemas of the components, written by `detzoo registry sync`; edit the classes, not these lines."
+SCHEMAS: Final = "schemas.json"
+"""Name of the file that ``detzoo registry sync`` writes next to the manifest."""
 
+_STORED: Final = {"supplies", "fields", "gives", "needs"}
 _NAME: Final = re.compile(r"\w[\w.+-]*")
 _NAME_RULE: Final = "expected a name of letters, digits, _ - + and ."
 _TEXT: Final = {"is": "str", "min_length": 1}
@@ -35,12 +37,9 @@ _COMPONENT: Final[Fields] = {
     "name": {"type": _TEXT},
     "target": {"type": _TEXT},
     "summary": {"type": _TEXT},
-    "needs": _STRINGS,
-    "gives": _STRINGS,
 }
 _CONVERTER: Final[Fields] = {
     "source": {"type": _TEXT},
-    "target": {"type": _TEXT},
     "detectors": {"type": {"is": "list", "of": _TEXT}},
 }
 _MANIFEST: Final[Fields] = {
@@ -69,8 +68,6 @@ class Entry:
         name: short name; ``plugin/name`` is the full id.
         target: ``package.module:Class``, or the class itself when registered by a hook.
         summary: one line.
-        needs: what it needs of the head that it serves, or of what holds it; the words are in ``compatibility.py``.
-        gives: what it gives those beside or inside it; a head's stands in place of ``compatibility.MINIMUM``.
     """
 
     plugin: str
@@ -78,8 +75,6 @@ class Entry:
     name: str
     target: str | type[Any]
     summary: str
-    needs: tuple[str, ...] = ()
-    gives: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -97,12 +92,11 @@ class Manifest:
         kinds: that it brings.
         entries: components.
         detectors: recipes by name, as written.
-        converters: ``{source, target, detectors}``.
+        converters: ``{source, detectors}``.
         hooks: names of the hooks it implements.
         elsewhere: components that its recipes can take but another distribution provides: ``kind/name`` -> its name.
         conformance: what the conformance kit must be told.
-        document: the author's part, with marks.
-        generated: the text of the generated part.
+        document: as it was read, with marks.
     """
 
     plugin: str
@@ -112,20 +106,22 @@ class Manifest:
     converters: tuple[dict[str, Any], ...]
     hooks: tuple[str, ...]
     document: Document
-    generated: str = field(repr=False, default="")
     elsewhere: dict[str, str] = field(default_factory=dict)
     conformance: Conformance = field(default_factory=Conformance)
     kinds: tuple[OwnKind, ...] = ()
 
     @cached_property
     def schemas(self) -> dict[str, dict[str, Any]]:
-        """Schemas by ``kind/name``; one line of JSON each, so they cost nothing until they are asked for."""
-        found: dict[str, dict[str, Any]] = {}
-        for line in self.generated.splitlines():
-            name, colon, text = line.strip().partition(": ")
-            if colon and text.startswith("{"):
-                found[json.loads(name)] = json.loads(text)
-        return found
+        """By ``kind/name``: supplies, fields, gives and needs; read when they are asked for, `detzoo list` does not.
+
+        What is missing, or was written by another detzoo, is read from the classes in its place.
+        """
+        try:
+            found = json.loads(Path(self.document.file).with_name(SCHEMAS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        items = found.items() if isinstance(found, dict) else ()
+        return {name: one for name, one in items if isinstance(one, dict) and set(one) == _STORED}
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -140,9 +136,8 @@ def read_manifest(path: Path) -> Manifest:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise PluginError(f"{path}: the manifest cannot be read ({reason})") from None
-    written, _, generated = text.partition(GENERATED)
     try:
-        document = parse(written, str(path))
+        document = parse(text, str(path))
     except RecipeError as error:
         raise PluginError(str(error)) from None
     value = document.value
@@ -161,7 +156,6 @@ def read_manifest(path: Path) -> Manifest:
         converters=tuple(value.get("converters", [])),
         hooks=tuple(value.get("hooks", [])),
         document=document,
-        generated=generated,
         elsewhere=value.get("elsewhere") or {},
         conformance=read_conformance(value.get("conformance", {})),
         kinds=tuple(_kind(plugin, item) for item in value.get("kinds", [])),
@@ -264,13 +258,11 @@ def _entry(plugin: str, item: dict[str, Any]) -> Entry:
         name=item["name"],
         target=item["target"],
         summary=item["summary"],
-        needs=tuple(item.get("needs", ())),
-        gives=tuple(item.get("gives", ())),
     )
 
 
 def _kind(plugin: str, item: dict[str, Any]) -> OwnKind:
-    return OwnKind(plugin, item["kind"], item["interface"], item.get("conformance"), item.get("counts_as"))
+    return OwnKind(plugin, item["kind"], item["interface"], item.get("conformance"))
 
 
 def core_manifest() -> Path:
@@ -302,8 +294,8 @@ def key_of(kind: str, name: str) -> str:
 
 __all__ = [
     "API_VERSION",
-    "GENERATED",
     "OLDEST_API",
+    "SCHEMAS",
     "Entry",
     "IncompatibleError",
     "Key",

@@ -17,7 +17,7 @@ from string import Template
 from typing import Final
 
 from detzoo.errors import PluginError
-from detzoo.plugins.manifest import GENERATED
+from detzoo.plugins.manifest import SCHEMAS
 from detzoo.runtime.version import __version__
 from detzoo.schema.expressions import unknown
 
@@ -100,8 +100,7 @@ def write_plugin(name: str, kind: str, folder: Path | None = None) -> list[Path]
     root = files("detzoo.plugins") / "templates" / "plugin"
     for part in (root / "common", *(root / also for also in PATTERNS[kind].also), root / kind):
         texts |= _rendered(part, folder, values)
-    manifest = folder / "src" / values["package"] / "registry.yaml"
-    texts[manifest] = _with_schemas(texts[manifest], kind, name)
+    texts[folder / "src" / values["package"] / SCHEMAS] = _schemas(kind, name)
     for path, text in sorted(texts.items()):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -166,9 +165,8 @@ def _rendered(template: Traversable, folder: Path, values: dict[str, str]) -> di
     return found
 
 
-def _with_schemas(text: str, kind: str, name: str) -> str:
-    """The manifest with the stored schema of its component, so that the new plugin is listed without PyTorch."""
+def _schemas(kind: str, name: str) -> str:
+    """The stored schema of the component, so that the new plugin is listed without PyTorch."""
     stored = json.loads((files("detzoo.plugins") / "templates" / "plugin" / "schemas.json").read_text(encoding="utf-8"))
     kind = "head" if kind == "detector" else kind
-    line = f"  {json.dumps(f'{kind}/{name}')}: {json.dumps(stored[kind])}"
-    return "\n".join([text.rstrip(), "", GENERATED, "schemas:", line, ""])
+    return f"{{\n  {json.dumps(f'{kind}/{name}')}: {json.dumps(stored[kind])}\n}}\n"

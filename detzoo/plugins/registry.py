@@ -12,6 +12,7 @@ from importlib.metadata import EntryPoint
 from typing import Any
 
 from detzoo.errors import PluginError, RecipeError
+from detzoo.feature import Abilities, abilities_of
 from detzoo.plugins.manager import PluginManager, PluginRecord, describe_failure
 from detzoo.plugins.manifest import Entry, check_name, key_of, zoo_plugins
 from detzoo.schema.expressions import nearest
@@ -69,13 +70,22 @@ class Registry:
         raise RecipeError(self.missing_component(kind, name))
 
     def schema(self, entry: Entry) -> dict[str, Any]:
-        """``{"supplies", "fields"}`` of a component: from the manifest where it was synced, else from the class."""
-        record = self.plugins.records[entry.plugin]
-        if record.manifest is not None and not isinstance(entry.target, type):
-            stored = record.manifest.schemas.get(key_of(entry.kind, entry.name))
-            if stored is not None:
-                return stored
-        return self.derive(entry)
+        """``{"supplies", "fields"}`` of a component: what was written by ``registry sync``, else from the class."""
+        stored = self._stored(entry)
+        return self.derive(entry) if stored is None else {"supplies": stored["supplies"], "fields": stored["fields"]}
+
+    def abilities(self, entry: Entry) -> Abilities:
+        """What a component's class gives and needs: what was written by ``registry sync``, else from the class."""
+        stored = self._stored(entry)
+        if stored is None:
+            return abilities_of(self.load(entry))
+        return Abilities(frozenset(stored["gives"]), frozenset(stored["needs"]))
+
+    def _stored(self, entry: Entry) -> dict[str, Any] | None:
+        manifest = self.plugins.records[entry.plugin].manifest
+        if manifest is None or isinstance(entry.target, type):
+            return None
+        return manifest.schemas.get(key_of(entry.kind, entry.name))
 
     def derive(self, entry: Entry) -> dict[str, Any]:
         """The schema read from the class itself; loads it."""
@@ -109,8 +119,6 @@ class Registry:
         *,
         plugin: str | None = None,
         summary: str = "",
-        needs: tuple[str, ...] = (),
-        gives: tuple[str, ...] = (),
     ) -> None:
         """Add a class by hand: for hooks, notebooks and tests. The same class again changes nothing.
 
@@ -120,8 +128,6 @@ class Registry:
             cls: the class.
             plugin: who owns it; None is the plugin whose hook is running, ``local`` outside of one.
             summary: one line; the first of the docstring when empty.
-            needs: as in a manifest: what it needs of those beside it.
-            gives: what it gives them.
 
         Raises:
             PluginError: the id belongs to another class, the class is not of its kind, or its signature is no schema.
@@ -130,7 +136,7 @@ class Registry:
 
         plugin = plugin or self._registrant
         summary = summary or (inspect.getdoc(cls) or name).splitlines()[0]
-        entry = Entry(plugin, kind, name, cls, summary, needs, gives)
+        entry = Entry(plugin, kind, name, cls, summary)
         where = _place(cls)
         for other in self._entries.get((kind, name), []):
             if other.plugin == plugin:

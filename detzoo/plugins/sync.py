@@ -1,4 +1,4 @@
-"""Writing the generated part of manifests (schemas) and the zoo's index (``registry.yaml`` at the top)."""
+"""Writing what is generated: ``schemas.json`` next to each manifest, and the zoo's index (``registry.yaml``)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from detzoo.errors import PluginError
+from detzoo.feature import abilities_of, in_order
 from detzoo.plugins.listing import detector_rows
 from detzoo.plugins.manager import PluginRecord
-from detzoo.plugins.manifest import GENERATED, key_of
+from detzoo.plugins.manifest import SCHEMAS, Entry, Manifest, key_of
 from detzoo.plugins.registry import Registry, get_registry
 from detzoo.schema.yaml_source import write as write_yaml
 
@@ -38,8 +39,8 @@ def sync(*, index: Path | None, write: bool, registry: Registry | None = None) -
     texts: dict[Path, str] = {}
     for record in registry.plugins.usable():
         if record.manifest is not None and record.manifest.entries:
-            path = Path(record.manifest.document.file)
-            texts[path] = _with_schemas(path.read_text(encoding="utf-8"), record, registry)
+            path = Path(record.manifest.document.file).with_name(SCHEMAS)
+            texts[path] = _schemas(record.manifest, registry)
     if index is not None:
         texts[index] = _index(registry, index)
     changed = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
@@ -51,12 +52,17 @@ def sync(*, index: Path | None, write: bool, registry: Registry | None = None) -
     return changed
 
 
-def _with_schemas(text: str, record: PluginRecord, registry: Registry) -> str:
-    written = text.partition(GENERATED)[0].rstrip()
-    assert record.manifest is not None
-    schemas = {key_of(e.kind, e.name): registry.derive(e) for e in record.manifest.entries}
-    lines = [f"  {json.dumps(name)}: {json.dumps(schema)}" for name, schema in sorted(schemas.items())]
-    return "\n".join([written, "", GENERATED, "schemas:", *lines, ""])
+def _schemas(manifest: Manifest, registry: Registry) -> str:
+    """One line per component, so that a changed signature is a changed line."""
+    found = {key_of(e.kind, e.name): schema_and_abilities(registry, e) for e in manifest.entries}
+    lines = [f"  {json.dumps(name)}: {json.dumps(one)}" for name, one in sorted(found.items())]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def schema_and_abilities(registry: Registry, entry: Entry) -> dict[str, Any]:
+    """What is written down of a component; read from its class, which is loaded."""
+    gives, needs = abilities_of(registry.load(entry))
+    return registry.derive(entry) | {"gives": in_order(gives), "needs": in_order(needs)}
 
 
 def _index(registry: Registry, index: Path) -> str:

@@ -1,68 +1,136 @@
-"""What components need of those beside them, and what those give: declared in manifests, checked before the build.
+"""What components need of those around them: compared by their declared abilities, before anything runs.
 
-The words are names of fields (``quality_logits``) and of a few properties of what is handed on:
+When a recipe is read, the words are those of the classes, which ``detzoo registry sync`` has written down. When the
+detector is built they are those of its objects: a head that may score in two ways has been told one of them.
 
-- ``class_logits``, ``quality_logits``, ``mask_logits``: that the head's predictions have them;
-- ``one_box``: one box for all classes, not one for each;
-- ``levels``: a dense head, whose candidates lie on the maps' grids;
-- ``one_grid``: candidates that are the cells of one map;
-- ``predictions``: that a matcher is shown what was predicted.
-
-A head whose manifest declares nothing gives ``MINIMUM``. A plugin may use words of its own.
+A component asks those that serve the same head, and the one that holds it. A head is whatever gives predictions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from detzoo.errors import PluginError
+from detzoo.feature import SCORES, Abilities, Feature, abilities_of, in_order
 from detzoo.recipes.places import Place, places
 from detzoo.schema.expressions import Problem
 from detzoo.schema.yaml_source import Key, Mark
 
 if TYPE_CHECKING:
+    from detzoo.plugins.manifest import Entry
     from detzoo.plugins.registry import Registry
 
-MINIMUM: Final = ("class_logits", "one_box")
+PREDICTED: Final = frozenset({Feature.CLASS_LOGITS, Feature.QUALITY_LOGITS, Feature.MASK_LOGITS, Feature.DISTRIBUTION})
+"""What only heads give."""
 
 
 def unmet_needs(
-    values: Mapping[str, Any], registry: Registry, marks: Mapping[Key, Mark] | None = None
+    values: Mapping[str, Any],
+    registry: Registry,
+    marks: Mapping[Key, Mark] | None = None,
+    made: Mapping[Key, object] | None = None,
 ) -> Iterator[Problem]:
-    """Every component of a recipe that lacks something of the head that it serves, or of what holds it.
+    """Every component of a recipe that lacks something of those around it.
 
     Args:
         values: the recipe's.
         registry: that knows its components.
         marks: where its keys were written, in that order: a child that exchanges the head is told of the head.
+        made: the objects by where they stand, the detector's own under (); None compares what the classes declare.
     """
-    named = places(values, registry)
-    for place in named:
-        needs = registry.find(place.kind, place.type).needs
-        if not needs:
-            continue
-        heads = _heads(place, named, head_kinds(registry))
-        providers = [*((head.kind, head.type) for head in heads), _holder(place, named, values)]
-        given = {word for kind, name in providers for word in gives(kind, name, registry)}
-        for word in needs:
-            if word not in given:
-                beside = " and ".join(f'{kind} "{name}"' for kind, name in providers)
+    around = _Surroundings(values, registry, made or {})
+    for place in around.places:
+        for wanted in _alternatives(around.abilities(place).needs):
+            givers = around.givers(place)
+            if not any(wanted & around.abilities(giver).gives for giver in givers):
+                head = around.head(place)
+                heads = [] if head in (None, place) else [head.key] if head else []
                 yield Problem(
-                    _changed_last(place.key, [head.key for head in heads], marks or {}),
-                    f'{place.kind} "{place.type}" needs {word}, which {beside} {_do(providers)} not give; '
-                    f"given by {_who(word, registry)}",
+                    _changed_last(place.key, heads, marks or {}),
+                    f'{place.kind} "{place.type}" needs {around.refusal(wanted, givers, head)}',
                 )
 
 
-def head_kinds(registry: Registry) -> tuple[str, ...]:
-    """Kinds whose components serve what stands beside them as a head does: a plugin's own may say so."""
-    return ("head", *(kind.name for kind in registry.plugins.kinds.values() if kind.counts_as == "head"))
+def heads(registry: Registry) -> list[Entry]:
+    """Every component that gives predictions."""
+    return [entry for entry in registry.entries() if _gives(entry, registry) & PREDICTED]
 
 
-def gives(kind: str, name: str, registry: Registry) -> tuple[str, ...]:
-    """What a component gives."""
-    declared = registry.find(kind, name).gives
-    return declared or (MINIMUM if kind in head_kinds(registry) else ())
+def is_head(place: Place, registry: Registry) -> bool:
+    """Whether a component gives predictions."""
+    return bool(registry.abilities(registry.find(place.kind, place.type)).gives & PREDICTED)
+
+
+def _gives(entry: Entry, registry: Registry) -> frozenset[str]:
+    """What a class gives; nothing where it cannot be loaded, which concerns only those who use it."""
+    try:
+        return registry.abilities(entry).gives
+    except PluginError:
+        return frozenset()
+
+
+class _Surroundings:
+    """A recipe's components, and who serves the same head as whom."""
+
+    def __init__(self, values: Mapping[str, Any], registry: Registry, made: Mapping[Key, object]) -> None:
+        self.registry, self.made = registry, made
+        self.detector = Place("architecture", values["architecture"], (), values, None)
+        self.places = places(values, registry)
+
+    def abilities(self, place: Place) -> Abilities:
+        """Those of the object, else of the class."""
+        return abilities_of(self.made[place.key]) if place.key in self.made else self.declared(place)
+
+    def declared(self, place: Place) -> Abilities:
+        """Those of the class."""
+        return self.registry.abilities(self.registry.find(place.kind, place.type))
+
+    @cached_property
+    def heads(self) -> list[Place]:
+        """All that give predictions."""
+        return [place for place in self.places if is_head(place, self.registry)]
+
+    def head(self, place: Place) -> Place | None:
+        """The head that a component serves: the nearest one, next to it or next to what holds it."""
+        serving = [one for one in self.heads if place.key[: len(one.key) - 1] == one.key[:-1]]
+        return max(serving, key=lambda one: len(one.key), default=None)
+
+    def holder(self, place: Place) -> Place:
+        """The component around a component, else the meta-architecture."""
+        inside = [one for one in self.places if len(one.key) < len(place.key) and place.key[: len(one.key)] == one.key]
+        return inside[-1] if inside else self.detector
+
+    def givers(self, place: Place) -> list[Place]:
+        """Whom a component asks: the head that it serves, all others that serve it, and the one that holds them."""
+        head = self.head(place)
+        same = [] if head is None else [one for one in self.places if self.head(one) is head and one is not place]
+        holder = self.holder(place)
+        return [*same, *([] if holder in same else [holder])]
+
+    def refusal(self, wanted: frozenset[str], givers: list[Place], head: Place | None) -> str:
+        """``levels, which head "roi_box" does not give; given by head fcos, retinanet``."""
+        known: dict[str, list[str]] = {}
+        for entry in self.registry.entries():
+            if wanted & _gives(entry, self.registry):
+                known.setdefault(entry.kind, []).append(entry.name)
+        asked = [one for one in givers if one.kind in known] or [one for one in givers if one in (head, givers[-1])]
+        named = " and ".join(f'{one.kind} "{one.type}"' for one in asked)
+        by = "; ".join(f"{kind} {', '.join(sorted(names))}" for kind, names in sorted(known.items()))
+        does = "does not" if len(asked) == 1 else "do not"
+        if any(wanted & self.declared(one).gives for one in asked):
+            named += ", as it is set here," if len(asked) == 1 else ", as they are set here,"
+        given = {word for one in asked for word in self.abilities(one).gives}
+        instead = f" (but {', '.join(in_order(given & SCORES))})" if wanted <= SCORES and given & SCORES else ""
+        what = " or ".join(in_order(wanted))
+        return f"{what}, which {named} {does} give{instead}; given by {by or 'nothing installed'}"
+
+
+def _alternatives(needs: frozenset[str]) -> list[frozenset[str]]:
+    """Each need with what would do in its place: of several ways of scoring, one is enough."""
+    scores = needs & SCORES
+    return [*([scores] if scores else []), *(frozenset({word}) for word in in_order(needs - SCORES))]
 
 
 def _changed_last(key: Key, heads: list[Key], marks: Mapping[Key, Mark]) -> Key:
@@ -78,33 +146,4 @@ def _changed_last(key: Key, heads: list[Key], marks: Mapping[Key, Mark]) -> Key:
     return key
 
 
-def _heads(place: Place, named: list[Place], kinds: tuple[str, ...]) -> list[Place]:
-    """The head that a component serves: the nearest one, beside it or beside what holds it."""
-    around = place.key[:-1]
-    serving = [one for one in named if one.kind in kinds and around[: len(one.key) - 1] == one.key[:-1]]
-    nearest = max(serving, key=lambda one: len(one.key), default=None)
-    return [] if nearest is None or nearest is place else [nearest]
-
-
-def _holder(place: Place, named: list[Place], values: Mapping[str, Any]) -> tuple[str, str]:
-    """The component around a component, else the meta-architecture."""
-    around = [one for one in named if len(one.key) < len(place.key) and place.key[: len(one.key)] == one.key]
-    return (around[-1].kind, around[-1].type) if around else ("architecture", values["architecture"])
-
-
-def _do(providers: list[tuple[str, str]]) -> str:
-    return "does" if len(providers) == 1 else "do"
-
-
-def _who(word: str, registry: Registry) -> str:
-    """``head fcos, yolo_anchor``."""
-    found: dict[str, list[str]] = {}
-    for entry in registry.entries():
-        if word in gives(entry.kind, entry.id, registry):
-            found.setdefault(entry.kind, []).append(entry.name)
-    return (
-        "; ".join(f"{kind} {', '.join(sorted(names))}" for kind, names in sorted(found.items())) or "nothing installed"
-    )
-
-
-__all__ = ["MINIMUM", "gives", "head_kinds", "unmet_needs"]
+__all__ = ["PREDICTED", "heads", "is_head", "unmet_needs"]

@@ -61,7 +61,6 @@ KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
     "miner": ("sampling:miner_chooses_among_the_offered", "sampling:miner_takes_the_empty_case"),
     "normaliser": ("sampling:normaliser_is_never_zero", *_MODULE),
     "loss": (
-        "loss:accepts_is_declared",
         "loss:every_ground_truth_gives_finite_terms",
         "loss:without_candidates_terms_are_connected_zeros",
         "loss:normaliser_divides_the_terms",
@@ -128,7 +127,7 @@ DETECTOR_CHECKS: Final = (
     "detector:results_are_taken_by_pycocotools",
     "detector:state_dict_round_trip",
 )
-_INTERFACE: Final = ("declared_maps", "outputs", "accepts_is_declared", "anchors", "moves_between_dtypes")
+_INTERFACE: Final = ("declared_maps", "outputs", "anchors", "moves_between_dtypes")
 
 
 def checks_of(kind: str) -> tuple[str, ...]:

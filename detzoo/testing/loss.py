@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Any, get_args
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from detzoo.feature import SCORES, Component, Feature, in_order
 from detzoo.interfaces import BoxCoder, Normaliser
 from detzoo.testing.sampling import assignment
 from detzoo.testing.specimens import GROUND_TRUTHS, candidates, no_candidates, predictions, targets, total
@@ -94,14 +95,6 @@ def check_input_is_not_changed(subject: Subject) -> None:
     assert_unchanged(before, (said, places, truth, given), "the input")
 
 
-def check_accepts_is_declared(subject: Subject) -> None:
-    """``accepts`` names scorings of the contract: the build refuses other heads by it."""
-    accepts = getattr(subject.component, "accepts", ())
-    assert accepts, "accepts is empty: name the scorings that the loss can read"
-    unknown = set(accepts) - set(get_args(Scoring))
-    assert not unknown, f"accepts names {sorted(unknown)}, which are no scorings"
-
-
 def check_class_loss(subject: Subject) -> None:
     """[B,N], finite and not negative, for every label and for no candidates; its gradient is finite."""
     columns = _columns(subject)
@@ -163,19 +156,26 @@ def _terms(
 
 
 def _predictions(subject: Subject, places: Candidates, images: int) -> Predictions:
-    head = getattr(subject.detector, "head", None)
-    scoring = head.scoring if head is not None else subject.component.accepts[0]
-    said = predictions(images, places, scoring, num_classes=subject.num_classes, quality=True)
+    said = predictions(images, places, _scoring(subject), num_classes=subject.num_classes, quality=True)
     source = torch.Generator().manual_seed(1)
     shape = (images, places.boxes.shape[1], subject.num_classes, 4, 4)
     return dataclasses.replace(said, mask_logits=torch.randn(shape, generator=source).requires_grad_())
 
 
+def _scoring(subject: Subject) -> Scoring:
+    """That of the recipe's head, else one that the loss, and a class loss inside it, can read."""
+    head = getattr(subject.detector, "head", None)
+    if head is not None:
+        return cast("Scoring", head.scoring)
+    parts = [part for part in subject.component.modules() if isinstance(part, Component) and part.needs & SCORES]
+    ways = in_order(SCORES.intersection(*(part.needs for part in parts))) if parts else [Feature.SIGMOID_SCORES]
+    assert ways, f"its parts read no scores in common: {', '.join(type(part).__name__ for part in parts)}"
+    return cast("Scoring", ways[0].removesuffix("_scores"))
+
+
 def _columns(subject: Subject) -> int:
     """Width of the logits: softmax losses have a background column in front."""
-    head = getattr(subject.detector, "head", None)
-    scoring = head.scoring if head is not None else getattr(subject.component, "scoring", "sigmoid")
-    return subject.num_classes + int(scoring == "softmax")
+    return subject.num_classes + int(_scoring(subject) == "softmax")
 
 
 def _coder(subject: Subject) -> Any:

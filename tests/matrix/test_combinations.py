@@ -10,7 +10,7 @@ from detzoo.errors import RecipeError
 from detzoo.matrix.combinations import KINDS, Combination, all_combinations, component_names, starts
 from detzoo.matrix.frames import example, frames, resolved
 from detzoo.plugins.registry import get_registry
-from detzoo.recipes.compatibility import head_kinds
+from detzoo.recipes.compatibility import heads
 from detzoo.recipes.recipe import Recipe, load_recipe
 
 
@@ -27,8 +27,8 @@ def test_names_are_all_that_is_registered() -> None:
     names = component_names()
     assert set(names) == {"backbone", "neck", "head", "matcher", "loss", "postprocess"}
     for kind, found in names.items():
-        kinds = head_kinds(get_registry()) if kind == "head" else (kind,)
-        assert found == sorted(entry.name for one in kinds for entry in get_registry().entries(one))
+        entries = heads(get_registry()) if kind == "head" else get_registry().entries(kind)
+        assert found == sorted(entry.name for entry in entries)
     assert {"ssd", "roi_mask", "region_fc"} <= set(names["head"])
 
 

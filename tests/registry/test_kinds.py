@@ -13,7 +13,7 @@ from detzoo.errors import PluginError, RecipeError
 from detzoo.plugins.kinds import OwnKind
 from detzoo.plugins.listing import component_rows
 from detzoo.plugins.registry import Registry
-from detzoo.recipes.compatibility import head_kinds
+from detzoo.recipes.compatibility import heads
 from detzoo.recipes.editor_schema import recipe_file_schema
 from detzoo.schema.signature import schema_of
 
@@ -22,7 +22,7 @@ MakePlugin = Callable[..., list[EntryPoint]]
 OWNER = """\
 api: 1
 plugin: {name}
-kinds: [{kind: track, interface: "zoo_{name}.components:Track", counts_as: head}]
+kinds: [{kind: track, interface: "zoo_{name}.components:Track"}]
 components: [{kind: track, name: straight, target: "zoo_{name}.components:Straight", summary: a line}]
 """
 GUEST = """\
@@ -57,18 +57,17 @@ def test_without_plugins_there_are_the_core_s() -> None:
     assert "neck" in registry.kinds
     assert "track" not in registry.kinds
     assert registry.plugins.kinds == {}
-    assert head_kinds(registry) == ("head",)
+    assert heads(registry) == []
 
 
 def test_a_kind_is_known_before_its_plugin_is_imported(make_plugin: MakePlugin) -> None:
     registry = Registry([*make_plugin("tracks", OWNER, module=MODULE), *make_plugin("curves", GUEST)])
 
     assert registry.plugins.kinds == {
-        "track": OwnKind("tracks", "track", "zoo_tracks.components:Track", None, "head"),
+        "track": OwnKind("tracks", "track", "zoo_tracks.components:Track", None),
     }
     assert "track" in registry.kinds
     assert [row["name"] for row in component_rows("track", registry)] == ["bent", "straight"]
-    assert head_kinds(registry) == ("head", "track")
     assert "zoo_tracks.components" not in sys.modules
     with pytest.raises(RecipeError, match=r'^unknown track "bend"; did you mean "bent"\?'):
         registry.find("track", "bend")
@@ -83,6 +82,17 @@ def test_the_interface_is_an_annotation_and_a_definition_of_the_editor_s_schema(
     assert fields["inner"]["type"] == {"is": "union", "of": [{"is": "component", "kind": "track"}, {"is": "null"}]}
     variants = recipe_file_schema(registry)["$defs"]["track"]["anyOf"]
     assert variants[0]["properties"]["type"] == {"const": "straight"}
+
+
+def test_a_kind_whose_components_give_class_logits_counts_as_a_head(make_plugin: MakePlugin) -> None:
+    module = MODULE.replace(
+        "class Track(ABC):", "class Track(Component, ABC):\n    gives = frozenset({Feature.CLASS_LOGITS})"
+    )
+    module = f"from detzoo.feature import Component, Feature\n{module}"
+
+    registry = Registry(make_plugin("tracks", OWNER, module=module))
+
+    assert [entry.id for entry in heads(registry)] == ["tracks/straight"]
 
 
 def test_a_component_of_a_missing_kind_says_so_with_its_line(make_plugin: MakePlugin) -> None:

@@ -9,10 +9,11 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+import yaml
 
 from detzoo.builder import build_component
 from detzoo.errors import PluginError, RecipeError
-from detzoo.plugins.manifest import GENERATED, zoo_index
+from detzoo.plugins.manifest import SCHEMAS, zoo_index
 from detzoo.plugins.registry import Registry
 from detzoo.plugins.sync import sync
 from detzoo.schema.yaml_source import read
@@ -73,24 +74,24 @@ def test_the_index_holds_the_plugins_of_its_checkout_alone(make_plugin: MakePlug
     assert list(read(index).value["plugins"]) == ["a"]
 
 
-def test_sync_writes_schemas_below_what_the_author_wrote(make_plugin: MakePlugin, tmp_path: Path) -> None:
+def test_sync_writes_schemas_next_to_what_the_author_wrote(make_plugin: MakePlugin, tmp_path: Path) -> None:
     points = make_plugin("a", MANIFEST, module=MODULE % "names: dict[str, float] | None = None")
     path = tmp_path / "zoo-a" / "zoo_a" / "registry.yaml"
-    index = tmp_path / "index.yaml"
+    schemas, index = path.with_name(SCHEMAS), tmp_path / "index.yaml"
 
-    assert set(sync(index=index, write=False, registry=Registry(points))) >= {path, index}
+    assert set(sync(index=index, write=False, registry=Registry(points))) >= {schemas, index}
     assert not index.exists()
     changed = sync(index=index, write=True, registry=only(points, path))
 
-    assert set(changed) == {path, index}
-    text = path.read_text()
-    assert text.startswith(MANIFEST.replace("{name}", "a").rstrip() + f"\n\n{GENERATED}\nschemas:\n")
-    assert text.splitlines()[-1].startswith('  "neck/plain": {"supplies": [], "fields": {"width": ')
+    assert set(changed) == {schemas, index}
+    assert path.read_text() == MANIFEST.replace("{name}", "a")
+    assert schemas.read_text().splitlines()[1].startswith('  "neck/plain": {"supplies": [], "fields": {"width": ')
     assert sync(index=index, write=False, registry=only(points, path)) == []
 
     again = Registry(points)
     entry = again.find("neck", "plain")
     assert again.schema(entry) == again.derive(entry)
+    assert again.abilities(entry) == (frozenset(), frozenset())
     found = read(index).value["plugins"]["a"]
     assert found == {
         "distribution": "zoo-a",
@@ -127,11 +128,12 @@ def test_sync_says_where_a_folder_is_missing(make_plugin: MakePlugin, tmp_path: 
 
 
 def test_the_class_has_the_last_word_where_the_manifest_is_old(
-    make_plugin: MakePlugin, monkeypatch: pytest.MonkeyPatch
+    make_plugin: MakePlugin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    schema = {"supplies": [], "fields": {"height": {"type": {"is": "int"}}}}
-    old = f'{GENERATED}\nschemas:\n  "neck/plain": {json.dumps(schema)}\n'
-    points = make_plugin("a", MANIFEST + old, module=MODULE % "extra: int = 0")
+    schema = {"supplies": [], "fields": {"height": {"type": {"is": "int"}}}, "gives": [], "needs": []}
+    points = make_plugin("a", MANIFEST, module=MODULE % "extra: int = 0")
+    stored = tmp_path / "zoo-a" / "zoo_a" / SCHEMAS
+    stored.write_text(json.dumps({"neck/plain": schema}))
     registry = Registry(points)
     monkeypatch.setattr(sys.modules[build_component.__module__], "get_registry", lambda: registry)
 
@@ -143,3 +145,21 @@ def test_the_class_has_the_last_word_where_the_manifest_is_old(
         "the manifest of plugin a is out of date, its author should run `detzoo registry sync`"
     )
     assert "neck a/plain: its schema in the manifest is old; run `detzoo registry sync`" in check_all(registry)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"neck/plain": {"fields": {}}}', '{"neck/plain": 1}'])
+def test_schemas_that_are_none_are_read_from_the_classes(make_plugin: MakePlugin, tmp_path: Path, text: str) -> None:
+    points = make_plugin("a", MANIFEST, module=MODULE % "extra: int = 0")
+    (tmp_path / "zoo-a" / "zoo_a" / SCHEMAS).write_text(text)
+    registry = Registry(points)
+    assert list(registry.schema(registry.find("neck", "plain"))["fields"]) == ["width", "extra"]
+
+
+def test_a_manifest_that_a_yaml_library_wrote_again_stays_valid(make_plugin: MakePlugin, tmp_path: Path) -> None:
+    points = make_plugin("a", MANIFEST, module=MODULE % "")
+    path = tmp_path / "zoo-a" / "zoo_a" / "registry.yaml"
+    sync(index=None, write=True, registry=only(points, path))
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text())))
+    registry = only(points, path)
+    assert registry.plugins.records["a"].status == "not-loaded"
+    assert list(registry.schema(registry.find("neck", "plain"))["fields"]) == ["width"]

@@ -16,7 +16,7 @@ from detzoo.components.postprocess.detections import PerClassDetections
 from detzoo.components.samplers import RandomFraction
 from detzoo.components.suppress import Nms
 from detzoo.components.unreduced_losses import BinaryCrossEntropy, SmoothL1
-from detzoo.interfaces import Backbone, Head
+from detzoo.interfaces import Backbone, Feature, Head
 from detzoo.testing.specimens import FEATURES, NUM_CLASSES
 from detzoo.types import (
     Assignment,
@@ -27,7 +27,6 @@ from detzoo.types import (
     ImageBatch,
     Level,
     Predictions,
-    Scoring,
     Targets,
 )
 
@@ -98,7 +97,7 @@ class SeedsFromTheClock(Net):
 class Squares(Head):
     """A square of two strides in every cell of every map; one 1x1 convolution a map."""
 
-    scoring: Scoring = "sigmoid"
+    gives = Head.gives | {Feature.ONE_PER_CELL}
     xywh = False
 
     def __init__(self) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from detzoo.plugins.manifest import read_manifest
+from detzoo.plugins.manifest import Manifest, read_manifest
 from detzoo.plugins.registry import Registry
 from detzoo.testing import manifest as manifest_checks
 from detzoo.testing.catalogue import PLUGIN_CHECKS
@@ -52,19 +53,30 @@ def test_faults_of_an_import(
     assert found == [IMPORTS[code]]
 
 
+def with_schemas(manifest: Manifest, schemas: dict[str, Any]) -> Manifest:
+    """The manifest with other schemas next to it."""
+    changed = dataclasses.replace(manifest)
+    changed.__dict__["schemas"] = schemas
+    return changed
+
+
 def test_faults_of_a_manifest(toy_registry: Registry) -> None:
     assert failing_plugin("toy") == {}
     record = toy_registry.plugins.records["toy"]
     right = record.manifest
     assert right is not None
-    old = right.generated.replace('"le": 8192', '"le": 4096')
-    assert old != right.generated
-    record.manifest = dataclasses.replace(right, generated=old)
-    assert failing_plugin("toy") == {
-        "schemas_are_synced": "the schema of anchors/toy_anchors is out of date: run `detzoo registry sync`"
+    changes: dict[str, dict[str, Any]] = {
+        "anchors/toy_anchors": {"supplies": []},
+        "transform/toy_noise": {"gives": ["levels"]},
     }
-    without = "\n".join(line for line in right.generated.splitlines() if "toy_noise" not in line)
-    record.manifest = dataclasses.replace(right, generated=without)
+    for name, changed in changes.items():
+        old = right.schemas | {name: right.schemas[name] | changed}
+        record.manifest = with_schemas(right, old)
+        assert failing_plugin("toy") == {
+            "schemas_are_synced": f"what is stored of {name} is out of date: run `detzoo registry sync`"
+        }
+    without = {name: stored for name, stored in right.schemas.items() if name != "transform/toy_noise"}
+    record.manifest = with_schemas(right, without)
     assert failing_plugin("toy") == {
         "schemas_are_synced": "no schema is stored for transform/toy_noise: run `detzoo registry sync`"
     }

@@ -11,7 +11,7 @@ from torch import Tensor
 from detzoo.interfaces import BoxLoss, ClassLoss, Loss, Miner, Normaliser
 from detzoo.ops.matching import candidate_rows, matched_boxes, matched_labels, of_classes, safe_candidates
 from detzoo.ops.ranking import allows_dynamic_shapes
-from detzoo.types import Assignment, Candidates, Predictions, Scoring, Targets
+from detzoo.types import Assignment, Candidates, Predictions, Targets
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -40,8 +40,6 @@ class MultiBox(Loss):
     Source: SSD, eq. 1; Caffe SSD MultiBoxLoss. Faster R-CNN, eq. 1; py-faster-rcnn RPN_POSITIVE_WEIGHT.
     """
 
-    accepts: tuple[Scoring, ...] = ("softmax", "sigmoid")
-
     def __init__(
         self,
         *,
@@ -54,7 +52,6 @@ class MultiBox(Loss):
         box_weight: Weight = 1.0,
     ) -> None:
         super().__init__()
-        self.reads_through(classification)
         self.classification = classification
         self.box = box
         self.normaliser = normaliser

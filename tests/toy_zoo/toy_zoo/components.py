@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Anchors, Backbone, BoxCoder, Draw, Head, Transform
+from detzoo.interfaces import Anchors, Backbone, BoxCoder, Draw, Feature, Head, Transform
 from detzoo.types import Candidates, FeatureMaps, FeatureSpec, FeatureSpecs, ImageBatch, Level, Predictions, Sample
 
 Side = Annotated[float, Field(gt=0, le=8192)]
@@ -83,6 +83,8 @@ class ToyAnchors(Anchors):
 
 class ToyHead(Head):
     """A 1x1 predictor for classes and one for boxes, shared by all levels."""
+
+    gives = Head.gives | {Feature.SOFTMAX_SCORES, Feature.LINEAR_SCORES}
 
     def __init__(
         self,

@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from detzoo.interfaces import BoxCoder, Head
-from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Scoring
+from detzoo.interfaces import BoxCoder, Feature, Head
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 from detzoo_detr.encoder import Encoder, Memory
 from detzoo_detr.head import Queries, whole_image, with_aux
 from detzoo_detr.position import sine
@@ -46,6 +46,8 @@ class AnchorDetrHead(Head):
     conditional attention, one learned width of the Gaussian for each head of each layer, no offsets.
     """
 
+    gives = frozenset({Feature.CLASS_LOGITS, Feature.ONE_BOX, Feature.SOFTMAX_SCORES, Feature.SIGMOID_SCORES})
+
     def __init__(
         self,
         features: FeatureSpecs,
@@ -61,7 +63,7 @@ class AnchorDetrHead(Head):
         super().__init__()
         width, depth = transformer.width, transformer.decoder_layers
         self.coder, self.aux = box_coder, aux
-        self.scoring: Scoring = scoring
+        self.scoring = scoring
         self.encoder = Encoder(features, size=transformer, middle=True)
         self.anchors = nn.Parameter(logit(lattice(queries)))  # [Q,4]
         self.content = nn.Embedding(queries, width)

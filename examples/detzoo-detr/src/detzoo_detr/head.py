@@ -12,8 +12,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from detzoo.interfaces import BoxCoder, Head
-from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Scoring
+from detzoo.interfaces import BoxCoder, Feature, Head
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 from detzoo_detr.encoder import Encoder
 from detzoo_detr.transformer import PAPER, DecoderLayer, Mlp, Transformer, start
 
@@ -38,6 +38,8 @@ class DetrHead(Head):
     the column for no object stands in front, as everywhere in detzoo, not at the end.
     """
 
+    gives = frozenset({Feature.CLASS_LOGITS, Feature.ONE_BOX, Feature.SOFTMAX_SCORES, Feature.SIGMOID_SCORES})
+
     def __init__(
         self,
         features: FeatureSpecs,
@@ -53,7 +55,7 @@ class DetrHead(Head):
         super().__init__()
         width = transformer.width
         self.coder, self.aux = box_coder, aux
-        self.scoring: Scoring = scoring
+        self.scoring = scoring
         self.encoder = Encoder(features, size=transformer, middle=False)
         self.queries = nn.Embedding(queries, width)
         self.layers = nn.ModuleList(DecoderLayer(transformer) for _ in range(transformer.decoder_layers))

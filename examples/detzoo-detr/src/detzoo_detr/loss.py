@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from detzoo.components.normalisers import Positives, Sampled
-from detzoo.interfaces import BoxLoss, ClassLoss, Loss, Normaliser
+from detzoo.interfaces import BoxLoss, ClassLoss, Feature, Loss, Normaliser
 from detzoo.ops.matching import matched_boxes, matched_labels, safe_candidates
-from detzoo.types import Assignment, Candidates, Predictions, Scoring, Targets
+from detzoo.types import Assignment, Candidates, Predictions, Targets
 
 Weight = Annotated[float, Field(ge=0)]
 TINY: Final = 1e-12
@@ -42,7 +42,7 @@ class SetLoss(Loss):
     Difference: over several processes the sum of the weights is that of all of them, as the number of objects is.
     """
 
-    accepts: tuple[Scoring, ...] = ("softmax", "sigmoid")
+    needs = frozenset({Feature.CLASS_LOGITS, Feature.ONE_BOX})
 
     def __init__(
         self,
@@ -58,7 +58,6 @@ class SetLoss(Loss):
         overlap_weight: Weight = 2.0,
     ) -> None:
         super().__init__()
-        self.reads_through(classification)
         self.classification, self.distance, self.overlap = classification, distance, overlap
         self.normaliser, self.class_divisor = normaliser, class_divisor
         self.no_object_weight, self.class_weight = no_object_weight, class_weight

@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Matcher
+from detzoo.interfaces import Feature, Matcher
 from detzoo.ops.boxes import area, full_precision, giou, intersection_matrix
 from detzoo.ops.scores import scores_of
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
@@ -46,6 +46,8 @@ class Hungarian(Matcher):
     Source: Carion et al. 2020 (arXiv:2005.12872), eq. 1 and 2, its ``HungarianMatcher`` (1, 5, 2); Zhu et al. 2021,
     Deformable DETR's (2, 5, 2, focal). Difference: DETR knows no ignored ground truth.
     """
+
+    needs = frozenset({Feature.CLASS_LOGITS, Feature.ONE_BOX, Feature.PREDICTIONS})
 
     def __init__(
         self,

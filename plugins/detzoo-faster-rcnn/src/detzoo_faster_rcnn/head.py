@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchvision.ops import Conv2dNormActivation
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import BoxCoder, Head, RoiPool
+from detzoo.interfaces import BoxCoder, Feature, Head, RoiPool
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 from detzoo_faster_rcnn.box_coder import refuse_agnostic
 from detzoo_faster_rcnn.svd import linear
@@ -72,7 +72,7 @@ class RoiBox(Head):
     ``TwoMLPHead``, ``FastRCNNConvFCHead``, ``FastRCNNPredictor``. Background has no box here.
     """
 
-    scoring = "softmax"
+    gives = frozenset({Feature.CLASS_LOGITS, Feature.SOFTMAX_SCORES})
     second_stage = True
 
     def __init__(

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from torchvision.ops import Conv2dNormActivation
 
 from detzoo.components.box_coders import CentreSize
-from detzoo.interfaces import Head, RoiPool
+from detzoo.interfaces import Feature, Head, RoiPool
 from detzoo.ops.ranking import allows_dynamic_shapes
-from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Scoring
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 
 Width = Annotated[int, Field(ge=1, le=8192)]
 
@@ -41,7 +41,7 @@ class RoiMask(Head):
     one class its first loss is above 10.
     """
 
-    scoring: Scoring = "sigmoid"
+    gives = frozenset({Feature.MASK_LOGITS, Feature.SIGMOID_SCORES})
     second_stage: ClassVar[bool] = True
 
     def __init__(

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detzoo.errors import DataError
-from detzoo.interfaces import Loss
+from detzoo.interfaces import Feature, Loss
 from detzoo.ops.masks import mask_targets
 from detzoo.ops.matching import matched_labels
 from detzoo.ops.ranking import allows_dynamic_shapes
-from detzoo.types import Assignment, Candidates, Predictions, Scoring, Targets
+from detzoo.types import Assignment, Candidates, Predictions, Targets
 
 
 class MaskBce(Loss):
@@ -29,7 +29,7 @@ class MaskBce(Loss):
     Source: He et al. 2017 (arXiv:1703.06870), section 3; torchvision ``maskrcnn_loss``.
     """
 
-    accepts: tuple[Scoring, ...] = ("sigmoid",)
+    needs = frozenset({Feature.MASK_LOGITS})
 
     def __init__(self, *, weight: Annotated[float, Field(ge=0)] = 1.0) -> None:
         super().__init__()

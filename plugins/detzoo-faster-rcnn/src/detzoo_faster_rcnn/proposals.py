@@ -8,8 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from detzoo.errors import RecipeError
-from detzoo.interfaces import Head, Loss, Matcher, PostProcess, Proposals, Sampler
+from detzoo.interfaces import Feature, Head, Loss, Matcher, PostProcess, Proposals, Sampler
 from detzoo.schema.signature import Scope
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 
@@ -29,6 +28,8 @@ class Rpn(Proposals):
     Source: Ren et al. 2015 (arXiv:1506.01497), section 3.1; torchvision ``RegionProposalNetwork``.
     """
 
+    gives = frozenset({Feature.PREDICTIONS})
+
     def __init__(
         self,
         features: FeatureSpecs,
@@ -42,11 +43,6 @@ class Rpn(Proposals):
         training_postprocess: PostProcess | None = None,
     ) -> None:
         super().__init__()
-        if head.scoring not in loss.accepts:
-            raise RecipeError(
-                f'the proposals\' head scores by "{head.scoring}", '
-                f"their loss accepts {', '.join(loss.accepts)}; change one of them"
-            )
         self.head = head
         self.matcher = matcher
         self.sampler = sampler

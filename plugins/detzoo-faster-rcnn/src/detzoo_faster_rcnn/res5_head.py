@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.models.resnet import Bottleneck
 
 from detzoo.components.backbones.freeze import Norm, norm_factory
-from detzoo.interfaces import BoxCoder, Head, RoiPool
+from detzoo.interfaces import BoxCoder, Feature, Head, RoiPool
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 from detzoo_faster_rcnn.box_coder import refuse_agnostic
 from detzoo_faster_rcnn.head import Init, Predictor
@@ -36,7 +36,7 @@ class RoiBoxRes5(Head):
     ``Res5ROIHeads``. Parameters are named as torchvision's (``layer4``), so that its weights load.
     """
 
-    scoring = "softmax"
+    gives = frozenset({Feature.CLASS_LOGITS, Feature.SOFTMAX_SCORES})
     second_stage: ClassVar[bool] = True
 
     def __init__(

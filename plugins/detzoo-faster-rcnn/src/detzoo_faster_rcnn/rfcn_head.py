@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from detzoo.components.dense import shared_width
 from detzoo.errors import RecipeError
-from detzoo.interfaces import BoxCoder, Head, RoiPool
+from detzoo.interfaces import BoxCoder, Feature, Head, RoiPool
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 from detzoo_faster_rcnn.box_coder import refuse_agnostic
 
@@ -44,7 +44,7 @@ class RfcnHead(Head):
     train_val.prototxt (layers conv_new_1, rfcn_cls, rfcn_bbox, ave_cls_score_rois).
     """
 
-    scoring = "softmax"
+    gives = frozenset({Feature.CLASS_LOGITS, Feature.SOFTMAX_SCORES})
     second_stage = True
 
     def __init__(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detzoo.interfaces import BoxLoss, ClassLoss, Loss, Miner, Normaliser
 from detzoo.ops.matching import matched_boxes, matched_labels, safe_candidates
-from detzoo.types import IGNORE, Assignment, Candidates, Predictions, Scoring, Targets
+from detzoo.types import IGNORE, Assignment, Candidates, Predictions, Targets
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -40,8 +40,6 @@ class RfcnLoss(Loss):
     divides the boxes by 128; ``{type: fixed, value: 128, scope: image}`` is both.
     """
 
-    accepts: tuple[Scoring, ...] = ("softmax", "sigmoid")
-
     def __init__(
         self,
         *,
@@ -54,7 +52,6 @@ class RfcnLoss(Loss):
         box_weight: Weight = 1.0,
     ) -> None:
         super().__init__()
-        self.reads_through(classification)
         self.classification = classification
         self.box = box
         self.normaliser = normaliser

@@ -12,7 +12,7 @@ from torchvision.ops import Conv2dNormActivation
 
 from detzoo.components.dense import rows, shared_per_cell, shared_width
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Anchors, BoxCoder, Head
+from detzoo.interfaces import Anchors, BoxCoder, Feature, Head
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 
 
@@ -32,6 +32,8 @@ class RpnHead(Head):
 
     Source: Ren et al. 2015, section 3.1; torchvision ``RPNHead``.
     """
+
+    gives = Head.gives | {Feature.SOFTMAX_SCORES}
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from detzoo.components.backbones.inception import inception_v2_layers
 from detzoo.components.backbones.inception_resnet import inception_resnet_v2_tail
 from detzoo.components.backbones.nasnet import NasNetTail
 from detzoo.errors import RecipeError
-from detzoo.interfaces import BoxCoder, Head, RoiPool
+from detzoo.interfaces import BoxCoder, Feature, Head, RoiPool
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 from detzoo_faster_rcnn.box_coder import refuse_agnostic
 from detzoo_faster_rcnn.head import Init, Predictor
@@ -45,7 +45,7 @@ class RoiBoxTail(Head):
     ``_extract_box_classifier_features`` of its feature extractors for Faster R-CNN.
     """
 
-    scoring = "softmax"
+    gives = frozenset({Feature.CLASS_LOGITS, Feature.SOFTMAX_SCORES})
     second_stage: ClassVar[bool] = True
 
     def __init__(

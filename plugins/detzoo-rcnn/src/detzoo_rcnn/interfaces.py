@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from detzoo.interfaces import BoxCoder, Component, FeatureSource, RoiPool
+from detzoo.interfaces import BoxCoder, Component, Feature, FeatureSource, RoiPool
 from detzoo_rcnn.window_store import WindowStore
 
 Advance = Callable[[int], None]
@@ -23,6 +23,7 @@ class RegionHead(FeatureSource, Component, ABC):
     """
 
     kind: ClassVar[str] = "region_head"
+    gives = frozenset({Feature.CLASS_LOGITS, Feature.SOFTMAX_SCORES})
     roi_pool: RoiPool
     __call__: Callable[..., tuple[dict[str, Tensor], Tensor]]
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from detzoo.components.dense import rows, shared_per_cell, shared_width
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Anchors, BoxCoder, Head
-from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Scoring
+from detzoo.interfaces import Anchors, BoxCoder, Feature, Head
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 from detzoo_retinanet.tower import Depth, Norm, Probability, Std, Width, predictor, start, start_at, tower
 
 
@@ -37,7 +37,7 @@ class FcosHead(Head):
     Source: Tian et al. 2019 (arXiv:1904.01355) and 2020 (arXiv:2006.09214), section 3; torchvision ``FCOSHead``.
     """
 
-    scoring: Scoring = "sigmoid"
+    gives = Head.gives | {Feature.QUALITY_LOGITS, Feature.ONE_PER_CELL}
 
     def __init__(
         self,

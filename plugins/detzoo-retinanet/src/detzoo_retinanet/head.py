@@ -7,7 +7,7 @@ from torch import Tensor
 
 from detzoo.components.dense import rows, shared_per_cell, shared_width
 from detzoo.interfaces import Anchors, BoxCoder, Head
-from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Scoring
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 from detzoo_retinanet.tower import Depth, Norm, Probability, Std, Width, predictor, start, start_at, tower
 
 
@@ -28,8 +28,6 @@ class RetinaNetHead(Head):
 
     Source: Lin et al. 2017 (arXiv:1708.02002), section 4; torchvision ``RetinaNetHead``.
     """
-
-    scoring: Scoring = "sigmoid"
 
     def __init__(
         self,

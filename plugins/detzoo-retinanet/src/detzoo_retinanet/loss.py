@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 from detzoo.components.losses.multibox import MultiBox
 from detzoo.errors import RecipeError
-from detzoo.interfaces import BoxLoss, ClassLoss, Loss, Normaliser
+from detzoo.interfaces import BoxLoss, ClassLoss, Feature, Loss, Normaliser
 from detzoo.ops.box_coder import encode_edges
 from detzoo.ops.boxes import full_precision
 from detzoo.ops.matching import matched_boxes, matched_labels, safe_candidates
-from detzoo.types import Assignment, Candidates, Predictions, Scoring, Targets
+from detzoo.types import Assignment, Candidates, Predictions, Targets
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -35,7 +35,7 @@ class FcosLoss(Loss):
     release also weighs the boxes by their centreness; neither the equation nor torchvision does.
     """
 
-    accepts: tuple[Scoring, ...] = ("sigmoid",)
+    needs = frozenset({Feature.CLASS_LOGITS, Feature.QUALITY_LOGITS, Feature.LEVELS})
 
     def __init__(
         self,
@@ -48,7 +48,6 @@ class FcosLoss(Loss):
         centreness_weight: Weight = 1.0,
     ) -> None:
         super().__init__()
-        self.reads_through(classification)
         self.multibox = MultiBox(classification=classification, box=box, normaliser=normaliser)
         self.class_weight, self.box_weight = class_weight, box_weight
         self.centreness_weight = centreness_weight

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Matcher
+from detzoo.interfaces import Feature, Matcher
 from detzoo.ops.boxes import area, full_precision
 from detzoo.ops.matching import chunks, overlaps_ignored
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
@@ -40,6 +40,8 @@ class CentreSampling(Matcher):
     torchvision ``FCOS.compute_loss``. Difference: areas are compared as they are, where torchvision subtracts them from
     1e8 in float32, so that areas less than 8 px² apart tie there. Of equal areas the first object wins.
     """
+
+    needs = frozenset({Feature.LEVELS})
 
     def __init__(
         self,

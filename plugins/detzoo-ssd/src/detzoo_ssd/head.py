@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Anchors, BoxCoder, Head
+from detzoo.interfaces import Anchors, BoxCoder, Feature, Head
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 from detzoo_ssd.initialisation import Init, initialise, start_scores
 
@@ -41,6 +41,8 @@ class SsdHead(Head):
 
     Source: Liu et al. 2016, section 2.1; SSDLite: Sandler et al. 2018, section 6.2, torchvision's ssdlite.py.
     """
+
+    gives = Head.gives | {Feature.SOFTMAX_SCORES}
 
     def __init__(
         self,

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from detzoo.interfaces import BoxLoss, Loss, Normaliser
+from detzoo.interfaces import BoxLoss, Feature, Loss, Normaliser
 from detzoo.ops.matching import matched_boxes, matched_labels, safe_candidates
-from detzoo.types import IGNORE, Assignment, Candidates, Predictions, Scoring, Targets
+from detzoo.types import IGNORE, Assignment, Candidates, Predictions, Targets
 
 
 class SoftmaxFocal(Loss):
@@ -31,7 +31,7 @@ class SoftmaxFocal(Loss):
     Source: Lin et al. 2017 (arXiv:1708.02002), section 3, carried over from sigmoids to one softmax.
     """
 
-    accepts: tuple[Scoring, ...] = ("softmax",)
+    needs = frozenset({Feature.CLASS_LOGITS, Feature.ONE_BOX, Feature.SOFTMAX_SCORES})
 
     def __init__(
         self,

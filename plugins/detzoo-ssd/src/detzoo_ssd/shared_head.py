@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Anchors, BoxCoder, Head
+from detzoo.interfaces import Anchors, BoxCoder, Feature, Head
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 from detzoo_ssd.head import last_conv, priors_of_maps
 from detzoo_ssd.initialisation import initialise, start_scores
@@ -32,6 +32,8 @@ class SsdSharedHead(Head):
 
     Source: TensorFlow Object Detection API, ``WeightSharedConvolutionalBoxPredictor``, without its batch norms.
     """
+
+    gives = Head.gives | {Feature.SOFTMAX_SCORES}
 
     def __init__(
         self,

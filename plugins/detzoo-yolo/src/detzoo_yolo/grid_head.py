@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Head
+from detzoo.interfaces import Feature, Head
 from detzoo.ops.anchors import shift_over_grid
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Level, Predictions
 from detzoo_yolo.box_coder import GridCoder
@@ -35,7 +35,16 @@ class YoloGrid(Head):
     Source: Redmon et al. 2016, section 2; darknet, detection_layer.c.
     """
 
-    scoring = "linear"
+    gives = frozenset(
+        {
+            Feature.CLASS_LOGITS,
+            Feature.QUALITY_LOGITS,
+            Feature.ONE_BOX,
+            Feature.LEVELS,
+            Feature.ONE_GRID,
+            Feature.LINEAR_SCORES,
+        }
+    )
 
     def __init__(
         self,

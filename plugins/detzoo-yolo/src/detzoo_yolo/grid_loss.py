@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Loss, Normaliser
+from detzoo.interfaces import Feature, Loss, Normaliser
 from detzoo.ops.boxes import iou
 from detzoo.ops.matching import candidate_rows
-from detzoo.types import Assignment, Candidates, Predictions, Scoring, Targets
+from detzoo.types import Assignment, Candidates, Predictions, Targets
 from detzoo_yolo.rows import per_image, positives_of
 
 Weight = Annotated[float, Field(ge=0)]
@@ -42,7 +42,9 @@ class YoloSse(Loss):
     Source: Redmon et al. 2016, eq. 3; darknet, detection_layer.c.
     """
 
-    accepts: tuple[Scoring, ...] = ("linear",)
+    needs = frozenset(
+        {Feature.CLASS_LOGITS, Feature.QUALITY_LOGITS, Feature.ONE_BOX, Feature.ONE_GRID, Feature.LINEAR_SCORES}
+    )
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Matcher
+from detzoo.interfaces import Feature, Matcher
 from detzoo.ops.boxes import full_precision, iou, sides, xyxy_to_cxcywh
 from detzoo.ops.ranking import gather_rows
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
@@ -30,6 +30,8 @@ class GridResponsible(Matcher):
 
     Source: Redmon et al. 2016, section 2.2; darknet, detection_layer.c and data.c ``fill_truth_region``.
     """
+
+    needs = frozenset({Feature.ONE_GRID, Feature.PREDICTIONS, Feature.ONE_BOX})
 
     def __init__(self, *, min_side: Annotated[float, Field(ge=0, le=1)] = 0.005) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Anchors, BoxCoder, Head
+from detzoo.interfaces import Anchors, BoxCoder, Feature, Head
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 from detzoo_yolo.box_coder import logit
 from detzoo_yolo.layers import start_convolution
@@ -32,6 +32,8 @@ class YoloAnchorHead(Head):
 
     Source: YOLO9000, section 2; YOLOv3, sections 2.1 to 2.3.
     """
+
+    gives = Head.gives | {Feature.QUALITY_LOGITS, Feature.CATEGORICAL_SCORES}
 
     def __init__(
         self,

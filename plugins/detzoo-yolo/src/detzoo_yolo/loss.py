@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import BoxLoss, Loss, Normaliser
+from detzoo.interfaces import BoxLoss, Feature, Loss, Normaliser
 from detzoo.ops.boxes import iou, sides
 from detzoo.ops.matching import candidate_rows
 from detzoo.types import Assignment, Candidates, Predictions, Scoring, Targets
@@ -49,7 +49,16 @@ class YoloAnchorLoss(Loss):
     later and the classes of both; here the later one has it all.
     """
 
-    accepts: tuple[Scoring, ...] = ("sigmoid", "categorical")
+    needs = frozenset(
+        {
+            Feature.CLASS_LOGITS,
+            Feature.QUALITY_LOGITS,
+            Feature.ONE_BOX,
+            Feature.LEVELS,
+            Feature.SIGMOID_SCORES,
+            Feature.CATEGORICAL_SCORES,
+        }
+    )
     seen: Tensor
 
     def __init__(

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Matcher
+from detzoo.interfaces import Feature, Matcher
 from detzoo.ops.boxes import full_precision, iou_matrix, sides
 from detzoo.ops.matching import chunks, overlaps_ignored
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
@@ -38,6 +38,8 @@ class YoloBestAnchor(Matcher):
 
     Source: YOLO9000, section 2; YOLOv3, section 2.1; darknet, yolo_layer.c and region_layer.c with ``bias_match``.
     """
+
+    needs = frozenset({Feature.LEVELS, Feature.ONE_BOX})
 
     def __init__(
         self,
