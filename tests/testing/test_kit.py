@@ -274,7 +274,7 @@ def test_a_plugin_that_imports_torch_is_found(tmp_path: Path, monkeypatch: pytes
 def test_the_page_for_authors_explains_every_check() -> None:
     page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
     specs = {*PLUGIN_CHECKS, *DETECTOR_CHECKS, *(spec for specs in KIND_CHECKS.values() for spec in specs)}
-    assert len(specs) > 90
+    assert len(specs) > 85
     for spec in specs:
         file, _, name = spec.partition(":")
         check = Check("numeric", file, name)
