@@ -15,18 +15,12 @@ from detzoo.plugins.registry import get_registry
 from detzoo.recipes.compatibility import is_head
 from detzoo.recipes.places import Place, places
 from detzoo.recipes.recipe import load_recipe
+from detzoo.recipes.small_values import small_values
 from detzoo.schema.expressions import Fields, TypeExpr, fits
 from detzoo.schema.yaml_source import show_key
 
 PARTS: Final = ("backbone", "neck", "matcher", "loss", "postprocess")
 """Kinds that are swapped around a head."""
-SMALL: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
-    ("backbone", "nasnet"): {"filters": 4},
-    ("postprocess", "regions"): {"keep": 20},
-    ("sampler", "random_fraction"): {"size": 16},
-    ("proposals", "image_level"): {"top_k": 20, "training_top_k": 20},
-}
-"""A narrow network, few regions for a second stage: what goes together does not depend on them, the time does."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +53,7 @@ class Frame:
             return None
         old = self.slots[kind]
         values = {"type": name} | example(kind, name) | (carried(old.values, kind, name) if carry else {})
-        values |= SMALL.get((kind, name), {})
+        values |= small_values(kind, name)
         for field, item in _required(kind, name).items():
             if field not in values and item["type"].get("kind") == kind:
                 values[field] = dict(old.values)  # one that wraps another: a pyramid of images around a backbone

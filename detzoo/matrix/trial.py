@@ -17,12 +17,10 @@ import torch
 from detzoo.builder import build
 from detzoo.errors import DetzooError
 from detzoo.matrix.combinations import Combination, Start, no_place, starts
-from detzoo.matrix.frames import SMALL
 from detzoo.matrix.outcome import Outcome, Status
 from detzoo.prediction.prepare import collate
-from detzoo.recipes.places import places
 from detzoo.recipes.recipe import load_recipe
-from detzoo.schema.yaml_source import show_key
+from detzoo.recipes.small_values import small_overrides
 from detzoo.testing.specimens import total
 from detzoo.testing.trial import propose_anywhere, sample_for
 
@@ -55,15 +53,9 @@ def try_start(combination: Combination, start: Start) -> Outcome:
 
 @cache
 def made_small(recipe: str) -> tuple[str, ...]:
-    """Overrides that make a recipe quick: the tiny input, or its own where its layers need one; what SMALL says."""
+    """Overrides that make a recipe quick: the tiny input, or its own where its layers need one; small values."""
     values = load_recipe(recipe).values
-    few = [
-        f"{show_key(place.key)}.{field}={json.dumps(value)}"
-        for place in places(values)
-        for (kind, name), fields in SMALL.items()
-        if place.is_of(kind, name)
-        for field, value in fields.items()
-    ]
+    few = small_overrides(values)
     stretched = ("input.resize=stretch", "input.min_size=null", "input.max_size=null", "input.pad_multiple=1")
     tiny = (*few, *stretched, f"input.size={json.dumps(TINY)}")
     own = values["input"]["size"]

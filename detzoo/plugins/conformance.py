@@ -17,6 +17,7 @@ FIELDS: Final[Fields] = {
     "examples": {"type": {"is": "dict", "of": {"is": "dict", "of": {"is": "any"}}}, "default": {}},
     "expected_failures": {"type": {"is": "dict", "of": {"is": "dict", "of": _TEXT}}, "default": {}},
     "packages": {"type": {"is": "dict", "of": _TEXT}, "default": {}},
+    "small": {"type": {"is": "dict", "of": {"is": "dict", "of": {"is": "any"}}}, "default": {}},
     "recipes": {"type": {"is": "union", "of": [{"is": "list", "of": _TEXT}, {"is": "null"}]}, "default": None},
 }
 PLUGIN: Final = "plugin"
@@ -35,12 +36,15 @@ class Conformance:
             one is missing, their checks are skipped.
         recipes: names of those that the kit builds, trains a step and predicts with; None for all. Large ones take
             minutes each, or more memory than a test machine has.
+        small: values of components with which a recipe is quick to try, and does the same otherwise (fewer regions, a
+            narrower network): ``kind/name`` -> keys. The kit's trials of recipes and the matrix use them.
     """
 
     examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     expected_failures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
     recipes: tuple[str, ...] | None = None
+    small: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def read_conformance(value: Mapping[str, Any]) -> Conformance:
@@ -51,6 +55,7 @@ def read_conformance(value: Mapping[str, Any]) -> Conformance:
         expected_failures=value.get("expected_failures", {}),
         packages=value.get("packages", {}),
         recipes=None if recipes is None else tuple(recipes),
+        small=value.get("small", {}),
     )
 
 
@@ -67,7 +72,7 @@ def check_conformance(
         detectors: names of the recipes.
     """
     everything = [*components, *(f"recipe/{name}" for name in detectors), PLUGIN]
-    known = {"examples": components, "packages": components, "expected_failures": everything}
+    known = {"examples": components, "packages": components, "small": components, "expected_failures": everything}
     problems = [
         Problem(("conformance", section, name), unknown("component", name, names))
         for section, names in known.items()

@@ -131,12 +131,14 @@ class Trial:
 
 
 def trial_of(recipe: str) -> Trial:
-    """A recipe of the registry, built without weights."""
+    """A recipe of the registry, made quick by what manifests say, built without weights."""
     from detzoo.builder import build_recipe
     from detzoo.recipes.recipe import load_recipe
+    from detzoo.recipes.small_values import small_overrides
 
     torch.manual_seed(0)
-    detector = build_recipe(load_recipe(recipe), num_classes=NUM_CLASSES, backbone_weights=False)
+    small = load_recipe(recipe, small_overrides(load_recipe(recipe).values))
+    detector = build_recipe(small, num_classes=NUM_CLASSES, backbone_weights=False)
     propose_anywhere(detector, 50)
     return Trial(detector, lambda: build_recipe(detector.recipe, backbone_weights=False))
 

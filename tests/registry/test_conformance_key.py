@@ -48,6 +48,7 @@ def test_everything_it_may_hold(tmp_path: Path) -> None:
     recipe/mine_small: {loss_is_finite: it is not}
     plugin: {import_is_light: it is heavy}
   packages: {neck/blur: scipy}
+  small: {neck/blur: {kernel: 1}}
   recipes: [mine_small]
 """,
         )
@@ -61,6 +62,7 @@ def test_everything_it_may_hold(tmp_path: Path) -> None:
         },
         packages={"neck/blur": "scipy"},
         recipes=("mine_small",),
+        small={"neck/blur": {"kernel": 1}},
     )
 
 
@@ -68,7 +70,7 @@ def test_everything_it_may_hold(tmp_path: Path) -> None:
     ("text", "line", "message"),
     [
         ("  example: {}\n", 8, 'conformance.example: unknown key "example" of conformance; did you mean "examples"? '
-         "allowed: examples, expected_failures, packages, recipes"),
+         "allowed: examples, expected_failures, packages, recipes, small"),
         ("  examples: {neck/blurr: {kernel: 5}}\n", 8, 'conformance.examples.neck/blurr: unknown component '
          '"neck/blurr"; did you mean "neck/blur"? allowed: neck/blur'),
         ("  examples: {neck/blur: 5}\n", 8, "conformance.examples.neck/blur: found 5; expected a mapping, each value "
@@ -82,6 +84,8 @@ def test_everything_it_may_hold(tmp_path: Path) -> None:
          '"recipe/mine_small"; allowed: neck/blur'),
         ("  packages: {neck/blur: scikit-learn}\n", 8, 'conformance.packages.neck/blur: found "scikit-learn"; expected '
          "the name by which the package is imported, as sklearn"),
+        ("  small: {neck/blurr: {kernel: 1}}\n", 8, 'conformance.small.neck/blurr: unknown component "neck/blurr"; '
+         'did you mean "neck/blur"? allowed: neck/blur'),
         ("  recipes: [mine_small, mine_big]\n", 8, 'conformance.recipes[1]: unknown recipe "mine_big"; allowed: '
          "mine_small"),
     ],
