@@ -1,7 +1,4 @@
-"""Gather what a run of ``real_photographs.py`` left into docs/results: table, curve, images, recipe; no weights.
-
-Each page of docs/results names the command that trained; ``python benchmarks/collect_result.py --help`` the rest.
-"""
+"""Gather what a run of ``real_photographs.py`` left into docs/results: numbers, curve, an image, recipe; no weights."""
 
 from __future__ import annotations
 
@@ -10,18 +7,15 @@ import csv
 import json
 import shutil
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
+import results_table  # type: ignore[import-not-found]
 import yaml
 
 import detzoo
 from detzoo.comparison.plots import learning_figure, save
 
-COLUMNS: Final = (
-    *("AP", "AP50", "AP75", "APs", "APm", "APl", "voc07_AP50", "voc10_AP50"),
-    *("mask_AP", "mask_AP50", "mask_AP75"),
-)
 LARGEST: Final = 200_000 // 3
 """Bytes of one image: three together stay under 200 KB."""
 
@@ -45,8 +39,9 @@ def main() -> None:
     (args.out / "recipe.yaml").write_text(recipe)
     epochs = draw_curve(args.out)
     draw_images(args.run, args.out, args.images, args.score)
-    names = [image.with_suffix(".jpg").name for image in args.images]
-    (args.out / "README.md").write_text(page(args, result, epochs, minutes(args.run), names))
+    told = {"command": args.command, "epochs": epochs, "minutes": round(minutes(args.run)), "date": args.date}
+    (args.out / "run.json").write_text(json.dumps(told | {"licence": args.licence}, indent=1) + "\n")
+    results_table.main()
 
 
 def minutes(run: Path) -> float:
@@ -81,41 +76,6 @@ def draw_images(run: Path, out: Path, images: list[Path], score: float) -> None:
             if len(data) <= LARGEST:
                 break
         (out / path.with_suffix(".jpg").name).write_bytes(data)
-
-
-def page(args: argparse.Namespace, result: dict[str, Any], epochs: int, trained: float, images: list[str]) -> str:
-    columns = [c for c in COLUMNS if c in result["metrics"]]  # those of masks only where there are masks
-
-    def cells(numbers: dict[str, Any]) -> str:
-        return " | ".join("-" if numbers.get(c) is None else f"{100 * numbers[c]:.1f}" for c in columns)
-
-    rows = [f"| **all** | {cells(result['metrics'])} |"]
-    rows += [f"| {name} | {cells(numbers)} |" for name, numbers in result["per_class"].items()]
-    versions, device, data = result["versions"], result["device"], result["data"]
-    shown = "\n".join(f"![{name}]({name})" for name in images)
-    header = f"| class | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}"
-    table = "\n".join([header, *rows])
-    return f"""# {args.out.name}
-
-{data["name"]}, split {data["split"]}: {result["counts"]["images"]} images, {result["counts"]["annotations"]} boxes.
-Measured with pycocotools, in percent; the weights after the last epoch, which no evaluation chose.
-
-{table}
-
-![Curve by epoch](curve.png)
-
-- command: `{args.command}`
-- training: {epochs} epochs, {trained:.0f} minutes in its steps, on a shared machine
-- machine: {device["name"]}, {device["threads"]} threads, {device["type"]}; torch {versions["torch"]}, \
-torchvision {versions["torchvision"]}, detzoo {versions["detzoo"]}
-- date: {args.date}
-- everything it was built and trained with: [recipe.yaml](recipe.yaml); all numbers: [results.json](results.json),
-  [curve.csv](curve.csv)
-
-Detections of score {args.score:g} and more on test images (images: {args.licence}):
-
-{shown}
-"""
 
 
 if __name__ == "__main__":

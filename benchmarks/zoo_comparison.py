@@ -12,6 +12,7 @@ pretrained backbones are looked for in ``../shared``.
 from __future__ import annotations
 
 import argparse
+import gzip
 import itertools
 import os
 import shutil
@@ -165,7 +166,10 @@ def keep(compared: Path, files: list[Path], results: Path) -> None:
         for name in KEPT:
             for source in (folder / name, compared.parent / folder.name / name):
                 if source.is_file():
-                    shutil.copy(source, place / name)
+                    if name == "detections.json":
+                        (place / f"{name}.gz").write_bytes(gzip.compress(source.read_bytes(), mtime=0))
+                    else:
+                        shutil.copy(source, place / name)
                     break
     print(f"kept in {results}")
 

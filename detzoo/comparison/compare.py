@@ -152,13 +152,13 @@ def unique_names(targets: Sequence[str]) -> list[str]:
 
 def without_file(target: str) -> str:
     """Results go by the name of their folder or of the run around it, other detections by that of their file."""
-    from detzoo.comparison.recorded import PARTS, run_around
+    from detzoo.comparison.recorded import PACKED, PARTS, run_around
 
     path = Path(target)
-    if path.name in PARTS[:2]:
+    if path.name in (*PARTS[:2], PACKED):
         path = path.parent
-    elif path.suffix == ".json":
-        return str(path.with_suffix(""))
+    elif path.name.endswith((".json", ".json.gz")):
+        return str(path.with_name(path.name.removesuffix(".gz").removesuffix(".json")))
     if path.is_dir() and (path / "results.json").is_file() and (run := run_around(path)) is not None:
         return str(run)
     return target if path == Path(target) else str(path)

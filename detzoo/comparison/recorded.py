@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from detzoo.comparison.compare import Plan
     from detzoo.data import Dataset
 
+PACKED: Final = "detections.json.gz"
+"""Stands for ``detections.json`` where that is not there."""
 PARTS: Final = ("results.json", "detections.json", NUMBERS, "benchmark.json", "recipe.yaml")
 
 
@@ -92,8 +94,8 @@ def find_recorded(target: str) -> Recorded | None:
     from detzoo.weights.checkpoint import BEST, LAST
 
     path = Path(target)
-    if path.is_file() and path.suffix == ".json":
-        if path.name in PARTS[:2]:
+    if path.is_file() and path.name.endswith((".json", ".json.gz")):
+        if path.name in (*PARTS[:2], PACKED):
             return Recorded(target, parts_in(path.parent))
         return Recorded(target, {"detections.json": path})
     if not path.is_dir() or any((path / name).is_file() for name in (BEST, LAST)):
@@ -105,6 +107,9 @@ def find_recorded(target: str) -> Recorded | None:
 def parts_in(folder: Path) -> dict[str, Path]:
     """Those of PARTS that lie in a folder; the recipe may be that of the run around it."""
     files = {part: folder / part for part in PARTS if (folder / part).is_file()}
+    packed = folder / PACKED
+    if packed.is_file():
+        files.setdefault("detections.json", packed)
     run = run_around(folder)
     if run is not None and "recipe.yaml" not in files and (run / "recipe.yaml").is_file():
         files["recipe.yaml"] = run / "recipe.yaml"

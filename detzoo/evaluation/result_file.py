@@ -6,8 +6,10 @@ may be meant in two ways is refused, with the option that decides it.
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +22,8 @@ from detzoo.evaluation.classes import listed, map_classes
 Row: TypeAlias = dict[str, Any]
 BoxForm: TypeAlias = Literal["xywh", "xyxy"]
 WANTED: Final = "a COCO result file is a list of objects with image_id, category_id, bbox and score"
+MOST_BYTES: Final = 1 << 30
+"""What a packed result file may unpack to: the rows of 100,000 images with 100 detections each."""
 SUSPICIOUS: Final = 0.2
 """Share of boxes beyond their image from which on the form of all boxes is in doubt."""
 SLACK: Final = 2.0
@@ -67,16 +71,16 @@ def read_results(
 
 
 def read_detections(path: Path) -> list[Row]:
-    """COCO result rows of a file, each with a box or a mask.
+    """COCO result rows of a file (``.json`` or ``.json.gz``), each with a box or a mask.
 
     Raises:
         DataError: the file is missing, no JSON, or not a list of results; the first wrong row is named.
     """
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(_text(path))
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; --from takes a COCO result file") from None
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}") from None
     if not isinstance(rows, list):
         raise DataError(f"{path} holds {type(rows).__name__}, not a list; {WANTED}")
@@ -84,6 +88,21 @@ def read_detections(path: Path) -> list[Row]:
         if (problem := row_problem(row)) is not None:
             raise DataError(f"{path}: row {number} {problem}; {WANTED}")
     return rows
+
+
+def _text(path: Path) -> str:
+    """The text of a file, unpacked where its name ends in ``.gz``.
+
+    Raises:
+        ValueError: more than MOST_BYTES come out: a file that would fill the memory.
+    """
+    if path.suffix != ".gz":
+        return path.read_text(encoding="utf-8")
+    with gzip.open(path) as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it unpacks to more than {MOST_BYTES >> 20} MiB")
+    return content.decode("utf-8")
 
 
 def row_problem(row: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -219,3 +220,12 @@ def test_results_inside_a_run_take_its_name_its_recipe_and_its_curve(compared: C
     (run / "last.safetensors").write_bytes(b"")  # what makes it a run; its weights are not looked at
     (entry,) = compare(Plan(targets=[str(run / "test")], data=DATA, out=tmp_path / "out", examples=0)).entries
     assert (entry.name, entry.facts.architecture, entry.run) == ("mine", "ssd", run)
+
+
+def test_packed_detections_stand_for_plain_ones(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text("{}")
+    (tmp_path / "detections.json.gz").write_bytes(gzip.compress(b"[]"))
+    found = find_recorded(str(tmp_path))
+    assert found is not None
+    assert found.files["detections.json"].name == "detections.json.gz"
+    assert unique_names([str(tmp_path / "detections.json.gz"), "theirs.json.gz"]) == [tmp_path.name, "theirs"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -50,6 +51,28 @@ def refusal(tmp_path: Path, *rows: dict[str, Any], **options: Any) -> str:
 def test_no_rows_are_a_normal_case(tmp_path: Path) -> None:
     assert read(tmp_path) == ([], [])
     assert read(tmp_path, boxes="xyxy", categories={0: "cat", 1: "aeroplane"}) == ([], [])
+
+
+def test_a_packed_file_is_read_like_a_plain_one(tmp_path: Path) -> None:
+    path = tmp_path / "found.json.gz"
+    path.write_bytes(gzip.compress(json.dumps([row()]).encode()))
+    assert read_results(path, TRUTH).rows == [row()]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", gzip.compress(b"[" * 200)[:20]])
+def test_a_damaged_packed_file_is_rejected(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "found.json.gz"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"found\.json\.gz cannot be read as JSON"):
+        read_results(path, TRUTH)
+
+
+def test_a_packed_file_that_would_fill_the_memory_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detzoo.evaluation.result_file.MOST_BYTES", 1 << 20)
+    path = tmp_path / "found.json.gz"
+    path.write_bytes(gzip.compress(b" " * (2 << 20)))
+    with pytest.raises(DataError, match="unpacks to more than 1 MiB"):
+        read_results(path, TRUTH)
 
 
 def test_rows_that_fit_are_left_as_they_are(tmp_path: Path) -> None:
