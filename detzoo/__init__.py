@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from detzoo.data import open_dataset
     from detzoo.evaluation import evaluate
     from detzoo.plugins.registry import list_detectors
+    from detzoo.runtime.example_image import example_image
     from detzoo.training import train
     from detzoo.weights.detector import convert_weights
 
@@ -21,6 +22,7 @@ _LAZY = {
     "build": "detzoo.builder",
     "convert_weights": "detzoo.weights.detector",
     "evaluate": "detzoo.evaluation",
+    "example_image": "detzoo.runtime.example_image",
     "list_detectors": "detzoo.plugins.registry",
     "load": "detzoo.builder",
     "open_dataset": "detzoo.data",
@@ -32,6 +34,7 @@ __all__ = [
     "build",
     "convert_weights",
     "evaluate",
+    "example_image",
     "list_detectors",
     "load",
     "open_dataset",
