@@ -50,6 +50,15 @@ def matched_labels(targets: Targets, assignment: Assignment) -> Tensor:
     return torch.where(assignment.positive, labels, BACKGROUND)
 
 
+def matched_weights(targets: Targets, assignment: Assignment) -> Tensor | None:
+    """float32 [B,N]: ``Targets.weight`` of every positive candidate's ground truth, 1 elsewhere; None without weights."""
+    if targets.weight is None:
+        return None
+    if targets.weight.shape[1] == 0:
+        return torch.ones_like(assignment.index, dtype=targets.weight.dtype)
+    return torch.where(assignment.positive, targets.weight.gather(1, assignment.index.clamp(min=0)), 1)
+
+
 def safe_candidates(candidates: Candidates) -> Candidates:
     """The same candidates, with the unit box in place of boxes without area (padding), so that they can be encoded."""
     sound = (candidates.boxes[..., 2:] > candidates.boxes[..., :2]).all(-1, keepdim=True)
@@ -75,7 +84,7 @@ def overlap_matrix(candidates: Candidates, targets: Targets, *, plus_one: bool =
         matrix = iou_matrix(truth, places, plus_one=plus_one)
         return matrix.masked_fill(~(usable.unsqueeze(2) & candidates.valid.unsqueeze(1)), -1.0)
     # only real ground truth is computed, a few rows at a time so that intermediates stay in the cache
-    used = int((usable.any(0) * torch.arange(1, usable.shape[1] + 1)).amax()) if usable.numel() else 0
+    used = rows_used(usable)
     usable = usable[:, :used]
     matrix = truth.new_full((usable.shape[0], used, places.shape[1]), -1.0)
     if matrix.numel() == 0:
@@ -89,6 +98,13 @@ def overlap_matrix(candidates: Candidates, targets: Targets, *, plus_one: bool =
         else:
             flat[place[part]] = iou_matrix(boxes.unsqueeze(1), places[image[part]], plus_one=plus_one).squeeze(1)
     return matrix if candidates.valid.all() else matrix.masked_fill_(~candidates.valid.unsqueeze(1), -1.0)
+
+
+def rows_used(usable: Tensor) -> int:
+    """Ground truths up to the last usable one of the batch, of bool [B,M]; all where looking would make us wait."""
+    if not allows_dynamic_shapes(usable):
+        return usable.shape[1]
+    return int((usable.any(0) * torch.arange(1, usable.shape[1] + 1)).amax()) if usable.numel() else 0
 
 
 def truth_by_truth(

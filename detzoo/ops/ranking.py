@@ -18,6 +18,26 @@ def allows_dynamic_shapes(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
+def extreme_rows(values: Tensor, count: int, *, largest: bool) -> Tensor:
+    """Places of the ``count`` largest or smallest values, best first; of equal values the earlier place first.
+
+    ``topk`` promises nothing about equal values, and centres on a grid tie all the time.
+
+    Args:
+        values: float [...,N], not negative; infinity is allowed.
+        count: N at most.
+        largest: else the smallest.
+
+    Returns:
+        int64 [...,count].
+    """
+    # bits of floats that are not negative are ordered as the floats are: one whole number holds value and place
+    bits = values.float().contiguous().view(torch.int32).long() << 32
+    place = torch.arange(values.shape[-1], device=values.device)
+    key = bits | (values.shape[-1] - 1 - place if largest else place)
+    return key.topk(count, dim=-1, largest=largest).indices
+
+
 def gather_rows(values: Tensor, index: Tensor) -> Tensor:
     """Rows ``index`` [B,S] of ``values`` [1 or B,N,...] -> [B,S,...]."""
     images, count = values.shape[:2]

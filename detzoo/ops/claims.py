@@ -1,0 +1,53 @@
+"""Ground truths claim candidates; a candidate that several claim goes to the one that it overlaps most.
+
+M ground truths; S candidates that each of them looks at.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from detzoo.ops.boxes import full_precision
+from detzoo.ops.ranking import gather_rows
+from detzoo.types import BACKGROUND, Candidates
+
+INSIDE: Final = 0.01
+"""px that a candidate's centre must lie within its ground truth, from every edge: that of ATSS' and TOOD's releases."""
+
+
+def settled(rows: Tensor, claimed: Tensor, overlap: Tensor, count: int) -> Tensor:
+    """The ground truth of every candidate.
+
+    Args:
+        rows: int64 [B,M,S], which candidates each ground truth looks at; all of a row differ.
+        claimed: bool [B,M,S], those that it claims.
+        overlap: float [B,M,S] in [0,1], by which rival claims are judged; of equal ones the first ground truth wins.
+        count: N.
+
+    Returns:
+        int64 [B,N]: a ground truth, or BACKGROUND where nobody claims.
+    """
+    batch, truths = rows.shape[:2]
+    place = rows.flatten(1)
+    value = torch.where(claimed, overlap, -1).flatten(1)
+    highest = value.new_full((batch, count), -1).scatter_reduce(1, place, value, "amax")
+    wins = claimed.flatten(1) & (value == highest.gather(1, place))
+    truth = torch.arange(truths, device=rows.device).view(1, truths, 1).expand_as(rows).flatten(1)
+    first = torch.full((batch, count), truths, device=rows.device)
+    first = first.scatter_reduce(1, place, torch.where(wins, truth, truths), "amin")
+    return torch.where(first < truths, first, BACKGROUND)
+
+
+def centres_inside(candidates: Candidates, rows: Tensor, boxes: Tensor) -> Tensor:
+    """Whether the middles of candidates ``rows`` int64 [B,M,S] lie inside ``boxes`` float [B,M,4]: bool [B,M,S]."""
+    places = boxes_of(candidates, rows)
+    middle, truth = (places[..., :2] + places[..., 2:]) / 2, full_precision(boxes).unsqueeze(2)
+    return torch.cat([middle - truth[..., :2], truth[..., 2:] - middle], dim=-1).amin(-1) > INSIDE
+
+
+def boxes_of(candidates: Candidates, rows: Tensor) -> Tensor:
+    """float32 [B,M,S,4] of candidates ``rows`` int64 [B,M,S]."""
+    return gather_rows(full_precision(candidates.boxes), rows.flatten(1)).view(*rows.shape, 4)
