@@ -1,8 +1,4 @@
-"""What a loss is divided by. Counts are summed over processes, so that N processes equal one.
-
-Data-parallel training averages gradients over P processes, so a batch-wide divisor is the sum of the counts over all
-processes divided by P: the mean of the processes' losses is then the loss of the whole batch in one process.
-"""
+"""What a loss is divided by. Sums are taken over processes, so that N processes equal one: ``ops/divisors.py``."""
 
 from __future__ import annotations
 
@@ -10,9 +6,10 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, distributed
+from torch import Tensor
 
 from detzoo.interfaces import Normaliser
+from detzoo.ops.divisors import divisor_of
 from detzoo.types import Assignment
 
 Positive = Annotated[float, Field(gt=0)]
@@ -35,7 +32,7 @@ class Positives(Normaliser):
     @torch.no_grad()
     def forward(self, assignment: Assignment) -> Tensor:
         """float32 scalar, or [B] with the factor B of the mean over images."""
-        return _divisor(assignment.positive, self.scope, self.at_least)
+        return divisor_of(assignment.positive, scope=self.scope, at_least=self.at_least)
 
 
 class Sampled(Normaliser):
@@ -54,7 +51,33 @@ class Sampled(Normaliser):
     @torch.no_grad()
     def forward(self, assignment: Assignment) -> Tensor:
         """float32 scalar, or [B] with the factor B of the mean over images."""
-        return _divisor(assignment.positive | assignment.negative, self.scope, self.at_least)
+        return divisor_of(assignment.positive | assignment.negative, scope=self.scope, at_least=self.at_least)
+
+
+class Qualities(Normaliser):
+    """The sum of the soft targets of the positives; their number where there are no soft targets.
+
+    TOOD divides by the sum of its alignments. A loss that weighs boxes by something else, as GFL by the highest class
+    score, hands these weights over as the quality.
+
+    Args:
+        scope: as for ``positives``.
+        at_least: lower bound of the sum.
+    """
+
+    def __init__(self, *, scope: Literal["batch", "image"] = "batch", at_least: Positive = 1.0) -> None:
+        super().__init__()
+        self.scope = scope
+        self.at_least = at_least
+
+    @torch.no_grad()
+    def forward(self, assignment: Assignment) -> Tensor:
+        """float32 scalar, or [B] with the factor B of the mean over images; a quality [B,N,K] is summed over K."""
+        amounts, quality = assignment.positive, assignment.quality
+        if quality is not None:
+            each = quality.sum(-1) if quality.ndim == 3 else quality
+            amounts = torch.where(assignment.positive, each, 0)
+        return divisor_of(amounts, scope=self.scope, at_least=self.at_least)
 
 
 class Fixed(Normaliser):
@@ -110,18 +133,6 @@ class MovingAverage(Normaliser):
         """float32 scalar."""
         if torch.is_grad_enabled():
             with torch.no_grad():
-                count = _divisor(assignment.positive, "batch", self.at_least)
+                count = divisor_of(assignment.positive, scope="batch", at_least=self.at_least)
                 self.average.copy_(self.momentum * self.average + (1 - self.momentum) * count)
         return self.average.clone()
-
-
-def _divisor(counted: Tensor, scope: Literal["batch", "image"], at_least: float) -> Tensor:
-    """Entries of ``counted`` bool [B,N]: per process of the whole world, or [B] times B."""
-    if scope == "image":
-        return counted.sum(1).float().clamp(min=at_least) * max(1, counted.shape[0])
-    total = counted.sum().float()
-    processes = 1
-    if distributed.is_available() and distributed.is_initialized():
-        processes = distributed.get_world_size()
-        distributed.all_reduce(total)
-    return total.clamp(min=at_least) / processes

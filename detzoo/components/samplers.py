@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -52,4 +53,4 @@ class RandomFraction(Sampler):
         positive = choose_random(assignment.positive, bound, at_most=bound)
         room = self.size - positive.sum(1)
         chosen = positive | choose_random(assignment.negative, room, at_most=self.size)
-        return Assignment(torch.where(chosen, assignment.index, IGNORE), assignment.overlap)
+        return replace(assignment, index=torch.where(chosen, assignment.index, IGNORE))

@@ -40,6 +40,15 @@ class BoxCoder(nn.Module, Component, ABC):
 
     kind: ClassVar[str] = "box_coder"
 
+    @property
+    def bins(self) -> Tensor | None:
+        """float [R]: the distance that each bin of a distribution stands for, ascending, in the units of deltas.
+
+        None for coders that write plain numbers. A head that predicts a distribution asks for it, and fills ``deltas``
+        with the expectation.
+        """
+        return None
+
     @abstractmethod
     def encode(self, targets: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
         """Deltas of ``targets`` seen from ``boxes``.
@@ -99,13 +108,17 @@ class BoxLoss(nn.Module, Component, ABC):
     __call__: Callable[..., Tensor]
 
     @abstractmethod
-    def forward(self, deltas: Tensor, boxes: Tensor, candidates: Candidates) -> Tensor:
+    def forward(
+        self, deltas: Tensor, boxes: Tensor, candidates: Candidates, distribution: Tensor | None = None
+    ) -> Tensor:
         """Loss per candidate.
 
         Args:
             deltas: float [B,N,4] predicted, in the coder's units.
             boxes: float [B,N,4] xyxy px: the matched ground truth; safe boxes where unmatched.
             candidates: [1 or B,N] with their coder.
+            distribution: float [B,N,4,R] logits over the coder's bins, where the head predicts them. A loss that needs
+                them says so: ``needs`` has ``Feature.DISTRIBUTION``.
 
         Returns:
             float [B,N], summed over the four coordinates.

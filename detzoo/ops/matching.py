@@ -51,7 +51,7 @@ def matched_labels(targets: Targets, assignment: Assignment) -> Tensor:
 
 
 def matched_weights(targets: Targets, assignment: Assignment) -> Tensor | None:
-    """float32 [B,N]: ``Targets.weight`` of every positive candidate's ground truth, 1 elsewhere; None without weights."""
+    """float32 [B,N]: ``Targets.weight`` of each positive's ground truth, 1 elsewhere; None without weights."""
     if targets.weight is None:
         return None
     if targets.weight.shape[1] == 0:

@@ -41,9 +41,11 @@ def compact(rois: Candidates, assignment: Assignment, size: int | None) -> tuple
         count = min(count, _most(rank > 0))
     chosen = rank.argsort(dim=1, descending=True, stable=True)[:, :count]
     index = assignment.index.gather(1, chosen)
-    overlap = None if assignment.overlap is None else assignment.overlap.gather(1, chosen)
+    overlap, quality = (
+        None if one is None else gather_rows(one, chosen) for one in (assignment.overlap, assignment.quality)
+    )
     kept = Candidates(gather_rows(rois.boxes, chosen), index != IGNORE, coder=rois.coder)
-    return kept, Assignment(index, overlap)
+    return kept, Assignment(index, overlap, quality)
 
 
 def first_positives(rois: Candidates, assignment: Assignment, most: int | None) -> tuple[Candidates, Assignment]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.models.detection._utils import BoxCoder as TorchvisionCoder
 
-from detzoo.components.box_coders import CentreSize, Edges
+from detzoo.components.box_coders import Bins, CentreSize, Edges
 from detzoo.errors import RecipeError
 
 BOX = torch.tensor([10.0, 20, 30, 60])  # centre (20, 40), 20 x 40
@@ -74,6 +74,22 @@ def test_edges_by_hand(unit: Literal["stride", "px", "size"], expected: list[flo
     deltas = coder.encode(TRUTH, BOX, stride)  # from (20, 40) to 15, 20, 35, 40
     assert deltas.tolist() == expected
     assert torch.equal(coder.decode(deltas, BOX, stride), TRUTH)
+
+
+def test_bins_by_hand() -> None:
+    coder, stride = Bins(reg_max=4), torch.tensor(8.0)
+    assert coder.bins.tolist() == [0, 1, 2, 3, 4]
+    deltas = coder.encode(TRUTH, BOX, stride)  # from (20, 40) to 15, 20, 35, 40
+    assert deltas.tolist() == [5 / 8, 20 / 8, 15 / 8, 0]
+    assert torch.equal(coder.decode(deltas, BOX, stride), TRUTH)
+    # farther than the last bin, and on the wrong side of the centre: GFL's 0.1 below the last, and the first
+    far = coder.encode(torch.tensor([30.0, 0, 70, 100]), BOX, stride)
+    torch.testing.assert_close(far, torch.tensor([0, 3.9, 3.9, 3.9]))
+    ultralytics = Bins(margin=0.01).encode(torch.tensor([-900.0, 0, 70, 100]), BOX, stride)
+    assert ultralytics[0].item() == pytest.approx(15.99)
+    assert CentreSize().bins is None
+    assert Bins().encode(torch.zeros(0, 4), torch.zeros(0, 4), torch.zeros(0)).shape == (0, 4)
+    assert Bins().state_dict() == {}
 
 
 def test_half_precision_is_widened() -> None:

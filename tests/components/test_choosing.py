@@ -1,10 +1,12 @@
 """Samplers, miners and normalisers on assignments small enough to read."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from detzoo.components.miners import HardNegative, Ohem
-from detzoo.components.normalisers import Fixed, MovingAverage, Positives, Sampled
+from detzoo.components.normalisers import Fixed, MovingAverage, Positives, Qualities, Sampled
 from detzoo.components.samplers import All, RandomFraction
 from detzoo.types import BACKGROUND, IGNORE, Assignment
 
@@ -83,6 +85,24 @@ def test_divisors() -> None:
     assert Fixed(value=256.0, scope="batch")(FOUR).item() == 256
 
 
+def test_the_sum_of_qualities_is_that_of_the_positives() -> None:
+    quality = torch.tensor([[0.5, 1.0, 0.75, 0.9], [0.9, 0.9, 0.9, 0.25]])  # what is not positive does not count
+    soft = dataclasses.replace(FOUR, quality=quality)
+    assert Qualities()(soft).item() == 2.5
+    assert Qualities(scope="image")(soft).tolist() == [4.5, 2]  # 2 images of 2.25 and, at least, 1
+    assert Qualities(scope="image", at_least=0.125)(soft).tolist() == [4.5, 0.5]
+    assert Qualities()(FOUR).item() == 4
+    assert Qualities()(EMPTY).item() == 1
+    every_class = dataclasses.replace(FOUR, quality=torch.stack((quality, quality / 2), dim=2))
+    assert Qualities()(every_class).item() == 3.75
+
+
+def test_samplers_keep_the_quality() -> None:
+    quality = torch.rand(2, 4)
+    thinned = RandomFraction(size=2)(dataclasses.replace(FOUR, quality=quality))
+    assert thinned.quality is quality
+
+
 def test_moving_average_starts_at_100_and_stands_still_without_gradients() -> None:
     average = MovingAverage()
     assert average(FOUR).item() == pytest.approx(0.9 * 100 + 0.1 * 4)
@@ -102,5 +122,6 @@ def test_counts_are_summed_over_processes(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(distributed, "all_reduce", other_process_has_ten)
     # gradients are averaged over 2 processes: (a / 7 + b / 7) / 2 = (a + b) / 14
     assert Positives()(FOUR).item() == 7
+    assert Qualities()(dataclasses.replace(FOUR, quality=torch.full((2, 4), 0.5))).item() == 6
     # a process whose images are empty divides by the same number
     assert Positives()(EMPTY).item() == 5

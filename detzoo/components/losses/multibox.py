@@ -9,7 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from detzoo.interfaces import BoxLoss, ClassLoss, Loss, Miner, Normaliser
-from detzoo.ops.matching import candidate_rows, matched_boxes, matched_labels, of_classes, safe_candidates
+from detzoo.ops.matching import matched_labels, matched_weights
+from detzoo.ops.positive_rows import positive_rows
 from detzoo.ops.ranking import allows_dynamic_shapes
 from detzoo.types import Assignment, Candidates, Predictions, Targets
 
@@ -34,6 +35,8 @@ class MultiBox(Loss):
     Faster R-CNN's equation 1 as printed divides the classes by the 256 samples, the boxes by about 2,400 locations, and
     weighs the boxes by 10: ``normaliser: {type: sampled}, box_normaliser: {type: fixed, value: 2400}, box_weight: 10``.
     py-faster-rcnn and every port divide both by the samples and weigh them equally.
+
+    A positive's terms are multiplied by its ground truth's ``Targets.weight``; mining and divisors know no weights.
 
     RetinaNet, section 4: ``classification: {type: focal}`` over all candidates that are not ignored, no miner.
 
@@ -69,8 +72,9 @@ class MultiBox(Loss):
         box_divisor = divisor if self.box_normaliser is None else self.box_normaliser(assignment)
         labels = matched_labels(targets, assignment)
         chosen = self.mined(predictions.class_logits, labels, assignment)
-        class_sums = self.class_sums(predictions.class_logits, labels, chosen)
-        box_sums = self.box_sums(predictions.deltas, labels, candidates, targets, assignment)
+        weight = matched_weights(targets, assignment)
+        class_sums = self.class_sums(predictions.class_logits, labels, chosen, assignment.quality, weight)
+        box_sums = self.box_sums(predictions, candidates, targets, assignment)
         return {
             "classification": self.class_weight * (class_sums / divisor).sum(),
             "box": self.box_weight * (box_sums / box_divisor).sum(),
@@ -81,37 +85,41 @@ class MultiBox(Loss):
         if self.miner is None:
             return assignment.positive | assignment.negative
         with torch.no_grad():
-            losses = self.classification(logits.detach(), labels)
+            losses = self.classification(logits.detach(), labels, assignment.quality)
             return self.miner(losses, assignment)
 
-    def class_sums(self, logits: Tensor, labels: Tensor, chosen: Tensor) -> Tensor:
-        """float32 [B]: class loss of the chosen, per image."""
+    def class_sums(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        chosen: Tensor,
+        quality: Tensor | None = None,
+        weight: Tensor | None = None,
+    ) -> Tensor:
+        """float32 [B]: class loss of the chosen, per image.
+
+        Args:
+            logits: float [B,N,C].
+            labels: int64 [B,N].
+            chosen: bool [B,N].
+            quality: soft targets [B,N] or [B,N,K], or None.
+            weight: float [B,N] of the candidates' losses, or None: 1.
+        """
         if not allows_dynamic_shapes(logits) or int(chosen.sum()) > chosen.numel() // MANY:
-            return torch.where(chosen, self.classification(logits, labels), 0).sum(1)
+            losses = self.classification(logits, labels, quality)
+            return torch.where(chosen, losses if weight is None else losses * weight, 0).sum(1)
         # few are chosen, so only their rows enter the graph; the shape depends on the data
         place = chosen.flatten().nonzero().squeeze(1)
         rows = logits.flatten(0, 1).index_select(0, place)
-        losses = self.classification(rows.unsqueeze(0), labels.flatten()[place].unsqueeze(0)).squeeze(0)
+        soft = None if quality is None else quality.flatten(0, 1)[place].unsqueeze(0)
+        losses = self.classification(rows.unsqueeze(0), labels.flatten()[place].unsqueeze(0), soft).squeeze(0)
+        if weight is not None:
+            losses = losses * weight.flatten()[place]
         return losses.new_zeros(logits.shape[0]).index_add(0, place // max(1, logits.shape[1]), losses)
 
     def box_sums(
-        self, deltas: Tensor, labels: Tensor, candidates: Candidates, targets: Targets, assignment: Assignment
+        self, predictions: Predictions, candidates: Candidates, targets: Targets, assignment: Assignment
     ) -> Tensor:
         """float32 [B]: box loss of the positives, per image."""
-        batch, count, per_class = deltas.shape[:3]
-        if not allows_dynamic_shapes(deltas):
-            boxes = matched_boxes(candidates, targets, assignment)
-            if per_class > 1:
-                deltas = deltas.gather(2, labels.clamp(min=0)[:, :, None, None].expand(-1, -1, 1, 4))
-            losses = self.box(deltas.squeeze(2), boxes, of_classes(safe_candidates(candidates), labels))
-            return torch.where(assignment.positive, losses, 0).sum(1)
-        # as above: only the positives' rows
-        place = assignment.positive.flatten().nonzero().squeeze(1)
-        image = place // max(1, count)
-        column = place * per_class + (labels.flatten()[place] if per_class > 1 else 0)
-        rows = deltas.reshape(batch * count * per_class, 4).index_select(0, column)
-        boxes = targets.boxes[image, assignment.index.flatten()[place]]
-        chosen = safe_candidates(candidate_rows(candidates, image, place - image * count))
-        chosen = of_classes(chosen, labels.flatten()[place].unsqueeze(0))
-        losses = self.box(rows.unsqueeze(0), boxes.unsqueeze(0), chosen).squeeze(0)
-        return losses.new_zeros(batch).index_add(0, image, losses)
+        rows = positive_rows(predictions, candidates, targets, assignment)
+        return rows.sums(self.box(rows.deltas, rows.boxes, rows.candidates, rows.distribution))

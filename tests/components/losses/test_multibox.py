@@ -1,5 +1,6 @@
 """The multibox loss and its terms: torchvision's numbers, by hand, and without objects."""
 
+import dataclasses
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -113,7 +114,8 @@ def test_the_static_way_gives_the_same_losses(box: nn.Module, per_class: int, mo
         assignment = SsdBipartite()(places, targets)
         results = []
         for looks in (True, False):
-            monkeypatch.setattr(multibox, "allows_dynamic_shapes", lambda _, looks=looks: looks)
+            for module in ("detzoo.components.losses.multibox", "detzoo.ops.positive_rows"):
+                monkeypatch.setattr(f"{module}.allows_dynamic_shapes", lambda _, looks=looks: looks)
             terms = ssd_loss(box=box)(predictions, places, targets, assignment)
             results.append((terms, torch.autograd.grad(sum(terms.values(), torch.zeros(())), leaves(predictions))))
         torch.testing.assert_close(results[0], results[1])
@@ -167,6 +169,36 @@ def test_weights_and_normaliser() -> None:
         )
         alone += part["box"].item() / 3
     assert each["box"].item() == pytest.approx(alone, rel=1e-5)
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_a_positive_counts_as_much_as_its_ground_truth_weighs(static: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if static:
+        monkeypatch.setattr(multibox, "allows_dynamic_shapes", lambda _: False)
+        monkeypatch.setattr("detzoo.ops.positive_rows.allows_dynamic_shapes", lambda _: False)
+    predictions, candidates, targets = scene()
+    assignment = SsdBipartite()(candidates, targets)
+    weight = torch.linspace(0, 1, targets.labels.numel()).view_as(targets.labels)
+    sums = {"normaliser": Fixed(value=1.0, scope="batch"), "miner": None}
+
+    def terms(weights: torch.Tensor | None, index: torch.Tensor) -> dict[str, torch.Tensor]:
+        given = dataclasses.replace(targets, weight=weights)
+        return ssd_loss(**sums)(predictions, candidates, given, Assignment(index))
+
+    whole = terms(None, assignment.index)
+    ones = terms(torch.ones_like(weight), assignment.index)
+    assert all(torch.equal(whole[name], ones[name]) for name in whole)
+    # one ground truth at a time, times its weight, and the background as it was
+    background = torch.where(assignment.positive, IGNORE, assignment.index)
+    expected = {"box": 0.0, "classification": terms(None, background)["classification"].item()}
+    for image, row in targets.usable.nonzero().tolist():
+        own = torch.full_like(assignment.index, IGNORE)
+        own[image] = torch.where(assignment.index[image] == row, row, IGNORE)
+        for name, term in terms(None, own).items():
+            expected[name] += float(weight[image, row]) * term.item()
+    for name, term in terms(weight, assignment.index).items():
+        assert term.item() == pytest.approx(expected[name], rel=1e-5)
+        assert term.item() < 0.99 * whole[name].item()
 
 
 def test_both_normalisers_of_faster_rcnns_equation_1() -> None:

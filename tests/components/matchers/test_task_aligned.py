@@ -7,11 +7,19 @@ import math
 
 import pytest
 import torch
-from tests.components.matchers.scenes import grid, plain_covered, plain_inside, plain_iou, random_predictions, random_truth, truth
 
 from detzoo.components.matchers.task_aligned import TaskAligned
 from detzoo.errors import RecipeError
 from detzoo.types import BACKGROUND, IGNORE, Candidates, Predictions, Targets
+from tests.components.matchers.scenes import (
+    grid,
+    plain_covered,
+    plain_inside,
+    plain_iou,
+    random_predictions,
+    random_truth,
+    truth,
+)
 
 B, OUT = BACKGROUND, IGNORE
 PYRAMID = ((8, 16, 16), (16, 8, 8), (32, 4, 4))
@@ -39,7 +47,7 @@ def plain_task_aligned(
         aligned = [
             u**6 / (1 + math.exp(-own[label])) if ok else 0.0 for own, u, ok in zip(logits, overlap, valid, strict=True)
         ]
-        for n in sorted(range(len(places)), key=lambda n: (-aligned[n], n))[:top_k]:  # noqa: B023 - used within the turn
+        for n in sorted(range(len(places)), key=lambda n: (-aligned[n], n))[:top_k]:
             if aligned[n] > 0 and plain_inside(places[n], box) and overlap[n] > best[n]:
                 found[n], best[n], metric[n] = row, overlap[n], aligned[n]
     quality = [0.0] * len(places)
@@ -75,7 +83,7 @@ def test_no_ground_truth_is_all_background() -> None:
     assert found.index.shape == (1, 0)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_equals_the_plain_loops(seed: int) -> None:
     places, targets = grid(*PYRAMID), random_truth(seed, (7, 0, 1, 25))
     said = random_predictions(seed, 4, places)
@@ -89,7 +97,7 @@ def test_equals_the_plain_loops(seed: int) -> None:
 
 
 def test_a_thousand_boxes_in_chunks_equal_the_plain_loops(monkeypatch: pytest.MonkeyPatch) -> None:
-    places, targets = grid(*PYRAMID), random_truth(9, (1000,), most=30.0)
+    places, targets = grid((16, 8, 8), (32, 4, 4)), random_truth(9, (1000,), most=30.0)
     said = random_predictions(9, 1, places)
     whole = TaskAligned()(places, targets, said)
     assert whole.index[0].tolist() == plain_task_aligned(places, targets, said, 0)[0]

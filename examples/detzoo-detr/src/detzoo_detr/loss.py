@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detzoo.components.normalisers import Positives, Sampled
 from detzoo.interfaces import BoxLoss, ClassLoss, Feature, Loss, Normaliser
-from detzoo.ops.matching import matched_boxes, matched_labels, safe_candidates
+from detzoo.ops.matching import matched_boxes, matched_labels, matched_weights, safe_candidates
 from detzoo.types import Assignment, Candidates, Predictions, Targets
 
 Weight = Annotated[float, Field(ge=0)]
@@ -70,11 +70,11 @@ class SetLoss(Loss):
         """Scalars ``classification``, ``distance`` and ``overlap``; zeros of the graph where nothing counts."""
         objects = self.normaliser(assignment)
         places, boxes = safe_candidates(candidates), matched_boxes(candidates, targets, assignment)
-        deltas = predictions.deltas.squeeze(2)
+        deltas, weight = predictions.deltas.squeeze(2), matched_weights(targets, assignment)
         sums = {
             "classification": self.class_weight * self.class_sums(predictions, targets, assignment),
-            "distance": self.distance_weight * positive_sums(self.distance(deltas, boxes, places), assignment),
-            "overlap": self.overlap_weight * positive_sums(self.overlap(deltas, boxes, places), assignment),
+            "distance": self.distance_weight * positive_sums(self.distance(deltas, boxes, places), assignment, weight),
+            "overlap": self.overlap_weight * positive_sums(self.overlap(deltas, boxes, places), assignment, weight),
         }
         divisors = {name: objects for name in sums} | {"classification": self.divisor(objects, assignment)}
         return {name: (of_images / divisors[name]).sum() for name, of_images in sums.items()}
@@ -82,9 +82,10 @@ class SetLoss(Loss):
     def class_sums(self, predictions: Predictions, targets: Targets, assignment: Assignment) -> Tensor:
         """float32 [B]: weighed class losses, per image."""
         assert predictions.class_logits is not None
-        losses = self.classification(predictions.class_logits, matched_labels(targets, assignment))
+        labels, weight = matched_labels(targets, assignment), matched_weights(targets, assignment)
+        losses = self.classification(predictions.class_logits, labels, assignment.quality)
         charged = torch.where(assignment.negative, self.no_object_weight * losses, 0)
-        return torch.where(assignment.positive, losses, charged).sum(1)
+        return torch.where(assignment.positive, losses if weight is None else losses * weight, charged).sum(1)
 
     def divisor(self, objects: Tensor, assignment: Assignment) -> Tensor:
         """That of the class term."""
@@ -95,6 +96,6 @@ class SetLoss(Loss):
         return weight * self.counted(assignment) + (1 - weight) * self.positives(assignment)
 
 
-def positive_sums(losses: Tensor, assignment: Assignment) -> Tensor:
-    """float32 [B]: losses [B,N] of the positives, per image."""
-    return torch.where(assignment.positive, losses, 0).sum(1)
+def positive_sums(losses: Tensor, assignment: Assignment, weight: Tensor | None) -> Tensor:
+    """float32 [B]: losses [B,N] of the positives, times their weight [B,N] where there is one, per image."""
+    return torch.where(assignment.positive, losses if weight is None else losses * weight, 0).sum(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -9,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from detzoo.interfaces import BoxLoss, ClassLoss, Loss, Miner, Normaliser
-from detzoo.ops.matching import matched_boxes, matched_labels, safe_candidates
+from detzoo.ops.matching import matched_boxes, matched_labels, matched_weights, safe_candidates
 from detzoo.types import IGNORE, Assignment, Candidates, Predictions, Targets
 
 Weight = Annotated[float, Field(ge=0)]
@@ -67,7 +68,9 @@ class RfcnLoss(Loss):
         class_losses = self.class_losses(predictions, targets, assignment)
         box_losses = self.box_losses(predictions, candidates, targets, assignment)
         mined = self.mine(class_losses + box_losses, assignment)
-        kept = mined.index != IGNORE
+        kept, weight = mined.index != IGNORE, matched_weights(targets, assignment)
+        if weight is not None:
+            class_losses, box_losses = class_losses * weight, box_losses * weight
         class_sums = torch.where(kept, class_losses, 0).sum(1)
         box_sums = torch.where(kept, box_losses, 0).sum(1)
         return {
@@ -80,12 +83,13 @@ class RfcnLoss(Loss):
         if self.miner is None:
             return assignment
         chosen = self.miner(losses.detach(), assignment)
-        return Assignment(torch.where(chosen, assignment.index, IGNORE), assignment.overlap)
+        return replace(assignment, index=torch.where(chosen, assignment.index, IGNORE))
 
     def class_losses(self, predictions: Predictions, targets: Targets, assignment: Assignment) -> Tensor:
         """float [B,N]: weighted class loss of every region; meaningless where it is ignored."""
         assert predictions.class_logits is not None
-        return self.class_weight * self.classification(predictions.class_logits, matched_labels(targets, assignment))
+        labels = matched_labels(targets, assignment)
+        return self.class_weight * self.classification(predictions.class_logits, labels, assignment.quality)
 
     def box_losses(
         self, predictions: Predictions, candidates: Candidates, targets: Targets, assignment: Assignment

@@ -14,7 +14,7 @@ from detzoo.errors import RecipeError
 from detzoo.interfaces import BoxLoss, ClassLoss, Feature, Loss, Normaliser
 from detzoo.ops.box_coder import encode_edges
 from detzoo.ops.boxes import full_precision
-from detzoo.ops.matching import matched_boxes, matched_labels, safe_candidates
+from detzoo.ops.matching import matched_boxes, matched_labels, matched_weights, safe_candidates
 from detzoo.types import Assignment, Candidates, Predictions, Targets
 
 Weight = Annotated[float, Field(ge=0)]
@@ -60,10 +60,11 @@ class FcosLoss(Loss):
         parts = self.multibox
         divisor = parts.normaliser(assignment)
         labels = matched_labels(targets, assignment)
-        chosen = assignment.positive | assignment.negative
+        chosen, weight = assignment.positive | assignment.negative, matched_weights(targets, assignment)
+        class_sums = parts.class_sums(predictions.class_logits, labels, chosen, assignment.quality, weight)
         sums = {
-            "classification": self.class_weight * parts.class_sums(predictions.class_logits, labels, chosen),
-            "box": self.box_weight * parts.box_sums(predictions.deltas, labels, candidates, targets, assignment),
+            "classification": self.class_weight * class_sums,
+            "box": self.box_weight * parts.box_sums(predictions, candidates, targets, assignment),
             "centreness": self.centreness_weight * self.centreness_sums(predictions, candidates, targets, assignment),
         }
         return {name: (of_images / divisor).sum() for name, of_images in sums.items()}
@@ -79,6 +80,8 @@ class FcosLoss(Loss):
         logits = full_precision(predictions.quality_logits)
         truth = centreness(candidates, matched_boxes(candidates, targets, assignment)).to(logits.dtype)
         losses = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        weight = matched_weights(targets, assignment)
+        losses = losses if weight is None else losses * weight
         return torch.where(assignment.positive, losses, 0).sum(1)
 
 

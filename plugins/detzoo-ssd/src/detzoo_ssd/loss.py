@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from detzoo.interfaces import BoxLoss, Feature, Loss, Normaliser
-from detzoo.ops.matching import matched_boxes, matched_labels, safe_candidates
+from detzoo.ops.matching import matched_boxes, matched_labels, matched_weights, safe_candidates
 from detzoo.types import IGNORE, Assignment, Candidates, Predictions, Targets
 
 
@@ -52,9 +52,10 @@ class SoftmaxFocal(Loss):
         self, predictions: Predictions, candidates: Candidates, targets: Targets, assignment: Assignment
     ) -> dict[str, Tensor]:
         """Scalars ``classification`` and ``box``."""
-        divisor = self.normaliser(assignment)
-        classes = self._classification(predictions, targets, assignment).sum(1)
-        boxes = self._boxes(predictions, candidates, targets, assignment).sum(1)
+        divisor, weight = self.normaliser(assignment), matched_weights(targets, assignment)
+        classes = self._classification(predictions, targets, assignment)
+        boxes = self._boxes(predictions, candidates, targets, assignment)
+        classes, boxes = (one.sum(1) if weight is None else (one * weight).sum(1) for one in (classes, boxes))
         return {
             "classification": self.class_weight * (classes / divisor).sum(),
             "box": self.box_weight * (boxes / divisor).sum(),

@@ -18,7 +18,8 @@ class Positives(NamedTuple):
         place: int64 [P] in the flattened [B*N].
         image: int64 [P].
         row: int64 [P], of the candidate within its image.
-        weight: float [P]: 1, or 0 for rows that are no positives.
+        weight: float [P]: that of the ground truth (``Targets.weight``), 1 without weights; 0 for rows that are no
+            positives.
         boxes: float [P,4] xyxy px: what each answers for; the unit box where the weight is 0.
         labels: int64 [P], 0..K-1.
     """
@@ -46,6 +47,8 @@ def positives_of(assignment: Assignment, targets: Targets, dtype: torch.dtype) -
         boxes, labels = targets.boxes.new_zeros(len(place), 4), torch.zeros_like(place)
     else:
         boxes, labels = targets.boxes[image, truth.clamp(min=0)], targets.labels[image, truth.clamp(min=0)]
+        if targets.weight is not None:
+            weight = weight * targets.weight[image, truth.clamp(min=0)].to(dtype)
     unit = boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
     boxes = torch.where(truth.ge(0).unsqueeze(1), boxes, unit)
     return Positives(place, image, place - image * count, weight, boxes, labels)
