@@ -65,10 +65,11 @@ KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
         "loss:without_candidates_terms_are_connected_zeros",
         "loss:normaliser_divides_the_terms",
         "loss:padding_changes_nothing",
+        "loss:ground_truth_weights_count",
         "loss:input_is_not_changed",
         *_MODULE,
     ),
-    "class_loss": ("loss:class_loss",),
+    "class_loss": ("loss:class_loss", "loss:class_loss_reads_quality"),
     "box_loss": ("loss:box_loss", "loss:box_loss_takes_the_empty_case"),
     "postprocess": (
         "postprocess:outputs",

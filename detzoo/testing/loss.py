@@ -86,6 +86,21 @@ def check_padding_changes_nothing(subject: Subject) -> None:
     )
 
 
+def check_ground_truth_weights_count(subject: Subject) -> None:
+    """A positive's terms are multiplied by ``Targets.weight``: 1 changes nothing, one half costs less."""
+    places, truth = candidates(coder=_coder(subject)), targets(("mixed boxes", "one box"))
+    given, said = _hand_assignment(places, truth), _predictions(subject, places, 2)
+    sums = []
+    for weight in (None, 1.0, 0.5):
+        full = None if weight is None else torch.full(truth.labels.shape, weight)
+        terms = _terms(subject.copied(), said, places, dataclasses.replace(truth, weight=full), given)
+        sums.append(float(total(terms).detach()))
+    assert abs(sums[1] - sums[0]) <= 1e-5 * max(1.0, abs(sums[0])), (
+        f"the loss is {sums[0]:.4g} without weights of the ground truth and {sums[1]:.4g} with weights of 1"
+    )
+    assert sums[2] < sums[0], "weights of one half change nothing: multiply by ops.matching.matched_weights"
+
+
 def check_input_is_not_changed(subject: Subject) -> None:
     """Predictions, targets and the assignment keep their values: logs and other terms read them."""
     places, truth = candidates(coder=_coder(subject)), targets(("mixed boxes", "one box"))
@@ -111,29 +126,58 @@ def check_class_loss(subject: Subject) -> None:
         assert bool(torch.isfinite(logits.grad).all()), "a gradient is NaN or infinite"
 
 
+def check_class_loss_reads_quality(subject: Subject) -> None:
+    """Who declares ``READS_QUALITY`` takes soft targets [B,N] and [B,N,K], and they make a difference."""
+    if Feature.READS_QUALITY not in subject.component.gives:
+        return
+    columns, number = _columns(subject), 50
+    source = torch.Generator().manual_seed(2)
+    logits = 4 * torch.randn(2, number, columns, generator=source)
+    labels = torch.arange(number).remainder(subject.num_classes + 1).sub(1).expand(2, number)
+    hard = subject.component(logits, labels)
+    for shape in ((2, number), (2, number, subject.num_classes)):
+        found = subject.component(logits, labels, torch.rand(shape, generator=source))
+        assert found.shape == (2, number), f"with a quality {shape} it returns {tuple(found.shape)}, not {(2, number)}"
+        assert bool((torch.isfinite(found) & (found >= 0)).all()), "a value is negative, NaN or infinite"
+        assert not torch.equal(found, hard), f"it declares READS_QUALITY, but a quality {shape} changes nothing"
+
+
 def check_box_loss(subject: Subject) -> None:
     """[B,N], zero for a perfect prediction and positive for a wrong one."""
     coder: BoxCoder = _coder(subject)
     places = candidates(coder=coder)
     boxes = (places.boxes + torch.tensor([2.0, -3.0, 6.0, 4.0])).expand(2, -1, -1)
+    if coder.bins is not None:  # edges whole strides away lie on bins, where a distribution can be perfect
+        centre, stride = (places.boxes[..., :2] + places.boxes[..., 2:]) / 2, places.strides()[:, None]
+        boxes = torch.cat([centre - stride, centre + 2 * stride], -1).expand(2, -1, -1)
     perfect = coder.encode(boxes, places.boxes, places.strides())
-    found = subject.component(perfect, boxes, places)
+    found = subject.component(perfect, boxes, places, _peaked(perfect, coder.bins)).detach()
     assert found.shape == boxes.shape[:2], (
         f"a box loss returns [B,N] = {tuple(boxes.shape[:2])}, not {tuple(found.shape)}"
     )
     assert float(found.abs().max()) < 1e-3, f"a perfect prediction costs {float(found.max()):.3g}"
-    wrong = (perfect + 0.5).requires_grad_()
-    found = subject.component(wrong, boxes, places)
+    wrong, distribution = (perfect + 0.5).requires_grad_(), _peaked(perfect + 1, coder.bins)
+    found = subject.component(wrong, boxes, places, distribution)
     assert bool((found > 0).all()), "a wrong prediction costs nothing"
     found.sum().backward()
-    assert wrong.grad is not None
-    assert bool(torch.isfinite(wrong.grad).all()), "a gradient is NaN or infinite"
+    read = distribution if Feature.DISTRIBUTION in subject.component.needs else wrong
+    assert read is not None
+    assert read.grad is not None
+    assert bool(torch.isfinite(read.grad).all()), "a gradient is NaN or infinite"
+
+
+def _peaked(deltas: Tensor, bins: Tensor | None) -> Tensor | None:
+    """Logits [...,4,R] nearly all of whose weight lies on the bins of ``deltas``; None without bins."""
+    if bins is None:
+        return None
+    return (-40 * (deltas.detach().unsqueeze(-1) - bins).abs()).requires_grad_()
 
 
 def check_box_loss_takes_the_empty_case(subject: Subject) -> None:
     """No candidates at all."""
     places = no_candidates(coder=_coder(subject))
-    found = subject.component(torch.zeros(2, 0, 4), torch.zeros(2, 0, 4), places)
+    distribution = None if places.coder is None else _peaked(torch.zeros(2, 0, 4), places.coder.bins)
+    found = subject.component(torch.zeros(2, 0, 4), torch.zeros(2, 0, 4), places, distribution)
     assert found.shape == (2, 0), f"without candidates it returns {tuple(found.shape)}, not (2, 0)"
 
 
@@ -145,7 +189,9 @@ def _hand_assignment(places: Candidates, truth: Targets) -> Assignment:
     numbers = area.sum(1, keepdim=True)  # in the specimens all or none of an image's boxes have an area
     rows = torch.arange(mixed.shape[1]).expand_as(mixed).remainder(numbers.clamp(min=1))
     positive = torch.where(numbers > 0, rows, torch.full_like(rows, BACKGROUND))
-    return Assignment(torch.where(mixed >= 0, positive, mixed), overlap=torch.rand(mixed.shape))
+    # the same for any padding, so that a loss that reads them passes the check of the padding
+    overlap, quality = torch.rand((2, *mixed.shape), generator=torch.Generator().manual_seed(4))
+    return Assignment(torch.where(mixed >= 0, positive, mixed), overlap, quality)
 
 
 def _terms(
@@ -179,11 +225,12 @@ def _columns(subject: Subject) -> int:
 
 
 def _coder(subject: Subject) -> Any:
-    return getattr(getattr(subject.detector, "head", None), "coder", None) or _default_coder()
+    return getattr(getattr(subject.detector, "head", None), "coder", None) or _default_coder(subject)
 
 
-def _default_coder() -> BoxCoder:
+def _default_coder(subject: Subject) -> BoxCoder:
     from detzoo.builder import build_component
 
-    coder: BoxCoder = build_component("box_coder", {"type": "centre_size"})
+    name = "bins" if Feature.DISTRIBUTION in subject.component.needs else "centre_size"
+    coder: BoxCoder = build_component("box_coder", {"type": name})
     return coder

@@ -30,6 +30,12 @@ def _check_range(found: Assignment, truth: Targets, places: Candidates) -> None:
     assert bool((usable | (found.index < 0)).all()), "a candidate is positive for padding or for ignored ground truth"
     if found.overlap is not None:
         assert tuple(found.overlap.shape) == shape, f"overlap has shape {tuple(found.overlap.shape)}, not {shape}"
+    if found.quality is not None:
+        assert tuple(found.quality.shape[:2]) == shape, (
+            f"quality has shape {tuple(found.quality.shape)}, the contract says [B,N] or [B,N,K] with B, N = {shape}"
+        )
+        assert bool(((found.quality >= 0) & (found.quality <= 1)).all()), "a quality lies outside of 0 to 1, or is NaN"
+        assert not found.quality.requires_grad, "a quality carries no gradient"
 
 
 def check_takes_the_empty_case(subject: Subject) -> None:

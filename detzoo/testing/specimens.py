@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from detzoo.interfaces import Draw
+from detzoo.ops.distributions import expectation
 from detzoo.types import (
     Candidates,
     FeatureMaps,
@@ -138,6 +139,8 @@ def predictions(
 ) -> Predictions:
     """Noise as a head gives it; leaves of the graph, so that gradients can be looked at.
 
+    Where the candidates' coder has bins there is a distribution, and the deltas are its expectation.
+
     Args:
         count: images.
         places: for their number.
@@ -149,12 +152,15 @@ def predictions(
     source = generator(seed)
     number = places.boxes.shape[1]
     columns = num_classes + (scoring == "softmax")
-    return Predictions(
-        class_logits=torch.randn(count, number, columns, generator=source).requires_grad_(),
-        scoring=scoring,
-        deltas=(0.3 * torch.randn(count, number, 1, 4, generator=source)).requires_grad_(),
-        quality_logits=torch.randn(count, number, generator=source).requires_grad_() if quality else None,
-    )
+    logits = torch.randn(count, number, columns, generator=source).requires_grad_()
+    deltas = (0.3 * torch.randn(count, number, 1, 4, generator=source)).requires_grad_()
+    objectness = torch.randn(count, number, generator=source).requires_grad_() if quality else None
+    bins = None if places.coder is None else places.coder.bins
+    if bins is None:
+        return Predictions(logits, scoring, deltas, objectness)
+    distribution = torch.randn(count, number, 4, len(bins), generator=source).requires_grad_()
+    deltas = expectation(distribution, bins).unsqueeze(2)
+    return Predictions(logits, scoring, deltas, objectness, distribution=distribution)
 
 
 def sample(

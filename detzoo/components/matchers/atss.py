@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from detzoo.feature import Feature
 from detzoo.interfaces import Matcher
 from detzoo.ops.boxes import full_precision, iou
 from detzoo.ops.claims import boxes_of, centres_inside, settled
@@ -39,6 +40,8 @@ class Atss(Matcher):
     ``prepare_targets``): standard deviation with n - 1, centres at least 0.01 px inside. Of equal distances the first
     candidate is taken, of equal IoUs the first ground truth; the release leaves both to the library.
     """
+
+    needs = frozenset({Feature.LEVELS})
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from detzoo.errors import RecipeError
+from detzoo.feature import Feature
 from detzoo.interfaces import Matcher
 from detzoo.ops.boxes import full_precision, iou_matrix
 from detzoo.ops.claims import centres_inside, settled
@@ -45,6 +46,9 @@ class TaskAligned(Matcher):
     Source: Feng et al. 2021 (arXiv:2108.07755), section 3.2; mmdetection's ``TaskAlignedAssigner`` and
     ``TOODHead._get_target_single``. Of equal t the first candidate is taken, of equal IoU the first ground truth.
     """
+
+    gives = frozenset({Feature.QUALITY_TARGETS})
+    needs = frozenset({Feature.PREDICTIONS, Feature.CLASS_LOGITS, Feature.ONE_BOX})
 
     def __init__(
         self,
