@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from detzoo.errors import DataError
 from detzoo.interfaces import Feature, Loss
 from detzoo.ops.masks import mask_targets
-from detzoo.ops.matching import matched_labels
+from detzoo.ops.matching import matched_labels, matched_weights
 from detzoo.ops.ranking import allows_dynamic_shapes
 from detzoo.types import Assignment, Candidates, Predictions, Targets
 
@@ -54,7 +54,9 @@ class MaskBce(Loss):
         row = _mask_rows(targets.mask_row, assignment).flatten()  # [B*P]
         label = matched_labels(targets, assignment).flatten()
         boxes = candidates.boxes.detach().expand(*assignment.index.shape, 4).flatten(0, 1)
-        return {"mask": self.weight * _mean_entropy(logits.flatten(0, 1), targets.masks, boxes, row, label)}
+        share = matched_weights(targets, assignment)
+        share = None if share is None else share.flatten()
+        return {"mask": self.weight * _mean_entropy(logits.flatten(0, 1), targets.masks, boxes, row, label, share)}
 
 
 def _mask_rows(mask_row: Tensor, assignment: Assignment) -> Tensor:
@@ -65,15 +67,24 @@ def _mask_rows(mask_row: Tensor, assignment: Assignment) -> Tensor:
     return torch.where(assignment.positive, own, -1)
 
 
-def _mean_entropy(logits: Tensor, masks: Tensor, boxes: Tensor, row: Tensor, label: Tensor) -> Tensor:
-    """Mean over regions with a mask and over pixels, of logits [R,K,m,m], boxes [R,4], row [R] and label [R]."""
+def _mean_entropy(
+    logits: Tensor, masks: Tensor, boxes: Tensor, row: Tensor, label: Tensor, share: Tensor | None
+) -> Tensor:
+    """Mean over regions with a mask and over pixels, of logits [R,K,m,m], boxes [R,4], row [R] and label [R].
+
+    Each region counts its ``share`` [R], that of its ground truth, where there is one.
+    """
     if allows_dynamic_shapes(logits):  # few regions count: only their channels enter the graph
         place = (row >= 0).nonzero().squeeze(1)
         channel = label[place].clamp(max=logits.shape[1] - 1)  # a mask for all classes alike is channel 0
         own, wanted = logits[place, channel], mask_targets(masks, boxes[place], row[place], logits.shape[-1])
+        if share is not None and len(place):
+            each = F.binary_cross_entropy_with_logits(own, wanted, reduction="none").mean((1, 2))
+            return (each * share[place]).mean()
         return F.binary_cross_entropy_with_logits(own, wanted) if len(place) else logits.sum() * 0
     channel = label.clamp(min=0, max=logits.shape[1] - 1)[:, None, None, None]
     own = logits.gather(1, channel.expand(-1, 1, *logits.shape[2:])).squeeze(1)
     wanted = mask_targets(masks, boxes, row, logits.shape[-1])
     entropy = F.binary_cross_entropy_with_logits(own, wanted, reduction="none").mean((1, 2))
+    entropy = entropy if share is None else entropy * share
     return torch.where(row >= 0, entropy, 0).sum() / (row >= 0).sum().clamp(min=1)
