@@ -8,8 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from detzoo.feature import Feature
-from detzoo.interfaces import Matcher
+from detzoo.interfaces import Feature, Matcher
 from detzoo.ops.boxes import full_precision, iou
 from detzoo.ops.claims import boxes_of, centres_inside, settled
 from detzoo.ops.matching import chunks, overlaps_ignored, rows_used

@@ -9,8 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from detzoo.errors import RecipeError
-from detzoo.feature import Feature
-from detzoo.interfaces import Matcher
+from detzoo.interfaces import Feature, Matcher
 from detzoo.ops.boxes import full_precision, iou_matrix
 from detzoo.ops.claims import centres_inside, settled
 from detzoo.ops.matching import chunks, overlaps_ignored, rows_used
