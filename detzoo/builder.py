@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from detzoo.errors import RecipeError, WeightsError
 from detzoo.interfaces import Detector, FeatureSource
@@ -15,13 +15,25 @@ from detzoo.plugins.manifest import Entry
 from detzoo.plugins.registry import Registry, get_registry
 from detzoo.recipes.class_names import class_names
 from detzoo.recipes.compatibility import unmet_needs
+from detzoo.recipes.filling import RESERVED_KEYS
 from detzoo.recipes.recipe import Recipe, load_recipe, recipe_from_values
-from detzoo.schema.expressions import Fields, check_fields, fits
+from detzoo.schema.checking import check_fields, fits
+from detzoo.schema.nodes import (
+    Component,
+    DictOf,
+    Fields,
+    FixedTuple,
+    ListOf,
+    Node,
+    Number,
+    Settings,
+    TupleOf,
+    Union,
+)
 from detzoo.schema.yaml_source import Key, show_key
 from detzoo.weights.detector import load_state, load_weights
 
 _log = logging.getLogger("detzoo.builder")
-_RESERVED: Final = ("type", "weights", "freeze", "active")
 
 
 def build(
@@ -157,21 +169,21 @@ class _Builder:
         cls = self.registry.load(entry)
         schema = self.registry.derive(entry)
         if schema != self.registry.schema(entry):
-            self._check_again(entry, schema["fields"], config, key)
+            self._check_again(entry, schema.fields, config, key)
         supplies = self._supplies() | supplies
         arguments = {}
-        for name, item in schema["fields"].items():
+        for name, item in schema.fields.items():
             if name not in config:
                 continue
-            built = self._value(cls, name, item["type"], config[name], supplies, (*key, name))
+            built = self._value(item.type, config[name], supplies, (*key, name))
             if isinstance(built, FeatureSource):
                 supplies["features"] = built.out
             arguments[name] = built
-        lacking = [name for name in schema["supplies"] if name not in supplies]
+        lacking = [name for name in schema.supplies if name not in supplies]
         if lacking:
             raise RecipeError(f'{kind} "{entry.name}" needs {", ".join(lacking)}: pass it to build_component by name')
         with self._located(key):
-            made = cls(*(supplies[name] for name in schema["supplies"]), **arguments)
+            made = cls(*(supplies[name] for name in schema.supplies), **arguments)
         if kind == "backbone":
             self._prepare_backbone(made, config, key)
         elif kind == "transform":
@@ -186,7 +198,8 @@ class _Builder:
 
     def _check_again(self, entry: Entry, fields: Fields, config: dict[str, Any], key: Key) -> None:
         """The manifest's schema, by which the recipe was checked, is not that of the class: the class has the word."""
-        own = {k: v for k, v in config.items() if k not in _RESERVED}
+        reserved = ("type", *RESERVED_KEYS.get(entry.kind, ()))
+        own = {k: v for k, v in config.items() if k not in reserved}
         problems = check_fields(fields, own, key, what=f'{entry.kind} "{entry.name}"')
         if problems:
             stale = (
@@ -196,45 +209,44 @@ class _Builder:
 
     def settings(self, name: str, values: dict[str, Any]) -> Any:
         """Build a settings dataclass, with the components inside it."""
-        cls = self.registry.load(self.registry.find("settings", name))
+        entry = self.registry.find("settings", name)
         return self._dataclass(
-            cls, self.registry.schema(self.registry.find("settings", name))["fields"], values, (name,)
+            self.registry.load(entry), self.registry.derive(entry).fields, values, self._supplies(), (name,)
         )
 
-    def _value(
-        self, owner: Any, name: str, expr: dict[str, Any], value: Any, supplies: dict[str, Any], key: Key
-    ) -> Any:
-        form = expr["is"]
-        if form == "component":
-            return self.component(expr["kind"], value, supplies | expr.get("scope", {}), key)
-        if form == "settings" and isinstance(value, dict):
-            return self._dataclass(_annotated_dataclass(owner, name), expr["fields"], value, key, supplies)
-        if form == "union" and value is not None:
-            member = next((m for m in expr["of"] if fits(m, value)), None)
-            if member is not None:
-                return self._value(owner, name, member, value, supplies, key)
-        if form in ("list", "tuple") and isinstance(value, (list, tuple)):
-            inner = expr.get("items") or [expr["of"]] * len(value)
-            made = [
-                self._value(owner, name, member, v, supplies, (*key, i))
-                for i, (member, v) in enumerate(zip(inner, value, strict=True))
-            ]
-            return tuple(made) if form == "tuple" else made
-        if form == "dict" and isinstance(value, dict):
-            return {k: self._value(owner, name, expr["of"], v, supplies, (*key, k)) for k, v in value.items()}
-        return float(value) if form == "float" and value is not None else value
+    def _value(self, node: Node, value: Any, supplies: dict[str, Any], key: Key) -> Any:
+        """What a constructor is given for a checked value."""
+        match node:
+            case Component(kind, scope):
+                return self.component(kind, value, supplies | (scope.supplies() if scope else {}), key)
+            case Settings(fields, cls) if isinstance(value, dict):
+                assert cls is not None  # the schema was read from a class, so its settings know theirs
+                return self._dataclass(cls, fields, value, supplies, key)
+            case Union(members) if value is not None:
+                member = next((member for member in members if fits(member, value)), None)
+                return value if member is None else self._value(member, value, supplies, key)
+            case ListOf(item) if isinstance(value, (list, tuple)):
+                return self._elements([item] * len(value), value, supplies, key)
+            case TupleOf(item) if isinstance(value, (list, tuple)):
+                return tuple(self._elements([item] * len(value), value, supplies, key))
+            case FixedTuple(items) if isinstance(value, (list, tuple)):
+                return tuple(self._elements(items, value, supplies, key))
+            case DictOf(item) if isinstance(value, dict):
+                return {name: self._value(item, one, supplies, (*key, name)) for name, one in value.items()}
+            case Number() if value is not None:
+                return float(value)
+            case _:
+                return value
+
+    def _elements(self, items: Sequence[Node], values: Sequence[Any], supplies: dict[str, Any], key: Key) -> list[Any]:
+        pairs = enumerate(zip(items, values, strict=True))
+        return [self._value(item, value, supplies, (*key, i)) for i, (item, value) in pairs]
 
     def _dataclass(
-        self,
-        cls: type[Any],
-        fields: dict[str, Any],
-        values: dict[str, Any],
-        key: Key,
-        supplies: dict[str, Any] | None = None,
+        self, cls: type[Any], fields: Fields, values: dict[str, Any], supplies: dict[str, Any], key: Key
     ) -> Any:
-        supplies = supplies or self._supplies()
         made = {
-            name: self._value(cls, name, item["type"], values[name], supplies, (*key, name))
+            name: self._value(item.type, values[name], supplies, (*key, name))
             for name, item in fields.items()
             if name in values
         }
@@ -283,22 +295,8 @@ class _Builder:
         return {"num_classes": self.recipe.values["num_classes"], "input_size": tuple(size) if size else None}
 
 
-def _annotated_dataclass(owner: Any, name: str) -> type[Any]:
-    """The dataclass that annotates a parameter or field, out of ``X | None``, ``list[X]`` or ``Annotated[X, ...]``."""
-    import typing
-
-    hints = typing.get_type_hints(owner if dataclasses.is_dataclass(owner) else owner.__init__)
-    waiting = [hints[name]]
-    while waiting:
-        hint = waiting.pop()
-        if dataclasses.is_dataclass(hint):
-            return typing.cast("type[Any]", hint)
-        waiting += typing.get_args(hint)
-    raise AssertionError(f"{owner}: {name} is not annotated with a dataclass")
-
-
 def _slots(values: dict[str, Any], registry: Registry) -> dict[str, Any]:
-    fields = registry.schema(registry.find("architecture", values["architecture"]))["fields"]
+    fields = registry.schema(registry.find("architecture", values["architecture"])).fields
     return {name: values[name] for name in fields if name in values}
 
 

@@ -47,7 +47,7 @@ class _LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """As usual; a name that is not known gets the nearest ones."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            from detzoo.schema.expressions import unknown
+            from detzoo.schema.describing import unknown
 
             ctx.fail(unknown("command", args[0], self.list_commands(ctx)))
         return super().resolve_command(ctx, args)

@@ -16,7 +16,8 @@ from detzoo.recipes.compatibility import is_head
 from detzoo.recipes.places import Place, places
 from detzoo.recipes.recipe import load_recipe
 from detzoo.recipes.small_values import small_values
-from detzoo.schema.expressions import Fields, TypeExpr, fits
+from detzoo.schema.checking import fits
+from detzoo.schema.nodes import Component, Fields, Node
 from detzoo.schema.yaml_source import show_key
 
 PARTS: Final = ("backbone", "neck", "matcher", "loss", "postprocess")
@@ -55,7 +56,7 @@ class Frame:
         values = {"type": name} | example(kind, name) | (carried(old.values, kind, name) if carry else {})
         values |= small_values(kind, name)
         for field, item in _required(kind, name).items():
-            if field not in values and item["type"].get("kind") == kind:
+            if field not in values and _is_of(item.type, kind):
                 values[field] = dict(old.values)  # one that wraps another: a pyramid of images around a backbone
         return f"{show_key(old.key)}={json.dumps(values)}"
 
@@ -110,23 +111,26 @@ def _sameness(frame: Frame) -> str:
 def fields_of(kind: str, name: str) -> Fields:
     """The parameters of a component."""
     registry = get_registry()
-    fields: Fields = registry.schema(registry.find(kind, name))["fields"]
-    return fields
+    return registry.schema(registry.find(kind, name)).fields
 
 
 def _required(kind: str, name: str) -> Fields:
-    return {field: item for field, item in fields_of(kind, name).items() if "default" not in item}
+    return {field: item for field, item in fields_of(kind, name).items() if item.required}
+
+
+def _is_of(node: Node, kind: str) -> bool:
+    return isinstance(node, Component) and node.kind == kind
 
 
 def carried(values: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
     """What a component's configuration says that another of its kind has a parameter for, and allows."""
-    types = {field: item["type"] for field, item in fields_of(kind, name).items()}
+    types = {field: item.type for field, item in fields_of(kind, name).items()}
     return {k: v for k, v in values.items() if k in types and _allows(types[k], v)}
 
 
-def _allows(expr: TypeExpr, value: Any) -> bool:
+def _allows(node: Node, value: Any) -> bool:
     """As ``fits``, which lets anything stand where a component belongs: null is no component."""
-    return fits(expr, value) and not (expr["is"] == "component" and value is None)
+    return fits(node, value) and not (isinstance(node, Component) and value is None)
 
 
 @cache
@@ -135,7 +139,7 @@ def example(kind: str, name: str) -> dict[str, Any]:
 
     A component that this one wraps is not among them.
     """
-    lacking = [field for field, item in _required(kind, name).items() if item["type"].get("kind") != kind]
+    lacking = [field for field, item in _required(kind, name).items() if not _is_of(item.type, kind)]
     entry = get_registry().find(kind, name)
     manifest = get_registry().plugins.records[entry.plugin].manifest
     told = manifest.conformance.examples.get(key_of(kind, entry.name), {}) if manifest else {}

@@ -10,15 +10,17 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from detzoo.schema.expressions import Fields, Problem, TypeExpr, shown, unknown
+from detzoo.schema.checking import Problem
+from detzoo.schema.describing import shown, unknown
+from detzoo.schema.nodes import Anything, DictOf, Field, Fields, ListOf, Null, Text, Union
 
-_TEXT: Final[TypeExpr] = {"is": "str", "min_length": 1}
+_TEXT: Final = Text(min_length=1)
 FIELDS: Final[Fields] = {
-    "examples": {"type": {"is": "dict", "of": {"is": "dict", "of": {"is": "any"}}}, "default": {}},
-    "expected_failures": {"type": {"is": "dict", "of": {"is": "dict", "of": _TEXT}}, "default": {}},
-    "packages": {"type": {"is": "dict", "of": _TEXT}, "default": {}},
-    "small": {"type": {"is": "dict", "of": {"is": "dict", "of": {"is": "any"}}}, "default": {}},
-    "recipes": {"type": {"is": "union", "of": [{"is": "list", "of": _TEXT}, {"is": "null"}]}, "default": None},
+    "examples": Field(DictOf(DictOf(Anything())), default={}),
+    "expected_failures": Field(DictOf(DictOf(_TEXT)), default={}),
+    "packages": Field(DictOf(_TEXT), default={}),
+    "small": Field(DictOf(DictOf(Anything())), default={}),
+    "recipes": Field(Union((ListOf(_TEXT), Null())), default=None),
 }
 PLUGIN: Final = "plugin"
 """Key of the plugin as a whole among the expected failures."""

@@ -9,19 +9,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from detzoo.schema.expressions import Fields, TypeExpr, unknown
+from detzoo.schema.describing import unknown
+from detzoo.schema.nodes import Field, Fields, Null, Text, Union
 
 CORE_KINDS: Final = (
     "anchors", "backbone", "box_coder", "box_loss", "class_loss", "head", "architecture", "loss", "matcher", "miner",
     "neck", "normaliser", "postprocess", "proposals", "proposer", "roi_pool", "sampler", "settings", "suppress",
     "transform",
 )  # fmt: skip
-_TEXT: Final[TypeExpr] = {"is": "str", "min_length": 1}
-_NULL: Final[TypeExpr] = {"is": "null"}
+_TEXT: Final = Text(min_length=1)
 FIELDS: Final[Fields] = {
-    "kind": {"type": _TEXT},
-    "interface": {"type": _TEXT},
-    "conformance": {"type": {"is": "union", "of": [_TEXT, _NULL]}, "default": None},
+    "kind": Field(_TEXT),
+    "interface": Field(_TEXT),
+    "conformance": Field(Union((_TEXT, Null())), default=None),
 }
 
 

@@ -23,7 +23,7 @@ from detzoo.errors import DetzooError, PluginError
 from detzoo.plugins import hooks as hookspecs
 from detzoo.plugins.kinds import CORE_KINDS, OwnKind, unknown_kind
 from detzoo.plugins.manifest import IncompatibleError, Manifest, core_manifest, locate, read_manifest, zoo_plugins
-from detzoo.schema.expressions import Problem
+from detzoo.schema.checking import Problem
 
 GROUP: Final = "detzoo.plugins"
 Status = Literal["ok", "not-loaded", "disabled", "conflict", "incompatible", "invalid", "broken"]

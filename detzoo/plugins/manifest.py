@@ -19,7 +19,10 @@ from detzoo.plugins.conformance import Conformance, check_conformance, read_conf
 from detzoo.plugins.kinds import CORE_KINDS, OwnKind
 from detzoo.plugins.kinds import FIELDS as KIND
 from detzoo.plugins.recipe_header import EXTENDS, HEADER
-from detzoo.schema.expressions import Fields, Problem, check_fields, shown
+from detzoo.schema.checking import Problem, check_fields
+from detzoo.schema.describing import shown
+from detzoo.schema.nodes import DictOf, Field, Fields, Integer, ListOf, Null, Schema, Settings, Text
+from detzoo.schema.reading import read_schema
 from detzoo.schema.yaml_source import Document, Key, Mark, parse, read, show_key
 
 API_VERSION: Final = 1
@@ -30,28 +33,30 @@ SCHEMAS: Final = "schemas.json"
 _STORED: Final = {"supplies", "fields", "gives", "needs"}
 _NAME: Final = re.compile(r"\w[\w.+-]*")
 _NAME_RULE: Final = "expected a name of letters, digits, _ - + and ."
-_TEXT: Final = {"is": "str", "min_length": 1}
-_STRINGS: Final = {"type": {"is": "list", "of": _TEXT}, "default": []}
+_TEXT: Final = Text(min_length=1)
+_STRINGS: Final = Field(ListOf(_TEXT), default=[])
 _COMPONENT: Final[Fields] = {
-    "kind": {"type": _TEXT},
-    "name": {"type": _TEXT},
-    "target": {"type": _TEXT},
-    "summary": {"type": _TEXT},
+    "kind": Field(_TEXT),
+    "name": Field(_TEXT),
+    "target": Field(_TEXT),
+    "summary": Field(_TEXT),
 }
 _CONVERTER: Final[Fields] = {
-    "source": {"type": _TEXT},
-    "detectors": {"type": {"is": "list", "of": _TEXT}},
+    "source": Field(_TEXT),
+    "detectors": Field(ListOf(_TEXT)),
 }
 _MANIFEST: Final[Fields] = {
-    "api": {"type": {"is": "int", "ge": 1}},
-    "plugin": {"type": _TEXT},
-    "kinds": {"type": {"is": "list", "of": {"is": "settings", "fields": KIND}}, "default": []},
-    "components": {"type": {"is": "list", "of": {"is": "settings", "fields": _COMPONENT}}, "default": []},
-    "converters": {"type": {"is": "list", "of": {"is": "settings", "fields": _CONVERTER}}, "default": []},
+    "api": Field(Integer(ge=1)),
+    "plugin": Field(_TEXT),
+    "kinds": Field(ListOf(Settings(KIND)), default=[]),
+    "components": Field(ListOf(Settings(_COMPONENT)), default=[]),
+    "converters": Field(ListOf(Settings(_CONVERTER)), default=[]),
     "hooks": _STRINGS,
-    "elsewhere": {"type": {"is": "dict", "of": _TEXT}, "default": {}},
-    "conformance": {"type": {"is": "settings", "fields": CONFORMANCE}, "default": {}},
+    "elsewhere": Field(DictOf(_TEXT), default={}),
+    "conformance": Field(Settings(CONFORMANCE), default={}),
 }
+_INHERITABLE: Final = {name: Field(item.type, default=None) for name, item in (HEADER | EXTENDS).items()}
+"""The header as one recipe may write it: whatever it leaves out can come from its parent."""
 
 
 class IncompatibleError(PluginError):
@@ -117,11 +122,33 @@ class Manifest:
         What is missing, or was written by another detzoo, is read from the classes in its place.
         """
         try:
-            found = json.loads(Path(self.document.file).with_name(SCHEMAS).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            found = json.loads(self._schemas_text)
+        except ValueError:
             return {}
         items = found.items() if isinstance(found, dict) else ()
         return {name: one for name, one in items if isinstance(one, dict) and set(one) == _STORED}
+
+    def schema(self, kind: str, name: str) -> Schema | None:
+        """The stored schema of a component; None where there is none.
+
+        Raises:
+            PluginError: it is not what ``detzoo registry sync`` writes.
+        """
+        key = key_of(kind, name)
+        stored = self.schemas.get(key)
+        if stored is None:
+            return None
+        text = self._schemas_text
+        line = text.count("\n", 0, text.find(json.dumps(key))) + 1
+        where = f"{Path(self.document.file).with_name(SCHEMAS)}:{line}"
+        return read_schema({name: stored[name] for name in ("supplies", "fields")}, where, (key,))
+
+    @cached_property
+    def _schemas_text(self) -> str:
+        try:
+            return Path(self.document.file).with_name(SCHEMAS).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ""
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -176,9 +203,7 @@ def check_manifest(value: dict[str, Any]) -> list[Problem]:
     have been read, for another plugin may bring them.
     """
     own = {k: v for k, v in value.items() if k != "detectors"}
-    problems = check_fields(
-        {**_MANIFEST, "detectors": {"type": {"is": "null"}, "default": None}}, own, (), what="the manifest"
-    )
+    problems = check_fields({**_MANIFEST, "detectors": Field(Null(), default=None)}, own, (), what="the manifest")
     detectors = value.get("detectors")
     if isinstance(detectors, dict):
         problems += [problem for name, recipe in detectors.items() for problem in _check_recipe(name, recipe)]
@@ -237,8 +262,7 @@ def _check_recipe(name: str, recipe: Any) -> list[Problem]:
     if not isinstance(recipe, dict):
         return [Problem(key, f"found {shown(recipe)}; expected a mapping of the recipe's keys")]
     header = {k: v for k, v in recipe.items() if k in HEADER or k in EXTENDS}
-    optional: Fields = {k: {"type": item["type"], "default": None} for k, item in (HEADER | EXTENDS).items()}
-    return check_fields(optional, header, key, what=f'detector "{name}"')
+    return check_fields(_INHERITABLE, header, key, what=f'detector "{name}"')
 
 
 def locate(problem: Problem, document: Document) -> str:

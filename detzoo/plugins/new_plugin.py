@@ -19,7 +19,7 @@ from typing import Final
 from detzoo.errors import PluginError
 from detzoo.plugins.manifest import SCHEMAS
 from detzoo.runtime.version import __version__
-from detzoo.schema.expressions import unknown
+from detzoo.schema.describing import unknown
 
 
 @dataclass(frozen=True)

@@ -4,40 +4,52 @@ from __future__ import annotations
 
 from typing import Final
 
-from detzoo.schema.expressions import Fields
+from detzoo.schema.nodes import (
+    Boolean,
+    DictOf,
+    Field,
+    Fields,
+    Integer,
+    ListOf,
+    Literal,
+    Null,
+    Number,
+    Settings,
+    Text,
+    Union,
+)
 
-_TEXT: Final = {"is": "str", "min_length": 1}
-_OPTIONAL_TEXT: Final = {"type": {"is": "union", "of": [_TEXT, {"is": "null"}]}, "default": None}
-_NUMBER: Final = {"is": "float"}
+_TEXT: Final = Text(min_length=1)
+_OPTIONAL_TEXT: Final = Field(Union((_TEXT, Null())), default=None)
 
-PAPER: Final[Fields] = {"title": {"type": _TEXT}, "url": {"type": _TEXT}}
+PAPER: Final[Fields] = {"title": Field(_TEXT), "url": Field(_TEXT)}
 WEIGHTS: Final[Fields] = {
-    "name": {"type": _TEXT},
-    "url": {"type": _TEXT},
-    "sha256": {"type": _TEXT},
-    "source": {"type": _TEXT},
-    "licence": {"type": _TEXT},
+    "name": Field(_TEXT),
+    "url": Field(_TEXT),
+    "sha256": Field(_TEXT),
+    "source": Field(_TEXT),
+    "licence": Field(_TEXT),
     "note": _OPTIONAL_TEXT,
 }
 REPORTED: Final[Fields] = {
-    "dataset": {"type": _TEXT},
-    "metric": {"type": _TEXT},
-    "value": {"type": _NUMBER},
-    "protocol": {"type": _TEXT},
-    "source": {"type": _TEXT},
-    "verified": {"type": {"is": "bool"}, "default": True},
-    "per_class": {"type": {"is": "dict", "of": _NUMBER}, "default": {}},
+    "dataset": Field(_TEXT),
+    "metric": Field(_TEXT),
+    "value": Field(Number()),
+    "protocol": Field(_TEXT),
+    "source": Field(_TEXT),
+    "verified": Field(Boolean(), default=True),
+    "per_class": Field(DictOf(Number()), default={}),
 }
-_NAMES: Final = {"is": "list", "of": {"is": "union", "of": [_TEXT, {"is": "null"}]}, "min_length": 1}
+_NAMES: Final = ListOf(Union((_TEXT, Null())), min_length=1)
 HEADER: Final[Fields] = {
-    "architecture": {"type": _TEXT},
-    "summary": {"type": {"is": "str"}, "default": ""},
-    "paper": {"type": {"is": "union", "of": [{"is": "settings", "fields": PAPER}, {"is": "null"}]}, "default": None},
-    "profile": {"type": {"is": "literal", "values": ["paper", "torchvision", "port", "modern"]}, "default": "modern"},
-    "num_classes": {"type": {"is": "int", "ge": 1, "le": 100_000}},
-    "classes": {"type": {"is": "union", "of": [_TEXT, _NAMES, {"is": "null"}]}, "default": None},
-    "weights": {"type": {"is": "list", "of": {"is": "settings", "fields": WEIGHTS}}, "default": []},
-    "reported": {"type": {"is": "list", "of": {"is": "settings", "fields": REPORTED}}, "default": []},
+    "architecture": Field(_TEXT),
+    "summary": Field(Text(), default=""),
+    "paper": Field(Union((Settings(PAPER), Null())), default=None),
+    "profile": Field(Literal(("paper", "torchvision", "port", "modern")), default="modern"),
+    "num_classes": Field(Integer(ge=1, le=100_000)),
+    "classes": Field(Union((_TEXT, _NAMES, Null())), default=None),
+    "weights": Field(ListOf(Settings(WEIGHTS)), default=[]),
+    "reported": Field(ListOf(Settings(REPORTED)), default=[]),
 }
 """The keys of every recipe; ``input``, ``train`` and the slots of the meta-architecture come beside them."""
 EXTENDS: Final[Fields] = {"extends": _OPTIONAL_TEXT}

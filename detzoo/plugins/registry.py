@@ -14,8 +14,9 @@ from typing import Any
 from detzoo.errors import PluginError, RecipeError
 from detzoo.feature import Abilities, abilities_of
 from detzoo.plugins.manager import PluginManager, PluginRecord, describe_failure
-from detzoo.plugins.manifest import Entry, check_name, key_of, zoo_plugins
-from detzoo.schema.expressions import nearest
+from detzoo.plugins.manifest import Entry, Manifest, check_name, key_of, zoo_plugins
+from detzoo.schema.describing import nearest
+from detzoo.schema.nodes import Schema
 
 
 class Registry:
@@ -29,7 +30,8 @@ class Registry:
         self.plugins = PluginManager(found)
         self._entries: dict[tuple[str, str], list[Entry]] = {}
         self._classes: dict[tuple[str, str], type[Any]] = {}
-        self._derived: dict[tuple[str, str], dict[str, Any]] = {}
+        self._schemas: dict[tuple[str, str], Schema] = {}
+        self._derived: dict[tuple[str, str], Schema] = {}
         for record in self.plugins.usable():
             for entry in record.manifest.entries if record.manifest else ():
                 self._entries.setdefault((entry.kind, entry.name), []).append(entry)
@@ -69,25 +71,32 @@ class Registry:
             raise RecipeError(f'{kind} "{name}" is ambiguous; write {ids}')
         raise RecipeError(self.missing_component(kind, name))
 
-    def schema(self, entry: Entry) -> dict[str, Any]:
-        """``{"supplies", "fields"}`` of a component: what was written by ``registry sync``, else from the class."""
-        stored = self._stored(entry)
-        return self.derive(entry) if stored is None else {"supplies": stored["supplies"], "fields": stored["fields"]}
+    def schema(self, entry: Entry) -> Schema:
+        """What a component is configured with: what was written by ``registry sync``, else from the class.
+
+        Raises:
+            PluginError: what was written is not what this detzoo writes.
+        """
+        key = (entry.kind, entry.id)
+        if key not in self._schemas:
+            manifest = self._synced(entry)
+            stored = None if manifest is None else manifest.schema(entry.kind, entry.name)
+            self._schemas[key] = stored or self.derive(entry)
+        return self._schemas[key]
 
     def abilities(self, entry: Entry) -> Abilities:
         """What a component's class gives and needs: what was written by ``registry sync``, else from the class."""
-        stored = self._stored(entry)
+        manifest = self._synced(entry)
+        stored = None if manifest is None else manifest.schemas.get(key_of(entry.kind, entry.name))
         if stored is None:
             return abilities_of(self.load(entry))
         return Abilities(frozenset(stored["gives"]), frozenset(stored["needs"]))
 
-    def _stored(self, entry: Entry) -> dict[str, Any] | None:
-        manifest = self.plugins.records[entry.plugin].manifest
-        if manifest is None or isinstance(entry.target, type):
-            return None
-        return manifest.schemas.get(key_of(entry.kind, entry.name))
+    def _synced(self, entry: Entry) -> Manifest | None:
+        """The manifest that declares a component; None where a hook registered its class."""
+        return None if isinstance(entry.target, type) else self.plugins.records[entry.plugin].manifest
 
-    def derive(self, entry: Entry) -> dict[str, Any]:
+    def derive(self, entry: Entry) -> Schema:
         """The schema read from the class itself; loads it."""
         key = (entry.kind, entry.id)
         if key not in self._derived:

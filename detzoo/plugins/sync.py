@@ -12,6 +12,7 @@ from detzoo.plugins.listing import detector_rows
 from detzoo.plugins.manager import PluginRecord
 from detzoo.plugins.manifest import SCHEMAS, Entry, Manifest, key_of
 from detzoo.plugins.registry import Registry, get_registry
+from detzoo.schema.writing import write_schema
 from detzoo.schema.yaml_source import write as write_yaml
 
 _INDEX_HEADER = """\
@@ -62,7 +63,7 @@ def _schemas(manifest: Manifest, registry: Registry) -> str:
 def schema_and_abilities(registry: Registry, entry: Entry) -> dict[str, Any]:
     """What is written down of a component; read from its class, which is loaded."""
     gives, needs = abilities_of(registry.load(entry))
-    return registry.derive(entry) | {"gives": in_order(gives), "needs": in_order(needs)}
+    return write_schema(registry.derive(entry)) | {"gives": in_order(gives), "needs": in_order(needs)}
 
 
 def _index(registry: Registry, index: Path) -> str:

@@ -21,7 +21,7 @@ from detzoo.proposals.method import find_method
 from detzoo.proposals.sources import is_file
 from detzoo.runtime.drawing import ImageArray, write_image
 from detzoo.runtime.images import read_image
-from detzoo.schema.expressions import unknown
+from detzoo.schema.describing import unknown
 from detzoo.types import Sample
 
 if TYPE_CHECKING:

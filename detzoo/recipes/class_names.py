@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from detzoo.errors import RecipeError
-from detzoo.schema.expressions import unknown
+from detzoo.schema.describing import unknown
 
 VOC: Final = (
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from detzoo.errors import PluginError
 from detzoo.feature import SCORES, Abilities, Feature, abilities_of, in_order
 from detzoo.recipes.places import Place, places
-from detzoo.schema.expressions import Problem
+from detzoo.schema.checking import Problem
 from detzoo.schema.yaml_source import Key, Mark
 
 if TYPE_CHECKING:

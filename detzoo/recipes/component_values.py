@@ -7,9 +7,11 @@ from typing import Any
 
 from detzoo.errors import RecipeError
 from detzoo.plugins.registry import get_registry
+from detzoo.recipes.filling import filled
 from detzoo.recipes.merge import Merged, parse_override
-from detzoo.recipes.recipe import check_component, check_inside, filled
-from detzoo.schema.expressions import Fields, Problem, check_fields
+from detzoo.recipes.recipe import check_component, check_inside
+from detzoo.schema.checking import Problem, check_fields
+from detzoo.schema.nodes import Component, Field, Fields
 from detzoo.schema.yaml_source import show_key
 
 
@@ -27,9 +29,10 @@ def load_component(kind: str, name: str, overrides: Sequence[str] = ()) -> dict[
     Raises:
         RecipeError: everything that is wrong with it.
     """
+    registry = get_registry()
     merged = _merged({"type": name}, overrides)
-    _refuse(check_component(kind, merged.value, (), get_registry()), merged)
-    values: dict[str, Any] = filled({"it": {"type": {"is": "component", "kind": kind}}}, {"it": merged.value})["it"]
+    _refuse(check_component(kind, merged.value, (), registry), merged)
+    values: dict[str, Any] = filled({"it": Field(Component(kind))}, {"it": merged.value}, registry)["it"]
     return values
 
 
@@ -37,7 +40,7 @@ def load_settings(fields: Fields, written: dict[str, Any], overrides: Sequence[s
     """The settings of a command.
 
     Args:
-        fields: name -> {"type": T, "default": value if it has one}.
+        fields: that they may have.
         written: what the command sets itself.
         overrides: ``key=value`` each.
         what: they belong to, for messages.
@@ -48,10 +51,11 @@ def load_settings(fields: Fields, written: dict[str, Any], overrides: Sequence[s
     Raises:
         RecipeError: everything that is wrong with them.
     """
+    registry = get_registry()
     merged = _merged(written, overrides)
     problems = check_fields(fields, merged.value, (), what=what)
-    _refuse(problems + check_inside(fields, merged.value, (), get_registry()), merged)
-    return filled(fields, merged.value)
+    _refuse(problems + check_inside(fields, merged.value, (), registry), merged)
+    return filled(fields, merged.value, registry)
 
 
 def _merged(written: dict[str, Any], overrides: Sequence[str]) -> Merged:

@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from detzoo.plugins.recipe_header import HEADER
 from detzoo.plugins.registry import Registry, get_registry
-from detzoo.recipes.recipe import component_fields
-from detzoo.schema.expressions import BOUNDS, Fields, TypeExpr
+from detzoo.recipes.filling import component_fields
+from detzoo.schema import nodes
+from detzoo.schema.nodes import Fields, Node, limits
 
 _COMPONENT: Final = "x-detzoo-component"
 """Marks where a component belongs: pydantic cannot refer to definitions that it did not make."""
-_PLAIN: Final[dict[str, type]] = {"bool": bool, "int": int, "float": float, "str": str}
 
 
 def recipe_file_schema(registry: Registry | None = None) -> dict[str, Any]:
@@ -49,11 +49,11 @@ def _detector(registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]
     properties: dict[str, Any] = {"extends": {"type": "string"}}
     properties |= _lifted(_json_schema(HEADER), definitions, "recipe")["properties"]
     for entry in registry.entries("settings"):
-        schema = _lifted(_json_schema(registry.schema(entry)["fields"]), definitions, entry.name, partial=True)
+        schema = _lifted(_json_schema(registry.schema(entry).fields), definitions, entry.name, partial=True)
         properties[entry.name] = {"type": "object", "properties": schema["properties"], "additionalProperties": False}
     slots: dict[str, list[dict[str, Any]]] = {}
     for entry in registry.entries("architecture"):
-        own = _lifted(_json_schema(registry.schema(entry)["fields"]), definitions, entry.name)["properties"]
+        own = _lifted(_json_schema(registry.schema(entry).fields), definitions, entry.name)["properties"]
         for name, slot in own.items():
             if slot not in slots.setdefault(name, []):
                 slots[name].append(slot)
@@ -98,9 +98,9 @@ def _lifted(
 def model_of(fields: Fields) -> type[BaseModel]:
     """The pydantic model of a set of fields; keys are aliases, so that any name can be one."""
     definitions: dict[str, Any] = {}
-    for i, (name, field) in enumerate(fields.items()):
-        default = field.get("default", ...)
-        definitions[f"field_{i}"] = (_annotation(field["type"]), Field(default=default, alias=name))
+    for i, (name, item) in enumerate(fields.items()):
+        default = ... if item.required else item.default
+        definitions[f"field_{i}"] = (_annotation(item.type), Field(default=default, alias=name))
     settings = ConfigDict(extra="forbid", protected_namespaces=())
     model: type[BaseModel] = create_model("Configuration", __config__=settings, **definitions)
     return model
@@ -110,24 +110,35 @@ def _json_schema(fields: Fields) -> dict[str, Any]:
     return model_of(fields).model_json_schema()
 
 
-def _annotation(expr: TypeExpr) -> Any:
-    form = expr["is"]
-    bounds = {b: expr[b] for b in BOUNDS if b in expr}
-    if form in _PLAIN:
-        extra: dict[str, Any] = {"allow_inf_nan": False} if form == "float" else {}
-        return Annotated[_PLAIN[form], Field(strict=True, **bounds, **extra)]
-    if form == "null":
-        return None
-    if form == "literal":
-        return Literal[tuple(expr["values"])]
-    if form == "union":
-        return Union[tuple(_annotation(member) for member in expr["of"])]  # noqa: UP007 - members known at run time
-    if form == "component":
-        return Annotated[Any, Field(json_schema_extra={_COMPONENT: expr["kind"]})]
-    if form == "settings":
-        return model_of(expr["fields"])
-    if form == "dict":
-        return dict[str, _annotation(expr["of"])]  # type: ignore[misc]
-    if "items" in expr:
-        return tuple[tuple(_annotation(item) for item in expr["items"])]  # type: ignore[misc]
-    return Annotated[list[_annotation(expr["of"])], Field(**bounds)]  # type: ignore[misc]
+def _annotation(node: Node) -> Any:  # noqa: C901, PLR0911, PLR0912 - one case per node
+    match node:
+        case nodes.Boolean():
+            return Annotated[bool, Field(strict=True)]
+        case nodes.Integer():
+            return Annotated[int, _limited(node)]
+        case nodes.Number():
+            return Annotated[float, _limited(node, allow_inf_nan=False)]
+        case nodes.Text():
+            return Annotated[str, _limited(node)]
+        case nodes.Null():
+            return None
+        case nodes.Anything():
+            return Any
+        case nodes.Literal(values):
+            return Literal[values]
+        case nodes.Union(members):
+            return Union[tuple(_annotation(member) for member in members)]  # noqa: UP007 - members known at run time
+        case nodes.Component(kind):
+            return Annotated[Any, Field(json_schema_extra={_COMPONENT: kind})]
+        case nodes.Settings(fields):
+            return model_of(fields)
+        case nodes.DictOf(value):
+            return dict[str, _annotation(value)]  # type: ignore[misc]
+        case nodes.FixedTuple(items):
+            return tuple[tuple(_annotation(item) for item in items)]  # type: ignore[misc]
+        case nodes.ListOf(item) | nodes.TupleOf(item):
+            return Annotated[list[_annotation(item)], Field(**limits(node))]  # type: ignore[misc]
+
+
+def _limited(node: nodes.Integer | nodes.Number | nodes.Text, **more: Any) -> Any:
+    return Field(**limits(node), strict=True, **more)

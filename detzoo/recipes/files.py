@@ -9,7 +9,7 @@ from typing import Any
 from detzoo.errors import RecipeError
 from detzoo.plugins.registry import Registry
 from detzoo.recipes.merge import Layer
-from detzoo.schema.expressions import shown, unknown
+from detzoo.schema.describing import shown, unknown
 from detzoo.schema.yaml_source import Document, read, show_key
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from detzoo.errors import RecipeError
 from detzoo.recipes.class_names import SETS
-from detzoo.schema.expressions import shown
+from detzoo.schema.describing import shown
 from detzoo.schema.yaml_source import Key, Mark, parse_value, show_key
 
 NOT_INHERITED: Final = ("reported", "weights", "summary", "paper")

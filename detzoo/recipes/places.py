@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from detzoo.schema.nodes import Fields
+from detzoo.schema.searching import components_in
 from detzoo.schema.yaml_source import Key
 
 if TYPE_CHECKING:
@@ -41,38 +43,21 @@ def places(values: Mapping[str, Any], registry: Registry | None = None) -> list[
         from detzoo.plugins.registry import get_registry
 
         registry = get_registry()
-    slots = registry.schema(registry.find("architecture", values["architecture"]))["fields"]
-    plan = registry.schema(registry.find("settings", "train"))["fields"]
-    search = _Search(registry)
-    return [*search.fields(slots, values, (), None), *search.fields(plan, values.get("train") or {}, ("train",), None)]
+    slots = registry.schema(registry.find("architecture", values["architecture"])).fields
+    plan = registry.schema(registry.find("settings", "train")).fields
+    return [
+        *_inside(slots, values, (), None, registry),
+        *_inside(plan, values.get("train") or {}, ("train",), None, registry),
+    ]
 
 
-@dataclass(frozen=True)
-class _Search:
-    registry: Registry
-
-    def fields(
-        self, fields: Mapping[str, Any], values: Mapping[str, Any], key: Key, classes: int | None
-    ) -> Iterator[Place]:
-        for name, item in fields.items():
-            yield from self.value(item["type"], values.get(name), (*key, name), classes)
-
-    def value(self, expr: Mapping[str, Any], value: Any, key: Key, classes: int | None) -> Iterator[Place]:
-        form = expr["is"]
-        if form == "component" and isinstance(value, Mapping):
-            classes = expr.get("scope", {}).get("num_classes", classes)
-            yield Place(expr["kind"], value["type"], key, value, classes)
-            schema = self.registry.schema(self.registry.find(expr["kind"], value["type"]))
-            yield from self.fields(schema["fields"], value, key, classes)
-        elif form == "settings" and isinstance(value, Mapping):
-            yield from self.fields(expr["fields"], value, key, classes)
-        elif form == "union":
-            for member in expr["of"]:
-                yield from self.value(member, value, key, classes)
-        elif form in ("list", "tuple") and isinstance(value, list | tuple):
-            members = expr.get("items") or [expr["of"]] * len(value)
-            for i, (member, one) in enumerate(zip(members, value, strict=False)):
-                yield from self.value(member, one, (*key, i), classes)
-        elif form == "dict" and isinstance(value, Mapping):
-            for name, one in value.items():
-                yield from self.value(expr["of"], one, (*key, name), classes)
+def _inside(
+    fields: Fields, values: Mapping[str, Any], key: Key, classes: int | None, registry: Registry
+) -> Iterator[Place]:
+    for name, item in fields.items():
+        for node, value, at in components_in(item.type, values.get(name), (*key, name)):
+            if isinstance(value, Mapping):  # None where the component is optional
+                here = classes if node.scope is None else node.scope.num_classes
+                yield Place(node.kind, value["type"], at, value, here)
+                schema = registry.schema(registry.find(node.kind, value["type"]))
+                yield from _inside(schema.fields, value, at, here, registry)

@@ -14,18 +14,12 @@ from detzoo.plugins.registry import Registry, get_registry
 from detzoo.recipes.class_names import class_names
 from detzoo.recipes.compatibility import unmet_needs
 from detzoo.recipes.files import layers_of
+from detzoo.recipes.filling import component_fields, filled
 from detzoo.recipes.merge import Layer, Merged, keys_in, parse_override
-from detzoo.schema.expressions import (
-    RESERVED_KEYS,
-    Fields,
-    Problem,
-    check_fields,
-    components_in,
-    describe,
-    fits,
-    nearest,
-    shown,
-)
+from detzoo.schema.checking import Problem, check_fields, fits
+from detzoo.schema.describing import describe, nearest, shown
+from detzoo.schema.nodes import Component, Field, Fields, Settings
+from detzoo.schema.searching import components_in
 from detzoo.schema.yaml_source import Key, Mark, show_key, write
 
 
@@ -152,7 +146,7 @@ def check(name: str, merged: Merged, registry: Registry, chain: tuple[str, ...])
         problems.sort(key=lambda problem: nearest_mark(problem.key, merged.marks, name).line)
         lines = (located(problem, merged.marks, title, name) for problem in problems)
         raise RecipeError("\n".join(dict.fromkeys(lines)))
-    return Recipe(name, _filled(fields, values, registry), dict(merged.marks), chain, tuple(merged.dropped))
+    return Recipe(name, filled(fields, values, registry), dict(merged.marks), chain, tuple(merged.dropped))
 
 
 def _deeper(problem: Problem, values: dict[str, Any]) -> Problem:
@@ -165,15 +159,15 @@ def _deeper(problem: Problem, values: dict[str, Any]) -> Problem:
 
 def check_component(kind: str, value: Any, key: Key, registry: Registry) -> list[Problem]:
     """Everything wrong with one component's configuration, nested ones included."""
-    names = ", ".join(entry.name for entry in registry.entries(kind))
     if not isinstance(value, dict):
-        expected = f"{{type: {value}}}" if isinstance(value, str) else describe({"is": "component", "kind": kind})
+        expected = f"{{type: {value}}}" if isinstance(value, str) else describe(Component(kind))
         return [Problem(key, f"found {shown(value)}; expected {expected}")]
     if "type" not in value:
-        return [Problem(key, f'missing key "type" of this {kind}; installed: {names}')]
+        return [Problem(key, f'missing key "type" of this {kind}; {_installed(kind, registry)}')]
     name = value["type"]
     if not isinstance(name, str):
-        return [Problem((*key, "type"), f"found {shown(name)}; expected the name of one {kind}; installed: {names}")]
+        wrong = f"found {shown(name)}; expected the name of one {kind}; {_installed(kind, registry)}"
+        return [Problem((*key, "type"), wrong)]
     try:
         fields = component_fields(kind, name, registry)
     except (RecipeError, PluginError) as error:
@@ -183,15 +177,8 @@ def check_component(kind: str, value: Any, key: Key, registry: Registry) -> list
     return problems + check_inside(fields, rest, key, registry)
 
 
-def component_fields(kind: str, name: str, registry: Registry) -> Fields:
-    """The keys a component may have, the reserved ones included."""
-    fields: Fields = registry.schema(registry.find(kind, name))["fields"]
-    return fields | RESERVED_KEYS.get(kind, {})
-
-
-def filled(fields: Fields, values: dict[str, Any]) -> dict[str, Any]:
-    """Checked ``values`` with the defaults of every level, in the order of the fields."""
-    return _filled(fields, values, get_registry())
+def _installed(kind: str, registry: Registry) -> str:
+    return f"installed: {', '.join(entry.name for entry in registry.entries(kind))}"
 
 
 def short_name(target: str) -> str:
@@ -221,11 +208,11 @@ def nearest_mark(key: Key, marks: dict[Key, Mark], name: str) -> Mark:
 
 def _fields_of(architecture: str, registry: Registry) -> tuple[Fields, list[Problem]]:
     try:
-        slots = registry.schema(registry.find("architecture", architecture))["fields"]
-        settings = {name: registry.schema(registry.find("settings", name))["fields"] for name in ("input", "train")}
+        slots = registry.schema(registry.find("architecture", architecture)).fields
+        settings = {name: registry.schema(registry.find("settings", name)).fields for name in ("input", "train")}
     except (RecipeError, PluginError) as error:
         return {}, [Problem(("architecture",), str(error))]
-    nested = {name: {"type": {"is": "settings", "fields": fields}} for name, fields in settings.items()}
+    nested = {name: Field(Settings(fields)) for name, fields in settings.items()}
     return HEADER | nested | slots, []
 
 
@@ -248,7 +235,7 @@ def _without_join(values: dict[str, Any], registry: Registry) -> list[Problem]:
 def _check_classes(values: dict[str, Any], merged: Merged) -> list[Problem]:
     number: Any = values.get("num_classes")
     names = values.get("classes")
-    if not fits(HEADER["num_classes"]["type"], number) or not fits(HEADER["classes"]["type"], names):
+    if not fits(HEADER["num_classes"].type, number) or not fits(HEADER["classes"].type, names):
         return []
     try:
         class_names(names, number)
@@ -264,37 +251,9 @@ def check_inside(fields: Fields, values: dict[str, Any], key: Key, registry: Reg
     problems: list[Problem] = []
     for name, item in fields.items():
         if name in values:
-            for expr, value, at in components_in(item["type"], values[name], (*key, name)):
-                problems += check_component(expr["kind"], value, at, registry)
+            for node, value, at in components_in(item.type, values[name], (*key, name)):
+                problems += check_component(node.kind, value, at, registry)
     return problems
-
-
-def _filled(fields: Fields, values: dict[str, Any], registry: Registry) -> dict[str, Any]:
-    """``values`` with the defaults of every level, in the order of the fields."""
-    return {
-        name: _filled_value(item["type"], values[name] if name in values else item["default"], registry)
-        for name, item in fields.items()
-    }
-
-
-def _filled_value(expr: dict[str, Any], value: Any, registry: Registry) -> Any:
-    form = expr["is"]
-    if form == "component" and isinstance(value, dict):
-        fields = component_fields(expr["kind"], value["type"], registry)
-        return {"type": value["type"]} | _filled(fields, value, registry)
-    if form == "settings" and isinstance(value, dict):
-        return _filled(expr["fields"], value, registry)
-    if form == "union":
-        for member in expr["of"]:
-            if fits(member, value):
-                return _filled_value(member, value, registry)
-        return value
-    if form in ("list", "tuple") and isinstance(value, list):
-        inner = expr.get("items") or [expr["of"]] * len(value)
-        return [_filled_value(member, v, registry) for member, v in zip(inner, value, strict=True)]
-    if form == "dict" and isinstance(value, dict):
-        return {k: _filled_value(expr["of"], v, registry) for k, v in value.items()}
-    return float(value) if form == "float" and isinstance(value, int) else value
 
 
 def _override(merged: Merged, overrides: Mapping[str, Any] | Sequence[str] | None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from detzoo.recipes.recipe import Recipe, load_recipe
-from detzoo.schema.expressions import shown
+from detzoo.schema.describing import shown
 from detzoo.schema.yaml_source import Key, show_key
 
 

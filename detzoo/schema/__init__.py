@@ -1,1 +1,1 @@
-"""The schema of recipes and components: YAML with positions, signatures, type expressions; free of torch."""
+"""The schema of recipes and components: YAML with positions, signatures, types as nodes; free of torch."""

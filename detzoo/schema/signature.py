@@ -9,40 +9,39 @@ import dataclasses
 import inspect
 import types
 import typing
-from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, Union
+from typing import Annotated, Any, Final
 
 from pydantic.fields import FieldInfo
 
 from detzoo.errors import PluginError
-from detzoo.schema.expressions import BOUNDS, Fields, TypeExpr
+from detzoo.schema import nodes
+from detzoo.schema.nodes import BOUNDS, LENGTHS, LIMITS, WHOLE, Field, Fields, Node, Schema, Scope
 
 SUPPLIES: Final = ("features", "num_classes", "input_size")
 """Names of positional-only parameters that the build can supply."""
 
+_SCALARS: Final[tuple[tuple[Any, Node], ...]] = (
+    (bool, nodes.Boolean()),
+    (int, nodes.Integer()),
+    (float, nodes.Number()),
+    (str, nodes.Text()),
+    (None, nodes.Null()),
+    (type(None), nodes.Null()),
+)
 
-@dataclass(frozen=True)
-class Scope:
-    """Written in ``Annotated[Head, Scope(num_classes=1)]``: what is supplied differently below this parameter."""
 
-    num_classes: int
-
-
-def schema_of(cls: type[Any]) -> dict[str, Any]:
+def schema_of(cls: type[Any]) -> Schema:
     """The schema of a component or settings class.
-
-    Returns:
-        ``{"supplies": [...], "fields": {...}}``; see ``schema.py``.
 
     Raises:
         PluginError: a parameter cannot be configured from YAML.
     """
     if dataclasses.is_dataclass(cls):
-        return {"supplies": [], "fields": _dataclass_fields(cls)}
+        return Schema(fields=_dataclass_fields(cls))
     where = f"{cls.__module__}:{cls.__qualname__}"
     owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
     if owner is object or owner.__module__.startswith("torch."):  # the class adds no constructor of its own
-        return {"supplies": [], "fields": {}}
+        return Schema()
     hints = _hints(cls.__init__, where)
     supplies: list[str] = []
     fields: Fields = {}
@@ -66,7 +65,7 @@ def schema_of(cls: type[Any]) -> dict[str, Any]:
             raise PluginError(
                 f'{where}: parameter "{name}" must be keyword-only (after `*`): it is a key of the recipe'
             )
-    return {"supplies": supplies, "fields": fields}
+    return Schema(tuple(supplies), fields)
 
 
 def _hints(function: Any, where: str) -> dict[str, Any]:
@@ -89,17 +88,17 @@ def _dataclass_fields(cls: type[Any]) -> Fields:
     return fields
 
 
-def _field(hint: Any, default: Any, empty: Any, where: str) -> dict[str, Any]:
-    field: dict[str, Any] = {"type": _expr(hint, where)}
-    if default is not empty:
-        if default is not None and field["type"]["is"] == "component":
-            name, interface = where.rpartition("(")[2].rstrip(")"), getattr(hint, "__name__", hint)
-            raise PluginError(
-                f"{where}: a component has no default, so that the recipe names every class; "
-                f"write `{name}: {interface}` or `{name}: {interface} | None = None`"
-            )
-        field["default"] = plain(default)
-    return field
+def _field(hint: Any, default: Any, empty: Any, where: str) -> Field:
+    node = _node(hint, where)
+    if default is empty:
+        return Field(node)
+    if default is not None and isinstance(node, nodes.Component):
+        name, interface = where.rpartition("(")[2].rstrip(")"), getattr(hint, "__name__", hint)
+        raise PluginError(
+            f"{where}: a component has no default, so that the recipe names every class; "
+            f"write `{name}: {interface}` or `{name}: {interface} | None = None`"
+        )
+    return Field(node, plain(default))
 
 
 def plain(value: Any) -> Any:
@@ -113,31 +112,31 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _expr(hint: Any, where: str) -> TypeExpr:
+def _node(hint: Any, where: str) -> Node:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return _annotated(args, where)
-    if hint is None or hint is type(None):
-        return {"is": "null"}
-    if hint in (bool, int, float, str):
-        return {"is": hint.__name__}
-    if origin is Literal:
-        return {"is": "literal", "values": list(args)}
-    if origin in (Union, types.UnionType):
-        return {"is": "union", "of": [_expr(a, where) for a in args]}
+    for scalar, node in _SCALARS:
+        if hint is scalar:
+            return node
+    if origin is typing.Literal:
+        return nodes.Literal(args)
+    if origin in (typing.Union, types.UnionType):
+        return nodes.Union(tuple(_node(member, where) for member in args))
     if origin is list:
-        return {"is": "list", "of": _expr(args[0], where)}
+        return nodes.ListOf(_node(args[0], where))
     if origin is tuple:
         if args[-1] is Ellipsis:
-            return {"is": "tuple", "of": _expr(args[0], where)}
-        return {"is": "tuple", "items": [_expr(a, where) for a in args]}
+            return nodes.TupleOf(_node(args[0], where))
+        return nodes.FixedTuple(tuple(_node(item, where) for item in args))
     if origin is dict and args[0] is str:
-        return {"is": "dict", "of": _expr(args[1], where)}
+        return nodes.DictOf(_node(args[1], where))
     kind = getattr(hint, "kind", None)
     if isinstance(hint, type) and isinstance(kind, str):
-        return {"is": "component", "kind": kind}
+        return nodes.Component(kind)
     if dataclasses.is_dataclass(hint):
-        return {"is": "settings", "fields": _dataclass_fields(typing.cast("type[Any]", hint))}
+        cls = typing.cast("type[Any]", hint)
+        return nodes.Settings(_dataclass_fields(cls), cls)
     raise PluginError(
         f"{where}: the annotation {_written(hint)} cannot be configured from YAML; allowed: bool, int, float, str, "
         "Literal, list[...], tuple[...], dict[str, ...], None, frozen dataclasses, and detzoo's interfaces"
@@ -150,12 +149,26 @@ def _written(hint: Any) -> str:
     return hint.__qualname__ if hint.__module__ == "builtins" else f"{hint.__module__}.{hint.__qualname__}"
 
 
-def _annotated(args: tuple[Any, ...], where: str) -> TypeExpr:
-    expr = dict(_expr(args[0], where))
+def _annotated(args: tuple[Any, ...], where: str) -> Node:
+    node = _node(args[0], where)
     for extra in args[1:]:
-        if isinstance(extra, Scope):
-            expr["scope"] = {"num_classes": extra.num_classes}
+        if isinstance(extra, Scope) and isinstance(node, nodes.Component):
+            node = dataclasses.replace(node, scope=extra)
         elif isinstance(extra, FieldInfo):
-            for rule in extra.metadata:
-                expr |= {b: getattr(rule, b) for b in BOUNDS if getattr(rule, b, None) is not None}
-    return expr
+            node = _limited(node, extra, where)
+    return node
+
+
+def _limited(node: Node, info: FieldInfo, where: str) -> Node:
+    """The node with the bounds that pydantic's ``Field`` states; one that would not be checked is an error."""
+    takes = {item.name for item in dataclasses.fields(node)}
+    limits: dict[str, Any] = {}
+    for rule in info.metadata:
+        stated = {name: limit for name in LIMITS if (limit := getattr(rule, name, None)) is not None}
+        if not stated or not stated.keys() <= takes:
+            raise PluginError(
+                f"{where}: {rule!r} would not be checked; allowed: {', '.join(BOUNDS)} on a number, "
+                f"{', '.join(WHOLE)} on a whole one, {', '.join(LENGTHS)} on text or a list of any length"
+            )
+        limits |= stated
+    return dataclasses.replace(node, **limits)

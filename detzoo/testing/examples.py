@@ -13,6 +13,7 @@ from detzoo.interfaces import Backbone, Detector
 from detzoo.plugins.registry import get_registry
 from detzoo.recipes.places import places
 from detzoo.recipes.recipe import load_recipe
+from detzoo.schema.nodes import Component, Node
 from detzoo.testing.specimens import FEATURES, NUM_CLASSES, PYRAMID, SIZES, SMALL
 from detzoo.testing.subject import Subject
 from detzoo.types import FeatureSpecs
@@ -103,11 +104,11 @@ def _standing_alone(plugin: str, kind: str, name: str, example: Mapping[str, Any
     # regions are pooled from a pyramid, whose maps have the same channels
     features = dict(PYRAMID if kind == "roi_pool" else FEATURES)
     entry = registry.find(kind, f"{plugin}/{name}")
-    fields = registry.schema(entry)["fields"]
+    fields = registry.schema(entry).fields
     config: dict[str, Any] = {"type": f"{plugin}/{name}", **example}
     for field, item in fields.items():
-        if "default" not in item and field not in config:
-            config[field] = _example_value(plugin, kind, name, field, item["type"])
+        if item.required and field not in config:
+            config[field] = _example_value(plugin, kind, name, field, item.type)
 
     def made(seed: int) -> Any:
         torch.manual_seed(seed)
@@ -116,12 +117,12 @@ def _standing_alone(plugin: str, kind: str, name: str, example: Mapping[str, Any
     return Subject(component=made(0), rebuild=made, features=features, sizes=SMALL if kind == "backbone" else SIZES)
 
 
-def _example_value(plugin: str, kind: str, name: str, field: str, expr: Mapping[str, Any]) -> Any:
+def _example_value(plugin: str, kind: str, name: str, field: str, node: Node) -> Any:
     """A value for a parameter without default: the first component of its kind that needs nothing itself."""
-    if expr.get("is") == "component":
+    if isinstance(node, Component):
         registry = get_registry()
-        for entry in registry.entries(expr["kind"]):
-            if all("default" in item for item in registry.schema(entry)["fields"].values()):
+        for entry in registry.entries(node.kind):
+            if not any(item.required for item in registry.schema(entry).fields.values()):
                 return {"type": entry.id}
     raise DetzooError(
         f"{kind} {plugin}/{name}: no recipe uses it, and {field} has no default: "

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from detzoo.errors import DetzooError
 from detzoo.plugins.conformance import PLUGIN
 from detzoo.plugins.manifest import key_of, locate
-from detzoo.schema.expressions import Problem, unknown
+from detzoo.schema.checking import Problem
+from detzoo.schema.describing import unknown
 from detzoo.testing.catalogue import DETECTOR_CHECKS, PLUGIN_CHECKS, Group, checks_of, group_of
 
 if TYPE_CHECKING:

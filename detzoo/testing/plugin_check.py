@@ -10,7 +10,7 @@ from detzoo.errors import DetzooError, PluginError
 from detzoo.plugins.manager import describe_failure
 from detzoo.plugins.registry import Registry, get_registry
 from detzoo.recipes.recipe import load_recipe
-from detzoo.schema.expressions import unknown
+from detzoo.schema.describing import unknown
 
 if TYPE_CHECKING:
     from detzoo.testing import CheckResult

@@ -11,7 +11,8 @@ from pydantic import Field
 from detzoo.errors import RecipeError
 from detzoo.plugins.registry import get_registry
 from detzoo.recipes.component_values import load_settings
-from detzoo.recipes.recipe import component_fields
+from detzoo.recipes.filling import component_fields
+from detzoo.schema import nodes
 from detzoo.schema.signature import plain, schema_of
 from detzoo.training.plan import Optimizer, Schedule, TrainPlan
 
@@ -71,7 +72,7 @@ def load_plan(backbone: str, overrides: Sequence[str]) -> tuple[dict[str, Any], 
     Raises:
         RecipeError: everything that is wrong with them.
     """
-    fields = {"backbone": {"type": {"is": "component", "kind": "backbone"}}} | schema_of(PretrainPlan)["fields"]
+    fields = {"backbone": nodes.Field(nodes.Component("backbone"))} | schema_of(PretrainPlan).fields
     written: dict[str, Any] = {"backbone": {"type": backbone}}
     if "last_conv" in component_fields("backbone", backbone, get_registry()):
         written["backbone"]["last_conv"] = True  # the whole network: recipes with and without it can start from it

@@ -12,7 +12,7 @@ from torch import Tensor
 from detzoo.errors import WeightsError
 from detzoo.interfaces import Detector
 from detzoo.plugins.registry import get_registry
-from detzoo.schema.expressions import nearest, unknown
+from detzoo.schema.describing import nearest, unknown
 from detzoo.weights.sources import fetch, read_state_dict
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from detzoo.interfaces import (
 )
 from detzoo.plugins.registry import Registry
 from detzoo.recipes.recipe import load_recipe
-from detzoo.schema.signature import Scope
+from detzoo.schema.nodes import Scope
 from detzoo.types import (
     Candidates,
     FeatureMaps,

@@ -59,7 +59,7 @@ def expected(name: str, registry: Registry) -> str:
         return ", ".join(entry.name for entry in registry.entries(match[1]))
 
     def keys(match: re.Match[str]) -> str:
-        names = list(registry.schema(registry.find("settings", match[1]))["fields"])
+        names = list(registry.schema(registry.find("settings", match[1])).fields)
         return ", ".join(names)
 
     text = (HERE / "expected" / f"{name}.txt").read_text(encoding="utf-8").rstrip("\n")
@@ -213,7 +213,7 @@ OVERRIDES: Final = {
 
 @pytest.mark.parametrize("override", OVERRIDES)
 def test_overrides(override: str, registry: Registry) -> None:
-    keys = ", ".join(sorted(registry.schema(registry.find("settings", "train"))["fields"]))
+    keys = ", ".join(sorted(registry.schema(registry.find("settings", "train")).fields))
     box_loss = ", ".join(entry.name for entry in registry.entries("box_loss"))
 
     with pytest.raises(RecipeError) as caught:

@@ -50,7 +50,7 @@ def test_defaults_of_every_level_are_filled_in() -> None:
         "freeze": False,
     }
     assert values["train"]["optimizer"]["groups"] == {"backbone.*": 0.1}
-    assert values["train"]["transforms"][1] == {"type": "toy_noise", "strength": 2, "only": [0]}
+    assert values["train"]["transforms"][1] == {"type": "toy_noise", "strength": 2, "only": [0], "active": [0.0, 1.0]}
     assert values["reported"][0]["verified"] is True
 
 

@@ -14,6 +14,7 @@ from detzoo.interfaces import Neck, Sampler
 from detzoo.plugins.kinds import CORE_KINDS
 from detzoo.plugins.manifest import read_manifest
 from detzoo.plugins.registry import Registry
+from detzoo.schema.nodes import Schema
 from detzoo.types import Assignment, FeatureMaps
 
 MakePlugin = Callable[..., list[EntryPoint]]
@@ -137,7 +138,7 @@ def test_a_component_that_cannot_be_loaded(make_plugin: MakePlugin, kind: str, n
 def test_a_schema_is_read_from_the_class_where_the_manifest_has_none(make_plugin: MakePlugin) -> None:
     registry = Registry(make_plugin("a", MANIFEST, module=MODULE))
 
-    assert registry.schema(registry.find("neck", "plain")) == {"supplies": [], "fields": {}}
+    assert registry.schema(registry.find("neck", "plain")) == Schema()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,6 +17,8 @@ from detzoo.errors import PluginError, RecipeError
 from detzoo.plugins.manifest import SCHEMAS, zoo_index
 from detzoo.plugins.registry import Registry
 from detzoo.plugins.sync import sync
+from detzoo.recipes.recipe import check_component
+from detzoo.schema.nodes import DictOf, Field, Integer, Null, Number, Schema, Union
 from detzoo.schema.yaml_source import read
 from detzoo.testing.plugin_check import check_all
 
@@ -92,6 +95,8 @@ def test_sync_writes_schemas_next_to_what_the_author_wrote(make_plugin: MakePlug
     entry = again.find("neck", "plain")
     assert again.schema(entry) == again.derive(entry)
     assert again.abilities(entry) == (frozenset(), frozenset())
+    names = Field(Union((DictOf(Number()), Null())), default=None)
+    assert again.schema(entry) == Schema(fields={"width": Field(Integer(), default=3), "names": names})
     found = read(index).value["plugins"]["a"]
     assert found == {
         "distribution": "zoo-a",
@@ -152,7 +157,7 @@ def test_schemas_that_are_none_are_read_from_the_classes(make_plugin: MakePlugin
     points = make_plugin("a", MANIFEST, module=MODULE % "extra: int = 0")
     (tmp_path / "zoo-a" / "zoo_a" / SCHEMAS).write_text(text)
     registry = Registry(points)
-    assert list(registry.schema(registry.find("neck", "plain"))["fields"]) == ["width", "extra"]
+    assert list(registry.schema(registry.find("neck", "plain")).fields) == ["width", "extra"]
 
 
 def test_a_manifest_that_a_yaml_library_wrote_again_stays_valid(make_plugin: MakePlugin, tmp_path: Path) -> None:
@@ -162,4 +167,31 @@ def test_a_manifest_that_a_yaml_library_wrote_again_stays_valid(make_plugin: Mak
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text())))
     registry = only(points, path)
     assert registry.plugins.records["a"].status == "not-loaded"
-    assert list(registry.schema(registry.find("neck", "plain"))["fields"]) == ["width"]
+    assert list(registry.schema(registry.find("neck", "plain")).fields) == ["width"]
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({"is": "whole"}, 'neck/plain.fields.width.type: unknown type "whole"; allowed: any, bool, '),
+        ("int", 'neck/plain.fields.width.type: found "int"; expected a mapping; '),
+    ],
+)
+def test_a_schema_that_cannot_be_read_is_the_plugin_s_error(
+    node: Any, message: str, make_plugin: MakePlugin, tmp_path: Path
+) -> None:
+    points = make_plugin("a", MANIFEST, module=MODULE % "")
+    path = tmp_path / "zoo-a" / "zoo_a" / SCHEMAS
+    stored = {"supplies": [], "fields": {"width": {"type": node}}, "gives": [], "needs": []}
+    path.write_text('{\n"neck/other": {},\n"neck/plain": ' + json.dumps(stored) + "\n}\n")
+    registry = Registry(points)
+    assert "small" in registry.detectors()  # listing asks for no schema
+
+    with pytest.raises(PluginError) as caught:
+        registry.schema(registry.find("neck", "plain"))
+
+    assert str(caught.value).startswith(f"{path}:3: {message}")
+    assert str(caught.value).endswith("`detzoo registry sync` writes it again")
+    assert str(caught.value) in check_all(registry)
+    found = check_component("neck", {"type": "plain"}, ("neck",), registry)
+    assert [problem.message for problem in found] == [str(caught.value)]

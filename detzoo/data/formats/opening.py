@@ -31,7 +31,7 @@ from detzoo.data.formats.sniff import describe
 from detzoo.data.formats.source import VALIDATION_SPLITS, Source, read_source
 from detzoo.data.shapes import COUNTS, ShapesDataset
 from detzoo.errors import DataError
-from detzoo.schema.expressions import nearest
+from detzoo.schema.describing import nearest
 
 READY = Path(__file__).with_name("ready")
 _LOOKED_AT: Final = 1000  # files of a folder, for a hint

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from detzoo.interfaces import Feature, Head, Loss, Matcher, PostProcess, Proposals, Sampler
-from detzoo.schema.signature import Scope
+from detzoo.schema.nodes import Scope
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 
 

@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
-from pydantic import Field
+from pydantic import Field as Limit
 from torch import Tensor, nn
 
 from detzoo.errors import PluginError
 from detzoo.interfaces import BoxLoss, Head, Sampler, Transform
-from detzoo.schema.signature import Scope, schema_of
+from detzoo.schema import nodes
+from detzoo.schema.nodes import Field, Schema, Scope
+from detzoo.schema.signature import schema_of
 from detzoo.types import FeatureSpecs
 
 
@@ -37,13 +39,14 @@ class Every:
         /,
         *,
         flag: bool,
-        count: Annotated[int, Field(ge=1, le=9)] = 3,
-        rate: Annotated[float, Field(gt=0, lt=1)] | None = None,
+        count: Annotated[int, Limit(ge=1, le=9)] = 3,
+        step: Annotated[int, Limit(multiple_of=4)] = 8,
+        rate: Annotated[float, Limit(gt=0, lt=1)] | None = None,
         name: str = "x",
         mode: Literal["a", "b", 3] = "a",
         sizes: list[int] = [1, 2],  # noqa: B006 - a default as some plugin would write it
         pair: tuple[int, str] = (1, "a"),
-        many: Annotated[tuple[float, ...], Field(min_length=1)] = (0.5,),
+        many: Annotated[tuple[float, ...], Limit(min_length=1)] = (0.5,),
         table: dict[str, list[float]] | None = None,
         either: str | list[str] = "x",
         group: Inner | None = None,
@@ -55,42 +58,41 @@ class Every:
 
 
 def test_every_allowed_annotation() -> None:
-    number = {"is": "float"}
-    group = {
-        "is": "settings",
-        "fields": {
-            "head": {"type": {"is": "component", "kind": "head"}},
-            "rates": {"type": {"is": "tuple", "of": number}, "default": [0.1, 0.2]},
-            "names": {"type": {"is": "dict", "of": {"is": "int"}}, "default": {}},
-        },
+    group = nodes.Settings(
+        {
+            "head": Field(nodes.Component("head")),
+            "rates": Field(nodes.TupleOf(nodes.Number()), default=[0.1, 0.2]),
+            "names": Field(nodes.DictOf(nodes.Integer()), default={}),
+        }
+    )
+    null, text = nodes.Null(), nodes.Text()
+    numbers = nodes.DictOf(nodes.ListOf(nodes.Number()))
+    found = schema_of(Every)
+    assert found.supplies == ("features", "num_classes", "input_size")
+    assert found.fields == {
+        "flag": Field(nodes.Boolean()),
+        "count": Field(nodes.Integer(ge=1, le=9), default=3),
+        "step": Field(nodes.Integer(multiple_of=4), default=8),
+        "rate": Field(nodes.Union((nodes.Number(gt=0, lt=1), null)), default=None),
+        "name": Field(text, default="x"),
+        "mode": Field(nodes.Literal(("a", "b", 3)), default="a"),
+        "sizes": Field(nodes.ListOf(nodes.Integer()), default=[1, 2]),
+        "pair": Field(nodes.FixedTuple((nodes.Integer(), text)), default=[1, "a"]),
+        "many": Field(nodes.TupleOf(nodes.Number(), min_length=1), default=[0.5]),
+        "table": Field(nodes.Union((numbers, null)), default=None),
+        "either": Field(nodes.Union((text, nodes.ListOf(text))), default="x"),
+        "group": Field(nodes.Union((group, null)), default=None),
+        "head": Field(nodes.Component("head", Scope(num_classes=1))),
+        "box": Field(nodes.Union((nodes.Component("box_loss"), null)), default=None),
+        "transforms": Field(nodes.ListOf(nodes.Component("transform"))),
+        "nothing": Field(null, default=None),
     }
-    null = {"is": "null"}
-    assert schema_of(Every) == {
-        "supplies": ["features", "num_classes", "input_size"],
-        "fields": {
-            "flag": {"type": {"is": "bool"}},
-            "count": {"type": {"is": "int", "ge": 1, "le": 9}, "default": 3},
-            "rate": {"type": {"is": "union", "of": [{"is": "float", "gt": 0, "lt": 1}, null]}, "default": None},
-            "name": {"type": {"is": "str"}, "default": "x"},
-            "mode": {"type": {"is": "literal", "values": ["a", "b", 3]}, "default": "a"},
-            "sizes": {"type": {"is": "list", "of": {"is": "int"}}, "default": [1, 2]},
-            "pair": {"type": {"is": "tuple", "items": [{"is": "int"}, {"is": "str"}]}, "default": [1, "a"]},
-            "many": {"type": {"is": "tuple", "of": number, "min_length": 1}, "default": [0.5]},
-            "table": {
-                "type": {"is": "union", "of": [{"is": "dict", "of": {"is": "list", "of": number}}, null]},
-                "default": None,
-            },
-            "either": {
-                "type": {"is": "union", "of": [{"is": "str"}, {"is": "list", "of": {"is": "str"}}]},
-                "default": "x",
-            },
-            "group": {"type": {"is": "union", "of": [group, null]}, "default": None},
-            "head": {"type": {"is": "component", "kind": "head", "scope": {"num_classes": 1}}},
-            "box": {"type": {"is": "union", "of": [{"is": "component", "kind": "box_loss"}, null]}, "default": None},
-            "transforms": {"type": {"is": "list", "of": {"is": "component", "kind": "transform"}}},
-            "nothing": {"type": null, "default": None},
-        },
-    }
+
+
+def test_settings_know_the_dataclass_that_they_build() -> None:
+    group = schema_of(Every).fields["group"].type
+    assert isinstance(group, nodes.Union)
+    assert [member.cls for member in group.members if isinstance(member, nodes.Settings)] == [Inner]
 
 
 class NoConstructor(Sampler):
@@ -101,7 +103,7 @@ class NoConstructor(Sampler):
 
 
 def test_a_class_without_a_constructor_has_no_keys() -> None:
-    assert schema_of(NoConstructor) == {"supplies": [], "fields": {}}
+    assert schema_of(NoConstructor) == Schema()
 
 
 class Positional:
@@ -156,6 +158,14 @@ class HiddenType:
     def __init__(self, *, value: NotImported) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
 
+class UncheckedPattern:
+    def __init__(self, *, name: Annotated[str, Limit(pattern="a+")] = "a") -> None: ...
+
+
+class BoundOnEither:
+    def __init__(self, *, size: Annotated[int | None, Limit(ge=1)] = None) -> None: ...
+
+
 class DefaultComponent:
     def __init__(self, *, sampler: Sampler = NoConstructor()) -> None: ...  # noqa: B008 - what is refused
 
@@ -195,6 +205,11 @@ ALLOWED = (
             "import it outside TYPE_CHECKING",
         ),
         (
+            BoundOnEither,
+            ":BoundOnEither(size): Ge(ge=1) would not be checked; allowed: ge, gt, le, lt on a number, "
+            "multiple_of on a whole one, min_length, max_length on text or a list of any length",
+        ),
+        (
             DefaultComponent,
             ":DefaultComponent(sampler): a component has no default, so that the recipe names every class; "
             "write `sampler: Sampler` or `sampler: Sampler | None = None`",
@@ -206,3 +221,8 @@ def test_refusals(cls: type[Any], message: str) -> None:
         schema_of(cls)
 
     assert str(caught.value) == __name__ + message
+
+
+def test_a_rule_that_no_recipe_would_be_checked_against_is_refused() -> None:
+    with pytest.raises(PluginError, match=r"UncheckedPattern\(name\): .*a\+.* would not be checked; allowed: ge, "):
+        schema_of(UncheckedPattern)

@@ -4,36 +4,57 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
 from detzoo.recipes.editor_schema import model_of
-from detzoo.schema.expressions import check_fields, describe, fits, shown, unknown
+from detzoo.schema.checking import check_fields, fits
+from detzoo.schema.describing import describe, shown, unknown
+from detzoo.schema.nodes import (
+    Anything,
+    Boolean,
+    Component,
+    DictOf,
+    Field,
+    FixedTuple,
+    Integer,
+    ListOf,
+    Literal,
+    Node,
+    Null,
+    Number,
+    Settings,
+    Text,
+    TupleOf,
+    Union,
+)
 
-NUMBER = {"is": "float", "ge": 0, "lt": 1}
-EXPRESSIONS: list[dict[str, Any]] = [
-    {"is": "bool"},
-    {"is": "int", "ge": 1},
-    {"is": "int", "gt": 0, "le": 3},
-    {"is": "float"},
+NUMBER = Number(ge=0, lt=1)
+NODES: list[Node] = [
+    Boolean(),
+    Integer(ge=1),
+    Integer(gt=0, le=3),
+    Integer(multiple_of=2),
+    Number(),
     NUMBER,
-    {"is": "str"},
-    {"is": "str", "min_length": 1, "max_length": 3},
-    {"is": "null"},
-    {"is": "literal", "values": ["a", "b"]},
-    {"is": "literal", "values": [1, 255]},
-    {"is": "list", "of": NUMBER},
-    {"is": "list", "of": {"is": "int"}, "min_length": 1, "max_length": 2},
-    {"is": "tuple", "items": [{"is": "int"}, {"is": "str"}]},
-    {"is": "tuple", "of": {"is": "str"}},
-    {"is": "dict", "of": {"is": "bool"}},
-    {"is": "union", "of": [{"is": "int"}, {"is": "null"}]},
-    {"is": "union", "of": [{"is": "str"}, {"is": "list", "of": {"is": "int"}}]},
-    {"is": "union", "of": [{"is": "list", "of": {"is": "int"}}, {"is": "tuple", "items": [{"is": "str"}]}]},
-    {"is": "settings", "fields": {"x": {"type": {"is": "int"}}, "y": {"type": NUMBER, "default": 0.0}}},
-    {"is": "component", "kind": "head"},
+    Text(),
+    Text(min_length=1, max_length=3),
+    Null(),
+    Literal(("a", "b")),
+    Literal((1, 255)),
+    ListOf(NUMBER),
+    ListOf(Integer(), min_length=1, max_length=2),
+    FixedTuple((Integer(), Text())),
+    TupleOf(Text()),
+    DictOf(Boolean()),
+    Union((Integer(), Null())),
+    Union((Text(), ListOf(Integer()))),
+    Union((ListOf(Integer()), FixedTuple((Text(),)))),
+    Settings({"x": Field(Integer()), "y": Field(NUMBER, default=0.0)}),
+    Component("head"),
+    Anything(),
 ]
 VALUES: list[Any] = [
     None, True, False, 0, 1, 2, 3, 4, 255, -1, 0.0, 0.5, 1.0, -0.1, 2.5, math.nan, math.inf, -math.inf, 10**17,
@@ -43,9 +64,9 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("expr", EXPRESSIONS, ids=describe)
-def test_pydantic_s_model_allows_the_same_values(expr: dict[str, Any]) -> None:
-    model = model_of({"key": {"type": expr}})
+@pytest.mark.parametrize("node", NODES, ids=describe)
+def test_pydantic_s_model_allows_the_same_values(node: Node) -> None:
+    model = model_of({"key": Field(node)})
 
     for value in VALUES:
         try:
@@ -53,15 +74,15 @@ def test_pydantic_s_model_allows_the_same_values(expr: dict[str, Any]) -> None:
             allowed = True
         except ValidationError:
             allowed = False
-        if expr["is"] == "literal" and isinstance(value, (bool, float)):
+        if isinstance(node, Literal) and isinstance(value, (bool, float)):
             allowed = False  # pydantic takes 1.0 and true for 1; a recipe should say 1
-        assert fits(expr, value) == allowed, value
+        assert fits(node, value) == allowed, value
 
 
 def test_the_comparison_covers_enough() -> None:
-    pairs = [(expr, value) for expr, value in itertools.product(EXPRESSIONS, VALUES) if fits(expr, value)]
+    pairs = [(node, value) for node, value in itertools.product(NODES, VALUES) if fits(node, value)]
 
-    assert {expr["is"] for expr, _ in pairs} == {expr["is"] for expr in EXPRESSIONS}
+    assert {type(node) for node, _ in pairs} == set(get_args(Node))
     assert len(pairs) > 100
 
 
@@ -73,7 +94,7 @@ def test_no_fields_and_no_values() -> None:
 
 
 def test_all_problems_come_together_in_the_order_of_the_file() -> None:
-    fields = {name: {"type": {"is": "int", "ge": 0}} for name in "abc"}
+    fields = {name: Field(Integer(ge=0)) for name in "abc"}
 
     problems = check_fields(fields, {"b": -1, "z": 0, "a": "x"}, ("head",), what="head")
 
