@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from detzoo.errors import DetzooError
+from detzoo.schema.yaml_source import read
 
 if TYPE_CHECKING:
     from detzoo.comparison.compare import Comparison
@@ -80,6 +81,7 @@ def closing_words(done: Demonstration) -> str:
     """Where to look, and what to try next."""
     page = next((path for path in done.comparison.files if path.suffix == ".html"), done.comparison.files[0])
     run = done.runs[0]
+    recipe = read(RECIPES).value["detectors"][DETECTORS[0]]["extends"]  # of the registry: what the demo made smaller
     return "\n".join(
         [
             "Where to look",
@@ -87,11 +89,11 @@ def closing_words(done: Demonstration) -> str:
             f"  {run}    a run: recipe, weights, log and curve",
             "",
             "What to try next",
-            "  detzoo list                                        every detector and what it reported",
-            "  detzoo show ssd300_vgg16_voc                       a whole recipe, every value in it",
-            "  detzoo show ssd300_vgg16_voc --priors priors.png   what its matcher sees",
+            "  detzoo list    every detector and what it reported",
+            f"  detzoo show {recipe}    a whole recipe, every value in it",
+            f"  detzoo show {recipe} --priors priors.png    what its matcher sees",
             f"  detzoo predict {run} IMAGE --out found",
-            "  detzoo train ssd_mobilenet_v2_fpn --data YOUR_DATA --out runs/mine    COCO, VOC or YOLO format",
+            f"  detzoo train {recipe} --data YOUR_DATA --out runs/mine    COCO, VOC or YOLO format",
             f"  detzoo compare {' '.join(str(path) for path in done.runs)} --data {DATA} --out compared",
         ]
     )
