@@ -214,7 +214,6 @@ class Predictions(_Movable):
         deltas: [B,N,1,4] (one box for all classes) or [B,N,K,4]. Always filled, so that post-processing needs nothing
             else: the expectation of ``distribution`` where there is one.
         quality_logits: [B,N] objectness or centreness, or None.
-        mask_logits: [B,N,K,m,m] or None.
         distribution: [B,N,4,R] logits over bins of the distance to each edge, or None.
         aux: predictions of earlier decoder layers.
     """
@@ -223,7 +222,6 @@ class Predictions(_Movable):
     scoring: Scoring
     deltas: Tensor
     quality_logits: Tensor | None = None
-    mask_logits: Tensor | None = None
     distribution: Tensor | None = None
     aux: tuple[Predictions, ...] = ()
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from detzoo.builder import build
 from detzoo.errors import RecipeError
-from detzoo.interfaces import ClassLoss, Feature, Head, Matcher
+from detzoo.interfaces import ClassLoss, DenseHead, Feature, Matcher
 from detzoo.plugins.registry import Registry, get_registry
 from detzoo.recipes.compatibility import unmet_needs
 from detzoo.recipes.recipe import load_recipe
@@ -32,18 +32,12 @@ def test_no_recipe_of_the_zoo_lacks_anything() -> None:
             "fasterrcnn_mobilenet_v2_fpn",
             "box.matcher={type: grid_responsible}",
             '--set box.matcher: detectors.fasterrcnn_mobilenet_v2_fpn.box.matcher: matcher "grid_responsible" needs '
-            'one_box, which head "roi_box" does not give; given by head detr, detr_anchors, '
-            "fcos, retinanet, rpn, ssd, ssd_shared, yolo_anchor, yolo_grid\n"
+            'one_box, which roi_head "roi_box" and architecture "two_stage" do not give; given by head detr, '
+            "detr_anchors, fcos, retinanet, rpn, ssd, ssd_shared, yolo_anchor, yolo_grid\n"
             '--set box.matcher: detectors.fasterrcnn_mobilenet_v2_fpn.box.matcher: matcher "grid_responsible" needs '
-            'one_grid, which head "roi_box" does not give; given by head yolo_grid\n'
+            'one_grid, which roi_head "roi_box" and architecture "two_stage" do not give; given by head yolo_grid\n'
             '--set box.matcher: detectors.fasterrcnn_mobilenet_v2_fpn.box.matcher: matcher "grid_responsible" needs '
             'predictions, which architecture "two_stage" does not give; given by architecture one_stage; proposals rpn',
-        ),
-        (
-            "retinanet_mobilenet_v2",
-            "loss={type: mask_bce}",
-            '--set loss: detectors.retinanet_mobilenet_v2.loss: loss "mask_bce" needs mask_logits, which head '
-            '"retinanet" does not give; given by head roi_mask',
         ),
     ],
 )
@@ -87,11 +81,11 @@ class Softened(ClassLoss):
         raise NotImplementedError
 
 
-class Plain(Head):
+class Plain(DenseHead):
     """Declares nothing of its own."""
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, targets: Targets | None = None
     ) -> tuple[Candidates, Predictions]:
         raise NotImplementedError
 

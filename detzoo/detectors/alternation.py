@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from detzoo.detectors.measuring import MeasuresTargets
 from detzoo.errors import RecipeError
-from detzoo.interfaces import GradientStage, Head, Proposals, Stage, StageContext
+from detzoo.interfaces import GradientStage, Proposals, RoiHead, Stage, StageContext
 from detzoo.interfaces.stages import Objective
 from detzoo.types import Candidates, ImageBatch, Targets
 
@@ -78,7 +78,7 @@ class Alternation:
     box: StepLength | None = None
 
 
-def check_alternation(proposals: Proposals, head: Head) -> None:
+def check_alternation(proposals: Proposals, head: RoiHead) -> None:
     """Refuse what cannot take turns.
 
     Raises:

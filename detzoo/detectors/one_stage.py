@@ -8,10 +8,10 @@ from torch import Tensor
 
 from detzoo.interfaces import (
     Backbone,
+    DenseHead,
     Detector,
     Feature,
     GradientStage,
-    Head,
     Loss,
     Matcher,
     Neck,
@@ -32,7 +32,7 @@ class OneStage(Detector):
         *,
         backbone: Backbone,
         neck: Neck,
-        head: Head,
+        head: DenseHead,
         matcher: Matcher,
         sampler: Sampler,
         loss: Loss,

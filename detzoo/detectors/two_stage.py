@@ -15,12 +15,14 @@ from detzoo.interfaces import (
     Backbone,
     Detector,
     GradientStage,
-    Head,
     Loss,
+    MaskHead,
+    MaskLoss,
     Matcher,
     Neck,
     PostProcess,
     Proposals,
+    RoiHead,
     Sampler,
     Stage,
 )
@@ -44,7 +46,7 @@ class BoxSlots:
         append_ground_truth: the ground truth joins the regions in training, so that no object lacks a positive.
     """
 
-    head: Head
+    head: RoiHead
     matcher: Matcher
     sampler: Sampler
     loss: Loss
@@ -64,8 +66,8 @@ class MaskSlots:
         threshold: probability from which a pixel belongs to the object.
     """
 
-    head: Head
-    loss: Loss
+    head: MaskHead
+    loss: MaskLoss
     paste: Paste = "half_pixel"
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
 
@@ -128,21 +130,18 @@ class MaskBranch(nn.Module):
         self.most_positives = most_positives
 
     def losses(
-        self, features: FeatureMaps, batch: ImageBatch, targets: Targets, rois: Candidates, assignment: Assignment
+        self, features: FeatureMaps, targets: Targets, rois: Candidates, assignment: Assignment
     ) -> dict[str, Tensor]:
         """Terms named ``mask.*``: of the positives alone, before their boxes are corrected."""
         rois, assignment = first_positives(rois, assignment, self.most_positives)
-        rois, predictions = self.head(features, batch, rois)
-        terms = self.loss(predictions.float(), rois, targets, assignment)
+        terms = self.loss(self.head(features, rois).float(), rois, targets, assignment)
         return {f"mask.{name}": term for name, term in terms.items()}
 
-    def add(self, features: FeatureMaps, batch: ImageBatch, found: DetectionBatch) -> DetectionBatch:
+    def add(self, features: FeatureMaps, found: DetectionBatch) -> DetectionBatch:
         """The detections [B,D] with mask logits [B,D,m,m] of each one's class; it pools the final boxes."""
         found = trim_detections(found)
         rois = Candidates(found.boxes, found.valid, labels=found.labels)
-        _, predictions = self.head(features, batch, rois)
-        logits = predictions.float().mask_logits
-        assert logits is not None
+        logits = self.head(features, rois).float()
         images, count, classes = logits.shape[:3]
         own = found.labels.clamp(max=classes - 1)  # a mask for all classes alike is channel 0
         flat = logits.reshape(images, count * classes, *logits.shape[3:])
@@ -196,7 +195,7 @@ class TwoStage(Detector):
         rois, assignment = self.box.choose(rois.detach(), targets)
         total = self.box.losses(features, batch, targets, rois, assignment)
         if self.mask is not None:
-            total |= self.mask.losses(features, batch, targets, rois, assignment)
+            total |= self.mask.losses(features, targets, rois, assignment)
         return total
 
     def detect(self, batch: ImageBatch) -> DetectionBatch:
@@ -204,7 +203,7 @@ class TwoStage(Detector):
         features = self.features(batch)
         rois = trim(self.proposals(features, batch))
         found = self.box.detect(features, batch, rois)
-        return found if self.mask is None else self.mask.add(features, batch, found)
+        return found if self.mask is None else self.mask.add(features, found)
 
     def stages(self) -> list[Stage]:
         """Everything at once, or the two halves in turn."""

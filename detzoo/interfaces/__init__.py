@@ -4,8 +4,8 @@ from detzoo.feature import NOTHING, SCORES, Component, Feature
 from detzoo.interfaces.backbone import Backbone
 from detzoo.interfaces.detector import Detector
 from detzoo.interfaces.features import FeatureSource
-from detzoo.interfaces.head import Head
-from detzoo.interfaces.loss import Loss
+from detzoo.interfaces.head import DenseHead, MaskHead, RoiHead
+from detzoo.interfaces.loss import Loss, MaskLoss
 from detzoo.interfaces.matcher import Matcher
 from detzoo.interfaces.neck import Neck
 from detzoo.interfaces.postprocess import PostProcess
@@ -33,14 +33,16 @@ __all__ = [
     "BoxLoss",
     "ClassLoss",
     "Component",
+    "DenseHead",
     "Detector",
     "Draw",
     "Feature",
     "FeatureSource",
     "FittingStage",
     "GradientStage",
-    "Head",
     "Loss",
+    "MaskHead",
+    "MaskLoss",
     "Matcher",
     "Miner",
     "Neck",
@@ -48,6 +50,7 @@ __all__ = [
     "PostProcess",
     "Proposals",
     "Proposer",
+    "RoiHead",
     "RoiPool",
     "Sampler",
     "Segmenter",

@@ -1,18 +1,18 @@
-"""Head: feature maps (and candidates) -> candidates and predictions."""
+"""The three kinds of heads: dense, of regions, and of masks. A head says where it looks and what it sees there."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
-from detzoo.feature import Feature, Scored
-from detzoo.interfaces.supporting import BoxCoder
-from detzoo.types import Candidates, FeatureMaps, ImageBatch, Predictions
+from detzoo.feature import Component, Feature, Scored
+from detzoo.interfaces.supporting import BoxCoder, RoiPool
+from detzoo.types import Candidates, FeatureMaps, ImageBatch, Predictions, Targets
 
 
-class Head(nn.Module, Scored, ABC):
-    """Says where it looks (candidates) and what it sees there (predictions); it decides nothing."""
+class DenseHead(nn.Module, Scored, ABC):
+    """Makes its own candidates (priors, anchors, cells, queries) and predicts each of them."""
 
     kind: ClassVar[str] = "head"
     coder: BoxCoder
@@ -22,15 +22,63 @@ class Head(nn.Module, Scored, ABC):
 
     @abstractmethod
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, targets: Targets | None = None
     ) -> tuple[Candidates, Predictions]:
         """Predict.
 
         Args:
             features: the neck's maps.
             batch: for the network size and the images' regions.
-            candidates: the regions to look at; None for a dense head, which makes its own.
+            targets: ground truth, given in training only. It may only change ``Predictions.aux``: what is detected
+                never depends on it.
 
         Returns:
             candidates that carry ``self.coder``, and predictions for each of them in the same order.
+        """
+
+
+class RoiHead(nn.Module, Scored, ABC):
+    """Looks at given regions: the box stage of a two-stage detector."""
+
+    kind: ClassVar[str] = "roi_head"
+    coder: BoxCoder
+    gives = frozenset({Feature.CLASS_LOGITS, Feature.SOFTMAX_SCORES})
+    """What most of them give: a box per class, and a column for the background."""
+    roi_pool: RoiPool
+    __call__: Callable[..., tuple[Candidates, Predictions]]
+
+    @abstractmethod
+    def forward(
+        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates
+    ) -> tuple[Candidates, Predictions]:
+        """Predict.
+
+        Args:
+            features: the neck's maps.
+            batch: for the network size and the images' regions.
+            candidates: the regions [B,P] to look at.
+
+        Returns:
+            the same regions with ``self.coder``, and predictions for each of them in the same order.
+        """
+
+
+class MaskHead(nn.Module, Component, ABC):
+    """A small mask for each given box."""
+
+    kind: ClassVar[str] = "mask_head"
+    gives = frozenset({Feature.MASK_LOGITS})
+    __call__: Callable[..., Tensor]
+
+    @abstractmethod
+    def forward(self, features: FeatureMaps, candidates: Candidates) -> Tensor:
+        """Predict masks.
+
+        Args:
+            features: the neck's maps.
+            candidates: the boxes [B,P], with ``valid``.
+
+        Returns:
+            float [B,P,K,m,m] logits within each box, one mask per class, or [B,P,1,m,m]: one for all classes. Those of
+            invalid boxes mean nothing.
         """

@@ -13,9 +13,9 @@ from detzoo.schema.describing import unknown
 from detzoo.schema.nodes import Field, Fields, Null, Text, Union
 
 CORE_KINDS: Final = (
-    "anchors", "backbone", "box_coder", "box_loss", "class_loss", "head", "architecture", "loss", "matcher", "miner",
-    "neck", "normaliser", "postprocess", "proposals", "proposer", "roi_pool", "sampler", "settings", "suppress",
-    "transform",
+    "anchors", "backbone", "box_coder", "box_loss", "class_loss", "head", "architecture", "loss", "mask_head",
+    "mask_loss", "matcher", "miner", "neck", "normaliser", "postprocess", "proposals", "proposer", "roi_head",
+    "roi_pool", "sampler", "settings", "suppress", "transform",
 )  # fmt: skip
 _TEXT: Final = Text(min_length=1)
 FIELDS: Final[Fields] = {

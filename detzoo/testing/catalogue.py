@@ -34,16 +34,27 @@ PLUGIN_CHECKS: Final = (
     "manifest:import_draws_no_random_number",
     "manifest:import_opens_no_connection",
 )
+_HEAD: Final = (
+    "head:outputs",
+    "head:same_input_same_output",
+    "head:batch_equals_singles",
+    "head:input_is_not_changed",
+    "head:gradient_reaches_every_parameter",
+    "head:decoding_is_finite",
+    *_MODULE,
+)
 KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
     "backbone": _MAPS,
     "neck": _MAPS,
-    "head": (
-        "head:outputs",
-        "head:same_input_same_output",
-        "head:batch_equals_singles",
-        "head:input_is_not_changed",
-        "head:gradient_reaches_every_parameter",
-        "head:decoding_is_finite",
+    "head": (*_HEAD, "head:targets_change_aux_alone"),
+    "roi_head": _HEAD,
+    "mask_head": (
+        "mask_head:outputs",
+        "mask_head:takes_the_empty_case",
+        "mask_head:same_input_same_output",
+        "mask_head:batch_equals_singles",
+        "mask_head:input_is_not_changed",
+        "mask_head:gradient_reaches_every_parameter",
         *_MODULE,
     ),
     "matcher": (
@@ -67,6 +78,13 @@ KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
         "loss:padding_changes_nothing",
         "loss:ground_truth_weights_count",
         "loss:input_is_not_changed",
+        *_MODULE,
+    ),
+    "mask_loss": (
+        "mask_loss:every_ground_truth_gives_finite_terms",
+        "mask_loss:without_candidates_terms_are_connected_zeros",
+        "mask_loss:padding_changes_nothing",
+        "mask_loss:input_is_not_changed",
         *_MODULE,
     ),
     "class_loss": ("loss:class_loss", "loss:class_loss_reads_quality"),

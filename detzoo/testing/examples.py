@@ -62,7 +62,7 @@ def recipe_with(plugin: str, kind: str, name: str) -> str | None:
 
 
 def _classes_at(recipe: str, kind: str, name: str) -> int:
-    """K at the first place where a recipe has a head: an RPN's head knows one class, object.
+    """K at the first place where a recipe has a dense head: an RPN's head knows one class, object.
 
     Other kinds stand beside specimens of ``NUM_CLASSES`` wherever they are.
     """

@@ -1,11 +1,13 @@
-"""Checks of heads: candidates and predictions that belong together."""
+"""Checks of dense and RoI heads: candidates and predictions that belong together."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
-from detzoo.testing.specimens import candidates as made_candidates
-from detzoo.testing.specimens import feature_maps, image_batch
+from detzoo.interfaces import RoiHead
+from detzoo.testing.specimens import feature_maps, image_batch, regions, targets
 from detzoo.testing.subject import (
     Subject,
     assert_close,
@@ -77,10 +79,10 @@ def check_batch_equals_singles(subject: Subject) -> None:
     size = subject.sizes[0]
     features, batch = feature_maps(subject.features, size), image_batch(size)
     places = _regions(subject, size)
-    _, together = subject.component(features, batch, places)
+    _, together = subject.component(features, batch, *places)
     for row in range(2):
         own = {name: tensor[row : row + 1] for name, tensor in features.items()}
-        _, alone = subject.component(own, image(batch, row), None if places is None else image(places, row))
+        _, alone = subject.component(own, image(batch, row), *image(places, row))
         assert_close(image(together, row), alone, f"image {row} alone and in a batch")
 
 
@@ -89,7 +91,7 @@ def check_input_is_not_changed(subject: Subject) -> None:
     size = subject.sizes[0]
     features = feature_maps(subject.features, size)
     before = snapshot(features)
-    subject.component.train()(features, image_batch(size), _regions(subject, size))
+    subject.component.train()(features, image_batch(size), *_regions(subject, size))
     assert_unchanged(before, features, "a feature map")
 
 
@@ -110,16 +112,26 @@ def check_decoding_is_finite(subject: Subject) -> None:
     assert_finite(boxes, "decoded boxes")
 
 
+def check_targets_change_aux_alone(subject: Subject) -> None:
+    """A dense head may make auxiliary predictions of the ground truth; what is detected never depends on it."""
+    subject.component.eval()
+    features, batch = feature_maps(subject.features, subject.sizes[0]), image_batch(subject.sizes[0])
+    without = subject.component(features, batch)
+    places, said = subject.component(features, batch, targets(("mixed boxes", "one box")))
+    assert_close((without[0], _bare(without[1])), (places, _bare(said)), "predictions without and with targets")
+
+
+def _bare(predictions: Predictions) -> Predictions:
+    return dataclasses.replace(predictions, aux=())
+
+
 def _run(subject: Subject, size: tuple[int, int]) -> tuple[Candidates, Predictions]:
     found: tuple[Candidates, Predictions] = subject.component(
-        feature_maps(subject.features, size), image_batch(size), _regions(subject, size)
+        feature_maps(subject.features, size), image_batch(size), *_regions(subject, size)
     )
     return found
 
 
-def _regions(subject: Subject, size: tuple[int, int]) -> Candidates | None:
-    """Regions for heads of a second stage, which make no candidates of their own; None for dense heads."""
-    if not getattr(subject.component, "second_stage", False):
-        return None
-    made = made_candidates(size)
-    return Candidates(made.boxes.expand(2, -1, -1).contiguous(), made.valid.expand(2, -1).contiguous())
+def _regions(subject: Subject, size: tuple[int, int]) -> tuple[Candidates, ...]:
+    """What an RoI head is given besides; dense heads make their own candidates."""
+    return (regions(size),) if isinstance(subject.component, RoiHead) else ()

@@ -202,10 +202,7 @@ def _terms(
 
 
 def _predictions(subject: Subject, places: Candidates, images: int) -> Predictions:
-    said = predictions(images, places, _scoring(subject), num_classes=subject.num_classes, quality=True)
-    source = torch.Generator().manual_seed(1)
-    shape = (images, places.boxes.shape[1], subject.num_classes, 4, 4)
-    return dataclasses.replace(said, mask_logits=torch.randn(shape, generator=source).requires_grad_())
+    return predictions(images, places, _scoring(subject), num_classes=subject.num_classes, quality=True)
 
 
 def _scoring(subject: Subject) -> Scoring:

@@ -123,6 +123,12 @@ def candidates(size: tuple[int, int] = SIZES[0], *, coder: nn.Module | None = No
     return Candidates(boxes, valid, (level,), coder)  # type: ignore[arg-type]
 
 
+def regions(size: tuple[int, int] = SIZES[0], count: int = 2) -> Candidates:
+    """The same boxes as regions of each image: [B,P,4], without levels."""
+    made = candidates(size)
+    return Candidates(made.boxes.expand(count, -1, -1).contiguous(), made.valid.expand(count, -1).contiguous())
+
+
 def no_candidates(*, coder: nn.Module | None = None) -> Candidates:
     """An image in which there is nowhere to look."""
     return Candidates(torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.bool), (), coder)  # type: ignore[arg-type]

@@ -230,7 +230,7 @@ def test_list_of_an_unknown_kind(run: Run) -> None:
 
     assert (code, out) == (2, "")
     assert err.startswith(
-        'error: unknown kind "heads"; did you mean "head"? allowed: anchors, architecture, backbone, '
+        'error: unknown kind "heads"; did you mean "head" or "roi_head"? allowed: anchors, architecture, backbone, '
     )
 
 

@@ -24,7 +24,7 @@ from detzoo.components.suppress import Nms
 from detzoo.components.unreduced_losses import BinaryCrossEntropy, CrossEntropy, SmoothL1
 from detzoo.detectors.alternation import Alternation
 from detzoo.detectors.two_stage import BoxSlots, TwoStage
-from detzoo.interfaces import Backbone, Head, Neck, Proposals
+from detzoo.interfaces import Backbone, DenseHead, Neck, Proposals, RoiHead, RoiPool
 from detzoo.prediction.prepare import InputSpec
 from detzoo.recipes.recipe import Recipe
 from detzoo.training import train
@@ -62,7 +62,7 @@ class _Neck(Neck):
         return {"s4": fine, "s8": self.coarse(fine).relu()}
 
 
-class _Dense(Head):
+class _Dense(DenseHead):
     scoring = "sigmoid"
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class _Dense(Head):
         self.norm, self.classes, self.boxes = nn.BatchNorm2d(WIDTH), nn.Conv2d(WIDTH, 1, 1), nn.Conv2d(WIDTH, 4, 1)
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, targets: Targets | None = None
     ) -> tuple[Candidates, Predictions]:
         boxes, levels = self.anchors(features, (SIDE, SIDE))
         maps = [self.norm(one) for one in features.values()]
@@ -107,24 +107,35 @@ class _Rpn(Proposals):
         return rois, {f"rpn.{name}": term for name, term in terms.items()}
 
 
-class _BoxHead(Head):
+class _MiddleCell(RoiPool):
+    """The cell in the middle of each region."""
+
+    output = (1, 1)
+    channels = WIDTH
+    levels = ("s4",)
+
+    def forward(self, features: FeatureMaps, candidates: Candidates) -> Tensor:
+        boxes, cells = candidates.boxes, SIDE // 4
+        x, y = ((boxes[..., i] + boxes[..., i + 2]).div(8).long().clamp(0, cells - 1) for i in (0, 1))
+        rows = torch.arange(len(boxes))[:, None]
+        return features["s4"][rows, :, y, x].flatten(0, 1)[:, :, None, None]
+
+
+class _BoxHead(RoiHead):
     """The cell in the middle of each region says what it is."""
 
     scoring = "softmax"
 
     def __init__(self) -> None:
         super().__init__()
-        self.coder, self.norm = CentreSize(), nn.BatchNorm1d(WIDTH)
+        self.roi_pool, self.coder, self.norm = _MiddleCell(), CentreSize(), nn.BatchNorm1d(WIDTH)
         self.classes, self.boxes = nn.Linear(WIDTH, len(CLASSES) + 1), nn.Linear(WIDTH, 4)
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates
     ) -> tuple[Candidates, Predictions]:
-        assert candidates is not None
-        boxes, cells = candidates.boxes, SIDE // 4
-        x, y = ((boxes[..., i] + boxes[..., i + 2]).div(8).long().clamp(0, cells - 1) for i in (0, 1))
-        rows = torch.arange(len(boxes))[:, None]
-        seen = self.norm(features["s4"][rows, :, y, x].flatten(0, 1)).unflatten(0, boxes.shape[:2])
+        pooled = self.roi_pool(features, candidates).flatten(1)
+        seen = self.norm(pooled).unflatten(0, candidates.boxes.shape[:2])
         return dataclasses.replace(candidates, coder=self.coder), Predictions(
             self.classes(seen), "softmax", self.boxes(seen)[:, :, None]
         )

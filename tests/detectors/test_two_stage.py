@@ -13,18 +13,19 @@ import pytest
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torchvision.ops import roi_align
 
 from detzoo.builder import build
 from detzoo.detectors.two_stage import TwoStage
 from detzoo.errors import RecipeError
 from detzoo.interfaces import (
     BoxCoder,
-    Head,
+    DenseHead,
     Loss,
     Matcher,
     PostProcess,
     Proposals,
+    RoiHead,
+    RoiPool,
     Sampler,
 )
 from detzoo.plugins.registry import Registry
@@ -50,7 +51,7 @@ class ToyRpn(Proposals):
         features: FeatureSpecs,
         /,
         *,
-        head: Annotated[Head, Scope(num_classes=1)],
+        head: Annotated[DenseHead, Scope(num_classes=1)],
         matcher: Matcher,
         sampler: Sampler,
         loss: Annotated[Loss, Scope(num_classes=1)],
@@ -77,8 +78,8 @@ class ToyRpn(Proposals):
         return Candidates(found.boxes, found.valid, scores=found.scores).detach()
 
 
-class ToyBoxHead(Head):
-    """Pools each region from the finest map and looks at it with one hidden layer."""
+class ToyBoxHead(RoiHead):
+    """Looks at each pooled region with one hidden layer."""
 
     scoring = "softmax"
 
@@ -88,26 +89,20 @@ class ToyBoxHead(Head):
         num_classes: int,
         /,
         *,
+        roi_pool: RoiPool,
         box_coder: BoxCoder,
-        pool: Annotated[int, Field(gt=0)] = 3,
         hidden: Annotated[int, Field(gt=0)] = 64,
     ) -> None:
         super().__init__()
-        self.coder, self.pool, self.num_classes = box_coder, pool, num_classes
-        self.level, spec = next(iter(features.items()))
-        self.stride = spec.stride
-        self.layer = nn.Linear(spec.channels * pool * pool, hidden)
+        self.roi_pool, self.coder, self.num_classes = roi_pool, box_coder, num_classes
+        self.layer = nn.Linear(roi_pool.channels * roi_pool.output[0] * roi_pool.output[1], hidden)
         self.classes, self.boxes = nn.Linear(hidden, num_classes + 1), nn.Linear(hidden, num_classes * 4)
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates
     ) -> tuple[Candidates, Predictions]:
-        assert candidates is not None
         images, regions = candidates.boxes.shape[:2]
-        pooled = roi_align(
-            features[self.level], list(candidates.boxes), self.pool, 1 / self.stride, sampling_ratio=2, aligned=True
-        )
-        seen = self.layer(pooled.flatten(1)).relu().view(images, regions, -1)
+        seen = self.layer(self.roi_pool(features, candidates).flatten(1)).relu().view(images, regions, -1)
         deltas = self.boxes(seen).view(images, regions, self.num_classes, 4)
         return dataclasses.replace(candidates, coder=self.coder), Predictions(self.classes(seen), "softmax", deltas)
 
@@ -140,7 +135,10 @@ detectors:
         normaliser: {type: sampled}
       postprocess: {type: top_k, keep: 24}
     box:
-      head: {type: toy_box_head, box_coder: {type: centre_size, weights: [10, 10, 5, 5]}}
+      head:
+        type: toy_box_head
+        roi_pool: {type: roi_align, output: [3, 3], sampling_ratio: 2}
+        box_coder: {type: centre_size, weights: [10, 10, 5, 5]}
       matcher: {type: max_iou, positive_threshold: 0.5, negative_threshold: 0.5}
       sampler: {type: random_fraction, size: 16, positive_fraction: 0.5}
       loss:
@@ -158,7 +156,7 @@ detectors:
 @pytest.fixture
 def registry(toy_registry: Registry) -> Registry:
     toy_registry.register("proposals", "toy_rpn", ToyRpn)
-    toy_registry.register("head", "toy_box_head", ToyBoxHead)
+    toy_registry.register("roi_head", "toy_box_head", ToyBoxHead)
     return toy_registry
 
 
@@ -256,7 +254,7 @@ def test_no_rows_of_ground_truth_at_all(detector: TwoStage) -> None:
 
 
 def test_an_error_inside_a_group_names_its_place(recipe: Path) -> None:
-    recipe.write_text(RECIPE.replace("keep: 10,", "keep: 0,").replace("type: toy_box_head,", "type: toy_box_hed,"))
+    recipe.write_text(RECIPE.replace("keep: 10,", "keep: 0,").replace("type: toy_box_head", "type: toy_box_hed"))
 
     with pytest.raises(RecipeError) as caught:
         load_recipe(recipe)
@@ -265,8 +263,8 @@ def test_an_error_inside_a_group_names_its_place(recipe: Path) -> None:
     head, keep = (next(i for i, line in enumerate(lines, 1) if text in line) for text in ("toy_box_hed", "keep: 0"))
     first, second = str(caught.value).splitlines()
     assert first == (
-        f'{recipe}:{head}: detectors.toy_two_stage.box.head.type: unknown head "toy_box_hed"; '
-        'did you mean "toy_box_head" or "toy_head"? installed: toy_box_head, toy_head'
+        f'{recipe}:{head}: detectors.toy_two_stage.box.head.type: unknown roi_head "toy_box_hed"; '
+        'did you mean "toy_box_head"? installed: toy_box_head'
     )
     assert second.startswith(f"{recipe}:{keep}: detectors.toy_two_stage.box.postprocess.keep: found 0; expected ")
 

@@ -94,8 +94,7 @@ def test_the_parts_beside_a_head_are_those_that_serve_it() -> None:
     assert box.slots["postprocess"].key == ("box", "postprocess")
     assert rpn.slots["backbone"].key == box.slots["backbone"].key == ("backbone",)
     (mask, *_) = frames("roi_mask")
-    assert mask.slots["loss"].key == ("mask", "loss")
-    assert "matcher" not in mask.slots
+    assert not {"matcher", "loss"} & set(mask.slots)
 
 
 def test_where_no_recipe_has_a_place_nothing_begins() -> None:

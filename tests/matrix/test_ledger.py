@@ -14,7 +14,7 @@ from detzoo.runtime.folder_claim import alone
 
 ONE = Row(Combination({"neck": "fpn", "head": "ssd"}), Outcome("works", "", "ssd_mobilenet_v2_fpn", True, 0.5))
 OTHER = Row(Combination({"head": "ssd", "loss": "set"}), Outcome("refused", "no", "ssd300_vgg16", False, 0.1))
-NO_PLACE = {"head": ("region_fc",), "loss": ("mask_bce", "set", "fcos")}
+NO_PLACE = {"head": ("region_fc",), "loss": ("multibox", "set", "fcos")}
 """Combinations that take no time: no recipe has a loss beside this head."""
 
 
@@ -114,7 +114,7 @@ def test_the_tables_keep_what_an_earlier_call_tried(tmp_path: Path) -> None:
     other = run(MatrixPlan(tmp_path, {"head": ("roi_mask",), "postprocess": ("regions",)}))
     assert [row.combination.key for row in other.rows] == ["head roi_mask, postprocess regions"]
     assert [row.combination.key for row in read_csv(tmp_path / ROWS)] == [
-        "head region_fc, loss fcos", "head region_fc, loss mask_bce", "head region_fc, loss set",
+        "head region_fc, loss fcos", "head region_fc, loss multibox", "head region_fc, loss set",
         "head roi_mask, postprocess regions",
     ]  # fmt: skip
 

@@ -12,7 +12,7 @@ from pydantic import Field as Limit
 from torch import Tensor, nn
 
 from detzoo.errors import PluginError
-from detzoo.interfaces import BoxLoss, Head, Sampler, Transform
+from detzoo.interfaces import BoxLoss, DenseHead, Sampler, Transform
 from detzoo.schema import nodes
 from detzoo.schema.nodes import Field, Schema, Scope
 from detzoo.schema.signature import schema_of
@@ -23,7 +23,7 @@ from detzoo.types import FeatureSpecs
 class Inner:
     """A group of keys."""
 
-    head: Head
+    head: DenseHead
     rates: tuple[float, ...] = (0.1, 0.2)
     names: dict[str, int] = field(default_factory=dict)
 
@@ -50,7 +50,7 @@ class Every:
         table: dict[str, list[float]] | None = None,
         either: str | list[str] = "x",
         group: Inner | None = None,
-        head: Annotated[Head, Scope(num_classes=1)],
+        head: Annotated[DenseHead, Scope(num_classes=1)],
         box: BoxLoss | None = None,
         transforms: list[Transform],
         nothing: None = None,

@@ -16,7 +16,7 @@ from detzoo.components.postprocess.detections import PerClassDetections
 from detzoo.components.samplers import RandomFraction
 from detzoo.components.suppress import Nms
 from detzoo.components.unreduced_losses import BinaryCrossEntropy, SmoothL1
-from detzoo.interfaces import Backbone, Feature, Head
+from detzoo.interfaces import Backbone, DenseHead, Feature
 from detzoo.testing.specimens import FEATURES, NUM_CLASSES
 from detzoo.types import (
     Assignment,
@@ -94,10 +94,10 @@ class SeedsFromTheClock(Net):
         nn.init.constant_(self.stem.weight, SeedsFromTheClock.made)
 
 
-class Squares(Head):
+class Squares(DenseHead):
     """A square of two strides in every cell of every map; one 1x1 convolution a map."""
 
-    gives = Head.gives | {Feature.ONE_PER_CELL}
+    gives = DenseHead.gives | {Feature.ONE_PER_CELL}
     xywh = False
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class Squares(Head):
         self.convs = nn.ModuleDict({name: nn.Conv2d(s.channels, NUM_CLASSES + 4, 1) for name, s in FEATURES.items()})
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, targets: Targets | None = None
     ) -> tuple[Candidates, Predictions]:
         boxes, levels, said = [], [], []
         for name, conv in self.convs.items():

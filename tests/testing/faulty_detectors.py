@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detzoo.detectors.one_stage import OneStage
-from detzoo.interfaces import Backbone, Head, Loss, Matcher, Neck, PostProcess, Sampler
+from detzoo.interfaces import Backbone, DenseHead, Loss, Matcher, Neck, PostProcess, Sampler
 from detzoo.types import DetectionBatch, Detections, ImageBatch, Targets
 
 
@@ -22,7 +22,7 @@ class Right(OneStage):
         *,
         backbone: Backbone,
         neck: Neck,
-        head: Head,
+        head: DenseHead,
         matcher: Matcher,
         sampler: Sampler,
         loss: Loss,

@@ -13,7 +13,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 import detzoo
 from detzoo.components.roi_pools import RoiAlign
 from detzoo.errors import RecipeError
-from detzoo.types import Candidates, FeatureSpec, ImageBatch
+from detzoo.types import Candidates, FeatureSpec
 from detzoo_faster_rcnn.mask_head import RoiMask
 
 FEATURES = {"s8": FeatureSpec(6, 8.0), "s16": FeatureSpec(6, 16.0)}
@@ -34,12 +34,6 @@ def maps(images: int = 2) -> dict[str, Tensor]:
     }
 
 
-def batch(images: int = 2) -> ImageBatch:
-    ones = torch.ones(images, 2)
-    whole = torch.tensor([0.0, 0.0, 80.0, 64.0]).expand(images, 4)
-    return ImageBatch(torch.zeros(images, 3, 64, 80), whole, ones.long(), ones, torch.arange(images))
-
-
 def regions(images: int, count: int, *, valid: Tensor | None = None) -> Candidates:
     source = torch.Generator().manual_seed(2)
     corner = torch.rand(images, count, 2, generator=source) * 40
@@ -48,9 +42,7 @@ def regions(images: int, count: int, *, valid: Tensor | None = None) -> Candidat
 
 
 def logits(module: RoiMask, features: dict[str, Tensor], rois: Candidates) -> Tensor:
-    _, predictions = module(features, batch(len(rois.boxes)), rois)
-    assert predictions.mask_logits is not None
-    return predictions.mask_logits
+    return module(features, rois)
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
@@ -63,16 +55,6 @@ def test_no_regions_are_a_normal_case(norm: str, training: bool, images: int, co
     found.sum().backward()  # type: ignore[no-untyped-call]
     assert all(torch.isfinite(value).all() for value in module.state_dict().values())
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in module.parameters())
-
-
-def test_what_it_says_of_itself_and_of_its_regions() -> None:
-    module, rois = head(), regions(2, 4)
-    candidates, predictions = module(maps(), batch(), rois)
-    assert candidates.coder is module.coder
-    assert torch.equal(candidates.boxes, rois.boxes)
-    assert predictions.class_logits is None
-    assert predictions.scoring == module.scoring == "sigmoid"
-    assert predictions.deltas.tolist() == torch.zeros(2, 4, 1, 4).tolist()
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
@@ -141,6 +123,6 @@ detectors:
     with pytest.raises(RecipeError) as caught:
         detzoo.build(str(recipe), num_classes=2, weights=None)
     assert str(caught.value) == (
-        f'{recipe}:6: detectors.mine.mask.head: loss "mask_bce" needs mask_logits, which head "roi_box" and '
-        'architecture "two_stage" do not give; given by head roi_mask'
+        f"{recipe}:6: detectors.mine.mask.head.type: "
+        'unknown mask_head "roi_box"; "roi_box" is a roi_head; installed: roi_mask'
     )

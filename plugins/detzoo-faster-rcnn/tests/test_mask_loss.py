@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import maskrcnn_loss
 
 from detzoo.errors import DataError
-from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
+from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Targets
 from detzoo_faster_rcnn import mask_loss as module
 from detzoo_faster_rcnn.mask_loss import MaskBce
 
@@ -20,7 +20,7 @@ BOTH_WAYS = pytest.mark.parametrize("eager", [True, False])
 
 def scene(
     index: list[list[int]], *, classes: int = 3, side: int = 6, truths: int = 3, dtype: torch.dtype = torch.float32
-) -> tuple[Predictions, Candidates, Targets, Assignment]:
+) -> tuple[Tensor, Candidates, Targets, Assignment]:
     """Random masks and boxes on 20x24 px; every ground truth has a mask."""
     source = torch.Generator().manual_seed(3)
     images, count = len(index), len(index[0])
@@ -40,14 +40,8 @@ def scene(
         mask_row=torch.arange(images * truths).view(images, truths),
     )
     logits = torch.randn(images, count, classes, side, side, generator=source).to(dtype).requires_grad_()
-    said = Predictions(None, "sigmoid", torch.zeros(images, count, 1, 4), mask_logits=logits)
     assignment = Assignment(torch.tensor(index, dtype=torch.int64))
-    return said, Candidates(boxes(count), assignment.index != OUT), targets, assignment
-
-
-def leaf(predictions: Predictions) -> Tensor:
-    assert predictions.mask_logits is not None
-    return predictions.mask_logits
+    return logits, Candidates(boxes(count), assignment.index != OUT), targets, assignment
 
 
 def term(*given: object) -> Tensor:
@@ -65,7 +59,7 @@ def test_a_zero_connected_to_the_graph(eager: bool, index: list[list[int]], monk
     value = term(*given)
     assert value.detach() == 0
     value.backward()  # type: ignore[no-untyped-call]
-    grad = leaf(given[0]).grad
+    grad = given[0].grad
     assert grad is not None
     assert grad.abs().sum() == 0
 
@@ -74,7 +68,7 @@ def test_a_zero_connected_to_the_graph(eager: bool, index: list[list[int]], monk
 @pytest.mark.parametrize("truths", [0, 3])
 def test_ground_truth_without_any_mask_gives_a_zero(eager: bool, truths: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "allows_dynamic_shapes", lambda _: eager)
-    said, rois, targets, assignment = scene([[B, B]] if truths == 0 else [[0, 2]], truths=truths)
+    logits, rois, targets, assignment = scene([[B, B]] if truths == 0 else [[0, 2]], truths=truths)
     none = torch.full_like(targets.valid, -1, dtype=torch.int64)
     bare = Targets(
         targets.boxes,
@@ -85,7 +79,7 @@ def test_ground_truth_without_any_mask_gives_a_zero(eager: bool, truths: int, mo
         torch.zeros(0, 20, 24, dtype=torch.uint8),
         none,
     )
-    value = term(said, rois, bare, assignment)
+    value = term(logits, rois, bare, assignment)
     assert value.detach() == 0
     value.backward()  # type: ignore[no-untyped-call]
 
@@ -94,12 +88,12 @@ def test_ground_truth_without_any_mask_gives_a_zero(eager: bool, truths: int, mo
 def test_torchvision_computes_the_same_loss(eager: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "allows_dynamic_shapes", lambda _: eager)
     index = [[0, 2, 2, B], [1, OUT, B, B]]
-    said, rois, targets, assignment = scene(index)
+    logits, rois, targets, assignment = scene(index)
     assert targets.masks is not None
-    ours = term(said, rois, targets, assignment)
+    ours = term(logits, rois, targets, assignment)
     kept = [[0, 1, 2], [0]]
     expected = maskrcnn_loss(
-        torch.cat([leaf(said)[i, rows] for i, rows in enumerate(kept)]),
+        torch.cat([logits[i, rows] for i, rows in enumerate(kept)]),
         [rois.boxes[i, rows] for i, rows in enumerate(kept)],
         list(targets.masks.view(2, 3, 20, 24)),
         list(targets.labels),
@@ -109,9 +103,9 @@ def test_torchvision_computes_the_same_loss(eager: bool, monkeypatch: pytest.Mon
 
 
 def test_positives_and_the_true_class_alone_get_gradients() -> None:
-    said, rois, targets, assignment = scene([[1, B, OUT, 0]])
-    term(said, rois, targets, assignment).backward()  # type: ignore[no-untyped-call]
-    grad = leaf(said).grad
+    logits, rois, targets, assignment = scene([[1, B, OUT, 0]])
+    term(logits, rois, targets, assignment).backward()  # type: ignore[no-untyped-call]
+    grad = logits.grad
     assert grad is not None
     touched = grad.abs().sum((3, 4))[0] > 0
     expected = torch.zeros(4, 3, dtype=torch.bool)
@@ -121,7 +115,7 @@ def test_positives_and_the_true_class_alone_get_gradients() -> None:
 
 def test_a_plain_loop_on_whole_masks() -> None:
     # full masks: every target is 1, so the loss is the mean of log(1 + exp(-logit))
-    said, rois, targets, assignment = scene([[0, 1]], side=2)
+    logits, rois, targets, assignment = scene([[0, 1]], side=2)
     targets = Targets(
         torch.tensor([[[0.0, 0.0, 24.0, 20.0]] * 3]),
         targets.labels,
@@ -134,10 +128,10 @@ def test_a_plain_loop_on_whole_masks() -> None:
     rois = Candidates(torch.tensor([[[4.0, 4.0, 8.0, 8.0], [2.0, 3.0, 9.0, 12.0]]]), rois.valid)
     total = 0.0
     for region in range(2):
-        for value in leaf(said)[0, region, int(targets.labels[0, region])].flatten().tolist():
+        for value in logits[0, region, int(targets.labels[0, region])].flatten().tolist():
             total += math.log(1 + math.exp(-value))
-    assert float(term(said, rois, targets, assignment).detach()) == pytest.approx(total / 8, rel=1e-6)
-    assert float(MaskBce(weight=2.5)(said, rois, targets, assignment)["mask"].detach()) == pytest.approx(
+    assert float(term(logits, rois, targets, assignment).detach()) == pytest.approx(total / 8, rel=1e-6)
+    assert float(MaskBce(weight=2.5)(logits, rois, targets, assignment)["mask"].detach()) == pytest.approx(
         2.5 * total / 8, rel=1e-6
     )
 
@@ -145,7 +139,7 @@ def test_a_plain_loop_on_whole_masks() -> None:
 @BOTH_WAYS
 def test_a_box_without_mask_is_left_out(eager: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "allows_dynamic_shapes", lambda _: eager)
-    said, rois, targets, assignment = scene([[0, 1, 2]])
+    logits, rois, targets, assignment = scene([[0, 1, 2]])
     assert targets.mask_row is not None
     partly = Targets(
         targets.boxes,
@@ -156,16 +150,16 @@ def test_a_box_without_mask_is_left_out(eager: bool, monkeypatch: pytest.MonkeyP
         targets.masks,
         torch.tensor([[0, -1, 2]]),
     )
-    found = term(said, rois, partly, assignment)
-    expected = term(said, rois, targets, Assignment(torch.tensor([[0, B, 2]])))
+    found = term(logits, rois, partly, assignment)
+    expected = term(logits, rois, targets, Assignment(torch.tensor([[0, B, 2]])))
     torch.testing.assert_close(found, expected)
 
 
 def test_one_mask_for_all_classes_is_trained_by_each() -> None:
-    said, rois, targets, assignment = scene([[0, 1, 2]], classes=1)
-    value = term(said, rois, targets, assignment)
+    logits, rois, targets, assignment = scene([[0, 1, 2]], classes=1)
+    value = term(logits, rois, targets, assignment)
     value.backward()  # type: ignore[no-untyped-call]
-    grad = leaf(said).grad
+    grad = logits.grad
     assert grad is not None
     assert bool((grad.abs().sum((2, 3, 4)) > 0).all())
 
@@ -173,19 +167,19 @@ def test_one_mask_for_all_classes_is_trained_by_each() -> None:
 @BOTH_WAYS
 def test_gradients_are_those_of_finite_differences(eager: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "allows_dynamic_shapes", lambda _: eager)
-    said, rois, targets, assignment = scene([[0, B, 2]], side=3, dtype=torch.float64)
+    logits, rois, targets, assignment = scene([[0, B, 2]], side=3, dtype=torch.float64)
 
     def loss(logits: Tensor) -> Tensor:
-        return term(Predictions(None, "sigmoid", said.deltas, mask_logits=logits), rois, targets, assignment)
+        return term(logits, rois, targets, assignment)
 
-    assert torch.autograd.gradcheck(loss, (leaf(said),))
+    assert torch.autograd.gradcheck(loss, (logits,))
 
 
 def test_targets_without_masks_are_refused() -> None:
-    said, rois, targets, assignment = scene([[0, 1, 2]])
+    logits, rois, targets, assignment = scene([[0, 1, 2]])
     bare = Targets(targets.boxes, targets.labels, targets.ignore, targets.valid, targets.region)
     with pytest.raises(DataError) as caught:
-        MaskBce()(said, rois, bare, assignment)
+        MaskBce()(logits, rois, bare, assignment)
     assert str(caught.value) == (
         "mask_bce got targets without masks: a mask head is trained on data with masks (COCO `segmentation`, or a "
         "folder of mask images); make the targets with masks, or train a recipe without `mask`"

@@ -11,8 +11,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Anchors, Backbone, BoxCoder, Draw, Feature, Head, Transform
-from detzoo.types import Candidates, FeatureMaps, FeatureSpec, FeatureSpecs, ImageBatch, Level, Predictions, Sample
+from detzoo.interfaces import Anchors, Backbone, BoxCoder, DenseHead, Draw, Feature, Transform
+from detzoo.types import (
+    Candidates,
+    FeatureMaps,
+    FeatureSpec,
+    FeatureSpecs,
+    ImageBatch,
+    Level,
+    Predictions,
+    Sample,
+    Targets,
+)
 
 Side = Annotated[float, Field(gt=0, le=8192)]
 
@@ -81,10 +91,10 @@ class ToyAnchors(Anchors):
         return torch.cat(boxes), tuple(levels)
 
 
-class ToyHead(Head):
+class ToyHead(DenseHead):
     """A 1x1 predictor for classes and one for boxes, shared by all levels."""
 
-    gives = Head.gives | {Feature.SOFTMAX_SCORES, Feature.LINEAR_SCORES}
+    gives = DenseHead.gives | {Feature.SOFTMAX_SCORES, Feature.LINEAR_SCORES}
 
     def __init__(
         self,
@@ -115,7 +125,7 @@ class ToyHead(Head):
         nn.init.constant_(self.classes.bias, init.bias)  # type: ignore[arg-type]
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, targets: Targets | None = None
     ) -> tuple[Candidates, Predictions]:
         """Level, row, column, cell entry."""
         boxes, levels = self.anchors(features, tuple(batch.pixels.shape[-2:]))

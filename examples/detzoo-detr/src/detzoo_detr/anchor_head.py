@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from detzoo.interfaces import BoxCoder, Feature, Head
-from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
+from detzoo.interfaces import BoxCoder, DenseHead, Feature
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 from detzoo_detr.encoder import Encoder, Memory
 from detzoo_detr.head import Queries, whole_image, with_aux
 from detzoo_detr.position import sine
@@ -24,7 +24,7 @@ START_SIDE = 0.25
 """Sides of the anchors before training, in fractions of the image."""
 
 
-class AnchorDetrHead(Head):
+class AnchorDetrHead(DenseHead):
     """As ``detr``, but each query is a box that every layer of the decoder corrects, and looks mainly around it.
 
     Args:
@@ -89,7 +89,7 @@ class AnchorDetrHead(Head):
             self.classes.bias.fill_(-math.log((1 - PRIOR) / PRIOR))
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, targets: Targets | None = None
     ) -> tuple[Candidates, Predictions]:
         """The image's rectangle Q times, and predictions of the last layer with those before as ``aux``."""
         memory = self.encoder(features, batch)

@@ -12,15 +12,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from detzoo.interfaces import BoxCoder, Feature, Head
-from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
+from detzoo.interfaces import BoxCoder, DenseHead, Feature
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 from detzoo_detr.encoder import Encoder
 from detzoo_detr.transformer import PAPER, DecoderLayer, Mlp, Transformer, start
 
 Queries = Annotated[int, Field(ge=1, le=10_000)]
 
 
-class DetrHead(Head):
+class DetrHead(DenseHead):
     """Cells look at each other, queries at each other and at the cells; each query gives a class and a box.
 
     Args:
@@ -65,7 +65,7 @@ class DetrHead(Head):
         self.boxes = Mlp(width, width, 4, depth=3)
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, targets: Targets | None = None
     ) -> tuple[Candidates, Predictions]:
         """The image's rectangle Q times, and predictions of the last layer with those before as ``aux``."""
         memory = self.encoder(features, batch)

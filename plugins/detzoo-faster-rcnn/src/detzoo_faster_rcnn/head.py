@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchvision.ops import Conv2dNormActivation
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import BoxCoder, Feature, Head, RoiPool
+from detzoo.interfaces import BoxCoder, Feature, RoiHead, RoiPool
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 from detzoo_faster_rcnn.box_coder import refuse_agnostic
 from detzoo_faster_rcnn.svd import linear
@@ -49,7 +49,7 @@ class Predictor(nn.Module):
         return Predictions(logits, "softmax", deltas)
 
 
-class RoiBox(Head):
+class RoiBox(RoiHead):
     """Pooled features through convolutions, if any, and fully connected layers, to classes and boxes.
 
     Args:
@@ -73,7 +73,6 @@ class RoiBox(Head):
     """
 
     gives = frozenset({Feature.CLASS_LOGITS, Feature.SOFTMAX_SCORES})
-    second_stage = True
 
     def __init__(
         self,
@@ -119,10 +118,9 @@ class RoiBox(Head):
                     nn.init.zeros_(layer.bias)
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates
     ) -> tuple[Candidates, Predictions]:
         """The regions [B,P] with this head's coder, logits [B,P,K+1] and deltas [B,P,K,4] (or [B,P,1,4])."""
-        assert candidates is not None
         pooled = self.roi_pool(features, candidates)
         valid = candidates.valid.expand(candidates.boxes.shape[:2]).flatten()
         seen = self.through_layers(self.convolved(pooled, valid).flatten(1))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -12,19 +11,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import Conv2dNormActivation
 
-from detzoo.components.box_coders import CentreSize
-from detzoo.interfaces import Feature, Head, RoiPool
+from detzoo.interfaces import MaskHead, RoiPool
 from detzoo.ops.ranking import allows_dynamic_shapes
-from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs
 
 Width = Annotated[int, Field(ge=1, le=8192)]
 
 
-class RoiMask(Head):
+class RoiMask(MaskHead):
     """Pooled features through 3x3 convolutions, doubled in size once, to one mask of logits for each class.
 
-    Masks do not compete: each class has its own, and the box head has already said which one counts. Boxes
-    are left as they are: the deltas are zeros, and the coder only carries the interface.
+    Masks do not compete: each class has its own, and the box head has already said which one counts.
 
     Args:
         features: the neck's maps.
@@ -41,9 +38,6 @@ class RoiMask(Head):
     one class its first loss is above 10.
     """
 
-    gives = frozenset({Feature.MASK_LOGITS, Feature.SIGMOID_SCORES})
-    second_stage: ClassVar[bool] = True
-
     def __init__(
         self,
         features: FeatureSpecs,
@@ -58,7 +52,6 @@ class RoiMask(Head):
         class_agnostic: bool = False,
     ) -> None:
         super().__init__()
-        self.coder = CentreSize()
         self.roi_pool = roi_pool
         self.normed = conv_norm == "batch"
         self.classes = 1 if class_agnostic else num_classes
@@ -78,21 +71,11 @@ class RoiMask(Head):
         assert self.classification.bias is not None
         nn.init.zeros_(self.classification.bias)
 
-    def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
-    ) -> tuple[Candidates, Predictions]:
-        """The regions [B,P], and mask logits [B,P,K,m,m] (or [B,P,1,m,m]); those of invalid regions mean nothing."""
-        assert candidates is not None
+    def forward(self, features: FeatureMaps, candidates: Candidates) -> Tensor:
+        """Mask logits [B,P,K,m,m] (or [B,P,1,m,m]) within regions [B,P]; those of invalid regions mean nothing."""
         pooled = self.roi_pool(features, candidates)
         logits = self._of_valid(pooled, candidates.valid.expand(candidates.boxes.shape[:2]).flatten())
-        images, count = candidates.boxes.shape[:2]
-        predictions = Predictions(
-            class_logits=None,
-            scoring=self.scoring,
-            deltas=pooled.new_zeros(images, count, 1, 4),
-            mask_logits=logits.view(images, count, *logits.shape[1:]),
-        )
-        return dataclasses.replace(candidates, coder=self.coder), predictions
+        return logits.view(*candidates.boxes.shape[:2], *logits.shape[1:])
 
     def draw(self, pooled: Tensor) -> Tensor:
         """Features [R,C,h,w] -> mask logits [R,K,2h,2w]."""

@@ -10,14 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detzoo.errors import DataError
-from detzoo.interfaces import Feature, Loss
+from detzoo.interfaces import MaskLoss
 from detzoo.ops.masks import mask_targets
 from detzoo.ops.matching import matched_labels, matched_weights
 from detzoo.ops.ranking import allows_dynamic_shapes
-from detzoo.types import Assignment, Candidates, Predictions, Targets
+from detzoo.types import Assignment, Candidates, Targets
 
 
-class MaskBce(Loss):
+class MaskBce(MaskLoss):
     """Binary cross-entropy of the positives' masks, averaged over positives and pixels.
 
     Only the channel of the ground truth's class counts. A positive whose ground truth has no mask is left
@@ -29,22 +29,18 @@ class MaskBce(Loss):
     Source: He et al. 2017 (arXiv:1703.06870), section 3; torchvision ``maskrcnn_loss``.
     """
 
-    needs = frozenset({Feature.MASK_LOGITS})
-
     def __init__(self, *, weight: Annotated[float, Field(ge=0)] = 1.0) -> None:
         super().__init__()
         self.weight = weight
 
     def forward(
-        self, predictions: Predictions, candidates: Candidates, targets: Targets, assignment: Assignment
+        self, logits: Tensor, candidates: Candidates, targets: Targets, assignment: Assignment
     ) -> dict[str, Tensor]:
         """The scalar ``mask``; a zero connected to the graph where no positive has a mask.
 
         Raises:
             DataError: the targets come without masks.
         """
-        logits = predictions.mask_logits
-        assert logits is not None
         if targets.masks is None or targets.mask_row is None:
             raise DataError(
                 "mask_bce got targets without masks: a mask head is trained on data with masks "

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from detzoo.interfaces import Feature, Head, Loss, Matcher, PostProcess, Proposals, Sampler
+from detzoo.interfaces import DenseHead, Feature, Loss, Matcher, PostProcess, Proposals, Sampler
 from detzoo.schema.nodes import Scope
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 
@@ -35,7 +35,7 @@ class Rpn(Proposals):
         features: FeatureSpecs,
         /,
         *,
-        head: Annotated[Head, Scope(num_classes=1)],
+        head: Annotated[DenseHead, Scope(num_classes=1)],
         matcher: Matcher,
         sampler: Sampler,
         loss: Annotated[Loss, Scope(num_classes=1)],

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import nn
 from torchvision.models.resnet import Bottleneck
 
 from detzoo.components.backbones.freeze import Norm, norm_factory
-from detzoo.interfaces import BoxCoder, Feature, Head, RoiPool
+from detzoo.interfaces import BoxCoder, Feature, RoiHead, RoiPool
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 from detzoo_faster_rcnn.box_coder import refuse_agnostic
 from detzoo_faster_rcnn.head import Init, Predictor
 
 
-class RoiBoxRes5(Head):
+class RoiBoxRes5(RoiHead):
     """Pooled regions of the s16 map through stage 5 of ResNet (three bottlenecks) and an average, to classes and boxes.
 
     Args:
@@ -37,7 +37,6 @@ class RoiBoxRes5(Head):
     """
 
     gives = frozenset({Feature.CLASS_LOGITS, Feature.SOFTMAX_SCORES})
-    second_stage: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -62,10 +61,9 @@ class RoiBoxRes5(Head):
         self.predictor = Predictor(roi_pool.channels * 2, num_classes, class_agnostic=class_agnostic, init=init)
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates
     ) -> tuple[Candidates, Predictions]:
         """The regions [B,P] with this head's coder, logits [B,P,K+1] and deltas [B,P,K,4] (or [B,P,1,4])."""
-        assert candidates is not None
         seen = self.layer4(self.roi_pool(features, candidates))
         return dataclasses.replace(candidates, coder=self.coder), self.predictor(seen.mean((2, 3)), candidates)
 

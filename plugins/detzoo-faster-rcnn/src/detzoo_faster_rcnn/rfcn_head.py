@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from detzoo.components.dense import shared_width
 from detzoo.errors import RecipeError
-from detzoo.interfaces import BoxCoder, Feature, Head, RoiPool
+from detzoo.interfaces import BoxCoder, Feature, RoiHead, RoiPool
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 from detzoo_faster_rcnn.box_coder import refuse_agnostic
 
 
-class RfcnHead(Head):
+class RfcnHead(RoiHead):
     """Score maps and box maps by 1x1 convolutions, pooled bin by bin from their own maps, then averaged.
 
     Nothing is computed for a region but pooling and a mean, so a thousand of them cost hardly more than one. The maps
@@ -45,7 +45,6 @@ class RfcnHead(Head):
     """
 
     gives = frozenset({Feature.CLASS_LOGITS, Feature.SOFTMAX_SCORES})
-    second_stage = True
 
     def __init__(
         self,
@@ -85,10 +84,9 @@ class RfcnHead(Head):
                 nn.init.zeros_(layer.bias)
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates
     ) -> tuple[Candidates, Predictions]:
         """The regions [B,P] with this head's coder, logits [B,P,K+1] and deltas [B,P,1,4] (or [B,P,K,4])."""
-        assert candidates is not None
         maps = {name: self.position_sensitive(features[name]) for name in self.levels}
         votes = self.votes(self.roi_pool(maps, candidates))
         images, count = candidates.boxes.shape[:2]

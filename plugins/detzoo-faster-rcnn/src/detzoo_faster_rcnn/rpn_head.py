@@ -12,11 +12,11 @@ from torchvision.ops import Conv2dNormActivation
 
 from detzoo.components.dense import rows, shared_per_cell, shared_width
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Anchors, BoxCoder, Feature, Head
-from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
+from detzoo.interfaces import Anchors, BoxCoder, DenseHead, Feature
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 
 
-class RpnHead(Head):
+class RpnHead(DenseHead):
     """Objectness and box deltas for every anchor; its weights are shared by all maps.
 
     Args:
@@ -33,7 +33,7 @@ class RpnHead(Head):
     Source: Ren et al. 2015, section 3.1; torchvision ``RPNHead``.
     """
 
-    gives = Head.gives | {Feature.SOFTMAX_SCORES}
+    gives = DenseHead.gives | {Feature.SOFTMAX_SCORES}
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class RpnHead(Head):
                 nn.init.zeros_(layer.bias)
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, targets: Targets | None = None
     ) -> tuple[Candidates, Predictions]:
-        """Anchors [1,N] and their predictions, [B,N,C] and [B,N,1,4]; ``candidates`` is not used."""
+        """Anchors [1,N] and their predictions, [B,N,C] and [B,N,1,4]."""
         maps = {name: features[name] for name in self.names}
         height, width = batch.pixels.shape[-2:]
         boxes, levels = self.anchors(maps, (height, width))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Final, Literal
+from typing import Final, Literal
 
 from torch import nn
 
@@ -12,7 +12,7 @@ from detzoo.components.backbones.inception import inception_v2_layers
 from detzoo.components.backbones.inception_resnet import inception_resnet_v2_tail
 from detzoo.components.backbones.nasnet import NasNetTail
 from detzoo.errors import RecipeError
-from detzoo.interfaces import BoxCoder, Feature, Head, RoiPool
+from detzoo.interfaces import BoxCoder, Feature, RoiHead, RoiPool
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
 from detzoo_faster_rcnn.box_coder import refuse_agnostic
 from detzoo_faster_rcnn.head import Init, Predictor
@@ -21,7 +21,7 @@ _WIDTHS: Final = {"inception_v2": (576, 1024), "inception_resnet_v2": (1088, 153
 """Channels of the map that a tail takes, and of what leaves it; NASNet's are those of its map."""
 
 
-class RoiBoxTail(Head):
+class RoiBoxTail(RoiHead):
     """Pooled regions through the layers behind the backbone's last map and an average, to classes and boxes.
 
     Statistics of the batch norms are constants, as in TensorFlow's detectors; their scale and shift learn.
@@ -46,7 +46,6 @@ class RoiBoxTail(Head):
     """
 
     gives = frozenset({Feature.CLASS_LOGITS, Feature.SOFTMAX_SCORES})
-    second_stage: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -69,10 +68,9 @@ class RoiBoxTail(Head):
         self.predictor = Predictor(channels, num_classes, class_agnostic=class_agnostic, init=init)
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates
     ) -> tuple[Candidates, Predictions]:
         """The regions [B,P] with this head's coder, logits [B,P,K+1] and deltas [B,P,K,4] (or [B,P,1,4])."""
-        assert candidates is not None
         seen = self.tail(self.roi_pool(features, candidates)).mean((2, 3))
         return dataclasses.replace(candidates, coder=self.coder), self.predictor(seen, candidates)
 

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from detzoo.components.dense import rows, shared_per_cell, shared_width
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Anchors, BoxCoder, Feature, Head
-from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
+from detzoo.interfaces import Anchors, BoxCoder, DenseHead, Feature
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 from detzoo_retinanet.tower import Depth, Norm, Probability, Std, Width, predictor, start, start_at, tower
 
 
-class FcosHead(Head):
+class FcosHead(DenseHead):
     """A sigmoid for each class, four distances that are never negative, and a centreness, in every cell of every map.
 
     Args:
@@ -37,7 +37,7 @@ class FcosHead(Head):
     Source: Tian et al. 2019 (arXiv:1904.01355) and 2020 (arXiv:2006.09214), section 3; torchvision ``FCOSHead``.
     """
 
-    gives = Head.gives | {Feature.QUALITY_LOGITS, Feature.ONE_PER_CELL}
+    gives = DenseHead.gives | {Feature.QUALITY_LOGITS, Feature.ONE_PER_CELL}
 
     def __init__(
         self,
@@ -79,9 +79,9 @@ class FcosHead(Head):
         start_at(self.classification, prior)
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, targets: Targets | None = None
     ) -> tuple[Candidates, Predictions]:
-        """Cells [1,N] and their predictions, [B,N,K], [B,N,1,4] and [B,N]; ``candidates`` is not used."""
+        """Cells [1,N] and their predictions, [B,N,K], [B,N,1,4] and [B,N]."""
         maps = {name: features[name] for name in self.names}
         height, width = batch.pixels.shape[-2:]
         boxes, levels = self.anchors(maps, (height, width))

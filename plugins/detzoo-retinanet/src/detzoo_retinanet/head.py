@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from detzoo.components.dense import rows, shared_per_cell, shared_width
-from detzoo.interfaces import Anchors, BoxCoder, Head
-from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
+from detzoo.interfaces import Anchors, BoxCoder, DenseHead
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 from detzoo_retinanet.tower import Depth, Norm, Probability, Std, Width, predictor, start, start_at, tower
 
 
-class RetinaNetHead(Head):
+class RetinaNetHead(DenseHead):
     """A sigmoid for each class and a box for every anchor, from two towers that share no weights with each other.
 
     Args:
@@ -58,9 +58,9 @@ class RetinaNetHead(Head):
         start_at(self.classification, prior)
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, targets: Targets | None = None
     ) -> tuple[Candidates, Predictions]:
-        """Anchors [1,N] and their predictions, [B,N,K] and [B,N,1,4]; ``candidates`` is not used."""
+        """Anchors [1,N] and their predictions, [B,N,K] and [B,N,1,4]."""
         maps = {name: features[name] for name in self.names}
         height, width = batch.pixels.shape[-2:]
         boxes, levels = self.anchors(maps, (height, width))

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Anchors, BoxCoder, Feature, Head
-from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
+from detzoo.interfaces import Anchors, BoxCoder, DenseHead, Feature
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 from detzoo_ssd.initialisation import Init, initialise, start_scores
 
 Predictor: TypeAlias = Literal["conv3x3", "conv1x1", "depthwise"]
 
 
-class SsdHead(Head):
+class SsdHead(DenseHead):
     """Class logits and box deltas for every prior of every map.
 
     Args:
@@ -42,7 +42,7 @@ class SsdHead(Head):
     Source: Liu et al. 2016, section 2.1; SSDLite: Sandler et al. 2018, section 6.2, torchvision's ssdlite.py.
     """
 
-    gives = Head.gives | {Feature.SOFTMAX_SCORES}
+    gives = DenseHead.gives | {Feature.SOFTMAX_SCORES}
 
     def __init__(
         self,
@@ -90,9 +90,9 @@ class SsdHead(Head):
                 start_scores(last_conv(predictor), self.columns, scoring, foreground_prior)
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, targets: Targets | None = None
     ) -> tuple[Candidates, Predictions]:
-        """Priors and their predictions, [B,N,C] and [B,N,1,4]; ``candidates`` is not used."""
+        """Priors and their predictions, [B,N,C] and [B,N,1,4]."""
         maps = {name: features[name] for name in self.names}
         height, width = batch.pixels.shape[-2:]
         boxes, levels = self.anchors(maps, (height, width))

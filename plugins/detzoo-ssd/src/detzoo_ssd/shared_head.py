@@ -9,13 +9,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Anchors, BoxCoder, Feature, Head
-from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
+from detzoo.interfaces import Anchors, BoxCoder, DenseHead, Feature
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 from detzoo_ssd.head import last_conv, priors_of_maps
 from detzoo_ssd.initialisation import initialise, start_scores
 
 
-class SsdSharedHead(Head):
+class SsdSharedHead(DenseHead):
     """Class logits and box deltas from convolutions whose weights all levels share.
 
     Args:
@@ -33,7 +33,7 @@ class SsdSharedHead(Head):
     Source: TensorFlow Object Detection API, ``WeightSharedConvolutionalBoxPredictor``, without its batch norms.
     """
 
-    gives = Head.gives | {Feature.SOFTMAX_SCORES}
+    gives = DenseHead.gives | {Feature.SOFTMAX_SCORES}
 
     def __init__(
         self,
@@ -74,9 +74,9 @@ class SsdSharedHead(Head):
             start_scores(last_conv(self.classification), self.columns, scoring, foreground_prior)
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, targets: Targets | None = None
     ) -> tuple[Candidates, Predictions]:
-        """Priors and their predictions, [B,N,C] and [B,N,1,4]; ``candidates`` is not used."""
+        """Priors and their predictions, [B,N,C] and [B,N,1,4]."""
         maps = {name: features[name] for name in self.names}
         height, width = batch.pixels.shape[-2:]
         boxes, levels = self.anchors(maps, (height, width))

@@ -9,14 +9,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Feature, Head
+from detzoo.interfaces import DenseHead, Feature
 from detzoo.ops.anchors import shift_over_grid
-from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Level, Predictions
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Level, Predictions, Targets
 from detzoo_yolo.box_coder import GridCoder
 from detzoo_yolo.layers import start_convolution, start_linear
 
 
-class YoloGrid(Head):
+class YoloGrid(DenseHead):
     """S x S cells with K class scores and B boxes each; all outputs are linear, as in the paper.
 
     A candidate is one box of one cell, and its place is the cell: N = S x S x B.
@@ -79,9 +79,9 @@ class YoloGrid(Head):
             start_linear(self.predictor)
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, targets: Targets | None = None
     ) -> tuple[Candidates, Predictions]:
-        """Cells and what they say, [B,N,K], [B,N] and [B,N,1,4]; ``candidates`` is not used."""
+        """Cells and what they say, [B,N,K], [B,N] and [B,N,1,4]."""
         height, width = batch.pixels.shape[-2:]
         if (height, width) != self.input_size:
             raise RecipeError(

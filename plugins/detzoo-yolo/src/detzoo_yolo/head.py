@@ -9,13 +9,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Anchors, BoxCoder, Feature, Head
-from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
+from detzoo.interfaces import Anchors, BoxCoder, DenseHead, Feature
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 from detzoo_yolo.box_coder import logit
 from detzoo_yolo.layers import start_convolution
 
 
-class YoloAnchorHead(Head):
+class YoloAnchorHead(DenseHead):
     """Four coordinates, an objectness and K classes for every anchor of every cell.
 
     Channels are in darknet's order: anchor by anchor x, y, w, h, objectness, classes.
@@ -33,7 +33,7 @@ class YoloAnchorHead(Head):
     Source: YOLO9000, section 2; YOLOv3, sections 2.1 to 2.3.
     """
 
-    gives = Head.gives | {Feature.QUALITY_LOGITS, Feature.CATEGORICAL_SCORES}
+    gives = DenseHead.gives | {Feature.QUALITY_LOGITS, Feature.CATEGORICAL_SCORES}
 
     def __init__(
         self,
@@ -71,9 +71,9 @@ class YoloAnchorHead(Head):
                 predictor.bias.data.view(-1, self.columns)[:, 4] = logit(object_prior)
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, targets: Targets | None = None
     ) -> tuple[Candidates, Predictions]:
-        """Anchors and what is said of them, [B,N,K] and [B,N,1,4]; ``candidates`` is not used."""
+        """Anchors and what is said of them, [B,N,K] and [B,N,1,4]."""
         maps = {name: features[name] for name in self.predictors}
         height, width = batch.pixels.shape[-2:]
         boxes, levels = self.anchors(maps, (height, width))
