@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -14,14 +15,15 @@ import torch
 
 from detzoo.data import open_dataset
 from detzoo.data.dataset import Dataset
+from detzoo.data.loading.augment import augment
 from detzoo.data.loading.loader import Loader
-from detzoo.data.loading.transforms import Expand, Flip, IouCrop, PhotometricDistort
+from detzoo.data.loading.transforms import CopyPaste, Expand, Flip, IouCrop, MixUp, Mosaic, PhotometricDistort
 from detzoo.data.shapes import ShapesDataset
 from detzoo.errors import DataError, RecipeError
-from detzoo.interfaces import Transform
+from detzoo.interfaces import Draw, Transform
 from detzoo.prediction.prepare import InputSpec
 from detzoo.training.plan import MultiScale
-from detzoo.types import ImageBatch, Targets
+from detzoo.types import ImageBatch, Sample, Targets
 
 SPEC = InputSpec(size=(48, 48))
 
@@ -267,3 +269,109 @@ def test_multi_scale_refuses_sides_that_are_no_multiples() -> None:
     assert str(error.value) == (
         "multi_scale goes from shortest to longest by multiple, found 300, 608 and 32; both must be multiples of it"
     )
+
+
+def several() -> list[Transform]:
+    """Mosaic and MixUp of images that were flipped before, and colours after; mosaic ends at half of the training."""
+    mosaic = Mosaic(None, size=(48, 48), plain=False)
+    mosaic.active = (0.0, 0.5)
+    return [Flip(), mosaic, MixUp(None, size=(48, 48), plain=False, weighted=True), PhotometricDistort()]
+
+
+def test_with_mosaic_and_mixup_the_number_of_workers_changes_nothing() -> None:
+    alone = batches(Loader(shapes(), several(), SPEC, 4, seed=3))
+    helped = Loader(shapes(), several(), SPEC, 4, seed=3, workers=2)
+    assert same(alone, batches(helped))
+    assert same(alone, batches(helped))
+    weights = [targets.weight for _, targets in alone]
+    assert all(weight is not None for weight in weights)
+    assert any(bool((weight == 0.5).any()) for weight in weights if weight is not None)
+    assert not same(alone, batches(helped, 1))
+
+
+def test_with_mosaic_and_mixup_an_interrupted_epoch_goes_on_where_it_stopped() -> None:
+    loader = Loader(shapes(), several(), SPEC, 3, seed=1)
+    whole = list(loader.batches(2, before=6, total=9))
+    assert same(whole[1:], list(loader.batches(2, start=1, before=6, total=9)))
+    cached = Loader(shapes(), several(), SPEC, 3, seed=1, cache=512)
+    assert same(whole, list(cached.batches(2, before=6, total=9)))
+
+
+class Marks(Transform):
+    """Counts its calls in the colour of a corner."""
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
+        image = sample.image.copy()
+        image[0, 0] += 1
+        return dataclasses.replace(sample, image=image)
+
+
+class Takes(Transform):
+    """The corner of another image in place of its own."""
+
+    draws: ClassVar[int] = 1
+
+    def __init__(self, *, plain: bool = False) -> None:
+        self.plain = plain
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
+        image = sample.image.copy()
+        image[0, 0] = draw(plain=self.plain).image[0, 0]
+        return dataclasses.replace(sample, image=image)
+
+
+def corner(transforms: list[Transform], progress: float = 0.0) -> int:
+    black = dataclasses.replace(shapes(1).sample(0), image=np.zeros((8, 8, 3), np.uint8))
+    found = augment(black, transforms, np.random.default_rng(0), lambda rng: black, progress)
+    return int(found.image[0, 0, 0])
+
+
+def test_another_image_has_the_transforms_before_this_one_applied() -> None:
+    assert corner([Marks(), Marks(), Takes(), Marks()]) == 3  # two in the other image, and the last
+    assert corner([Marks(), Takes(plain=True), Marks()]) == 1
+    assert corner([Marks(), Takes(), Marks(), Takes()]) == 2  # the other image took from a third one
+
+
+def test_a_transform_is_used_in_its_share_of_the_training() -> None:
+    early, late = Marks(), Marks()
+    early.active, late.active = (0.0, 0.25), (0.25, 1.0)
+    always = [corner([early], progress / 8) for progress in range(8)]
+    assert always == [1, 1, 0, 0, 0, 0, 0, 0]
+    assert [corner([early, late], progress / 8) for progress in range(8)] == [1] * 8
+    assert [corner([early, Takes()], progress) for progress in (0.0, 0.5)] == [1, 0]  # in other images too
+
+
+def test_the_share_of_the_training_counts_batches_of_all_epochs() -> None:
+    early = Marks()
+    early.active = (0.0, 0.5)
+    plain = batches(Loader(shapes(6), [], SPEC, 2, shuffle=False))
+    loader = Loader(shapes(6), [early], SPEC, 2, shuffle=False)
+    # 3 batches per epoch, 4 in all: epoch 0 has batches 0, 1, 2 of 4, of which 2 are in the first half
+    found = list(loader.batches(0, before=0, total=4))
+    assert [torch.equal(a.pixels, b.pixels) for (a, _), (b, _) in zip(found, plain, strict=True)] == [
+        False,
+        False,
+        True,
+    ]
+    later = list(loader.batches(0, before=3, total=4))
+    assert same(later, plain)
+    assert not same(batches(loader)[2:], plain[2:])  # without a total nothing is done yet
+
+
+def test_other_images_are_replaced_where_they_cannot_be_read(broken: Dataset) -> None:
+    loader = Loader(broken, [Mosaic(None, size=(48, 48))], SPEC, 2, shuffle=False, broken="skip")
+    assert [batch.index.tolist() for batch, _ in batches(loader)] == [[0, 1], [3]]
+    assert list(loader.broken_images) == [broken.paths[2]]
+    with pytest.raises(DataError, match="truncated or damaged"):
+        batches(Loader(broken, [Mosaic(None, size=(48, 48))], SPEC, 2, shuffle=False, broken="raise"))
+
+
+def test_masks_are_read_for_copy_paste_and_dropped_where_no_mask_head_is_trained(tmp_path: Path) -> None:
+    loader = Loader(shapes(6), [CopyPaste()], SPEC, 3, seed=1)
+    found = batches(loader)
+    assert all(targets.masks is None for _, targets in found)
+    assert not same(found, batches(Loader(shapes(6), [], SPEC, 3, seed=1)))
+    ((_, targets), *_) = batches(Loader(shapes(6), [CopyPaste()], SPEC, 3, seed=1, masks=True))
+    assert targets.masks is not None
+    with pytest.raises(DataError, match="CopyPaste looks at them"):
+        Loader(annotated(tmp_path, None), [CopyPaste()], SPEC, 1)

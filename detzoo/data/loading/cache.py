@@ -6,10 +6,9 @@ import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from detzoo.data.dataset import Dataset
+from detzoo.data.loading.resize import resize
 from detzoo.errors import DataError
 from detzoo.prediction.image_proposals import RegionCache, propose
 from detzoo.types import Sample
@@ -65,17 +64,4 @@ def downscale(sample: Sample, longest_side: int) -> Sample:
     if factor >= 1:
         return sample
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
-    scale = np.array([size[1] / width, size[0] / height] * 2, np.float32)
-    return dataclasses.replace(
-        sample,
-        image=cv2.resize(sample.image, size[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8),
-        boxes=sample.boxes * scale,
-        masks=None if sample.masks is None else resize_masks(sample.masks, size),
-        proposals=None if sample.proposals is None else sample.proposals * scale,
-    )
-
-
-def resize_masks(masks: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Masks uint8 [M,H,W] at another size (height, width), by nearest neighbour."""
-    resized = [cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST) for mask in masks]
-    return np.stack(resized).astype(np.uint8) if resized else np.zeros((0, *size), np.uint8)
+    return resize(sample, size, cv2.INTER_AREA)

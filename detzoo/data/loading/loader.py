@@ -11,7 +11,6 @@ import dataclasses
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Literal, Protocol
 
 import cv2
@@ -23,6 +22,7 @@ from torch.utils.data import DataLoader
 from detzoo.data.dataset import Dataset
 from detzoo.data.loading.cache import ImageCache
 from detzoo.data.loading.reader import Key, Loaded, Reader
+from detzoo.data.loading.threads import one_thread
 from detzoo.errors import DataError
 from detzoo.interfaces import Proposer, Transform
 from detzoo.prediction.image_proposals import RegionCache
@@ -219,25 +219,12 @@ class _Collate:
         good = [(item.sample, item.position) for item in loaded if item.sample is not None]
         samples, index = [sample for sample, _ in good], [position for _, position in good]
         spec = self.spec if loaded[0].size is None else dataclasses.replace(self.spec, size=loaded[0].size)
-        with _one_thread():
+        with one_thread():
             batch, targets = collate(samples, spec, difficult=self.difficult, crowd=self.crowd, index=index)
         if self.channels_last:
             pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
             batch = dataclasses.replace(batch, pixels=pixels)
         return batch, targets, failures, next((item.refused for item in loaded if item.refused), None)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """torch chooses its bilinear kernel by the number of threads; with one, as in a worker, pixels are the same."""
-    threads = torch.get_num_threads()
-    if threads > 1:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if threads > 1:
-            torch.set_num_threads(threads)
 
 
 def _start_worker(_: int) -> None:

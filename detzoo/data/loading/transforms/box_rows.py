@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from detzoo.data.loading.transforms.paste import paste_masks
 from detzoo.types import Sample
 
 MIN_SIDE = 1.0  # px; what a cut leaves of a box must be larger, in both directions
@@ -26,23 +27,22 @@ def keep_rows(sample: Sample, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Sa
     )
 
 
-def join_rows(samples: Sequence[Sample]) -> Sample:
-    """The first sample's image with the boxes of all, which must lie in its frame.
+def join_rows(image: NDArray[np.uint8], samples: Sequence[Sample]) -> Sample:
+    """One image with the boxes of several samples, which must lie in its frame; the rest is the first sample's.
 
     Masks, proposals and weights are joined where any sample has them: a sample without masks adds empty ones, one
     without weights adds ones.
     """
-    first = samples[0]
     masks = proposals = weight = None
     if any(one.masks is not None for one in samples):
-        size = first.image.shape[:2]
-        masks = np.concatenate([_masks_of(one, size) for one in samples])
+        masks = np.concatenate([_masks_of(one, image.shape[:2]) for one in samples])
     if any(one.proposals is not None for one in samples):
         proposals = np.concatenate([one.proposals for one in samples if one.proposals is not None])
     if any(one.weight is not None for one in samples):
         weight = np.concatenate([weight_of(one) for one in samples])
     return dataclasses.replace(
-        first,
+        samples[0],
+        image=image,
         boxes=np.concatenate([one.boxes for one in samples]),
         labels=np.concatenate([one.labels for one in samples]),
         difficult=np.concatenate([one.difficult for one in samples]),
@@ -50,6 +50,34 @@ def join_rows(samples: Sequence[Sample]) -> Sample:
         masks=masks,
         proposals=proposals,
         weight=weight,
+    )
+
+
+def placed(sample: Sample, size: tuple[int, int], left: int, top: int) -> Sample:
+    """The boxes of a sample whose image lies at (left, top) on a canvas, cut to it; those that are not seen go.
+
+    Masks and proposals follow. The image stays as it is: pasting it is the caller's.
+
+    Args:
+        sample: is not changed.
+        size: (height, width) px of the canvas.
+        left: px.
+        top: px.
+    """
+    shift, border = np.array([left, top, left, top], np.float32), np.array([size[1], size[0]] * 2, np.float32)
+
+    def moved(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(np.clip(boxes + shift, 0, border), np.float32)
+
+    kept = keep_rows(sample, seen(sample.boxes, moved(sample.boxes)))
+    proposals = kept.proposals
+    if proposals is not None:
+        proposals = moved(proposals)[seen(proposals, moved(proposals))]
+    return dataclasses.replace(
+        kept,
+        boxes=moved(kept.boxes),
+        masks=None if kept.masks is None else paste_masks(kept.masks, size, left, top),
+        proposals=proposals,
     )
 
 

@@ -15,10 +15,9 @@ from pydantic import Field
 
 from detzoo.data.loading.transforms.box_rows import keep_rows, large, seen
 from detzoo.data.loading.transforms.flips import Probability
+from detzoo.data.loading.transforms.paste import Fill, filled, paste, paste_masks
 from detzoo.interfaces import Draw, Transform
 from detzoo.types import Sample
-
-Fill = tuple[float, float, float]
 
 
 class Expand(Transform):
@@ -170,32 +169,21 @@ def cut(sample: Sample, window: tuple[int, int, int, int], kept: NDArray[np.int6
         proposals = shown(proposals)[seen(proposals, shown(proposals))]
     return dataclasses.replace(
         inside,
-        image=_window(sample.image, window, np.array(fill)),
+        image=_window(sample.image, window, fill),
         boxes=shown(inside.boxes),
-        masks=None if sample.masks is None else _mask_windows(sample.masks[rows], window),
+        masks=None if sample.masks is None else paste_masks(sample.masks[rows], (tall, wide), -x1, -y1),
         proposals=proposals,
     )
 
 
-def _window(
-    image: NDArray[np.uint8], window: tuple[int, int, int, int], fill: NDArray[np.float64]
-) -> NDArray[np.uint8]:
+def _window(image: NDArray[np.uint8], window: tuple[int, int, int, int], fill: Fill) -> NDArray[np.uint8]:
     x1, y1, x2, y2 = window
     height, width = image.shape[:2]
     if x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height:
         return np.ascontiguousarray(image[y1:y2, x1:x2])
-    canvas = np.empty((y2 - y1, x2 - x1, image.shape[2]), np.uint8)
-    canvas[:] = np.rint(fill).astype(np.uint8)
-    left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
-    if left < right and top < bottom:
-        canvas[top - y1 : bottom - y1, left - x1 : right - x1] = image[top:bottom, left:right]
+    canvas = filled((y2 - y1, x2 - x1), fill)
+    paste(canvas, image, -x1, -y1)
     return canvas
-
-
-def _mask_windows(masks: NDArray[np.uint8], window: tuple[int, int, int, int]) -> NDArray[np.uint8]:
-    if len(masks) == 0:
-        return np.zeros((0, window[3] - window[1], window[2] - window[0]), np.uint8)
-    return np.stack([_window(mask[:, :, None], window, np.zeros(1))[:, :, 0] for mask in masks])
 
 
 def _overlaps(patches: NDArray[np.float64], boxes: NDArray[np.float32]) -> NDArray[np.float64]:
