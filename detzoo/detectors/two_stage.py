@@ -169,7 +169,7 @@ class TwoStage(Detector):
         self.box = BoxBranch(box)
         most = box.sampler.most_positives
         self.mask = None if mask is None else MaskBranch(mask, most_positives=most)
-        self.proposer = getattr(proposals, "proposer", None)
+        self.proposer = proposals.proposer
         self.needs_masks = mask is not None
         self.alternation = alternation
         if alternation is not None:

@@ -1,5 +1,7 @@
 """Proposals: the first stage of a two-stage detector; Proposer: image-level regions made in the loader."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, Protocol, runtime_checkable
@@ -16,6 +18,10 @@ class Proposals(nn.Module, Component, ABC):
     """Regions computed from feature maps, with a loss of their own."""
 
     kind: ClassVar[str] = "proposals"
+    proposer: Proposer | None = None
+    """Makes the regions from the image alone, in the loader and in ``predict``; None where feature maps are read."""
+    training_top_k: int | None = None
+    """Regions per image at most in training; None where all are taken, or where it is not known."""
     __call__: Callable[..., Candidates]
 
     @abstractmethod

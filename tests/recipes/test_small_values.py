@@ -23,7 +23,7 @@ def test_every_small_value_is_a_parameter_of_its_component() -> None:
     for record in registry.plugins.usable():
         for key, values in record.manifest.conformance.small.items() if record.manifest else ():
             kind, _, name = key.partition("/")
-            fields = registry.schema(registry.find(kind, f"{record.name}/{name}"))["fields"]
+            fields = registry.schema(registry.find(kind, f"{record.name}/{name}")).fields
             assert set(values) <= set(fields), key
             count += 1
     assert count >= 3

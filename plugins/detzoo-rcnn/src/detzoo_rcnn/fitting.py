@@ -114,7 +114,7 @@ def kept(detector: RegionSvm) -> dict[str, Kept]:
 def windows_at_most(context: StageContext, detector: RegionSvm) -> int:
     """Windows of an image at most: its regions and its ground truth."""
     truths = int(np.diff(context.dataset.annotations().ends, prepend=0).max(initial=0))
-    return truths + (getattr(detector.proposals, "training_top_k", None) or 2000)
+    return truths + (detector.proposals.training_top_k or 2000)
 
 
 def described(proposer: Any) -> dict[str, Any] | None:

@@ -95,7 +95,7 @@ class RegionSvm(Detector):
         store: Precision = "float16",
     ) -> None:
         super().__init__()
-        self.proposer = getattr(proposals, "proposer", None)
+        self.proposer = proposals.proposer
         if self.proposer is None:
             raise RecipeError(
                 f"proposals: {type(proposals).__name__} needs feature maps; windows are cut before there are any. "
