@@ -22,7 +22,7 @@ from detzoo.data.loading.transforms.box_rows import keep_rows
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Draw, Transform
 from detzoo.prediction.proposal_file import ProposalsError
-from detzoo.schema.expressions import unknown
+from detzoo.schema.describing import unknown
 from detzoo.types import Sample
 
 Plain: TypeAlias = bool | int | float | str | None
