@@ -13,6 +13,7 @@ Source: Huang et al. 2017 (arXiv:1611.10012), section 4.1.3 and figure 7: tradin
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import statistics
 from pathlib import Path
@@ -82,7 +83,8 @@ def detector_of(args: argparse.Namespace) -> Detector:
 
 def show(detector: Any, count: int) -> None:
     """Let the second stage see ``count`` regions: the field ``proposals.postprocess.keep``."""
-    detector.proposals.postprocess.keep = count
+    postprocess = detector.proposals.postprocess
+    postprocess.settings = dataclasses.replace(postprocess.settings, keep=count)
 
 
 def write(args: argparse.Namespace, detector: Detector, rows: list[dict[str, Any]], facts: dict[str, Any]) -> None:

@@ -29,10 +29,12 @@ from zoo_text import pages  # type: ignore[import-not-found]
 from detzoo.benchmark import benchmark
 from detzoo.benchmark.cost import count_flops, count_parameters
 from detzoo.builder import build
+from detzoo.detectors.two_stage import TwoStage
 from detzoo.errors import DetzooError
 from detzoo.prediction.apply_switches import noise
 from detzoo.prediction.predict import inference, prepared
 from detzoo.recipes.recipe import load_recipe
+from detzoo.types import DetectionSettings
 
 OUT: Final = Path(__file__).parents[1] / "docs" / "zoo"
 MEASURED: Final = OUT / "measured.json"
@@ -106,15 +108,14 @@ def costs(name: str) -> dict[str, Any]:
     if name in WINDOWS:
         row["windows"] = WINDOWS[name]
     try:
-        with inference(detector, score_threshold=0.0):
+        with inference(detector):
             one = prepared(detector, noise(1, IMAGES[name]))
             row["network"] = list(one.pixels.shape[-2:])
-            network = getattr(detector, "network", None) or detector.detect
-            if hasattr(detector, "box"):  # what the second stage gets, so that the file can be checked
+            if isinstance(detector, TwoStage):  # what the second stage gets, so that the file can be checked
                 detector.box.head.register_forward_hook(
                     lambda _, given, answer: row.update(regions=int(given[2].valid.sum()))
                 )
-            row["flops"] = count_flops(lambda: network(one))
+            row["flops"] = count_flops(lambda: detector.detect(one, DetectionSettings(score_threshold=0.0)))
     except DetzooError as error:
         row["why_no_flops"] = str(error)
     return row

@@ -26,5 +26,9 @@ class WeightsError(DetzooError):
     """Weights are missing, damaged or do not fit."""
 
 
+class SettingError(DetzooError):
+    """A setting of post-processing (``DetectionSettings``) is out of range, or the detector does not have it."""
+
+
 class TrainingError(DetzooError):
     """A run cannot start, go on or be resumed."""

@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from detzoo.errors import SettingError
+
 if TYPE_CHECKING:
     from detzoo.interfaces.supporting import BoxCoder
 
@@ -53,6 +55,12 @@ class FeatureSpec:
 
 
 FeatureSpecs: TypeAlias = dict[str, FeatureSpec]
+
+
+def coarsest_stride(*maps: FeatureSpecs) -> int:
+    """Network px per cell of the coarsest of some feature maps, at least 1; only whole strides count."""
+    strides = [spec.stride for specs in maps for spec in specs.values()]
+    return max([1, *(int(stride) for stride in strides if stride == int(stride))])
 
 
 @dataclass(frozen=True)
@@ -268,11 +276,25 @@ class DetectionSettings:
 
     As a request, None leaves the post-process' own default. As ``PostProcess.settings``, None says that it has no such
     setting, and asking for it is an error.
+
+    Raises:
+        SettingError: a value outside its range.
     """
 
     score_threshold: float | None = None
     nms_iou: float | None = None
     keep: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("score_threshold", self.score_threshold), ("nms_iou", self.nms_iou)):
+            if value is not None and not 0 <= value <= 1:  # NaN is not either
+                raise SettingError(f"{name} is {value}; it must lie between 0 and 1")
+        if self.keep is not None and (self.keep < 1 or self.keep != int(self.keep)):
+            raise SettingError(f"keep is {self.keep}; it must be a whole number, 1 or more")
+
+    def given(self) -> dict[str, Any]:
+        """Those that are not None, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)

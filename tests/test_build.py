@@ -151,7 +151,7 @@ def test_settings_of_a_trained_run_can_be_changed(tmp_path: Path) -> None:
 
     assert changed.recipe.values["postprocess"]["suppress"]["type"] == "soft_nms"
     assert isinstance(changed.postprocess, PerClassDetections)
-    assert changed.postprocess.keep == 7
+    assert changed.postprocess.settings.keep == 7
     for name, value in changed.state_dict().items():
         assert torch.equal(value, detector.state_dict()[name])
 

@@ -17,6 +17,7 @@ from detzoo.errors import DetzooError
 if TYPE_CHECKING:
     from detzoo.data import Dataset
     from detzoo.runtime.switches import Switches
+    from detzoo.types import DetectionSettings
 
 
 def bench_targets(
@@ -30,6 +31,7 @@ def bench_targets(
     iterations: int,
     warmup: int,
     set_: Sequence[str] | None,
+    settings: DetectionSettings,
     switches: Switches,
 ) -> list[Benchmark]:
     """Benchmark each target in turn; arguments as on the command line."""
@@ -51,6 +53,9 @@ def bench_targets(
                 images=images,
                 iterations=iterations,
                 warmup=warmup,
+                score_threshold=settings.score_threshold,
+                nms_iou=settings.nms_iou,
+                keep=settings.keep,
                 switches=switches,
             )
             if not is_run(target) and not detector.recipe.values["weights"]:

@@ -23,7 +23,8 @@ class Cost:
     Args:
         parameters: numbers that are learnt.
         weights_bytes: of parameters and buffers.
-        flops: of the network for one image; a multiply-add counts as two. None where it cannot be counted.
+        flops: of one image, masks of what is found included; a multiply-add counts as two. None where they cannot be
+            counted.
         peak_memory_bytes: beyond what was in use before the pass, or None.
         peak_memory_of: what exactly was measured.
     """
@@ -49,7 +50,8 @@ def count_flops(run: Callable[[], Any]) -> int | None:
     """Multiply-adds times two of convolutions and matrix products; pointwise work and NMS are not counted."""
     counter = FlopCounterMode(display=False)
     try:
-        with counter:
+        # eagerly: the counter sees single operations, and what was compiled has none
+        with torch.compiler.set_stance("force_eager"), counter:
             run()
     except (RuntimeError, NotImplementedError):
         return None
@@ -111,13 +113,11 @@ def measure_cost(detector: Detector, one: ImageBatch, run: Callable[[], Any], de
         run: one whole pass of the batch under test, for the memory.
         device: where the detector is.
     """
-    network = getattr(detector, "network", None) or detector.detect
-    network = getattr(network, "_torchdynamo_orig_callable", network)
     memory, kind = peak_memory(run, device)
     return Cost(
         parameters=count_parameters(detector),
         weights_bytes=weights_bytes(detector),
-        flops=count_flops(lambda: network(one)),
+        flops=count_flops(lambda: detector.detect(one)),
         peak_memory_bytes=memory,
         peak_memory_of=kind,
     )

@@ -22,6 +22,7 @@ from detzoo.prediction.apply_switches import apply_switches, noise
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.environment import device_facts, display_name, versions
 from detzoo.runtime.switches import Switches
+from detzoo.types import DetectionSettings
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -91,6 +92,8 @@ def benchmark(
     max_seconds: float = 20.0,
     switches: Switches | None = None,
     score_threshold: float | None = None,
+    nms_iou: float | None = None,
+    keep: int | None = None,
     prepared: bool = False,
 ) -> Benchmark:
     """Time a detector from decoded images to detections in original pixels.
@@ -107,22 +110,30 @@ def benchmark(
         max_seconds: of measuring; fewer rounds are made where they do not fit, at least 5.
         switches: ``compile``, ``channels_last``, ``fold``, ``precision``; applied here.
         score_threshold: replaces the recipe's.
+        nms_iou: replaces the recipe's.
+        keep: detections kept per image, replaces the recipe's.
         prepared: the switches were applied to the detector before; they are only recorded.
+
+    Raises:
+        DetzooError: a number out of its range, or no images.
+        SettingError: the detector's post-process does not have a setting that is given.
     """
     from detzoo.prediction.predict import inference
 
     if batch < 1 or iterations < 1 or warmup < 0:
         raise DetzooError("batch and iterations must be 1 or more, warmup 0 or more")
+    settings = detector.settings(DetectionSettings(score_threshold, nms_iou, keep))
     switches = switches or Switches()
     where = pick_device(None if device is None else str(device))
     groups = grouped(images, batch) if images is not None else [noise(batch, size)]
-    apply_switches(detector, Switches() if prepared else switches, where)
-    with inference(detector, score_threshold=score_threshold, precision=switches.precision):
-        runs = _Phases(detector, groups, where)
+    applied = apply_switches(detector, Switches() if prepared else switches, where)
+    applied = switches if prepared else applied
+    with inference(detector, precision=switches.precision):
+        runs = _Phases(detector, groups, where, settings)
         times = measure(runs, where, iterations, warmup, max_seconds)
         regions = runs.proposals()
         cost = measure_cost(detector, runs.one(), lambda: runs.total(regions), where)
-        protocol = _protocol(detector, where, groups, len(times["total"]), warmup, switches)
+        protocol = _protocol(detector, where, groups, len(times["total"]), warmup, applied, settings)
     protocol["images"] = "given" if images is not None else "noise"
     return Benchmark(
         name=display_name(detector),
@@ -144,11 +155,15 @@ def grouped(images: Sequence[NDArray[np.uint8]], batch: int) -> list[list[NDArra
 class _Phases:
     """The steps of ``predict``, one by one and together; ``turn`` goes on to the next batch of images."""
 
-    def __init__(self, detector: Detector, groups: list[list[NDArray[np.uint8]]], device: torch.device) -> None:
-        self.detector, self.groups, self.device = detector, groups, device
+    def __init__(
+        self,
+        detector: Detector,
+        groups: list[list[NDArray[np.uint8]]],
+        device: torch.device,
+        settings: DetectionSettings,
+    ) -> None:
+        self.detector, self.groups, self.device, self.settings = detector, groups, device, settings
         self.images, self.round = groups[0], 0
-        self.network = getattr(detector, "network", None)
-        self.split_forward = self.network is not None and hasattr(detector, "postprocess")
 
     def turn(self) -> None:
         self.round += 1
@@ -170,20 +185,17 @@ class _Phases:
         return prepared(self.detector, self.images[:1])
 
     def forward(self, batch: ImageBatch) -> Any:
-        return self.network(batch) if self.split_forward and self.network else self.detector.detect(batch)
+        return self.detector.network(batch)
 
-    def post(self, batch: ImageBatch, result: Any) -> Any:
+    def post(self, batch: ImageBatch, seen: Any) -> Any:
         from detzoo.prediction.predict import split
 
-        if self.split_forward:
-            candidates, predictions = result
-            result = self.detector.postprocess(predictions.float(), candidates, batch)  # type: ignore[operator]
-        return split(self.detector, result, batch)
+        return split(self.detector, self.detector.finish(seen, batch, self.settings), batch)
 
     def total(self, regions: Regions) -> Any:
         from detzoo.prediction.predict import detect_images
 
-        return detect_images(self.detector, self.images, proposals=regions)
+        return detect_images(self.detector, self.images, proposals=regions, settings=self.settings)
 
 
 def measure(
@@ -266,20 +278,12 @@ def _protocol(
     rounds: int,
     warmup: int,
     switches: Switches,
+    settings: DetectionSettings,
 ) -> dict[str, Any]:
-    from detzoo.prediction.predict import postprocess_of
-
-    post = postprocess_of(detector)
-    numbers = {
-        "score_threshold": getattr(post, "score_threshold", None),
-        "nms_iou": getattr(getattr(post, "suppress", None), "iou", None),
-        "detections_kept": getattr(post, "keep", None),
-    }
     spec = detector.input
     return {
         "timed": "decoded image in memory -> detections in original pixels; disk and decoding are not included"
         + ("" if detector.proposer is None else ", the regions of the image are"),
-        "forward_includes_postprocess": not (hasattr(detector, "network") and hasattr(detector, "postprocess")),
         "batch": len(groups[0]),
         "different_images": len({id(image) for group in groups for image in group}),
         "image_sizes": sorted({f"{p.shape[0]}x{p.shape[1]}" for group in groups for p in group}),
@@ -287,7 +291,7 @@ def _protocol(
         "rounds": rounds,
         "warmup": warmup,
         **switches.as_dict(),
-        **{name: value for name, value in numbers.items() if isinstance(value, int | float)},
+        **settings.given(),
         "flops": "network, one image, a multiply-add counts as two",
         "device": device_facts(device),
         "versions": versions(),

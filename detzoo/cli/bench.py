@@ -17,6 +17,9 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     iterations: Annotated[int, typer.Option(help="Most rounds.")] = 50,
     warmup: Annotated[int, typer.Option(help="Rounds before the measured ones.")] = 10,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
+    score_threshold: Annotated[float | None, typer.Option(help="Replaces the recipe's.")] = None,
+    nms_iou: Annotated[float | None, typer.Option(help="Replaces the recipe's.")] = None,
+    keep: Annotated[int | None, typer.Option(help="Detections kept per image; replaces the recipe's.")] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     compile_: Annotated[bool, typer.Option("--compile", help="Compile the network first.")] = False,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC memory layout.")] = False,
@@ -26,6 +29,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     """Benchmark detectors from decoded images to detections: before, in and after the network, and together."""
     from detzoo.benchmark.bench_command import bench_targets, render
     from detzoo.runtime.switches import Switches
+    from detzoo.types import DetectionSettings
 
     switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
     results = bench_targets(
@@ -38,6 +42,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         iterations=iterations,
         warmup=warmup,
         set_=set_,
+        settings=DetectionSettings(score_threshold, nms_iou, keep),
         switches=switches,
     )
     typer.echo(render(results, as_json=json_))

@@ -22,6 +22,8 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     batch: Annotated[int, typer.Option(help="Images at once.")] = 8,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
     score_threshold: Annotated[float | None, typer.Option(help="Replaces the recipe's.")] = None,
+    nms_iou: Annotated[float | None, typer.Option(help="Replaces the recipe's.")] = None,
+    keep: Annotated[int | None, typer.Option(help="Detections kept per image; replaces the recipe's.")] = None,
     engine: Annotated[str, typer.Option(help="pycocotools or faster.")] = "pycocotools",
     workers: Annotated[int, typer.Option(help="Threads that read images.")] = 2,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
@@ -34,6 +36,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     from detzoo.comparison.evaluate_one import evaluate_file, evaluate_target, report
     from detzoo.errors import DetzooError
     from detzoo.runtime.switches import Switches
+    from detzoo.types import DetectionSettings
 
     if from_ is None and (categories or boxes):
         raise DetzooError("--categories and --boxes say how to read the file of --from; there is none")
@@ -48,7 +51,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
             set_=set_,
             device=device,
             batch=batch,
-            score_threshold=score_threshold,
+            settings=DetectionSettings(score_threshold, nms_iou, keep),
             workers=workers,
             engine=engine,
             switches=switches,

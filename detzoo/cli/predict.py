@@ -14,9 +14,9 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     sources: Annotated[list[str], typer.Argument(help="Images, folders, videos, URLs.")],
     out: Annotated[Path, typer.Option(help="Folder for the drawn images and detections.json.")],
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
-    score: Annotated[float, typer.Option(help="Leave detections below this score out.")] = 0.3,
+    score_threshold: Annotated[float, typer.Option(help="Leave detections below this score out.")] = 0.3,
     nms_iou: Annotated[float | None, typer.Option(help="Replaces the recipe's.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Detections kept per image; replaces the recipe's.")] = None,
+    keep: Annotated[int | None, typer.Option(help="Detections kept per image; replaces the recipe's.")] = None,
     batch: Annotated[int, typer.Option(help="Images at once.", min=1)] = 8,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
@@ -35,8 +35,10 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
 
     switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
     files = find_sources(sources)
-    detector = apply_switches(load_detector(target, set_=set_), switches, pick_device(device))
-    options = Options(score, nms_iou, top_k, batch, switches.precision)
+    detector = load_detector(target, set_=set_)
+    options = Options(score_threshold, nms_iou, keep, batch, switches.precision)
+    detector.settings(options.settings)  # a setting that it does not have is told before anything takes long
+    apply_switches(detector, switches, pick_device(device))
     with progress_bar("predicting", len(files)) as advance:
         summary = annotate(
             detector,

@@ -13,6 +13,7 @@ from detzoo.evaluation.results import Evaluation, evaluate_detections
 
 if TYPE_CHECKING:
     from detzoo.runtime.switches import Switches
+    from detzoo.types import DetectionSettings
 
 
 def evaluate_target(
@@ -23,7 +24,7 @@ def evaluate_target(
     set_: Sequence[str] | None,
     device: str | None,
     batch: int,
-    score_threshold: float | None,
+    settings: DetectionSettings,
     workers: int,
     engine: Any,
     switches: Switches,
@@ -40,16 +41,20 @@ def evaluate_target(
         raise DetzooError("detzoo eval needs a detector (a name, a recipe file or a run) or --from detections.json")
     where = pick_device(device)
     dataset = open_dataset(data, evaluation_split(data, split))
-    detector = apply_switches(load_detector(target, set_=set_), switches, where)
+    detector = load_detector(target, set_=set_)
+    detector.settings(settings)  # a setting that it does not have is told before anything takes long
+    applied = apply_switches(detector, switches, where)
     return evaluate(
         detector,
         dataset,
         batch=batch,
-        score_threshold=score_threshold,
+        score_threshold=settings.score_threshold,
+        nms_iou=settings.nms_iou,
+        keep=settings.keep,
         precision=switches.precision,
         workers=workers,
         engine=engine,
-        switches=switches.as_dict(),
+        switches=applied.as_dict(),
     )
 
 

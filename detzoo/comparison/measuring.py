@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from detzoo.comparison.compare import Plan
     from detzoo.data import Dataset
     from detzoo.interfaces import Detector
+    from detzoo.runtime.switches import Switches
 
 Say = Callable[[str], None]
 
@@ -42,13 +43,13 @@ def measure_detector(
         if numbers is None:
             start_over(folder)
         detector = made(plan, target, run)
-        prepare(plan, detector)
+        applied = prepare(plan, detector)
         if numbers is None:
-            accuracy(plan, name, detector, dataset, folder, say)
+            accuracy(plan, name, detector, dataset, folder, say, applied)
             numbers = write_numbers(folder, {"key": key} | recipe_part(detector))
         else:
             say(f"{name}: already evaluated")
-        numbers = write_numbers(folder, numbers | speed(plan, name, detector, dataset, say))
+        numbers = write_numbers(folder, numbers | speed(plan, name, detector, dataset, say, applied))
     where = run or (Path(target) if Path(target).is_dir() else None)
     return entry_from(folder, name, "measured here", numbers, where)
 
@@ -85,12 +86,12 @@ def made(plan: Plan, target: str, run: Path | None) -> Detector:
     return load_detector(target, set_=plan.set_) if run is None else load(run)
 
 
-def prepare(plan: Plan, detector: Detector) -> None:
-    """Onto its device, as the switches say."""
+def prepare(plan: Plan, detector: Detector) -> Switches:
+    """Onto its device, as the switches say; returns what was done."""
     from detzoo.prediction.apply_switches import apply_switches
     from detzoo.runtime.device import pick_device
 
-    apply_switches(detector, plan.switches, pick_device(plan.device))
+    return apply_switches(detector, plan.switches, pick_device(plan.device))
 
 
 def recipe_part(detector: Detector) -> dict[str, Any]:
@@ -103,7 +104,9 @@ def recipe_part(detector: Detector) -> dict[str, Any]:
     return {"facts": facts_json(facts), "reported": list(values.get("reported", []))}
 
 
-def accuracy(plan: Plan, name: str, detector: Detector, dataset: Dataset, folder: Path, say: Say) -> None:
+def accuracy(
+    plan: Plan, name: str, detector: Detector, dataset: Dataset, folder: Path, say: Say, applied: Switches
+) -> None:
     """Evaluate one detector; its detections and results go into its folder."""
     from detzoo.evaluation import evaluate
 
@@ -115,14 +118,14 @@ def accuracy(plan: Plan, name: str, detector: Detector, dataset: Dataset, folder
         workers=plan.workers,
         engine=plan.engine,
         precision=plan.switches.precision,
-        switches=plan.switches.as_dict(),
+        switches=applied.as_dict(),
     )
     write_evaluation(folder, evaluation)
     for warning in evaluation.warnings:
         say(f"{name}: warning: {warning}")
 
 
-def speed(plan: Plan, name: str, detector: Detector, dataset: Dataset, say: Say) -> dict[str, Any]:
+def speed(plan: Plan, name: str, detector: Detector, dataset: Dataset, say: Say, applied: Switches) -> dict[str, Any]:
     """Time one detector on the dataset's first images: a batch of one, then the batch that suits it best."""
     from detzoo.benchmark import benchmark
     from detzoo.benchmark.bench_command import images_of
@@ -138,7 +141,7 @@ def speed(plan: Plan, name: str, detector: Detector, dataset: Dataset, say: Say)
         batch=plan.bench_batch,
         images=images,
         iterations=plan.iterations,
-        switches=plan.switches,
+        switches=applied,
         prepared=True,
     )
     rates = best_batch(

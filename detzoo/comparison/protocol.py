@@ -128,7 +128,7 @@ PROTOCOL_COLUMNS: Final = tuple(
         ("input", "input px"),
         ("score_threshold", "score ≥"),
         ("nms_iou", "NMS IoU"),
-        ("detections_kept", "kept"),
+        ("keep", "kept"),
         ("batch", "eval batch"),
         ("precision", "precision"),
         ("switches", "switches"),
@@ -152,7 +152,7 @@ def protocol_row(entry: Entry) -> dict[str, Any]:
     """Of one detector; thresholds are its own."""
     recorded = entry.results.get("protocol", {})
     accuracy, speed = accuracy_protocol(entry.results), speed_protocol(entry.benchmark) or {}
-    thresholds = {key: text(recorded.get(key)) for key in ("score_threshold", "nms_iou", "detections_kept", "batch")}
+    thresholds = {key: text(recorded.get(key)) for key in ("score_threshold", "nms_iou", "keep", "batch")}
     return {
         "name": entry.name,
         "source": entry.source,

@@ -21,13 +21,16 @@ class Nms(Suppress):
         iou: a box that overlaps a better one of its class by more than this is removed.
     """
 
+    iou: float
+
     def __init__(self, *, iou: Fraction = 0.5) -> None:
         super().__init__()
         self.iou = iou
 
-    def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor, iou: float | None = None) -> Tensor:
         """Scores [B,N] as they are for the kept, 0 for the removed."""
-        return torch.where(nms_keep(boxes, scores, group, iou=self.iou, valid=valid), scores, 0)
+        threshold = self.iou if iou is None else iou
+        return torch.where(nms_keep(boxes, scores, group, iou=threshold, valid=valid), scores, 0)
 
 
 class SoftNms(Suppress):
@@ -53,11 +56,12 @@ class SoftNms(Suppress):
         super().__init__()
         self.method = method
         self.sigma = sigma
-        self.iou = iou
+        self.iou = iou if method == "linear" else None
         self.min_score = min_score
 
-    def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor, iou: float | None = None) -> Tensor:
         """Weakened scores [B,N]; 0 for the removed."""
+        threshold = self.iou if iou is None else iou
         return soft_nms(
             boxes,
             scores,
@@ -65,7 +69,7 @@ class SoftNms(Suppress):
             valid=valid,
             method=self.method,
             sigma=self.sigma,
-            iou=self.iou,
+            iou=0.0 if threshold is None else threshold,  # the gaussian does not read it
             min_score=self.min_score,
         )
 
@@ -73,6 +77,6 @@ class SoftNms(Suppress):
 class KeepAll(Suppress):
     """No suppression, for heads that give one box per object."""
 
-    def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor, iou: float | None = None) -> Tensor:
         """Scores [B,N]; 0 where invalid."""
         return torch.where(valid, scores, 0)

@@ -4,22 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from detzoo.interfaces import (
-    Backbone,
-    DenseHead,
-    Detector,
-    Feature,
-    GradientStage,
-    Loss,
-    Matcher,
-    Neck,
-    PostProcess,
-    Sampler,
-    Stage,
-)
-from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions, Targets
+from detzoo.interfaces import Backbone, DenseHead, Detector, Feature, Loss, Matcher, Neck, PostProcess, Sampler
+from detzoo.types import Candidates, ImageBatch, Predictions, Targets, coarsest_stride
 
 
 class OneStage(Detector):
@@ -46,9 +34,10 @@ class OneStage(Detector):
         self.sampler = sampler
         self.loss = loss
         self.postprocess = postprocess
+        self.stride = coarsest_stride(backbone.out, neck.out)
 
-    def network(self, batch: ImageBatch) -> tuple[Candidates, Predictions]:
-        """Pixels to predictions: the part that is compiled."""
+    def network(self, batch: ImageBatch, targets: Targets | None = None) -> tuple[Candidates, Predictions]:
+        """Pixels to predictions."""
         features = self.neck(self.backbone(batch.pixels))
         return self.head(features, batch)
 
@@ -62,14 +51,9 @@ class OneStage(Detector):
             total |= {prefix + name: term for name, term in terms.items()}
         return total
 
-    def detect(self, batch: ImageBatch) -> DetectionBatch:
-        """Detections in network px."""
-        candidates, predictions = self.network(batch)
-        return self.postprocess(predictions.float(), candidates, batch)
-
-    def stages(self) -> list[Stage]:
-        """Everything at once."""
-        return [GradientStage(name="train", losses=self.losses)]
+    def compiled_parts(self) -> tuple[nn.Module, ...]:
+        """Everything up to the predictions."""
+        return self.backbone, self.neck, self.head
 
 
 def layers(predictions: Predictions) -> Iterator[tuple[str, Predictions]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -26,11 +26,20 @@ from detzoo.interfaces import (
     Sampler,
     Stage,
 )
+from detzoo.ops.masks import MaskPasting, Paste
 from detzoo.ops.ranking import gather_rows
 from detzoo.ops.regions import append_ground_truth, compact, first_positives, trim, trim_detections
-from detzoo.types import Assignment, Candidates, DetectionBatch, FeatureMaps, ImageBatch, Targets
-
-Paste = Literal["integer", "half_pixel"]
+from detzoo.types import (
+    Assignment,
+    Candidates,
+    DetectionBatch,
+    DetectionSettings,
+    FeatureMaps,
+    ImageBatch,
+    Predictions,
+    Targets,
+    coarsest_stride,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +94,6 @@ class BoxBranch(nn.Module):
         self.matcher = slots.matcher
         self.sampler = slots.sampler
         self.loss = slots.loss
-        self.postprocess = slots.postprocess
         self.append_ground_truth = slots.append_ground_truth
 
     def matched(self, rois: Candidates, targets: Targets) -> tuple[Candidates, Assignment]:
@@ -107,11 +115,6 @@ class BoxBranch(nn.Module):
         terms = self.loss(predictions.float(), rois, targets, assignment)
         return {f"box.{name}": term for name, term in terms.items()}
 
-    def detect(self, features: FeatureMaps, batch: ImageBatch, rois: Candidates) -> DetectionBatch:
-        """Detections in network px."""
-        rois, predictions = self.head(features, batch, rois)
-        return self.postprocess(predictions.float(), rois, batch)
-
 
 class MaskBranch(nn.Module):
     """Masks at work.
@@ -125,8 +128,6 @@ class MaskBranch(nn.Module):
         super().__init__()
         self.head = slots.head
         self.loss = slots.loss
-        self.paste = slots.paste
-        self.threshold = slots.threshold
         self.most_positives = most_positives
 
     def losses(
@@ -169,8 +170,12 @@ class TwoStage(Detector):
         self.box = BoxBranch(box)
         most = box.sampler.most_positives
         self.mask = None if mask is None else MaskBranch(mask, most_positives=most)
+        self.postprocess = box.postprocess
         self.proposer = proposals.proposer
         self.needs_masks = mask is not None
+        if mask is not None:
+            self.mask_pasting = MaskPasting(mask.paste, mask.threshold)
+        self.stride = coarsest_stride(backbone.out, neck.out)
         self.alternation = alternation
         if alternation is not None:
             check_alternation(proposals, box.head)
@@ -198,12 +203,23 @@ class TwoStage(Detector):
             total |= self.mask.losses(features, targets, rois, assignment)
         return total
 
-    def detect(self, batch: ImageBatch) -> DetectionBatch:
-        """Detections in network px."""
+    def network(self, batch: ImageBatch, targets: Targets | None = None) -> tuple[Candidates, Predictions, FeatureMaps]:
+        """Pixels to the predictions of the second stage, with the maps that the masks are pooled from."""
         features = self.features(batch)
-        rois = trim(self.proposals(features, batch))
-        found = self.box.detect(features, batch, rois)
+        rois, predictions = self.box.head(features, batch, trim(self.proposals(features, batch)))
+        return rois, predictions, features
+
+    def finish(
+        self, seen: tuple[Any, ...], batch: ImageBatch, settings: DetectionSettings | None = None
+    ) -> DetectionBatch:
+        """Detections in network px; masks are of the boxes that were found."""
+        rois, predictions, features = seen
+        found = super().finish((rois, predictions), batch, settings)
         return found if self.mask is None else self.mask.add(features, found)
+
+    def compiled_parts(self) -> tuple[nn.Module, ...]:
+        """The maps and what the regions come from; pooling stays eager: its shapes depend on what is found."""
+        return self.backbone, self.neck, *self.proposals.compiled_parts()
 
     def stages(self) -> list[Stage]:
         """Everything at once, or the two halves in turn."""

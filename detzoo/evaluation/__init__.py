@@ -11,6 +11,7 @@ from detzoo.evaluation.engines import Engine
 from detzoo.evaluation.results import Evaluation, evaluate_detections
 from detzoo.plugins.registry import get_registry
 from detzoo.runtime.environment import display_name
+from detzoo.types import DetectionSettings
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +29,8 @@ def evaluate(
     batch: int = 8,
     device: torch.device | str | None = None,
     score_threshold: float | None = None,
+    nms_iou: float | None = None,
+    keep: int | None = None,
     precision: Precision = "fp32",
     workers: int = 2,
     engine: Engine = "pycocotools",
@@ -44,6 +47,8 @@ def evaluate(
         batch: images that go through the network together.
         device: None leaves the detector where it is.
         score_threshold: replaces the recipe's; 0.05 or less, or AP drops.
+        nms_iou: replaces the recipe's.
+        keep: detections kept per image, replaces the recipe's.
         precision: of the network; scores, decoding and suppression stay in float32.
         workers: threads that read images ahead.
         engine: pycocotools, or faster-coco-eval (an extra).
@@ -52,7 +57,10 @@ def evaluate(
 
     Raises:
         DataError: the model's class names differ from the dataset's.
+        SettingError: the detector's post-process does not have a setting that is given.
     """
+    asked = DetectionSettings(score_threshold, nms_iou, keep)
+    settings = detector.settings(asked)
     classes = map_classes(detector.classes, dataset.classes, dataset.category_ids)
     if device is not None:
         detector.to(device)
@@ -62,12 +70,12 @@ def evaluate(
         classes.category_of,
         batch=batch,
         workers=workers,
-        score_threshold=score_threshold,
+        settings=settings,
         precision=precision,
         shard=share_of_this_process(),
         progress=progress,
     )
-    protocol = {"batch": batch, "precision": precision, "score_threshold": score_threshold, **(switches or {})}
+    protocol = {"batch": batch, "precision": precision, **asked.given(), **(switches or {})}
     evaluation = score(detector, dataset, gathered(found), classes, protocol=protocol, engine=engine)
     get_registry().plugins.call("detzoo_eval_finished", evaluation=evaluation)
     return evaluation
@@ -133,18 +141,7 @@ def _doubts(detector: Detector, dataset: EvaluationSet, found: Collected, protoc
 
 def _run_facts(detector: Detector) -> dict[str, Any]:
     """The settings that decide which detections come out."""
-    from detzoo.prediction.predict import postprocess_of
-
-    facts: dict[str, Any] = {}
-    post = postprocess_of(detector)
-    for name, owner, attribute in (
-        ("score_threshold", post, "score_threshold"),
-        ("nms_iou", getattr(post, "suppress", None), "iou"),
-        ("detections_kept", post, "keep"),
-    ):
-        value = getattr(owner, attribute, None)
-        if isinstance(value, int | float):
-            facts[name] = value
+    facts: dict[str, Any] = detector.settings().given()
     if dataclasses.is_dataclass(detector.input):
         facts["input"] = dataclasses.asdict(detector.input)
     return facts

@@ -19,7 +19,7 @@ from detzoo.errors import DataError, DetzooError
 from detzoo.ops.mask_encoding import run_lengths
 from detzoo.prediction.image_proposals import propose
 from detzoo.runtime.progress import progress_bar
-from detzoo.types import Detections
+from detzoo.types import Detections, DetectionSettings
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector, Proposer
@@ -91,7 +91,7 @@ def collect(
     *,
     batch: int = 8,
     workers: int = 2,
-    score_threshold: float | None = None,
+    settings: DetectionSettings | None = None,
     precision: Precision = "fp32",
     shard: tuple[int, int] = (0, 1),
     progress: bool = True,
@@ -104,7 +104,7 @@ def collect(
         category_of: category id by model label, None to leave out.
         batch: images that go through the network together; those of one batch have the same prepared size.
         workers: threads that read images ahead.
-        score_threshold: replaces the recipe's.
+        settings: of post-processing, in place of the recipe's.
         precision: of the network.
         shard: (rank, number of shares).
         progress: a bar on stderr.
@@ -117,12 +117,12 @@ def collect(
     positions, image_ids = range(rank, len(dataset), world), dataset.image_ids
     done = Collected()
     with (
-        inference(detector, score_threshold=score_threshold, precision=precision),
+        inference(detector, precision=precision),
         progress_bar("evaluating", len(positions), shown=progress and rank == 0) as advance,
     ):
         for group in batches(read_ahead(dataset, positions, workers, done, detector.proposer), detector, batch):
             regions = None if detector.proposer is None else [read.regions for read in group]
-            results = detect_images(detector, [read.image for read in group], proposals=regions)
+            results = detect_images(detector, [read.image for read in group], proposals=regions, settings=settings)
             for read, found in zip(group, results, strict=True):
                 rows, left_out = coco_rows(found, image_ids[read.position], category_of)
                 done.found[read.position] = rows

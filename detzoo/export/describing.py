@@ -6,9 +6,9 @@ import dataclasses
 import json
 from typing import Any
 
+from detzoo.detectors.one_stage import OneStage
 from detzoo.export.network import Exported
 from detzoo.interfaces import Detector
-from detzoo.prediction.predict import postprocess_of
 from detzoo.runtime.version import __version__
 
 
@@ -21,7 +21,6 @@ def describe(detector: Detector, exported: Exported, *, dynamic: tuple[str, ...]
         dynamic: which of ``batch``, ``size`` and ``regions`` are free.
     """
     height, width = exported.examples[0].shape[-2:]
-    head = getattr(detector, "head", None)
     values: dict[str, Any] = {
         "detzoo.version": __version__,
         "detzoo.recipe": detector.recipe.name,
@@ -30,8 +29,8 @@ def describe(detector: Detector, exported: Exported, *, dynamic: tuple[str, ...]
         "detzoo.dynamic": list(dynamic),
         "detzoo.size_step": exported.step,
         "detzoo.meaning": exported.meanings(),
-        "detzoo.scoring": getattr(head, "scoring", None),
-        "detzoo.quality": getattr(postprocess_of(detector), "quality", "ignore"),
-        "detzoo.score_threshold": getattr(postprocess_of(detector), "score_threshold", None),
+        "detzoo.scoring": detector.head.scoring if isinstance(detector, OneStage) else None,
+        "detzoo.quality": detector.postprocess.quality,
+        "detzoo.score_threshold": detector.settings().score_threshold,
     }
     return {name: json.dumps(value) for name, value in values.items()}

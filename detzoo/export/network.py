@@ -170,7 +170,7 @@ def exportable(detector: Detector, *, postprocess: bool, size: tuple[int, int] |
     network = Network(copied, tuple(inputs), postprocess=postprocess)
     with torch.no_grad():
         outputs = tuple(network.named(*examples))
-    return Exported(network, tuple(inputs), outputs, tuple(examples), coarsest(detector))
+    return Exported(network, tuple(inputs), outputs, tuple(examples), detector.stride)
 
 
 def input_size(detector: Detector, size: tuple[int, int] | None) -> tuple[int, int]:
@@ -179,7 +179,7 @@ def input_size(detector: Detector, size: tuple[int, int] | None) -> tuple[int, i
     Raises:
         ExportError: the recipe's follows the images and none is given, or the given one is not the recipe's step.
     """
-    spec, step = detector.input, coarsest(detector)
+    spec, step = detector.input, detector.stride
     if size is None and spec.size is None:
         raise ExportError(
             f"{detector.recipe.name}: the size of the input follows the images (resize: shortest); name one: "
@@ -197,13 +197,6 @@ def input_size(detector: Detector, size: tuple[int, int] | None) -> tuple[int, i
 def _floored(side: int | None, step: int) -> int:
     """The largest multiple of ``step`` that is no longer, ``step`` at least."""
     return max(step, (side or step) // step * step)
-
-
-def coarsest(detector: Any) -> int:
-    """Network px: a multiple of the coarsest stride's whole part, of 32 at least."""
-    stages = [getattr(detector, "backbone", None), getattr(detector, "neck", None)]
-    strides = [spec.stride for stage in stages if stage is not None for spec in stage.out.values()]
-    return max([32, *(int(stride) for stride in strides if stride == int(stride))])
 
 
 def recorded(

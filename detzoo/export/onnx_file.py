@@ -16,7 +16,6 @@ from detzoo.export.network import Exported, ExportError, exportable, quiet, reco
 from detzoo.export.operations import TRANSLATIONS
 from detzoo.export.writing import check_free, write
 from detzoo.interfaces import Detector
-from detzoo.prediction.predict import postprocess_of
 
 MODULES = ("onnx", "onnxscript", "onnxruntime")
 AGREES = 1e-3
@@ -91,7 +90,7 @@ def check_possible(detector: Detector, *, postprocess: bool, dynamic_size: bool)
             "--postprocess and --dynamic-size exclude each other: how many candidates are sorted is part of the "
             "graph; leave one out, or write one file for each size (--size)"
         )
-    if postprocess and any(isinstance(part, SoftNms) for part in postprocess_of(detector).modules()):
+    if postprocess and any(isinstance(part, SoftNms) for part in detector.postprocess.modules()):
         raise ExportError(
             f"{name} cannot be exported as ONNX with --postprocess: ONNX has no operation for soft_nms; leave "
             "--postprocess out, or --set postprocess.suppress.type=nms"

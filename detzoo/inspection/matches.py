@@ -6,13 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from detzoo.detectors.one_stage import OneStage
 from detzoo.errors import DataError, DetzooError
 from detzoo.prediction.prepare import InputSpec, collate, prepare
 from detzoo.runtime.drawing import DARK, GREY, LIGHT, Colour, ImageArray, Mark, colour_of, draw_marks, write_image
@@ -76,7 +77,7 @@ def draw_priors(detector: Detector, image: ImageArray | None = None) -> tuple[Im
     batch = prepare([given], detector.input)
     candidates = _candidates(detector, batch)
     if not candidates.levels:
-        raise DetzooError(f"{_name(detector)} has no grid of candidates: there are no priors to draw")
+        raise DetzooError(f"{detector.name} has no grid of candidates: there are no priors to draw")
     boxes = candidates.boxes[0]
     ground = visible(batch, detector.input)
     panels, lines, start = [], [], 0
@@ -107,9 +108,8 @@ def draw_matches(detector: Detector, sample: Sample) -> tuple[ImageArray, list[s
     Returns:
         the drawing in the network's frame, padding included, and a line a box.
     """
-    plan = getattr(detector, "train_plan", None)
-    treatment = {name: getattr(plan, name) for name in ("difficult", "crowd") if hasattr(plan, name)}
-    batch, targets = collate([sample], detector.input, **treatment)
+    plan = detector.train_plan
+    batch, targets = collate([sample], detector.input, difficult=plan.difficult, crowd=plan.crowd)
     candidates, assignment = _assignment(detector, batch, targets)
     zoom = max(1.0, _CANVAS / max(batch.pixels.shape[-2:]))
     ground = visible(batch, detector.input)
@@ -137,18 +137,26 @@ def _candidates(detector: Detector, batch: ImageBatch) -> Candidates:
 def _network(detector: Detector, batch: ImageBatch) -> tuple[Candidates, Predictions]:
     from detzoo.prediction.predict import inference
 
-    network = getattr(detector, "network", None)
-    if network is None:
-        raise DetzooError(f"{_name(detector)} is no one-stage detector: its candidates depend on the image")
     with inference(detector):
-        found: tuple[Candidates, Predictions] = network(batch)
-    return found
+        return _one_stage(detector).network(batch)
 
 
-def _assignment(detector: Any, batch: ImageBatch, targets: Targets) -> tuple[Candidates, Assignment]:
+def _one_stage(detector: Detector) -> OneStage:
+    """The detector itself.
+
+    Raises:
+        DetzooError: it is of another meta-architecture.
+    """
+    if not isinstance(detector, OneStage):
+        raise DetzooError(f"{detector.name} is no one-stage detector: its candidates depend on the image")
+    return detector
+
+
+def _assignment(detector: Detector, batch: ImageBatch, targets: Targets) -> tuple[Candidates, Assignment]:
     candidates, predictions = _network(detector, batch)
+    one = _one_stage(detector)
     with torch.no_grad():
-        assignment = detector.sampler(detector.matcher(candidates, targets, predictions.float()))
+        assignment = one.sampler(one.matcher(candidates, targets, predictions.float()))
     return candidates, assignment
 
 
@@ -242,7 +250,3 @@ def _sample_of(datasets: Sequence[Dataset], image: Path) -> Sample:
 def _size(box: Tensor) -> str:
     width, height = (box[2:] - box[:2]).tolist()
     return f"{width:.0f}x{height:.0f} px"
-
-
-def _name(detector: Detector) -> str:
-    return str(getattr(getattr(detector, "recipe", None), "name", None) or type(detector).__name__)

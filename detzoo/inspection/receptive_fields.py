@@ -6,11 +6,13 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor, nn
 
+from detzoo.detectors.one_stage import OneStage
+from detzoo.detectors.two_stage import TwoStage
 from detzoo.errors import DetzooError
 
 if TYPE_CHECKING:
@@ -69,17 +71,16 @@ def receptive_fields(detector: Detector) -> list[Field]:
     Raises:
         DetzooError: it has no backbone and neck.
     """
-    backbone, neck = (getattr(detector, part, None) for part in ("backbone", "neck"))
-    if not isinstance(backbone, nn.Module) or not isinstance(neck, nn.Module):
-        raise DetzooError(f"{type(detector).__name__} has no backbone and neck whose maps could be looked at")
-    net = transparent(nn.Sequential(copy.deepcopy(backbone), copy.deepcopy(neck)))
-    specs = neck.out
-    heights, widths = (_extents(net, list(specs), across) for across in (False, True))  # type: ignore[arg-type]
+    if not isinstance(detector, OneStage | TwoStage):
+        raise DetzooError(f"{detector.name} has no backbone and neck whose maps could be looked at")
+    net = transparent(nn.Sequential(copy.deepcopy(detector.backbone), copy.deepcopy(detector.neck)))
+    specs = detector.neck.out
+    heights, widths = (_extents(net, list(specs), across) for across in (False, True))
     sizes = _candidate_sizes(detector)
     nothing = (None, None)
     return [
         Field(name, round(spec.stride), heights[name], widths[name], *sizes.get(name, nothing))
-        for name, spec in specs.items()  # type: ignore[operator, union-attr]
+        for name, spec in specs.items()
     ]
 
 
@@ -122,7 +123,7 @@ def _extent(found: Tensor, pixels: Tensor, across: bool) -> int:
     return int(seen.max() - seen.min()) + 1
 
 
-def _candidate_sizes(detector: Any) -> dict[str, tuple[float, float]]:
+def _candidate_sizes(detector: OneStage | TwoStage) -> dict[str, tuple[float, float]]:
     """Smallest and largest side of the candidates of each level, at the recipe's own input size."""
     from detzoo.inspection.matches import blank
     from detzoo.prediction.predict import inference
@@ -130,12 +131,14 @@ def _candidate_sizes(detector: Any) -> dict[str, tuple[float, float]]:
 
     batch = prepare([blank()], detector.input)
     with inference(detector):
-        if hasattr(detector, "network"):
-            candidates = detector.network(batch)[0]
-        elif isinstance(getattr(getattr(detector, "proposals", None), "head", None), nn.Module):
-            candidates = detector.proposals.head(detector.neck(detector.backbone(batch.pixels)), batch)[0]
-        else:
-            return {}
+        features = detector.neck(detector.backbone(batch.pixels))
+        candidates = (
+            detector.head(features, batch)[0]
+            if isinstance(detector, OneStage)
+            else detector.proposals.places(features, batch)
+        )
+    if candidates is None:
+        return {}
     sizes, start = {}, 0
     for level in candidates.levels:
         boxes = candidates.boxes[0, start : start + level.count]

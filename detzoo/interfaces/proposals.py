@@ -24,9 +24,17 @@ class Proposals(nn.Module, Component, ABC):
     """Regions per image at most in training; None where all are taken, or where it is not known."""
     __call__: Callable[..., Candidates]
 
+    def compiled_parts(self) -> tuple[nn.Module, ...]:
+        """What ``--compile`` compiles of it; nothing unless it says so."""
+        return ()
+
     @abstractmethod
     def forward(self, features: FeatureMaps, batch: ImageBatch) -> Candidates:
         """Regions [B,N] in network px, with scores, best first, without gradient."""
+
+    def places(self, features: FeatureMaps, batch: ImageBatch) -> Candidates | None:
+        """The dense candidates from which its regions come, for drawings of them; None unless it says so."""
+        return None
 
     @abstractmethod
     def losses(

@@ -166,10 +166,12 @@ class Suppress(nn.Module, Component, ABC):
     """Removes or weakens duplicate detections."""
 
     kind: ClassVar[str] = "suppress"
+    iou: float | None = None
+    """Its threshold of overlap; None where it has none."""
     __call__: Callable[..., Tensor]
 
     @abstractmethod
-    def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor, iou: float | None = None) -> Tensor:
         """New scores; 0 for what is removed.
 
         Scores never rise, and what becomes of a box depends only on boxes with better scores: post-processing relies
@@ -180,6 +182,7 @@ class Suppress(nn.Module, Component, ABC):
             scores: float32 [B,N]; may be -inf where invalid.
             group: int64 [B,N]: boxes of different groups (classes) never suppress each other.
             valid: bool [B,N].
+            iou: 0..1, in place of ``self.iou`` for this call; None leaves it, and where that is None no other comes.
 
         Returns:
             float32 [B,N].

@@ -25,6 +25,19 @@ _STRIP_PIXELS: Final = 1 << 16
 """Pixels that are pasted at once: 256 KB of floats, which stay in a core's cache."""
 
 
+@dataclass(frozen=True)
+class MaskPasting:
+    """How a detector's small masks are laid on the image.
+
+    Args:
+        convention: see ``paste_masks``.
+        threshold: 0..1, probability above which a pixel belongs to the object.
+    """
+
+    convention: Paste = "half_pixel"
+    threshold: float = 0.5
+
+
 def mask_targets(masks: Tensor, boxes: Tensor, row: Tensor, size: int) -> Tensor:
     """The part of a ground-truth mask that lies in each region, as a small image.
 

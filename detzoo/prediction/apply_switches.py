@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,13 +17,19 @@ if TYPE_CHECKING:
     from detzoo.interfaces import Detector
 
 
-def apply_switches(detector: Detector, switches: Switches, device: torch.device | str | None = None) -> Detector:
+_log = logging.getLogger("detzoo.prediction")
+
+
+def apply_switches(detector: Detector, switches: Switches, device: torch.device | str | None = None) -> Switches:
     """Move a detector to its device and prepare it as the switches say, in place.
 
     Args:
         detector: with its weights loaded. It is for inference afterwards: folded and compiled parts stay so.
         switches: what to do; ``precision`` is not done here but given to ``predict``, ``evaluate`` and ``benchmark``.
         device: None leaves it where it is.
+
+    Returns:
+        what was done, for the protocol: ``compile`` is False where the detector has no part to compile.
     """
     if device is not None:
         detector.to(device)
@@ -30,26 +38,28 @@ def apply_switches(detector: Detector, switches: Switches, device: torch.device 
         fold_batch_norm(detector, example_batch(detector))
     if switches.channels_last:
         detector.to(memory_format=torch.channels_last)
-    if switches.compile:
-        compile_network(detector)
-    return detector
+    if switches.compile and not compile_parts(detector):
+        return dataclasses.replace(switches, compile=False)
+    return switches
 
 
-def compile_network(detector: Detector) -> None:
-    """Compile what turns pixels into predictions: ``network``, or the detector's parts where there is none.
+def compile_parts(detector: Detector) -> bool:
+    """Compile what the detector says can be compiled.
 
     Post-processing and the pooling of regions stay eager: their shapes depend on what is found.
+
+    Returns:
+        whether there was anything.
     """
-    network = getattr(detector, "network", None)
-    if network is not None:
-        vars(detector)["network"] = torch.compile(network)  # shadows the method of this one object
-        return
-    for path in ("backbone", "neck", "head", "proposals.head"):
-        part: Any = detector
-        for name in path.split("."):
-            part = getattr(part, name, None)
-        if isinstance(part, torch.nn.Module):
-            part.compile()
+    parts = detector.compiled_parts()
+    if not parts:
+        _log.warning(
+            "compile: %s has no part that can be compiled (compiled_parts is empty); it runs as it is",
+            detector.name,
+        )
+    for part in parts:
+        part.compile()
+    return bool(parts)
 
 
 def example_batch(detector: Detector) -> Any:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from detzoo.errors import DetzooError
 from detzoo.ops.masks import paste_masks
 from detzoo.runtime.device import device_of
 from detzoo.runtime.switches import Precision
-from detzoo.types import DetectionBatch, Detections, ImageBatch
+from detzoo.types import DetectionBatch, Detections, DetectionSettings, ImageBatch
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -29,23 +29,10 @@ if TYPE_CHECKING:
 
 _AUTOCAST: Final[dict[str, torch.dtype]] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _PACKED: Final = 7  # box (4), score, label, valid: one row of what crosses to the host
-_KNOBS: Final = {
-    "score_threshold": ("score_threshold",),
-    "nms_iou": ("suppress", "iou"),
-    "top_k": ("keep",),
-}
 
 
 class PredictionError(DetzooError):
-    """An image or an override that ``predict`` cannot take."""
-
-
-class _Setting(NamedTuple):
-    """An attribute of a module, and the value it shall have for a while."""
-
-    owner: Any
-    attribute: str
-    value: float
+    """An image or an argument that ``predict`` cannot take."""
 
 
 def predict(
@@ -54,34 +41,39 @@ def predict(
     *,
     score_threshold: float | None = None,
     nms_iou: float | None = None,
-    top_k: int | None = None,
+    keep: int | None = None,
     batch: int = 8,
     precision: Precision = "fp32",
 ) -> list[Detections]:
     """Detect objects in images.
 
     Args:
-        detector: on the device that shall do the work.
+        detector: on the device that does the work.
         images: paths, URLs, arrays (uint8 [H,W,3] RGB) or PIL images, of any sizes; or a single one of them.
         score_threshold: 0..1, replaces the recipe's for this call.
         nms_iou: 0..1, replaces the recipe's for this call.
-        top_k: detections kept per image, replaces the recipe's for this call.
+        keep: detections kept per image, replaces the recipe's for this call.
         batch: images that go through the network together.
         precision: of the network; scores, decoding and suppression stay in float32.
 
     Returns:
-        one Detections an image, in its original pixels, in the given order.
+        one Detections per image, in its original pixels, in the given order.
+
+    Raises:
+        SettingError: a value out of its range, or a setting that the detector's post-process does not have.
     """
     from detzoo.runtime.images import read_image
 
     given = _as_list(images)
+    settings = detector.settings(DetectionSettings(score_threshold, nms_iou, keep))
     if batch < 1:
         raise PredictionError(f"batch is {batch}; it must be 1 or more")
     found: list[Detections] = []
-    with inference(detector, score_threshold=score_threshold, nms_iou=nms_iou, top_k=top_k, precision=precision):
+    with inference(detector, precision=precision):
         for start in range(0, len(given), batch):
             chunk = given[start : start + batch]
-            found += detect_images(detector, [read_image(one) for one in chunk], [_origin(one) for one in chunk])
+            read, paths = [read_image(one) for one in chunk], [_origin(one) for one in chunk]
+            found += detect_images(detector, read, paths, settings=settings)
     return found
 
 
@@ -123,6 +115,8 @@ def detect_images(
     images: Sequence[NDArray[np.uint8]],
     paths: Sequence[str | None] | None = None,
     proposals: Sequence[NDArray[np.float32] | None] | None = None,
+    *,
+    settings: DetectionSettings | None = None,
 ) -> list[Detections]:
     """One batch of decoded images through the detector; call it inside ``inference``.
 
@@ -131,17 +125,18 @@ def detect_images(
         images: uint8 [H,W,3] RGB each.
         paths: where they came from.
         proposals: image-level regions of each, where they are at hand; else the detector's proposer is asked.
+        settings: in place of the recipe's; None leaves them all.
     """
     if not images:
         return []
     batch = prepared(detector, images, paths, proposals)
-    return split(detector, detector.detect(batch), batch, paths)
+    return split(detector, detector.detect(batch, settings), batch, paths)
 
 
 def split(
     detector: Detector, found: DetectionBatch, images: ImageBatch, paths: Sequence[str | None] | None = None
 ) -> list[Detections]:
-    """Detections of a batch as one object an image, in original pixels, on the CPU.
+    """Detections of a batch as one object per image, in original pixels, on the CPU.
 
     This is the one place where predicting waits for the device: everything crosses in a single copy, masks as the
     small images that the network made; they are pasted on the CPU.
@@ -176,92 +171,24 @@ def original_boxes(boxes: Tensor, images: ImageBatch) -> Tensor:
 
 
 @contextmanager
-def inference(
-    detector: Detector,
-    *,
-    score_threshold: float | None = None,
-    nms_iou: float | None = None,
-    top_k: int | None = None,
-    precision: Precision = "fp32",
-) -> Iterator[None]:
-    """Evaluation mode, no gradients, and the given settings; all of it undone afterwards.
-
-    The settings are attributes of the detector's postprocess, so one detector serves one such block at a time.
+def inference(detector: Detector, *, precision: Precision = "fp32") -> Iterator[None]:
+    """Evaluation mode and no gradients; undone afterwards.
 
     Args:
         detector: to be used inside the block.
-        score_threshold: 0..1 or None for the recipe's.
-        nms_iou: 0..1 or None for the recipe's.
-        top_k: 1 or more, or None for the recipe's.
         precision: ``bf16`` and ``fp16`` run the network under autocast.
     """
-    settings = _settings(detector, {"score_threshold": score_threshold, "nms_iou": nms_iou, "top_k": top_k})
-    before = [(one.owner, one.attribute, getattr(one.owner, one.attribute)) for one in settings]
     training = [module for module in detector.modules() if module.training]
     dtype = _AUTOCAST.get(precision)
     autocast = nullcontext() if dtype is None else torch.autocast(device_of(detector).type, dtype=dtype)
     try:
-        for one in settings:
-            setattr(one.owner, one.attribute, one.value)
         for module in training:
             module.training = False
         with torch.inference_mode(), autocast:
             yield
     finally:
-        for owner, attribute, value in before:
-            setattr(owner, attribute, value)
         for module in training:  # one by one: frozen batch norms keep their own mode
             module.training = True
-
-
-def _settings(detector: Detector, wanted: dict[str, float | None]) -> list[_Setting]:
-    """The attributes behind the overrides; a detector without such an attribute is an error."""
-    return [_setting(detector, name, value) for name, value in wanted.items() if value is not None]
-
-
-def _setting(detector: Detector, name: str, value: float) -> _Setting:
-    if name == "top_k":
-        if value < 1 or value != int(value):
-            raise PredictionError(f"top_k is {value}; it must be a whole number, 1 or more")
-    elif not (math.isfinite(value) and 0 <= value <= 1):
-        raise PredictionError(f"{name} is {value}; it must lie between 0 and 1")
-    owner = postprocess_of(detector)
-    *path, attribute = _KNOBS[name]
-    for part in path:
-        owner = getattr(owner, part, None)
-    unused = getattr(owner, "method", None) == "gaussian" and name == "nms_iou"  # soft NMS without a threshold
-    if owner is None or unused or not hasattr(owner, attribute):
-        raise PredictionError(_no_knob(detector, name))
-    return _Setting(owner, attribute, value)
-
-
-def _no_knob(detector: Detector, name: str) -> str:
-    postprocess = postprocess_of(detector)
-    recipe = getattr(getattr(detector, "recipe", None), "name", None) or type(detector).__name__
-    dotted = ".".join(_KNOBS[name])
-    if postprocess is None:
-        return f"{name} cannot be set: {recipe} has no postprocess; leave {name} out"
-    kind = type(postprocess).__name__
-    suppress = getattr(postprocess, "suppress", None)
-    if name == "nms_iou" and suppress is not None:
-        kind += f" with {type(suppress).__name__}"
-    able = [other for other in _KNOBS if other != name and _has(postprocess, _KNOBS[other])]
-    hint = f"it can set {', '.join(able)}" if able else "it takes no such settings"
-    return f"{name} cannot be set: the postprocess of {recipe} ({kind}) has no field {dotted}; {hint}"
-
-
-def _has(owner: Any, path: tuple[str, ...]) -> bool:
-    for part in path:
-        if not hasattr(owner, part):
-            return False
-        owner = getattr(owner, part)
-    return True
-
-
-def postprocess_of(detector: Detector) -> Any:
-    """The postprocess whose detections ``predict`` returns: the detector's own, or its box branch's."""
-    own = getattr(detector, "postprocess", None)
-    return own if own is not None else getattr(getattr(detector, "box", None), "postprocess", None)
 
 
 def _pack(found: DetectionBatch, images: ImageBatch) -> Tensor:
@@ -292,16 +219,10 @@ def _unpack(rows: Tensor, detector: Detector, path: str | None) -> Detections:
 
 
 def _pasted(logits: Tensor, boxes: Tensor, size: tuple[int, int], detector: Detector) -> Tensor:
-    """bool [D,H,W] of logits [D,m*m], as the detector's mask branch says; a detector without one: detectron2's way."""
-    side = math.isqrt(logits.shape[1])
-    branch: Any = getattr(detector, "mask", None)
-    return paste_masks(
-        logits.view(len(logits), side, side),
-        boxes,
-        size,
-        convention=getattr(branch, "paste", "half_pixel"),
-        threshold=getattr(branch, "threshold", 0.5),
-    )
+    """bool [D,H,W] of logits [D,m*m], as the detector says."""
+    side, how = math.isqrt(logits.shape[1]), detector.mask_pasting
+    small = logits.view(len(logits), side, side)
+    return paste_masks(small, boxes, size, convention=how.convention, threshold=how.threshold)
 
 
 def _as_list(images: Any) -> list[Any]:

@@ -18,7 +18,7 @@ from detzoo.prediction.predict import detect_images, inference
 from detzoo.runtime.drawing import ImageArray, draw_detections, write_image
 from detzoo.runtime.images import SUFFIXES, is_url, read_image
 from detzoo.runtime.switches import Precision
-from detzoo.types import Detections
+from detzoo.types import Detections, DetectionSettings
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -33,18 +33,23 @@ class Options:
     """How to predict and draw.
 
     Args:
-        score: 0..1, detections below it are neither written nor drawn.
+        score_threshold: 0..1, detections below it are neither written nor drawn.
         nms_iou: replaces the recipe's, or None.
-        top_k: detections kept per image, or None for the recipe's.
+        keep: detections kept per image, or None for the recipe's.
         batch: images at once.
         precision: of the network.
     """
 
-    score: float = 0.3
+    score_threshold: float = 0.3
     nms_iou: float | None = None
-    top_k: int | None = None
+    keep: int | None = None
     batch: int = 8
     precision: Precision = "fp32"
+
+    @property
+    def settings(self) -> DetectionSettings:
+        """Those of post-processing."""
+        return DetectionSettings(self.score_threshold, self.nms_iou, self.keep)
 
 
 @dataclass
@@ -91,30 +96,25 @@ def annotate(
         advance: is called with the number of sources just finished.
     """
     options = options or Options()
+    settings = detector.settings(options.settings)
     out.mkdir(parents=True, exist_ok=True)
     files = find_sources(sources)
     names = _Names(out, files)
     summary = Summary()
-    settings = {
-        "score_threshold": options.score,
-        "nms_iou": options.nms_iou,
-        "top_k": options.top_k,
-        "precision": options.precision,
-    }
 
     def failed(source: str, error: DataError) -> None:
         summary.failed.append({"file": source, "error": str(error)})
         report(str(error))
 
-    with inference(detector, **settings):  # type: ignore[arg-type]
+    with inference(detector, precision=options.precision):
         for group in _groups(files, options.batch):
             if Path(group[0]).suffix.lower() in VIDEOS and not is_url(group[0]):
                 try:
-                    _video(detector, group[0], names, options, summary)
+                    _video(detector, group[0], names, options.batch, settings, summary)
                 except DataError as error:
                     failed(group[0], error)
             else:
-                _images(detector, group, names, summary, failed)
+                _images(detector, group, names, settings, summary, failed)
             advance(len(group))
     (out / RESULTS).write_text(json.dumps(summary.as_dict(), indent=1) + "\n", encoding="utf-8")
     return summary
@@ -183,6 +183,7 @@ def _images(
     detector: Detector,
     sources: Sequence[str],
     names: _Names,
+    settings: DetectionSettings,
     summary: Summary,
     failed: Callable[[str, DataError], None],
 ) -> None:
@@ -195,7 +196,8 @@ def _images(
             failed(source, error)
         else:
             good.append(source)
-    for source, image, found in zip(good, images, detect_images(detector, images, good), strict=True):
+    detected = detect_images(detector, images, good, settings=settings)
+    for source, image, found in zip(good, images, detected, strict=True):
         # Lossless stays lossless: a drawing of a PNG with flat areas is ugly as JPEG.
         path = names.new(source, ".png" if Path(source).suffix.lower() in {".png", ".gif", ".bmp"} else ".jpg")
         write_image(path, draw_detections(image, found))
@@ -203,7 +205,9 @@ def _images(
         summary.records.append({"file": source, "drawn": path.name, **_plain(found)})
 
 
-def _video(detector: Detector, source: str, names: _Names, options: Options, summary: Summary) -> None:
+def _video(
+    detector: Detector, source: str, names: _Names, batch: int, settings: DetectionSettings, summary: Summary
+) -> None:
     """Every frame, in batches, into an mp4 of the same size and rate."""
     capture = cv2.VideoCapture(source)
     path = names.new(source, ".mp4")
@@ -211,14 +215,14 @@ def _video(detector: Detector, source: str, names: _Names, options: Options, sum
     number = 0
     try:
         rate = capture.get(cv2.CAP_PROP_FPS)
-        for frames in _frames(capture, options.batch):
+        for frames in _frames(capture, batch):
             if writer is None:
                 height, width = frames[0].shape[:2]
                 rate = rate if np.isfinite(rate) and rate > 0 else _UNKNOWN_RATE
                 writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
                 if not writer.isOpened():
                     raise DataError(f"{path}: this OpenCV cannot write mp4 videos")
-            for frame, found in zip(frames, detect_images(detector, frames), strict=True):
+            for frame, found in zip(frames, detect_images(detector, frames, settings=settings), strict=True):
                 writer.write(cv2.cvtColor(draw_detections(frame, found), cv2.COLOR_RGB2BGR))
                 summary.records.append({"file": source, "frame": number, "drawn": path.name, **_plain(found)})
                 number += 1

@@ -92,7 +92,7 @@ KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
     "postprocess": (
         "postprocess:outputs",
         "postprocess:same_input_same_output",
-        "postprocess:keeps_to_its_limit",
+        "postprocess:obeys_its_settings",
         "postprocess:nothing_is_found_in_nothing",
         "postprocess:invalid_candidates_give_nothing",
         "postprocess:batch_equals_singles",

@@ -9,7 +9,7 @@ import torch
 
 from detzoo.testing.specimens import candidates, image_batch, no_candidates, predictions
 from detzoo.testing.subject import Subject, assert_close, assert_finite, assert_unchanged, image, snapshot
-from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions
+from detzoo.types import Candidates, DetectionBatch, DetectionSettings, ImageBatch, Predictions
 
 
 def check_outputs(subject: Subject) -> None:
@@ -55,15 +55,19 @@ def check_same_input_same_output(subject: Subject) -> None:
     assert_close(first, second, "the first and the second answer to one input")
 
 
-def check_keeps_to_its_limit(subject: Subject) -> None:
-    """Where ``keep`` says how many detections an image may have, it has no more; ``predict(top_k=...)`` sets it."""
-    component = subject.component
-    if not isinstance(getattr(component, "keep", None), int):
-        return
-    component.keep = 3
-    found = _run(subject, _predictions(subject), _places(subject), image_batch())
-    most = int(found.valid.sum(1).max())
-    assert most <= 3, f"with keep = 3 an image has {most} detections"
+def check_obeys_its_settings(subject: Subject) -> None:
+    """Each setting that it declares is obeyed when it is given by value: no more than ``keep``, none below a score."""
+    own, given = subject.component.settings, (_predictions(subject), _places(subject), image_batch())
+    if own.keep is not None:
+        most = int(_run(subject, *given, DetectionSettings(keep=3)).valid.sum(1).max())
+        assert most <= 3, f"with keep = 3 an image has {most} detections"
+    if own.score_threshold is not None:
+        scores = _run(subject, *given).scores[_run(subject, *given).valid]
+        middle = float(scores.median())
+        found = _run(subject, *given, DetectionSettings(score_threshold=middle))
+        least = float(found.scores[found.valid].min()) if bool(found.valid.any()) else middle
+        assert least >= middle, f"with score_threshold = {middle:g} there is a detection of score {least:g}"
+    assert subject.component.settings == own, "its own settings changed in a call that was given others"
 
 
 def check_nothing_is_found_in_nothing(subject: Subject) -> None:
@@ -156,7 +160,13 @@ def _coder(subject: Subject) -> Any:
     return head.coder if head is not None else build_component("box_coder", {"type": "centre_size"})
 
 
-def _run(subject: Subject, said: Predictions, places: Candidates, batch: ImageBatch) -> DetectionBatch:
+def _run(
+    subject: Subject,
+    said: Predictions,
+    places: Candidates,
+    batch: ImageBatch,
+    settings: DetectionSettings | None = None,
+) -> DetectionBatch:
     with torch.no_grad():
-        found: DetectionBatch = subject.component.eval()(said, places, batch)
+        found: DetectionBatch = subject.component.eval()(said, places, batch, settings)
     return found

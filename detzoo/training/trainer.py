@@ -15,7 +15,7 @@ from detzoo.components.proposals.precomputed import Precomputed
 from detzoo.errors import DataError, TrainingError
 from detzoo.evaluation.classes import map_classes
 from detzoo.interfaces import Detector
-from detzoo.prediction.apply_switches import compile_network
+from detzoo.prediction.apply_switches import compile_parts
 from detzoo.prediction.image_proposals import propose
 from detzoo.runtime.atomic_files import write_text_durably
 from detzoo.runtime.device import pick_device
@@ -277,7 +277,7 @@ def _place(run: Run, *, compile: bool) -> None:
     if run.channels_last:
         detector.to(memory_format=torch.channels_last)
     if compile:
-        compile_network(detector)
+        compile_parts(detector)
 
 
 def _begin(run: Run, saved: Checkpoint | None) -> None:

@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from detzoo.benchmark import benchmark
 from detzoo.benchmark.cost import count_flops, cpu_peak
 from detzoo.benchmark.speed import percentiles
+from detzoo.components.postprocess.top_k import TopK
 from detzoo.errors import DetzooError
-from detzoo.interfaces import Detector, Stage
+from detzoo.interfaces import Detector
 from detzoo.prediction.apply_switches import apply_switches, example_batch, noise
 from detzoo.prediction.fold import fold_batch_norm
 from detzoo.prediction.prepare import InputSpec
 from detzoo.runtime.device import devices, pick_device
 from detzoo.runtime.switches import Switches
-from detzoo.types import DetectionBatch, ImageBatch, Targets
+from detzoo.types import Candidates, ImageBatch, Predictions, Targets
 
 
 class Small(Detector):
@@ -33,6 +34,7 @@ class Small(Detector):
         self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU())
         self.shared = nn.Conv2d(4, 4, 1)
         self.norms = nn.ModuleList([nn.BatchNorm2d(4), nn.BatchNorm2d(4)])
+        self.postprocess = TopK(keep=2)
         generator = torch.Generator().manual_seed(1)
         for norm in [self.stem[1], *self.norms]:
             norm.running_mean.uniform_(-0.5, 0.5, generator=generator)
@@ -40,18 +42,16 @@ class Small(Detector):
             nn.init.uniform_(norm.weight, 0.5, 2, generator=generator)
             nn.init.uniform_(norm.bias, -0.5, 0.5, generator=generator)
 
-    def detect(self, batch: ImageBatch) -> DetectionBatch:
+    def network(self, batch: ImageBatch, targets: Targets | None = None) -> tuple[Candidates, Predictions]:
         x = self.stem(batch.pixels)
         levels = [norm(self.shared(x)) for norm in self.norms]
         scores = torch.stack([level.mean(dim=(1, 2, 3)).sigmoid() for level in levels], dim=1)
         boxes = torch.tensor([0.0, 0, 16, 16]).expand(len(scores), 2, 4)
-        return DetectionBatch(boxes, scores, torch.zeros_like(scores).long(), torch.ones_like(scores).bool())
+        found = Predictions(scores[..., None], "linear", torch.zeros(len(scores), 2, 1, 4))
+        return Candidates(boxes, torch.ones_like(scores).bool()), found
 
     def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         return {}
-
-    def stages(self) -> list[Stage]:
-        return []
 
 
 def test_phases_percentiles_and_protocol() -> None:
@@ -62,7 +62,8 @@ def test_phases_percentiles_and_protocol() -> None:
     protocol = result.protocol
     assert (protocol["batch"], protocol["rounds"], protocol["warmup"]) == (2, 6, 1)
     assert (protocol["precision"], protocol["image_sizes"], protocol["images"]) == ("fp32", ["40x50"], "noise")
-    assert protocol["forward_includes_postprocess"]
+    assert (protocol["score_threshold"], protocol["keep"], protocol["compile"]) == (0.0, 2, False)
+    assert "nms_iou" not in protocol  # there is none
     assert {"type", "name", "threads"} == set(protocol["device"])
     json.dumps(result.as_dict())
 
@@ -126,7 +127,9 @@ def test_folding_frozen_norms_of_torchvision() -> None:
 
 
 def test_switches() -> None:
-    detector = apply_switches(Small(), Switches(fold=True, channels_last=True))
+    detector = Small()
+    asked = Switches(fold=True, channels_last=True)
+    assert apply_switches(detector, asked) == asked
     assert isinstance(detector.get_submodule("stem.1"), nn.Identity)
     weight = detector.get_parameter("stem.0.weight")
     assert weight.is_contiguous(memory_format=torch.channels_last)

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from detzoo.comparison.compare import Plan, compare, curve_of, unique_names
+from detzoo.components.postprocess.top_k import TopK
 from detzoo.data.formats.opening import evaluation_split
 from detzoo.data.shapes import CLASSES
 from detzoo.errors import DataError, DetzooError
-from detzoo.interfaces import Detector, Stage
+from detzoo.interfaces import Detector
 from detzoo.prediction.prepare import InputSpec
-from detzoo.types import DetectionBatch, ImageBatch, Targets
+from detzoo.types import Candidates, ImageBatch, Predictions, Targets
 
 DATA = "shapes:size=64,train=4,val=3,test=3"
 BUILT: list[str] = []
@@ -29,19 +30,17 @@ class Guess(Detector):
         super().__init__()
         self.classes = CLASSES
         self.input = InputSpec(size=(32, 32))
+        self.postprocess = TopK()
         self.weight = nn.Parameter(torch.ones(()))
 
-    def detect(self, batch: ImageBatch) -> DetectionBatch:
+    def network(self, batch: ImageBatch, targets: Targets | None = None) -> tuple[Candidates, Predictions]:
         count = len(batch.pixels)
-        scores = self.weight.expand(count, 1) * 0.9
-        labels = torch.zeros(count, 1, dtype=torch.int64)
-        return DetectionBatch(batch.region[:, None], scores, labels, torch.ones_like(labels, dtype=torch.bool))
+        scores = nn.functional.pad(self.weight.expand(count, 1, 1) * 0.9, (0, len(CLASSES) - 1))
+        found = Predictions(scores, "linear", torch.zeros(count, 1, 1, 4))
+        return Candidates(batch.region[:, None], torch.ones(count, 1, dtype=torch.bool)), found
 
     def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         return {}
-
-    def stages(self) -> list[Stage]:
-        return []
 
 
 @pytest.fixture(autouse=True)

@@ -9,17 +9,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
+from detzoo.components.postprocess.top_k import TopK
 from detzoo.errors import DataError
-from detzoo.interfaces import Detector, Stage
+from detzoo.interfaces import Detector
 from detzoo.prediction.predict_files import Options, annotate, find_sources
 from detzoo.prediction.prepare import InputSpec
-from detzoo.types import DetectionBatch, ImageBatch, Targets
-
-
-class Threshold(nn.Module):
-    score_threshold = 0.05
+from detzoo.types import Candidates, ImageBatch, Predictions, Targets
 
 
 class Middle(Detector):
@@ -29,21 +25,16 @@ class Middle(Detector):
         super().__init__()
         self.input = InputSpec(size=(32, 32))
         self.classes = ("half",)
-        self.postprocess = Threshold()
+        self.postprocess = TopK(keep=1, score_threshold=0.05)
 
-    def detect(self, batch: ImageBatch) -> DetectionBatch:
+    def network(self, batch: ImageBatch, targets: Targets | None = None) -> tuple[Candidates, Predictions]:
         count = len(batch.pixels)
         box = torch.tensor([0.0, 0.0, 16.0, 32.0]).expand(count, 1, 4)
-        score = torch.full((count, 1), 0.9)
-        return DetectionBatch(
-            box, score, torch.zeros(count, 1, dtype=torch.int64), score > self.postprocess.score_threshold
-        )
+        found = Predictions(torch.full((count, 1, 1), 0.9), "linear", torch.zeros(count, 1, 1, 4))
+        return Candidates(box, torch.ones(count, 1, dtype=torch.bool)), found
 
     def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, torch.Tensor]:
         raise NotImplementedError
-
-    def stages(self) -> list[Stage]:
-        return []
 
 
 def image(value: int = 200) -> NDArray[np.uint8]:
@@ -120,9 +111,9 @@ def test_only_broken_images_still_write_the_json(tmp_path: Path) -> None:
 
 def test_the_score_threshold_is_the_detectors_for_this_call(folder: Path, tmp_path: Path) -> None:
     detector = Middle()
-    done = annotate(detector, [str(folder / "a.jpg")], tmp_path / "out", Options(score=0.95))
+    done = annotate(detector, [str(folder / "a.jpg")], tmp_path / "out", Options(score_threshold=0.95))
     assert done.count == 0
-    assert detector.postprocess.score_threshold == 0.05
+    assert detector.postprocess.settings.score_threshold == 0.05
 
 
 def test_a_video_becomes_a_video_of_the_same_size_rate_and_length(tmp_path: Path) -> None:

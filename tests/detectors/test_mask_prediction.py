@@ -2,66 +2,62 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
+from detzoo.components.postprocess.top_k import TopK
 from detzoo.data import open_dataset
 from detzoo.data.shapes import ShapesDataset
 from detzoo.evaluation import evaluate, evaluate_detections
 from detzoo.evaluation.collect import coco_rows
 from detzoo.evaluation.engines import Engine
-from detzoo.interfaces import Detector, Stage
+from detzoo.interfaces import Detector
 from detzoo.ops.mask_encoding import decode_counts
+from detzoo.ops.masks import MaskPasting
 from detzoo.prediction.predict import predict
 from detzoo.prediction.predict_files import annotate
 from detzoo.prediction.prepare import InputSpec
 from detzoo.runtime.drawing import colour_of
-from detzoo.types import DetectionBatch, Detections, ImageBatch, Targets
+from detzoo.types import Candidates, DetectionBatch, Detections, DetectionSettings, ImageBatch, Predictions, Targets
 
 LETTERBOX = InputSpec(size=(64, 64), resize="letterbox", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-
-
-class Threshold(nn.Module):
-    score_threshold = 0.05
 
 
 class Halves(Detector):
     """Finds the left half and the whole of every image; the masks are the upper half of each box, and all of it."""
 
-    def __init__(self, *, count: int = 2, branch: Any = None) -> None:
+    def __init__(self, *, count: int = 2, pasting: MaskPasting | None = None) -> None:
         super().__init__()
         self.input, self.classes, self.count = LETTERBOX, ("a", "b"), count
-        self.postprocess = Threshold()
-        if branch is not None:
-            self.mask = branch
+        self.postprocess = TopK(keep=2, score_threshold=0.05)
+        if pasting is not None:
+            self.mask_pasting = pasting
 
-    def detect(self, batch: ImageBatch) -> DetectionBatch:
+    def network(self, batch: ImageBatch, targets: Targets | None = None) -> tuple[Candidates, Predictions]:
         left, top, right, bottom = batch.region.unbind(1)
         boxes = torch.stack([torch.stack([left, top, (left + right) / 2, bottom], 1), batch.region], 1)
         images = len(boxes)
-        scores = torch.tensor([0.9, 0.6]).expand(images, 2)
-        return DetectionBatch(
-            boxes,
-            scores,
-            torch.tensor([0, 1]).expand(images, 2),
-            torch.arange(2).expand(images, 2) < self.count,
-            mask_logits=logits().expand(images, -1, -1, -1),
-        )
+        scores = torch.tensor([0.9, 0.6]).diag().expand(images, 2, 2)
+        valid = torch.arange(2).expand(images, 2) < self.count
+        return Candidates(boxes, valid), Predictions(scores, "linear", torch.zeros(images, 2, 1, 4))
+
+    def finish(
+        self, seen: tuple[Any, ...], batch: ImageBatch, settings: DetectionSettings | None = None
+    ) -> DetectionBatch:
+        found = super().finish(seen, batch, settings)
+        return dataclasses.replace(found, mask_logits=logits().expand(len(found.boxes), -1, -1, -1))
 
     def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         raise NotImplementedError
-
-    def stages(self) -> list[Stage]:
-        return []
 
 
 def logits() -> Tensor:
@@ -99,12 +95,12 @@ def test_masks_come_back_in_original_pixels_of_images_of_any_size() -> None:
 
 def test_the_recipe_chooses_how_masks_are_pasted() -> None:
     images = [image(37, 80)]
-    (exact,) = predict(Halves(branch=SimpleNamespace(paste="half_pixel", threshold=0.5)), images)
-    (whole,) = predict(Halves(branch=SimpleNamespace(paste="integer", threshold=0.5)), images)
+    (exact,) = predict(Halves(pasting=MaskPasting("half_pixel", 0.5)), images)
+    (whole,) = predict(Halves(pasting=MaskPasting("integer", 0.5)), images)
     assert not torch.equal(masks_of(exact), masks_of(whole))
     theirs = paste_masks_in_image(logits().sigmoid()[:, None], whole.boxes, (37, 80))[:, 0]
     assert torch.equal(masks_of(whole), theirs > 0.5)
-    (strict,) = predict(Halves(branch=SimpleNamespace(paste="integer", threshold=0.9)), images)
+    (strict,) = predict(Halves(pasting=MaskPasting("integer", 0.9)), images)
     assert torch.equal(masks_of(strict), theirs > 0.9)
 
 

@@ -11,24 +11,33 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detzoo.interfaces import Detector, Stage
+from detzoo.errors import SettingError
+from detzoo.interfaces import Detector, PostProcess
 from detzoo.prediction.predict import PredictionError, detect_images, inference, original_boxes, predict, split
 from detzoo.prediction.prepare import InputSpec, prepare
-from detzoo.types import DetectionBatch, ImageBatch, Targets
+from detzoo.recipes.recipe import Recipe
+from detzoo.types import Candidates, DetectionBatch, DetectionSettings, ImageBatch, Predictions, Targets
 
 
-class Suppressor(nn.Module):
-    iou = 0.45
+class Recorder(PostProcess):
+    """Scores as they stand; notes the settings that come by value."""
 
-
-class Knobs(nn.Module):
-    """The three settings that ``predict`` may replace."""
+    settings = DetectionSettings(score_threshold=0.1, nms_iou=0.45, keep=3)
 
     def __init__(self) -> None:
         super().__init__()
-        self.score_threshold = 0.1
-        self.keep = 3
-        self.suppress: nn.Module = Suppressor()
+        self.given: list[DetectionSettings] = []
+
+    def forward(
+        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch, settings: DetectionSettings
+    ) -> DetectionBatch:
+        assert predictions.class_logits is not None
+        assert settings.score_threshold is not None
+        assert settings.keep is not None
+        self.given.append(settings)
+        scores = predictions.class_logits.squeeze(2)
+        valid = (scores > settings.score_threshold) & (torch.arange(3) < settings.keep)
+        return DetectionBatch(candidates.boxes, scores, torch.tensor([0, 1, 4]).expand(len(scores), 3), valid)
 
 
 class Quarters(Detector):
@@ -44,13 +53,12 @@ class Quarters(Detector):
         self.gain = nn.Parameter(torch.ones(()))
         self.norm = nn.BatchNorm2d(3)
         self.frozen = nn.BatchNorm2d(3).eval()
-        self.postprocess = Knobs()
-        self.seen: list[tuple[bool, bool, float, int, float]] = []
+        self.recorder = Recorder()
+        self.postprocess = self.recorder
+        self.seen: list[tuple[bool, bool]] = []
 
-    def detect(self, batch: ImageBatch) -> DetectionBatch:
-        knobs = self.postprocess
-        iou = getattr(knobs.suppress, "iou", -1.0)
-        self.seen.append((self.training, torch.is_grad_enabled(), knobs.score_threshold, knobs.keep, iou))
+    def network(self, batch: ImageBatch, targets: Targets | None = None) -> tuple[Candidates, Predictions]:
+        self.seen.append((self.training, torch.is_grad_enabled()))
         pixels = self.norm(batch.pixels)
         left, top, right, bottom = batch.region.unbind(1)
         x, y = (left + right) / 2, (top + bottom) / 2
@@ -64,8 +72,8 @@ class Quarters(Detector):
         )
         bright = pixels.new_tensor([0.9, 0.5, 0.2]) * self.gain
         scores = bright * self._brightness(batch)[:, None]
-        valid = (scores > knobs.score_threshold) & (torch.arange(3) < knobs.keep)
-        return DetectionBatch(boxes, scores, torch.tensor([0, 1, 4]).expand(len(boxes), 3), valid)
+        predictions = Predictions(scores[..., None], "linear", torch.zeros(len(boxes), 3, 1, 4))
+        return Candidates(boxes, torch.ones_like(scores, dtype=torch.bool)), predictions
 
     def _brightness(self, batch: ImageBatch) -> Tensor:
         found = []
@@ -76,9 +84,6 @@ class Quarters(Detector):
 
     def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         raise NotImplementedError
-
-    def stages(self) -> list[Stage]:
-        return []
 
 
 PLAIN: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -155,7 +160,7 @@ def test_every_module_gets_its_own_mode_back() -> None:
     detector.frozen.eval()
     assert detector.training
     predict(detector, [image(8, 8)])
-    assert detector.seen[0][:2] == (False, False)
+    assert detector.seen[0] == (False, False)
     assert detector.training
     assert detector.norm.training
     assert not detector.frozen.training
@@ -166,17 +171,16 @@ def test_every_module_gets_its_own_mode_back() -> None:
 def test_overrides_hold_for_one_call() -> None:
     detector = Quarters(STRETCH)
     assert len(predict(detector, [image(8, 8)], score_threshold=0.3)[0]) == 2
-    assert len(predict(detector, [image(8, 8)], top_k=1, nms_iou=0.7, score_threshold=0.0)[0]) == 1
+    assert len(predict(detector, [image(8, 8)], keep=1, nms_iou=0.7, score_threshold=0.0)[0]) == 1
     assert len(predict(detector, [image(8, 8)])[0]) == 3
-    assert [row[2:] for row in detector.seen] == [(0.3, 3, 0.45), (0.0, 1, 0.7), (0.1, 3, 0.45)]
+    given = [(one.score_threshold, one.nms_iou, one.keep) for one in detector.recorder.given]
+    assert given == [(0.3, 0.45, 3), (0.0, 0.7, 1), (0.1, 0.45, 3)]
 
 
-def test_overrides_are_undone_after_an_error() -> None:
+def test_the_mode_is_restored_after_an_error() -> None:
     detector = Quarters(STRETCH)
-    with pytest.raises(ZeroDivisionError), inference(detector, score_threshold=0.9, top_k=1):
+    with pytest.raises(ZeroDivisionError), inference(detector):
         1 / 0  # noqa: B018
-    assert detector.postprocess.score_threshold == 0.1
-    assert detector.postprocess.keep == 3
     assert detector.training
 
 
@@ -185,28 +189,29 @@ def test_overrides_are_undone_after_an_error() -> None:
     [
         ({"score_threshold": 1.5}, "score_threshold is 1.5; it must lie between 0 and 1"),
         ({"nms_iou": float("nan")}, "nms_iou is nan; it must lie between 0 and 1"),
-        ({"top_k": 0}, "top_k is 0; it must be a whole number, 1 or more"),
+        ({"keep": 0}, "keep is 0; it must be a whole number, 1 or more"),
         ({"batch": 0}, "batch is 0; it must be 1 or more"),
     ],
 )
 def test_impossible_overrides_are_refused(override: dict[str, Any], message: str) -> None:
-    with pytest.raises(PredictionError) as caught:
+    with pytest.raises((SettingError, PredictionError)) as caught:
         predict(Quarters(STRETCH), [image(8, 8)], **override)
     assert str(caught.value) == message
 
 
-def test_a_missing_knob_is_named_with_those_that_exist() -> None:
+def test_a_missing_setting_is_named_with_the_recipe_the_post_process_and_what_can_be_set() -> None:
     detector = Quarters(STRETCH)
-    detector.postprocess.suppress = nn.Identity()
-    with pytest.raises(PredictionError) as caught:
+    detector.recorder.settings = DetectionSettings(score_threshold=0.1, keep=3)
+    with pytest.raises(SettingError) as caught:
         predict(detector, [], nms_iou=0.5)
-    assert str(caught.value) == (
-        "nms_iou cannot be set: the postprocess of Quarters (Knobs with Identity) has no field suppress.iou; "
-        "it can set score_threshold, top_k"
-    )
-    del detector.postprocess
-    with pytest.raises(PredictionError, match=r"^top_k cannot be set: Quarters has no postprocess; leave top_k out$"):
-        predict(detector, [], top_k=5)
+    message = str(caught.value)
+    assert message.startswith("Quarters: nms_iou cannot be set: ")
+    assert "Recorder" in message
+    assert message.endswith("it can set score_threshold, keep")
+    detector.recipe = Recipe("quarters_of_mine", {})
+    detector.recorder.settings = DetectionSettings()
+    with pytest.raises(SettingError, match=r"^quarters_of_mine: keep cannot be set: .* has no settings$"):
+        predict(detector, [], keep=5)
 
 
 def test_paths_travel_to_the_results(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from detzoo.components.postprocess.top_k import TopK
 from detzoo.errors import DataError
 from detzoo.interfaces import Detector, GradientStage, Stage
 from detzoo.prediction.prepare import InputSpec
-from detzoo.types import DetectionBatch, ImageBatch, Sample, Targets
+from detzoo.types import Candidates, ImageBatch, Predictions, Sample, Targets
 
 CLASSES = ("red", "green")
 
@@ -29,14 +30,15 @@ class PaintFinder(Detector):
         sides: dict[str, Any] = {"min_size": 64, "max_size": 128} if size is None else {}
         self.input = InputSpec(size=size, resize=resize, mean=(0, 0, 0), std=(1, 1, 1), **sides)  # type: ignore[arg-type]
         self.gain = nn.Parameter(torch.ones(()))
+        self.postprocess = TopK()
         self.shapes: list[tuple[int, ...]] = []
 
-    def detect(self, batch: ImageBatch) -> DetectionBatch:
+    def network(self, batch: ImageBatch, targets: Targets | None = None) -> tuple[Candidates, Predictions]:
         self.shapes.append(tuple(batch.pixels.shape))
         boxes, scores = zip(*(self._boxes(image) for image in batch.pixels * self.gain), strict=True)
         scored = torch.stack(scores)
-        labels = torch.arange(len(CLASSES)).expand_as(scored)
-        return DetectionBatch(torch.stack(boxes), scored, labels, scored > 0)
+        predictions = Predictions(scored.diag_embed(), "linear", torch.zeros(*scored.shape, 1, 4))
+        return Candidates(torch.stack(boxes), scored > 0), predictions
 
     def _boxes(self, image: Tensor) -> tuple[Tensor, Tensor]:
         boxes, scores = torch.zeros(len(CLASSES), 4), torch.zeros(len(CLASSES))

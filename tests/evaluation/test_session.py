@@ -13,6 +13,7 @@ from detzoo.errors import DataError, DetzooError
 from detzoo.evaluation.result_file import read_detections
 from detzoo.runtime.switches import Switches
 from detzoo.targets import is_run
+from detzoo.types import DetectionSettings
 
 DATA = "shapes:size=64,train=4,val=2,test=3"
 WANTED = "a COCO result file is a list of objects with image_id, category_id, bbox and score"
@@ -91,7 +92,7 @@ def test_either_a_detector_or_a_file(tmp_path: Path) -> None:
             set_=None,
             device="cpu",
             batch=1,
-            score_threshold=None,
+            settings=DetectionSettings(),
             workers=1,
             engine="pycocotools",
             switches=Switches(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from detzoo.builder import build
 from detzoo.export.network import image_batch
 from detzoo.interfaces import Detector
-from detzoo.prediction.predict import postprocess_of
 from detzoo.types import DetectionBatch
 from detzoo_rcnn.region_svm import RegionSvm
 
@@ -92,11 +92,12 @@ def detections(detector: Detector, given: dict[str, torch.Tensor]) -> DetectionB
 
 def leave_one_empty(detector: Detector) -> None:
     """Give the recipe a threshold that one of ``two`` images reaches and the other does not."""
-    postprocess = postprocess_of(detector)
-    postprocess.score_threshold = 0.0
+    postprocess = detector.postprocess
+    postprocess.settings = dataclasses.replace(postprocess.settings, score_threshold=0.0)
     low, high = sorted(detections(detector, inputs(detector, two())).scores[:, 0].tolist())
     assert high - low > 1e-3
-    postprocess.score_threshold = low + (high - low) / 10
+    threshold = low + (high - low) / 10
+    postprocess.settings = dataclasses.replace(postprocess.settings, score_threshold=threshold)
 
 
 def assert_same_detections(expected: DetectionBatch, found: dict[str, Float]) -> None:

@@ -10,24 +10,27 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from detzoo.export import ExportError, export_onnx, export_program
+from detzoo.interfaces import PostProcess
 from detzoo.prediction.prepare import InputSpec
-from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions
+from detzoo.types import Candidates, DetectionBatch, DetectionSettings, ImageBatch, Predictions
 from detzoo.weights.checkpoint import save_model
 from tests.export.small_detectors import small
 
 
-class Hesitant(nn.Module):
+class Hesitant(PostProcess):
     """Looks at what was found before it goes on, as a graph cannot."""
 
-    def __init__(self, inner: nn.Module) -> None:
+    def __init__(self, inner: PostProcess) -> None:
         super().__init__()
         self.inner = inner
+        self.settings = inner.settings
 
-    def forward(self, predictions: Predictions, candidates: Candidates, batch: ImageBatch) -> DetectionBatch:
-        found: DetectionBatch = self.inner(predictions, candidates, batch)
+    def forward(
+        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch, settings: DetectionSettings
+    ) -> DetectionBatch:
+        found = self.inner(predictions, candidates, batch, settings)
         return found if found.valid.any() else dataclasses.replace(found, scores=found.scores * 0)
 
 
@@ -83,7 +86,7 @@ def test_what_looks_at_its_own_results_is_refused_in_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     detector = small("yolov3")
-    detector.postprocess = Hesitant(detector.postprocess)  # type: ignore[arg-type]
+    detector.postprocess = Hesitant(detector.postprocess)
     capfd.readouterr()
     message = (
         f"{detector.recipe.name} cannot be exported: what it computes depends on what it has found (Could not guard on "

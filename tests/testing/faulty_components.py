@@ -22,6 +22,7 @@ from detzoo.types import (
     Assignment,
     Candidates,
     DetectionBatch,
+    DetectionSettings,
     FeatureMaps,
     FeatureSpec,
     ImageBatch,
@@ -241,11 +242,18 @@ class BeyondTheImage(Post):
 
 
 class KeepsTooMany(Post):
-    def forward(self, predictions: Predictions, candidates: Candidates, batch: ImageBatch) -> DetectionBatch:
-        kept, self.keep = self.keep, 50
-        found = super().forward(predictions, candidates, batch)
-        self.keep = kept
-        return found
+    def forward(
+        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch, settings: DetectionSettings
+    ) -> DetectionBatch:
+        return super().forward(predictions, candidates, batch, dataclasses.replace(settings, keep=50))
+
+
+class KeepsItsThreshold(Post):
+    def forward(
+        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch, settings: DetectionSettings
+    ) -> DetectionBatch:
+        own = dataclasses.replace(settings, score_threshold=self.settings.score_threshold)
+        return super().forward(predictions, candidates, batch, own)
 
 
 class DrawsScores(Post):

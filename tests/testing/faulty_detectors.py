@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from detzoo.detectors.one_stage import OneStage
 from detzoo.interfaces import Backbone, DenseHead, Loss, Matcher, Neck, PostProcess, Sampler
-from detzoo.types import DetectionBatch, Detections, ImageBatch, Targets
+from detzoo.types import DetectionBatch, Detections, DetectionSettings, ImageBatch, Targets
 
 
 class Right(OneStage):
@@ -131,9 +131,9 @@ class CountsImages(Right):
     def add_parts(self) -> None:
         self.register_buffer("seen", torch.zeros(()))
 
-    def detect(self, batch: ImageBatch) -> DetectionBatch:
+    def detect(self, batch: ImageBatch, settings: DetectionSettings | None = None) -> DetectionBatch:
         self.seen += len(batch.pixels)
-        return super().detect(batch)
+        return super().detect(batch, settings)
 
 
 class LabelsFromOne(Right):
@@ -169,14 +169,14 @@ class LabelsAreNumbersWithPoints(Right):
 
 
 class Draws(Right):
-    def detect(self, batch: ImageBatch) -> DetectionBatch:
-        found = super().detect(batch)
+    def detect(self, batch: ImageBatch, settings: DetectionSettings | None = None) -> DetectionBatch:
+        found = super().detect(batch, settings)
         return dataclasses.replace(found, scores=found.scores * (1 - 0.1 * torch.rand(())))
 
 
 class LooksAtTheBatch(Right):
-    def detect(self, batch: ImageBatch) -> DetectionBatch:
-        found = super().detect(batch)
+    def detect(self, batch: ImageBatch, settings: DetectionSettings | None = None) -> DetectionBatch:
+        found = super().detect(batch, settings)
         return dataclasses.replace(found, scores=found.scores / len(batch.pixels))
 
 

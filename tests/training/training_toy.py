@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from detzoo.components.normalisers import Positives
+from detzoo.components.postprocess.top_k import TopK
 from detzoo.data.dataset import Dataset
 from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.errors import DataError
@@ -25,7 +26,7 @@ from detzoo.interfaces import Detector, Draw, GradientStage, Stage, Transform
 from detzoo.prediction.prepare import InputSpec
 from detzoo.recipes.recipe import Recipe
 from detzoo.training.plan import Optimizer, Schedule, TrainPlan
-from detzoo.types import BACKGROUND, Assignment, DetectionBatch, ImageBatch, Sample, Targets
+from detzoo.types import BACKGROUND, Assignment, Candidates, ImageBatch, Predictions, Sample, Targets
 
 SIDE, GRID = 32, 4
 CLASSES = ("dark", "light")
@@ -106,15 +107,22 @@ class ToyDetector(Detector):
         self.classes = CLASSES
         self.input = InputSpec(size=(SIDE, SIDE))
         self.recipe = Recipe("toy", {"architecture": "toy", "lively": lively, "lr": 0.05})
+        self.postprocess = TopK()
         self.poison: int | None = None
         self.calls = 0
 
-    def network(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
+    def network(self, batch: ImageBatch, targets: Targets | None = None) -> tuple[Candidates, Predictions]:
+        logits, deltas = self.maps(batch)
+        boxes = (deltas.detach().clamp(0, 1) * SIDE).float()
+        valid = (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
+        return Candidates(boxes, valid), Predictions(logits, "sigmoid", deltas[:, :, None])
+
+    def maps(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
         maps = self.head(self.backbone(batch.pixels)).flatten(2).transpose(1, 2)
         return maps[..., : len(CLASSES)], maps[..., len(CLASSES) :]
 
     def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
-        logits, deltas = self.network(batch)
+        logits, deltas = self.maps(batch)
         centres = (torch.arange(GRID, device=logits.device) + 0.5) * SIDE / GRID
         y, x = (c.flatten() for c in torch.meshgrid(centres, centres, indexing="ij"))
         box = targets.boxes[:, None]
@@ -132,16 +140,6 @@ class ToyDetector(Detector):
         if self.poison == self.calls:
             boxes = boxes * float("nan")
         return {"class": (classes / divisor).sum(), "box": (boxes / divisor).sum()}
-
-    @torch.no_grad()
-    def detect(self, batch: ImageBatch) -> DetectionBatch:
-        logits, deltas = self.network(batch)
-        scores, labels = logits.sigmoid().max(2)
-        boxes = (deltas.clamp(0, 1) * SIDE).float()
-        valid = (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
-        order = scores.float().argsort(1, descending=True)
-        ordered = boxes.gather(1, order[..., None].expand(-1, -1, 4))
-        return DetectionBatch(ordered, scores.float().gather(1, order), labels.gather(1, order), valid.gather(1, order))
 
     def stages(self) -> list[Stage]:
         return [GradientStage(name="train", losses=self.losses)]

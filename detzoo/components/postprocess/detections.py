@@ -18,7 +18,7 @@ from detzoo.interfaces import PostProcess, Suppress
 from detzoo.ops.boxes import clip, sides
 from detzoo.ops.ranking import allows_dynamic_shapes, compact, gather_rows, pack, rank_in_group
 from detzoo.ops.scores import quality_of, scores_of
-from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions
+from detzoo.types import Candidates, DetectionBatch, DetectionSettings, ImageBatch, Predictions
 
 FIRST: Final = 512
 """Best-scoring boxes that the CPU looks at first; usually they decide."""
@@ -60,7 +60,7 @@ class PerClassDetections(PostProcess):
     ) -> None:
         super().__init__()
         self.suppress = suppress
-        self.score_threshold = score_threshold
+        self.settings = DetectionSettings(score_threshold, suppress.iou, keep)
         self.strict = strict
         if per_class_top_k is not None and per_level_top_k is not None:
             raise RecipeError(
@@ -69,22 +69,24 @@ class PerClassDetections(PostProcess):
             )
         self.per_class_top_k = per_class_top_k
         self.per_level_top_k = per_level_top_k
-        self.keep = keep
         self.min_side = min_side
         self.quality = quality
 
     @torch.no_grad()
-    def forward(self, predictions: Predictions, candidates: Candidates, batch: ImageBatch) -> DetectionBatch:
+    def forward(
+        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch, settings: DetectionSettings
+    ) -> DetectionBatch:
         """Detections [B,keep] in network px, best first, clipped to each image's region."""
+        assert settings.keep is not None
         if allows_dynamic_shapes(predictions.deltas):
             way = self.best_first
         else:
             way = self.class_by_class if self.per_level_top_k is None else self.level_by_level
-        boxes, scores, labels = way(predictions, candidates, batch)
-        return best_overall(boxes, scores, labels, self.keep)
+        boxes, scores, labels = way(predictions, candidates, batch, settings)
+        return best_overall(boxes, scores, labels, settings.keep)
 
     def best_first(
-        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch
+        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch, settings: DetectionSettings
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The CPU's way: only as many of the best boxes as decide which are kept. Shapes depend on the data.
 
@@ -94,7 +96,8 @@ class PerClassDetections(PostProcess):
         Returns:
             boxes [B,S,4], scores [B,S] with 0 for the removed, labels [B,S].
         """
-        values, places, classes = self.passing(predictions, candidates)  # [B,P]
+        assert settings.keep is not None
+        values, places, classes = self.passing(predictions, candidates, threshold_of(settings))  # [B,P]
         size = 0
         while True:
             size = min(max(FIRST, size * GROWTH), values.shape[1])
@@ -110,26 +113,27 @@ class PerClassDetections(PostProcess):
                 valid &= rank_in_group(label) < self.per_class_top_k
             if self.per_level_top_k is not None and size > self.per_level_top_k:
                 valid &= rank_in_group(level_of(row, candidates)) < self.per_level_top_k
-            boxes, new = self.suppressed(best, valid, row, label, predictions, candidates, batch.region)
+            boxes = self.boxes_at(row, label, predictions, candidates, batch.region)
+            new = self.suppressed(boxes, best, valid, label, settings)
             if size == values.shape[1]:
                 break
             bar = best[:, -1:]
-            settled = ((new > bar) & (new > 0)).sum(1) >= self.keep
+            settled = ((new > bar) & (new > 0)).sum(1) >= settings.keep
             if bool((settled | (bar.squeeze(1) == -math.inf)).all()):
                 break
         return boxes, new, label
 
-    def passing(self, predictions: Predictions, candidates: Candidates) -> tuple[Tensor, Tensor, int]:
+    def passing(self, predictions: Predictions, candidates: Candidates, threshold: float) -> tuple[Tensor, Tensor, int]:
         """Scores [B,P] that pass the threshold, their places in the flattened [N*K], and K."""
         if self.quality == "ignore" or predictions.quality_logits is None:
             scores = scores_of(predictions)  # [B,N,K]
-            passed = self.high_enough(scores)
+            passed = self.high_enough(scores, threshold)
             if not candidates.valid.all():
                 passed &= candidates.valid.unsqueeze(-1).numpy()
             return *compact(scores, passed), scores.shape[2]
         # no class scores higher than its candidate's quality allows, and few candidates have any: only they are scored
         assert predictions.class_logits is not None
-        least = self.score_threshold * (1 - ROUNDING)
+        least = threshold * (1 - ROUNDING)
         quality = quality_of(predictions)
         alive = (quality >= (least if self.quality == "product" else least**2)) & candidates.valid
         row = torch.from_numpy(np.flatnonzero(alive.numpy()))
@@ -137,18 +141,18 @@ class PerClassDetections(PostProcess):
         chosen = replace(predictions, class_logits=logits, quality_logits=predictions.quality_logits.flatten()[row])
         scores = scores_of(chosen, quality=self.quality)  # [R,K]
         classes = scores.shape[1]
-        place = torch.from_numpy(np.flatnonzero(self.high_enough(scores)))
+        place = torch.from_numpy(np.flatnonzero(self.high_enough(scores, threshold)))
         kept = place // max(1, classes)
         count, per_image = quality.shape[0], quality.shape[1] * classes
         return *pack(scores.flatten()[place], place + (row[kept] - kept) * classes, count, per_image), classes
 
-    def high_enough(self, scores: Tensor) -> NDArray[np.bool_]:
+    def high_enough(self, scores: Tensor, threshold: float) -> NDArray[np.bool_]:
         """Bool, of the shape of ``scores``."""
         numbers = scores.numpy()
-        return np.asarray(numbers > self.score_threshold if self.strict else numbers >= self.score_threshold)
+        return np.asarray(numbers > threshold if self.strict else numbers >= threshold)
 
     def class_by_class(
-        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch
+        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch, settings: DetectionSettings
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The way with static shapes: a row for every image and class, and no wait for the host.
 
@@ -157,7 +161,7 @@ class PerClassDetections(PostProcess):
         """
         scores = scores_of(predictions, quality=self.quality)  # [B,N,K]
         images, count, classes = scores.shape
-        values = self.passed(scores, candidates).transpose(1, 2)
+        values = self.passed(scores, candidates, threshold_of(settings)).transpose(1, 2)
         if self.per_class_top_k is None:  # of equal scores the earlier candidate goes first; topk promises no order
             size = count
             best, row = values.sort(dim=2, descending=True, stable=True)  # [B,K,N]
@@ -169,11 +173,12 @@ class PerClassDetections(PostProcess):
         boxes = self.boxes_at(flat[2], flat[3], predictions, candidates, batch.region)
         valid = flat[1] & self.large_enough(boxes)
         rows = [part.reshape(images * classes, size, *part.shape[2:]) for part in (boxes, flat[0], valid)]
-        new = self.suppress(rows[0], rows[1], torch.zeros_like(rows[2], dtype=torch.int64), rows[2])  # a row is a class
+        one = torch.zeros_like(rows[2], dtype=torch.int64)  # a row is a class
+        new = self.suppress(rows[0], rows[1], one, rows[2], settings.nms_iou)
         return boxes, new.reshape(images, classes * size).masked_fill(~valid, 0), flat[3]
 
     def level_by_level(
-        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch
+        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch, settings: DetectionSettings
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The way with static shapes for the best of each level, all of which enter one suppression.
 
@@ -186,7 +191,7 @@ class PerClassDetections(PostProcess):
         counts = [level.count for level in candidates.levels] or [scores.shape[1]]
         best, index = [], []
         start = 0
-        for part in torch.split(self.passed(scores, candidates), counts, dim=1):
+        for part in torch.split(self.passed(scores, candidates, threshold_of(settings)), counts, dim=1):
             values, place = part.flatten(1).topk(min(self.per_level_top_k, part.shape[1] * part.shape[2]), dim=1)
             best.append(values)
             index.append(place + start * classes)
@@ -194,29 +199,21 @@ class PerClassDetections(PostProcess):
         values, place = torch.cat(best, 1), torch.cat(index, 1)
         row = place // classes
         label = place - row * classes
-        boxes, new = self.suppressed(values, values > -math.inf, row, label, predictions, candidates, batch.region)
-        return boxes, new, label
+        boxes = self.boxes_at(row, label, predictions, candidates, batch.region)
+        return boxes, self.suppressed(boxes, values, values > -math.inf, label, settings), label
 
-    def passed(self, scores: Tensor, candidates: Candidates) -> Tensor:
+    def passed(self, scores: Tensor, candidates: Candidates, threshold: float) -> Tensor:
         """Scores [B,N,K], -inf where they do not pass the threshold or their candidate is padding."""
-        over = scores > self.score_threshold if self.strict else scores >= self.score_threshold
+        over = scores > threshold if self.strict else scores >= threshold
         return torch.where(over & candidates.valid.unsqueeze(-1), scores, -math.inf)
 
     def suppressed(
-        self,
-        scores: Tensor,
-        valid: Tensor,
-        row: Tensor,
-        label: Tensor,
-        predictions: Predictions,
-        candidates: Candidates,
-        region: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Boxes [B,S,4] of the chosen rows and labels, and their scores [B,S] after suppression, 0 where removed."""
-        boxes = self.boxes_at(row, label, predictions, candidates, region)
+        self, boxes: Tensor, scores: Tensor, valid: Tensor, label: Tensor, settings: DetectionSettings
+    ) -> Tensor:
+        """Scores [B,S] of boxes [B,S,4] after suppression within each label; 0 where removed or too small."""
         valid = valid & self.large_enough(boxes)
-        new = self.suppress(boxes, scores, label, valid)
-        return boxes, new.masked_fill(~valid, 0)
+        new = self.suppress(boxes, scores, label, valid, settings.nms_iou)
+        return new.masked_fill(~valid, 0)
 
     def boxes_at(
         self, row: Tensor, label: Tensor, predictions: Predictions, candidates: Candidates, region: Tensor
@@ -234,6 +231,11 @@ class PerClassDetections(PostProcess):
         """bool [B,S]."""
         width, height = sides(boxes)
         return (width >= self.min_side) & (height >= self.min_side)
+
+
+def threshold_of(settings: DetectionSettings) -> float:
+    """The score that a detection needs; 0 for all."""
+    return settings.score_threshold or 0.0
 
 
 def level_of(row: Tensor, candidates: Candidates) -> Tensor:

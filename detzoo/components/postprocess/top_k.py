@@ -7,12 +7,12 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from detzoo.components.postprocess.detections import best_overall
+from detzoo.components.postprocess.detections import best_overall, threshold_of
 from detzoo.interfaces import PostProcess
 from detzoo.ops.boxes import clip, sides
 from detzoo.ops.ranking import gather_rows
 from detzoo.ops.scores import scores_of
-from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions
+from detzoo.types import Candidates, DetectionBatch, DetectionSettings, ImageBatch, Predictions
 
 
 class TopK(PostProcess):
@@ -34,21 +34,23 @@ class TopK(PostProcess):
         one_class_each: bool = True,
     ) -> None:
         super().__init__()
-        self.keep = keep
-        self.score_threshold = score_threshold
+        self.settings = DetectionSettings(score_threshold, keep=keep)
         self.one_class_each = one_class_each
 
     @torch.no_grad()
-    def forward(self, predictions: Predictions, candidates: Candidates, batch: ImageBatch) -> DetectionBatch:
+    def forward(
+        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch, settings: DetectionSettings
+    ) -> DetectionBatch:
         """Detections [B,keep] in network px, best first, clipped to each image's region."""
+        assert settings.keep is not None
         scores = scores_of(predictions)
-        scores = torch.where(candidates.valid.unsqueeze(-1) & (scores > self.score_threshold), scores, 0)
+        scores = torch.where(candidates.valid.unsqueeze(-1) & (scores > threshold_of(settings)), scores, 0)
         classes = scores.shape[2]
         if self.one_class_each and classes:
             scores = torch.where(
                 torch.arange(classes, device=scores.device) == scores.argmax(2, keepdim=True), scores, 0
             )
-        best, index = scores.flatten(1).topk(min(self.keep, scores.shape[1] * classes), dim=1)
+        best, index = scores.flatten(1).topk(min(settings.keep, scores.shape[1] * classes), dim=1)
         row = index // max(1, classes)
         label = index - row * classes
         boxes = gather_rows(candidates.boxes, row)
@@ -58,4 +60,4 @@ class TopK(PostProcess):
             boxes = candidates.coder.of_classes(label).decode(deltas, boxes, candidates.strides()[row])
         boxes = clip(boxes, batch.region.unsqueeze(1))
         width, height = sides(boxes)  # a coder of signed distances can turn a box inside out
-        return best_overall(boxes, torch.where((width >= 0) & (height >= 0), best, 0), label, self.keep)
+        return best_overall(boxes, torch.where((width >= 0) & (height >= 0), best, 0), label, settings.keep)

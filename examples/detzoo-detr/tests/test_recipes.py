@@ -49,7 +49,7 @@ def test_every_layer_answers_and_the_image_is_the_candidate(name: str) -> None:
     images = [torch.zeros(40, 80, 3, dtype=torch.uint8).numpy()] * 2
     batch: ImageBatch = prepare(images, detector.input)
     with torch.no_grad():
-        candidates, predictions = detector.network(batch)  # type: ignore[operator]
+        candidates, predictions = detector.network(batch)
     assert len(predictions.aux) == recipe(name)["head"]["transformer"]["decoder_layers"] - 1
     assert torch.equal(candidates.boxes[0, 0], torch.tensor([0.0, 64, 256, 192]))  # without its padding
     assert torch.equal(candidates.boxes, batch.region[:, None].expand_as(candidates.boxes))

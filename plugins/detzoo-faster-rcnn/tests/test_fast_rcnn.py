@@ -26,7 +26,7 @@ from detzoo.interfaces import Proposer
 from detzoo.prediction.predict import inference
 from detzoo.prediction.prepare import Treatment, collate
 from detzoo.training import train
-from detzoo.types import Assignment, Candidates, ImageBatch, Predictions, Sample, Targets
+from detzoo.types import Assignment, Candidates, DetectionSettings, ImageBatch, Predictions, Sample, Targets
 from detzoo.weights.checkpoint import load_checkpoint
 from detzoo_faster_rcnn.box_coder import USUAL_STD, ClassNormalised
 
@@ -228,8 +228,8 @@ def test_prediction_undoes_the_normalisation(looks: bool, monkeypatch: pytest.Mo
     whole = torch.tensor([[0.0, 0, 96, 96]])
     size, scale = torch.tensor([[96, 96]]), torch.ones(1, 2)
     batch = ImageBatch(torch.zeros(1, 3, 96, 96), whole, size, scale, torch.zeros(1, dtype=torch.int64))
-    with inference(detector, score_threshold=0.5):
-        found = detector.box.postprocess(predictions, rois, batch)
+    with inference(detector):
+        found = detector.postprocess(predictions, rois, batch, DetectionSettings(score_threshold=0.5))
     kept = {int(label): box for label, box in zip(found.labels[found.valid], found.boxes[found.valid], strict=True)}
     assert set(kept) == {1, 3}
     torch.testing.assert_close(kept[3], torch.tensor(TRUTH[0]), rtol=1e-4, atol=1e-3)

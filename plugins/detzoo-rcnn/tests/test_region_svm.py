@@ -188,11 +188,10 @@ def test_boxes_are_corrected_or_left_as_proposed() -> None:
     kept, corrected = build(correct_boxes=False), build()
     for detector in (kept, corrected):
         fit_anything(detector)
-        detector.postprocess.score_threshold = 0.0  # type: ignore[assignment]
     assert kept.proposer is not None
     proposed = torch.from_numpy(propose(kept.proposer, image))
 
-    (plain,), (moved,) = kept.predict([image]), corrected.predict([image])
+    (plain,), (moved,) = (one.predict([image], score_threshold=0.0) for one in (kept, corrected))
 
     def far(boxes: Tensor) -> Tensor:
         return (boxes[:, None] - proposed[None]).abs().amax(-1).amin(1)

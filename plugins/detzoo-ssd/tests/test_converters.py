@@ -154,7 +154,7 @@ def test_tutorial_network_computes_the_same(tutorial: Detector) -> None:
     batch = prepare([image], tutorial.input)
     with torch.no_grad():
         locations, scores = TutorialForward(tutorial_state())(batch.pixels)
-        priors, predictions = tutorial.network(batch)  # type: ignore[operator]
+        priors, predictions = tutorial.network(batch)
     assert priors.boxes.shape == (1, 8732, 4)
     scale = float(scores.std())
     torch.testing.assert_close(predictions.class_logits / scale, scores / scale, atol=1e-4, rtol=1e-4)

@@ -42,7 +42,7 @@ def test_golden_scores_and_boxes(detector: Detector, version: str, shared: Path,
     golden = np.load(reference / f"{GOLDEN[version]}_{photo.partition('.')[0]}.npz")
     batch = prepare([image], detector.input)
     with torch.no_grad():
-        priors, predictions = detector.network(batch)  # type: ignore[operator]
+        priors, predictions = detector.network(batch)
     assert predictions.class_logits is not None
     assert priors.coder is not None
     scores = predictions.class_logits.softmax(-1)[0]

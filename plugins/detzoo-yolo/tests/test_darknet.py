@@ -141,7 +141,7 @@ def test_a_weights_file_gives_the_forward_pass_of_the_same_layers(tmp_path: Path
         [one.view(2, 2, 7, *one.shape[2:]).permute(0, 3, 4, 1, 2).reshape(2, -1, 7) for one in outputs], 1
     )
     with torch.no_grad():
-        _, said = detector.network(batch)  # type: ignore[operator]
+        _, said = detector.network(batch)
     found = torch.cat([said.deltas[:, :, 0], said.quality_logits.unsqueeze(2), said.class_logits], 2)
     assert found.shape == (2, 2 * 32 * 32 + 2 * 16 * 16, 7)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
@@ -198,7 +198,7 @@ def test_local_and_connected_layers(tmp_path: Path, transposed: bool) -> None:
     x = torch.where(x > 0, x, 0.1 * x).flatten(1)
     vector = F.relu(x @ hidden[1].T + hidden[0]) @ last[1].T + last[0]
     with torch.no_grad():
-        _, said = detector.network(batch)  # type: ignore[operator]
+        _, said = detector.network(batch)
     torch.testing.assert_close(said.class_logits[:, ::2].flatten(1), vector[:, :8], atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(said.quality_logits, vector[:, 8:16], atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(said.deltas.flatten(1), vector[:, 16:], atol=1e-3, rtol=1e-4)

@@ -48,7 +48,7 @@ def raw_outputs(detector: Detector, image: Any) -> dict[str, np.ndarray[Any, Any
     """As the reference has them: cx cy w h (relative), objectness, 80 x objectness * class, small ones zeroed."""
     batch = prepare([image], detector.input)
     with torch.no_grad():
-        places, said = detector.network(batch)  # type: ignore[operator]
+        places, said = detector.network(batch)
     boxes = places.coder.decode(said.deltas[0, :, 0], places.boxes[0], places.strides())
     objectness = said.quality_logits[0].sigmoid().unsqueeze(1)
     scores = objectness * said.class_logits[0].sigmoid()

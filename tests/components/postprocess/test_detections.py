@@ -16,9 +16,9 @@ from detzoo.components.postprocess import detections as module
 from detzoo.components.postprocess.detections import PerClassDetections
 from detzoo.components.postprocess.top_k import TopK
 from detzoo.components.suppress import KeepAll, Nms, SoftNms
-from detzoo.errors import RecipeError
+from detzoo.errors import RecipeError, SettingError
 from detzoo.ops.scores import scores_of
-from detzoo.types import Candidates, DetectionBatch, ImageBatch, Level, Predictions, Scoring
+from detzoo.types import Candidates, DetectionBatch, DetectionSettings, ImageBatch, Level, Predictions, Scoring
 
 SCORINGS: Final[tuple[Scoring, ...]] = ("categorical", "sigmoid", "linear")
 
@@ -166,12 +166,26 @@ def test_a_score_equal_to_the_threshold(strict: bool, count: int) -> None:
     assert int(post(Predictions(logits, "sigmoid", predictions.deltas), candidates, batch).valid.sum()) == count
 
 
-def test_knobs_are_plain_attributes() -> None:
+@pytest.mark.parametrize("static", [False, True])
+def test_settings_by_value_are_those_of_the_constructor(static: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if static:  # as on devices other than the CPU
+        monkeypatch.setattr(module, "allows_dynamic_shapes", lambda _: False)
     inputs = scene()
-    suppress = Nms(iou=0.45)
-    post = ssd_post(suppress=suppress)
-    post.score_threshold, post.keep, suppress.iou = 0.3, 7, 0.2
-    assert same(post(*inputs), ssd_post(score_threshold=0.3, keep=7, suppress=Nms(iou=0.2))(*inputs))
+    post = ssd_post(suppress=Nms(iou=0.45), keep=200)
+    before = post(*inputs)
+    found = post(*inputs, DetectionSettings(0.3, 0.2, 7))
+    assert same(found, ssd_post(score_threshold=0.3, keep=7, suppress=Nms(iou=0.2))(*inputs))
+    assert found.valid.shape[1] == 7
+    assert same(post(*inputs), before)
+
+
+def test_a_setting_that_it_does_not_have_is_an_error_that_names_those_it_has() -> None:
+    soft = PerClassDetections(suppress=SoftNms(method="gaussian"))
+    assert soft.settings == DetectionSettings(0.05, None, 100)
+    with pytest.raises(SettingError, match=r"^nms_iou cannot be set: .* PerClassDetections .* score_threshold, keep$"):
+        soft(*scene(), DetectionSettings(nms_iou=0.5))
+    assert PerClassDetections(suppress=SoftNms(method="linear", iou=0.4)).settings.nms_iou == 0.4
+    assert TopK(keep=3).settings == DetectionSettings(0.0, None, 3)
 
 
 def test_invalid_candidates_are_never_reported() -> None:
@@ -290,7 +304,7 @@ def test_candidates_of_low_quality_are_left_out_before_their_classes_are_scored(
     candidates = replace(candidates, valid=torch.arange(200)[None] % 7 > 0)
     part = PerClassDetections(suppress=Nms(iou=0.5), score_threshold=threshold, quality=quality, keep=50)
     fast = part(predictions, candidates, batch)
-    boxes, scores, labels = part.class_by_class(predictions, candidates, batch)
+    boxes, scores, labels = part.class_by_class(predictions, candidates, batch, part.settings)
     plain = module.best_overall(boxes, scores, labels, 50)
     torch.testing.assert_close(fast.scores, plain.scores, rtol=1e-6, atol=0)
     assert torch.equal(fast.labels, plain.labels)

@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from detzoo.components.postprocess.detections import best_overall
+from detzoo.components.postprocess.detections import best_overall, threshold_of
 from detzoo.interfaces import PostProcess, Suppress
 from detzoo.ops.boxes import clip, sides
 from detzoo.ops.ranking import gather_rows
-from detzoo.types import Candidates, DetectionBatch, ImageBatch, Predictions
+from detzoo.types import Candidates, DetectionBatch, DetectionSettings, ImageBatch, Predictions
 
 
 class Regions(PostProcess):
@@ -47,15 +47,17 @@ class Regions(PostProcess):
         super().__init__()
         self.suppress = suppress
         self.per_level_top_k = per_level_top_k
-        self.keep = keep
+        self.settings = DetectionSettings(score_threshold, suppress.iou, keep)
         self.min_side = min_side
         self.min_side_of = min_side_of
         self.small_first = small_first
-        self.score_threshold = score_threshold
 
     @torch.no_grad()
-    def forward(self, predictions: Predictions, candidates: Candidates, batch: ImageBatch) -> DetectionBatch:
+    def forward(
+        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch, settings: DetectionSettings
+    ) -> DetectionBatch:
         """Regions [B,keep] in network px, best first, clipped to each image's region; labels are 0."""
+        assert settings.keep is not None
         logits = objectness(predictions)
         if self.small_first:
             every = torch.arange(logits.shape[1], device=logits.device).expand_as(logits)
@@ -64,14 +66,14 @@ class Regions(PostProcess):
         logits, row, level = self.best_of_levels(logits, candidates)
         boxes = decoded(row, predictions, candidates, batch)
         scores = torch.sigmoid(logits)
-        valid = (logits > -math.inf) & (scores >= self.score_threshold)
+        valid = (logits > -math.inf) & (scores >= threshold_of(settings))
         valid = valid & self.large_enough(boxes, batch)
         # of objectness that rounds to one score, the higher logit goes first
         order = logits.argsort(dim=1, descending=True, stable=True)
         boxes, scores = gather_rows(boxes, order), scores.gather(1, order)
         level, valid = level.gather(1, order), valid.gather(1, order)
-        kept = self.suppress(boxes, scores, level, valid).masked_fill(~valid, 0)
-        return best_overall(boxes, kept, torch.zeros_like(level), self.keep)
+        kept = self.suppress(boxes, scores, level, valid, settings.nms_iou).masked_fill(~valid, 0)
+        return best_overall(boxes, kept, torch.zeros_like(level), settings.keep)
 
     def large_enough(self, boxes: Tensor, batch: ImageBatch) -> Tensor:
         """bool [B,S]: neither side of boxes [B,S,4] is below ``min_side``."""

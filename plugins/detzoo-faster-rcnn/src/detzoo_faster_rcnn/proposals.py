@@ -6,7 +6,7 @@ import dataclasses
 from typing import Annotated
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from detzoo.interfaces import DenseHead, Feature, Loss, Matcher, PostProcess, Proposals, Sampler
 from detzoo.schema.nodes import Scope
@@ -50,10 +50,19 @@ class Rpn(Proposals):
         self.postprocess = postprocess
         self.training_postprocess = training_postprocess
 
+    def compiled_parts(self) -> tuple[nn.Module, ...]:
+        """The head; what it finds has no fixed shape."""
+        return (self.head,)
+
     def forward(self, features: FeatureMaps, batch: ImageBatch) -> Candidates:
         """Regions [B,P] in network px with scores, best first."""
         candidates, predictions = self.head(features, batch)
         return _regions(self.postprocess, predictions.float(), candidates, batch)
+
+    def places(self, features: FeatureMaps, batch: ImageBatch) -> Candidates:
+        """The anchors."""
+        candidates, _ = self.head(features, batch)
+        return candidates
 
     def losses(
         self, features: FeatureMaps, batch: ImageBatch, targets: Targets

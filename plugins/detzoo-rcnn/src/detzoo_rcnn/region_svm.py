@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from detzoo.errors import RecipeError
 from detzoo.interfaces import (
@@ -29,7 +29,7 @@ from detzoo.interfaces import (
 )
 from detzoo.ops.matching import matched_labels
 from detzoo.ops.regions import append_ground_truth, compact, trim
-from detzoo.types import Assignment, Candidates, DetectionBatch, FeatureMaps, ImageBatch, Predictions, Targets
+from detzoo.types import Assignment, Candidates, FeatureMaps, ImageBatch, Predictions, Targets, coarsest_stride
 from detzoo_rcnn.fitting import fitting_stages
 from detzoo_rcnn.interfaces import RegionClassifier, RegionHead, RegionRegressor
 from detzoo_rcnn.window_store import Precision
@@ -119,17 +119,21 @@ class RegionSvm(Detector):
         self.windows_at_once = windows_at_once
         self.store: Precision = store
         self.settled: bool | None = None
+        self.stride = coarsest_stride(backbone.out)
 
     def prepare_for_export(self) -> None:
         """Ask now whether the SVMs are fitted, and never again: a graph that is exported cannot ask a tensor."""
         self.settled = self.classifier.fitted
 
-    def detect(self, batch: ImageBatch) -> DetectionBatch:
-        """Detections in network px."""
+    def network(self, batch: ImageBatch, targets: Targets | None = None) -> tuple[Candidates, Predictions]:
+        """Pixels to what the SVMs, or the classifier, and the box regression say."""
         rois = trim(self.proposals({}, batch))
         predictions = self.judge(batch, rois)
-        rois = dataclasses.replace(rois, coder=self.coder if self.correct_boxes else None)
-        return self.postprocess(predictions.float(), rois, batch)
+        return dataclasses.replace(rois, coder=self.coder if self.correct_boxes else None), predictions
+
+    def compiled_parts(self) -> tuple[nn.Module, ...]:
+        """Backbone and head; pooling stays eager: its shapes depend on the regions."""
+        return self.backbone, self.head
 
     def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         """``classification``: the mean over the sampled windows, of K+1 classes."""
