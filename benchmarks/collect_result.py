@@ -12,9 +12,10 @@ from typing import Final
 import cv2
 import results_table  # type: ignore[import-not-found]
 import yaml
+from matplotlib.figure import Figure
 
 import detzoo
-from detzoo.comparison.plots import learning_figure, save
+from detzoo.comparison.plots import figure, save
 
 LARGEST: Final = 200_000 // 3
 """Bytes of one image: three together stay under 200 KB."""
@@ -64,6 +65,16 @@ def draw_curve(out: Path) -> int:
         losses = {"fine-tuning": [(float(row["epoch"]), float(row["loss"])) for row in rows if row["loss"]]}
         save(learning_figure(losses, ylabel="loss"), out / "curve.png")
     return sum(bool(row["loss"]) for row in rows)  # a last row without is what SVMs and boxes made of it
+
+
+def learning_figure(series: dict[str, list[tuple[float, float]]], *, ylabel: str) -> Figure:
+    """One line of (epoch, value) per name."""
+    made, axes = figure()
+    for name, points in series.items():
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
+    axes.set(xlabel="epoch", ylabel=ylabel)
+    axes.legend(fontsize=7)
+    return made
 
 
 def draw_images(run: Path, out: Path, images: list[Path], score: float) -> None:

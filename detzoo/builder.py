@@ -60,7 +60,17 @@ def build(
         RecipeError: the recipe is wrong, or cannot be built.
         WeightsError: weights are missing or do not fit.
     """
-    recipe = load_recipe(target, overrides)
+    return build_resolved(load_recipe(target, overrides), num_classes=num_classes, classes=classes, weights=weights)
+
+
+def build_resolved(
+    recipe: Recipe,
+    *,
+    num_classes: int | None = None,
+    classes: Sequence[str | None] | None = None,
+    weights: str | None = "backbone",
+) -> Detector:
+    """As ``build``, of a recipe that is resolved already."""
     for line in recipe.dropped:
         _log.info(line)
     detector = build_recipe(recipe, num_classes=num_classes, classes=classes, backbone_weights=weights == "backbone")
@@ -308,5 +318,6 @@ __all__ = [
     "build",
     "build_component",
     "build_recipe",
+    "build_resolved",
     "load",
 ]

@@ -42,18 +42,17 @@ def load_detector(
         RecipeError: a wrong recipe or override.
         WeightsError: weights are needed and the recipe publishes none.
     """
-    from detzoo.builder import build, load
+    from detzoo.builder import build_resolved, load
+    from detzoo.recipes.recipe import load_recipe
 
     if is_run(target):
         return load(target, list(set_ or []))
-    from detzoo.recipes.recipe import load_recipe
-
-    published = load_recipe(target, list(set_ or [])).values["weights"]
-    if published and classes is None:
-        return build(target, overrides=list(set_ or []), weights="published")
+    recipe = load_recipe(target, list(set_ or []))
+    if recipe.values["weights"] and classes is None:
+        return build_resolved(recipe, weights="published")
     if weights == "needed":
         raise WeightsError(
             f"{target} has no published weights, so it would answer at random. Give a run folder instead of the name, "
             f"after: detzoo train {target} --data DATA --out RUN"
         )
-    return build(target, classes=classes, overrides=list(set_ or []), weights=None)
+    return build_resolved(recipe, classes=classes, weights=None)

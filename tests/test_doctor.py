@@ -1,6 +1,7 @@
 """Known breakages are found, and said with what to do about them."""
 
 import json
+from importlib import metadata
 from types import SimpleNamespace
 
 import pytest
@@ -13,12 +14,15 @@ from detzoo.plugins.doctor import (
     floor_problems,
     missing_problems,
     opencv_problems,
+    optional,
     plugin_problems,
+    required,
     torch_pair_problems,
     trial_problems,
 )
 
-ALL = dict.fromkeys(doctor.REQUIRED, "9.9")
+REQUIRES = metadata.requires("detzoo") or []
+ALL = dict.fromkeys(required(REQUIRES), "9.9")
 
 
 def test_this_installation_is_healthy() -> None:
@@ -51,8 +55,23 @@ def test_no_opencv_wheel_is_a_problem() -> None:
 
 def test_missing_distributions_are_listed_in_one_command() -> None:
     have = {name: version for name, version in ALL.items() if name not in {"pluggy", "rich"}}
-    assert missing_problems(have) == [Problem("not installed: pluggy, rich", "pip install pluggy rich")]
-    assert missing_problems(ALL) == []
+    assert missing_problems(have, REQUIRES) == [Problem("not installed: pluggy, rich", "pip install pluggy rich")]
+    assert missing_problems(ALL, REQUIRES) == []
+    assert missing_problems({}, []) == []
+
+
+def test_what_is_required_is_what_the_metadata_of_detzoo_says() -> None:
+    assert {"torch", "plotly", "pyyaml", "typer"} <= {name.casefold() for name in required(REQUIRES)}
+    assert {"timm", "onnx", "faster-coco-eval"} <= set(optional(REQUIRES))
+    assert not {"pytest", "mkdocs-material", "opencv-python-headless"} & {*required(REQUIRES), *optional(REQUIRES)}
+    have = {name: version for name, version in ALL.items() if name != "plotly"}
+    assert missing_problems(have, REQUIRES) == [Problem("not installed: plotly", "pip install plotly")]
+
+
+def test_markers_and_extras_of_requirements() -> None:
+    requires = ["torch>=2.11", "rich", "onnx>=1; extra == 'onnx'", 'ruff; extra == "dev"', "opencv-python-headless>=4"]
+    assert required(requires) == ["torch", "rich"]
+    assert optional(requires) == ["onnx"]
 
 
 def test_complaint_03_torch_and_torchvision_that_do_not_fit_are_named() -> None:

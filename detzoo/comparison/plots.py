@@ -152,21 +152,3 @@ def confusion_figure(matrix: Confusion) -> Figure:
                     column, row, str(matrix.counts[row, column]), ha="center", va="center", fontsize=6, color=colour
                 )
     return made
-
-
-def learning_figure(series: Mapping[str, Sequence[tuple[float, float]]], *, ylabel: str = "AP50 %") -> Figure:
-    """Lines of (epoch, value), one a detector.
-
-    Args:
-        series: name -> points.
-        ylabel: what the values are.
-    """
-    made, axes = figure()
-    for name, points in series.items():
-        if points:
-            x, y = zip(*points, strict=True)
-            axes.plot(x, y, marker="o", markersize=3, label=name)
-    axes.set(xlabel="epoch", ylabel=ylabel)
-    if series:
-        axes.legend(fontsize=7)
-    return made

@@ -115,11 +115,6 @@ def marks_of(entries: Sequence[Entry]) -> tuple[list[dict[str, str]], list[str]]
     return marks, notes
 
 
-def other_protocol(marks: Mapping[str, str]) -> bool:
-    """Whether a row's accuracy or speed cannot be read beside most others'."""
-    return bool(marks.get("AP") or marks.get("latency_p50_ms"))
-
-
 PROTOCOL_COLUMNS: Final = tuple(
     Column(key, title, None)
     for key, title in (

@@ -137,11 +137,6 @@ def decode_polygons(data: bytes) -> list[list[float]]:
     return [part.tolist() for part in np.split(points, np.cumsum(lengths)[:-1])]
 
 
-def is_polygons(data: bytes) -> bool:
-    """Whether an encoded mask is a polygon."""
-    return data[:1] == _POLYGONS
-
-
 def read_mask_values(path: Path | str) -> NDArray[np.int64]:
     """Raw values [H,W] of a one-channel image: palette indices, grey values; first channel of a colour image."""
     from PIL import Image

@@ -6,34 +6,15 @@ import importlib
 import platform
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any, Final
 
 from detzoo.runtime.parallel import cores
 
-REQUIRED: Final = (
-    "torch",
-    "torchvision",
-    "accelerate",
-    "matplotlib",
-    "numpy",
-    "pluggy",
-    "pycocotools",
-    "pydantic",
-    "PyYAML",
-    "rich",
-    "safetensors",
-    "typer",
-)
-OPTIONAL: Final = {
-    "timm": "timm",
-    "tensorboard": "tensorboard",
-    "onnx": "onnx",
-    "onnxruntime": "onnx",
-    "faster-coco-eval": "faster",
-}
+_WORKING_ON_IT: Final = ("dev", "docs")
+"""Extras for who works on detzoo itself: nothing that a user misses."""
 OPENCV: Final = (
     "opencv-python",
     "opencv-python-headless",
@@ -84,23 +65,42 @@ class Report:
 
 def examine() -> Report:
     """Look at everything; nothing is changed, nothing fetched."""
-    installed = installed_versions()
+    requires = _requirements("detzoo")
+    installed = installed_versions([*required(requires), *optional(requires)])
     plugins, plugin_problems = _plugins()
     problems = [
         *opencv_problems(installed),
-        *missing_problems(installed),
+        *missing_problems(installed, requires),
         *torch_pair_problems(installed, _requirements("torchvision")),
-        *floor_problems(installed, _requirements("detzoo")),
+        *floor_problems(installed, requires),
         *_trials(),
         *plugin_problems,
     ]
-    return Report(_system(), _shown(installed), _devices(), plugins, problems)
+    return Report(_system(), _shown(installed, requires), _devices(), plugins, problems)
 
 
-def installed_versions() -> dict[str, str]:
-    """Version of every distribution that matters here, by its usual name; only those that are installed."""
+def required(requires: Iterable[str]) -> list[str]:
+    """Distributions that detzoo needs, by its own metadata; OpenCV, of which any wheel will do, is looked at apart."""
+    return [name for name, extra in _names(requires) if extra is None and name not in OPENCV]
+
+
+def optional(requires: Iterable[str]) -> list[str]:
+    """Distributions that its extras bring."""
+    return [name for name, extra in _names(requires) if extra is not None and extra not in _WORKING_ON_IT]
+
+
+def _names(requires: Iterable[str]) -> Iterator[tuple[str, str | None]]:
+    """Name and extra of each requirement, as ``onnx>=1.17; extra == 'onnx'`` states them."""
+    for line in requires:
+        name, extra = re.match(r"[\w.-]+", line), re.search(r"extra\s*==\s*['\"]([\w.-]+)['\"]", line)
+        if name is not None:
+            yield name[0], None if extra is None else extra[1]
+
+
+def installed_versions(names: Iterable[str]) -> dict[str, str]:
+    """Version of detzoo, of every OpenCV wheel and of ``names``; only those that are installed."""
     found = {}
-    for name in ("detzoo", *REQUIRED, *OPENCV, *OPTIONAL):
+    for name in ("detzoo", *names, *OPENCV):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -118,9 +118,9 @@ def opencv_problems(installed: Mapping[str, str]) -> list[Problem]:
     return [Problem(f"{len(wheels)} OpenCV wheels share one cv2 folder: {', '.join(wheels)}", _OPENCV_FIX)]
 
 
-def missing_problems(installed: Mapping[str, str]) -> list[Problem]:
-    """Distributions that detzoo needs and that are not there."""
-    missing = [name for name in REQUIRED if name not in installed]
+def missing_problems(installed: Mapping[str, str], requires: Iterable[str]) -> list[Problem]:
+    """Distributions that detzoo needs, by its own metadata, and that are not there."""
+    missing = [name for name in required(requires) if name not in installed]
     if not missing:
         return []
     return [Problem(f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}")]
@@ -263,12 +263,12 @@ def _requirements(name: str) -> Sequence[str]:
         return []
 
 
-def _shown(installed: Mapping[str, str]) -> dict[str, str | None]:
+def _shown(installed: Mapping[str, str], requires: Sequence[str]) -> dict[str, str | None]:
     from detzoo.runtime.version import __version__
 
     cv2 = [name for name in OPENCV if name in installed]
-    own = installed.get("detzoo", f"{__version__} (not installed: used from its folder)")
-    return {"detzoo": own, **{name: installed.get(name) for name in (*REQUIRED, *cv2, *OPTIONAL)}}
+    own = installed.get("detzoo", f"{__version__} (used from its folder: what it requires is not known)")
+    return {"detzoo": own, **{name: installed.get(name) for name in (*required(requires), *cv2, *optional(requires))}}
 
 
 def _system() -> dict[str, str]:

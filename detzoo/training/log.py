@@ -81,11 +81,6 @@ class RunLog:
             self._board.flush()
 
 
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log; a half-written last line is left out."""
-    return _read_lines(folder / LOG)
-
-
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []

@@ -45,20 +45,18 @@ def train_target(
         resume: go on with the run in ``out``.
         options: see ``detzoo.train``.
     """
-    from detzoo.builder import build
+    from detzoo.builder import build_resolved
     from detzoo.recipes.recipe import load_recipe
     from detzoo.training import rng
     from detzoo.training.trainer import train
 
     dataset, val = open_splits(data, train_split, val_split)
-    chosen = load_recipe(target, list(overrides)).values["train"]["seed"] if seed is None else seed
+    recipe = load_recipe(target, list(overrides))
+    chosen = recipe.values["train"]["seed"] if seed is None else seed
     rng.seed_everything(chosen)
     going_on = resume and (out / LAST).is_file()
-    detector = build(
-        target,
-        classes=dataset.classes,
-        overrides=list(overrides),
-        weights=None if going_on or weights == "none" else weights,
+    detector = build_resolved(
+        recipe, classes=dataset.classes, weights=None if going_on or weights == "none" else weights
     )
     return train(detector, dataset, out, val=val, seed=chosen, resume=resume, **options)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detzoo.comparison.plots import learning_figure, pr_figure, save, speed_ap_figure
+from detzoo.comparison.plots import pr_figure, save, speed_ap_figure
 from detzoo.comparison.tradeoff import Point
 
 A = Point({"name": "a", "latency_p50_ms": 10.0, "AP": 0.3}, "ssd", "vgg16", 300.0)
@@ -64,9 +64,3 @@ def test_another_protocol_is_hollow() -> None:
 
 def test_curves_of_nothing() -> None:
     assert len(pr_figure([]).axes) == 1
-    assert len(learning_figure({}).axes[0].lines) == 0
-
-
-def test_learning_curves() -> None:
-    figure = learning_figure({"a": [(1, 10), (2, 20)], "b": []})
-    assert [np.asarray(line.get_xydata()).tolist() for line in figure.axes[0].lines] == [[[1, 10], [2, 20]]]

@@ -20,11 +20,10 @@ from detzoo.detectors.alternation import Alternation, Proposing, StepLength, che
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Detector, GradientStage
 from detzoo.training import train
-from detzoo.training.log import read_log
 from detzoo.types import ImageBatch
 from detzoo.weights.checkpoint import load_checkpoint
 from tests.detectors.alternation_toy import AlternatingToy, alternating_toy
-from tests.training.training_toy import ToyDataset
+from tests.training.training_toy import ToyDataset, read_log
 
 ROOT = Path(__file__).parents[2]
 STEPS = ("1-proposals", "2-box", "3-proposals", "4-box")

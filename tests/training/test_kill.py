@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from detzoo.training.log import read_log
 from detzoo.weights.checkpoint import load_checkpoint
+from tests.training.training_toy import read_log
 
 Script = Callable[..., subprocess.CompletedProcess[str]]
 

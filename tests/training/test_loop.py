@@ -17,11 +17,10 @@ from torch import Tensor
 from detzoo.errors import TrainingError
 from detzoo.interfaces import FittingStage, GradientStage, Stage
 from detzoo.training import RunSummary, train
-from detzoo.training.log import read_log
 from detzoo.training.plan import Optimizer, Schedule
 from detzoo.types import ImageBatch, Targets
 from detzoo.weights.checkpoint import load_checkpoint, load_model_state
-from tests.training.training_toy import CLASSES, ToyDataset, ToyDetector, toy
+from tests.training.training_toy import CLASSES, ToyDataset, ToyDetector, read_log, toy
 
 
 def run(detector: ToyDetector, out: Path, **options: Any) -> RunSummary:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from detzoo.training.log import read_log
 from detzoo.weights.checkpoint import load_checkpoint
+from tests.training.training_toy import read_log
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 

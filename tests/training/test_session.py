@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 import detzoo
 from detzoo.cli.train import command
 from detzoo.errors import DataError
-from detzoo.training.log import read_log
 from detzoo.training.train_command import open_splits, train_target
+from tests.training.training_toy import read_log
 
 RECIPE, DATA = "ssd_mobilenet_v2", "shapes:size=96,train=16,val=8"
 SMALL = ["input.size=[96,96]", "train.optimizer.lr=0.001"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -296,3 +297,8 @@ def main(what: str, out: str, argument: str = "0") -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log."""
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
