@@ -13,7 +13,8 @@ def command(
     kind: Annotated[
         str,
         typer.Option(
-            help="backbone, neck, head, matcher, loss, postprocess, proposals or detector.", show_default=False
+            help="backbone, neck, head, matcher, loss, postprocess, proposals, detector, or kind: one of your own.",
+            show_default=False,
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder to write; detzoo-NAME when left out.")] = None,

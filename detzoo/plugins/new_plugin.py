@@ -65,6 +65,11 @@ PATTERNS: Final = {
     "proposals": Pattern(
         "a square in every cell, with a learnt objectness", "proposals", _IN_A_RECIPE.format(key="proposals")
     ),
+    "kind": Pattern(
+        "a kind of your own, a neck that takes one of it, and what the kit checks of it",
+        "gate",
+        "In a recipe: `neck: {type: {name}, gate: {type: {name}}}`.",
+    ),
     "detector": Pattern(
         "a small one-stage detector with a head of its own",
         "head",
@@ -91,7 +96,7 @@ def write_plugin(name: str, kind: str, folder: Path | None = None) -> list[Path]
         PluginError: the name, the kind or the folder cannot be used; nothing has been written then.
     """
     if kind not in PATTERNS:
-        raise PluginError(unknown("kind", kind, PATTERNS))
+        raise PluginError(_no_pattern(kind))
     _check_name(name)
     folder = Path(f"detzoo-{name}") if folder is None else folder
     _check_folder(folder)
@@ -105,6 +110,19 @@ def write_plugin(name: str, kind: str, folder: Path | None = None) -> list[Path]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return sorted(texts)
+
+
+def _no_pattern(kind: str) -> str:
+    from detzoo.plugins.registry import get_registry
+
+    own = get_registry().plugins.kinds.get(kind)
+    if own is None:
+        return unknown("kind", kind, PATTERNS)
+    brings = get_registry().plugins.records[own.plugin].distribution.rpartition(" ")[0]
+    return (
+        f'"{kind}" is a kind that {brings} brings, and there is no template for it: write a plugin of another kind, '
+        f"derive the class from {own.interface} and add {brings} to the dependencies"
+    )
 
 
 def _check_name(name: str) -> None:
@@ -132,10 +150,11 @@ def _check_folder(folder: Path) -> None:
 def _values(name: str, kind: str) -> dict[str, str]:
     pattern = PATTERNS[kind]
     words = re.split("[-_]", name)
-    suffix = "Head" if kind == "detector" else "".join(word.capitalize() for word in kind.split("_"))
+    suffix = {"detector": "Head", "kind": "Neck"}.get(kind) or "".join(word.capitalize() for word in kind.split("_"))
     return {
         "name": name,
         "kind": kind,
+        "own_kind": _own_kind(name),
         "distribution": f"detzoo-{name}",
         "package": f"detzoo_{name.replace('-', '_')}",
         "Class": "".join(word.capitalize() for word in words) + suffix,
@@ -144,6 +163,11 @@ def _values(name: str, kind: str) -> dict[str, str]:
         "use": pattern.use.replace("{name}", name),
         "core_range": _core_range(__version__),
     }
+
+
+def _own_kind(name: str) -> str:
+    """``my_plugin_gate``: two plugins with one kind stop each other, so it has the plugin's name in it."""
+    return f"{name.replace('-', '_')}_gate"
 
 
 def _core_range(version: str) -> str:
@@ -166,7 +190,15 @@ def _rendered(template: Traversable, folder: Path, values: dict[str, str]) -> di
 
 
 def _schemas(kind: str, name: str) -> str:
-    """The stored schema of the component, so that the new plugin is listed without PyTorch."""
+    """The stored schemas of the components, so that the new plugin is listed without PyTorch."""
     stored = json.loads((files("detzoo.plugins") / "templates" / "plugin" / "schemas.json").read_text(encoding="utf-8"))
-    kind = "head" if kind == "detector" else kind
-    return f"{{\n  {json.dumps(f'{kind}/{name}')}: {json.dumps(stored[kind])}\n}}\n"
+    own = _own_kind(name)
+    if kind == "kind":
+        gate = {"is": "component", "kind": own}
+        neck = {**stored["neck"], "fields": {"gate": {"type": gate}, **stored["neck"]["fields"]}}
+        found = {f"{own}/{name}": {**stored["neck"], "fields": {}}, f"neck/{name}": neck}
+    else:
+        kind = "head" if kind == "detector" else kind
+        found = {f"{kind}/{name}": stored[kind]}
+    lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(schema)}" for key, schema in sorted(found.items()))
+    return f"{{\n{lines}\n}}\n"

@@ -1,5 +1,6 @@
 """``detzoo new-plugin``: what it writes builds, installs and passes its own tests as it is; what it refuses."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from detzoo.errors import PluginError
 from detzoo.plugins.new_plugin import PATTERNS, write_plugin
 from tests.packaging.environment import ROOT, Environment, build_wheels, clean_variables, link_packages, run
 
-KINDS = ("backbone", "neck", "head", "matcher", "loss", "postprocess", "proposals", "detector")
+KINDS = ("backbone", "neck", "head", "matcher", "loss", "postprocess", "proposals", "kind", "detector")
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +68,26 @@ def test_files_of_a_kind(kind: str, tmp_path: Path) -> None:
         "tests/test_conformance.py",
     } < names
     manifest = yaml.safe_load((folder / "src/detzoo_two_words/registry.yaml").read_text())
-    (component,) = manifest["components"]
-    assert component["kind"] == ("head" if kind == "detector" else kind)
-    assert list(manifest["schemas"]) == [f"{component['kind']}/two-words"]
+    component = manifest["components"][-1]
+    assert component["kind"] == {"detector": "head", "kind": "neck"}.get(kind, kind)
+    schemas = json.loads((folder / "src/detzoo_two_words/schemas.json").read_text())
+    assert sorted(schemas) == sorted(f"{one['kind']}/{one['name']}" for one in manifest["components"])
     texts = [path.read_text() for path in written]
     assert not [text for text in texts if "${name}" in text or "${package}" in text]
     assert "${{ matrix.python }}" in (folder / ".github/workflows/test.yml").read_text()
     for path in written:
         if path.suffix == ".py":
             compile(path.read_text(), str(path), "exec", dont_inherit=True)
+
+
+def test_a_plugin_s_kind_has_no_template(tmp_path: Path) -> None:
+    pytest.importorskip("detzoo_rcnn")
+    with pytest.raises(PluginError) as caught:
+        write_plugin("mine", "region_head", tmp_path / "mine")
+    assert str(caught.value) == (
+        '"region_head" is a kind that detzoo-rcnn brings, and there is no template for it: write a plugin of another '
+        "kind, derive the class from detzoo_rcnn.interfaces:RegionHead and add detzoo-rcnn to the dependencies"
+    )
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
@@ -98,7 +110,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
             "blur",
             "neckk",
             'unknown kind "neckk"; did you mean "neck"? allowed: '
-            "backbone, detector, head, loss, matcher, neck, postprocess, proposals",
+            "backbone, detector, head, kind, loss, matcher, neck, postprocess, proposals",
         ),
         (
             "My Blur",
