@@ -96,7 +96,8 @@ def built(name: str) -> Any:
 @torch.no_grad()
 def spread_regions(detector: Any) -> None:
     """Make untrained stages hand on anchors as they are: deep networks without weights send all of them astray."""
-    for head in (detector.proposals.head, getattr(detector.box.head, "predictor", detector.box.head)):
+    stages = [getattr(stage.head, "predictor", stage.head) for stage in detector.box_stages.values()]
+    for head in (detector.proposals.head, *stages):
         head.classification.weight.zero_()
         head.regression.weight.zero_()
 

@@ -39,12 +39,15 @@ def recipe_facts(values: Mapping[str, Any]) -> Facts:
 
 
 def architecture(values: Mapping[str, Any]) -> str | None:
-    """``ssd``, ``rpn + roi_box``, ``image_level + roi_box``, ``region_svm``."""
+    """``ssd``, ``rpn + roi_box``, ``rpn + 3 x roi_box``, ``image_level + roi_box``, ``region_svm``."""
     if values.get("architecture") not in ("one_stage", "two_stage"):
         return values.get("architecture")
     box = values.get("box")
-    head = (box.get("head") if isinstance(box, Mapping) else None) or values.get("head")
-    parts = [part.get("type") for part in (values.get("proposals"), head) if isinstance(part, Mapping)]
+    stages = box if isinstance(box, list) else [box]
+    heads = [stage.get("head") for stage in stages if isinstance(stage, Mapping)] or [values.get("head")]
+    parts = [part.get("type") for part in (values.get("proposals"), heads[-1]) if isinstance(part, Mapping)]
+    if len(heads) > 1:
+        parts[-1] = f"{len(heads)} x {parts[-1]}"
     return " + ".join(str(part) for part in parts if part) or values.get("architecture")
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 SHARED: Final = ("backbone.*", "neck.*")
 FIRST_HALF: Final = ("proposals.*",)
-SECOND_HALF: Final = ("box.*", "mask.*")
+SECOND_HALF: Final = ("box.*", "refinements.*", "mask.*")
 
 
 @dataclass(frozen=True, kw_only=True)

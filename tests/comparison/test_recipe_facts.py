@@ -23,6 +23,10 @@ def test_nothing_known() -> None:
             {"architecture": "two_stage", "proposals": {"type": "rpn"}, "box": {"head": {"type": "roi_box"}}},
             "rpn + roi_box",
         ),
+        (
+            {"architecture": "two_stage", "proposals": {"type": "rpn"}, "box": [{"head": {"type": "roi_box"}}] * 3},
+            "rpn + 3 x roi_box",
+        ),
         ({"architecture": "region_svm", "proposals": {"type": "image_level"}, "head": {"type": "fc"}}, "region_svm"),
         ({"architecture": "one_stage"}, "one_stage"),
     ],
