@@ -8,6 +8,7 @@ from detzoo.interfaces.head import DenseHead, MaskHead, RoiHead
 from detzoo.interfaces.loss import Loss, MaskLoss
 from detzoo.interfaces.matcher import Matcher
 from detzoo.interfaces.neck import Neck
+from detzoo.interfaces.normalisation import Normalisation
 from detzoo.interfaces.postprocess import PostProcess
 from detzoo.interfaces.proposals import Proposals, Proposer, Segmenter
 from detzoo.interfaces.stages import FittingStage, GradientStage, Stage, StageContext
@@ -46,6 +47,7 @@ __all__ = [
     "Matcher",
     "Miner",
     "Neck",
+    "Normalisation",
     "Normaliser",
     "PostProcess",
     "Proposals",

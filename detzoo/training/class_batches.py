@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from detzoo.errors import DataError
+from detzoo.interfaces import Normalisation
 from detzoo.runtime.images import read_image
 from detzoo.training.pretrain_plan import PretrainPlan
-from detzoo.weights.normalisation import Normalisation
 
 _KEPT = 0.875  # of the shorter side, when validating: 224 of 256, as usual
 

@@ -11,9 +11,9 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from detzoo.interfaces import Backbone
+from detzoo.interfaces import Backbone, Normalisation
 from detzoo.runtime.atomic_files import replace_durably
-from detzoo.weights.normalisation import NORMALISATION_KEY, Normalisation
+from detzoo.weights.normalisation import NORMALISATION_KEY
 
 _WIDTH = 4096  # outputs of fc6 and fc7: Krizhevsky et al. 2012, and VGG and ZF after them
 
@@ -35,9 +35,8 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.level = list(backbone.out)[-1]
         channels = backbone.out[self.level].channels
-        self.names: tuple[str, ...] = getattr(backbone, "fully_connected", ())
+        self.names: tuple[str, ...] = backbone.fully_connected
         side = backbone.pooled if self.names else 1
-        assert isinstance(side, int)
         self.pool: nn.Module = nn.AdaptiveMaxPool2d(side) if self.names else nn.AdaptiveAvgPool2d(1)
         inputs = [channels * side**2, *[_WIDTH] * len(self.names)]
         self.hidden = nn.ModuleList(nn.Linear(wide, _WIDTH) for wide in inputs[:-1])

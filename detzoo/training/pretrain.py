@@ -105,7 +105,7 @@ def pretrain(
         settings=settings,
         out=out,
         workers=max(1, min(8, cores() - 2)) if workers is None else workers,
-        normalisation=getattr(network, "expects", None) or IMAGENET,
+        normalisation=network.expects or IMAGENET,
         checkpoint_seconds=checkpoint_seconds,
         show=progress,
     )

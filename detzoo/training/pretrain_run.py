@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from detzoo.data.class_folders import ClassFolders
 from detzoo.errors import TrainingError
+from detzoo.interfaces import Normalisation
 from detzoo.runtime.interrupts import Interrupts
 from detzoo.training import rng
 from detzoo.training.class_batches import Batch, ClassBatches, normalised
@@ -34,7 +35,6 @@ from detzoo.training.pretrain_plan import PretrainPlan
 from detzoo.training.run import Interrupted
 from detzoo.training.schedule import rates
 from detzoo.weights.checkpoint import LAST, Checkpoint, save_checkpoint
-from detzoo.weights.normalisation import Normalisation
 
 WEIGHTS: Final = "backbone.safetensors"
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from detzoo.errors import WeightsError
-from detzoo.weights.normalisation import Normalisation, recorded_normalisation
+from detzoo.interfaces import Backbone, Normalisation
+from detzoo.weights.normalisation import recorded_normalisation
 from detzoo.weights.sources import fetch, file_sha256, read_state_dict
 
+_log = logging.getLogger("detzoo.weights")
 _MOST: Final = 10  # names in a message
 PREFIXES: Final = (
     "", "ema.backbone.", "model.backbone.", "backbone.body.", "backbone.", "module.backbone.", "module.", "model.",
@@ -44,7 +48,7 @@ class LoadedWeights:
 
 
 def load_backbone_weights(
-    backbone: nn.Module,
+    backbone: Backbone,
     location: str | Path,
     *,
     sha256: str | None = None,
@@ -54,11 +58,11 @@ def load_backbone_weights(
     """Load a state dict into ``backbone``; half precision is turned into the backbone's own.
 
     Keys are those of torchvision's classification model, with or without ``body.`` before them, or those of a whole
-    detector whose backbone this is. A backbone with a method ``adapt_weights(state) -> (state, dropped)`` translates
-    the keys itself. Nothing changes in ``backbone`` unless everything fits.
+    detector whose backbone this is; ``backbone.adapt_weights`` translates others. Keys that ``classifier_keys`` names
+    and no parameter has are left out, and named in the log. Nothing changes in ``backbone`` unless everything fits.
 
     Args:
-        backbone: a Backbone; ``dropped`` names the parts of the published model that it does not keep.
+        backbone: to load into.
         location: path or address.
         sha256: of the file, all of it or its beginning.
         cache_dir: see ``fetch``.
@@ -76,36 +80,43 @@ def load_backbone_weights(
         own = backbone.state_dict()
         for name, value in state.items():
             own[name].copy_(value)
-    expects = recorded_normalisation(path) or getattr(backbone, "expects", None)
+    told = [key for key in dropped if not is_counter(key)]
+    if told:
+        _log.info("%s: left out, a detector does not use them: %s", path, ", ".join(told))
+    expects = recorded_normalisation(path) or backbone.expects
     return LoadedWeights(path, file_sha256(path), len(state), tuple(dropped), expects)
 
 
-def _to_own_names(backbone: nn.Module, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    adapt = getattr(backbone, "adapt_weights", None)
-    if adapt is not None and not any(key in backbone.state_dict() for key in state):
-        adapted: tuple[dict[str, Tensor], list[str]] = adapt(state)
-        return adapted
+def _to_own_names(backbone: Backbone, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """The state under the backbone's names, unknown keys as they are, and the keys that are left out on purpose."""
     own = backbone.state_dict().keys()
-    prefix = max(PREFIXES, key=lambda p: sum(_own_name(key, p, own) is not None for key in state if key.startswith(p)))
-    parts = tuple(f"{part}." for part in getattr(backbone, "dropped", ()))
+
+    def fitting(prefix: str) -> int:
+        return sum(_own_name(key.removeprefix(prefix), own) is not None for key in state if key.startswith(prefix))
+
+    prefix = max(PREFIXES, key=fitting)
+    given = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    if not any(key in own for key in given):
+        given = backbone.adapt_weights(given)
     renamed: dict[str, Tensor] = {}
-    dropped: list[str] = []
-    for key, value in state.items():
-        inside = key.startswith(prefix)
-        rest = key.removeprefix(prefix).removeprefix("body.")
-        name = _own_name(key, prefix, own) if inside else None
+    dropped = [key for key in state if not key.startswith(prefix)]
+    for key, value in given.items():
+        name = _own_name(key, own)
         if name is not None:
             renamed[name] = value
-        elif not inside or rest.startswith(parts) or is_counter(key):
-            dropped.append(key)
+        elif is_counter(key) or _matches(key.removeprefix("body."), backbone.classifier_keys):
+            dropped.append(prefix + key)
         else:
-            renamed[key] = value
+            renamed[prefix + key] = value
     return renamed, dropped
 
 
-def _own_name(key: str, prefix: str, own: Iterable[str]) -> str | None:
-    rest = key.removeprefix(prefix)
-    return next((name for name in (f"body.{rest}", rest) if name in own), None)
+def _own_name(key: str, own: Iterable[str]) -> str | None:
+    return next((name for name in (f"body.{key}", key) if name in own), None)
+
+
+def _matches(key: str, globs: Iterable[str]) -> bool:
+    return any(fnmatchcase(key, glob) for glob in globs)
 
 
 def is_counter(key: str) -> bool:
@@ -113,7 +124,7 @@ def is_counter(key: str) -> bool:
     return key.endswith(".num_batches_tracked")
 
 
-def _check_fit(backbone: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+def _check_fit(backbone: Backbone, state: dict[str, Tensor], path: Path) -> None:
     own = backbone.state_dict()
     missing = [name for name in own if name not in state and not is_counter(name)]
     unexpected = [key for key in state if key not in own]

@@ -4,40 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from safetensors import safe_open
 
 from detzoo.errors import RecipeError
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """How pixels were normalised: (value / 255 * pixel_range - mean) / std, channel by channel.
-
-    It belongs to weights, not to an architecture: torchvision's detection VGG16 and its ImageNet VGG16 differ in it.
-
-    Args:
-        mean: in the order of ``channels``.
-        std: likewise.
-        channels: order of the channels.
-        pixel_range: 1 where values lie in [0,1] before mean and std are applied, 255 where in [0,255].
-    """
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    channels: Literal["rgb", "bgr"] = "rgb"
-    pixel_range: Literal[1, 255] = 1
-
-    def describe(self) -> str:
-        """As the keys of a recipe's ``input``."""
-        return (
-            f"channels: {self.channels}, mean: [{_numbers(self.mean)}], std: [{_numbers(self.std)}], "
-            f"pixel_range: {self.pixel_range}"
-        )
-
+from detzoo.interfaces.normalisation import Normalisation, numbers
 
 IMAGENET: Final = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """torchvision's and timm's usual ImageNet weights."""
@@ -93,7 +66,7 @@ def check_normalisation(
     apart = max(abs(g - w) / max(1.0, abs(w)) for g, w in zip(given, wanted, strict=True))
     if channels == expects.channels and apart <= tolerance:
         return
-    found = f"channels: {channels}, mean: [{_numbers(mean)}], std: [{_numbers(std)}], pixel_range: {pixel_range:g}"
+    found = f"channels: {channels}, mean: [{numbers(mean)}], std: [{numbers(std)}], pixel_range: {pixel_range:g}"
     raise RecipeError(
         f"input: normalisation does not fit the backbone's weights ({weights}).\n"
         f"  found:    {found}\n"
@@ -106,7 +79,3 @@ def _black_and_white(mean: Sequence[float], std: Sequence[float], top: float, ch
     """The six numbers that black and white become: equal for equal normalisations, however they are written."""
     order = (0, 1, 2) if channels == "rgb" else (2, 1, 0)
     return [(value - mean[i]) / std[i] for value in (0.0, float(top)) for i in order]
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:g}" for value in values)

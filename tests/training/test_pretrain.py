@@ -15,6 +15,7 @@ from safetensors import safe_open
 from detzoo.builder import build, build_component
 from detzoo.data.class_folders import read_class_folders
 from detzoo.errors import DataError, RecipeError, TrainingError
+from detzoo.interfaces import Normalisation
 from detzoo.runtime.drawing import write_image
 from detzoo.runtime.interrupts import Interrupts
 from detzoo.training import pretrain_run
@@ -25,7 +26,7 @@ from detzoo.training.pretrain_plan import load_plan
 from detzoo.training.run import Interrupted
 from detzoo.weights.backbone import load_backbone_weights
 from detzoo.weights.checkpoint import load_checkpoint
-from detzoo.weights.normalisation import CAFFE, IMAGENET, Normalisation
+from detzoo.weights.normalisation import CAFFE, IMAGENET
 
 LAYOUT = (
     "write FOLDER/train/CLASS/*.jpg and FOLDER/val/CLASS/*.jpg, or FOLDER/CLASS/*.jpg, of which a part is kept for "

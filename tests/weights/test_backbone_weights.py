@@ -12,6 +12,8 @@ from detzoo.components.backbones.mobilenet import MobileNetV2
 from detzoo.components.backbones.resnet import ResNet18
 from detzoo.components.backbones.vgg import Vgg16
 from detzoo.errors import WeightsError
+from detzoo.interfaces import Backbone
+from detzoo.types import FeatureMaps, FeatureSpec
 from detzoo.weights.backbone import load_backbone_weights
 from detzoo.weights.normalisation import IMAGENET
 
@@ -127,3 +129,69 @@ def test_values_that_are_not_finite_are_refused(published: dict[str, Tensor], tm
     assert str(error.value) == (
         f"{path} holds values that are not finite: body.bn1.weight. The file is damaged, or its training diverged."
     )
+
+
+class Plain(Backbone):
+    """A third party's: nothing but the interface."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4)
+        self.out = {"s2": FeatureSpec(4, 2)}
+
+    def forward(self, pixels: Tensor) -> FeatureMaps:
+        return {"s2": self.norm(self.conv(pixels))}
+
+
+class Named(Plain):
+    """Whose own layer has a name that classifiers usually have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Conv2d(4, 4, 1)
+
+
+class Translating(Plain):
+    """Whose published file calls the convolution otherwise."""
+
+    def adapt_weights(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {key.replace("stem.", "conv.").replace("bn.", "norm."): value for key, value in state.items()}
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone."])
+def test_a_plain_backbone_takes_a_usual_file_and_tells_the_classifier(
+    prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    given = {prefix + key: value for key, value in Plain().state_dict().items()}
+    classifier = {prefix + "fc.weight": torch.zeros(10, 4), prefix + "fc.bias": torch.zeros(10)}
+    path, backbone = write(tmp_path / "w.safetensors", given | classifier), Plain()
+    with caplog.at_level("INFO", "detzoo.weights"):
+        loaded = load_backbone_weights(backbone, path)
+    assert torch.equal(backbone.conv.weight, given[prefix + "conv.weight"])
+    assert (loaded.loaded, set(loaded.dropped), loaded.expects) == (7, set(classifier), None)
+    assert all(key in caplog.text for key in classifier)
+    write(path, given | classifier | {prefix + "neck.weight": torch.zeros(1)})
+    with pytest.raises(WeightsError, match=rf"1 unexpected: {prefix}neck\.weight"):
+        load_backbone_weights(backbone, path)
+
+
+def test_an_own_layer_is_loaded_whatever_its_name(tmp_path: Path) -> None:
+    given, backbone = Named(), Named()
+    loaded = load_backbone_weights(backbone, write(tmp_path / "w.safetensors", given.state_dict()))
+    assert torch.equal(backbone.fc.weight, given.fc.weight)
+    assert loaded.dropped == ()
+    del (state := given.state_dict())["fc.weight"]
+    with pytest.raises(WeightsError, match=r"1 missing: fc\.weight"):
+        load_backbone_weights(backbone, write(tmp_path / "part.safetensors", state))
+
+
+@pytest.mark.parametrize("prefix", ["", "model.backbone."])
+def test_foreign_names_are_translated_and_own_ones_left_alone(prefix: str, tmp_path: Path) -> None:
+    own = Plain().state_dict()
+    foreign = {key.replace("conv.", "stem.").replace("norm.", "bn."): value for key, value in own.items()}
+    for state in (foreign | {"head.weight": torch.zeros(2)}, {prefix + key: value for key, value in own.items()}):
+        backbone = Translating()
+        loaded = load_backbone_weights(backbone, write(tmp_path / "w.safetensors", state))
+        assert torch.equal(backbone.conv.weight, own["conv.weight"])
+        assert set(loaded.dropped) == {key for key in state if key.startswith("head.")}

@@ -3,7 +3,8 @@
 import pytest
 
 from detzoo.errors import RecipeError
-from detzoo.weights.normalisation import IMAGENET, Normalisation, check_normalisation
+from detzoo.interfaces import Normalisation
+from detzoo.weights.normalisation import IMAGENET, check_normalisation
 
 VGG_DETECTION = Normalisation((0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255))
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detzoo.components.backbones.feature_extractor import Tap, TappedBackbone
-from detzoo.weights.normalisation import CAFFE, Normalisation
+from detzoo.interfaces import Normalisation
+from detzoo.weights.normalisation import CAFFE
 
 
 class LrnWithinChannel(nn.Module):

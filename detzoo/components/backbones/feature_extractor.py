@@ -2,7 +2,8 @@
 
 The layers live under ``body`` with the module names of torchvision's classification model, so that its state dict
 loads by putting ``body.`` before each key (``detzoo.weights.backbone`` does it). Layers beyond the deepest level that
-was asked for, classifier included, are not kept; ``dropped`` names them, so that no key of a file goes unaccounted.
+was asked for, classifier included, are not kept; ``classifier_keys`` names them, so that every key of a file is
+accounted for.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Backbone
+from detzoo.interfaces import Backbone, Normalisation
 from detzoo.types import FeatureMaps, FeatureSpec
-from detzoo.weights.normalisation import IMAGENET, Normalisation
+from detzoo.weights.normalisation import IMAGENET
 
 _PROBE = (256, 256)  # network px; large enough for stride 32, and only sizes are computed
 
@@ -48,11 +49,6 @@ class TappedBackbone(Backbone):
     """
 
     expects: Normalisation | None = IMAGENET
-    """Normalisation under which the usual published weights were trained; None where they differ among themselves."""
-    fully_connected: tuple[str, ...] = ()
-    """Layers of the published classifier, ReLUs between them and its last left out, as published files name them."""
-    pooled: int = 1
-    """Side, cells, of the map that the first of them takes; 1: the classifier looks at the mean of the deepest map."""
 
     def __init__(
         self,
@@ -70,7 +66,8 @@ class TappedBackbone(Backbone):
         last = max(steps.index(step) for step in level_of)
         self.body = body
         self.steps = tuple((step, level_of.get(step)) for step in steps[: last + 1])
-        self.dropped = (*absent, *_cut(body, {step for step, _ in self.steps}))
+        left_out = (*absent, *_cut(body, {step for step, _ in self.steps}))
+        self.classifier_keys = tuple(f"{part}.*" for part in left_out)
         self.out = self._declare({level: taps[level].stride for level in levels}, input_size)
 
     def forward(self, pixels: Tensor) -> FeatureMaps:

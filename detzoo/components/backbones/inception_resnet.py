@@ -8,7 +8,7 @@ from torch import nn
 
 from detzoo.components.backbones.feature_extractor import Tap, TappedBackbone
 from detzoo.components.backbones.timm import import_timm
-from detzoo.weights.normalisation import Normalisation
+from detzoo.interfaces import Normalisation
 
 INCEPTION: Final = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 """Pixels in [-1,1], as TensorFlow's Inception and NASNet weights want them."""

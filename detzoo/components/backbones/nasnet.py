@@ -49,8 +49,9 @@ class NasNet(Backbone):
         self.body = timm.create_model("nasnetalarge", pretrained=False, num_features=filters * _WIDTH)
         self.levels = tuple(levels)
         names = [name for name, _ in self.body.named_children()]
-        self.dropped = tuple(names[names.index("cell_11") + 1 :])
-        for name in self.dropped:
+        left_out = names[names.index("cell_11") + 1 :]
+        self.classifier_keys = tuple(f"{name}.*" for name in left_out)
+        for name in left_out:
             delattr(self.body, name)
         shapes = trace_shapes(self, input_size or (256, 256))
         self.out = {

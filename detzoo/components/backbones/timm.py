@@ -9,9 +9,8 @@ from torch import Tensor
 
 from detzoo.components.backbones.feature_extractor import check_levels, trace_shapes
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Backbone
+from detzoo.interfaces import Backbone, Normalisation
 from detzoo.types import FeatureMaps, FeatureSpec
-from detzoo.weights.normalisation import Normalisation
 
 
 class Timm(Backbone):
@@ -24,6 +23,8 @@ class Timm(Backbone):
         model: timm's name, such as ``resnet18`` or ``mobilenetv4_conv_small``.
         levels: names by stride; which exist depends on the model, and the message of a wrong one lists them.
     """
+
+    classifier_keys = ("*",)  # how the layers beyond the deepest level are named depends on the model
 
     def __init__(
         self,
@@ -39,7 +40,6 @@ class Timm(Backbone):
         check_levels(f'timm model "{model}"', levels, tuple(known))
         self.body = _create(timm, model, out_indices=[known[level] for level in levels])
         self.levels = tuple(levels)
-        self.dropped: tuple[str, ...] = ()
         self.expects = _normalisation(timm, model)
         shapes = trace_shapes(self, input_size or (256, 256))
         self.out = {
@@ -51,23 +51,14 @@ class Timm(Backbone):
         """Maps by level, finest first."""
         return dict(zip(self.levels, self.body(pixels), strict=True))
 
-    def adapt_weights(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """Turn the whole model's state dict into this one's: timm flattens the names of the stages that it extracts.
-
-        Returns:
-            the tensors under this module's names, and the keys that belong to layers beyond the deepest level.
-        """
+    def adapt_weights(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The whole model's state dict under this one's names: timm flattens those of the stages that it extracts."""
         own = self.state_dict().keys()
         adapted: dict[str, Tensor] = {}
-        dropped: list[str] = []
         for key, value in state.items():
             names = (f"body.{key}", f"body.{key.replace('.', '_', 1)}")
-            name = next((name for name in names if name in own), None)
-            if name is None:
-                dropped.append(key)
-            else:
-                adapted[name] = value
-        return adapted, dropped
+            adapted[next((name for name in names if name in own), key)] = value
+        return adapted
 
 
 def import_timm(owner: str) -> Any:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from detzoo.components.backbones.feature_extractor import Tap, TappedBackbone
 from detzoo.errors import WeightsError
-from detzoo.weights.normalisation import Normalisation
+from detzoo.interfaces import Normalisation
 from detzoo_ssd.initialisation import initialise
 
 STAGES: tuple[tuple[int, ...], ...] = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -62,7 +62,7 @@ class Vgg16Ssd(TappedBackbone):
         )
         self.dilated = dilated
 
-    def adapt_weights(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    def adapt_weights(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """ImageNet's VGG16 in this backbone's names and shapes.
 
         Args:
@@ -70,21 +70,21 @@ class Vgg16Ssd(TappedBackbone):
                 "features" weights, made for SSD), fc6 and fc7 keep their Xavier start.
 
         Returns:
-            every tensor of this backbone, and the keys that were left out.
+            every tensor of this backbone, and what is left of the classifier.
         """
         adapted = {f"body.{key}": value for key, value in state.items() if not key.startswith("classifier.")}
-        left_out = [key for key in state if key.startswith("classifier.6.")]
         fc6 = state.get("classifier.0.weight")
         if fc6 is None or not fc6.isfinite().all():
             own = {key: value for key, value in self.state_dict().items() if key.startswith("body.fc")}
-            return adapted | own, [key for key in state if key.startswith("classifier.")]
+            return adapted | own | {key: value for key, value in state.items() if key.startswith("classifier.")}
         whole = {
             "body.fc6.0.weight": fc6.view(4096, 512, 7, 7),
             "body.fc6.0.bias": state["classifier.0.bias"],
             "body.fc7.0.weight": state["classifier.3.weight"][..., None, None],
             "body.fc7.0.bias": state["classifier.3.bias"],
         }
-        return adapted | (_reduced(whole) if self.dilated else whole), left_out
+        last = {key: value for key, value in state.items() if key.startswith("classifier.6.")}
+        return adapted | (_reduced(whole) if self.dilated else whole) | last
 
 
 def decimate(weight: Tensor, step: tuple[int, ...]) -> Tensor:
