@@ -32,10 +32,7 @@ def test_no_recipe_of_the_zoo_lacks_anything() -> None:
             "fasterrcnn_mobilenet_v2_fpn",
             "box.matcher={type: grid_responsible}",
             '--set box.matcher: detectors.fasterrcnn_mobilenet_v2_fpn.box.matcher: matcher "grid_responsible" needs '
-            'one_box, which roi_head "roi_box" and architecture "two_stage" do not give; given by head detr, '
-            "detr_anchors, fcos, retinanet, rpn, ssd, ssd_shared, yolo_anchor, yolo_grid\n"
-            '--set box.matcher: detectors.fasterrcnn_mobilenet_v2_fpn.box.matcher: matcher "grid_responsible" needs '
-            'one_grid, which roi_head "roi_box" and architecture "two_stage" do not give; given by head yolo_grid\n'
+            'one_grid, which roi_head "roi_box" does not give; given by head yolo_grid\n'
             '--set box.matcher: detectors.fasterrcnn_mobilenet_v2_fpn.box.matcher: matcher "grid_responsible" needs '
             'predictions, which architecture "two_stage" does not give; given by architecture one_stage; proposals rpn',
         ),
@@ -99,7 +96,7 @@ def test_classes_registered_by_hand(toy_registry: Registry) -> None:
     values = load_recipe("toy_detector").values | {"matcher": {"type": "looker"}}
     (problem,) = unmet_needs(values, toy_registry)
     assert problem.key == ("matcher",)
-    assert problem.message.endswith("do not give; given by nothing installed")
+    assert problem.message.endswith("does not give; given by nothing installed")
 
 
 def test_soft_targets_need_a_loss_that_reads_them_and_the_other_way_round(toy_registry: Registry) -> None:
@@ -113,7 +110,7 @@ def test_soft_targets_need_a_loss_that_reads_them_and_the_other_way_round(toy_re
 
     assert ignored.message == (
         'matcher "soft" needs reads_quality, which class_loss "cross_entropy" does not give; '
-        "given by class_loss softened"
+        "given by class_loss binary_cross_entropy, quality_focal, softened, varifocal"
     )
     assert lacking.key == ("loss", "classification")
     assert lacking.message == (
@@ -144,3 +141,10 @@ def test_what_a_value_decides_is_compared_when_the_detector_is_built() -> None:
 def test_a_loss_is_told_of_the_head_that_gives_other_scores(toy_registry: Registry) -> None:
     with pytest.raises(RecipeError, match=r'needs softmax_scores, which head "toy_head", as it is set here, does not'):
         build("toy_detector", overrides={"head.scoring": "linear"}, weights=None)
+
+
+def test_one_box_for_all_classes_is_a_value_of_a_head() -> None:
+    overrides = ["box.loss={type: softmax_focal, box: {type: giou}, normaliser: {type: positives}}"]
+    with pytest.raises(RecipeError, match=r'needs one_box, which roi_head "roi_box", as it is set here, does not give'):
+        build("fasterrcnn_mobilenet_v2_fpn", overrides=overrides, weights=None)
+    build("fasterrcnn_mobilenet_v2_fpn", overrides=[*overrides, "box.head.class_agnostic=true"], weights=None)

@@ -115,7 +115,7 @@ class _Surroundings:
         for entry in self.registry.entries():
             if wanted & _gives(entry, self.registry):
                 known.setdefault(entry.kind, []).append(entry.name)
-        asked = [one for one in givers if one.kind in known] or [one for one in givers if one in (head, givers[-1])]
+        asked = [one for one in givers if one.kind in known] or [head or givers[-1]]
         named = " and ".join(f'{one.kind} "{one.type}"' for one in asked)
         by = "; ".join(f"{kind} {', '.join(sorted(names))}" for kind, names in sorted(known.items()))
         does = "does not" if len(asked) == 1 else "do not"

@@ -7,20 +7,42 @@ In a plugin's tests::
     @parametrize_with_checks("ssd")
     def test_conformance(component: Component, check: Check) -> None:
         check(component)
+
+``image_batch``, ``targets`` and ``candidates`` make the values of the contract from plain numbers, for tests by hand.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from detzoo.testing.kit import Check, Component, ConformanceError, checks, recipes_left_out
 from detzoo.testing.parametrizing import parametrize_with_checks
 from detzoo.testing.results import CheckResult, check_plugin, findings
+
+if TYPE_CHECKING:
+    from detzoo.testing.by_hand import candidates, image_batch, targets
+
+_BY_HAND = ("candidates", "image_batch", "targets")
+
+
+def __getattr__(name: str) -> Any:
+    """Values by hand need torch, which every pytest run on the machine would load with this package."""
+    if name not in _BY_HAND:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from detzoo.testing import by_hand
+
+    return getattr(by_hand, name)
+
 
 __all__ = [
     "Check",
     "CheckResult",
     "Component",
     "ConformanceError",
+    "candidates",
     "check_plugin",
     "checks",
     "findings",
+    "image_batch",
     "parametrize_with_checks",
     "recipes_left_out",
+    "targets",
 ]

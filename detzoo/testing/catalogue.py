@@ -36,6 +36,7 @@ PLUGIN_CHECKS: Final = (
 )
 _HEAD: Final = (
     "head:outputs",
+    "abilities:head_gives_what_it_declares",
     "head:same_input_same_output",
     "head:batch_equals_singles",
     "head:input_is_not_changed",
@@ -59,6 +60,8 @@ KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "matcher": (
         "matcher:outputs",
+        "abilities:matcher_gives_what_it_declares",
+        "abilities:matcher_needs_what_it_declares",
         "matcher:takes_the_empty_case",
         "matcher:without_ground_truth_all_is_background",
         "matcher:one_box_finds_a_candidate",
@@ -78,6 +81,8 @@ KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
         "loss:padding_changes_nothing",
         "loss:ground_truth_weights_count",
         "loss:input_is_not_changed",
+        "abilities:loss_passes_quality_on",
+        "abilities:loss_needs_what_it_declares",
         *_MODULE,
     ),
     "mask_loss": (
@@ -87,7 +92,7 @@ KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
         "mask_loss:input_is_not_changed",
         *_MODULE,
     ),
-    "class_loss": ("loss:class_loss", "loss:class_loss_reads_quality"),
+    "class_loss": ("loss:class_loss", "loss:class_loss_reads_quality", "abilities:class_loss_gives_what_it_declares"),
     "box_loss": ("loss:box_loss", "loss:box_loss_takes_the_empty_case"),
     "postprocess": (
         "postprocess:outputs",
@@ -171,4 +176,4 @@ def group_of(spec: str) -> Group:
         return "import" if name.startswith("import_") else "manifest"
     if file == "detector":
         return "detector"
-    return "interface" if name in _INTERFACE else "numeric"
+    return "interface" if name in _INTERFACE or file == "abilities" else "numeric"

@@ -24,7 +24,7 @@ from detzoo.types import Candidates, Predictions
 def check_outputs(subject: Subject) -> None:
     """Shapes, dtypes, levels, coder and scoring are the contract's, at every size."""
     for size in subject.sizes:
-        candidates, predictions = _run(subject, size)
+        candidates, predictions = run(subject, size)
         _check_candidates(candidates, subject)
         _check_predictions(predictions, candidates.boxes.shape[1], subject)
 
@@ -69,7 +69,7 @@ def _check_predictions(predictions: Predictions, number: int, subject: Subject) 
 def check_same_input_same_output(subject: Subject) -> None:
     """In evaluation mode nothing is drawn: the same input gives the same predictions twice."""
     subject.component.eval()
-    first, second = (_run(subject, subject.sizes[0])[1] for _ in range(2))
+    first, second = (run(subject, subject.sizes[0])[1] for _ in range(2))
     assert_close(first, second, "the first and the second answer to one input")
 
 
@@ -98,14 +98,14 @@ def check_input_is_not_changed(subject: Subject) -> None:
 def check_gradient_reaches_every_parameter(subject: Subject) -> None:
     """Nothing that is trainable is left out of the predictions."""
     subject.component.train()
-    _, predictions = _run(subject, subject.sizes[0])
+    _, predictions = run(subject, subject.sizes[0])
     backward(predictions)
     assert_gradients(subject.component, "predictions")
 
 
 def check_decoding_is_finite(subject: Subject) -> None:
     """Even absurd deltas decode to numbers: the coder clamps, or the recipe says why it does not."""
-    candidates, predictions = _run(subject, subject.sizes[0])
+    candidates, predictions = run(subject, subject.sizes[0])
     boxes = subject.component.coder.decode(
         predictions.deltas[:, :, 0], candidates.boxes.expand(2, -1, -1), candidates.strides()
     )
@@ -125,7 +125,8 @@ def _bare(predictions: Predictions) -> Predictions:
     return dataclasses.replace(predictions, aux=())
 
 
-def _run(subject: Subject, size: tuple[int, int]) -> tuple[Candidates, Predictions]:
+def run(subject: Subject, size: tuple[int, int]) -> tuple[Candidates, Predictions]:
+    """What the head says of two noise images."""
     found: tuple[Candidates, Predictions] = subject.component(
         feature_maps(subject.features, size), image_batch(size), *_regions(subject, size)
     )

@@ -20,10 +20,10 @@ from detzoo.types import BACKGROUND, Assignment, Candidates, Predictions, Scorin
 def check_every_ground_truth_gives_finite_terms(subject: Subject) -> None:
     """No box, one box, a box without area, many: scalars that are finite, with finite gradients."""
     for name in GROUND_TRUTHS:
-        places, truth = candidates(coder=_coder(subject)), targets((name, "no box"))
-        given = _hand_assignment(places, truth)
-        said = _predictions(subject, places, 2)
-        _check_terms(_terms(subject, said, places, truth, given), said, f"ground truth: {name}")
+        places, truth = places_of(subject), targets((name, "no box"))
+        given = hand_assignment(places, truth)
+        said = predictions_for(subject, places, 2)
+        _check_terms(terms_of(subject, said, places, truth, given), said, f"ground truth: {name}")
 
 
 def _check_terms(terms: dict[str, Tensor], said: Predictions, what: str) -> None:
@@ -42,8 +42,8 @@ def _check_terms(terms: dict[str, Tensor], said: Predictions, what: str) -> None
 def check_without_candidates_terms_are_connected_zeros(subject: Subject) -> None:
     """No place to look at: every term is a zero that still belongs to the graph."""
     places, truth = no_candidates(coder=_coder(subject)), targets(("one box", "no box"))
-    said = _predictions(subject, places, 2)
-    terms = _terms(subject, said, places, truth, Assignment(torch.zeros(2, 0, dtype=torch.int64)))
+    said = predictions_for(subject, places, 2)
+    terms = terms_of(subject, said, places, truth, Assignment(torch.zeros(2, 0, dtype=torch.int64)))
     _check_terms(terms, said, "no candidates")
     assert float(total(terms).detach()) == 0, "without candidates the loss is not zero"
 
@@ -53,15 +53,15 @@ def check_normaliser_divides_the_terms(subject: Subject) -> None:
     normalisers = [part for part in subject.component.modules() if isinstance(part, Normaliser)]
     if not normalisers:
         return
-    places, truth = candidates(coder=_coder(subject)), targets(("mixed boxes", "one box"))
-    given = _hand_assignment(places, truth)
-    said = _predictions(subject, places, 2)
+    places, truth = places_of(subject), targets(("mixed boxes", "one box"))
+    given = hand_assignment(places, truth)
+    said = predictions_for(subject, places, 2)
     divisors = [part(given) for part in normalisers]
     sums = []
     for factor in (1.0, 0.5):
         for part, divisor in zip(normalisers, divisors, strict=True):
             part.forward = partial(_constant, factor * divisor)  # type: ignore[method-assign]
-        sums.append(float(total(_terms(subject, said, places, truth, given)).detach()))
+        sums.append(float(total(terms_of(subject, said, places, truth, given)).detach()))
     assert sums[1] > sums[0], (
         f"the loss is {sums[0]:.4g} with the normaliser's divisor and {sums[1]:.4g} with half of it"
     )
@@ -74,13 +74,13 @@ def _constant(divisor: Tensor, _: Assignment) -> Tensor:
 def check_padding_changes_nothing(subject: Subject) -> None:
     """The number of padded rows of ground truth makes no difference."""
     names = tuple(GROUND_TRUTHS)
-    places = candidates(coder=_coder(subject))
+    places = places_of(subject)
     sums = []
     for padded in (16, 48):
         truth = targets(names, padded=padded)
-        said = _predictions(subject, places, len(names))
+        said = predictions_for(subject, places, len(names))
         same = subject.copied()  # a moving average has moved after the first call
-        sums.append(float(total(_terms(same, said, places, truth, _hand_assignment(places, truth))).detach()))
+        sums.append(float(total(terms_of(same, said, places, truth, hand_assignment(places, truth))).detach()))
     assert abs(sums[0] - sums[1]) <= 1e-5 * max(1.0, abs(sums[0])), (
         f"another padding of the ground truth gives another loss: {sums[0]} and {sums[1]}"
     )
@@ -88,12 +88,12 @@ def check_padding_changes_nothing(subject: Subject) -> None:
 
 def check_ground_truth_weights_count(subject: Subject) -> None:
     """A positive's terms are multiplied by ``Targets.weight``: 1 changes nothing, one half costs less."""
-    places, truth = candidates(coder=_coder(subject)), targets(("mixed boxes", "one box"))
-    given, said = _hand_assignment(places, truth), _predictions(subject, places, 2)
+    places, truth = places_of(subject), targets(("mixed boxes", "one box"))
+    given, said = hand_assignment(places, truth), predictions_for(subject, places, 2)
     sums = []
     for weight in (None, 1.0, 0.5):
         full = None if weight is None else torch.full(truth.labels.shape, weight)
-        terms = _terms(subject.copied(), said, places, dataclasses.replace(truth, weight=full), given)
+        terms = terms_of(subject.copied(), said, places, dataclasses.replace(truth, weight=full), given)
         sums.append(float(total(terms).detach()))
     assert abs(sums[1] - sums[0]) <= 1e-5 * max(1.0, abs(sums[0])), (
         f"the loss is {sums[0]:.4g} without weights of the ground truth and {sums[1]:.4g} with weights of 1"
@@ -103,19 +103,19 @@ def check_ground_truth_weights_count(subject: Subject) -> None:
 
 def check_input_is_not_changed(subject: Subject) -> None:
     """Predictions, targets and the assignment keep their values: logs and other terms read them."""
-    places, truth = candidates(coder=_coder(subject)), targets(("mixed boxes", "one box"))
-    said, given = _predictions(subject, places, 2), _hand_assignment(places, truth)
+    places, truth = places_of(subject), targets(("mixed boxes", "one box"))
+    said, given = predictions_for(subject, places, 2), hand_assignment(places, truth)
     before = snapshot((said, places, truth, given))
-    _terms(subject, said, places, truth, given)
+    terms_of(subject, said, places, truth, given)
     assert_unchanged(before, (said, places, truth, given), "the input")
 
 
 def check_class_loss(subject: Subject) -> None:
     """[B,N], finite and not negative, for every label and for no candidates; its gradient is finite."""
-    columns = _columns(subject)
+    wide = columns(subject)
     for number in (50, 0):
         source = torch.Generator().manual_seed(2)
-        logits = (4 * torch.randn(2, number, columns, generator=source)).requires_grad_()
+        logits = (4 * torch.randn(2, number, wide, generator=source)).requires_grad_()
         labels = torch.arange(number).remainder(subject.num_classes + 1).sub(1).expand(2, number)
         assert BACKGROUND == -1
         found = subject.component(logits, labels)
@@ -130,9 +130,9 @@ def check_class_loss_reads_quality(subject: Subject) -> None:
     """Who declares ``READS_QUALITY`` takes soft targets [B,N] and [B,N,K], and they make a difference."""
     if Feature.READS_QUALITY not in subject.component.gives:
         return
-    columns, number = _columns(subject), 50
+    wide, number = columns(subject), 50
     source = torch.Generator().manual_seed(2)
-    logits = 4 * torch.randn(2, number, columns, generator=source)
+    logits = 4 * torch.randn(2, number, wide, generator=source)
     labels = torch.arange(number).remainder(subject.num_classes + 1).sub(1).expand(2, number)
     hard = subject.component(logits, labels)
     for shape in ((2, number), (2, number, subject.num_classes)):
@@ -181,7 +181,14 @@ def check_box_loss_takes_the_empty_case(subject: Subject) -> None:
     assert found.shape == (2, 0), f"without candidates it returns {tuple(found.shape)}, not (2, 0)"
 
 
-def _hand_assignment(places: Candidates, truth: Targets) -> Assignment:
+def places_of(subject: Subject) -> Candidates:
+    """Two candidates in each cell of one map, unless the component needs one per cell."""
+    parts = [part for part in subject.component.modules() if isinstance(part, Component)]
+    single = any(Feature.ONE_PER_CELL in part.needs for part in parts)
+    return candidates(coder=_coder(subject), per_cell=1 if single else 2)
+
+
+def hand_assignment(places: Candidates, truth: Targets) -> Assignment:
     """A few positives for every ground truth with an area, as matchers give them; the others ignored or background."""
     sides = truth.boxes[..., 2:] - truth.boxes[..., :2]
     area = truth.valid & (sides > 0).all(-1)
@@ -194,14 +201,16 @@ def _hand_assignment(places: Candidates, truth: Targets) -> Assignment:
     return Assignment(torch.where(mixed >= 0, positive, mixed), overlap, quality)
 
 
-def _terms(
+def terms_of(
     subject: Subject, said: Predictions, places: Candidates, truth: Targets, given: Assignment
 ) -> dict[str, Tensor]:
+    """The terms of the component."""
     terms: dict[str, Tensor] = subject.component(said, places, truth, given)
     return terms
 
 
-def _predictions(subject: Subject, places: Candidates, images: int) -> Predictions:
+def predictions_for(subject: Subject, places: Candidates, images: int) -> Predictions:
+    """Predictions that the component can read, by the scores of its head or those that it needs."""
     return predictions(images, places, _scoring(subject), num_classes=subject.num_classes, quality=True)
 
 
@@ -216,7 +225,7 @@ def _scoring(subject: Subject) -> Scoring:
     return cast("Scoring", ways[0].removesuffix("_scores"))
 
 
-def _columns(subject: Subject) -> int:
+def columns(subject: Subject) -> int:
     """Width of the logits: softmax losses have a background column in front."""
     return subject.num_classes + int(_scoring(subject) == "softmax")
 

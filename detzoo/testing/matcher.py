@@ -5,17 +5,18 @@ from __future__ import annotations
 import torch
 
 from detzoo.errors import DetzooError
-from detzoo.testing.specimens import GROUND_TRUTHS, candidates, no_candidates, predictions, targets
+from detzoo.testing.loss import places_of, predictions_for
+from detzoo.testing.specimens import GROUND_TRUTHS, no_candidates, targets
 from detzoo.testing.subject import Subject, assert_close, assert_unchanged, image, snapshot
-from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
+from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Targets
 
 EVERY = tuple(GROUND_TRUTHS)
 
 
 def check_outputs(subject: Subject) -> None:
     """One whole number a candidate, within the ground truth of its image or BACKGROUND or IGNORE."""
-    places, truth = _places(subject), targets(EVERY)
-    found = _match(subject, places, truth)
+    places, truth = places_of(subject), targets(EVERY)
+    found = match(subject, places, truth)
     _check_range(found, truth, places)
 
 
@@ -40,13 +41,13 @@ def _check_range(found: Assignment, truth: Targets, places: Candidates) -> None:
 
 def check_takes_the_empty_case(subject: Subject) -> None:
     """Ground truth padded to no rows at all (M = 0), and no candidates (N = 0)."""
-    places = _places(subject)
-    found = _match(subject, places, targets(("no box", "no box"), padded=0))
+    places = places_of(subject)
+    found = match(subject, places, targets(("no box", "no box"), padded=0))
     shape = (2, places.boxes.shape[1])
     assert tuple(found.index.shape) == shape, f"M = 0: index has shape {tuple(found.index.shape)}, not {shape}"
     assert bool((found.index < 0).all()), "M = 0: a candidate is positive for ground truth that is not there"
     try:
-        found = _match(subject, no_candidates(coder=places.coder), targets(EVERY))
+        found = match(subject, no_candidates(coder=places.coder), targets(EVERY))
     except DetzooError:
         return  # a matcher of dense heads says that it takes no regions, which have no levels
     shape = (len(EVERY), 0)
@@ -55,29 +56,29 @@ def check_takes_the_empty_case(subject: Subject) -> None:
 
 def check_without_ground_truth_all_is_background(subject: Subject) -> None:
     """An image without objects is an image full of background."""
-    found = _match(subject, _places(subject), targets(("no box",)))
+    found = match(subject, places_of(subject), targets(("no box",)))
     assert bool((found.index == BACKGROUND).all()), "an image without objects has candidates that are not BACKGROUND"
 
 
 def check_one_box_finds_a_candidate(subject: Subject) -> None:
     """A box of ordinary size and place gets at least one candidate."""
-    found = _match(subject, _places(subject), targets(("one box",)))
+    found = match(subject, places_of(subject), targets(("one box",)))
     assert int((found.index == 0).sum()) > 0, "a box of 100x60 px gets no candidate"
 
 
 def check_invalid_candidates_are_ignored(subject: Subject) -> None:
     """Padding among the candidates never enters the loss."""
-    places = _places(subject)
+    places = places_of(subject)
     valid = torch.arange(places.boxes.shape[1]).remainder(3)[None] > 0
     padded = Candidates(places.boxes, valid, places.levels, places.coder)
-    found = _match(subject, padded, targets(EVERY))
+    found = match(subject, padded, targets(EVERY))
     assert bool((found.index[~valid.expand_as(found.index)] == IGNORE).all()), "an invalid candidate is not IGNORE"
 
 
 def check_ignored_ground_truth_is_never_positive(subject: Subject) -> None:
     """Difficult and crowd boxes give no positives; candidates upon them leave the loss."""
     truth = targets(EVERY, ignore=True)
-    found = _match(subject, _places(subject), truth)
+    found = match(subject, places_of(subject), truth)
     assert int((found.index >= 0).sum()) == 0, "ground truth flagged ignore has positives"
     assert int((found.index[EVERY.index("mixed boxes")] == IGNORE).sum()) > 0, (
         "no candidate upon ignored ground truth is IGNORE"
@@ -86,15 +87,15 @@ def check_ignored_ground_truth_is_never_positive(subject: Subject) -> None:
 
 def check_padding_changes_nothing(subject: Subject) -> None:
     """The number of padded rows of ground truth makes no difference."""
-    places = _places(subject)
-    few, many = _match(subject, places, targets(EVERY)), _match(subject, places, targets(EVERY, padded=48))
+    places = places_of(subject)
+    few, many = match(subject, places, targets(EVERY)), match(subject, places, targets(EVERY, padded=48))
     assert torch.equal(few.index, many.index), "another padding of the ground truth gives another assignment"
 
 
 def check_batch_equals_singles(subject: Subject) -> None:
     """Each image is matched by itself."""
-    places, truth = _places(subject), targets(EVERY)
-    said = _predictions(subject, places, len(EVERY))
+    places, truth = places_of(subject), targets(EVERY)
+    said = predictions_for(subject, places, len(EVERY))
     together = subject.component(places, truth, said)
     for row, name in enumerate(EVERY):
         alone = subject.component(places, image(truth, row), image(said, row))
@@ -103,25 +104,13 @@ def check_batch_equals_singles(subject: Subject) -> None:
 
 def check_input_is_not_changed(subject: Subject) -> None:
     """Candidates and targets keep their values: the loss reads them next."""
-    places, truth = _places(subject), targets(EVERY)
+    places, truth = places_of(subject), targets(EVERY)
     before = snapshot((places, truth))
-    _match(subject, places, truth)
+    match(subject, places, truth)
     assert_unchanged(before, (places, truth), "candidates or targets")
 
 
-def _places(subject: Subject) -> Candidates:
-    """Candidates like those that the recipe's own head gives, else a plain grid."""
-    coder = None if subject.detector is None else getattr(getattr(subject.detector, "head", None), "coder", None)
-    return candidates(coder=coder)
-
-
-def _predictions(subject: Subject, places: Candidates, images: int) -> Predictions:
-    scoring = "sigmoid"
-    if subject.detector is not None and hasattr(subject.detector, "head"):
-        scoring = subject.detector.head.scoring  # type: ignore[union-attr, assignment]
-    return predictions(images, places, scoring, quality=True)  # type: ignore[arg-type]
-
-
-def _match(subject: Subject, places: Candidates, truth: Targets) -> Assignment:
-    found: Assignment = subject.component(places, truth, _predictions(subject, places, len(truth.boxes)))
+def match(subject: Subject, places: Candidates, truth: Targets) -> Assignment:
+    """What the matcher says, shown predictions."""
+    found: Assignment = subject.component(places, truth, predictions_for(subject, places, len(truth.boxes)))
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -111,14 +111,20 @@ def _filled(box: tuple[float, float, float, float]) -> Tensor:
     return mask
 
 
-def candidates(size: tuple[int, int] = SIZES[0], *, coder: nn.Module | None = None, stride: int = 16) -> Candidates:
-    """Two square boxes in every cell of one level, of 2 and 4 strides."""
+def candidates(
+    size: tuple[int, int] = SIZES[0],
+    *,
+    coder: nn.Module | None = None,
+    stride: int = 16,
+    per_cell: Literal[1, 2] = 2,
+) -> Candidates:
+    """Square boxes in every cell of one level: of 2 strides, and of 4 where there are two per cell."""
     rows, columns = size[0] // stride, size[1] // stride
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     centre = (torch.stack([x, y], -1).reshape(-1, 1, 2) + 0.5) * stride
-    half = torch.tensor([1.0, 2.0])[None, :, None] * stride
+    half = torch.tensor([1.0, 2.0][:per_cell])[None, :, None] * stride
     boxes = torch.cat([centre - half, centre + half], -1).reshape(1, -1, 4)
-    level = Level(f"s{stride}", rows, columns, 2, float(stride))
+    level = Level(f"s{stride}", rows, columns, per_cell, float(stride))
     valid = torch.ones(1, boxes.shape[1], dtype=torch.bool)
     return Candidates(boxes, valid, (level,), coder)  # type: ignore[arg-type]
 

@@ -141,6 +141,57 @@ class HidesBoxes(Squares):
         return Predictions(out[..., 4:].detach(), self.scoring, out[..., None, :4].detach())
 
 
+class DeclaresAQuality(Squares):
+    gives = Squares.gives | {Feature.QUALITY_LOGITS}
+
+
+class HidesAQuality(Squares):
+    def predictions(self, out: Tensor) -> Predictions:
+        return Predictions(out[..., 4:], self.scoring, out[..., None, :4], quality_logits=out.sum(-1))
+
+
+class DeclaresOneGrid(Squares):
+    gives = Squares.gives | {Feature.ONE_GRID}
+
+
+class HidesItsLevels(Squares):
+    gives = Squares.gives - {Feature.LEVELS}
+
+
+class DeclaresADistribution(Squares):
+    gives = Squares.gives | {Feature.DISTRIBUTION}
+
+
+class AddsInItsConstructor(Squares):
+    gives = Squares.gives - {Feature.ONE_BOX}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gives = self.gives | {Feature.ONE_BOX}
+
+
+class DeclaresQualityTargets(MaxIou):
+    gives = frozenset({Feature.QUALITY_TARGETS})
+
+
+class HidesQualityTargets(MaxIou):
+    def forward(self, candidates: Candidates, targets: Targets, predictions: Predictions | None = None) -> Assignment:
+        found = super().forward(candidates, targets, predictions)
+        return dataclasses.replace(found, quality=found.positive.float())
+
+
+class LooksAtPredictions(MaxIou):
+    def forward(self, candidates: Candidates, targets: Targets, predictions: Predictions | None = None) -> Assignment:
+        assert predictions is not None
+        return super().forward(candidates, targets, predictions)
+
+
+class LooksAtLevels(MaxIou):
+    def forward(self, candidates: Candidates, targets: Targets, predictions: Predictions | None = None) -> Assignment:
+        candidates.levels[0]  # there is none on regions
+        return super().forward(candidates, targets, predictions)
+
+
 class UsesIgnored(MaxIou):
     def forward(self, candidates: Candidates, targets: Targets, predictions: Predictions | None = None) -> Assignment:
         blind = dataclasses.replace(targets, ignore=torch.zeros_like(targets.ignore))
@@ -200,6 +251,26 @@ class IgnoresItsNormaliser(Loss):
 class CountsPadding(Loss):
     def forward(self, *given: Any) -> dict[str, Tensor]:
         return {name: term * given[2].boxes.shape[1] for name, term in super().forward(*given).items()}
+
+
+class LooksAtAQuality(Loss):
+    def forward(self, *given: Any) -> dict[str, Tensor]:
+        given[0].quality_logits.sum()
+        return super().forward(*given)
+
+
+class KeepsQualityToItself(Loss):
+    def forward(self, *given: Any) -> dict[str, Tensor]:
+        return super().forward(*given[:3], dataclasses.replace(given[3], quality=None))
+
+
+class IgnoresQuality(BinaryCrossEntropy):
+    def forward(self, logits: Tensor, labels: Tensor, quality: Tensor | None = None) -> Tensor:
+        return super().forward(logits, labels)
+
+
+class HidesThatItReads(BinaryCrossEntropy):
+    gives = frozenset[Feature]()
 
 
 class Post(PerClassDetections):

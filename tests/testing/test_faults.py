@@ -16,14 +16,20 @@ import torch
 from detzoo.components.box_coders import CentreSize
 from detzoo.components.matchers.max_iou import MaxIou
 from detzoo.components.samplers import RandomFraction
+from detzoo.components.unreduced_losses import BinaryCrossEntropy
 from detzoo.testing.catalogue import KIND_CHECKS
 from detzoo.testing.specimens import SMALL
 from detzoo.testing.subject import Subject
 from tests.testing.faulty_components import (
+    AddsInItsConstructor,
     AddsPositives,
     BeyondTheImage,
     CornersAndSides,
     CountsPadding,
+    DeclaresADistribution,
+    DeclaresAQuality,
+    DeclaresOneGrid,
+    DeclaresQualityTargets,
     DecodesHalf,
     DependsOnPadding,
     DetachedZero,
@@ -31,14 +37,23 @@ from tests.testing.faulty_components import (
     DropsInEvaluation,
     ForgetsInvalid,
     GivesXywh,
+    HidesAQuality,
     HidesBoxes,
+    HidesItsLevels,
+    HidesQualityTargets,
+    HidesThatItReads,
     IdleParameter,
     IgnoresItsNormaliser,
+    IgnoresQuality,
     InPlace,
     KeepsItsThreshold,
+    KeepsQualityToItself,
     KeepsTooMany,
     LabelsFromOne,
     LoadsWrongly,
+    LooksAtAQuality,
+    LooksAtLevels,
+    LooksAtPredictions,
     LooksAtTheBatch,
     Loss,
     NanScores,
@@ -81,6 +96,7 @@ RIGHT: list[tuple[str, Callable[[], Any]]] = [
     ("head", Squares),
     ("matcher", lambda: MaxIou(low_quality="always")),
     ("loss", Loss),
+    ("class_loss", BinaryCrossEntropy),
     ("postprocess", Post),
     ("box_coder", CentreSize),
     ("sampler", lambda: RandomFraction(size=64, positive_fraction=0.25)),
@@ -100,6 +116,26 @@ FAULTS: list[tuple[str, Callable[[], Any], list[str]]] = [
     ("head", CornersAndSides, ["outputs"]),
     ("head", OneClassShort, ["outputs"]),
     ("head", HidesBoxes, ["gradient_reaches_every_parameter"]),
+    *(
+        ("head", head, ["head_gives_what_it_declares"])
+        for head in (
+            AddsInItsConstructor,
+            DeclaresADistribution,
+            DeclaresAQuality,
+            DeclaresOneGrid,
+            HidesAQuality,
+            HidesItsLevels,
+        )
+    ),
+    ("matcher", lambda: DeclaresQualityTargets(low_quality="always"), ["matcher_gives_what_it_declares"]),
+    ("matcher", lambda: HidesQualityTargets(low_quality="always"), ["matcher_gives_what_it_declares"]),
+    ("matcher", lambda: LooksAtPredictions(low_quality="always"), ["matcher_needs_what_it_declares"]),
+    # regions without levels are what the empty case looks like too
+    (
+        "matcher",
+        lambda: LooksAtLevels(low_quality="always"),
+        ["matcher_needs_what_it_declares", "takes_the_empty_case"],
+    ),
     ("matcher", lambda: UsesIgnored(low_quality="always"), ["ignored_ground_truth_is_never_positive"]),
     ("matcher", lambda: DependsOnPadding(low_quality="always"), ["padding_changes_nothing"]),
     ("matcher", lambda: NeedsABox(low_quality="always"), ["takes_the_empty_case"]),
@@ -109,6 +145,10 @@ FAULTS: list[tuple[str, Callable[[], Any], list[str]]] = [
     ("loss", DetachedZero, ["without_candidates_terms_are_connected_zeros"]),
     ("loss", IgnoresItsNormaliser, ["normaliser_divides_the_terms"]),
     ("loss", CountsPadding, ["padding_changes_nothing"]),
+    ("loss", LooksAtAQuality, ["loss_needs_what_it_declares"]),
+    ("loss", KeepsQualityToItself, ["loss_passes_quality_on"]),
+    ("class_loss", IgnoresQuality, ["class_loss_reads_quality", "class_loss_gives_what_it_declares"]),
+    ("class_loss", HidesThatItReads, ["class_loss_gives_what_it_declares"]),
     ("postprocess", LabelsFromOne, ["outputs"]),
     ("postprocess", GivesXywh, ["outputs"]),
     # NaN equals nothing, so nothing that is compared is equal

@@ -72,7 +72,7 @@ class RoiBox(RoiHead):
     ``TwoMLPHead``, ``FastRCNNConvFCHead``, ``FastRCNNPredictor``. Background has no box here.
     """
 
-    gives = frozenset({Feature.CLASS_LOGITS, Feature.SOFTMAX_SCORES})
+    gives = RoiHead.gives | {Feature.ONE_BOX}
 
     def __init__(
         self,
@@ -93,6 +93,8 @@ class RoiBox(RoiHead):
     ) -> None:
         super().__init__()
         refuse_agnostic(box_coder, class_agnostic)
+        if not class_agnostic:
+            self.gives = self.gives - {Feature.ONE_BOX}
         ranks = (None,) * len(fc) if fc_ranks is None else fc_ranks
         if len(ranks) != len(fc):
             raise RecipeError(

@@ -36,7 +36,7 @@ class RoiBoxRes5(RoiHead):
     ``Res5ROIHeads``. Parameters are named as torchvision's (``layer4``), so that its weights load.
     """
 
-    gives = frozenset({Feature.CLASS_LOGITS, Feature.SOFTMAX_SCORES})
+    gives = RoiHead.gives | {Feature.ONE_BOX}
 
     def __init__(
         self,
@@ -56,6 +56,8 @@ class RoiBoxRes5(RoiHead):
     ) -> None:
         super().__init__()
         refuse_agnostic(box_coder, class_agnostic)
+        if not class_agnostic:
+            self.gives = self.gives - {Feature.ONE_BOX}
         self.roi_pool, self.coder = roi_pool, box_coder
         self.layer4 = _stage5(roi_pool.channels, stride, stride_in, norm, norm_eps)
         self.predictor = Predictor(roi_pool.channels * 2, num_classes, class_agnostic=class_agnostic, init=init)

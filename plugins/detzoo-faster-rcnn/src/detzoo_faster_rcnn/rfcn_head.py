@@ -44,7 +44,7 @@ class RfcnHead(RoiHead):
     train_val.prototxt (layers conv_new_1, rfcn_cls, rfcn_bbox, ave_cls_score_rois).
     """
 
-    gives = frozenset({Feature.CLASS_LOGITS, Feature.SOFTMAX_SCORES})
+    gives = RoiHead.gives | {Feature.ONE_BOX}
 
     def __init__(
         self,
@@ -60,6 +60,8 @@ class RfcnHead(RoiHead):
     ) -> None:
         super().__init__()
         refuse_agnostic(box_coder, class_agnostic)
+        if not class_agnostic:
+            self.gives = self.gives - {Feature.ONE_BOX}
         if not roi_pool.position_sensitive:
             raise RecipeError(
                 f"head rfcn: its score maps need position-sensitive pooling, {type(roi_pool).__name__} reads every "

@@ -45,7 +45,7 @@ class RoiBoxTail(RoiHead):
     ``_extract_box_classifier_features`` of its feature extractors for Faster R-CNN.
     """
 
-    gives = frozenset({Feature.CLASS_LOGITS, Feature.SOFTMAX_SCORES})
+    gives = RoiHead.gives | {Feature.ONE_BOX}
 
     def __init__(
         self,
@@ -62,6 +62,8 @@ class RoiBoxTail(RoiHead):
     ) -> None:
         super().__init__()
         refuse_agnostic(box_coder, class_agnostic)
+        if not class_agnostic:
+            self.gives = self.gives - {Feature.ONE_BOX}
         self.roi_pool, self.coder = roi_pool, box_coder
         self.tail, channels = _tail(network, roi_pool.channels)
         freeze(self.tail, ["norm_stats"])
