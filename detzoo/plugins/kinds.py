@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from detzoo.schema.describing import unknown
+from detzoo.schema.checking import Problem
+from detzoo.schema.describing import shown, unknown
 from detzoo.schema.nodes import Field, Fields, Null, Text, Union
+from detzoo.schema.yaml_source import Key
 
 CORE_KINDS: Final = (
     "anchors", "backbone", "box_coder", "box_loss", "class_loss", "head", "architecture", "loss", "mask_head",
@@ -42,6 +44,29 @@ class OwnKind:
     conformance: str | None = None
 
 
+def check_kinds(kinds: list[dict[str, Any]]) -> list[Problem]:
+    """What is wrong with the checked value of ``kinds:``."""
+    problems = []
+    for i, item in enumerate(kinds):
+        name, key = item["kind"], ("kinds", i)
+        if not name.isidentifier():
+            told = f"found {shown(name)}; expected a name of letters, digits and _"
+            problems.append(Problem((*key, "kind"), told))
+        if name in CORE_KINDS:
+            problems.append(Problem((*key, "kind"), f'"{name}" is one of detzoo\'s own kinds; choose another name'))
+        if name in [other["kind"] for other in kinds[:i]]:
+            problems.append(Problem(key, f'kind "{name}" is declared twice'))
+        problems += check_target(item["interface"], (*key, "interface"))
+    return problems
+
+
+def check_target(target: str, key: Key) -> list[Problem]:
+    """A problem where a target is not ``package.module:Class``."""
+    if target.count(":") == 1:
+        return []
+    return [Problem(key, f'found {shown(target)}; expected "package.module:Class"')]
+
+
 def unknown_kind(name: str, known: Iterable[str], zoo: Mapping[str, Any], why_not: Mapping[str, str]) -> str:
     """The sentence for a kind that is not registered.
 
@@ -59,4 +84,4 @@ def unknown_kind(name: str, known: Iterable[str], zoo: Mapping[str, Any], why_no
     return unknown("kind", name, known)
 
 
-__all__ = ["CORE_KINDS", "FIELDS", "OwnKind", "unknown_kind"]
+__all__ = ["CORE_KINDS", "FIELDS", "OwnKind", "check_kinds", "check_target", "unknown_kind"]

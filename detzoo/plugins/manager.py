@@ -22,7 +22,8 @@ import pluggy
 from detzoo.errors import DetzooError, PluginError
 from detzoo.plugins import hooks as hookspecs
 from detzoo.plugins.kinds import CORE_KINDS, OwnKind, unknown_kind
-from detzoo.plugins.manifest import IncompatibleError, Manifest, core_manifest, locate, read_manifest, zoo_plugins
+from detzoo.plugins.manifest import IncompatibleError, Manifest, core_manifest, locate, read_manifest
+from detzoo.plugins.zoo_index import zoo_plugins
 from detzoo.schema.checking import Problem
 
 GROUP: Final = "detzoo.plugins"

@@ -9,21 +9,21 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from detzoo.errors import PluginError, RecipeError
 from detzoo.plugins.conformance import FIELDS as CONFORMANCE
 from detzoo.plugins.conformance import Conformance, check_conformance, read_conformance
-from detzoo.plugins.kinds import CORE_KINDS, OwnKind
 from detzoo.plugins.kinds import FIELDS as KIND
+from detzoo.plugins.kinds import OwnKind, check_kinds, check_target
 from detzoo.plugins.recipe_header import EXTENDS, HEADER
 from detzoo.schema.checking import Problem, check_fields
 from detzoo.schema.describing import shown
 from detzoo.schema.nodes import DictOf, Field, Fields, Integer, ListOf, Null, Schema, Settings, Text
 from detzoo.schema.reading import read_schema
-from detzoo.schema.yaml_source import Document, Key, Mark, parse, read, show_key
+from detzoo.schema.yaml_source import Document, Key, Mark, parse, show_key
 
 API_VERSION: Final = 1
 OLDEST_API: Final = 1
@@ -211,38 +211,17 @@ def check_manifest(value: dict[str, Any]) -> list[Problem]:
         problems.append(Problem(("detectors",), f"found {shown(detectors)}; expected a mapping of names to recipes"))
     if problems:
         return problems
-    problems += _check_kinds(value.get("kinds", []))
+    problems += check_kinds(value.get("kinds", []))
     seen: set[tuple[str, str]] = set()
     for i, item in enumerate(value.get("components", [])):
         if (item["kind"], item["name"]) in seen:
             problems.append(Problem(("components", i), f'{item["kind"]} "{item["name"]}" is declared twice'))
         seen.add((item["kind"], item["name"]))
-        problems += _check_target(item["target"], ("components", i, "target"))
+        problems += check_target(item["target"], ("components", i, "target"))
         if not _NAME.fullmatch(item["name"]):
             problems.append(Problem(("components", i, "name"), f"found {shown(item['name'])}; {_NAME_RULE}"))
     keys = [key_of(kind, name) for kind, name in sorted(seen)]
     return problems + check_conformance(value.get("conformance", {}), keys, detectors or {})
-
-
-def _check_kinds(kinds: list[dict[str, Any]]) -> list[Problem]:
-    problems = []
-    for i, item in enumerate(kinds):
-        name, key = item["kind"], ("kinds", i)
-        if not name.isidentifier():
-            told = f"found {shown(name)}; expected a name of letters, digits and _"
-            problems.append(Problem((*key, "kind"), told))
-        if name in CORE_KINDS:
-            problems.append(Problem((*key, "kind"), f'"{name}" is one of detzoo\'s own kinds; choose another name'))
-        if name in [other["kind"] for other in kinds[:i]]:
-            problems.append(Problem(key, f'kind "{name}" is declared twice'))
-        problems += _check_target(item["interface"], (*key, "interface"))
-    return problems
-
-
-def _check_target(target: str, key: Key) -> list[Problem]:
-    if target.count(":") == 1:
-        return []
-    return [Problem(key, f'found {shown(target)}; expected "package.module:Class"')]
 
 
 def check_name(kind: str, name: str) -> None:
@@ -294,23 +273,6 @@ def core_manifest() -> Path:
     return Path(__file__).parents[1] / "components" / "registry.yaml"
 
 
-def zoo_index() -> Path | None:
-    """The zoo's index of all first-party plugins: inside an installed wheel, or beside the package in a checkout."""
-    package = Path(__file__).parents[1]
-    for candidate in (package / "registry.yaml", package.parent / "registry.yaml"):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-@cache
-def zoo_plugins() -> dict[str, Any]:
-    """The zoo's index: plugin -> its distribution, kinds, components and detectors; empty where it is missing."""
-    path = zoo_index()
-    found: dict[str, Any] = {} if path is None else read(path).value.get("plugins", {})
-    return found
-
-
 def key_of(kind: str, name: str) -> str:
     """Key of a component in ``Manifest.schemas``."""
     return f"{kind}/{name}"
@@ -330,6 +292,4 @@ __all__ = [
     "key_of",
     "locate",
     "read_manifest",
-    "zoo_index",
-    "zoo_plugins",
 ]

@@ -14,7 +14,8 @@ from typing import Any
 from detzoo.errors import PluginError, RecipeError
 from detzoo.feature import Abilities, abilities_of
 from detzoo.plugins.manager import PluginManager, PluginRecord, describe_failure
-from detzoo.plugins.manifest import Entry, Manifest, check_name, key_of, zoo_plugins
+from detzoo.plugins.manifest import Entry, Manifest, check_name, key_of
+from detzoo.plugins.zoo_index import zoo_plugins
 from detzoo.schema.describing import nearest
 from detzoo.schema.nodes import Schema
 

@@ -139,7 +139,7 @@ def _node(hint: Any, where: str) -> Node:
         return nodes.Settings(_dataclass_fields(cls), cls)
     raise PluginError(
         f"{where}: the annotation {_written(hint)} cannot be configured from YAML; allowed: bool, int, float, str, "
-        "Literal, list[...], tuple[...], dict[str, ...], None, frozen dataclasses, and detzoo's interfaces"
+        "Literal, list[...], tuple[...], dict[str, ...], None, frozen dataclasses, and interfaces of kinds"
     )
 
 

@@ -13,6 +13,7 @@ from detzoo.recipes.recipe import load_recipe
 from detzoo.schema.describing import unknown
 
 if TYPE_CHECKING:
+    from detzoo.plugins.manifest import Manifest
     from detzoo.testing import CheckResult
 
 
@@ -21,7 +22,7 @@ def rows(registry: Registry | None = None) -> list[dict[str, Any]]:
     found = []
     for record in (registry or get_registry()).plugins.records.values():
         manifest = record.manifest
-        holds = f"{len(manifest.entries)} components, {len(manifest.detectors)} detectors" if manifest else ""
+        holds = _holds(manifest) if manifest else ""
         found.append(
             {
                 "name": record.name,
@@ -33,6 +34,12 @@ def rows(registry: Registry | None = None) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _holds(manifest: Manifest) -> str:
+    """``3 kinds, 9 components, 6 detectors``; kinds are what few plugins bring."""
+    kinds = f"{len(manifest.kinds)} kinds, " if manifest.kinds else ""
+    return f"{kinds}{len(manifest.entries)} components, {len(manifest.detectors)} detectors"
 
 
 def check_all(registry: Registry | None = None) -> list[str]:

@@ -14,9 +14,10 @@ import yaml
 
 from detzoo.builder import build_component
 from detzoo.errors import PluginError, RecipeError
-from detzoo.plugins.manifest import SCHEMAS, zoo_index
+from detzoo.plugins.manifest import SCHEMAS
 from detzoo.plugins.registry import Registry
 from detzoo.plugins.sync import sync
+from detzoo.plugins.zoo_index import zoo_index
 from detzoo.recipes.recipe import check_component
 from detzoo.schema.nodes import DictOf, Field, Integer, Null, Number, Schema, Union
 from detzoo.schema.yaml_source import read

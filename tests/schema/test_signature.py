@@ -172,7 +172,7 @@ class DefaultComponent:
 
 ALLOWED = (
     "cannot be configured from YAML; allowed: bool, int, float, str, Literal, list[...], tuple[...], dict[str, ...], "
-    "None, frozen dataclasses, and detzoo's interfaces"
+    "None, frozen dataclasses, and interfaces of kinds"
 )
 
 
