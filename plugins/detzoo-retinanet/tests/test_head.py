@@ -1,4 +1,4 @@
-"""RetinaNet's and FCOS's heads: where scores start, what is shared, and what distances can be."""
+"""RetinaNet's, FCOS's and GFL's heads: where scores start, what is shared, and what distances can be."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from detzoo.components.anchors import Grid
-from detzoo.components.box_coders import CentreSize, Edges
+from detzoo.components.box_coders import Bins, CentreSize, Edges
 from detzoo.errors import RecipeError
 from detzoo.types import FeatureMaps, FeatureSpec, FeatureSpecs, ImageBatch
 from detzoo_retinanet.fcos_head import FcosHead
+from detzoo_retinanet.gfl_head import GflHead
 from detzoo_retinanet.head import RetinaNetHead
 
 SPECS: FeatureSpecs = {"s8": FeatureSpec(64, 8.0), "s16": FeatureSpec(64, 16.0)}
@@ -31,6 +32,12 @@ def fcos(classes: int = 2, ratios: list[float] | None = None, **config: Any) -> 
     return FcosHead(SPECS, classes, anchors=anchors, box_coder=Edges(), **config)
 
 
+def gfl(classes: int = 2, **config: Any) -> GflHead:
+    parts: dict[str, Any] = {"anchors": Grid(sizes=[[64.0], [128.0]], ratios=[1.0]), "box_coder": Bins(reg_max=6)}
+    torch.manual_seed(0)
+    return GflHead(SPECS, classes, **{**parts, **config})
+
+
 def maps(images: int = 2) -> FeatureMaps:
     torch.manual_seed(1)
     return {name: torch.randn(images, 64, *cells) for name, cells in CELLS.items()}
@@ -44,7 +51,7 @@ def batch(images: int = 2) -> ImageBatch:
 
 
 def test_no_images() -> None:
-    for head in (retinanet(), fcos()):
+    for head in (retinanet(), fcos(), gfl()):
         candidates, predictions = head(maps(0), batch(0))
         assert predictions.class_logits is not None
         assert predictions.class_logits.shape == (0, candidates.boxes.shape[1], 2)
@@ -155,3 +162,41 @@ def test_fcos_has_one_box_in_each_cell() -> None:
         "head fcos: every cell predicts one box, but the anchors are 2 in each cell; "
         "give each level one size, and ratios: [1.0]"
     )
+
+
+def test_gfl_boxes_are_the_means_of_distributions_in_strides() -> None:
+    candidates, predictions = gfl()(maps(), batch())
+    assert [level.count for level in candidates.levels] == [3 * 5, 2 * 3]
+    assert predictions.distribution is not None
+    assert predictions.quality_logits is None
+    assert predictions.distribution.shape == (2, 21, 4, 7)
+    chances = torch.softmax(predictions.distribution, -1)
+    expected = sum(place * chances[..., place] for place in range(7))
+    torch.testing.assert_close(predictions.deltas, expected.unsqueeze(2))  # type: ignore[union-attr]
+    # logits near 0 at the start: edges 3 strides from the centre of each cell, on every map
+    assert candidates.coder is not None
+    boxes = candidates.coder.decode(predictions.deltas[:, :, 0], candidates.boxes, candidates.strides())
+    sides = boxes[..., 2:] - boxes[..., :2]
+    torch.testing.assert_close(sides[:, :15], torch.full((2, 15, 2), 48.0), rtol=0.05, atol=0)
+    torch.testing.assert_close(sides[:, 15:], torch.full((2, 6, 2), 96.0), rtol=0.05, atol=0)
+
+
+def test_gfl_each_map_has_a_factor_of_its_own_and_edges_stand_left_top_right_bottom() -> None:
+    head = gfl(depth=0)
+    with torch.no_grad():
+        assert head.regression.bias is not None
+        head.regression.weight.zero_()
+        head.regression.bias.copy_(torch.arange(28.0))  # edge e, bin b: 7 e + b
+        head.scales.copy_(torch.tensor([1.0, 2.0]))
+    _, predictions = head(maps(), batch())
+    assert predictions.distribution is not None
+    expected = torch.arange(28.0).view(4, 7)
+    assert torch.equal(predictions.distribution[:, :15], expected.expand(2, 15, 4, 7))
+    assert torch.equal(predictions.distribution[:, 15:], (2 * expected).expand(2, 6, 4, 7))
+
+
+def test_gfl_wants_one_anchor_and_bins() -> None:
+    with pytest.raises(RecipeError, match="anchors are 3 in each cell"):
+        gfl(anchors=Grid(sizes=[[64.0], [128.0]]))
+    with pytest.raises(RecipeError, match="box coder has none"):
+        gfl(box_coder=Edges())

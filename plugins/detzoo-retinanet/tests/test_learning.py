@@ -1,4 +1,4 @@
-"""RetinaNet and FCOS learn `shapes` on a CPU in a few minutes; see learning.yaml."""
+"""RetinaNet, FCOS, ATSS and GFL learn `shapes` on a CPU in a few minutes; see learning.yaml."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WEIGHTS = "weights/mobilenet_v2-imagenet/mobilenet_v2_tf2ptq_dequant.pth"
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", ["retinanet", "fcos"])
+@pytest.mark.parametrize("name", ["retinanet", "fcos", "atss", "gfl"])
 def test_it_learns(name: str, shared: Path, tmp_path: Path) -> None:
     seed_everything(0)
     detector = build(f"{RECIPES}#{name}", overrides={"backbone.weights": str(shared / WEIGHTS)})

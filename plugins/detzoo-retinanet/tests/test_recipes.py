@@ -16,6 +16,7 @@ BUILDERS = {
     "retinanet_resnet50_fpn": "RetinaNet_ResNet50_FPN_Weights",
     "retinanet_resnet50_fpn_v2": "RetinaNet_ResNet50_FPN_V2_Weights",
 }
+GFL = "gfl_mobilenet_v2"
 PAPER = ("retinanet_resnet50_fpn_paper", "retinanet_resnet101_fpn_paper")
 PARAMETERS = {
     "fcos_resnet50_fpn": 32_269_600,  # torchvision's Weights.meta, as the next two
@@ -26,6 +27,10 @@ PARAMETERS = {
     "retinanet_resnet101_fpn_paper": 56_855_476,
     "retinanet_mobilenet_v2": 3_761_012,
     "fcos_mobilenet_v2": 3_180_986,
+    # one anchor in place of nine: 8 · (80 + 4) outputs of 9 · 96 weights and a bias less
+    "retinanet_mobilenet_v2_atss": 3_761_012 - 8 * 84 * (9 * 96 + 1),
+    # four distributions over 17 bins in place of four numbers, and a factor for each of five maps
+    "gfl_mobilenet_v2": 3_761_012 - 8 * 84 * (9 * 96 + 1) + 4 * 16 * (9 * 96 + 1) + 5,
 }
 
 
@@ -82,7 +87,8 @@ def test_the_papers_results_name_the_table_they_were_read_in() -> None:
 def test_every_choice_is_a_named_field(name: str) -> None:
     values = recipe(name)
     assert {"octave", "octave_rounding", "offset", "rounding", "stride"} <= values["head"]["anchors"].keys()
-    assert {"alpha", "gamma"} == values["loss"]["classification"].keys() - {"type"}
+    wanted = {"beta"} if name == GFL else {"alpha", "gamma"}
+    assert wanted == values["loss"]["classification"].keys() - {"type"}
     assert values["loss"]["normaliser"]["at_least"] == 1.0
     assert "prior" in values["head"]
     assert {"per_level_top_k", "score_threshold", "keep"} <= values["postprocess"].keys()
@@ -91,8 +97,26 @@ def test_every_choice_is_a_named_field(name: str) -> None:
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_focal_loss_of_the_paper(name: str) -> None:
     values = recipe(name)
-    assert values["loss"]["classification"] == {"type": "focal", "alpha": 0.25, "gamma": 2.0}
+    quality = {"type": "quality_focal", "beta": 2.0}
+    focal = {"type": "focal", "alpha": 0.25, "gamma": 2.0}
+    assert values["loss"]["classification"] == (quality if name == GFL else focal)
     assert values["head"]["prior"] == 0.01
+
+
+def test_atss_and_gfl_have_the_settings_of_their_releases() -> None:
+    """sfzhang15/ATSS, configs/atss/atss_R_50_FPN_1x.yaml; mmdetection, configs/gfl/gfl_r50_fpn_1x_coco.py."""
+    atss, gfl = recipe("retinanet_mobilenet_v2_atss"), recipe(GFL)
+    for values in (atss, gfl):
+        assert values["head"]["anchors"]["sizes"] == [[64], [128], [256], [512], [1024]]  # 8 strides
+        assert values["head"]["anchors"]["ratios"] == [1.0]
+        assert values["matcher"]["type"] == "atss"
+        assert values["matcher"]["nearest"] == 9
+        assert values["loss"]["box"] == {"type": "giou"}
+        assert values["loss"]["box_weight"] == 2.0
+        assert values["postprocess"]["suppress"]["iou"] == 0.6
+    assert (gfl["head"]["box_coder"]["reg_max"], gfl["loss"]["distribution_weight"]) == (16, 0.25)
+    assert (gfl["loss"]["target"], gfl["loss"]["box_by"]) == ("iou", "score")
+    assert gfl["loss"]["box_normaliser"]["type"] == "qualities"
 
 
 def test_box_losses() -> None:

@@ -54,7 +54,7 @@ def test_resolved_recipes_differ_in_that_key_only(kind: str) -> None:
     assert base[kind]["type"] != swapped[kind]["type"] == REPLACED[kind]
 
 
-@pytest.mark.parametrize("kind", REPLACED)
+@pytest.mark.parametrize("kind", [*REPLACED, "atss"])
 def test_swapped_detector_learns_predicts_and_is_saved(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     detector = build(f"{FILE}#{kind}")
