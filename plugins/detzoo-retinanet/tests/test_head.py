@@ -165,7 +165,7 @@ def test_fcos_has_one_box_in_each_cell() -> None:
 
 
 def test_gfl_boxes_are_the_means_of_distributions_in_strides() -> None:
-    candidates, predictions = gfl()(maps(), batch())
+    candidates, predictions = gfl(init_std=1e-4)(maps(), batch())
     assert [level.count for level in candidates.levels] == [3 * 5, 2 * 3]
     assert predictions.distribution is not None
     assert predictions.quality_logits is None

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from detzoo.components.dense import rows, shared_per_cell, shared_width
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Anchors, BoxCoder, Feature, Head
+from detzoo.interfaces import Anchors, BoxCoder, DenseHead, Feature
 from detzoo.ops.distributions import expectation
-from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions
+from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 from detzoo_retinanet.tower import Depth, Norm, Probability, Std, Width, predictor, start, start_at, tower
 
 
-class GflHead(Head):
+class GflHead(DenseHead):
     """A sigmoid for each class and four distributions over bins in every cell, from two towers that all maps share.
 
     The score of a class is to be the IoU of the box as well, so there is no centreness. The box is the mean of the
@@ -35,7 +35,7 @@ class GflHead(Head):
     Source: Li et al. 2020 (arXiv:2006.04388), section 3; its release (implus/GFocal), ``GFLHead``.
     """
 
-    gives = Head.gives | {Feature.DISTRIBUTION, Feature.ONE_PER_CELL}
+    gives = DenseHead.gives | {Feature.DISTRIBUTION, Feature.ONE_PER_CELL}
 
     def __init__(
         self,
@@ -78,9 +78,9 @@ class GflHead(Head):
         start_at(self.classification, prior)
 
     def forward(
-        self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates | None = None
+        self, features: FeatureMaps, batch: ImageBatch, targets: Targets | None = None
     ) -> tuple[Candidates, Predictions]:
-        """Cells [1,N] and their predictions: [B,N,K], [B,N,1,4] and [B,N,4,R]; ``candidates`` is not used."""
+        """Cells [1,N] and their predictions: [B,N,K], [B,N,1,4] and [B,N,4,R]; ``targets`` play no part."""
         maps = {name: features[name] for name in self.names}
         height, width = batch.pixels.shape[-2:]
         boxes, levels = self.anchors(maps, (height, width))
