@@ -28,7 +28,7 @@ if __name__ == "__main__" and not MALLOC.items() <= os.environ.items():
     os.execve(sys.executable, [sys.executable, *sys.argv], dict(os.environ) | MALLOC)
 
 import detzoo
-from detzoo.comparison.compare import Plan, compare
+from detzoo.comparison.compare import ComparisonPlan, compare
 from detzoo.weights.checkpoint import LAST
 
 SQUEEZENET: Final = "../shared/weights/squeezenet1_1-imagenet/squeezenet1_1_fp16.pth"
@@ -113,7 +113,7 @@ def main() -> None:
         return
     experiment = EXPERIMENTS[args.data]
     done = compare(
-        Plan(
+        ComparisonPlan(
             targets=targets,
             data=experiment.data,
             split=experiment.test,

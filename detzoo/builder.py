@@ -19,7 +19,7 @@ from detzoo.recipes.filling import RESERVED_KEYS
 from detzoo.recipes.recipe import Recipe, load_recipe, recipe_from_values
 from detzoo.schema.checking import check_fields, fits
 from detzoo.schema.nodes import (
-    Component,
+    ComponentOf,
     DictOf,
     Fields,
     FixedTuple,
@@ -227,7 +227,7 @@ class _Builder:
     def _value(self, node: Node, value: Any, supplies: dict[str, Any], key: Key) -> Any:
         """What a constructor is given for a checked value."""
         match node:
-            case Component(kind, scope):
+            case ComponentOf(kind, scope):
                 return self.component(kind, value, supplies | (scope.supplies() if scope else {}), key)
             case Settings(fields, cls) if isinstance(value, dict):
                 assert cls is not None  # the schema was read from a class, so its settings know theirs

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from detzoo.cli import app
 from detzoo.plugins import doctor
 from detzoo.plugins.doctor import (
-    Problem,
+    InstallationProblem,
     floor_problems,
     missing_problems,
     opencv_problems,
@@ -50,12 +50,14 @@ def test_two_opencv_wheels_are_named() -> None:
 
 
 def test_no_opencv_wheel_is_a_problem() -> None:
-    assert opencv_problems({}) == [Problem("OpenCV is not installed", "pip install opencv-python-headless")]
+    assert opencv_problems({}) == [InstallationProblem("OpenCV is not installed", "pip install opencv-python-headless")]
 
 
 def test_missing_distributions_are_listed_in_one_command() -> None:
     have = {name: version for name, version in ALL.items() if name not in {"pluggy", "rich"}}
-    assert missing_problems(have, REQUIRES) == [Problem("not installed: pluggy, rich", "pip install pluggy rich")]
+    assert missing_problems(have, REQUIRES) == [
+        InstallationProblem("not installed: pluggy, rich", "pip install pluggy rich")
+    ]
     assert missing_problems(ALL, REQUIRES) == []
     assert missing_problems({}, []) == []
 
@@ -65,7 +67,7 @@ def test_what_is_required_is_what_the_metadata_of_detzoo_says() -> None:
     assert {"timm", "onnx", "faster-coco-eval"} <= set(optional(REQUIRES))
     assert not {"pytest", "mkdocs-material", "opencv-python-headless"} & {*required(REQUIRES), *optional(REQUIRES)}
     have = {name: version for name, version in ALL.items() if name != "plotly"}
-    assert missing_problems(have, REQUIRES) == [Problem("not installed: plotly", "pip install plotly")]
+    assert missing_problems(have, REQUIRES) == [InstallationProblem("not installed: plotly", "pip install plotly")]
 
 
 def test_markers_and_extras_of_requirements() -> None:
@@ -99,7 +101,7 @@ def test_versions_below_the_floor_are_problems() -> None:
     requires = ["torch>=2.11", "rich>=13.9", "timm>=1.0; extra == 'timm'", "not a requirement !!", "absent>=1"]
     installed = {"torch": "2.4.1", "rich": "15.0", "timm": "0.9"}
     assert floor_problems(installed, requires) == [
-        Problem("torch 2.4.1 is installed, detzoo needs torch>=2.11", "pip install 'torch>=2.11'")
+        InstallationProblem("torch 2.4.1 is installed, detzoo needs torch>=2.11", "pip install 'torch>=2.11'")
     ]
 
 
@@ -108,7 +110,7 @@ def test_a_piece_that_raises_is_a_problem_with_its_first_line() -> None:
         raise ValueError("numpy.dtype size changed\nsecond line")
 
     assert trial_problems("pycocotools", broken, "reinstall") == [
-        Problem("pycocotools does not work: ValueError: numpy.dtype size changed", "reinstall")
+        InstallationProblem("pycocotools does not work: ValueError: numpy.dtype size changed", "reinstall")
     ]
     assert trial_problems("fine", lambda: None, "nothing") == []
 
@@ -120,7 +122,7 @@ def test_plugins_that_cannot_be_used_are_problems() -> None:
         SimpleNamespace(name="bad", distribution="detzoo-bad 2", status="broken", message="no module named x"),
     ]
     assert plugin_problems(records) == [
-        Problem(
+        InstallationProblem(
             "plugin bad (detzoo-bad 2) is broken: no module named x",
             "detzoo plugins check shows the whole error; DETZOO_DISABLE switches a plugin off",
         )
@@ -135,7 +137,7 @@ def test_the_command_prints_and_leaves_with_zero() -> None:
 
 
 def test_the_command_leaves_with_one_where_something_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = doctor.Report({}, {}, [], {}, [Problem("it [broke]", "mend it")])
+    broken = doctor.Report({}, {}, [], {}, [InstallationProblem("it [broke]", "mend it")])
     monkeypatch.setattr(doctor, "examine", lambda: broken)
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 1

@@ -49,11 +49,11 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
 ) -> None:
     """Compare detectors and results: accuracy, speed, cost and errors on one dataset."""
-    from detzoo.comparison.compare import Plan, compare
+    from detzoo.comparison.compare import ComparisonPlan, compare
     from detzoo.errors import DetzooError
     from detzoo.runtime.switches import Switches
 
-    plan = Plan(
+    plan = ComparisonPlan(
         targets=targets,
         data=data,
         out=out,

@@ -21,7 +21,7 @@ from detzoo.runtime.folder_claim import claim
 from detzoo.runtime.switches import Switches
 
 if TYPE_CHECKING:
-    from detzoo.comparison.entry import Entry
+    from detzoo.comparison.entry import ComparisonEntry
     from detzoo.runtime.text_table import Table
 
 FORMAT: Final = "detzoo.compare/1"
@@ -29,7 +29,7 @@ MARKER: Final = "comparison.json"
 
 
 @dataclass(frozen=True)
-class Plan(Places):
+class ComparisonPlan(Places):
     """What is to be compared, and how; the rest, which is for training alone, as ``Places``.
 
     Args:
@@ -90,13 +90,13 @@ class Comparison:
         files: what was written, the page first.
     """
 
-    entries: list[Entry]
+    entries: list[ComparisonEntry]
     failures: dict[str, str]
     table: Table
     files: list[Path]
 
 
-def compare(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Comparison:
+def compare(plan: ComparisonPlan, say: Callable[[str], None] = lambda _: None) -> Comparison:
     """Evaluate and benchmark detectors on one dataset; write table, plot and page.
 
     Args:

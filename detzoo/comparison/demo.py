@@ -55,7 +55,7 @@ def demonstrate(
     Raises:
         DetzooError: ``out`` holds something else.
     """
-    from detzoo.comparison.compare import Plan, compare
+    from detzoo.comparison.compare import ComparisonPlan, compare
 
     _claim(out)
     runs = []
@@ -65,7 +65,7 @@ def demonstrate(
         _train(name, run, steps=steps, device=device, progress=progress)
         runs.append(run)
     say(f"[{len(DETECTORS) + 1}/{len(DETECTORS) + 1}] evaluating, timing and comparing")
-    plan = Plan(
+    plan = ComparisonPlan(
         targets=[str(run) for run in runs],
         data=DATA,
         split="test",

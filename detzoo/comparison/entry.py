@@ -19,7 +19,7 @@ from detzoo.evaluation.results import Evaluation
 from detzoo.runtime.atomic_files import write_whole
 
 if TYPE_CHECKING:
-    from detzoo.comparison.compare import Plan
+    from detzoo.comparison.compare import ComparisonPlan
     from detzoo.data import Dataset
 
 NUMBERS: Final = "numbers.json"
@@ -28,7 +28,7 @@ FORMAT: Final = "detzoo.compare.entry/2"
 
 
 @dataclass(frozen=True)
-class Entry:
+class ComparisonEntry:
     """One detector's finished numbers.
 
     Args:
@@ -63,8 +63,8 @@ class Entry:
 
 
 def one_entry(
-    plan: Plan, target: str, name: str, dataset: Dataset, say: Callable[[str], None], key: str | None = None
-) -> Entry:
+    plan: ComparisonPlan, target: str, name: str, dataset: Dataset, say: Callable[[str], None], key: str | None = None
+) -> ComparisonEntry:
     """One row's numbers, from its folder where they are still good; ``key`` where it was taken before a training."""
     from detzoo.comparison.measuring import measure_detector
     from detzoo.comparison.recorded import find_recorded, take_recorded
@@ -117,10 +117,10 @@ def write_numbers(folder: Path, numbers: dict[str, Any]) -> dict[str, Any]:
     return back
 
 
-def entry_from(folder: Path, name: str, source: str, numbers: dict[str, Any], run: Path | None) -> Entry:
+def entry_from(folder: Path, name: str, source: str, numbers: dict[str, Any], run: Path | None) -> ComparisonEntry:
     """What lies in a finished folder."""
     analysis = folder / ANALYSIS
-    return Entry(
+    return ComparisonEntry(
         name=name,
         source=source,
         results=json.loads((folder / "results.json").read_text(encoding="utf-8")),

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from detzoo.runtime.atomic_files import write_whole
 
 if TYPE_CHECKING:
-    from detzoo.comparison.compare import Plan
-    from detzoo.comparison.entry import Entry
+    from detzoo.comparison.compare import ComparisonPlan
+    from detzoo.comparison.entry import ComparisonEntry
     from detzoo.data import Dataset
     from detzoo.runtime.text_table import Table
 
 
-def write_files(plan: Plan, dataset: Dataset, entries: Sequence[Entry], table: Table) -> list[Path]:
+def write_files(plan: ComparisonPlan, dataset: Dataset, entries: Sequence[ComparisonEntry], table: Table) -> list[Path]:
     """Write everything; returns the paths, the page first."""
     from detzoo.comparison.page import comparison_page, points_of
     from detzoo.comparison.plots import save, speed_ap_figure

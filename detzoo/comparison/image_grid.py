@@ -23,7 +23,7 @@ from detzoo.evaluation.tide import IGNORED, TRUE, Judged, by_image, judge
 from detzoo.ops.mask_encoding import decode_counts
 
 if TYPE_CHECKING:
-    from detzoo.comparison.entry import Entry
+    from detzoo.comparison.entry import ComparisonEntry
     from detzoo.data import Dataset
 
 IMAGE_WIDTH: Final = 480
@@ -68,7 +68,7 @@ class WallImage:
     score: float
 
 
-def image_wall(entries: Sequence[Entry], dataset: Dataset, most: int) -> list[WallImage]:
+def image_wall(entries: Sequence[ComparisonEntry], dataset: Dataset, most: int) -> list[WallImage]:
     """The images on which the detectors together do worst; none where no detections are known.
 
     Args:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from detzoo.comparison.entry import (
     NUMBERS,
-    Entry,
+    ComparisonEntry,
     data_facts,
     digest,
     entry_from,
@@ -20,7 +20,7 @@ from detzoo.comparison.entry import (
 )
 
 if TYPE_CHECKING:
-    from detzoo.comparison.compare import Plan
+    from detzoo.comparison.compare import ComparisonPlan
     from detzoo.data import Dataset
     from detzoo.interfaces import Detector
     from detzoo.runtime.switches import Switches
@@ -29,8 +29,8 @@ Say = Callable[[str], None]
 
 
 def measure_detector(
-    plan: Plan, target: str, name: str, folder: Path, dataset: Dataset, say: Say, key: str | None
-) -> Entry:
+    plan: ComparisonPlan, target: str, name: str, folder: Path, dataset: Dataset, say: Say, key: str | None
+) -> ComparisonEntry:
     """One detector's numbers: its evaluation is kept before the timing begins."""
     from detzoo.comparison.training import is_trained_here
 
@@ -54,7 +54,7 @@ def measure_detector(
     return entry_from(folder, name, "measured here", numbers, where)
 
 
-def fingerprint(plan: Plan, target: str, dataset: Dataset) -> str:
+def fingerprint(plan: ComparisonPlan, target: str, dataset: Dataset) -> str:
     """Digest of everything that decides a detector's numbers."""
     from detzoo.runtime.environment import versions
     from detzoo.targets import is_run
@@ -78,7 +78,7 @@ def fingerprint(plan: Plan, target: str, dataset: Dataset) -> str:
     return digest(facts)
 
 
-def made(plan: Plan, target: str, run: Path | None) -> Detector:
+def made(plan: ComparisonPlan, target: str, run: Path | None) -> Detector:
     """The detector: as it was trained for the comparison, or as it is."""
     from detzoo.builder import load
     from detzoo.targets import load_detector
@@ -86,7 +86,7 @@ def made(plan: Plan, target: str, run: Path | None) -> Detector:
     return load_detector(target, set_=plan.set_) if run is None else load(run)
 
 
-def prepare(plan: Plan, detector: Detector) -> Switches:
+def prepare(plan: ComparisonPlan, detector: Detector) -> Switches:
     """Onto its device, as the switches say; returns what was done."""
     from detzoo.prediction.apply_switches import apply_switches
     from detzoo.runtime.device import pick_device
@@ -105,7 +105,7 @@ def recipe_part(detector: Detector) -> dict[str, Any]:
 
 
 def accuracy(
-    plan: Plan, name: str, detector: Detector, dataset: Dataset, folder: Path, say: Say, applied: Switches
+    plan: ComparisonPlan, name: str, detector: Detector, dataset: Dataset, folder: Path, say: Say, applied: Switches
 ) -> None:
     """Evaluate one detector; its detections and results go into its folder."""
     from detzoo.evaluation import evaluate
@@ -125,7 +125,9 @@ def accuracy(
         say(f"{name}: warning: {warning}")
 
 
-def speed(plan: Plan, name: str, detector: Detector, dataset: Dataset, say: Say, applied: Switches) -> dict[str, Any]:
+def speed(
+    plan: ComparisonPlan, name: str, detector: Detector, dataset: Dataset, say: Say, applied: Switches
+) -> dict[str, Any]:
     """Time one detector on the dataset's first images: a batch of one, then the batch that suits it best."""
     from detzoo.benchmark import benchmark
     from detzoo.benchmark.bench_command import images_of

@@ -12,10 +12,10 @@ from detzoo.comparison.figures import ALL
 from detzoo.comparison.html_page import CLASS, Menu, Page, Plot, Section
 from detzoo.comparison.image_grid import image_wall
 from detzoo.comparison.protocol import protocol_table
-from detzoo.comparison.tradeoff import COSTS, GAINS, Point, tradeoffs
+from detzoo.comparison.tradeoff import COSTS, GAINS, TradeoffPoint, tradeoffs
 
 if TYPE_CHECKING:
-    from detzoo.comparison.entry import Entry
+    from detzoo.comparison.entry import ComparisonEntry
     from detzoo.data import Dataset
     from detzoo.runtime.text_table import Table
 
@@ -23,7 +23,7 @@ CURVES: Final = {"AP %": ("AP", 100.0), "AP50 %": ("AP50", 100.0), "loss": ("los
 """Title -> (column of curve.csv, factor)."""
 
 
-def comparison_page(dataset: Dataset, entries: Sequence[Entry], table: Table, examples: int) -> Page:
+def comparison_page(dataset: Dataset, entries: Sequence[ComparisonEntry], table: Table, examples: int) -> Page:
     """Everything that is known of the entries, drawn."""
     count = f"{len(entries)} detector{'s' if len(entries) > 1 else ''} compared"
     return Page(
@@ -44,17 +44,17 @@ def comparison_page(dataset: Dataset, entries: Sequence[Entry], table: Table, ex
     )
 
 
-def points_of(entries: Sequence[Entry], table: Table) -> list[Point]:
+def points_of(entries: Sequence[ComparisonEntry], table: Table) -> list[TradeoffPoint]:
     """Every detector as a plot of accuracy over cost draws it."""
     points = []
     for entry, row, marks in zip(entries, table.rows, table.marks, strict=True):
         facts = entry.facts
         other = {"other_accuracy": bool(marks.get("AP")), "other_speed": bool(marks.get("latency_p50_ms"))}
-        points.append(Point(row, facts.architecture, facts.backbone, facts.side, facts.size, **other))
+        points.append(TradeoffPoint(row, facts.architecture, facts.backbone, facts.side, facts.size, **other))
     return points
 
 
-def speed_section(entries: Sequence[Entry], table: Table) -> Section:
+def speed_section(entries: Sequence[ComparisonEntry], table: Table) -> Section:
     """Accuracy over cost, axes to be chosen."""
     variants = tradeoffs(points_of(entries, table))
     costs = [axis.title for axis in COSTS if any(key.startswith(f"{axis.title}|") for key in variants)]
@@ -66,7 +66,7 @@ def speed_section(entries: Sequence[Entry], table: Table) -> Section:
     return Section("Speed and accuracy", [plot], menus, note + lacking(entries, lambda e: bool(e.benchmark), "speed"))
 
 
-def learning_section(entries: Sequence[Entry]) -> Section:
+def learning_section(entries: Sequence[ComparisonEntry]) -> Section:
     """Curves of the runs, overlaid."""
     from detzoo.comparison.compare import curve_of
 
@@ -79,7 +79,7 @@ def learning_section(entries: Sequence[Entry]) -> Section:
     return Section("Learning curves", [plot], [Menu("quantity", "quantity", list(variants))])
 
 
-def class_sections(entries: Sequence[Entry]) -> list[Section]:
+def class_sections(entries: Sequence[ComparisonEntry]) -> list[Section]:
     """What can be filtered by class: AP, sizes, precision over recall, errors."""
     names = [entry.name for entry in entries]
     index = {name: n for n, name in enumerate(names)}
@@ -120,7 +120,7 @@ def class_sections(entries: Sequence[Entry]) -> list[Section]:
     ]
 
 
-def confusion_section(entries: Sequence[Entry]) -> Section:
+def confusion_section(entries: Sequence[ComparisonEntry]) -> Section:
     """What was taken for what, one detector at a time."""
     matrices = {e.name: e.analysis["confusion"] for e in entries if e.analysis}
     plot = Plot("confusion", "confusion matrix", figures.confusions(matrices), ("detector",))
@@ -131,13 +131,13 @@ def confusion_section(entries: Sequence[Entry]) -> Section:
     return Section("Confusion", [plot], [Menu("detector", "detector", list(matrices))], note)
 
 
-def per_class(entry: Entry, name: str) -> Mapping[str, Any]:
+def per_class(entry: ComparisonEntry, name: str) -> Mapping[str, Any]:
     """Numbers of one class, empty where the entry does not have it."""
     values: Mapping[str, Any] = entry.results["per_class"].get(name, {})
     return values
 
 
-def numbers(entry: Entry, which: str) -> Mapping[str, Any]:
+def numbers(entry: ComparisonEntry, which: str) -> Mapping[str, Any]:
     """Numbers of one class, or of all."""
     metrics: Mapping[str, Any] = entry.results["metrics"]
     return metrics if which == ALL else per_class(entry, which)
@@ -155,13 +155,13 @@ def percent(value: float | None) -> float | None:
     return None if value is None else round(100 * value, 3)
 
 
-def lacking(entries: Sequence[Entry], has: Callable[[Entry], bool], what: str) -> str:
+def lacking(entries: Sequence[ComparisonEntry], has: Callable[[ComparisonEntry], bool], what: str) -> str:
     """Who is not in a drawing, and why."""
     names = [entry.name for entry in entries if not has(entry)]
     return f" No {what} recorded: {', '.join(names)}." if names else ""
 
 
-def footer(entries: Sequence[Entry]) -> str:
+def footer(entries: Sequence[ComparisonEntry]) -> str:
     """When and with what."""
     from detzoo.runtime.environment import versions
 

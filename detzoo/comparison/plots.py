@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from detzoo.comparison.figures import UNKNOWN, colour, in_order
-from detzoo.comparison.tradeoff import COSTS, MOST_NAMED, Point, known, log_range, mark_size, pareto
+from detzoo.comparison.tradeoff import COSTS, MOST_NAMED, TradeoffPoint, known, log_range, mark_size, pareto
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ def save(made: Figure, path: str | Path) -> Path:
     return path
 
 
-def speed_ap_figure(points: Sequence[Point], *, note: str = "") -> Figure:
+def speed_ap_figure(points: Sequence[TradeoffPoint], *, note: str = "") -> Figure:
     """A mark a detector: median time of a batch (log) against AP; left and up is better.
 
     As on the page: colour says the architecture, the symbol the backbone, the size the input. The dotted line joins the
@@ -86,7 +86,7 @@ def speed_ap_figure(points: Sequence[Point], *, note: str = "") -> Figure:
     return made
 
 
-def _front(axes: Axes, points: Sequence[Point], spot: Sequence[tuple[float, float]]) -> None:
+def _front(axes: Axes, points: Sequence[TradeoffPoint], spot: Sequence[tuple[float, float]]) -> None:
     """What the best detector reaches up to each time, and names."""
     front = sorted(pareto(points, spot, COSTS[0]), key=lambda n: spot[n])
     if len(front) > 1:

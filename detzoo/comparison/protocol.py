@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from detzoo.runtime.text_table import Column, Table
 
 if TYPE_CHECKING:
-    from detzoo.comparison.entry import Entry
+    from detzoo.comparison.entry import ComparisonEntry
 
 Protocol = dict[str, str]
 
@@ -104,7 +104,7 @@ def marked(protocols: Sequence[Protocol | None], letters: Sequence[str]) -> tupl
     return ["" if key is None or key == usual else letter_of[key] for key in keys], differences
 
 
-def marks_of(entries: Sequence[Entry]) -> tuple[list[dict[str, str]], list[str]]:
+def marks_of(entries: Sequence[ComparisonEntry]) -> tuple[list[dict[str, str]], list[str]]:
     """For each row the mark of each column; and the notes that explain the marks."""
     free = list(string.ascii_lowercase.replace("q", "")) + [f"{a}{b}" for a in "abcdef" for b in "abcdefghij"]
     accuracy, differences = marked([accuracy_protocol(entry.results) for entry in entries], free)
@@ -138,12 +138,12 @@ PROTOCOL_COLUMNS: Final = tuple(
 )
 
 
-def protocol_table(entries: Sequence[Entry]) -> Table:
+def protocol_table(entries: Sequence[ComparisonEntry]) -> Table:
     """A row a detector: how its accuracy and its times were measured."""
     return Table("Protocol of each row", PROTOCOL_COLUMNS, [protocol_row(entry) for entry in entries])
 
 
-def protocol_row(entry: Entry) -> dict[str, Any]:
+def protocol_row(entry: ComparisonEntry) -> dict[str, Any]:
     """Of one detector; thresholds are its own."""
     recorded = entry.results.get("protocol", {})
     accuracy, speed = accuracy_protocol(entry.results), speed_protocol(entry.benchmark) or {}

@@ -20,7 +20,7 @@ import yaml
 from detzoo.comparison.entry import (
     ANALYSIS,
     NUMBERS,
-    Entry,
+    ComparisonEntry,
     data_facts,
     digest,
     entry_from,
@@ -38,7 +38,7 @@ from detzoo.runtime.atomic_files import write_whole
 from detzoo.runtime.environment import short_name
 
 if TYPE_CHECKING:
-    from detzoo.comparison.compare import Plan
+    from detzoo.comparison.compare import ComparisonPlan
     from detzoo.data import Dataset
 
 PACKED: Final = "detections.json.gz"
@@ -117,8 +117,8 @@ def parts_in(folder: Path) -> dict[str, Path]:
 
 
 def take_recorded(
-    plan: Plan, recorded: Recorded, name: str, folder: Path, dataset: Dataset, say: Callable[[str], None]
-) -> Entry:
+    plan: ComparisonPlan, recorded: Recorded, name: str, folder: Path, dataset: Dataset, say: Callable[[str], None]
+) -> ComparisonEntry:
     """The row, from its folder in the comparison where its files are still the same."""
     if any(path.parent.resolve() == folder.resolve() for path in recorded.files.values()):
         raise DataError(
@@ -183,7 +183,7 @@ def recorded_results(recorded: Recorded, dataset: Dataset) -> dict[str, Any]:
     return results
 
 
-def counted(plan: Plan, recorded: Recorded, results: Mapping[str, Any], dataset: Dataset) -> Evaluation:
+def counted(plan: ComparisonPlan, recorded: Recorded, results: Mapping[str, Any], dataset: Dataset) -> Evaluation:
     """The recorded detections on this dataset's ground truth, with what results.json knows of how they were made."""
     from detzoo.evaluation.result_file import read_detections
 

@@ -9,7 +9,7 @@ from detzoo.comparison.protocol import SPEED, accuracy_protocol, marks_of, speed
 from detzoo.runtime.text_table import MEASURED, Column, Table, protocol_note, reported_columns, reported_notes
 
 if TYPE_CHECKING:
-    from detzoo.comparison.entry import Entry
+    from detzoo.comparison.entry import ComparisonEntry
     from detzoo.data import Dataset
 
 ABOUT: Final = (
@@ -29,7 +29,7 @@ NOT_RECORDED: Final = "not recorded"
 COST: Final = ("params_m", "gflops", "weights_mib")
 
 
-def comparison_table(dataset: Dataset, entries: Sequence[Entry]) -> Table:
+def comparison_table(dataset: Dataset, entries: Sequence[ComparisonEntry]) -> Table:
     """All rows; a number measured under another protocol than most carries a letter."""
     reported, cells = reported_columns([entry.reported for entry in entries])
     marks, explained = marks_of(entries)
@@ -67,7 +67,7 @@ def same_rounds(protocols: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [protocol | {"rounds": words} for protocol in protocols]
 
 
-def table_row(entry: Entry) -> dict[str, Any]:
+def table_row(entry: ComparisonEntry) -> dict[str, Any]:
     """The numbers of one detector, with its protocols in words for files."""
     parameters = entry.results.get("model", {}).get("parameters")
     speed = speed_protocol(entry.benchmark)
@@ -92,7 +92,7 @@ def words(protocol: dict[str, str]) -> str:
     return "; ".join(f"{name}: {value}" for name, value in protocol.items())
 
 
-def absent_words(entry: Entry) -> dict[str, str]:
+def absent_words(entry: ComparisonEntry) -> dict[str, str]:
     """Why cells of a result file are empty."""
     gaps = {"input": NOT_RECORDED, "gives": NOT_RECORDED}
     if not entry.benchmark:

@@ -19,7 +19,7 @@ SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "cross", "x", "s
 
 
 @dataclass(frozen=True)
-class Axis:
+class TradeoffAxis:
     """One quantity of the scatter plot.
 
     Args:
@@ -38,14 +38,14 @@ class Axis:
 
 
 COSTS: Final = (
-    Axis("latency_p50_ms", "median latency, ms", timed=True),
-    Axis("best_images_per_s", "images/s at the best batch", better="high", timed=True),
-    Axis("params_m", "parameters, millions"),
-    Axis("gflops", "GFLOPs an image"),
-    Axis("peak_memory_mib", "peak memory, MiB", timed=True),
+    TradeoffAxis("latency_p50_ms", "median latency, ms", timed=True),
+    TradeoffAxis("best_images_per_s", "images/s at the best batch", better="high", timed=True),
+    TradeoffAxis("params_m", "parameters, millions"),
+    TradeoffAxis("gflops", "GFLOPs an image"),
+    TradeoffAxis("peak_memory_mib", "peak memory, MiB", timed=True),
 )
 GAINS: Final = tuple(
-    Axis(key, title, 100.0, "high")
+    TradeoffAxis(key, title, 100.0, "high")
     for key, title in (
         ("AP", "AP %"),
         ("AP50", "AP50 %"),
@@ -60,7 +60,7 @@ GAINS: Final = tuple(
 
 
 @dataclass(frozen=True)
-class Point:
+class TradeoffPoint:
     """One detector in the scatter plot.
 
     Args:
@@ -81,12 +81,12 @@ class Point:
     other_accuracy: bool = False
     other_speed: bool = False
 
-    def is_other(self, cost: Axis) -> bool:
+    def is_other(self, cost: TradeoffAxis) -> bool:
         """Whether it cannot be read beside the others in a plot over this cost."""
         return self.other_accuracy or (cost.timed and self.other_speed)
 
 
-def tradeoffs(points: Sequence[Point]) -> dict[str, Spec]:
+def tradeoffs(points: Sequence[TradeoffPoint]) -> dict[str, Spec]:
     """Every accuracy over every cost, those pairs that at least one detector has; keys are ``cost|accuracy``."""
     found = {}
     for cost in COSTS:
@@ -104,7 +104,9 @@ def known(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def tradeoff(points: Sequence[Point], cost: Axis, gain: Axis, everybody: Sequence[Point]) -> Spec:
+def tradeoff(
+    points: Sequence[TradeoffPoint], cost: TradeoffAxis, gain: TradeoffAxis, everybody: Sequence[TradeoffPoint]
+) -> Spec:
     """The Pareto front, a mark a detector, and the key to the marks: one colour and symbol in every variant."""
     spot = [(p.row[cost.key] * cost.factor, p.row[gain.key] * gain.factor) for p in points]
     architectures = in_order(p.architecture for p in everybody)
@@ -129,7 +131,7 @@ def tradeoff(points: Sequence[Point], cost: Axis, gain: Axis, everybody: Sequenc
     return {"data": traces, "layout": shape}
 
 
-def front_line(front: Sequence[tuple[float, float]], cost: Axis) -> list[Spec]:
+def front_line(front: Sequence[tuple[float, float]], cost: TradeoffAxis) -> list[Spec]:
     """Steps through the front: what the best detector reaches up to each cost; nothing for a single one."""
     if len(front) < 2:
         return []
@@ -139,7 +141,7 @@ def front_line(front: Sequence[tuple[float, float]], cost: Axis) -> list[Spec]:
     return [trace | {"line": line, "hoverinfo": "skip"}]
 
 
-def mark(p: Point, at: tuple[float, float], tone: str, symbol: str, *, hollow: bool, named: bool) -> Spec:
+def mark(p: TradeoffPoint, at: tuple[float, float], tone: str, symbol: str, *, hollow: bool, named: bool) -> Spec:
     """A detector's mark; pointing at it tells its name in any case."""
     name = plain_text(p.row["name"])
     return {
@@ -198,7 +200,7 @@ def mark_size(side: float | None) -> float:
     return 10.0 if side is None else min(24.0, max(7.0, 8 + (side - 224) * 14 / 776))
 
 
-def pareto(points: Sequence[Point], spot: Sequence[tuple[float, float]], cost: Axis) -> list[int]:
+def pareto(points: Sequence[TradeoffPoint], spot: Sequence[tuple[float, float]], cost: TradeoffAxis) -> list[int]:
     """Detectors of the usual protocol for which no other one is at least as good in both and better in one."""
     sign = 1 if cost.better == "low" else -1
     plain = [n for n, p in enumerate(points) if not p.is_other(cost)]
@@ -211,7 +213,7 @@ def pareto(points: Sequence[Point], spot: Sequence[tuple[float, float]], cost: A
     return [n for n in plain if not beaten(n)]
 
 
-def hover(p: Point, cost: Axis, gain: Axis) -> str:
+def hover(p: TradeoffPoint, cost: TradeoffAxis, gain: TradeoffAxis) -> str:
     """What the mark says when it is pointed at."""
     about = [words for words in (p.architecture, p.backbone, p.size) if words]
     lines = (

@@ -12,7 +12,7 @@ from detzoo.errors import DetzooError, PluginError, RecipeError
 from detzoo.recipes.recipe import load_recipe
 
 if TYPE_CHECKING:
-    from detzoo.comparison.compare import Plan
+    from detzoo.comparison.compare import ComparisonPlan
     from detzoo.data import Dataset
     from detzoo.experiments import Job, Outcome
 
@@ -29,7 +29,7 @@ def is_trained_here(target: str) -> bool:
 
 
 def train_missing(
-    plan: Plan, targets: Mapping[str, str], dataset: Dataset, say: Callable[[str], None]
+    plan: ComparisonPlan, targets: Mapping[str, str], dataset: Dataset, say: Callable[[str], None]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Train what is not evaluated yet, several at a time where there are several devices.
 
@@ -70,7 +70,7 @@ def train_missing(
 
 
 def missing(
-    plan: Plan, targets: Mapping[str, str], dataset: Dataset
+    plan: ComparisonPlan, targets: Mapping[str, str], dataset: Dataset
 ) -> tuple[list[Job], dict[str, str], dict[str, str]]:
     """The trainings whose detectors have no numbers yet, keys of all numbers, and why some cannot be built, by name."""
     from detzoo.comparison.measuring import fingerprint
@@ -92,7 +92,7 @@ def missing(
     return jobs, keys, failed
 
 
-def job_of(plan: Plan, target: str, name: str, run: Path, dataset: Dataset) -> Job:
+def job_of(plan: ComparisonPlan, target: str, name: str, run: Path, dataset: Dataset) -> Job:
     """The training of one detector."""
     from detzoo.data import list_splits
     from detzoo.experiments import Job
@@ -113,7 +113,7 @@ def job_of(plan: Plan, target: str, name: str, run: Path, dataset: Dataset) -> J
     )
 
 
-def check_places(plan: Plan) -> None:
+def check_places(plan: ComparisonPlan) -> None:
     """Complain of places to train at where nothing is to be trained.
 
     Raises:

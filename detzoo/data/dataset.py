@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detzoo.data.checking.problems import Problem
+from detzoo.data.checking.problems import DataProblem
 from detzoo.data.formats.index import Index, select_images
 from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import NO_MASK, decode_mask, to_rle
@@ -45,7 +45,7 @@ class Dataset(ABC):
     split: str
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[DataProblem, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int:
@@ -130,7 +130,7 @@ class IndexedDataset(Dataset):
         classes: tuple[str, ...],
         category_ids: tuple[int, ...],
         index: Index,
-        problems: Sequence[Problem] = (),
+        problems: Sequence[DataProblem] = (),
         quiet: bool = False,
     ) -> None:
         self.name, self.split = name, split
@@ -201,7 +201,7 @@ class IndexedDataset(Dataset):
         )
 
 
-def announce(name: str, split: str, problems: Sequence[Problem]) -> None:
+def announce(name: str, split: str, problems: Sequence[DataProblem]) -> None:
     """Say once what was left out; ``detzoo data check`` has the details."""
     from detzoo.data.checking.problems import Problems
 

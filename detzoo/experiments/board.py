@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from detzoo.experiments.job import Job, Outcome, curve_rows
-from detzoo.experiments.ledger import Entry
+from detzoo.experiments.ledger import LedgerEntry
 from detzoo.runtime.text_table import Column, Table, percent
 
 
@@ -53,19 +53,19 @@ class Board:
         self.say(f"{outcome.name}: {outcome.state}{reached}{': ' + outcome.why if outcome.why else ''}")
 
 
-def ranked(entries: Sequence[Entry]) -> list[Entry]:
+def ranked(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
     """Best AP first; then runs without one, those that failed last."""
     return sorted(entries, key=rank)
 
 
-def rank(entry: Entry) -> tuple[int, float]:
+def rank(entry: LedgerEntry) -> tuple[int, float]:
     """Place in the table."""
     value = entry.outcome.AP
     known = value is not None and not math.isnan(value)
     return (0 if known else 2 if entry.outcome.state == "failed" else 1, -(value or 0.0) if known else 0.0)
 
 
-def sweep_table(title: str, entries: Sequence[Entry], out: Path) -> Table:
+def sweep_table(title: str, entries: Sequence[LedgerEntry], out: Path) -> Table:
     """The runs of a sweep, best first; why a run failed stands below."""
     rows: list[dict[str, Any]] = []
     notes = []

@@ -21,7 +21,7 @@ NOT_SETTINGS: Final = ("reported", "summary", "paper")
 
 
 @dataclass
-class Entry:
+class LedgerEntry:
     """One run of a sweep.
 
     Args:
@@ -49,7 +49,7 @@ class Ledger:
 
     out: Path
     settings: dict[str, Any]
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, LedgerEntry] = field(default_factory=dict)
 
     def save(self) -> None:
         """Write sweep.json."""
@@ -112,12 +112,12 @@ def read_ledger(out: Path) -> Ledger:
         ) from None
 
 
-def entry_of(run: Mapping[str, Any]) -> Entry:
+def entry_of(run: Mapping[str, Any]) -> LedgerEntry:
     """One run of the file. What was running when the file was written is to be gone on with."""
     rest = {k: v for k, v in run.items() if k not in ("overrides", "digest")}
     if rest["state"] == "running":
         rest["state"] = "stopped"
-    return Entry(run["name"], tuple(run["overrides"]), run["digest"], Outcome(**rest))
+    return LedgerEntry(run["name"], tuple(run["overrides"]), run["digest"], Outcome(**rest))
 
 
 def recipe_digest(values: Mapping[str, Any]) -> str:

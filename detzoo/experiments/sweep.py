@@ -13,7 +13,7 @@ from detzoo.experiments.board import Board, sweep_table
 from detzoo.experiments.dispatch import Places, trained
 from detzoo.experiments.grid import Point, grid
 from detzoo.experiments.job import Job, Outcome, Training
-from detzoo.experiments.ledger import SWEEP, Entry, Ledger, open_ledger, recipe_digest
+from detzoo.experiments.ledger import SWEEP, Ledger, LedgerEntry, open_ledger, recipe_digest
 from detzoo.recipes.recipe import load_recipe
 from detzoo.runtime.folder_claim import alone
 
@@ -49,7 +49,7 @@ class SweepResult:
         stopped: whether a signal ended it before all was done.
     """
 
-    entries: list[Entry]
+    entries: list[LedgerEntry]
     table: Table
     files: list[Path]
     stopped: bool
@@ -89,7 +89,7 @@ def sweep(plan: SweepPlan, say: Callable[[str], None] = lambda _: None) -> Sweep
     return SweepResult(entries, table, [plan.out / "sweep.json", plan.out / "table.md"], stopped)
 
 
-def opening_words(plan: SweepPlan, wanted: Sequence[Entry]) -> str:
+def opening_words(plan: SweepPlan, wanted: Sequence[LedgerEntry]) -> str:
     """What is about to happen."""
     impossible = sum(entry.digest == "" for entry in wanted)
     done = sum(entry.outcome.state == "done" for entry in wanted)
@@ -140,7 +140,7 @@ def title(plan: SweepPlan, settings: dict[str, Any]) -> str:
     return f"{plan.target} on {plan.data}, AP on {val['split']}, {val['images']} images"
 
 
-def added(ledger: Ledger, plan: SweepPlan, point: Point) -> Entry:
+def added(ledger: Ledger, plan: SweepPlan, point: Point) -> LedgerEntry:
     """The ledger's run for one point of the grid: there already, or new.
 
     Raises:
@@ -161,12 +161,12 @@ def added(ledger: Ledger, plan: SweepPlan, point: Point) -> Entry:
             f"{plan.out / RUNS / point.name} away and take its entry out of {plan.out / 'sweep.json'}"
         )
     state: Any = "waiting" if digest else "failed"
-    entry = Entry(point.name, point.overrides, digest, Outcome(name=point.name, state=state, why=why))
+    entry = LedgerEntry(point.name, point.overrides, digest, Outcome(name=point.name, state=state, why=why))
     ledger.entries[point.name] = entry
     return entry
 
 
-def job_of(plan: SweepPlan, entry: Entry) -> Job:
+def job_of(plan: SweepPlan, entry: LedgerEntry) -> Job:
     """The training of a run, with whole paths, for it may run elsewhere."""
     run = (plan.out / RUNS / entry.name).absolute()
     return Job(

@@ -25,7 +25,7 @@ _ACTIVATIONS: Final = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardswish, nn.SiLU, n
 
 
 @dataclass(frozen=True)
-class Field:
+class ReceptiveField:
     """One level of a detector.
 
     Args:
@@ -55,7 +55,7 @@ class Field:
         return f"{self.level}: stride {self.stride}, sees {sees} px, {sizes}"
 
 
-def receptive_fields(detector: Detector) -> list[Field]:
+def receptive_fields(detector: Detector) -> list[ReceptiveField]:
     """The theoretical receptive field of each map behind the neck: the pixels that can change a cell in the middle.
 
     Measured, not derived: in a copy of the network every weight is positive, activations and norms pass everything on,
@@ -79,7 +79,7 @@ def receptive_fields(detector: Detector) -> list[Field]:
     sizes = _candidate_sizes(detector)
     nothing = (None, None)
     return [
-        Field(name, round(spec.stride), heights[name], widths[name], *sizes.get(name, nothing))
+        ReceptiveField(name, round(spec.stride), heights[name], widths[name], *sizes.get(name, nothing))
         for name, spec in specs.items()
     ]
 

@@ -17,7 +17,7 @@ from detzoo.recipes.places import Place, places
 from detzoo.recipes.recipe import load_recipe
 from detzoo.recipes.small_values import small_values
 from detzoo.schema.checking import fits
-from detzoo.schema.nodes import Component, Fields, Node
+from detzoo.schema.nodes import ComponentOf, Fields, Node
 from detzoo.schema.yaml_source import show_key
 
 PARTS: Final = ("backbone", "neck", "matcher", "loss", "postprocess")
@@ -119,7 +119,7 @@ def _required(kind: str, name: str) -> Fields:
 
 
 def _is_of(node: Node, kind: str) -> bool:
-    return isinstance(node, Component) and node.kind == kind
+    return isinstance(node, ComponentOf) and node.kind == kind
 
 
 def carried(values: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def carried(values: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
 
 def _allows(node: Node, value: Any) -> bool:
     """As ``fits``, which lets anything stand where a component belongs: null is no component."""
-    return fits(node, value) and not (isinstance(node, Component) and value is None)
+    return fits(node, value) and not (isinstance(node, ComponentOf) and value is None)
 
 
 @cache

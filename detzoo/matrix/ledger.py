@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from detzoo.errors import DataError
 from detzoo.matrix.combinations import Combination
-from detzoo.matrix.outcome import Outcome
+from detzoo.matrix.outcome import TrialOutcome
 from detzoo.plugins.registry import get_registry
 
 FORMAT: Final = "detzoo.matrix/1"
@@ -23,7 +23,7 @@ class Row:
     """A combination and what came of it."""
 
     combination: Combination
-    outcome: Outcome
+    outcome: TrialOutcome
 
 
 def versions() -> list[str]:
@@ -35,7 +35,7 @@ def versions() -> list[str]:
     return [*sorted(plugins - {""}), *(f"{name} {version(name)}" for name in NETWORKS if find_spec(name))]
 
 
-class Ledger:
+class MatrixLedger:
     """The rows of a folder; each is on disk before the next is tried.
 
     Args:
@@ -77,7 +77,7 @@ class Ledger:
             made_with = first["versions"]
             for values in rest:
                 combination = Combination(values.pop("parts"))
-                self.rows[combination.key] = Row(combination, Outcome(**values))
+                self.rows[combination.key] = Row(combination, TrialOutcome(**values))
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{self.path}: not a matrix of detzoo ({type(error).__name__}: {error}); choose another --out"

@@ -9,7 +9,7 @@ Status: TypeAlias = Literal["works", "refused", "broken"]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """What came of a combination.
 
     Args:

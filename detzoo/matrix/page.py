@@ -14,7 +14,7 @@ from typing import Final
 
 from detzoo.matrix.combinations import KINDS, Combination
 from detzoo.matrix.ledger import Row, versions
-from detzoo.matrix.outcome import Outcome
+from detzoo.matrix.outcome import TrialOutcome
 from detzoo.runtime.atomic_files import write_whole
 
 PAGE: Final = "matrix.md"
@@ -52,7 +52,7 @@ def read_csv(path: Path) -> list[Row]:
 def _row(line: Mapping[str, str]) -> Row:
     parts = {kind: line[kind] for kind in KINDS if line[kind]}
     status: str = line["status"]
-    outcome = Outcome(status, line["reason"], line["recipe"], line["values"] != "defaults")  # type: ignore[arg-type]
+    outcome = TrialOutcome(status, line["reason"], line["recipe"], line["values"] != "defaults")  # type: ignore[arg-type]
     return Row(Combination(parts), outcome)
 
 
@@ -88,7 +88,7 @@ class Notes:
 
     known: dict[str, tuple[int, str]] = field(default_factory=dict)
 
-    def mark(self, outcome: Outcome | None) -> str:
+    def mark(self, outcome: TrialOutcome | None) -> str:
         """A cell."""
         if outcome is None:
             return _UNTRIED

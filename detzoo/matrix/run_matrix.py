@@ -11,7 +11,7 @@ from typing import Final
 
 from detzoo.errors import RecipeError
 from detzoo.matrix.combinations import Combination, all_combinations, chosen, component_names
-from detzoo.matrix.ledger import LEDGER, Ledger, Row
+from detzoo.matrix.ledger import LEDGER, MatrixLedger, Row
 from detzoo.matrix.page import write_files
 from detzoo.plugins.registry import get_registry
 from detzoo.runtime.folder_claim import alone
@@ -64,7 +64,7 @@ def run(plan: MatrixPlan, say: Callable[[str], None] = lambda _: None) -> Matrix
     everything = all_combinations()
     combinations = asked_for(everything, plan.only)
     with alone(plan.out, marker=LEDGER, what="matrix"):
-        ledger = Ledger(plan.out)
+        ledger = MatrixLedger(plan.out)
         known = {} if plan.again else {key: row for key, row in ledger.rows.items() if row.outcome.status != "broken"}
         missing = [one for one in combinations if one.key not in known]
         say(f"{len(combinations)} combinations, {len(combinations) - len(missing)} tried before")
@@ -97,7 +97,7 @@ def asked_for(everything: list[Combination], only: Mapping[str, tuple[str, ...]]
     return found
 
 
-def _try_all(missing: list[Combination], ledger: Ledger, say: Callable[[str], None]) -> None:
+def _try_all(missing: list[Combination], ledger: MatrixLedger, say: Callable[[str], None]) -> None:
     from detzoo.matrix.trial import try_combination
 
     told = time.monotonic()

@@ -17,7 +17,7 @@ import torch
 from detzoo.builder import build
 from detzoo.errors import DetzooError
 from detzoo.matrix.combinations import Combination, Start, no_place, starts
-from detzoo.matrix.outcome import Outcome, Status
+from detzoo.matrix.outcome import Status, TrialOutcome
 from detzoo.prediction.prepare import collate
 from detzoo.recipes.recipe import load_recipe
 from detzoo.recipes.small_values import small_overrides
@@ -31,7 +31,7 @@ NUM_CLASSES: Final = 3
 TINY: Final = (128, 128)
 
 
-def try_combination(combination: Combination) -> Outcome:
+def try_combination(combination: Combination) -> TrialOutcome:
     """The first start that works, or that breaks; else why the nearest one is refused."""
     first = None
     began = time.monotonic()
@@ -40,15 +40,15 @@ def try_combination(combination: Combination) -> Outcome:
         first = outcome if outcome.status != "refused" else first or outcome
         if outcome.status != "refused":
             break
-    outcome = first or Outcome("refused", no_place(combination))
+    outcome = first or TrialOutcome("refused", no_place(combination))
     return dataclasses.replace(outcome, seconds=round(time.monotonic() - began, 2))
 
 
-def try_start(combination: Combination, start: Start) -> Outcome:
+def try_start(combination: Combination, start: Start) -> TrialOutcome:
     """One combination from one start."""
     recipe = start.frame.recipe
     status, reason = attempt(recipe, (*made_small(recipe), *start.overrides(combination)))
-    return Outcome(status, reason, recipe, start.carry)
+    return TrialOutcome(status, reason, recipe, start.carry)
 
 
 @cache

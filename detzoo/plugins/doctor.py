@@ -28,7 +28,7 @@ _OPENCV_FIX: Final = (
 
 
 @dataclass(frozen=True)
-class Problem:
+class InstallationProblem:
     """Something that will not work, and what to do about it.
 
     Args:
@@ -56,7 +56,7 @@ class Report:
     versions: dict[str, str | None]
     devices: list[str]
     plugins: dict[str, str]
-    problems: list[Problem]
+    problems: list[InstallationProblem]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -108,25 +108,25 @@ def installed_versions(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def opencv_problems(installed: Mapping[str, str]) -> list[Problem]:
+def opencv_problems(installed: Mapping[str, str]) -> list[InstallationProblem]:
     """Every OpenCV wheel writes the same ``cv2`` folder: two of them overwrite each other's files."""
     wheels = [f"{name} {installed[name]}" for name in OPENCV if name in installed]
     if not wheels:
-        return [Problem("OpenCV is not installed", "pip install opencv-python-headless")]
+        return [InstallationProblem("OpenCV is not installed", "pip install opencv-python-headless")]
     if len(wheels) == 1:
         return []
-    return [Problem(f"{len(wheels)} OpenCV wheels share one cv2 folder: {', '.join(wheels)}", _OPENCV_FIX)]
+    return [InstallationProblem(f"{len(wheels)} OpenCV wheels share one cv2 folder: {', '.join(wheels)}", _OPENCV_FIX)]
 
 
-def missing_problems(installed: Mapping[str, str], requires: Iterable[str]) -> list[Problem]:
+def missing_problems(installed: Mapping[str, str], requires: Iterable[str]) -> list[InstallationProblem]:
     """Distributions that detzoo needs, by its own metadata, and that are not there."""
     missing = [name for name in required(requires) if name not in installed]
     if not missing:
         return []
-    return [Problem(f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}")]
+    return [InstallationProblem(f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}")]
 
 
-def torch_pair_problems(installed: Mapping[str, str], torchvision_requires: Iterable[str]) -> list[Problem]:
+def torch_pair_problems(installed: Mapping[str, str], torchvision_requires: Iterable[str]) -> list[InstallationProblem]:
     """torchvision's compiled operators fit one version of torch, the one that its metadata pins."""
     if "torch" not in installed or "torchvision" not in installed:
         return []
@@ -135,7 +135,7 @@ def torch_pair_problems(installed: Mapping[str, str], torchvision_requires: Iter
     if pinned is None or pinned.partition("+")[0] == found:
         return []
     return [
-        Problem(
+        InstallationProblem(
             f"torchvision {installed['torchvision']} was built for torch {pinned}, but torch {installed['torch']} is "
             "installed: its operators (nms, roi_align) fail to load",
             f"pip install --upgrade torch torchvision, or: pip install torch=={pinned}",
@@ -143,7 +143,7 @@ def torch_pair_problems(installed: Mapping[str, str], torchvision_requires: Iter
     ]
 
 
-def floor_problems(installed: Mapping[str, str], requires: Iterable[str]) -> list[Problem]:
+def floor_problems(installed: Mapping[str, str], requires: Iterable[str]) -> list[InstallationProblem]:
     """Distributions older than detzoo's own metadata asks for."""
     try:
         from packaging.requirements import InvalidRequirement, Requirement
@@ -160,7 +160,7 @@ def floor_problems(installed: Mapping[str, str], requires: Iterable[str]) -> lis
             continue
         if not requirement.specifier.contains(version, prereleases=True):
             problems.append(
-                Problem(
+                InstallationProblem(
                     f"{requirement.name} {version} is installed, detzoo needs {requirement}",
                     f"pip install '{requirement}'",
                 )
@@ -168,24 +168,24 @@ def floor_problems(installed: Mapping[str, str], requires: Iterable[str]) -> lis
     return problems
 
 
-def trial_problems(name: str, attempt: Callable[[], None], fix: str) -> list[Problem]:
+def trial_problems(name: str, attempt: Callable[[], None], fix: str) -> list[InstallationProblem]:
     """Run a small piece of a library; whatever it raises is the problem."""
     try:
         attempt()
     except Exception as error:
         message = str(error).splitlines()[0] if str(error) else ""
-        return [Problem(f"{name} does not work: {type(error).__name__}: {message}".rstrip(": "), fix)]
+        return [InstallationProblem(f"{name} does not work: {type(error).__name__}: {message}".rstrip(": "), fix)]
     return []
 
 
-def plugin_problems(records: Iterable[Any]) -> list[Problem]:
+def plugin_problems(records: Iterable[Any]) -> list[InstallationProblem]:
     """Plugins that cannot be used.
 
     Args:
         records: of the plugin manager: ``name``, ``distribution``, ``status``, ``message``.
     """
     return [
-        Problem(
+        InstallationProblem(
             f"plugin {record.name} ({record.distribution}) is {record.status}: {record.message}",
             "detzoo plugins check shows the whole error; DETZOO_DISABLE switches a plugin off",
         )
@@ -194,7 +194,7 @@ def plugin_problems(records: Iterable[Any]) -> list[Problem]:
     ]
 
 
-def _trials() -> list[Problem]:
+def _trials() -> list[InstallationProblem]:
     return [
         *trial_problems("torch", _try_torch, "pip install --force-reinstall torch torchvision"),
         *trial_problems("torchvision.ops.nms", _try_nms, "pip install --upgrade torch torchvision (both at once)"),
@@ -238,14 +238,14 @@ def _try_pycocotools() -> None:
         raise ValueError("its mask of 6 pixels has another area")
 
 
-def _plugins() -> tuple[dict[str, str], list[Problem]]:
+def _plugins() -> tuple[dict[str, str], list[InstallationProblem]]:
     from detzoo.errors import DetzooError
     from detzoo.plugins.manager import PluginManager
 
     try:
         manager = PluginManager()
     except DetzooError as error:
-        return {}, [Problem(f"plugins cannot be read: {error}", "detzoo plugins check")]
+        return {}, [InstallationProblem(f"plugins cannot be read: {error}", "detzoo plugins check")]
     for name, record in manager.records.items():
         if record.status == "not-loaded":
             try:

@@ -23,7 +23,7 @@ from detzoo.schema.checking import Problem, check_fields
 from detzoo.schema.describing import shown
 from detzoo.schema.nodes import DictOf, Field, Fields, Integer, ListOf, Null, Schema, Settings, Text
 from detzoo.schema.reading import read_schema
-from detzoo.schema.yaml_source import Document, Key, Mark, parse, show_key
+from detzoo.schema.yaml_source import Document, Key, Origin, parse, show_key
 
 API_VERSION: Final = 1
 OLDEST_API: Final = 1
@@ -249,7 +249,7 @@ def locate(problem: Problem, document: Document) -> str:
     key = problem.key
     while key and key not in document.marks:
         key = key[:-1]
-    mark = document.marks.get(key, Mark(document.file))
+    mark = document.marks.get(key, Origin(document.file))
     path = show_key(problem.key)
     return f"{mark}: {path}: {problem.message}" if path else f"{mark}: {problem.message}"
 

@@ -16,7 +16,7 @@ from detzoo.errors import PluginError
 from detzoo.feature import SCORES, Abilities, Feature, abilities_of, in_order
 from detzoo.recipes.places import Place, places
 from detzoo.schema.checking import Problem
-from detzoo.schema.yaml_source import Key, Mark
+from detzoo.schema.yaml_source import Key, Origin
 
 if TYPE_CHECKING:
     from detzoo.plugins.manifest import Entry
@@ -29,7 +29,7 @@ PREDICTED: Final = frozenset({Feature.CLASS_LOGITS, Feature.QUALITY_LOGITS, Feat
 def unmet_needs(
     values: Mapping[str, Any],
     registry: Registry,
-    marks: Mapping[Key, Mark] | None = None,
+    marks: Mapping[Key, Origin] | None = None,
     made: Mapping[Key, object] | None = None,
 ) -> Iterator[Problem]:
     """Every component of a recipe that lacks something of those around it.
@@ -133,7 +133,7 @@ def _alternatives(needs: frozenset[str]) -> list[frozenset[str]]:
     return [*([scores] if scores else []), *(frozenset({word}) for word in in_order(needs - SCORES))]
 
 
-def _changed_last(key: Key, heads: list[Key], marks: Mapping[Key, Mark]) -> Key:
+def _changed_last(key: Key, heads: list[Key], marks: Mapping[Key, Origin]) -> Key:
     """The component, or its head where another file, or ``--set``, wrote that later."""
     order = list(marks)
 

@@ -11,7 +11,7 @@ from detzoo.recipes.filling import filled
 from detzoo.recipes.merge import Merged, parse_override
 from detzoo.recipes.recipe import check_component, check_inside
 from detzoo.schema.checking import Problem, check_fields
-from detzoo.schema.nodes import Component, Field, Fields
+from detzoo.schema.nodes import ComponentOf, Field, Fields
 from detzoo.schema.yaml_source import show_key
 
 
@@ -32,7 +32,7 @@ def load_component(kind: str, name: str, overrides: Sequence[str] = ()) -> dict[
     registry = get_registry()
     merged = _merged({"type": name}, overrides)
     _refuse(check_component(kind, merged.value, (), registry), merged)
-    values: dict[str, Any] = filled({"it": Field(Component(kind))}, {"it": merged.value}, registry)["it"]
+    values: dict[str, Any] = filled({"it": Field(ComponentOf(kind))}, {"it": merged.value}, registry)["it"]
     return values
 
 

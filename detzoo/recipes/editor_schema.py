@@ -128,7 +128,7 @@ def _annotation(node: Node) -> Any:  # noqa: C901, PLR0911, PLR0912 - one case p
             return Literal[values]
         case nodes.Union(members):
             return Union[tuple(_annotation(member) for member in members)]  # noqa: UP007 - members known at run time
-        case nodes.Component(kind):
+        case nodes.ComponentOf(kind):
             return Annotated[Any, Field(json_schema_extra={_COMPONENT: kind})]
         case nodes.Settings(fields):
             return model_of(fields)

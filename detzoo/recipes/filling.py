@@ -9,7 +9,7 @@ from detzoo.plugins.registry import Registry
 from detzoo.schema.checking import fits
 from detzoo.schema.nodes import (
     Boolean,
-    Component,
+    ComponentOf,
     DictOf,
     Field,
     Fields,
@@ -55,7 +55,7 @@ def filled(fields: Fields, values: Mapping[str, Any], registry: Registry) -> dic
 
 def _filled(node: Node, value: Any, registry: Registry) -> Any:
     match node:
-        case Component(kind) if isinstance(value, dict):
+        case ComponentOf(kind) if isinstance(value, dict):
             fields = component_fields(kind, value["type"], registry)
             return {"type": value["type"]} | filled(fields, value, registry)
         case Settings(fields) if isinstance(value, dict):

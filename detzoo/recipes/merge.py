@@ -18,7 +18,7 @@ from typing import Any, Final
 from detzoo.errors import RecipeError
 from detzoo.recipes.class_names import SETS
 from detzoo.schema.describing import shown
-from detzoo.schema.yaml_source import Key, Mark, parse_value, show_key
+from detzoo.schema.yaml_source import Key, Origin, parse_value, show_key
 
 NOT_INHERITED: Final = ("reported", "weights", "summary", "paper")
 _PART = re.compile(r"([^.\[\]]+)((?:\[\d+\])*)")
@@ -29,7 +29,7 @@ class Layer:
     """One step of a chain: a zoo recipe, a file's recipe, or one override."""
 
     value: Any
-    marks: dict[Key, Mark]
+    marks: dict[Key, Origin]
     label: str
 
 
@@ -38,7 +38,7 @@ class Merged:
     """The result so far, with the mark of every key that some layer wrote, and what was dropped on the way."""
 
     value: Any = field(default_factory=dict)
-    marks: dict[Key, Mark] = field(default_factory=dict)
+    marks: dict[Key, Origin] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
 
     def inherit(self) -> None:
@@ -59,7 +59,7 @@ class Merged:
         Raises:
             RecipeError: the path cannot be read, or names an element that does not exist.
         """
-        mark = Mark(f"--set {path}")
+        mark = Origin(f"--set {path}")
         keys = _parse_path(path)
         last = max((i for i, key in enumerate(keys) if isinstance(key, int)), default=-1)
         head, tail = keys[: last + 1], keys[last + 1 :]
@@ -71,7 +71,7 @@ class Merged:
         if keys == ("num_classes",):
             self._drop_class_names(mark)
 
-    def _drop_class_names(self, mark: Mark) -> None:
+    def _drop_class_names(self, mark: Origin) -> None:
         """Another number of classes makes inherited names meaningless, unless it is their number."""
         names, number = self.value.get("classes"), self.value["num_classes"]
         names = SETS.get(names, ()) if isinstance(names, str) else names
@@ -81,7 +81,7 @@ class Merged:
             self.marks[("classes",)] = mark
             self.dropped.append(f"{mark}: num_classes is {shown(number)}; dropped: the {len(names)} inherited classes")
 
-    def _edit(self, base: Any, head: Key, value: Any, marks: dict[Key, Mark], path: str, at: Key) -> Any:
+    def _edit(self, base: Any, head: Key, value: Any, marks: dict[Key, Origin], path: str, at: Key) -> Any:
         """Walk down ``head`` to an existing element, copying what lies on the way, and merge there."""
         if not head:
             return self._merge(base, value, at, marks)
@@ -96,7 +96,7 @@ class Merged:
             raise RecipeError(f"--set {path}: {show_key(here)} does not exist")
         return {k: self._edit(v, head[1:], value, marks, path, here) if k == key else v for k, v in base.items()}
 
-    def _merge(self, base: Any, new: Any, key: Key, marks: dict[Key, Mark]) -> Any:
+    def _merge(self, base: Any, new: Any, key: Key, marks: dict[Key, Origin]) -> Any:
         if isinstance(base, dict) and isinstance(new, dict) and "type" not in new:
             merged = dict(base)
             for name, value in new.items():
@@ -108,7 +108,7 @@ class Merged:
             kept = new if isinstance(new, dict) else {}
             lost = [name for name in base if name not in kept and name != "type"]
             if lost:
-                where = marks.get(key, Mark("?"))
+                where = marks.get(key, Origin("?"))
                 self.dropped.append(f"{where}: {show_key(key)} is replaced; dropped: {', '.join(lost)}")
         self._forget(key)
         self.marks |= {k: m for k, m in marks.items() if k[: len(key)] == key}

@@ -18,9 +18,9 @@ from detzoo.recipes.filling import component_fields, filled
 from detzoo.recipes.merge import Layer, Merged, keys_in, parse_override
 from detzoo.schema.checking import Problem, check_fields, fits
 from detzoo.schema.describing import describe, nearest, shown
-from detzoo.schema.nodes import Component, Field, Fields, Settings
+from detzoo.schema.nodes import ComponentOf, Field, Fields, Settings
 from detzoo.schema.searching import components_in
-from detzoo.schema.yaml_source import Key, Mark, show_key, write
+from detzoo.schema.yaml_source import Key, Origin, show_key, write
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Recipe:
 
     name: str
     values: dict[str, Any]
-    marks: dict[Key, Mark] = field(default_factory=dict, repr=False)
+    marks: dict[Key, Origin] = field(default_factory=dict, repr=False)
     chain: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
 
@@ -117,7 +117,7 @@ def recipe_from_values(
         if path.partition(".")[0] in ("num_classes", "classes"):
             raise RecipeError(f"--set {path}: a trained detector keeps its classes; train again for other ones")
     merged = Merged(value=values)
-    merged.marks |= {(): Mark(name)} | {key: Mark(name) for key in keys_in(values)}
+    merged.marks |= {(): Origin(name)} | {key: Origin(name) for key in keys_in(values)}
     _override(merged, overrides)
     return check(name, merged, registry or get_registry(), (name,))
 
@@ -160,7 +160,7 @@ def _deeper(problem: Problem, values: dict[str, Any]) -> Problem:
 def check_component(kind: str, value: Any, key: Key, registry: Registry) -> list[Problem]:
     """Everything wrong with one component's configuration, nested ones included."""
     if not isinstance(value, dict):
-        expected = f"{{type: {value}}}" if isinstance(value, str) else describe(Component(kind))
+        expected = f"{{type: {value}}}" if isinstance(value, str) else describe(ComponentOf(kind))
         return [Problem(key, f"found {shown(value)}; expected {expected}")]
     if "type" not in value:
         return [Problem(key, f'missing key "type" of this {kind}; {_installed(kind, registry)}')]
@@ -186,7 +186,7 @@ def short_name(target: str) -> str:
     return target.rpartition("#")[2].rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml")
 
 
-def located(problem: Problem, marks: dict[Key, Mark], title: str, name: str) -> str:
+def located(problem: Problem, marks: dict[Key, Origin], title: str, name: str) -> str:
     """``file:line: detectors.mine.head.ratios[2]: message``; the line of the nearest key that was written.
 
     Args:
@@ -199,11 +199,11 @@ def located(problem: Problem, marks: dict[Key, Mark], title: str, name: str) -> 
     return f"{where}: {show_key(('detectors', title, *problem.key))}: {problem.message}"
 
 
-def nearest_mark(key: Key, marks: dict[Key, Mark], name: str) -> Mark:
+def nearest_mark(key: Key, marks: dict[Key, Origin], name: str) -> Origin:
     """The mark of a key, or of the nearest one around it that was written; else of all of ``name``."""
     while key and key not in marks:
         key = key[:-1]
-    return marks.get(key, Mark(name))
+    return marks.get(key, Origin(name))
 
 
 def _fields_of(architecture: str, registry: Registry) -> tuple[Fields, list[Problem]]:

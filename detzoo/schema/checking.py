@@ -17,7 +17,7 @@ from detzoo.schema.describing import describe, shown, unknown
 from detzoo.schema.nodes import (
     Anything,
     Boolean,
-    Component,
+    ComponentOf,
     DictOf,
     Fields,
     FixedTuple,
@@ -78,7 +78,7 @@ def _mapping_problems(fields: Fields, config: dict[str, Any], key: Key, what: st
 
 def _problems(node: Node, value: Any, key: Key) -> Iterator[Problem]:
     match node:
-        case Component() | Anything():
+        case ComponentOf() | Anything():
             pass
         case Union():
             yield from _union_problems(node, value, key)
@@ -114,7 +114,7 @@ def _meant(union: Union, value: Any) -> Node | None:
     """The member that a list or mapping is meant for, where only one can take it: its inner errors are the clearest."""
     if not isinstance(value, (dict, list)):
         return None
-    takers = (Settings, DictOf, Component) if isinstance(value, dict) else (ListOf, TupleOf, FixedTuple)
+    takers = (Settings, DictOf, ComponentOf) if isinstance(value, dict) else (ListOf, TupleOf, FixedTuple)
     able = [member for member in union.members if isinstance(member, takers)]
     return able[0] if len(able) == 1 else None
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from detzoo.schema.nodes import (
     Anything,
     Boolean,
-    Component,
+    ComponentOf,
     DictOf,
     FixedTuple,
     Integer,
@@ -49,7 +49,7 @@ def describe(node: Node) -> str:  # noqa: C901, PLR0911, PLR0912 - one case per 
             return "one of " + ", ".join(shown(value) for value in values)
         case Union(members):
             return " or ".join(describe(member) for member in members)
-        case Component(kind):
+        case ComponentOf(kind):
             return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} component: {{type: NAME, ...}}"
         case Settings(fields):
             return f"a mapping with the keys {', '.join(fields)}"

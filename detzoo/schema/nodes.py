@@ -121,7 +121,7 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
-class Component:
+class ComponentOf:
     """A component of a kind: a mapping with ``type`` and the keys of the class of that name."""
 
     kind: str
@@ -158,7 +158,7 @@ Node: TypeAlias = (
     | FixedTuple
     | DictOf
     | Union
-    | Component
+    | ComponentOf
     | Settings
     | Anything
 )

@@ -100,12 +100,12 @@ def _component(value: dict[str, Any], key: Key) -> Node:
     if not isinstance(value["kind"], str):
         raise _MalformedError((*key, "kind"), f"found {shown(value['kind'])}; expected the name of a kind")
     if "scope" not in value:
-        return nodes.Component(value["kind"])
+        return nodes.ComponentOf(value["kind"])
     scope = value["scope"]
     _keys(scope, (*key, "scope"), required=("num_classes",))
     if type(scope["num_classes"]) is not int:
         raise _MalformedError((*key, "scope"), f"found {shown(scope)}; expected a number of classes")
-    return nodes.Component(value["kind"], nodes.Scope(scope["num_classes"]))
+    return nodes.ComponentOf(value["kind"], nodes.Scope(scope["num_classes"]))
 
 
 def _settings(value: dict[str, Any], key: Key) -> Node:

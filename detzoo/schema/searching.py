@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from detzoo.schema.nodes import Component, DictOf, FixedTuple, ListOf, Node, Settings, TupleOf, Union
+from detzoo.schema.nodes import ComponentOf, DictOf, FixedTuple, ListOf, Node, Settings, TupleOf, Union
 from detzoo.schema.yaml_source import Key
 
 
 def components_in(  # noqa: C901, PLR0912 - one case per node
     node: Node, value: Any, key: Key
-) -> Iterator[tuple[Component, Any, Key]]:
+) -> Iterator[tuple[ComponentOf, Any, Key]]:
     """Every place inside ``value`` where ``node`` expects a component, with what stands there.
 
     Components inside those are not entered: only a registry knows their keys.
     """
     match node:
-        case Component():
+        case ComponentOf():
             yield node, value, key
         case Union(members) if value is not None:
             for member in members:

@@ -92,7 +92,7 @@ def _field(hint: Any, default: Any, empty: Any, where: str) -> Field:
     node = _node(hint, where)
     if default is empty:
         return Field(node)
-    if default is not None and isinstance(node, nodes.Component):
+    if default is not None and isinstance(node, nodes.ComponentOf):
         name, interface = where.rpartition("(")[2].rstrip(")"), getattr(hint, "__name__", hint)
         raise PluginError(
             f"{where}: a component has no default, so that the recipe names every class; "
@@ -133,7 +133,7 @@ def _node(hint: Any, where: str) -> Node:
         return nodes.DictOf(_node(args[1], where))
     kind = getattr(hint, "kind", None)
     if isinstance(hint, type) and isinstance(kind, str):
-        return nodes.Component(kind)
+        return nodes.ComponentOf(kind)
     if dataclasses.is_dataclass(hint):
         cls = typing.cast("type[Any]", hint)
         return nodes.Settings(_dataclass_fields(cls), cls)
@@ -152,7 +152,7 @@ def _written(hint: Any) -> str:
 def _annotated(args: tuple[Any, ...], where: str) -> Node:
     node = _node(args[0], where)
     for extra in args[1:]:
-        if isinstance(extra, Scope) and isinstance(node, nodes.Component):
+        if isinstance(extra, Scope) and isinstance(node, nodes.ComponentOf):
             node = dataclasses.replace(node, scope=extra)
         elif isinstance(extra, FieldInfo):
             node = _limited(node, extra, where)

@@ -19,7 +19,7 @@ from typing import Any
 from detzoo.schema.nodes import (
     Anything,
     Boolean,
-    Component,
+    ComponentOf,
     DictOf,
     Fields,
     FixedTuple,
@@ -70,7 +70,7 @@ def write_node(node: Node) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912 - 
             return {"is": "dict", "of": write_node(value)}
         case Union(members):
             return {"is": "union", "of": [write_node(member) for member in members]}
-        case Component(kind, scope):
+        case ComponentOf(kind, scope):
             return {"is": "component", "kind": kind} | ({} if scope is None else {"scope": dataclasses.asdict(scope)})
         case Settings(fields):
             return {"is": "settings", "fields": _fields(fields)}

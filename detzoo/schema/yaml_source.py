@@ -36,7 +36,7 @@ _WORDS: Final[dict[str, Value]] = {
 }  # fmt: skip
 
 
-class Mark(NamedTuple):
+class Origin(NamedTuple):
     """Where a value was written; line 0 is a command line or a call."""
 
     file: str
@@ -51,7 +51,7 @@ class Document:
     """A parsed file: ``value``, and the mark of every key and element by its path."""
 
     value: Value
-    marks: dict[Key, Mark]
+    marks: dict[Key, Origin]
     file: str
 
 
@@ -185,7 +185,7 @@ class _Builder:
     def __init__(self, file: str) -> None:
         self.file = file
         self.root: Value = None
-        self.marks: dict[Key, Mark] = {}
+        self.marks: dict[Key, Origin] = {}
         self._stack: list[_Open] = []
         self._documents = 0
 
@@ -244,7 +244,7 @@ class _Builder:
                 assert top.pending is not None
                 key, line = (*top.key, top.pending), top.lines[top.pending]
                 top.value[top.pending], top.pending = value, None
-        self.marks[key] = Mark(self.file, line)
+        self.marks[key] = Origin(self.file, line)
         return key
 
     def _error(self, event: yaml.Event, message: str) -> RecipeError:

@@ -2,10 +2,10 @@
 
 In a plugin's tests::
 
-    from detzoo.testing import Check, Component, parametrize_with_checks
+    from detzoo.testing import Check, CheckedComponent, parametrize_with_checks
 
     @parametrize_with_checks("ssd")
-    def test_conformance(component: Component, check: Check) -> None:
+    def test_conformance(component: CheckedComponent, check: Check) -> None:
         check(component)
 
 ``image_batch``, ``targets`` and ``candidates`` make the values of the contract from plain numbers, for tests by hand.
@@ -13,7 +13,7 @@ In a plugin's tests::
 
 from typing import TYPE_CHECKING, Any
 
-from detzoo.testing.kit import Check, Component, ConformanceError, checks, recipes_left_out
+from detzoo.testing.kit import Check, CheckedComponent, ConformanceError, checks, recipes_left_out
 from detzoo.testing.parametrizing import parametrize_with_checks
 from detzoo.testing.results import CheckResult, check_plugin, findings
 
@@ -35,7 +35,7 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "Check",
     "CheckResult",
-    "Component",
+    "CheckedComponent",
     "ConformanceError",
     "candidates",
     "check_plugin",

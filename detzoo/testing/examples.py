@@ -13,7 +13,7 @@ from detzoo.interfaces import Backbone, Detector
 from detzoo.plugins.registry import get_registry
 from detzoo.recipes.places import places
 from detzoo.recipes.recipe import load_recipe
-from detzoo.schema.nodes import Component, Node
+from detzoo.schema.nodes import ComponentOf, Node
 from detzoo.testing.specimens import FEATURES, NUM_CLASSES, PYRAMID, SIZES, SMALL
 from detzoo.testing.subject import Subject
 from detzoo.types import FeatureSpecs
@@ -119,7 +119,7 @@ def _standing_alone(plugin: str, kind: str, name: str, example: Mapping[str, Any
 
 def _example_value(plugin: str, kind: str, name: str, field: str, node: Node) -> Any:
     """A value for a parameter without default: the first component of its kind that needs nothing itself."""
-    if isinstance(node, Component):
+    if isinstance(node, ComponentOf):
         registry = get_registry()
         for entry in registry.entries(node.kind):
             if not any(item.required for item in registry.schema(entry).fields.values()):

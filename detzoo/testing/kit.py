@@ -33,7 +33,7 @@ class ConformanceError(DetzooError):
 
 
 @dataclass(frozen=True)
-class Component:
+class CheckedComponent:
     """What is checked: a plugin as a whole, one of its components, or one of its recipes.
 
     Args:
@@ -66,7 +66,7 @@ class Check:
     file: str
     name: str
 
-    def __call__(self, component: Component) -> None:
+    def __call__(self, component: CheckedComponent) -> None:
         """Raise AssertionError where the component does not keep the contract."""
         state = random.getstate()
         self._function(component.prepare())
@@ -92,7 +92,7 @@ class Check:
         return self.name
 
 
-def checks(plugin: str, recipes: Collection[str] | None = None) -> Iterator[tuple[Component, Check]]:
+def checks(plugin: str, recipes: Collection[str] | None = None) -> Iterator[tuple[CheckedComponent, Check]]:
     """Every pair of a component of a plugin and a check that it must pass. Builds nothing.
 
     Of plugins it imports at most the modules of checks that those bring for kinds of their own.
@@ -150,7 +150,7 @@ def _recipes(manifest: Manifest) -> Sequence[str]:
     return tuple(manifest.detectors) if named is None else named
 
 
-def _pairs(component: Component, specs: Sequence[str]) -> Iterator[tuple[Component, Check]]:
+def _pairs(component: CheckedComponent, specs: Sequence[str]) -> Iterator[tuple[CheckedComponent, Check]]:
     for spec in specs:
         file, _, name = spec.partition(":")
         yield component, Check(group_of(spec), file, name)
@@ -158,10 +158,10 @@ def _pairs(component: Component, specs: Sequence[str]) -> Iterator[tuple[Compone
 
 def _component(
     manifest: Manifest | None, key: str, name: str, prepare: Callable[[], Any], specs: Sequence[str]
-) -> Component:
+) -> CheckedComponent:
     """A component with what the manifest says of it."""
     if manifest is None:
-        return Component(name, prepare)
+        return CheckedComponent(name, prepare)
     expected = manifest.conformance.expected_failures.get(key, {})
     known = [spec.partition(":")[2] for spec in specs]
     for check in expected:
@@ -170,7 +170,7 @@ def _component(
             raise ConformanceError(locate(problem, manifest.document))
     package = manifest.conformance.packages.get(key)
     missing = package is not None and importlib.util.find_spec(package) is None
-    return Component(name, prepare, expected, f"the package {package} is not installed" if missing else "")
+    return CheckedComponent(name, prepare, expected, f"the package {package} is not installed" if missing else "")
 
 
 def _preparing(entry: Entry, example: str) -> Callable[[], Subject]:

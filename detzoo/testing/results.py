@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from detzoo.errors import DetzooError
 from detzoo.testing.catalogue import Group
-from detzoo.testing.kit import Check, Component, ConformanceError, checks
+from detzoo.testing.kit import Check, CheckedComponent, ConformanceError, checks
 
 Status: TypeAlias = Literal["passed", "failed", "expected_failure", "unexpected_pass", "skipped"]
 
@@ -96,12 +96,12 @@ def check_plugin(
     return results
 
 
-def _run(component: Component, check: Check) -> CheckResult:
+def _run(component: CheckedComponent, check: Check) -> CheckResult:
     status, message = _outcome(component, check)
     return CheckResult(component.id, check.name, check.group, status, message, check.explanation, check.page)
 
 
-def _outcome(component: Component, check: Check) -> tuple[Status, str]:
+def _outcome(component: CheckedComponent, check: Check) -> tuple[Status, str]:
     if component.missing:
         return "skipped", component.missing
     reason = component.expected_failures.get(check.name)

@@ -72,7 +72,7 @@ def load_plan(backbone: str, overrides: Sequence[str]) -> tuple[dict[str, Any], 
     Raises:
         RecipeError: everything that is wrong with them.
     """
-    fields = {"backbone": nodes.Field(nodes.Component("backbone"))} | schema_of(PretrainPlan).fields
+    fields = {"backbone": nodes.Field(nodes.ComponentOf("backbone"))} | schema_of(PretrainPlan).fields
     written: dict[str, Any] = {"backbone": {"type": backbone}}
     if "last_conv" in component_fields("backbone", backbone, get_registry()):
         written["backbone"]["last_conv"] = True  # the whole network: recipes with and without it can start from it

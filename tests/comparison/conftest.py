@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from detzoo.comparison.compare import Plan, compare
+from detzoo.comparison.compare import ComparisonPlan, compare
 from detzoo.data import open_dataset
 from tests.comparison.result_folders import DATA, Compared, benchmark_json, found_in, write_results
 
@@ -33,5 +33,5 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
     sources["theirs"] = root / "theirs.json"
     sources["theirs"].write_text(json.dumps(poor))
     said: list[str] = []
-    plan = Plan(targets=[str(path) for path in sources.values()], data=DATA, out=root / "out", examples=4)
+    plan = ComparisonPlan(targets=[str(path) for path in sources.values()], data=DATA, out=root / "out", examples=4)
     return Compared(compare(plan, said.append), root / "out", sources, said)

@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from detzoo.comparison.compare import Plan, compare
+from detzoo.comparison.compare import ComparisonPlan, compare
 
 
 def main(out: str, data: str, last_words: str, *targets: str) -> None:
@@ -18,7 +18,9 @@ def main(out: str, data: str, last_words: str, *targets: str) -> None:
         if line.startswith(last_words):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    plan = Plan(targets=targets, data=data, out=Path(out), device="cpu", iterations=1, workers=0, largest_batch=1)
+    plan = ComparisonPlan(
+        targets=targets, data=data, out=Path(out), device="cpu", iterations=1, workers=0, largest_batch=1
+    )
     compare(plan, say)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detzoo.comparison.compare import Plan, compare, curve_of, unique_names
+from detzoo.comparison.compare import ComparisonPlan, compare, curve_of, unique_names
 from detzoo.components.postprocess.top_k import TopK
 from detzoo.data.formats.opening import evaluation_split
 from detzoo.data.shapes import CLASSES
@@ -55,8 +55,8 @@ def _guess(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("detzoo.targets.load_detector", load)
 
 
-def plan(out: Path, *targets: str, **changes: Any) -> Plan:
-    return Plan(targets=targets, data=DATA, out=out, iterations=1, largest_batch=2, **changes)
+def plan(out: Path, *targets: str, **changes: Any) -> ComparisonPlan:
+    return ComparisonPlan(targets=targets, data=DATA, out=out, iterations=1, largest_batch=2, **changes)
 
 
 def test_nothing_to_compare(tmp_path: Path) -> None:

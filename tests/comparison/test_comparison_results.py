@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from detzoo.comparison.compare import Plan, compare, unique_names
+from detzoo.comparison.compare import ComparisonPlan, compare, unique_names
 from detzoo.comparison.recorded import find_recorded
 from detzoo.data import open_dataset
 from detzoo.errors import DataError, DetzooError
@@ -90,7 +90,7 @@ def test_paths_stay_at_home(compared: Compared) -> None:
 def test_a_second_call_counts_nothing_again(compared: Compared, tmp_path: Path) -> None:
     shutil.copytree(compared.out, tmp_path / "out")
     targets = [str(path) for path in compared.sources.values()]
-    plan = Plan(targets=targets, data=DATA, out=tmp_path / "out", examples=0)
+    plan = ComparisonPlan(targets=targets, data=DATA, out=tmp_path / "out", examples=0)
     said: list[str] = []
     compare(plan, said.append)
     assert said == [f"{name}: already done" for name in compared.sources]
@@ -111,7 +111,7 @@ def test_a_second_call_counts_nothing_again(compared: Compared, tmp_path: Path) 
 def test_changed_files_are_counted_again(compared: Compared, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs.json"
     rows = json.loads(compared.sources["theirs"].read_text())
-    plan = Plan(targets=[str(theirs)], data=DATA, out=tmp_path / "out", examples=0)
+    plan = ComparisonPlan(targets=[str(theirs)], data=DATA, out=tmp_path / "out", examples=0)
     theirs.write_text(json.dumps(rows))
     before = compare(plan).entries[0].results["counts"]["detections"]
     theirs.write_text(json.dumps(rows[:-1]))
@@ -119,13 +119,13 @@ def test_changed_files_are_counted_again(compared: Compared, tmp_path: Path) -> 
     # A folder that had detections and now has numbers alone keeps no images of before.
     theirs.unlink()
     shutil.copytree(compared.sources["numbers"], tmp_path / "theirs")
-    (entry,) = compare(Plan(targets=[str(tmp_path / "theirs")], data=DATA, out=tmp_path / "out")).entries
+    (entry,) = compare(ComparisonPlan(targets=[str(tmp_path / "theirs")], data=DATA, out=tmp_path / "out")).entries
     assert (entry.detections, entry.analysis) == (None, {})
 
 
 def refusal(target: Path, tmp_path: Path, data: str = DATA) -> str:
     with pytest.raises(DetzooError) as caught:
-        compare(Plan(targets=[str(target)], data=data, out=tmp_path / "refused", examples=0))
+        compare(ComparisonPlan(targets=[str(target)], data=data, out=tmp_path / "refused", examples=0))
     message = str(caught.value)
     assert message.startswith(f"{target}: ")
     return message.removeprefix(f"{target}: ")
@@ -185,12 +185,12 @@ def compare_into(out: Path, target: Path) -> None:
     recorded = find_recorded(str(target))
     assert recorded is not None
     dataset = open_dataset(DATA, "test")
-    plan = Plan(targets=[str(target)], data=DATA, out=out)
+    plan = ComparisonPlan(targets=[str(target)], data=DATA, out=out)
     take_recorded(plan, recorded, target.name, out / "detectors" / target.name, dataset, lambda _: None)
 
 
 def test_a_row_of_another_comparison_brings_its_speed(compared: Compared, tmp_path: Path) -> None:
-    plan = Plan(targets=[str(compared.out / "detectors" / "good")], data=DATA, out=tmp_path, examples=0)
+    plan = ComparisonPlan(targets=[str(compared.out / "detectors" / "good")], data=DATA, out=tmp_path, examples=0)
     (entry,) = compare(plan).entries
     assert entry.benchmark["row"]["latency_p50_ms"] == 40
     assert entry.facts.architecture == "ssd"
@@ -218,7 +218,7 @@ def test_results_inside_a_run_take_its_name_its_recipe_and_its_curve(compared: C
     for part in ("recipe.yaml", "curve.csv"):
         (run / "test" / part).rename(run / part)
     (run / "last.safetensors").write_bytes(b"")  # what makes it a run; its weights are not looked at
-    (entry,) = compare(Plan(targets=[str(run / "test")], data=DATA, out=tmp_path / "out", examples=0)).entries
+    (entry,) = compare(ComparisonPlan(targets=[str(run / "test")], data=DATA, out=tmp_path / "out", examples=0)).entries
     assert (entry.name, entry.facts.architecture, entry.run) == ("mine", "ssd", run)
 
 

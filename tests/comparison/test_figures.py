@@ -12,12 +12,12 @@ import pytest
 from detzoo.comparison import figures
 from detzoo.comparison.figures import ALL
 from detzoo.comparison.page import comparison_page
-from detzoo.comparison.tradeoff import COSTS, MOST_NAMED, Point, log_range, mark_size, pareto, tradeoffs
+from detzoo.comparison.tradeoff import COSTS, MOST_NAMED, TradeoffPoint, log_range, mark_size, pareto, tradeoffs
 from tests.comparison.result_folders import DATA, Compared
 
 
-def point(name: str, ms: float | None, ap: float | None, **changes: Any) -> Point:
-    return Point({"name": name, "latency_p50_ms": ms, "AP": ap}, **changes)
+def point(name: str, ms: float | None, ap: float | None, **changes: Any) -> TradeoffPoint:
+    return TradeoffPoint({"name": name, "latency_p50_ms": ms, "AP": ap}, **changes)
 
 
 def traces(spec: Mapping[str, Any], kind: str = "markers+text") -> list[dict[str, Any]]:

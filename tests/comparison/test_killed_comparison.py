@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import detzoo
-from detzoo.comparison.compare import Plan, compare
+from detzoo.comparison.compare import ComparisonPlan, compare
 from tests.comparison.result_folders import DATA, Compared
 
 SCRIPT = Path(__file__).with_name("killed_comparison.py")
@@ -43,7 +43,9 @@ def test_killed_while_timing(compared: Compared, run: Path, tmp_path: Path) -> N
     assert f"{name}: evaluating on shapes test, 6 images" in killed.stdout
     assert not (out / "index.html").exists()
     said: list[str] = []
-    plan = Plan(targets=targets, data=DATA, out=out, device="cpu", iterations=1, workers=0, examples=1, largest_batch=1)
+    plan = ComparisonPlan(
+        targets=targets, data=DATA, out=out, device="cpu", iterations=1, workers=0, examples=1, largest_batch=1
+    )
     done = compare(plan, said.append)
     assert said == ["theirs: already done", f"{name}: already evaluated", f"{name}: timing"]
     assert [entry.name for entry in done.entries] == ["theirs", name, "numbers"]

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from detzoo.comparison.plots import pr_figure, save, speed_ap_figure
-from detzoo.comparison.tradeoff import Point
+from detzoo.comparison.tradeoff import TradeoffPoint
 
-A = Point({"name": "a", "latency_p50_ms": 10.0, "AP": 0.3}, "ssd", "vgg16", 300.0)
-B = Point({"name": "b", "latency_p50_ms": 40.0, "AP": 0.5}, "ssd", "resnet50", 512.0)
-WORSE = Point({"name": "worse", "latency_p50_ms": 50.0, "AP": 0.4}, "retinanet", "resnet50", 512.0)
-UNTIMED = Point({"name": "untimed", "AP": 0.3})
+A = TradeoffPoint({"name": "a", "latency_p50_ms": 10.0, "AP": 0.3}, "ssd", "vgg16", 300.0)
+B = TradeoffPoint({"name": "b", "latency_p50_ms": 40.0, "AP": 0.5}, "ssd", "resnet50", 512.0)
+WORSE = TradeoffPoint({"name": "worse", "latency_p50_ms": 50.0, "AP": 0.4}, "retinanet", "resnet50", 512.0)
+UNTIMED = TradeoffPoint({"name": "untimed", "AP": 0.3})
 
 
 @pytest.mark.parametrize(("points", "marks"), [([], 0), ([UNTIMED], 0), ([A, B, WORSE, UNTIMED], 3)])
-def test_speed_against_ap(points: list[Point], marks: int, tmp_path: Path) -> None:
+def test_speed_against_ap(points: list[TradeoffPoint], marks: int, tmp_path: Path) -> None:
     figure = speed_ap_figure(points, note="batch 1")
     drawn = [line for line in figure.axes[0].lines if line.get_marker() not in {"None", None, ""}]
     assert len(drawn) == marks
@@ -43,7 +43,7 @@ def test_among_many_the_front_alone_is_named() -> None:
 
 def test_what_cannot_be_drawn_is_in_no_legend() -> None:
     rows = [{"name": "timeless", "AP": 0.5}, {"name": "at once", "AP": 0.5, "latency_p50_ms": 0.0}]
-    figure = speed_ap_figure([A, *(Point(row, architecture="Other", backbone="other") for row in rows)])
+    figure = speed_ap_figure([A, *(TradeoffPoint(row, architecture="Other", backbone="other") for row in rows)])
     assert len(figure.axes[0].texts) == 1
     labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     assert not {"Other", "other"} & set(labels)
@@ -51,7 +51,7 @@ def test_what_cannot_be_drawn_is_in_no_legend() -> None:
 
 
 def test_ticks_are_round_and_few() -> None:
-    slow = Point({"name": "slow", "latency_p50_ms": 1400.0, "AP": 0.4})
+    slow = TradeoffPoint({"name": "slow", "latency_p50_ms": 1400.0, "AP": 0.4})
     labels = [label.get_text() for label in speed_ap_figure([A, slow]).axes[0].get_xticklabels()]
     assert labels == ["10", "20", "50", "100", "200", "500", "1,000", "2,000"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from detzoo.comparison.compare import Plan, compare
+from detzoo.comparison.compare import ComparisonPlan, compare
 from detzoo.comparison.training import missing
 from detzoo.data import open_dataset
 from detzoo.errors import DetzooError
@@ -38,7 +38,7 @@ def detzoo(out: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def test_places_without_training(tmp_path: Path) -> None:
     with pytest.raises(DetzooError) as caught:
-        compare(Plan(targets=TARGETS, data=DATA, out=tmp_path / "c", devices="cpu,cpu"))
+        compare(ComparisonPlan(targets=TARGETS, data=DATA, out=tmp_path / "c", devices="cpu,cpu"))
     assert str(caught.value) == "--devices and --ray say where --train trains; add --train, or leave them out"
     assert not (tmp_path / "c").exists()
 
@@ -47,7 +47,7 @@ def test_what_is_trained(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     dataset = open_dataset(DATA, "test")
     targets = {"a": TARGETS[0], "run": str(tmp_path / "run"), "b": "nothing_of_that_name"}
-    plan = Plan(
+    plan = ComparisonPlan(
         targets=list(targets.values()), data=DATA, out=tmp_path / "c", train=True, epochs=2, set_=["train.batch=2"]
     )
     jobs, keys, failed = missing(plan, targets, dataset)
@@ -61,7 +61,7 @@ def test_what_is_trained(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("learned", "compared"), [("train", "val"), ("train", "val+test"), ("train+val", "test")])
 def test_nothing_is_chosen_by_what_is_learned_from_or_compared_on(tmp_path: Path, learned: str, compared: str) -> None:
-    plan = Plan(targets=TARGETS[:1], data=DATA, out=tmp_path / "c", train=True, train_split=learned)
+    plan = ComparisonPlan(targets=TARGETS[:1], data=DATA, out=tmp_path / "c", train=True, train_split=learned)
     dataset = open_dataset(DATA, compared.partition("+")[0])
     dataset.split = compared  # generated images know no union
     (job,), _, _ = missing(plan, {"a": TARGETS[0]}, dataset)
@@ -71,7 +71,7 @@ def test_nothing_is_chosen_by_what_is_learned_from_or_compared_on(tmp_path: Path
 def test_a_recipe_that_is_changed_during_training_does_not_pass_for_the_trained_one(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(DEMO.read_text())
-    plan = Plan(
+    plan = ComparisonPlan(
         targets=[f"{recipe}#ssd_resnet18"], data=DATA, out=tmp_path / "c", train=True, steps=1, set_=["train.batch=4"],
         device="cpu", iterations=1, largest_batch=1, workers=0, examples=1,
     )  # fmt: skip
@@ -87,12 +87,12 @@ def test_a_recipe_that_is_changed_during_training_does_not_pass_for_the_trained_
 
 
 def test_where_it_is_trained(tmp_path: Path) -> None:
-    plan = Plan(targets=[], data=DATA, out=tmp_path, train=True, device="cuda:1", ray_cpus=3)
+    plan = ComparisonPlan(targets=[], data=DATA, out=tmp_path, train=True, device="cuda:1", ray_cpus=3)
     places = plan.training_places()
     assert (places.devices, places.ray, places.ray_cpus, places.ray_gpus) == ("cuda:1", None, 3, None)
-    assert Plan(targets=[], data=DATA, out=tmp_path, device="cpu", devices="cpu,cpu").training_places().devices == (
-        "cpu,cpu"
-    )
+    assert ComparisonPlan(
+        targets=[], data=DATA, out=tmp_path, device="cpu", devices="cpu,cpu"
+    ).training_places().devices == ("cpu,cpu")
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detzoo.comparison.entry import Entry
+from detzoo.comparison.entry import ComparisonEntry
 from detzoo.comparison.image_grid import detector_boxes, f1, image_wall, outline, truth_box
 from detzoo.data import open_dataset
 from detzoo.evaluation.tide import judge
@@ -62,11 +62,11 @@ def test_outline_of_a_mask() -> None:
     assert outline({"size": [8, 10], "counts": empty["counts"].decode()}) == ""
 
 
-def entry(folder: Path, rows: list[dict[str, Any]] | None) -> Entry:
+def entry(folder: Path, rows: list[dict[str, Any]] | None) -> ComparisonEntry:
     folder.mkdir()
     if rows is not None:
         (folder / "detections.json").write_text(json.dumps(rows))
-    return Entry(folder.name, "", {}, {}, [], folder, None)
+    return ComparisonEntry(folder.name, "", {}, {}, [], folder, None)
 
 
 def test_the_worst_come_first(tmp_path: Path) -> None:

@@ -14,14 +14,14 @@ import pytest
 from detzoo.errors import DataError, TrainingError
 from detzoo.experiments.board import Board, sweep_table
 from detzoo.experiments.job import Job, Outcome
-from detzoo.experiments.ledger import SWEEP, Entry, Ledger, open_ledger, read_ledger
+from detzoo.experiments.ledger import SWEEP, Ledger, LedgerEntry, open_ledger, read_ledger
 from detzoo.runtime.folder_claim import alone
 
 
-def entry(name: str, state: Any = "done", ap: float | None = None, why: str = "") -> Entry:
+def entry(name: str, state: Any = "done", ap: float | None = None, why: str = "") -> LedgerEntry:
     epochs = 3 if state == "done" else None
     outcome = Outcome(name=name, state=state, AP=ap, why=why, device="cpu", epochs=epochs, best_epoch=epochs)
-    return Entry(name, (name,), "d", outcome)
+    return LedgerEntry(name, (name,), "d", outcome)
 
 
 def test_a_new_folder_and_one_that_goes_on(tmp_path: Path) -> None:

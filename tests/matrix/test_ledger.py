@@ -6,35 +6,35 @@ import pytest
 
 from detzoo.errors import DataError, RecipeError
 from detzoo.matrix.combinations import Combination, chosen
-from detzoo.matrix.ledger import LEDGER, Ledger, Row, versions
-from detzoo.matrix.outcome import Outcome
+from detzoo.matrix.ledger import LEDGER, MatrixLedger, Row, versions
+from detzoo.matrix.outcome import TrialOutcome
 from detzoo.matrix.page import ROWS, read_csv
 from detzoo.matrix.run_matrix import MatrixPlan, counted, run
 from detzoo.runtime.folder_claim import alone
 
-ONE = Row(Combination({"neck": "fpn", "head": "ssd"}), Outcome("works", "", "ssd_mobilenet_v2_fpn", True, 0.5))
-OTHER = Row(Combination({"head": "ssd", "loss": "set"}), Outcome("refused", "no", "ssd300_vgg16", False, 0.1))
+ONE = Row(Combination({"neck": "fpn", "head": "ssd"}), TrialOutcome("works", "", "ssd_mobilenet_v2_fpn", True, 0.5))
+OTHER = Row(Combination({"head": "ssd", "loss": "set"}), TrialOutcome("refused", "no", "ssd300_vgg16", False, 0.1))
 NO_PLACE = {"head": ("region_fc",), "loss": ("multibox", "set", "fcos")}
 """Combinations that take no time: no recipe has a loss beside this head."""
 
 
 def test_a_new_ledger_is_empty(tmp_path: Path) -> None:
-    assert Ledger(tmp_path).rows == {}
+    assert MatrixLedger(tmp_path).rows == {}
     header = (tmp_path / LEDGER).read_bytes()
     for killed_after in (0, 9, len(header)):
         (tmp_path / LEDGER).write_bytes(header[:killed_after])
-        assert Ledger(tmp_path).rows == {}
+        assert MatrixLedger(tmp_path).rows == {}
         assert (tmp_path / LEDGER).read_bytes() == header
 
 
 def test_rows_come_back_and_a_line_cut_off_is_forgotten(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
+    ledger = MatrixLedger(tmp_path)
     ledger.add(ONE)
     ledger.add(OTHER)
-    assert Ledger(tmp_path).rows == {ONE.combination.key: ONE, OTHER.combination.key: OTHER}
+    assert MatrixLedger(tmp_path).rows == {ONE.combination.key: ONE, OTHER.combination.key: OTHER}
     whole = (tmp_path / LEDGER).read_bytes()
     (tmp_path / LEDGER).write_bytes(whole[:-9])
-    again = Ledger(tmp_path)
+    again = MatrixLedger(tmp_path)
     assert again.rows == {ONE.combination.key: ONE}
     again.add(OTHER)
     assert (tmp_path / LEDGER).read_bytes() == whole
@@ -52,7 +52,7 @@ def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
 def test_a_file_of_somebody_else_keeps_its_last_line(tmp_path: Path) -> None:
     (tmp_path / LEDGER).write_text('{"my": "data"}\n{"more": 1}')
     with pytest.raises(DataError, match=r"not a matrix of detzoo \(KeyError: 'format'\); choose another --out"):
-        Ledger(tmp_path)
+        MatrixLedger(tmp_path)
     assert (tmp_path / LEDGER).read_text() == '{"my": "data"}\n{"more": 1}'
 
 
@@ -65,7 +65,7 @@ def test_one_at_a_time(tmp_path: Path) -> None:
 def test_a_matrix_of_other_versions(tmp_path: Path) -> None:
     (tmp_path / LEDGER).write_text('{"format": "detzoo.matrix/1", "versions": ["detzoo 0.0.1"]}\n')
     with pytest.raises(DataError) as error:
-        Ledger(tmp_path)
+        MatrixLedger(tmp_path)
     assert str(error.value) == (
         f"{tmp_path / LEDGER} was made with detzoo 0.0.1; installed are {', '.join(versions())}; choose another --out"
     )
@@ -76,7 +76,7 @@ def test_a_damaged_ledger(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"matrix.jsonl: not a matrix of detzoo \(TypeError: .*\); choose another --out"
     ):
-        Ledger(tmp_path)
+        MatrixLedger(tmp_path)
 
 
 def test_only_what_is_asked_for() -> None:
@@ -122,7 +122,7 @@ def test_the_tables_keep_what_an_earlier_call_tried(tmp_path: Path) -> None:
 def test_what_was_broken_is_tried_again_and_the_rest_when_asked(tmp_path: Path) -> None:
     run(MatrixPlan(tmp_path, NO_PLACE))
     refused = Combination({"head": "region_fc", "loss": "set"})
-    Ledger(tmp_path).add(Row(refused, Outcome("broken", "mended since")))
+    MatrixLedger(tmp_path).add(Row(refused, TrialOutcome("broken", "mended since")))
     said: list[str] = []
     assert counted(run(MatrixPlan(tmp_path, NO_PLACE), said.append).rows) == "0 work, 3 refused, 0 broken"
     assert counted(run(MatrixPlan(tmp_path, NO_PLACE, again=True), said.append).rows) == "0 work, 3 refused, 0 broken"
@@ -138,11 +138,11 @@ def test_it_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest
     plan = MatrixPlan(tmp_path, NO_PLACE)
     tried: list[str] = []
 
-    def until_interrupted(combination: Combination) -> Outcome:
+    def until_interrupted(combination: Combination) -> TrialOutcome:
         if len(tried) == 2:
             raise KeyboardInterrupt
         tried.append(combination.key)
-        return Outcome("refused", "no recipe has a place for these parts")
+        return TrialOutcome("refused", "no recipe has a place for these parts")
 
     with monkeypatch.context() as patch:
         patch.setattr(trial, "try_combination", until_interrupted)

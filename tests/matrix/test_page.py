@@ -4,21 +4,21 @@ from pathlib import Path
 
 from detzoo.matrix.combinations import Combination
 from detzoo.matrix.ledger import Row
-from detzoo.matrix.outcome import Outcome
+from detzoo.matrix.outcome import TrialOutcome
 from detzoo.matrix.page import alike, csv_text, page, read_csv
 
 ROWS = [
-    Row(Combination({"backbone": "a", "neck": "n", "head": "x"}), Outcome("works", "", "recipe_x", False)),
+    Row(Combination({"backbone": "a", "neck": "n", "head": "x"}), TrialOutcome("works", "", "recipe_x", False)),
     Row(
         Combination({"backbone": "a", "neck": "n", "head": "y"}),
-        Outcome("refused", "head: anchors: sizes are given for 2 maps, but it gets 3: s8, s16", "recipe_y"),
+        TrialOutcome("refused", "head: anchors: sizes are given for 2 maps, but it gets 3: s8, s16", "recipe_y"),
     ),
     Row(
         Combination({"backbone": "b", "neck": "n", "head": "x"}),
-        Outcome("refused", "head: anchors: sizes are given for 6 maps, but it gets 3: s8, s32", "recipe_y"),
+        TrialOutcome("refused", "head: anchors: sizes are given for 6 maps, but it gets 3: s8, s32", "recipe_y"),
     ),
-    Row(Combination({"backbone": "b", "neck": "n", "head": "y"}), Outcome("broken", "build: crash", "recipe_y")),
-    Row(Combination({"head": "x", "matcher": "m"}), Outcome("refused", "no recipe has a place for these parts")),
+    Row(Combination({"backbone": "b", "neck": "n", "head": "y"}), TrialOutcome("broken", "build: crash", "recipe_y")),
+    Row(Combination({"head": "x", "matcher": "m"}), TrialOutcome("refused", "no recipe has a place for these parts")),
 ]
 
 

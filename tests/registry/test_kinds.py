@@ -15,7 +15,7 @@ from detzoo.plugins.listing import component_rows
 from detzoo.plugins.registry import Registry
 from detzoo.recipes.compatibility import heads
 from detzoo.recipes.editor_schema import recipe_file_schema
-from detzoo.schema.nodes import Component, Null, Union
+from detzoo.schema.nodes import ComponentOf, Null, Union
 from detzoo.schema.signature import schema_of
 
 MakePlugin = Callable[..., list[EntryPoint]]
@@ -80,7 +80,7 @@ def test_the_interface_is_an_annotation_and_a_definition_of_the_editor_s_schema(
     cls = registry.load(registry.find("track", "straight"))
 
     fields = schema_of(cls).fields
-    assert fields["inner"].type == Union((Component("track"), Null()))
+    assert fields["inner"].type == Union((ComponentOf("track"), Null()))
     variants = recipe_file_schema(registry)["$defs"]["track"]["anyOf"]
     assert variants[0]["properties"]["type"] == {"const": "straight"}
 

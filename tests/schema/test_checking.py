@@ -15,7 +15,7 @@ from detzoo.schema.describing import describe, shown, unknown
 from detzoo.schema.nodes import (
     Anything,
     Boolean,
-    Component,
+    ComponentOf,
     DictOf,
     Field,
     FixedTuple,
@@ -53,7 +53,7 @@ NODES: list[Node] = [
     Union((Text(), ListOf(Integer()))),
     Union((ListOf(Integer()), FixedTuple((Text(),)))),
     Settings({"x": Field(Integer()), "y": Field(NUMBER, default=0.0)}),
-    Component("head"),
+    ComponentOf("head"),
     Anything(),
 ]
 VALUES: list[Any] = [

@@ -11,7 +11,7 @@ from detzoo.errors import PluginError
 from detzoo.schema.nodes import (
     Anything,
     Boolean,
-    Component,
+    ComponentOf,
     DictOf,
     Field,
     FixedTuple,
@@ -44,8 +44,8 @@ EVERYTHING = Schema(
         "tuple": Field(TupleOf(Number(), max_length=4)),
         "fixed": Field(FixedTuple((Integer(), Text()))),
         "dict": Field(DictOf(ListOf(Number())), default={}),
-        "union": Field(Union((Component("head", Scope(num_classes=1)), Null())), default=None),
-        "settings": Field(Settings({"x": Field(Component("neck"))})),
+        "union": Field(Union((ComponentOf("head", Scope(num_classes=1)), Null())), default=None),
+        "settings": Field(Settings({"x": Field(ComponentOf("neck"))})),
     },
 )
 

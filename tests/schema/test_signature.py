@@ -60,7 +60,7 @@ class Every:
 def test_every_allowed_annotation() -> None:
     group = nodes.Settings(
         {
-            "head": Field(nodes.Component("head")),
+            "head": Field(nodes.ComponentOf("head")),
             "rates": Field(nodes.TupleOf(nodes.Number()), default=[0.1, 0.2]),
             "names": Field(nodes.DictOf(nodes.Integer()), default={}),
         }
@@ -82,9 +82,9 @@ def test_every_allowed_annotation() -> None:
         "table": Field(nodes.Union((numbers, null)), default=None),
         "either": Field(nodes.Union((text, nodes.ListOf(text))), default="x"),
         "group": Field(nodes.Union((group, null)), default=None),
-        "head": Field(nodes.Component("head", Scope(num_classes=1))),
-        "box": Field(nodes.Union((nodes.Component("box_loss"), null)), default=None),
-        "transforms": Field(nodes.ListOf(nodes.Component("transform"))),
+        "head": Field(nodes.ComponentOf("head", Scope(num_classes=1))),
+        "box": Field(nodes.Union((nodes.ComponentOf("box_loss"), null)), default=None),
+        "transforms": Field(nodes.ListOf(nodes.ComponentOf("transform"))),
         "nothing": Field(null, default=None),
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from detzoo.errors import RecipeError
-from detzoo.schema.yaml_source import Mark, parse, parse_value, show_key
+from detzoo.schema.yaml_source import Origin, parse, parse_value, show_key
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_every_key_and_element_is_marked_with_the_line_of_its_key() -> None:
         "d": 5,
     }
     assert str(document.marks[("a", "b")]) == "mine.yaml:2"
-    assert str(Mark("--set a.b")) == "--set a.b"
+    assert str(Origin("--set a.b")) == "--set a.b"
 
 
 @pytest.mark.parametrize("text", ["a: 1\r\nb: 2\r\n", "\ufeffa: 1\nb: 2\n", "---\na: 1\nb: 2\n...\n"])

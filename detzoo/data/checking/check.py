@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from detzoo.data.checking.problems import Problem, Problems
+from detzoo.data.checking.problems import DataProblem, Problems
 from detzoo.data.dataset import Dataset, read_as_annotated
 from detzoo.data.formats.opening import list_splits, open_dataset
 from detzoo.errors import DataError
@@ -46,7 +46,7 @@ _MODES: Final = {
 
 def check(
     spec: str | Path, split: str | None = None, *, progress: Callable[[Iterable[str], int], Iterable[str]] | None = None
-) -> list[Problem]:
+) -> list[DataProblem]:
     """All problems of a dataset, annotation files first, then images, then splits.
 
     Args:
@@ -84,13 +84,13 @@ def _open(spec: str | Path, name: str, problems: Problems) -> Dataset | None:
     return data
 
 
-def problem_of(error: DataError, place: str) -> Problem:
+def problem_of(error: DataError, place: str) -> DataProblem:
     """An error that ended the reading, as a problem; file and line are taken out of its message."""
     found = re.match(r"(?P<path>[^\n]+?\.\w+)(?::(?P<line>\d+))?: (?P<text>.*)", str(error), re.DOTALL)
     if found is None:
-        return Problem("error", "unreadable", place, None, str(error))
+        return DataProblem("error", "unreadable", place, None, str(error))
     line = int(found["line"]) if found["line"] else None
-    return Problem("error", "unreadable", found["path"], line, found["text"])
+    return DataProblem("error", "unreadable", found["path"], line, found["text"])
 
 
 def _check_images(
@@ -111,7 +111,7 @@ def _check_images(
     return digests
 
 
-def check_image(path: str, annotated: tuple[int, int]) -> tuple[list[Problem], str | None]:
+def check_image(path: str, annotated: tuple[int, int]) -> tuple[list[DataProblem], str | None]:
     """What is wrong with one image, and a digest of its bytes.
 
     Args:

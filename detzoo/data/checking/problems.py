@@ -11,7 +11,7 @@ Severity: TypeAlias = Literal["error", "warning", "info"]
 
 
 @dataclass(frozen=True)
-class Problem:
+class DataProblem:
     """One defect.
 
     Args:
@@ -40,19 +40,19 @@ class Problem:
 class Problems:
     """The list that readers append to."""
 
-    found: list[Problem] = field(default_factory=list)
+    found: list[DataProblem] = field(default_factory=list)
 
     def error(self, code: str, path: Path | str, line: int | None, message: str, image: str | None = None) -> None:
         """Note an error."""
-        self.found.append(Problem("error", code, str(path), line, message, image))
+        self.found.append(DataProblem("error", code, str(path), line, message, image))
 
     def warning(self, code: str, path: Path | str, line: int | None, message: str, image: str | None = None) -> None:
         """Note a warning."""
-        self.found.append(Problem("warning", code, str(path), line, message, image))
+        self.found.append(DataProblem("warning", code, str(path), line, message, image))
 
     def info(self, code: str, path: Path | str, line: int | None, message: str, image: str | None = None) -> None:
         """Note something harmless."""
-        self.found.append(Problem("info", code, str(path), line, message, image))
+        self.found.append(DataProblem("info", code, str(path), line, message, image))
 
     def summary(self) -> str:
         """Errors by code in one line: ``2 zero-box, 1 missing-image``; empty when there are none."""

@@ -8,15 +8,15 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from detzoo.data.checking.problems import Problem
+from detzoo.data.checking.problems import DataProblem
 
 
-def as_json(problems: Sequence[Problem]) -> str:
+def as_json(problems: Sequence[DataProblem]) -> str:
     """A list of mappings: severity, code, path, line, message, image."""
     return json.dumps([dataclasses.asdict(problem) for problem in problems], indent=1)
 
 
-def as_lines(problems: Sequence[Problem], limit: int | None = None) -> str:
+def as_lines(problems: Sequence[DataProblem], limit: int | None = None) -> str:
     """One line a problem, errors first, and a summary; of each code at most ``limit``."""
     rank = {"error": 0, "warning": 1, "info": 2}
     kinds = Counter((problem.severity, problem.code) for problem in problems)

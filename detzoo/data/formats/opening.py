@@ -28,7 +28,7 @@ from typing import Any, Final
 from detzoo.data.checking.problems import Problems
 from detzoo.data.dataset import Dataset
 from detzoo.data.formats.sniff import describe
-from detzoo.data.formats.source import VALIDATION_SPLITS, Source, read_source
+from detzoo.data.formats.source import VALIDATION_SPLITS, DataSource, read_source
 from detzoo.data.shapes import COUNTS, ShapesDataset
 from detzoo.errors import DataError
 from detzoo.schema.describing import nearest
@@ -68,7 +68,7 @@ def list_splits(spec: str | Path) -> tuple[str, ...]:
     return tuple(find_source(spec).splits)
 
 
-def find_source(spec: str | Path) -> Source:
+def find_source(spec: str | Path) -> DataSource:
     """What stands at ``spec``: its format, root and splits; no annotation is read yet."""
     path = Path(spec).expanduser()
     ready = READY / f"{spec}.yaml"
@@ -95,7 +95,7 @@ def _nearby(path: Path, ready_made: Sequence[str]) -> str:
     return f" ({found})" if found else ""
 
 
-def _ready(path: Path, name: str) -> Source:
+def _ready(path: Path, name: str) -> DataSource:
     """A packaged data.yaml; its files are looked for under ./data and then $DETZOO_DATA."""
     import os
 
@@ -112,7 +112,7 @@ def _ready(path: Path, name: str) -> Source:
     )
 
 
-def _choose(source: Source, split: str | None) -> tuple[str, ...]:
+def _choose(source: DataSource, split: str | None) -> tuple[str, ...]:
     """Names of the splits asked for."""
     known = ", ".join(source.splits)
     if split is None:
@@ -138,7 +138,7 @@ def _open_shapes(text: str, split: str | None) -> ShapesDataset:
     return _shapes(options, split)
 
 
-def _shapes_from(source: Source, split: str | None) -> ShapesDataset:
+def _shapes_from(source: DataSource, split: str | None) -> ShapesDataset:
     options = {key: value for key, value in source.options.items() if key in ("size", "seed", *COUNTS)}
     bad = [key for key, value in options.items() if not isinstance(value, int)]
     if bad:

@@ -9,7 +9,7 @@ import yaml
 
 from detzoo.data.formats.mask_folders import find_mask_root
 from detzoo.data.formats.paths import image_files
-from detzoo.data.formats.source import Format, Part, Source
+from detzoo.data.formats.source import DataSource, Format, Part
 from detzoo.data.formats.voc import Coordinates, find_roots, image_sets
 from detzoo.errors import DataError
 
@@ -24,7 +24,7 @@ _PART_KEYS = {
 }
 
 
-def describe(path: Path, *, root: Path | None = None) -> Source:
+def describe(path: Path, *, root: Path | None = None) -> DataSource:
     """The source at an existing path.
 
     Args:
@@ -37,7 +37,7 @@ def describe(path: Path, *, root: Path | None = None) -> Source:
     if path.is_file():
         if path.suffix.lower() == ".json":
             part = Part(annotations=path)
-            return Source(str(path), path.stem, "coco", path.parent, {_split_name(path): (part,)})
+            return DataSource(str(path), path.stem, "coco", path.parent, {_split_name(path): (part,)})
         if path.suffix.lower() in (".yaml", ".yml"):
             return _from_yaml(path, root or path.parent)
         raise DataError(f"{path}: a dataset is a folder, a data.yaml or a COCO json")
@@ -60,7 +60,7 @@ def _split_name(path: Path) -> str:
     return short if short in ("train", "val", "test", "minival", "trainval") else stem
 
 
-def _coco_folder(folder: Path) -> Source | None:
+def _coco_folder(folder: Path) -> DataSource | None:
     for place in (folder / "annotations", folder):
         files = [path for path in sorted(place.glob("*.json")) if not path.stem.startswith(("panoptic", "captions"))]
         if not files:
@@ -69,11 +69,11 @@ def _coco_folder(folder: Path) -> Source | None:
         if len(named) < len(files):  # train2014 beside train2017: the full names tell them apart
             named = {path.stem.removeprefix("instances_"): path for path in files}
         splits = {name: (Part(annotations=path),) for name, path in named.items()}
-        return Source(str(folder), folder.resolve().name, "coco", folder, splits)
+        return DataSource(str(folder), folder.resolve().name, "coco", folder, splits)
     return None
 
 
-def _voc_folder(folder: Path) -> Source | None:
+def _voc_folder(folder: Path) -> DataSource | None:
     roots = find_roots(folder)
     if not roots and (folder / "images").is_dir():
         roots = find_roots(folder / "images")
@@ -87,10 +87,10 @@ def _voc_folder(folder: Path) -> Source | None:
         splits = {root.name: (Part(root=root),) for root in roots}
     if not splits:
         splits = {"all": (Part(root=roots[0]),)}
-    return Source(str(folder), folder.resolve().name, "voc", folder, splits)
+    return DataSource(str(folder), folder.resolve().name, "voc", folder, splits)
 
 
-def _yolo_folder(folder: Path) -> Source | None:
+def _yolo_folder(folder: Path) -> DataSource | None:
     images, labels = folder / "images", folder / "labels"
     if not images.is_dir() or not labels.is_dir():
         return None
@@ -107,10 +107,10 @@ def _yolo_folder(folder: Path) -> Source | None:
     parts = {name: (Part(images=images / name, labels=labels / name),) for name in below}
     if not parts or image_files(images):
         parts = {"all": (Part(images=images, labels=labels),)}
-    return Source(str(folder), folder.resolve().name, "yolo", folder, parts, names=names)
+    return DataSource(str(folder), folder.resolve().name, "yolo", folder, parts, names=names)
 
 
-def _mask_folder(folder: Path) -> Source | None:
+def _mask_folder(folder: Path) -> DataSource | None:
     root = find_mask_root(folder)
     if root is None:
         return None
@@ -121,10 +121,10 @@ def _mask_folder(folder: Path) -> Source | None:
         first = next((text.strip() for text in path.read_text(errors="replace").splitlines() if text.strip()), "")
         if first in ids:
             splits[name] = (Part(root=root, listed=path),)
-    return Source(str(folder), folder.resolve().name, "masks", folder, splits or {"all": (Part(root=root),)})
+    return DataSource(str(folder), folder.resolve().name, "masks", folder, splits or {"all": (Part(root=root),)})
 
 
-def _from_yaml(path: Path, base: Path) -> Source:
+def _from_yaml(path: Path, base: Path) -> DataSource:
     content = load_yaml(path)
     if "names" in content and "splits" not in content:
         return _ultralytics(path, content)
@@ -134,7 +134,7 @@ def _from_yaml(path: Path, base: Path) -> Source:
     root = _inside(path, base, content.get("path", "."))
     if content.get("format") == "shapes":
         options = {key: value for key, value in content.items() if key not in _KEYS}
-        return Source(str(path), "shapes", "shapes", root, {name: () for name in _YOLO_SPLITS}, options=options)
+        return DataSource(str(path), "shapes", "shapes", root, {name: () for name in _YOLO_SPLITS}, options=options)
     kind = content.get("format")
     guessed = None
     if (kind is None or "splits" not in content) and root.is_dir():
@@ -145,7 +145,7 @@ def _from_yaml(path: Path, base: Path) -> Source:
     splits = _splits(path, content.get("splits"), root, cast("Format", kind)) or (guessed.splits if guessed else {})
     if not splits:
         raise DataError(f"{path}: no splits: write `splits:` with at least one, as `train: {{...}}`")
-    return Source(
+    return DataSource(
         place=str(path),
         name=str(content.get("name", path.stem)),
         format=cast("Format", kind),
@@ -248,7 +248,7 @@ def _names(path: Path, value: Any) -> dict[int, str]:
     return dict(entries)
 
 
-def _ultralytics(path: Path, content: dict[str, Any]) -> Source:
+def _ultralytics(path: Path, content: dict[str, Any]) -> DataSource:
     """An Ultralytics data.yaml: ``path``, ``train``, ``val``, ``test``, ``names``."""
     root = _inside(path, path.parent, content.get("path", "."))
     if not root.is_dir():
@@ -262,7 +262,7 @@ def _ultralytics(path: Path, content: dict[str, Any]) -> Source:
     if not splits:
         raise DataError(f"{path}: names, but none of train, val, test: where are the images?")
     names, options = _names(path, content["names"]), {key: content[key] for key in _ULTRALYTICS_KEYS & content.keys()}
-    return Source(str(path), root.resolve().name, "yolo", root, splits, names=names, options=options)
+    return DataSource(str(path), root.resolve().name, "yolo", root, splits, names=names, options=options)
 
 
 def _ultralytics_part(path: Path, root: Path, entry: Any) -> Part:

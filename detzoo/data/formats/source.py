@@ -38,7 +38,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """A dataset and its splits.
 
     Args:
@@ -67,7 +67,7 @@ class Source:
 
 
 def read_source(
-    source: Source, splits: tuple[str, ...], problems: Problems, *, lines: bool = False, quiet: bool = False
+    source: DataSource, splits: tuple[str, ...], problems: Problems, *, lines: bool = False, quiet: bool = False
 ) -> IndexedDataset:
     """Read some splits of a source as one dataset.
 
@@ -99,7 +99,7 @@ def read_source(
 _Read: TypeAlias = tuple[list[Index], tuple[str, ...], tuple[int, ...]]
 
 
-def _check_files(source: Source, parts: list[Part]) -> None:
+def _check_files(source: DataSource, parts: list[Part]) -> None:
     for part in parts:
         for path in (part.root, part.listed, part.annotations, part.images, part.labels):
             if path is not None and not path.exists():
@@ -107,7 +107,7 @@ def _check_files(source: Source, parts: list[Part]) -> None:
                 raise DataError(f"{source.place}: {path} is not there{more}")
 
 
-def _read_voc(source: Source, parts: list[Part], problems: Problems, _: bool) -> _Read:
+def _read_voc(source: DataSource, parts: list[Part], problems: Problems, _: bool) -> _Read:
     from detzoo.data.formats.voc import discover_classes, read_voc
 
     everywhere = {part.root: None for split in source.splits.values() for part in split if part.root is not None}
@@ -120,7 +120,7 @@ def _read_voc(source: Source, parts: list[Part], problems: Problems, _: bool) ->
     return indexes, classes, tuple(range(1, len(classes) + 1))
 
 
-def _read_coco(source: Source, parts: list[Part], problems: Problems, lines: bool) -> _Read:
+def _read_coco(source: DataSource, parts: list[Part], problems: Problems, lines: bool) -> _Read:
     from detzoo.data.formats.coco import read_coco
 
     found: list[tuple[Index, tuple[str, ...], tuple[int, ...]]] = []
@@ -137,7 +137,7 @@ def _read_coco(source: Source, parts: list[Part], problems: Problems, lines: boo
     return [index for index, _, _ in found], first[1], first[2]
 
 
-def _read_yolo(source: Source, parts: list[Part], problems: Problems, _: bool) -> _Read:
+def _read_yolo(source: DataSource, parts: list[Part], problems: Problems, _: bool) -> _Read:
     from detzoo.data.formats.yolo import label_folder, read_yolo
 
     classes = source.classes or tuple(source.names[number] for number in sorted(source.names))
@@ -163,7 +163,7 @@ def _read_yolo(source: Source, parts: list[Part], problems: Problems, _: bool) -
     return indexes, classes, tuple(number_of[name] for name in classes)
 
 
-def _read_masks(source: Source, parts: list[Part], problems: Problems, _: bool) -> _Read:
+def _read_masks(source: DataSource, parts: list[Part], problems: Problems, _: bool) -> _Read:
     from detzoo.data.formats.mask_folders import read_mask_folders
 
     classes = source.classes or ("object",)

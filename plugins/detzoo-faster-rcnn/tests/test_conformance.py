@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from detzoo.testing import Check, Component, parametrize_with_checks, recipes_left_out
+from detzoo.testing import Check, CheckedComponent, parametrize_with_checks, recipes_left_out
 
 # But TensorFlow's largest, which take tens of gigabytes to train on three images of their size:
 # test_tensorflow_recipes.py trains and runs them on small ones.
@@ -12,11 +12,11 @@ LARGE = [name for name in recipes_left_out("faster_rcnn") if "_atrous_" not in n
 
 
 @parametrize_with_checks("faster_rcnn")
-def test_conformance(component: Component, check: Check) -> None:
+def test_conformance(component: CheckedComponent, check: Check) -> None:
     check(component)
 
 
 @pytest.mark.slow
 @parametrize_with_checks("faster_rcnn", groups=("detector",), recipes=LARGE)
-def test_conformance_of_the_large_recipes(component: Component, check: Check) -> None:
+def test_conformance_of_the_large_recipes(component: CheckedComponent, check: Check) -> None:
     check(component)

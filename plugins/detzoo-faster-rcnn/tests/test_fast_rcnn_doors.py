@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import detzoo
 from detzoo.benchmark import benchmark
 from detzoo.cli import app
-from detzoo.comparison.compare import Plan, compare
+from detzoo.comparison.compare import ComparisonPlan, compare
 from detzoo.data import open_dataset
 from detzoo.detectors.two_stage import TwoStage
 from detzoo.errors import DetzooError, RecipeError
@@ -24,7 +24,7 @@ from detzoo.interfaces import Proposer
 from detzoo.plugins.manager import GROUP
 from detzoo.plugins.registry import Registry
 from detzoo.prediction.proposal_file import ProposalsError, image_key, write_proposals
-from detzoo.proposals.evaluate import Plan as Evaluation
+from detzoo.proposals.evaluate import ComparisonPlan as Evaluation
 from detzoo.proposals.evaluate import evaluate_proposals
 from detzoo.recipes.recipe import load_recipe
 from detzoo.runtime.drawing import write_image
@@ -117,7 +117,7 @@ def test_bench_times_the_regions_on_their_own() -> None:
 
 def test_compare_and_the_command_line(tmp_path: Path) -> None:
     train(built(), open_dataset(DATA, "train"), tmp_path / "run", device="cpu", workers=0, steps=1, progress=False)
-    plan = Plan(
+    plan = ComparisonPlan(
         targets=[str(tmp_path / "run")],
         data=DATA,
         out=tmp_path / "c",

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import detzoo
 from detzoo.cli import app
-from detzoo.comparison.compare import Plan, compare
+from detzoo.comparison.compare import ComparisonPlan, compare
 from detzoo.data.dataset import Dataset
 from detzoo.errors import TrainingError
 from detzoo.prediction.proposal_file import ProposalsError, image_key, write_proposals
@@ -205,7 +205,7 @@ def test_the_commands_take_a_run_and_change_its_parts(trained: Path, tmp_path: P
     svm, softmax = (json.loads((tmp_path / name / "detections.json").read_text()) for name in ("e", "f"))
     assert svm
     assert softmax != svm
-    compared = Plan(
+    compared = ComparisonPlan(
         targets=[str(trained)], data=data, out=tmp_path / "c", split="val", device="cpu", iterations=5, largest_batch=1
     )
     comparison = compare(compared)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from detzoo.testing import Check, Component, parametrize_with_checks, recipes_left_out
+from detzoo.testing import Check, CheckedComponent, parametrize_with_checks, recipes_left_out
 
 
 @parametrize_with_checks("retinanet")
-def test_conformance(component: Component, check: Check) -> None:
+def test_conformance(component: CheckedComponent, check: Check) -> None:
     check(component)
 
 
 @pytest.mark.slow
 @parametrize_with_checks("retinanet", groups=("detector",), recipes=recipes_left_out("retinanet"))
-def test_conformance_of_the_large_recipes(component: Component, check: Check) -> None:
+def test_conformance_of_the_large_recipes(component: CheckedComponent, check: Check) -> None:
     check(component)
