@@ -228,7 +228,8 @@ class TwoStage(Detector):
         self, features: FeatureMaps, batch: ImageBatch, targets: Targets, rois: Candidates
     ) -> dict[str, Tensor]:
         """Terms ``box.*`` (``box2.*`` ...), ``mask.*`` on regions from anywhere: Fast R-CNN's part."""
-        rois, total = rois.detach(), {}
+        rois = rois.detach()
+        total: dict[str, Tensor] = {}
         stages = self.box_stages
         for (name, stage), following in zip(stages.items(), [*list(stages.values())[1:], None], strict=True):
             rois, assignment = stage.choose(rois, targets)

@@ -92,7 +92,8 @@ def _exercise(detector: Detector) -> str:
         return f"the loss is {float(loss.detach())}"
     loss.backward()
     optimizer.step()
-    (found,) = detector.predict([images[0].image], score_threshold=0.0)
+    lowest = None if detector.settings().score_threshold is None else 0.0
+    (found,) = detector.predict([images[0].image], score_threshold=lowest)
     if not bool(torch.isfinite(found.boxes).all() and torch.isfinite(found.scores).all()):
         return "predictions are not finite"
     return ""

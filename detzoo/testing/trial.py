@@ -98,9 +98,10 @@ class Trial:
         mirrored = np.ascontiguousarray(first[:, ::-1])
         was = {name: value.clone() if isinstance(value, Tensor) else value for name, value in _state(self.detector)}
         found, changed = [], ""
+        lowest = None if self.detector.settings().score_threshold is None else 0.0
         for images in ([first, mirrored], [first], [first], [other]):
             given = [image.copy() for image in images]
-            found.append(tuple(self.detector.predict(given, score_threshold=0.0)))
+            found.append(tuple(self.detector.predict(given, score_threshold=lowest)))
             if not all(np.array_equal(old, new) for old, new in zip(images, given, strict=True)):
                 changed = "an image changed in place: copy it before writing to it"
         together, (alone,), (again,), (another,) = found
