@@ -14,13 +14,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from detzoo.data.loading.transforms import MixUp, Mosaic
 from detzoo.errors import TrainingError
-from detzoo.interfaces import FittingStage, GradientStage, Stage
+from detzoo.interfaces import FittingStage, GradientStage, Stage, Transform
 from detzoo.training import RunSummary, train
 from detzoo.training.plan import Optimizer, Schedule
 from detzoo.types import ImageBatch, Targets
 from detzoo.weights.checkpoint import load_checkpoint, load_model_state
-from tests.training.training_toy import CLASSES, ToyDataset, ToyDetector, read_log, toy
+from tests.training.training_toy import CLASSES, SIDE, Noise, ToyDataset, ToyDetector, read_log, toy
 
 
 def run(detector: ToyDetector, out: Path, **options: Any) -> RunSummary:
@@ -225,9 +226,38 @@ def test_a_detector_of_other_classes_is_refused(tmp_path: Path) -> None:
     assert CLASSES == ("dark", "light")
 
 
-@pytest.mark.parametrize(("number", "step"), [(signal.SIGINT, 5), (signal.SIGTERM, 6)], ids=["within", "epoch_end"])
-def test_a_signal_saves_and_the_run_goes_on_bit_for_bit(tmp_path: Path, number: signal.Signals, step: int) -> None:
-    whole, interrupted, resumed = toy(), toy(), toy(seed=99)
+def several() -> list[Transform]:
+    """Mosaic for the first two thirds of the training, MixUp for the last three quarters, each image changed before."""
+    mosaic, mixup = Mosaic((SIDE, SIDE), plain=False), MixUp((SIDE, SIDE), plain=False, weighted=True)
+    mosaic.active, mixup.active = (0.0, 0.67), (0.25, 1.0)
+    return [Noise(), mosaic, mixup]
+
+
+def test_losses_are_told_how_much_of_the_training_is_done(tmp_path: Path) -> None:
+    detector, seen = toy(accumulate=2), []
+    real = detector.losses
+
+    def losses(batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
+        assert targets.progress is not None
+        seen.append(float(targets.progress))
+        return real(batch, targets)
+
+    detector.losses = losses  # type: ignore[method-assign]
+    run(detector, tmp_path / "run")
+    # 4 epochs of 3 steps, each of two parts
+    assert seen == pytest.approx([step / 12 for step in range(12) for _ in range(2)])
+
+
+@pytest.mark.parametrize(
+    ("number", "step", "transforms"),
+    [(signal.SIGINT, 5, []), (signal.SIGTERM, 6, []), (signal.SIGINT, 5, several())],
+    ids=["within", "epoch_end", "mosaic_and_mixup"],
+)
+def test_a_signal_saves_and_the_run_goes_on_bit_for_bit(
+    tmp_path: Path, number: signal.Signals, step: int, transforms: list[Transform]
+) -> None:
+    plan = {"transforms": transforms} if transforms else {}
+    whole, interrupted, resumed = toy(**plan), toy(**plan), toy(seed=99, **plan)
     run(whole, tmp_path / "whole")
     real, calls = interrupted.losses, [0]
 
