@@ -88,7 +88,7 @@ def test_a_backbone_that_wraps_another_gets_the_recipes() -> None:
 
 
 def test_the_parts_beside_a_head_are_those_that_serve_it() -> None:
-    rpn = next(frame for frame in frames("rpn") if frame.recipe == "fasterrcnn_mobilenet_v2_fpn")
+    (rpn, *_) = frames("rpn")
     box = next(frame for frame in frames("roi_box") if frame.recipe == "fasterrcnn_mobilenet_v2_fpn")
     assert rpn.slots["postprocess"].key == ("proposals", "postprocess")
     assert box.slots["postprocess"].key == ("box", "postprocess")
