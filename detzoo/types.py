@@ -223,7 +223,7 @@ class Predictions(_Movable):
             else: the expectation of ``distribution`` where there is one.
         quality_logits: [B,N] objectness or centreness, or None.
         distribution: [B,N,4,R] logits over bins of the distance to each edge, or None.
-        aux: predictions of earlier decoder layers.
+        aux: further predictions that only training looks at.
     """
 
     class_logits: Tensor | None
@@ -231,11 +231,15 @@ class Predictions(_Movable):
     deltas: Tensor
     quality_logits: Tensor | None = None
     distribution: Tensor | None = None
-    aux: tuple[Predictions, ...] = ()
+    aux: tuple[Auxiliary, ...] = ()
 
     def float(self) -> Predictions:
         """The same predictions in float32: losses, decoding and NMS run in it under mixed precision."""
-        kept: Predictions = pytree.tree_map_only(Tensor, lambda t: t.float() if t.dtype.itemsize < 4 else t, self)
+
+        def enough(t: Tensor) -> Tensor:  # masks and indices of auxiliary candidates stay what they are
+            return t.float() if t.is_floating_point() and t.dtype.itemsize < 4 else t
+
+        kept: Predictions = pytree.tree_map_only(Tensor, enough, self)
         return kept
 
 
@@ -263,6 +267,28 @@ class Assignment(_Movable):
     def negative(self) -> Tensor:
         """bool [B,N]."""
         return self.index == BACKGROUND
+
+
+@dataclass(frozen=True)
+class Auxiliary(_Movable):
+    """Predictions that are trained on beside the main ones, and never detected with.
+
+    Args:
+        name: unique in ``Predictions.aux``; prefixes the names of its loss terms.
+        predictions: [B,N,...]; their own ``aux`` is not looked at.
+        candidates: where they look (an encoder's cells, other queries); None: the main candidates.
+        assignment: what they answer for, where that is known beforehand (denoising queries): neither matcher nor
+            sampler is asked. None: a matcher decides.
+        matcher: name of one of the detector's further ``matchers`` (one-to-many groups); None: the main one.
+        weight: factor of its loss terms.
+    """
+
+    name: str
+    predictions: Predictions
+    candidates: Candidates | None = None
+    assignment: Assignment | None = None
+    matcher: str | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -384,5 +410,6 @@ def _register(cls: type[Any], static: tuple[str, ...] = ()) -> None:
 
 _register(Candidates, static=("levels", "coder"))
 _register(Predictions, static=("scoring",))
+_register(Auxiliary, static=("name", "matcher", "weight"))
 for _cls in (ImageBatch, Targets, Assignment, DetectionBatch):
     _register(_cls)

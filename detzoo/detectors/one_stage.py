@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import cast
 
 from torch import Tensor, nn
 
+from detzoo.errors import RecipeError
 from detzoo.interfaces import Backbone, DenseHead, Detector, Feature, Loss, Matcher, Neck, PostProcess, Sampler
-from detzoo.types import Candidates, ImageBatch, Predictions, Targets, coarsest_stride
+from detzoo.types import Auxiliary, Candidates, ImageBatch, Predictions, Targets, coarsest_stride
 
 
 class OneStage(Detector):
-    """backbone -> neck -> head; candidates matched to ground truth, sampled, one loss."""
+    """backbone -> neck -> head; candidates matched to ground truth, sampled, one loss.
+
+    Args:
+        backbone: pixels to maps.
+        neck: maps to maps.
+        head: maps to candidates and predictions.
+        matcher: candidates to ground truth.
+        sampler: which candidates enter the loss.
+        loss: of classes and boxes, auxiliary ones too.
+        postprocess: predictions to detections.
+        matchers: further ones by name, for auxiliary predictions that ask for them (one-to-many groups); null: none.
+    """
 
     gives = frozenset({Feature.PREDICTIONS})
 
@@ -25,6 +37,7 @@ class OneStage(Detector):
         sampler: Sampler,
         loss: Loss,
         postprocess: PostProcess,
+        matchers: dict[str, Matcher] | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -34,30 +47,47 @@ class OneStage(Detector):
         self.sampler = sampler
         self.loss = loss
         self.postprocess = postprocess
+        self.matchers = nn.ModuleDict(matchers or {})
         self.stride = coarsest_stride(backbone.out, neck.out)
 
     def network(self, batch: ImageBatch, targets: Targets | None = None) -> tuple[Candidates, Predictions]:
-        """Pixels to predictions."""
+        """Pixels to predictions; with targets, to auxiliary predictions of the ground truth too."""
         features = self.neck(self.backbone(batch.pixels))
-        return self.head(features, batch)
+        return self.head(features, batch, targets)
 
     def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
-        """Weighted terms by name, those of earlier decoder layers prefixed with ``aux0.`` and so on."""
-        candidates, predictions = self.network(batch)
-        total: dict[str, Tensor] = {}
-        for prefix, layer in layers(predictions.float()):
-            assignment = self.sampler(self.matcher(candidates, targets, layer))
-            terms = self.loss(layer, candidates, targets, assignment)
-            total |= {prefix + name: term for name, term in terms.items()}
+        """Weighted terms by name, those of auxiliary predictions prefixed with their name: ``aux0.box``."""
+        candidates, predictions = self.network(batch, targets)
+        predictions = predictions.float()
+        assignment = self.sampler(self.matcher(candidates, targets, predictions))
+        total = self.loss(predictions, candidates, targets, assignment)
+        for aux in predictions.aux:
+            total |= self.auxiliary_losses(aux, aux.candidates or candidates, targets)
         return total
+
+    def auxiliary_losses(self, aux: Auxiliary, candidates: Candidates, targets: Targets) -> dict[str, Tensor]:
+        """Terms named ``NAME.*`` of one set of auxiliary predictions.
+
+        Raises:
+            RecipeError: it asks for a matcher that the recipe does not have.
+        """
+        assignment = aux.assignment
+        if assignment is None:
+            matcher = self.matcher if aux.matcher is None else self.further_matcher(aux)
+            assignment = self.sampler(matcher(candidates, targets, aux.predictions))
+        terms = self.loss(aux.predictions, candidates, targets, assignment)
+        return {f"{aux.name}.{name}": aux.weight * term for name, term in terms.items()}
+
+    def further_matcher(self, aux: Auxiliary) -> Matcher:
+        """The one of ``matchers`` that an auxiliary names."""
+        if aux.matcher is not None and aux.matcher in self.matchers:
+            return cast("Matcher", self.matchers[aux.matcher])
+        known = ", ".join(self.matchers) or "there are none"
+        raise RecipeError(
+            f'{type(self.head).__name__}\'s auxiliary predictions "{aux.name}" ask for the matcher "{aux.matcher}"; '
+            f"matchers: {known}. Write matchers: {{{aux.matcher}: {{type: ...}}}}"
+        )
 
     def compiled_parts(self) -> tuple[nn.Module, ...]:
         """Everything up to the predictions."""
         return self.backbone, self.neck, self.head
-
-
-def layers(predictions: Predictions) -> Iterator[tuple[str, Predictions]]:
-    """The final predictions with no prefix, then those of earlier decoder layers."""
-    yield "", predictions
-    for i, aux in enumerate(predictions.aux):
-        yield f"aux{i}.", aux

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detzoo.interfaces import BoxCoder, DenseHead, Feature
-from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
+from detzoo.types import Auxiliary, Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 from detzoo_detr.encoder import Encoder
 from detzoo_detr.transformer import PAPER, DecoderLayer, Mlp, Transformer, start
 
@@ -90,4 +90,5 @@ def whole_image(batch: ImageBatch, count: int, coder: BoxCoder) -> Candidates:
 
 def with_aux(said: list[Predictions], *, aux: bool) -> Predictions:
     """The last layer's predictions, which carry those of the layers before."""
-    return replace(said[-1], aux=tuple(said[:-1])) if aux else said[-1]
+    before = tuple(Auxiliary(f"aux{i}", layer) for i, layer in enumerate(said[:-1]))
+    return replace(said[-1], aux=before) if aux else said[-1]
