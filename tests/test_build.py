@@ -175,3 +175,25 @@ def test_settings_that_a_trained_run_cannot_take(tmp_path: Path) -> None:
     assert str(unfit.value).endswith(
         "is num_classes the same? What is set for a trained run must leave its weights as they are"
     )
+
+
+def test_active_is_a_key_of_every_transform_and_a_field_of_what_is_built() -> None:
+    wanted = [{"type": "flip", "active": [0.0, 0.9]}, {"type": "mosaic"}]
+    detector = detzoo.build(SMALL, overrides={"train.transforms": wanted}, weights=None)
+    flip, mosaic = detector.train_plan.transforms
+    assert (flip.active, mosaic.active) == ((0.0, 0.9), (0.0, 1.0))
+    assert mosaic.size == detector.input.size  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("share", "message"),
+    [
+        ([0.9, 0.9], "active: from 0.9 up to 0.9 is nothing; write [begin, end], as [0.0, 0.9]"),
+        ([0.0, 1.5], "train.transforms[0].active[1]: found 1.5; expected a number >= 0 and <= 1"),
+        (0.9, "train.transforms[0].active: found 0.9; expected a list of 2"),
+    ],
+)
+def test_a_share_of_the_training_that_is_none_is_rejected(share: object, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        detzoo.build(SMALL, overrides={"train.transforms": [{"type": "flip", "active": share}]}, weights=None)
+    assert message in str(caught.value)

@@ -203,6 +203,18 @@ def test_seventeen_boxes_are_padded_to_32_rows() -> None:
     assert targets.valid.sum(1).tolist() == [17, 0]
 
 
+def test_weights_follow_their_boxes_and_are_one_elsewhere() -> None:
+    weight, crowd = np.array([0.25, 0.5, 0.75], np.float32), np.array([False, True, False])
+    one = sample(photo(10, 10), [[0, 0, 5, 5]] * 3, weight=weight, crowd=crowd)
+    whole = sample(photo(10, 10), [[0, 0, 5, 5]])
+    batch, targets = collate([one, whole], InputSpec(size=(10, 10)), crowd="drop")
+    assert targets.weight is not None
+    assert targets.weight.dtype == torch.float32
+    assert targets.weight[:, :4].tolist() == [[0.25, 0.75, 1, 1], [1, 1, 1, 1]]
+    assert targets.weight.shape == targets.valid.shape
+    assert make_targets([whole], batch).weight is None
+
+
 def test_masks_follow_into_the_letterbox() -> None:
     masks = np.zeros((2, 4, 8), np.uint8)
     masks[1, :, 4:] = 1

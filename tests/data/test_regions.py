@@ -16,14 +16,19 @@ from detzoo.data.loading.cache import ImageCache, downscale
 from detzoo.data.loading.loader import Loader
 from detzoo.data.loading.transforms import (
     ColourJitter,
+    CopyPaste,
     Expand,
     Flip,
     IouCrop,
+    LargeScaleJitter,
     MildCrop,
+    MixUp,
+    Mosaic,
     PhotometricDistort,
     QuarterTurn,
     VerticalFlip,
 )
+from detzoo.data.loading.transforms.torchvision_v2 import TorchvisionV2
 from detzoo.data.shapes import ShapesDataset
 from detzoo.interfaces import Proposer, Transform
 from detzoo.plugins.registry import get_registry
@@ -41,7 +46,10 @@ GEOMETRIC: list[Transform] = [
     IouCrop(),
     MildCrop(p=1.0, scale=(0.4, 1.3), fill=(0.0, 0.0, 0.0)),
     ColourJitter(p=0.0),
+    LargeScaleJitter(None, size=(60, 44), scale=(1.0, 1.0), fill=(0.0, 0.0, 0.0)),
+    TorchvisionV2(name="RandomZoomOut", arguments={"p": 1.0}),
 ]
+OF_SEVERAL = {CopyPaste, MixUp, Mosaic}  # test_transforms_of_several_images.py looks at their proposals
 HEIGHT, WIDTH = 30, 44
 REGIONS = np.array(
     [[0, 0, 44, 30], [3, 5, 20, 9], [40, 25, 44, 30], [10, 2, 11, 3], [0, 29, 44, 30], [21, 14, 23, 17], [0, 0, 2, 30]],
@@ -113,7 +121,7 @@ def test_every_transform_is_looked_at() -> None:
     known = {type(one) for one in [*GEOMETRIC, PhotometricDistort()]}
     registry = get_registry()
     found = {registry.load(entry) for entry in registry.entries("transform")}
-    assert {one for one in found if one.__module__.startswith("detzoo.")} == known
+    assert {one for one in found if one.__module__.startswith("detzoo.")} == known | OF_SEVERAL
 
 
 def test_no_proposals_and_none_at_all_pass_through() -> None:
