@@ -256,7 +256,7 @@ def test_losses_are_told_how_much_of_the_training_is_done(tmp_path: Path) -> Non
 def test_a_signal_saves_and_the_run_goes_on_bit_for_bit(
     tmp_path: Path, number: signal.Signals, step: int, transforms: list[Transform]
 ) -> None:
-    plan = {"transforms": transforms} if transforms else {}
+    plan: dict[str, Any] = {"transforms": transforms} if transforms else {}
     whole, interrupted, resumed = toy(**plan), toy(**plan), toy(seed=99, **plan)
     run(whole, tmp_path / "whole")
     real, calls = interrupted.losses, [0]
