@@ -95,4 +95,5 @@ class GflHead(DenseHead):
     def edges(self, feature: Tensor, level: int) -> Tensor:
         """Logits [B,n,4,R] of one map's distributions over left, top, right and bottom."""
         raw = self.regression(self.box_tower(feature)) * self.scales[level]
-        return rows(raw, 4 * self.bins).unflatten(-1, (4, self.bins))
+        flat = rows(raw, 4 * self.bins)
+        return flat.view(*flat.shape[:2], 4, self.bins)
