@@ -24,4 +24,5 @@ def test_it_learns(name: str, shared: Path, tmp_path: Path) -> None:
     detector = build(f"{RECIPES}#{name}", overrides={"backbone.weights": str(shared / WEIGHTS)})
     data, val = open_dataset(DATA, "train"), open_dataset(DATA, "val")
     metrics = train(detector, data, tmp_path / name, val=val, device="cpu", workers=0, progress=False).metrics
+    # gfl, run once: AP50 0.994, AP 0.785, in 175 seconds of one core
     assert metrics["AP50"] >= 0.7  # of the last weights, on images that were not trained on
