@@ -28,7 +28,8 @@ if __name__ == "__main__" and not MALLOC.items() <= os.environ.items():
     os.execve(sys.executable, [sys.executable, *sys.argv], dict(os.environ) | MALLOC)
 
 import detzoo
-from detzoo.comparison.compare import ComparisonPlan, compare
+from detzoo.comparison.plan import ComparisonPlan
+from detzoo.comparison.run_comparison import compare
 from detzoo.weights.checkpoint import LAST
 
 SQUEEZENET: Final = "../shared/weights/squeezenet1_1-imagenet/squeezenet1_1_fp16.pth"

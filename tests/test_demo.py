@@ -44,7 +44,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DetzooError) as caught:
         demonstrate(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path} is not empty and no earlier demo (thesis.tex is in it); choose another --out"
+        f"{tmp_path} is not empty and no demo of detzoo (no demo.json in it); choose another --out"
     )
     with pytest.raises(DetzooError, match=r"thesis\.tex is a file; --out takes a folder$"):
         demonstrate(tmp_path / "thesis.tex")

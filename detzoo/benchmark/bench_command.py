@@ -12,7 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detzoo.benchmark.speed import Benchmark, benchmark
-from detzoo.errors import DetzooError
+from detzoo.data import open_dataset
+from detzoo.errors import DataError, DetzooError
+from detzoo.runtime.progress import progress_bar
+from detzoo.runtime.text_table import MEASURED, Table, protocol_note
+from detzoo.targets import is_run, load_detector
 
 if TYPE_CHECKING:
     from detzoo.data import Dataset
@@ -35,10 +39,6 @@ def bench_targets(
     switches: Switches,
 ) -> list[Benchmark]:
     """Benchmark each target in turn; arguments as on the command line."""
-    from detzoo.data import open_dataset
-    from detzoo.runtime.progress import progress_bar
-    from detzoo.targets import is_run, load_detector
-
     shape = parse_size(size)
     images = images_of(open_dataset(data, split), max(8, batch)) if data is not None else None
     results = []
@@ -75,8 +75,6 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def images_of(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:
     """The first readable images of a dataset, at most ``count``."""
-    from detzoo.errors import DataError
-
     images: list[NDArray[np.uint8]] = []
     for position in range(len(dataset)):
         if len(images) == count:
@@ -92,8 +90,6 @@ def images_of(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:
 
 def render(results: Sequence[Benchmark], *, as_json: bool) -> str:
     """A table with its protocol, or everything as JSON."""
-    from detzoo.runtime.text_table import MEASURED, Table, protocol_note
-
     if as_json:
         return json.dumps([result.as_dict() for result in results], indent=1)
     rows: list[dict[str, Any]] = [{"name": result.name, **result.row()} for result in results]

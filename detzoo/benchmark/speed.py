@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from detzoo.benchmark.cost import Cost, measure_cost
 from detzoo.errors import DetzooError
 from detzoo.prediction.apply_switches import apply_switches, noise
+from detzoo.prediction.predict import detect_images, inference, prepared, regions_of, split
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.environment import device_facts, display_name, versions
 from detzoo.runtime.switches import Switches
@@ -118,8 +119,6 @@ def benchmark(
         DetzooError: a number out of its range, or no images.
         SettingError: the detector's post-process does not have a setting that is given.
     """
-    from detzoo.prediction.predict import inference
-
     if batch < 1 or iterations < 1 or warmup < 0:
         raise DetzooError("batch and iterations must be 1 or more, warmup 0 or more")
     settings = detector.settings(DetectionSettings(score_threshold, nms_iou, keep))
@@ -170,31 +169,21 @@ class _Phases:
         self.images = self.groups[self.round % len(self.groups)]
 
     def proposals(self) -> Regions:
-        from detzoo.prediction.predict import regions_of
-
         return regions_of(self.detector, self.images)
 
     def pre(self, regions: Regions) -> ImageBatch:
-        from detzoo.prediction.predict import prepared
-
         return prepared(self.detector, self.images, proposals=regions)
 
     def one(self) -> ImageBatch:
-        from detzoo.prediction.predict import prepared
-
         return prepared(self.detector, self.images[:1])
 
     def forward(self, batch: ImageBatch) -> Any:
         return self.detector.network(batch)
 
     def post(self, batch: ImageBatch, seen: Any) -> Any:
-        from detzoo.prediction.predict import split
-
         return split(self.detector, self.detector.finish(seen, batch, self.settings), batch)
 
     def total(self, regions: Regions) -> Any:
-        from detzoo.prediction.predict import detect_images
-
         return detect_images(self.detector, self.images, proposals=regions, settings=self.settings)
 
 

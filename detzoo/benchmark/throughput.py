@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from detzoo.benchmark.speed import synchroniser
+from detzoo.prediction.predict import detect_images, inference
 from detzoo.runtime.switches import Precision
 
 if TYPE_CHECKING:
@@ -71,9 +73,6 @@ def best_batch(
         largest: batch that is tried.
         max_seconds: after which no larger batch is tried.
     """
-    from detzoo.benchmark.speed import synchroniser
-    from detzoo.prediction.predict import detect_images, inference
-
     wait = synchroniser(device)
 
     def rate(batch: int) -> float:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
+from detzoo.cli.options import with_options
+from detzoo.experiments.places import Places
+from detzoo.training.options import TrainOptions
 
+TRAINING: Final = ("epochs", "steps", "seed")
+NOT_OFFERED: Final = {one.name for one in fields(TrainOptions)} - set(TRAINING)
+"""Of the options of training: --batch, --device and --precision are those of evaluation here."""
+
+
+@with_options(TrainOptions, Places, leave_out=NOT_OFFERED)
 def command(  # noqa: PLR0917  # typer turns parameters into options: their order means nothing
     targets: Annotated[
         list[str],
@@ -20,19 +30,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     split: Annotated[str | None, typer.Option(help="To evaluate on; test, else val, without it.")] = None,
     train: Annotated[bool, typer.Option("--train", help="Train names on this dataset first.")] = False,
     train_split: Annotated[str, typer.Option(help="To train on.")] = "train",
-    epochs: Annotated[int | None, typer.Option(help="Of training, instead of the recipe's.")] = None,
-    steps: Annotated[int | None, typer.Option(help="The same in optimiser steps.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value for every name; may be repeated.")] = None,
-    devices: Annotated[
-        str | None, typer.Option(help="cuda:0,cuda:1: one training at a time on each; all GPUs without it.")
-    ] = None,
-    ray: Annotated[
-        str | None, typer.Option(help="Address of a Ray cluster to train on: auto, host:port, or local.")
-    ] = None,
-    ray_cpus: Annotated[float, typer.Option(min=0, help="Processor cores of each training on the cluster.")] = 1,
-    ray_gpus: Annotated[
-        float | None, typer.Option(min=0, help="GPUs of each; 1 without it, where there are any.")
-    ] = None,
     device: Annotated[
         str | None, typer.Option(help="To evaluate and time on, and to train on without --devices: cpu, cuda, cuda:1.")
     ] = None,
@@ -47,9 +45,11 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     compile_: Annotated[bool, typer.Option("--compile", help="Compile the networks first.")] = False,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC memory layout.")] = False,
     fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
+    **given: Any,
 ) -> None:
     """Compare detectors and results: accuracy, speed, cost and errors on one dataset."""
-    from detzoo.comparison.compare import ComparisonPlan, compare
+    from detzoo.comparison.plan import ComparisonPlan
+    from detzoo.comparison.run_comparison import compare
     from detzoo.errors import DetzooError
     from detzoo.runtime.switches import Switches
 
@@ -60,13 +60,9 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         split=split,
         train=train,
         train_split=train_split,
-        epochs=epochs,
-        steps=steps,
-        set_=tuple(set_ or ()),
-        devices=devices,
-        ray=ray,
-        ray_cpus=ray_cpus,
-        ray_gpus=ray_gpus,
+        training=TrainOptions(**{name: given.pop(name) for name in TRAINING}),
+        overrides=tuple(set_ or ()),
+        **given,
         device=device,
         batch=batch,
         bench_batch=bench_batch,

@@ -8,7 +8,7 @@ from pathlib import Path
 from detzoo.comparison.plots import confusion_figure, pr_figure, save
 from detzoo.evaluation.curves import RECALL, confusion, confusion_csv, curves_csv, pr_curves
 from detzoo.evaluation.results import Evaluation
-from detzoo.runtime.atomic_files import write_whole
+from detzoo.runtime.atomic_files import write_text
 
 
 def write_curves(evaluation: Evaluation, folder: str | Path) -> list[Path]:
@@ -31,9 +31,9 @@ def write_curves(evaluation: Evaluation, folder: str | Path) -> list[Path]:
             "iou": matrix.iou,
         },
     }
-    write_whole(folder / "curves.json", json.dumps(data) + "\n")
-    write_whole(folder / "pr_curves.csv", curves_csv(curves))
-    write_whole(folder / "confusion.csv", confusion_csv(matrix))
+    write_text(folder / "curves.json", json.dumps(data) + "\n")
+    write_text(folder / "pr_curves.csv", curves_csv(curves))
+    write_text(folder / "confusion.csv", confusion_csv(matrix))
     save(pr_figure(curves), folder / "pr_curves.png")
     save(confusion_figure(matrix), folder / "confusion.png")
     return [

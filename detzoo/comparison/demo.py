@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from detzoo.errors import DetzooError
+from detzoo.builder import build
+from detzoo.comparison.plan import ComparisonPlan
+from detzoo.comparison.run_comparison import Comparison, compare
+from detzoo.data import open_dataset
+from detzoo.runtime.folder_claim import claimed_folder
 from detzoo.schema.yaml_source import read
-
-if TYPE_CHECKING:
-    from detzoo.comparison.compare import Comparison
+from detzoo.training import train
 
 RECIPES: Final = Path(__file__).with_name("demo.yaml")
 DETECTORS: Final = ("ssd_resnet18_fpn", "ssd_resnet18")
 DATA: Final = "shapes:size=128"
+MARKER: Final = "demo.json"
+FORMAT: Final = "detzoo.demo/1"
 _ITERATIONS: Final = 20  # rounds of timing
 _LARGEST_BATCH: Final = 16
 
@@ -55,9 +59,13 @@ def demonstrate(
     Raises:
         DetzooError: ``out`` holds something else.
     """
-    from detzoo.comparison.compare import ComparisonPlan, compare
+    with claimed_folder(out, marker=MARKER, written=FORMAT, what="demo"):
+        return _demonstrated(out, steps, device, progress, say)
 
-    _claim(out)
+
+def _demonstrated(
+    out: Path, steps: int | None, device: str | None, progress: bool, say: Callable[[str], None]
+) -> Demonstration:
     runs = []
     for number, name in enumerate(DETECTORS, start=1):
         run = out / "runs" / name
@@ -100,22 +108,6 @@ def closing_words(done: Demonstration) -> str:
 
 
 def _train(name: str, run: Path, *, steps: int | None, device: str | None, progress: bool) -> None:
-    from detzoo.builder import build
-    from detzoo.data import open_dataset
-    from detzoo.training import train
-
     dataset = open_dataset(DATA, "train")
     detector = build(f"{RECIPES}#{name}", classes=dataset.classes, weights=None)
     train(detector, dataset, run, steps=steps, device=device, resume=True, progress=progress)
-
-
-def _claim(out: Path) -> None:
-    """Refuse a folder that holds something else than an earlier demo."""
-    if out.exists() and not out.is_dir():
-        raise DetzooError(f"{out} is a file; --out takes a folder")
-    strangers = (
-        sorted(path.name for path in out.iterdir() if path.name not in {"runs", "report"}) if out.exists() else []
-    )
-    if strangers:
-        raise DetzooError(f"{out} is not empty and no earlier demo ({strangers[0]} is in it); choose another --out")
-    out.mkdir(parents=True, exist_ok=True)

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from detzoo.comparison.analysis import analyse
 from detzoo.comparison.recipe_facts import Facts
 from detzoo.evaluation.results import Evaluation
-from detzoo.runtime.atomic_files import write_whole
+from detzoo.runtime.atomic_files import write_text
 
 if TYPE_CHECKING:
-    from detzoo.comparison.compare import ComparisonPlan
     from detzoo.data import Dataset
 
 NUMBERS: Final = "numbers.json"
@@ -62,20 +61,6 @@ class ComparisonEntry:
         return path if path.is_file() else None
 
 
-def one_entry(
-    plan: ComparisonPlan, target: str, name: str, dataset: Dataset, say: Callable[[str], None], key: str | None = None
-) -> ComparisonEntry:
-    """One row's numbers, from its folder where they are still good; ``key`` where it was taken before a training."""
-    from detzoo.comparison.measuring import measure_detector
-    from detzoo.comparison.recorded import find_recorded, take_recorded
-
-    folder = plan.out / "detectors" / name
-    recorded = find_recorded(target)
-    if recorded is not None:
-        return take_recorded(plan, recorded, name, folder, dataset, say)
-    return measure_detector(plan, target, name, folder, dataset, say, key)
-
-
 def data_facts(dataset: Dataset) -> list[Any]:
     """What a digest says about a dataset."""
     return [dataset.name, dataset.split, list(dataset.classes), [str(i) for i in dataset.image_ids]]
@@ -103,16 +88,14 @@ def start_over(folder: Path) -> None:
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """results.json, detections.json and analysis.json."""
-    from detzoo.comparison.analysis import analyse
-
     evaluation.write(folder)
-    write_whole(folder / ANALYSIS, json.dumps(analyse(evaluation)) + "\n")
+    write_text(folder / ANALYSIS, json.dumps(analyse(evaluation)) + "\n")
 
 
 def write_numbers(folder: Path, numbers: dict[str, Any]) -> dict[str, Any]:
     """numbers.json; what a later call will read of it."""
     written: str = json.dumps(numbers, indent=1)
-    write_whole(folder / NUMBERS, written + "\n")
+    write_text(folder / NUMBERS, written + "\n")
     back: dict[str, Any] = json.loads(written)
     return back
 

@@ -7,9 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detzoo.data import open_dataset
+from detzoo.data.formats.opening import evaluation_split
 from detzoo.errors import DetzooError
+from detzoo.evaluation import evaluate
 from detzoo.evaluation.result_file import read_categories, read_results
 from detzoo.evaluation.results import Evaluation, evaluate_detections
+from detzoo.prediction.apply_switches import apply_switches
+from detzoo.runtime.device import pick_device
+from detzoo.runtime.text_table import PER_CLASS, Column, Table, percent
+from detzoo.targets import load_detector
 
 if TYPE_CHECKING:
     from detzoo.runtime.switches import Switches
@@ -30,13 +37,6 @@ def evaluate_target(
     switches: Switches,
 ) -> Evaluation:
     """Build or load a detector and evaluate it; arguments as on the command line."""
-    from detzoo.data import open_dataset
-    from detzoo.data.formats.opening import evaluation_split
-    from detzoo.evaluation import evaluate
-    from detzoo.prediction.apply_switches import apply_switches
-    from detzoo.runtime.device import pick_device
-    from detzoo.targets import load_detector
-
     if target is None:
         raise DetzooError("detzoo eval needs a detector (a name, a recipe file or a run) or --from detections.json")
     where = pick_device(device)
@@ -69,9 +69,6 @@ def evaluate_file(
     boxes: Any = None,
 ) -> Evaluation:
     """Score a COCO result file, whoever made it; arguments as on the command line."""
-    from detzoo.data import open_dataset
-    from detzoo.data.formats.opening import evaluation_split
-
     if target is not None:
         raise DetzooError(f"give either a detector ({target}) or --from {path}, not both")
     dataset = open_dataset(data, evaluation_split(data, split))
@@ -100,8 +97,6 @@ def report(evaluation: Evaluation, out: Path | None, *, curves: bool = True, wid
 
 def summary(evaluation: Evaluation, width: int) -> str:
     """The numbers as text."""
-    from detzoo.runtime.text_table import PER_CLASS, Column, Table, percent
-
     names = list(evaluation.metrics)
     titles = {"voc07_AP50": "VOC07 AP50", "voc10_AP50": "VOC10 AP50"}
     columns = [Column("name", "detector", None), *(percent(n, titles.get(n, n)) for n in names)]

@@ -6,6 +6,7 @@ filtered by class.
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from detzoo.comparison.analysis import DRAWN_FROM, class_names
 from detzoo.errors import DataError
 from detzoo.evaluation.tide import IGNORED, TRUE, Judged, by_image, judge
 from detzoo.ops.mask_encoding import decode_counts
+from detzoo.runtime.drawing import encode_image
 
 if TYPE_CHECKING:
     from detzoo.comparison.entry import ComparisonEntry
@@ -211,10 +213,6 @@ def box_svg(box: Box, width: int, *, label: bool) -> str:
 
 def data_url(image: NDArray[np.uint8]) -> str:
     """A JPEG inside a URL, at most IMAGE_WIDTH wide."""
-    import base64
-
-    from detzoo.runtime.drawing import encode_image
-
     height, width = image.shape[:2]
     if width > IMAGE_WIDTH:
         size = (IMAGE_WIDTH, max(1, round(height * IMAGE_WIDTH / width)))

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detzoo.benchmark import benchmark
+from detzoo.benchmark.bench_command import images_of
+from detzoo.benchmark.throughput import best_batch
+from detzoo.builder import load
 from detzoo.comparison.entry import (
     NUMBERS,
     ComparisonEntry,
@@ -18,9 +22,17 @@ from detzoo.comparison.entry import (
     write_evaluation,
     write_numbers,
 )
+from detzoo.comparison.recipe_facts import Facts, recipe_facts
+from detzoo.comparison.recorded import is_trained_here
+from detzoo.evaluation import evaluate
+from detzoo.prediction.apply_switches import apply_switches
+from detzoo.runtime.device import pick_device
+from detzoo.runtime.environment import versions
+from detzoo.targets import is_run, load_detector
+from detzoo.weights.checkpoint import checkpoint_of
 
 if TYPE_CHECKING:
-    from detzoo.comparison.compare import ComparisonPlan
+    from detzoo.comparison.plan import ComparisonPlan
     from detzoo.data import Dataset
     from detzoo.interfaces import Detector
     from detzoo.runtime.switches import Switches
@@ -32,8 +44,6 @@ def measure_detector(
     plan: ComparisonPlan, target: str, name: str, folder: Path, dataset: Dataset, say: Say, key: str | None
 ) -> ComparisonEntry:
     """One detector's numbers: its evaluation is kept before the timing begins."""
-    from detzoo.comparison.training import is_trained_here
-
     run = folder / "run" if plan.train and is_trained_here(target) else None
     key = key or fingerprint(plan, target, dataset)
     numbers = finished(folder / NUMBERS, key)
@@ -56,21 +66,16 @@ def measure_detector(
 
 def fingerprint(plan: ComparisonPlan, target: str, dataset: Dataset) -> str:
     """Digest of everything that decides a detector's numbers."""
-    from detzoo.runtime.environment import versions
-    from detzoo.targets import is_run
-
     facts: dict[str, Any] = {
         "target": target,
-        "set": list(plan.set_),
+        "set": list(plan.overrides),
         "data": data_facts(dataset),
-        "training": [plan.train_split, plan.epochs, plan.steps] if plan.train else None,
+        "training": training_facts(plan) if plan.train else None,
         "protocol": [plan.device, plan.batch, plan.engine, plan.switches.as_dict()],
         "timing": [plan.bench_batch, plan.largest_batch, plan.iterations],
         "versions": versions(),
     }
     if is_run(target):
-        from detzoo.weights.checkpoint import checkpoint_of
-
         stat = checkpoint_of(Path(target)).stat()
         facts["weights"] = [stat.st_size, stat.st_mtime_ns]
     elif (recipe := Path(target.split("#", maxsplit=1)[0])).is_file():
@@ -78,26 +83,24 @@ def fingerprint(plan: ComparisonPlan, target: str, dataset: Dataset) -> str:
     return digest(facts)
 
 
+def training_facts(plan: ComparisonPlan) -> list[Any]:
+    """What decides how names are trained."""
+    options = plan.training
+    return [plan.train_split, options.epochs, options.steps, *([] if options.seed is None else [options.seed])]
+
+
 def made(plan: ComparisonPlan, target: str, run: Path | None) -> Detector:
     """The detector: as it was trained for the comparison, or as it is."""
-    from detzoo.builder import load
-    from detzoo.targets import load_detector
-
-    return load_detector(target, set_=plan.set_) if run is None else load(run)
+    return load_detector(target, set_=plan.overrides) if run is None else load(run)
 
 
 def prepare(plan: ComparisonPlan, detector: Detector) -> Switches:
     """Onto its device, as the switches say; returns what was done."""
-    from detzoo.prediction.apply_switches import apply_switches
-    from detzoo.runtime.device import pick_device
-
     return apply_switches(detector, plan.switches, pick_device(plan.device))
 
 
 def recipe_part(detector: Detector) -> dict[str, Any]:
     """What numbers.json keeps of the recipe."""
-    from detzoo.comparison.recipe_facts import Facts, recipe_facts
-
     recipe = getattr(detector, "recipe", None)
     values = recipe.values if recipe is not None else {}
     facts = recipe_facts(values) if values else Facts()
@@ -108,8 +111,6 @@ def accuracy(
     plan: ComparisonPlan, name: str, detector: Detector, dataset: Dataset, folder: Path, say: Say, applied: Switches
 ) -> None:
     """Evaluate one detector; its detections and results go into its folder."""
-    from detzoo.evaluation import evaluate
-
     say(f"{name}: evaluating on {dataset.name} {dataset.split}, {len(dataset)} images")
     evaluation = evaluate(
         detector,
@@ -129,11 +130,6 @@ def speed(
     plan: ComparisonPlan, name: str, detector: Detector, dataset: Dataset, say: Say, applied: Switches
 ) -> dict[str, Any]:
     """Time one detector on the dataset's first images: a batch of one, then the batch that suits it best."""
-    from detzoo.benchmark import benchmark
-    from detzoo.benchmark.bench_command import images_of
-    from detzoo.benchmark.throughput import best_batch
-    from detzoo.runtime.device import pick_device
-
     say(f"{name}: timing")
     images = images_of(dataset, max(8, plan.bench_batch))
     # The switches are applied already; only their record and the precision are wanted here.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from detzoo.comparison import figures
@@ -13,6 +14,8 @@ from detzoo.comparison.html_page import CLASS, Menu, Page, Plot, Section
 from detzoo.comparison.image_grid import image_wall
 from detzoo.comparison.protocol import protocol_table
 from detzoo.comparison.tradeoff import COSTS, GAINS, TradeoffPoint, tradeoffs
+from detzoo.runtime.environment import versions
+from detzoo.training.log import read_curve
 
 if TYPE_CHECKING:
     from detzoo.comparison.entry import ComparisonEntry
@@ -68,8 +71,6 @@ def speed_section(entries: Sequence[ComparisonEntry], table: Table) -> Section:
 
 def learning_section(entries: Sequence[ComparisonEntry]) -> Section:
     """Curves of the runs, overlaid."""
-    from detzoo.comparison.compare import curve_of
-
     series = {
         title: {e.name: [(x, factor * y) for x, y in curve_of(e.run, column)] for e in entries}
         for title, (column, factor) in CURVES.items()
@@ -163,10 +164,14 @@ def lacking(entries: Sequence[ComparisonEntry], has: Callable[[ComparisonEntry],
 
 def footer(entries: Sequence[ComparisonEntry]) -> str:
     """When and with what."""
-    from detzoo.runtime.environment import versions
-
     here = versions()
     shown = ", ".join(f"{name} {here[name]}" for name in ("detzoo", "torch", "torchvision") if name in here)
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     devices = dict.fromkeys(e.results["device"]["name"] for e in entries if e.results.get("device"))
     return "; ".join([f"Made by detzoo compare on {today}", shown, *devices]) + "."
+
+
+def curve_of(run: Path | None, metric: str = "AP") -> list[tuple[float, float]]:
+    """(epoch, metric) points of a run's curve; empty where there is none."""
+    rows = read_curve(run) if run is not None else []
+    return [(float(row["epoch"]), float(row[metric])) for row in rows if row.get("epoch") and row.get(metric)]

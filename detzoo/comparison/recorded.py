@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+from detzoo.benchmark import Benchmark, Cost
 from detzoo.comparison.entry import (
     ANALYSIS,
     NUMBERS,
@@ -32,13 +33,16 @@ from detzoo.comparison.entry import (
 )
 from detzoo.comparison.recipe_facts import Facts, input_size, recipe_facts
 from detzoo.errors import DataError, DetzooError
+from detzoo.evaluation.result_file import read_detections
 from detzoo.evaluation.results import FORMAT as RESULTS_FORMAT
 from detzoo.evaluation.results import Evaluation, evaluate_detections
-from detzoo.runtime.atomic_files import write_whole
+from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.environment import short_name
+from detzoo.targets import is_run
+from detzoo.weights.checkpoint import BEST, LAST
 
 if TYPE_CHECKING:
-    from detzoo.comparison.compare import ComparisonPlan
+    from detzoo.comparison.plan import ComparisonPlan
     from detzoo.data import Dataset
 
 PACKED: Final = "detections.json.gz"
@@ -83,16 +87,12 @@ class Recorded:
 
 def run_around(folder: Path) -> Path | None:
     """The run that was evaluated into a folder of its own (``detzoo eval RUN --out RUN/test``), or None."""
-    from detzoo.weights.checkpoint import BEST, LAST
-
     parent = Path(os.path.abspath(folder)).parent  # of the name that was given, not of what a link leads to
     return parent if any((parent / name).is_file() for name in (BEST, LAST)) else None
 
 
 def find_recorded(target: str) -> Recorded | None:
     """The files behind a target; None for recipes, runs and what is neither."""
-    from detzoo.weights.checkpoint import BEST, LAST
-
     path = Path(target)
     if path.is_file() and path.name.endswith((".json", ".json.gz")):
         if path.name in (*PARTS[:2], PACKED):
@@ -102,6 +102,11 @@ def find_recorded(target: str) -> Recorded | None:
         return None
     files = parts_in(path)
     return Recorded(target, files) if any(part in files for part in PARTS[:2]) else None
+
+
+def is_trained_here(target: str) -> bool:
+    """Whether ``--train`` trains a target: a name or a recipe, neither run nor results."""
+    return not is_run(target) and find_recorded(target) is None
 
 
 def parts_in(folder: Path) -> dict[str, Path]:
@@ -141,7 +146,7 @@ def take_recorded(
         else:
             for stale in ("detections.json", ANALYSIS):
                 (folder / stale).unlink(missing_ok=True)
-            write_whole(folder / "results.json", json.dumps(results, indent=1) + "\n")
+            write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
         numbers = write_numbers(folder, {"key": key} | recorded_numbers(recorded, results))
     else:
         say(f"{name}: already done")
@@ -185,8 +190,6 @@ def recorded_results(recorded: Recorded, dataset: Dataset) -> dict[str, Any]:
 
 def counted(plan: ComparisonPlan, recorded: Recorded, results: Mapping[str, Any], dataset: Dataset) -> Evaluation:
     """The recorded detections on this dataset's ground truth, with what results.json knows of how they were made."""
-    from detzoo.evaluation.result_file import read_detections
-
     rows = read_detections(recorded.files["detections.json"])
     truth = dataset.coco_ground_truth()
     if lost := set(results.get("broken_images", ())):
@@ -257,8 +260,6 @@ def bench_json(path: Path, timed: Any) -> dict[str, Any]:
     Raises:
         DetzooError: it is not that.
     """
-    from detzoo.benchmark import Benchmark, Cost
-
     first = timed[0] if isinstance(timed, list) and len(timed) == 1 else timed
     try:
         benchmark = Benchmark(**{**first, "cost": Cost(**first["cost"])})

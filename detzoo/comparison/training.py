@@ -7,25 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from detzoo.comparison.entry import NUMBERS, finished
+from detzoo.comparison.measuring import fingerprint
+from detzoo.comparison.recorded import is_trained_here
+from detzoo.data import list_splits
 from detzoo.data.formats.source import VALIDATION_SPLITS
 from detzoo.errors import DetzooError, PluginError, RecipeError
+from detzoo.experiments.board import Board
+from detzoo.experiments.dispatch import trained
+from detzoo.experiments.job import Job, Outcome
 from detzoo.recipes.recipe import load_recipe
+from detzoo.runtime.interrupts import Interrupted
+from detzoo.training.options import TrainCommand
 
 if TYPE_CHECKING:
-    from detzoo.comparison.compare import ComparisonPlan
+    from detzoo.comparison.plan import ComparisonPlan
     from detzoo.data import Dataset
-    from detzoo.experiments import Job, Outcome
 
 LOGS: Final = "logs"
 STOPPED: Final = "its training was stopped from outside; to go on, repeat the command"
-
-
-def is_trained_here(target: str) -> bool:
-    """Whether ``--train`` trains a target: a name or a recipe, neither run nor results."""
-    from detzoo.comparison.recorded import find_recorded
-    from detzoo.targets import is_run
-
-    return not is_run(target) and find_recorded(target) is None
 
 
 def train_missing(
@@ -47,10 +46,6 @@ def train_missing(
         DetzooError: there is no such device or cluster.
         Interrupted: a KeyboardInterrupt: a signal came; checkpoints were written.
     """
-    from detzoo.experiments.board import Board
-    from detzoo.experiments.dispatch import trained
-    from detzoo.training.run import Interrupted
-
     jobs, keys, failed = missing(plan, targets, dataset)
     for name, why in failed.items():
         say(f"{name}: left out: {why}")
@@ -73,8 +68,6 @@ def missing(
     plan: ComparisonPlan, targets: Mapping[str, str], dataset: Dataset
 ) -> tuple[list[Job], dict[str, str], dict[str, str]]:
     """The trainings whose detectors have no numbers yet, keys of all numbers, and why some cannot be built, by name."""
-    from detzoo.comparison.measuring import fingerprint
-
     jobs: list[Job] = []
     keys: dict[str, str] = {}
     failed: dict[str, str] = {}
@@ -82,7 +75,7 @@ def missing(
         if not is_trained_here(target):
             continue
         try:
-            load_recipe(target, list(plan.set_))
+            load_recipe(target, list(plan.overrides))
             folder = plan.out / "detectors" / name
             keys[name] = fingerprint(plan, target, dataset)
             if finished(folder / NUMBERS, keys[name]) is None:
@@ -94,23 +87,19 @@ def missing(
 
 def job_of(plan: ComparisonPlan, target: str, name: str, run: Path, dataset: Dataset) -> Job:
     """The training of one detector."""
-    from detzoo.data import list_splits
-    from detzoo.experiments import Job
-
     there = list_splits(plan.data)
     taken = f"{dataset.split}+{plan.train_split}".split("+")
     spare = [split for split in VALIDATION_SPLITS if split in there and split not in taken]
-    return Job(
-        name=name,
+    command = TrainCommand(
         target=target,
         data=plan.data,
-        run=run.absolute(),  # it may be trained elsewhere
-        overrides=tuple(plan.set_),
+        out=run.absolute(),  # it may be trained elsewhere
+        overrides=tuple(plan.overrides),
         train_split=plan.train_split,
         val_split=spare[0] if spare else "none",
-        epochs=plan.epochs,
-        steps=plan.steps,
+        **vars(plan.training),
     )
+    return Job(name=name, command=command)
 
 
 def check_places(plan: ComparisonPlan) -> None:

@@ -10,7 +10,8 @@ from detzoo.evaluation.collect import Collected, EvaluationSet, collect, gathere
 from detzoo.evaluation.engines import Engine
 from detzoo.evaluation.results import Evaluation, evaluate_detections
 from detzoo.plugins.registry import get_registry
-from detzoo.runtime.environment import display_name
+from detzoo.runtime.device import device_of
+from detzoo.runtime.environment import device_facts, display_name
 from detzoo.types import DetectionSettings
 
 if TYPE_CHECKING:
@@ -156,7 +157,4 @@ def _model_facts(detector: Detector) -> dict[str, Any]:
 
 
 def _device_facts(detector: Detector) -> dict[str, Any]:
-    from detzoo.runtime.device import device_of
-    from detzoo.runtime.environment import device_facts
-
     return device_facts(device_of(detector))

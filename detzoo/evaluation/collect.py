@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from detzoo.errors import DataError, DetzooError
 from detzoo.ops.mask_encoding import run_lengths
 from detzoo.prediction.image_proposals import propose
+from detzoo.prediction.predict import detect_images, inference
+from detzoo.prediction.prepare import resized_size
 from detzoo.runtime.progress import progress_bar
 from detzoo.types import Detections, DetectionSettings
 
@@ -109,8 +111,6 @@ def collect(
         shard: (rank, number of shares).
         progress: a bar on stderr.
     """
-    from detzoo.prediction.predict import detect_images, inference
-
     if batch < 1:
         raise DetzooError(f"batch is {batch}; it must be 1 or more")
     rank, world = shard
@@ -178,8 +178,6 @@ def _next(waiting: deque[tuple[int, Future[Read]]], done: Collected) -> Iterator
 
 def batches(images: Iterator[Read], detector: Detector, batch: int) -> Iterator[list[Read]]:
     """Groups of one prepared size: padding to a larger neighbour would change what an image's borders see."""
-    from detzoo.prediction.prepare import resized_size
-
     waiting: dict[tuple[int, int], list[Read]] = {}
     for read in images:
         size = resized_size(read.image.shape[0], read.image.shape[1], detector.input)

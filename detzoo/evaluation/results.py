@@ -13,7 +13,8 @@ from detzoo.errors import DataError
 from detzoo.evaluation.coco_map import CocoGroundTruth, CocoResult, coco_map
 from detzoo.evaluation.engines import Engine
 from detzoo.evaluation.voc_map import VocProtocol, average_precision, group_boxes, match, mean_ap
-from detzoo.runtime.atomic_files import write_whole
+from detzoo.runtime.atomic_files import write_text
+from detzoo.runtime.environment import versions
 
 FORMAT: Final = "detzoo.results/1"
 
@@ -64,8 +65,8 @@ class Evaluation:
         folder = Path(folder)
         refuse_foreign(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "detections.json", json.dumps([dict(row) for row in self.detections]))
-        write_whole(folder / "results.json", json.dumps(self.as_dict(), indent=1) + "\n")
+        write_text(folder / "detections.json", json.dumps([dict(row) for row in self.detections]))
+        write_text(folder / "results.json", json.dumps(self.as_dict(), indent=1) + "\n")
         return folder / "results.json"
 
 
@@ -184,8 +185,6 @@ def with_counts(
     facts: dict[str, Any], detections: Sequence[Mapping[str, Any]], ground_truth: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Facts with the sizes of the two sides."""
-    from detzoo.runtime.environment import versions
-
     counts = {
         "images": len(ground_truth["images"]),
         "annotations": len(ground_truth["annotations"]),

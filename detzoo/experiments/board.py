@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from detzoo.experiments.job import Job, Outcome, curve_rows
+from detzoo.experiments.job import Job, Outcome
 from detzoo.experiments.ledger import LedgerEntry
 from detzoo.runtime.text_table import Column, Table, percent
+from detzoo.training.log import read_curve
 
 
 class Board:
@@ -29,15 +30,15 @@ class Board:
     def started(self, job: Job, device: str) -> None:
         """A run has begun."""
         self.number += 1
-        self._runs[job.name] = job.run
-        self._seen[job.name] = len(curve_rows(job.run))
+        self._runs[job.name] = job.command.out
+        self._seen[job.name] = len(read_curve(job.command.out))
         again = f", after epoch {self._seen[job.name]}" if self._seen[job.name] else ""
         self.say(f"[{self.number}/{self.total}] {job.name}: training on {device}{again}")
 
     def look(self) -> None:
         """Tell what the runs have reached since the last look."""
         for name, run in self._runs.items():
-            rows = curve_rows(run)
+            rows = read_curve(run)
             # A run that goes on first takes back the epochs after its last checkpoint
             for row in rows[min(self._seen[name], len(rows)) :]:
                 scores = f"  AP {float(row['AP']):.4f}" if row.get("AP") else ""
@@ -77,7 +78,7 @@ def sweep_table(title: str, entries: Sequence[LedgerEntry], out: Path) -> Table:
         if outcome.state == "failed":
             failed.setdefault(outcome.why, []).append(entry.name)
         elif outcome.state != "done":
-            notes.append(f"{entry.name}: {len(curve_rows(out / 'runs' / entry.name))} epochs so far")
+            notes.append(f"{entry.name}: {len(read_curve(out / 'runs' / entry.name))} epochs so far")
     notes += [f"failed: {'; '.join(names)}: {why}" for why, names in failed.items()]
     columns = [
         Column("name", "run", None),

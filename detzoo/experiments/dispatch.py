@@ -6,32 +6,15 @@ import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from detzoo.experiments.board import Board
 from detzoo.experiments.job import Job, Outcome
 from detzoo.experiments.local import LOOK_EVERY, LocalWorkers, local_devices
+from detzoo.experiments.places import Places
 from detzoo.runtime.interrupts import Interrupts
 from detzoo.runtime.parallel import cores
-
-
-@dataclass(frozen=True, kw_only=True)
-class Places:
-    """What a user says of where runs are trained.
-
-    Args:
-        devices: names joined by commas; every CUDA device, else the best there is, where it is None.
-        ray: address of a Ray cluster, or ``local``; then ``devices`` plays no part.
-        ray_cpus: processor cores of each run on the cluster.
-        ray_gpus: GPUs of each run there; None takes one where there are any.
-    """
-
-    devices: str | None = None
-    ray: str | None = None
-    ray_cpus: float = 1
-    ray_gpus: float | None = None
 
 
 class Workers(Protocol):
@@ -82,8 +65,15 @@ def trained(jobs: Sequence[Job], places: Places, logs: Path, board: Board, note:
     devices = local_devices(places.devices)[: len(jobs)]
     if len(devices) > 1:  # they share the cores that load images
         each = max(1, min(8, (cores() - 2) // len(devices)))
-        jobs = [job if job.workers is not None else dataclasses.replace(job, workers=each) for job in jobs]
+        jobs = [with_workers(job, each) for job in jobs]
     return work(jobs, LocalWorkers(devices, logs), board, note)
+
+
+def with_workers(job: Job, count: int) -> Job:
+    """The job with so many loading processes, where it does not say how many."""
+    if job.command.workers is not None:
+        return job
+    return dataclasses.replace(job, command=dataclasses.replace(job.command, workers=count))
 
 
 def work(jobs: Sequence[Job], workers: Workers, board: Board, note: Callable[[Outcome], None]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from detzoo.errors import DataError, TrainingError
 from detzoo.experiments.job import Outcome
+from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.differences import differences
 
 FORMAT: Final = "detzoo.sweep/1"
@@ -53,14 +54,12 @@ class Ledger:
 
     def save(self) -> None:
         """Write sweep.json."""
-        from detzoo.runtime.atomic_files import write_text_durably
-
         runs = [
             {"name": e.name, "overrides": list(e.overrides), "digest": e.digest} | outcome_values(e.outcome)
             for e in self.entries.values()
         ]
         text = json.dumps({"format": FORMAT, "settings": self.settings, "runs": runs}, indent=1)
-        write_text_durably(self.out / SWEEP, text + "\n")
+        write_text(self.out / SWEEP, text + "\n")
 
     def note(self, outcome: Outcome) -> None:
         """Record how a run ended, or that it runs."""

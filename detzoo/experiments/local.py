@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from detzoo.errors import DetzooError
 from detzoo.experiments.job import Job, Outcome
+from detzoo.runtime.device import devices, pick_device
 from detzoo.runtime.parallel import cores
 
 LOOK_EVERY: Final = 0.2
@@ -149,8 +150,6 @@ def local_devices(asked: str | None) -> list[str]:
     Raises:
         DetzooError: there is no such device here.
     """
-    from detzoo.runtime.device import devices, pick_device
-
     if asked is None:
         found = [name for name in devices() if name.startswith("cuda")]
         return found or [str(pick_device(None))]

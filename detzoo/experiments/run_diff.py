@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from detzoo.errors import DataError
-from detzoo.experiments.job import curve_rows
 from detzoo.recipes.text import difference, recipe_of
 from detzoo.runtime.text_table import Column, Table
+from detzoo.training.log import read_curve
 
 RESULTS = "results.json"
 
@@ -59,7 +59,7 @@ def results_of(target: str) -> dict[str, Any]:
 
 def curves(a: Path, b: Path) -> str:
     """Loss and AP of each epoch of either run; empty where one has no curve."""
-    left, right = ({row["epoch"]: row for row in curve_rows(run)} for run in (a, b))
+    left, right = ({row["epoch"]: row for row in read_curve(run)} for run in (a, b))
     if not left or not right:
         return ""
     rows = []

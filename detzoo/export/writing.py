@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from detzoo.export.network import ExportError
-from detzoo.runtime.atomic_files import replace_durably
+from detzoo.runtime.atomic_files import replacing
 
 
 def check_free(path: Path, ending: str) -> None:
@@ -25,9 +25,5 @@ def check_free(path: Path, ending: str) -> None:
 
 def write(path: Path, save: Callable[[Path], None]) -> None:
     """Let ``save`` write beside ``path``, then put the whole file in its place."""
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
-    try:
+    with replacing(path) as temporary:
         save(temporary)
-        replace_durably(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

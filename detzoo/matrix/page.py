@@ -15,7 +15,7 @@ from typing import Final
 from detzoo.matrix.combinations import KINDS, Combination
 from detzoo.matrix.ledger import Row, versions
 from detzoo.matrix.outcome import TrialOutcome
-from detzoo.runtime.atomic_files import write_whole
+from detzoo.runtime.atomic_files import write_text
 
 PAGE: Final = "matrix.md"
 ROWS: Final = "matrix.csv"
@@ -25,8 +25,8 @@ _WORKS, _BROKEN, _UNTRIED = "●", "**broken**", ""
 
 def write_files(out: Path, rows: Sequence[Row]) -> list[Path]:
     """Write matrix.md and matrix.csv."""
-    write_whole(out / PAGE, page(rows))
-    write_whole(out / ROWS, csv_text(rows))
+    write_text(out / PAGE, page(rows))
+    write_text(out / ROWS, csv_text(rows))
     return [out / PAGE, out / ROWS]
 
 

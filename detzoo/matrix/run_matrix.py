@@ -14,7 +14,7 @@ from detzoo.matrix.combinations import Combination, all_combinations, chosen, co
 from detzoo.matrix.ledger import LEDGER, MatrixLedger, Row
 from detzoo.matrix.page import write_files
 from detzoo.plugins.registry import get_registry
-from detzoo.runtime.folder_claim import alone
+from detzoo.runtime.folder_claim import claimed_folder
 
 EVERY: Final = 5.0
 """Seconds between two lines of progress."""
@@ -63,7 +63,7 @@ def run(plan: MatrixPlan, say: Callable[[str], None] = lambda _: None) -> Matrix
     """
     everything = all_combinations()
     combinations = asked_for(everything, plan.only)
-    with alone(plan.out, marker=LEDGER, what="matrix"):
+    with claimed_folder(plan.out, marker=LEDGER, what="matrix"):
         ledger = MatrixLedger(plan.out)
         known = {} if plan.again else {key: row for key, row in ledger.rows.items() if row.outcome.status != "broken"}
         missing = [one for one in combinations if one.key not in known]

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from detzoo.errors import DetzooError
+from detzoo.runtime.atomic_files import replacing
 from detzoo.runtime.differences import differences
 
 FORMAT: Final = "detzoo.proposals"
@@ -79,8 +79,7 @@ def write_proposals(
             )
         counts[row] = len(boxes)
     header, starts = _header(counts, method, parameters)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file, partial.open("r+b") as second:
+    with replacing(path) as partial, partial.open("wb") as file, partial.open("r+b") as second:
         file.write(header)
         file.write(np.cumsum(counts, dtype="<i8").tobytes())
         file.flush()
@@ -90,8 +89,6 @@ def write_proposals(
         second.write(b"".join(keys))
         for each in (file, second):
             each.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _header(counts: NDArray[np.int64], method: str, parameters: Mapping[str, Any]) -> tuple[bytes, dict[str, int]]:

@@ -17,19 +17,25 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from detzoo.comparison.entry import finished
+from detzoo.components.proposals.precomputed import Precomputed
 from detzoo.data.dataset import Dataset
 from detzoo.data.formats.opening import evaluation_split, open_dataset
 from detzoo.errors import DetzooError
+from detzoo.evaluation import evaluate
 from detzoo.evaluation.results import plain
 from detzoo.prediction.proposal_file import ProposalFile, Regions
 from detzoo.proposals.making import make_proposals
 from detzoo.proposals.recall import average_recall, best_overlaps, recall
 from detzoo.proposals.repeatability import LEVELS, RepeatJob, scores
+from detzoo.proposals.report import write_report
 from detzoo.proposals.sources import Source, Truth, check_holds, find_sources, read_truth
-from detzoo.runtime.atomic_files import write_whole
-from detzoo.runtime.folder_claim import claim
+from detzoo.runtime.atomic_files import write_text
+from detzoo.runtime.device import pick_device
+from detzoo.runtime.folder_claim import claimed_folder
 from detzoo.runtime.parallel import cores, in_parallel
 from detzoo.runtime.progress import progress_bar
+from detzoo.targets import load_detector
+from detzoo.weights.checkpoint import checkpoint_of
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -83,19 +89,29 @@ def evaluate_proposals(plan: Plan, say: Callable[[str], None] = lambda _: None) 
     Raises:
         DetzooError: a wrong method, file, parameter or detector, before anything is computed.
     """
-    from detzoo.proposals.report import write_report
-
-    counts = sorted(set(plan.counts))
     sources = find_sources(plan.targets)
     detector = None if plan.detector is None else _load(plan.detector)
     dataset = open_dataset(plan.data, evaluation_split(plan.data, plan.split))
-    claim(plan.out, marker=MARKER, written=FORMAT, what="evaluation of proposals")
-    truth = read_truth(dataset)
+    with claimed_folder(plan.out, marker=MARKER, written=FORMAT, what="evaluation of proposals"):
+        results = _results(plan, sources, detector, dataset, say)
+        write_text(plan.out / "results.json", json.dumps(plain(results), indent=1) + "\n")
+        write_report(plan.out, results)
+    return results
+
+
+def _results(
+    plan: Plan,
+    sources: list[Source],
+    detector: Detector | None,
+    dataset: Dataset,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    truth, counts = read_truth(dataset), sorted(set(plan.counts))
     for source in sources:
         if source.file is not None:
             check_holds(ProposalFile(source.file), truth, dataset, plan.data)
     rows = [_numbers(plan, source, dataset, truth, counts, detector, say) for source in sources]
-    results = {
+    return {
         "format": FORMAT,
         "data": {
             "name": dataset.name,
@@ -111,9 +127,6 @@ def evaluate_proposals(plan: Plan, say: Callable[[str], None] = lambda _: None) 
         "workers": plan.workers or cores(),
         "methods": rows,
     }
-    write_whole(plan.out / "results.json", json.dumps(plain(results), indent=1) + "\n")
-    write_report(plan.out, results)
-    return results
 
 
 def _numbers(
@@ -148,7 +161,7 @@ def _numbers(
     if detector is not None:
         numbers |= _fed(plan, detector, path, dataset, folder)
     text = json.dumps(plain(numbers), indent=1)
-    write_whole(folder / NUMBERS, text + "\n")
+    write_text(folder / NUMBERS, text + "\n")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
 
@@ -157,7 +170,7 @@ def _remembered(path: Path, seconds: float | None) -> float | None:
     """The time of an image, from an earlier call where this one found all of them made."""
     if seconds is None:
         return float(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
-    write_whole(path, json.dumps(seconds))
+    write_text(path, json.dumps(seconds))
     return seconds
 
 
@@ -174,8 +187,6 @@ def _fingerprint(plan: Plan, source: Source, truth: Truth, counts: Sequence[int]
         stat = source.file.stat()
         facts["file"] = [str(source.file), stat.st_size, stat.st_mtime_ns]
     if plan.detector is not None:
-        from detzoo.weights.checkpoint import checkpoint_of
-
         stat = checkpoint_of(Path(plan.detector)).stat()
         facts["detector"] = [plan.detector, stat.st_size, stat.st_mtime_ns]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -233,8 +244,6 @@ class _Numbered:
 
 
 def _load(run: str) -> Detector:
-    from detzoo.targets import load_detector
-
     detector = load_detector(run)
     if detector.proposer is None:
         raise DetzooError(
@@ -246,10 +255,6 @@ def _load(run: str) -> Detector:
 
 def _fed(plan: Plan, detector: Detector, path: Path, dataset: Dataset, folder: Path) -> dict[str, float]:
     """AP of the detector with these proposals; its own evaluation lies in ``folder/detector``."""
-    from detzoo.components.proposals.precomputed import Precomputed
-    from detzoo.evaluation import evaluate
-    from detzoo.runtime.device import pick_device
-
     detector.proposer = Precomputed(path=str(path))
     evaluation = evaluate(detector, dataset, batch=plan.batch, device=pick_device(plan.device))
     evaluation.write(folder / "detector")

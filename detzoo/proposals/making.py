@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detzoo.data.dataset import Dataset
+from detzoo.data.formats.opening import list_splits, open_dataset
 from detzoo.errors import DataError
 from detzoo.prediction.proposal_file import (
     ProposalFile,
@@ -27,6 +28,7 @@ from detzoo.prediction.proposal_file import (
 from detzoo.proposals.method import Method, find_method
 from detzoo.proposals.store import ProposalStore
 from detzoo.runtime.parallel import cores, in_parallel
+from detzoo.runtime.progress import progress_bar
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Proposer
@@ -199,8 +201,6 @@ def _run(
     job: _Job, tasks: Sequence[tuple[int, int]], store: ProposalStore, seen: _Seen, workers: int, progress: bool
 ) -> None:
     """Do the tasks, each result kept as it comes."""
-    from detzoo.runtime.progress import progress_bar
-
     with (
         closing(in_parallel(job, tasks, min(workers, len(tasks)))) as results,
         progress_bar(f"proposing ({job.method.name})", len(tasks), shown=progress) as advance,
@@ -248,8 +248,6 @@ def make_target(
     max_images: int | None,
 ) -> Made:
     """``make_proposals`` from the words of a command line; no split means all of them."""
-    from detzoo.data.formats.opening import list_splits, open_dataset
-
     chosen = find_method(method, overrides, max_boxes)
     known = list_splits(data)
     parts = [[split] if split in known else split.split("+") for split in splits or known]

@@ -7,6 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from detzoo.builder import build_component
+from detzoo.plugins.registry import get_registry
+from detzoo.recipes.component_values import load_component
+from detzoo.recipes.recipe import check_component
+
 if TYPE_CHECKING:
     from detzoo.interfaces import Proposer
 
@@ -36,8 +41,6 @@ class Method:
 
     def build(self) -> Proposer:
         """The proposer."""
-        from detzoo.builder import build_component
-
         return cast("Proposer", build_component("proposer", {"type": self.name, **self.parameters}))
 
 
@@ -52,9 +55,6 @@ def find_method(text: str, overrides: Sequence[str] = (), kept: int | None = Non
     Raises:
         RecipeError: no such proposer, or parameters that it does not have; the nearest names are in the message.
     """
-    from detzoo.plugins.registry import get_registry
-    from detzoo.recipes.component_values import load_component
-
     name, _, written = text.partition(":")
     inline = [part for part in _BETWEEN.split(written) if part]
     values = load_component("proposer", name, [*inline, *overrides])
@@ -64,9 +64,6 @@ def find_method(text: str, overrides: Sequence[str] = (), kept: int | None = Non
 
 def method_of_file(method: str, recorded: Mapping[str, Any]) -> Method | None:
     """The method that made a file, from what the file records; None where it is not installed, or has changed."""
-    from detzoo.plugins.registry import get_registry
-    from detzoo.recipes.recipe import check_component
-
     parameters = dict(recorded)
     kept = parameters.pop(KEPT, None)
     problems = check_component("proposer", {"type": method, **parameters}, (), get_registry())

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from detzoo.comparison.plots import save
-from detzoo.runtime.atomic_files import write_whole
+from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.text_table import Column, Table
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ _STYLES: Final = ("-", "--", "-.", ":")
 def write_report(out: Path, results: Mapping[str, Any]) -> list[Path]:
     """Write table.md, table.csv and the plots; returns their paths."""
     table = proposal_table(results)
-    write_whole(out / "table.md", table.markdown())
-    write_whole(out / "table.csv", table.csv())
+    write_text(out / "table.md", table.markdown())
+    write_text(out / "table.csv", table.csv())
     paths = [out / "table.md", out / "table.csv"]
     paths.append(save(count_figure(results), out / "recall.png"))
     paths.append(save(iou_figure(results), out / "recall_iou.png"))

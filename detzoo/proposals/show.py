@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 import numpy as np
 
-from detzoo.comparison.compare import unique_names
+from detzoo.comparison.run_comparison import unique_names
+from detzoo.components.proposals.precomputed import Precomputed
 from detzoo.data.formats.opening import list_splits, open_dataset
 from detzoo.errors import DataError, DetzooError, RecipeError
 from detzoo.interfaces import Segmenter
@@ -118,8 +119,6 @@ def _proposer(view: View) -> tuple[Proposer, str]:
         return method.build(), method.name
     if view.set_:
         raise RecipeError(f"--set changes a method; {view.target} is a file, whose proposals are made: leave --set out")
-    from detzoo.components.proposals.precomputed import Precomputed
-
     ProposalFile(Path(view.target))  # refused now, not at the first image
     return Precomputed(path=view.target), Path(view.target).stem
 

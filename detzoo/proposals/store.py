@@ -7,7 +7,6 @@ record an image: its key, the number of its boxes, the seconds they took, a chec
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detzoo.prediction.proposal_file import KEY_BYTES, ProposalsError, Regions, check_made_by
+from detzoo.runtime.locks import take_lock
 
 FORMAT: Final = "detzoo.proposals.unfinished/1"
 _HEAD: Final = struct.Struct(f"<{KEY_BYTES}sId")  # key, boxes, seconds
@@ -145,17 +145,8 @@ class ProposalStore(Mapping[bytes, Regions]):
 
 
 def _lock(file: BinaryIO, path: Path) -> None:
-    """For this process alone; the system frees it when the process ends, however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows refuses to replace a file that is open, which says the same later
-        return
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        taken = os.fstat(file.fileno()).st_nlink == 0  # the other one finished, and removed it, a moment ago
-    except OSError:
-        taken = True
-    if taken:
+    """For this process alone; another one may have finished and removed the file a moment ago."""
+    if not take_lock(file, wait=False):
         raise ProposalsError(
             f"{path}: another command writes this file at this moment; wait for it, or choose another --out"
         )

@@ -1,12 +1,66 @@
-"""Files that are whole or not there: written beside their place, brought to the disk, renamed."""
+"""Files that are whole or not there: written next to their place, brought to the disk, renamed."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 from detzoo.errors import WeightsError
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, size: int | None = None) -> Iterator[Path]:
+    """Give a temporary path with the same suffix; what is written there takes the place of ``path`` at the end.
+
+    At any moment either the old file or the new one is there, whole, even after a power cut. After an error the old one
+    stays. The name holds the process, so that two never write into one file; what a killed one left is removed.
+
+    Args:
+        path: of the file.
+        size: bytes that will be written, where known, for the message.
+
+    Raises:
+        WeightsError: the disk is full.
+    """
+    mark = f".{path.name}.{platform.node()}-"
+    _remove_abandoned(path.parent, mark)
+    temporary = path.with_name(f"{mark}{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        replace_durably(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        much = "" if size is None else f", {size / 1e6:.1f} MB were to be written"
+        raise WeightsError(
+            f"{path}: the disk is full{much}; what was there before is whole. Make room and repeat the command, with "
+            "--resume where a run had begun"
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file, or leave it as it was.
+
+    Raises:
+        WeightsError: the disk is full.
+    """
+    with replacing(path, size=len(content)) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """The same in UTF-8.
+
+    Raises:
+        WeightsError: the disk is full.
+    """
+    write_bytes(path, text.encode())
 
 
 def replace_durably(temporary: Path, path: Path) -> None:
@@ -25,33 +79,21 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_text_durably(path: Path, text: str) -> None:
-    """The same for a small text file."""
-    write_durably(path, text.encode())
+def _remove_abandoned(folder: Path, mark: str) -> None:
+    """Remove temporary files of processes of this machine that are gone; a shared folder may hold other machines'."""
+    if os.name != "posix" or not folder.is_dir():  # elsewhere signal 0 is not a question
+        return
+    for entry in os.scandir(folder):
+        process = entry.name.removeprefix(mark).partition(".")[0]
+        if entry.name.startswith(mark) and process.isdecimal() and not _lives(int(process)):
+            Path(entry.path).unlink(missing_ok=True)
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Replace a file, or leave it as it was.
-
-    Raises:
-        WeightsError: the disk is full.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
+def _lives(process: int) -> bool:
     try:
-        temporary.write_bytes(content)
-        replace_durably(temporary, path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        temporary.unlink(missing_ok=True)
-        raise WeightsError(
-            f"{path}: the disk is full, {len(content) / 1e6:.1f} MB were to be written; what was there before is "
-            "whole. Make room and repeat the command, with --resume where a run had begun"
-        ) from None
-
-
-def write_whole(path: Path, text: str) -> None:
-    """A reader sees the old file or the new one, never a part."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

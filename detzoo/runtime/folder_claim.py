@@ -9,56 +9,61 @@ from pathlib import Path
 from typing import Final
 
 from detzoo.errors import DataError
-from detzoo.runtime.atomic_files import write_whole
+from detzoo.runtime.atomic_files import write_text
+from detzoo.runtime.locks import locked
 
 LOCK: Final = ".lock"
+"""Name of the lock file in a folder; it is there while a command is at work."""
+
+
+def contents(out: Path) -> list[str]:
+    """Names in a folder, the lock not among them; empty where there is no folder."""
+    return sorted(entry.name for entry in out.iterdir() if entry.name != LOCK) if out.is_dir() else []
 
 
 @contextlib.contextmanager
-def alone(out: Path, *, marker: str, what: str) -> Iterator[None]:
+def locked_folder(out: Path, *, what: str) -> Iterator[None]:
     """Have a folder to oneself; it is made where it is missing.
 
     Args:
         out: the folder.
-        marker: the file by which a folder is known as one of ours.
-        what: it is called in messages.
+        what: works there, for the message.
 
     Raises:
-        DataError: another process is at work there, or it holds something else.
+        DataError: another process is at work there, or it is a file.
     """
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file; --out takes a folder")
-    if out.is_dir() and not (out / marker).exists() and any(entry.name != LOCK for entry in out.iterdir()):
-        raise DataError(f"{out} is not empty and no {what} of detzoo (no {marker} in it); choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK).open("w") as file:
-        try:
-            import fcntl
-        except ImportError:  # no such locks on this system
-            yield
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DataError(f"{out}: another detzoo {what} is at work in this folder; wait for it, or end it") from None
+    with locked(out / LOCK, wait=False) as ours:
+        if not ours:
+            raise DataError(f"{out}: another detzoo {what} is at work in this folder; wait for it, or end it")
         yield
 
 
-def claim(out: Path, *, marker: str, written: str, what: str) -> None:
-    """Make the folder ours, or refuse one that is not.
+@contextlib.contextmanager
+def claimed_folder(out: Path, *, marker: str, what: str, written: str | None = None) -> Iterator[None]:
+    """The same for a folder that is known as one of ours by a file in it.
 
     Args:
         out: the folder.
-        marker: name of the file that says it is ours.
-        written: into that file, as its format.
-        what: the folder is called in the message.
+        marker: name of that file.
+        what: the folder is called in messages.
+        written: into that file as its format, where it is not there yet; None: the command writes it.
+
+    Raises:
+        DataError: another process is at work there, or the folder holds something else.
     """
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file; --out takes a folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / marker).is_file():
-        raise DataError(
-            f"{out} is not empty and no {what} of detzoo (no {marker} in it); choose another folder for --out"
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    if not (out / marker).exists():
-        write_whole(out / marker, json.dumps({"format": written}) + "\n")
+    if contents(out) and not (out / marker).is_file():
+        raise DataError(f"{out} is not empty and no {what} of detzoo (no {marker} in it); choose another --out")
+    with locked_folder(out, what=what):
+        if written is not None and not (out / marker).exists():
+            write_text(out / marker, json.dumps({"format": written}) + "\n")
+        yield
+
+
+def wait_for_folder(out: Path) -> None:
+    """Wait until no other process is at work in a folder: one that was given up may still be ending."""
+    if (out / LOCK).exists():
+        with locked(out / LOCK, wait=True):
+            pass

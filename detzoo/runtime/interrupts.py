@@ -10,6 +10,10 @@ from typing import Any, Final, Self
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the run; what is done is on the disk and the message says how to go on."""
+
+
 class Interrupts:
     """Notes the first signal within the block; a second one acts as it always did."""
 

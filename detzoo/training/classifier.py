@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from detzoo.interfaces import Backbone, Normalisation
-from detzoo.runtime.atomic_files import replace_durably
+from detzoo.runtime.atomic_files import write_bytes
 from detzoo.weights.normalisation import NORMALISATION_KEY
 
 _WIDTH = 4096  # outputs of fc6 and fc7: Krizhevsky et al. 2012, and VGG and ZF after them
@@ -76,8 +75,4 @@ def save_backbone(path: Path, classifier: Classifier, about: dict[str, Any], nor
         NORMALISATION_KEY: json.dumps(dataclasses.asdict(normalisation)),
         "about": json.dumps(about),
     }
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(save(classifier.published(), metadata=metadata))
-        os.fsync(file.fileno())
-    replace_durably(temporary, path)
+    write_bytes(path, save(classifier.published(), metadata=metadata))

@@ -8,9 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from detzoo.builder import build_component
 from detzoo.data.dataset import Dataset
 from detzoo.data.loading.augment import augment
 from detzoo.interfaces import Transform
+from detzoo.recipes.recipe import load_recipe
+from detzoo.runtime.drawing import draw_sample
 from detzoo.types import Sample
 
 
@@ -18,7 +21,6 @@ def draw_samples(
     data: Dataset, out: Path, count: int, transforms: Sequence[Transform] = (), seed: int = 0
 ) -> Iterator[Path]:
     """Write the first images with their boxes as PNG files, as at the beginning of training; yields their paths."""
-    from detzoo.runtime.drawing import draw_sample
 
     def another(rng: np.random.Generator) -> Sample:
         return data.sample(int(rng.integers(len(data))))
@@ -35,9 +37,6 @@ def draw_samples(
 
 def recipe_transforms(name: str) -> list[Transform]:
     """The augmentations of a recipe, built."""
-    from detzoo.builder import build_component
-    from detzoo.recipes.recipe import load_recipe
-
     values = load_recipe(name).values
     size = values["input"].get("size")
     supplies = {"input_size": tuple(size) if size else None}

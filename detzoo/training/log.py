@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from detzoo.errors import TrainingError
-from detzoo.runtime.atomic_files import write_text_durably
+from detzoo.runtime.atomic_files import write_text
+
+if TYPE_CHECKING:
+    from torch import nn
 
 LOG, CURVE, BOARD = "log.jsonl", "curve.csv", "tensorboard"
 _HISTOGRAMS_EVERY: Final = 1
@@ -28,16 +30,19 @@ class RunLog:
         board: whether TensorBoard's files are written too.
         step: last step that counts: later lines, of a run that was killed after its last checkpoint, are removed.
         epoch: the same for the curve.
+        metrics: columns of the curve that TensorBoard shows as well.
     """
 
-    def __init__(self, folder: Path, *, active: bool, board: bool, step: int, epoch: int) -> None:
-        self.folder, self.active = folder, active
+    def __init__(
+        self, folder: Path, *, active: bool, board: bool, step: int, epoch: int, metrics: Sequence[str] = ()
+    ) -> None:
+        self.folder, self.active, self.metrics = folder, active, tuple(metrics)
         self._file: io.TextIOWrapper | None = None
         self._board: Any = None
         if not active:
             return
         _keep_lines(folder / LOG, step)
-        _keep_rows(folder / CURVE, epoch)
+        _keep_rows(folder, epoch)
         self._board = _open_board(folder / BOARD, step) if board else None
         self._file = (folder / LOG).open("a", encoding="utf-8")
 
@@ -69,10 +74,10 @@ class RunLog:
         """One epoch of the curve; columns that appear later are added to the earlier rows."""
         if self._file is None:
             return
-        rows = [*_read_rows(self.folder / CURVE), {k: "" if v is None else str(v) for k, v in row.items()}]
+        rows = [*read_curve(self.folder), {k: "" if v is None else str(v) for k, v in row.items()}]
         _write_rows(self.folder / CURVE, rows)
         if self._board is not None:
-            for name in ("AP", "AP50"):
+            for name in self.metrics:
                 if row.get(name) is not None:
                     self._board.add_scalar(f"validation/{name}", row[name], row["step"])
             if row["epoch"] % _HISTOGRAMS_EVERY == 0:
@@ -97,21 +102,23 @@ def _keep_lines(path: Path, step: int) -> None:
     if path.is_file():
         kept = "".join(json.dumps(record) + "\n" for record in _read_lines(path) if record["step"] <= step)
         if kept != path.read_text(encoding="utf-8"):
-            write_text_durably(path, kept)
+            write_text(path, kept)
 
 
-def _keep_rows(path: Path, epoch: int) -> None:
-    rows = _read_rows(path)
+def _keep_rows(folder: Path, epoch: int) -> None:
+    rows = read_curve(folder)
     kept = [row for row in rows if int(row["epoch"]) <= epoch]
     if kept != rows:
-        _write_rows(path, kept)
+        _write_rows(folder / CURVE, kept)
 
 
-def _read_rows(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
+def read_curve(run: Path) -> list[dict[str, str]]:
+    """The rows of a run's curve, one per epoch; empty before the first."""
+    try:
+        with (run / CURVE).open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except OSError:
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
@@ -120,7 +127,7 @@ def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text_durably(path, text.getvalue())
+    write_text(path, text.getvalue())
 
 
 def check_board() -> None:

@@ -18,28 +18,29 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from detzoo.errors import TrainingError
-from detzoo.interfaces import Detector, GradientStage
+from detzoo.interfaces import GradientStage
 from detzoo.interfaces.stages import Objective
-from detzoo.runtime.interrupts import Interrupts
-from detzoo.training.batches import Batches, Part
+from detzoo.plugins.registry import get_registry
+from detzoo.runtime.interrupts import Interrupted
+from detzoo.training.batches import Part, StepBatches
 from detzoo.training.display import Display
 from detzoo.training.ema import Ema
 from detzoo.training.freezing import training_only
 from detzoo.training.optimizer import build_optimizer, parameter_groups, set_rates, trainable
-from detzoo.training.run import Interrupted, Run
 from detzoo.training.schedule import rates
 from detzoo.training.stage_context import RunContext
+from detzoo.training.stage_run import StageRun
 from detzoo.training.validation import end_epoch, should_stop
 from detzoo.types import ImageBatch, Targets
 
 
 class StageModule(nn.Module):
-    """What data-parallel and mixed-precision wrappers wrap: the detector, entered through the stage's losses."""
+    """What data-parallel and mixed-precision wrappers wrap: the network, entered through the stage's losses."""
 
-    def __init__(self, detector: Detector, losses: Objective | None) -> None:
+    def __init__(self, network: nn.Module, losses: Objective | None) -> None:
         super().__init__()
-        self.detector = detector
-        self._losses: Objective = losses or cast("Objective", detector)
+        self.network = network
+        self._losses: Objective = losses or cast("Objective", network)
 
     def forward(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         """Named, weighted terms."""
@@ -76,79 +77,80 @@ class GradientDescent:
     """One stage of gradient descent.
 
     Args:
-        run: with its detector on the device.
+        running: the stage, with its network on the device.
         stage: which parameters, and what is minimised.
     """
 
-    def __init__(self, run: Run, stage: GradientStage) -> None:
-        self.run = run
-        names = trainable(run.detector, stage.train)
+    def __init__(self, running: StageRun, stage: GradientStage) -> None:
+        self.running = run = running
+        names = trainable(run.network, stage.train)
         self.stage, self.names = stage, names
         plan, settings = run.plan, run.settings
         scaled = plan.optimizer.lr * settings.batch / plan.batch
-        optimizer = build_optimizer(parameter_groups(run.detector, plan.optimizer, names, lr=scaled), plan.optimizer)
+        optimizer = build_optimizer(parameter_groups(run.network, plan.optimizer, names, lr=scaled), plan.optimizer)
         self.module = StageModule(
-            run.detector, stage.losses if stage.prepare is None else stage.prepare(RunContext(run))
+            run.network, stage.losses if stage.prepare is None else stage.prepare(RunContext(run))
         )
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.rates = rates(plan, steps_per_epoch=settings.steps_per_epoch, total=settings.steps)
-        self.batches = Batches(run)
+        self.batches = StepBatches(run)
         run.optimizer = optimizer
-        run.ema = Ema(run.detector, plan.ema) if plan.ema is not None else None
+        run.ema = Ema(run.network, plan.ema) if plan.ema is not None else None
+        self.display = Display(active=False, total=0, done=0)
         self._pending: _Pending | None = None
         self._hooks = _step_hooks()
 
-    def train(self, interrupts: Interrupts) -> None:
+    def train(self) -> None:
         """Run the stage to its end, from wherever the run's state says it stands.
 
         Raises:
             TrainingError: a loss is not finite.
             Interrupted: a signal came; the checkpoint is written.
         """
-        run, state = self.run, self.run.state
-        with training_only(run.detector, self.names, self.stage.train) as frozen:
+        run, state = self.running, self.running.state
+        with training_only(run.network, self.names, self.stage.train) as frozen:
             # a stage that leaves parts out may leave others without a gradient: a map that only the other half reads
             run.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=bool(frozen))
             self.model = run.accelerator.prepare(self.module)
             self.stepper = run.accelerator.prepare(run.optimizer)
             run.restore()
             self._saved = time.monotonic()
-            with Display(active=run.show and run.main, total=run.settings.steps, done=state.step) as run.display:
+            with Display(active=run.run.shown, total=run.settings.steps, done=state.step) as self.display:
                 try:
                     while state.epoch < run.settings.epochs and not should_stop(run):
-                        self._epoch(interrupts)
+                        self._epoch()
                 except RuntimeError as error:
                     # a signal to the whole process group (timeout, a scheduler) ends the loader's workers first, at any
                     # point of a step, so what is in memory may be half a step: the last checkpoint is what counts
-                    if not (interrupts.wanted and "DataLoader worker" in str(error)):
+                    if not (run.interrupts.wanted and "DataLoader worker" in str(error)):
                         raise
                     raise Interrupted(
                         "stopped by a signal that ended the loading processes too; "
                         "to go on from the last checkpoint, repeat the command with --resume"
                     ) from None
 
-    def _epoch(self, interrupts: Interrupts) -> None:
-        run, state, settings = self.run, self.run.state, self.run.settings
+    def _epoch(self) -> None:
+        run, state, settings = self.running, self.running.state, self.running.settings
         self._stepped = time.monotonic()
         left = min(settings.steps_per_epoch - state.position, settings.steps - state.step)
         for parts in self.batches.epoch(state.epoch, state.position, left):
-            self._step(parts, interrupts)
+            self._step(parts)
         self._flush()
         # A run resumed right here has taken no step since, so the rate is not the optimiser's to tell
         set_rates(cast("torch.optim.Optimizer", run.optimizer), self.rates.factor(max(0, state.step - 1)))
-        end_epoch(run, state.position, self._rate)
+        self.display.say(end_epoch(run, state.position, self._rate))
         state.epoch, state.position, state.sums = state.epoch + 1, 0, {}
         self._save()
 
-    def _step(self, parts: list[Part], interrupts: Interrupts) -> None:
-        run, state = self.run, self.run.state
+    def _step(self, parts: list[Part]) -> None:
+        run, state = self.running, self.running.state
         set_rates(cast("torch.optim.Optimizer", run.optimizer), self.rates.factor(state.step))
         own: list[dict[str, Tensor]] = []
         for batch, targets in parts:
             with run.accelerator.accumulate(self.model):
                 terms = self._forward(batch, targets)
                 own.append({name: value.detach().float() for name, value in terms.items()})
-                report = self._report(own, interrupts) if run.accelerator.sync_gradients else None
+                report = self._report(own) if run.accelerator.sync_gradients else None
                 run.accelerator.backward(torch.stack(list(terms.values())).sum())
                 norm = self._clip()
                 if report is not None:
@@ -157,39 +159,40 @@ class GradientDescent:
                 self.stepper.zero_grad()
         state.step, state.position = state.step + 1, state.position + 1
         if run.ema is not None:
-            run.ema.update(run.detector, state.step)
+            run.ema.update(run.network, state.step)
         self._note(values, norm)
         if stop:
             self._save()
             raise Interrupted(
                 f"stopped after step {state.base_step + state.step}; to go on, repeat the command with --resume"
             )
-        if due or (run.checkpoint_steps is not None and state.step % run.checkpoint_steps == 0):
+        steps = run.run.options.checkpoint_steps
+        if due or (steps is not None and state.step % steps == 0):
             self._save()
 
-    def _forward(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
-        device = self.run.device
+    def _forward(self, batch: Any, targets: Any) -> dict[str, Tensor]:
+        device = self.running.device
         terms: dict[str, Tensor] = self.model(
             batch.to(device, non_blocking=True), targets.to(device, non_blocking=True)
         )
         return terms
 
     def _clip(self) -> Tensor | None:
-        limit, accelerator = self.run.plan.clip_norm, self.run.accelerator
+        limit, accelerator = self.running.plan.clip_norm, self.running.accelerator
         if limit is None or not accelerator.sync_gradients:
             return None
         norm = accelerator.clip_grad_norm_(self.parameters, limit)
         return norm if isinstance(norm, Tensor) else None
 
-    def _report(self, own: list[dict[str, Tensor]], interrupts: Interrupts) -> OnItsWay:
+    def _report(self, own: list[dict[str, Tensor]]) -> OnItsWay:
         """The step's terms and this process's wishes, averaged over processes, on their way to the host.
 
         They leave before the backward pass is queued, so that waiting for them does not mean waiting for it.
         """
-        run = self.run
+        run = self.running
         terms = torch.stack([torch.stack(list(part.values())) for part in own]).mean(0)
-        due = run.main and time.monotonic() - self._saved > run.checkpoint_seconds
-        vector = torch.cat([terms, terms.new_tensor([float(interrupts.wanted), float(due)])])
+        due = run.run.main and time.monotonic() - self._saved > run.run.options.checkpoint_seconds
+        vector = torch.cat([terms, terms.new_tensor([float(run.interrupts.wanted), float(due)])])
         if run.accelerator.num_processes > 1:
             vector = run.accelerator.reduce(vector, reduction="mean")
         return OnItsWay(vector)
@@ -209,7 +212,7 @@ class GradientDescent:
         return dict(zip(own[0], values, strict=True)), stop > 0, due > 0
 
     def _not_finite(self, own: dict[str, float], parts: list[Part]) -> str:
-        run, state = self.run, self.run.state
+        run, state = self.running, self.running.state
         bad = [name for name, value in own.items() if not math.isfinite(value)]
         where = f"step {state.base_step + state.step + 1}, epoch {state.base_epoch + state.epoch + 1}"
         if not bad:
@@ -220,14 +223,14 @@ class GradientDescent:
         return (
             f"the loss is not finite at {where}: {terms}\n"
             f"Terms that are not finite: {', '.join(bad)}. Images of this batch:\n{files}\n"
-            f"This step did not change the weights, and the last checkpoint in {run.out} is untouched. Look at the "
+            f"This step did not change the weights, and the last checkpoint in {run.run.out} is untouched. Look at the "
             f"boxes with `detzoo data check`; try a smaller train.optimizer.lr (now {self._rate:.3g}), a longer "
             f"warm-up, train.clip_norm{half}."
         )
 
     def _note(self, terms: dict[str, float], norm: Tensor | None) -> None:
         """Queue the step's line; reading the gradient's norm now would make the host wait for the device."""
-        run, state = self.run, self.run.state
+        run, state = self.running, self.running.state
         self._flush()
         for name, value in terms.items():
             state.sums[name] = state.sums.get(name, 0.0) + value
@@ -250,30 +253,30 @@ class GradientDescent:
         pending, self._pending = self._pending, None
         if pending is None:
             return
-        record, run = pending.record, self.run
+        record, run = pending.record, self.running
         if pending.norm is not None:
             norm = float(pending.norm)
             record["grad_norm"] = norm if math.isfinite(norm) else None  # fp16 scaling skips such a step
         run.log.step(record)
         step = record["step"] - run.state.base_step
-        run.display.step(step, record["epoch"], record["loss"], record["lr"], record["images_per_second"])
+        self.display.step(step, record["epoch"], record["loss"], record["lr"], record["images_per_second"])
         for call in self._hooks:
             call(step=record["step"], losses=record["terms"], rate=record["lr"])
 
     def _save(self) -> None:
         self._flush()
-        self.run.save()
+        state = self.running.state
+        state.broken = sorted({*state.broken, *self.batches.broken()})
+        self.running.save()
         self._saved = time.monotonic()
 
     @property
     def _rate(self) -> float:
-        return float(cast("torch.optim.Optimizer", self.run.optimizer).param_groups[0]["lr"])
+        return float(cast("torch.optim.Optimizer", self.running.optimizer).param_groups[0]["lr"])
 
 
 def _step_hooks() -> list[Callable[..., Any]]:
     """Calls of the plugins that watch steps; empty in nearly every run."""
-    from detzoo.plugins.registry import get_registry
-
     plugins = get_registry().plugins
     if not plugins.implementing("detzoo_train_step"):
         return []

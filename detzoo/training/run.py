@@ -1,37 +1,23 @@
-"""One run: its settings, its state, and how both reach the disk and come back."""
+"""What a run is: decided before it starts, the same for all its stages. And where it is."""
 
 from __future__ import annotations
 
 import dataclasses
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
-from torch import Tensor
 
 from detzoo.errors import TrainingError
-from detzoo.interfaces import Detector, Stage
 from detzoo.runtime.differences import differences
-from detzoo.runtime.interrupts import Interrupts
-from detzoo.training import rng
-from detzoo.training.display import Display
-from detzoo.training.ema import Ema
-from detzoo.training.log import RunLog
-from detzoo.training.optimizer import optimizer_tensors, restore_optimizer
-from detzoo.training.plan import TrainPlan
-from detzoo.weights.checkpoint import INITIAL, LAST, Checkpoint, load_checkpoint, save_checkpoint
+from detzoo.training.options import TrainOptions
+from detzoo.training.task import TrainingTask
+from detzoo.weights.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
-    from detzoo.data.dataset import Dataset
     from detzoo.runtime.switches import Precision
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal ended the run; what is done is on the disk and the message says how to go on."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +63,15 @@ class RunState:
         step: optimiser steps taken.
         epoch: epochs completed, evaluation included.
         position: steps taken in the current epoch.
-        best: best AP so far, None before the first evaluation.
+        best: best value of the task's metric so far, None before the first evaluation.
         best_epoch: epoch of ``best``, over all stages.
-        worse: evaluations in a row without a better AP.
+        worse: evaluations in a row without a better one.
         sums: summed loss terms of the current epoch, for the curve.
         broken: images that could not be read, by path.
         seconds: spent training, over all resumes.
         complete: True once the last stage has ended.
         stopped_early: whether patience ended it.
+        metrics: of the last evaluation; not in checkpoints, results.json has them.
     """
 
     stage: int = 0
@@ -101,55 +88,30 @@ class RunState:
     seconds: float = 0.0
     complete: bool = False
     stopped_early: bool = False
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "metrics"}
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Run:
-    """Everything that the stages of a run share.
+    """A run. Nothing of it changes while it runs.
 
     Args:
-        detector: what is trained.
-        dataset: what it is trained on.
-        val: what it is evaluated on, or None.
+        task: what is learnt.
         out: the run folder.
-        plan: the recipe's training plan.
-        settings: what this run makes of it.
+        settings: what this run makes of the task's plan.
+        options: how it was started.
         accelerator: devices, precision, processes.
-        workers: processes that load images.
-        show: whether progress is shown.
-        channels_last: memory format of images and weights.
-        checkpoint_steps: steps between checkpoints within an epoch, or None.
-        checkpoint_seconds: seconds between checkpoints within an epoch.
-        stage: the one that runs.
     """
 
-    detector: Detector
-    dataset: Dataset
-    val: Dataset | None
+    task: TrainingTask
     out: Path
-    plan: TrainPlan
     settings: RunSettings
+    options: TrainOptions
     accelerator: Accelerator
-    workers: int = 0
-    show: bool = True
-    channels_last: bool = False
-    checkpoint_steps: int | None = None
-    checkpoint_seconds: float = 300.0
-    stage: Stage = field(default_factory=lambda: Stage(name="train"))
-    state: RunState = field(default_factory=RunState)
-    restored: Checkpoint | None = None
-    recorded: dict[str, Any] = field(init=False)
-    log: RunLog = field(init=False)
-    display: Display = field(init=False)
-    optimizer: torch.optim.Optimizer | None = None
-    ema: Ema | None = None
-    interrupts: Interrupts | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    resumed_at: float = field(default_factory=time.monotonic)
-
-    def __post_init__(self) -> None:
-        # A stage may have a length of its own; what a resume is checked against is the whole run's
-        self.recorded = dataclasses.asdict(self.settings)
 
     @property
     def device(self) -> torch.device:
@@ -159,105 +121,65 @@ class Run:
 
     @property
     def main(self) -> bool:
-        """Whether this process writes files and talks."""
+        """Whether this process writes files and prints."""
         return bool(self.accelerator.is_main_process)
 
-    def say(self, text: str) -> None:
-        """A line for whoever watches, from a stage that is not gradient descent."""
-        Display(active=self.show and self.main, total=0, done=0).say(text)
-
-    def stop_if_wanted(self) -> None:
-        """Called between two pieces of work of such a stage.
-
-        Raises:
-            Interrupted: a signal came.
-        """
-        if self.interrupts is not None and self.interrupts.wanted:
-            raise Interrupted(f"stopped in stage {self.stage.name}; to go on, repeat the command with --resume")
-
-    def save(self, name: str = LAST) -> None:
-        """Write a checkpoint. Every process calls it: each one's generators are in the file."""
-        states = self._rng_of_all()
-        if not self.main:
-            return
-        now = time.monotonic()
-        self.state.seconds += now - self.resumed_at
-        self.resumed_at = now
-        optim = optimizer_tensors(self.optimizer) if self.optimizer is not None else {}
-        ema = self.ema.average if self.ema is not None else {}
-        described = {"settings": self.recorded, "state": dataclasses.asdict(self.state)}
-        scaler = self.accelerator.scaler
-        if scaler is not None:
-            described["scaler"] = scaler.state_dict()
-        save_checkpoint(self.out / name, self._checkpoint(ema=ema, optim=optim, rng=states, run=described))
-
-    def save_weights(self, name: str) -> None:
-        """Write the weights alone, with the average where there is one."""
-        if self.main:
-            ema = self.ema.average if self.ema is not None else {}
-            save_checkpoint(self.out / name, self._checkpoint(ema=ema, run={"state": dataclasses.asdict(self.state)}))
-
-    def save_initial(self) -> None:
-        """Keep the weights that a later stage starts from again."""
-        if self.main and not (self.out / INITIAL).exists():
-            save_checkpoint(self.out / INITIAL, self._checkpoint())
-        self.accelerator.wait_for_everyone()
-
-    def load_initial(self) -> None:
-        """Go back to the weights with which the run began."""
-        self.detector.load_state_dict(load_checkpoint(self.out / INITIAL, parts=("model",)).model)
-
-    def restore(self) -> None:
-        """Continue a stage where its checkpoint was written: optimiser, average, scaler, generators."""
-        saved, self.restored = self.restored, None
-        if saved is None:
-            return
-        if self.optimizer is not None:
-            restore_optimizer(self.optimizer, saved.optim)
-        if self.ema is not None:
-            self.ema.load(saved.ema)
-        if self.accelerator.scaler is not None and "scaler" in saved.run:
-            self.accelerator.scaler.load_state_dict(saved.run["scaler"])
-        prefix = f"{self.accelerator.process_index}."
-        own = {k.removeprefix(prefix): v for k, v in saved.rng.items() if k.startswith(prefix)}
-        rng.restore(own, self.device)
-
-    def agree(self, value: float) -> float:
-        """The main process's ``value`` on every process."""
-        if self.accelerator.num_processes == 1:
-            return value
-        return float(broadcast(torch.tensor([value], dtype=torch.float32, device=self.device)).item())
-
-    def _checkpoint(self, **parts: Any) -> Checkpoint:
-        recipe = {"name": self.detector.recipe.name, "values": self.detector.recipe.values}
-        return Checkpoint(recipe, tuple(self.detector.classes), self.detector.state_dict(), **parts)
-
-    def _rng_of_all(self) -> dict[str, Tensor]:
-        own = rng.capture(self.device)
-        if self.accelerator.num_processes == 1:
-            return {f"0.{name}": value for name, value in own.items()}
-        found = {}
-        for name, value in own.items():
-            stacked = self.accelerator.gather(value[None].to(self.device)).cpu()
-            found.update({f"{rank}.{name}": row for rank, row in enumerate(stacked)})
-        return found
+    @property
+    def shown(self) -> bool:
+        """Whether this process shows progress."""
+        return self.options.progress and self.main
 
 
-def check_same(saved: Checkpoint, detector: Detector, settings: RunSettings, out: Path) -> None:
+def run_settings(task: TrainingTask, options: TrainOptions, processes: int) -> RunSettings:
+    """What a run makes of a task's plan.
+
+    Raises:
+        TrainingError: no images, or a batch that cannot be shared out.
+    """
+    plan, data = task.plan, task.data_facts
+    images, accumulate = data["images"], options.accumulate or plan.accumulate
+    if images == 0:
+        raise TrainingError(f"{data['name']} {data['split']}: no images to train on")
+    shares = accumulate * processes
+    batch = min(options.batch or plan.batch, images // shares * shares)
+    if batch < shares or batch % shares:
+        raise TrainingError(
+            f"a batch of {batch or images} images cannot be shared out evenly: {processes} processes x {accumulate} "
+            f"parts; choose a --batch that is a multiple of {shares}"
+        )
+    per_epoch = images // batch
+    epochs, steps = options.epochs, options.steps
+    if epochs is None and steps is None:
+        epochs = plan.epochs
+        # The recipe counts steps of its reference batch: the number of images seen is what stays.
+        steps = None if plan.steps is None else max(1, round(plan.steps * plan.batch / batch))
+    if steps is None:
+        assert epochs is not None
+        steps = epochs * per_epoch
+    return RunSettings(
+        epochs=-(-steps // per_epoch),
+        steps=steps,
+        steps_per_epoch=per_epoch,
+        batch=batch,
+        accumulate=accumulate,
+        processes=processes,
+        precision=options.precision,
+        seed=plan.seed if options.seed is None else options.seed,
+        data=data,
+    )
+
+
+def check_same(saved: Checkpoint, run: Run) -> None:
     """Refuse to resume what would not end as it began.
 
     Raises:
         TrainingError: recipe, classes or settings differ; every difference is listed.
     """
     old = {"recipe": saved.recipe["values"], "classes": list(saved.classes), "run": saved.run["settings"]}
-    new = {
-        "recipe": detector.recipe.values,
-        "classes": list(detector.classes),
-        "run": dataclasses.asdict(settings),
-    }
+    new = {"recipe": run.task.values, "classes": list(run.task.classes), "run": dataclasses.asdict(run.settings)}
     found = [f"  {path}: {was!r} in the run, {now!r} now" for path, was, now in differences(old, new)]
     if found:
         raise TrainingError(
-            f"{out}: cannot resume, this is another training:\n" + "\n".join(found) + "\n"
+            f"{run.out}: cannot resume, this is another training:\n" + "\n".join(found) + "\n"
             "Repeat the command with the same values, or start a new run with another --out."
         )

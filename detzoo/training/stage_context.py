@@ -12,8 +12,8 @@ from torch import Tensor, distributed, nn
 
 from detzoo.interfaces import StageContext
 from detzoo.runtime.progress import progress_bar
-from detzoo.training.batches import training_loader
-from detzoo.training.run import Run
+from detzoo.training.detection_task import DetectionTask
+from detzoo.training.stage_run import StageRun
 from detzoo.types import ImageBatch, Targets
 from detzoo.weights.checkpoint import load_checkpoint, stage_file
 
@@ -23,14 +23,17 @@ if TYPE_CHECKING:
 
 
 class RunContext(StageContext):
-    """A run, as far as its stages may read it.
+    """A training of a detector, as far as its stages may read it.
 
     Args:
-        run: that is under way.
+        running: the stage that is under way.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, running: StageRun) -> None:
+        self._running, self._run = running, running.run
+        task = running.run.task
+        assert isinstance(task, DetectionTask)  # no other task has stages of its own
+        self._task = task
 
     @property
     def device(self) -> torch.device:
@@ -55,7 +58,7 @@ class RunContext(StageContext):
     @property
     def dataset(self) -> Dataset:
         """The training data."""
-        return self._run.dataset
+        return self._task.dataset
 
     @property
     def data_facts(self) -> dict[str, Any]:
@@ -64,22 +67,22 @@ class RunContext(StageContext):
 
     def batches(self) -> Iterable[tuple[ImageBatch, Targets]]:
         """Every training image once, in the plan's order."""
-        return training_loader(self._run, whole=True)
+        return self._running.batches(whole=True).batches(0, 0)
 
     def images(self, start: int = 0) -> Iterable[tuple[ImageBatch, Targets]]:
         """Training images from ``start`` on, one per batch."""
-        run, plan = self._run, self._run.plan
-        loader = run.dataset.loader(
+        plan, options, detector = self._running.plan, self._run.options, self._task.network
+        loader = self._task.dataset.loader(
             (),
-            run.detector.input,
+            detector.input,
             1,
             shuffle=False,
-            workers=run.workers,
+            workers=options.loading_processes,
             difficult=plan.difficult,
             crowd=plan.crowd,
             broken="skip",
-            channels_last=run.channels_last,
-            proposer=run.detector.proposer,
+            channels_last=options.channels_last,
+            proposer=detector.proposer,
         )
         return loader.batches(0, start)
 
@@ -90,17 +93,17 @@ class RunContext(StageContext):
     @contextmanager
     def progress(self, what: str, total: int, *, unit: str = "images") -> Iterator[Callable[[int], None]]:
         """A progress bar whose function also raises ``Interrupted`` where a signal came."""
-        with progress_bar(what, total, shown=self._run.show, unit=unit) as bar:
+        with progress_bar(what, total, shown=self._run.shown, unit=unit) as bar:
 
             def advance(count: int) -> None:
                 bar(count)
-                self._run.stop_if_wanted()
+                self._running.stop_if_wanted()
 
             yield advance
 
     def say(self, text: str) -> None:
         """Show a line."""
-        self._run.say(text)
+        self._running.say(text)
 
     def share(self, *modules: nn.Module) -> None:
         """Wait for every process, and take the main process's tensors."""

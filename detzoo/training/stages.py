@@ -8,36 +8,53 @@ from typing import Any
 from detzoo.errors import TrainingError
 from detzoo.interfaces import FittingStage, GradientStage, Stage
 from detzoo.runtime.interrupts import Interrupts
-from detzoo.training.display import Display
+from detzoo.training.log import RunLog
 from detzoo.training.loop import GradientDescent
 from detzoo.training.plan import TrainPlan
-from detzoo.training.run import Run, RunSettings
+from detzoo.training.run import Run, RunSettings, RunState
 from detzoo.training.stage_context import RunContext
+from detzoo.training.stage_run import StageRun
 from detzoo.training.validation import end_fitting, should_stop
-from detzoo.weights.checkpoint import stage_file
+from detzoo.weights.checkpoint import Checkpoint, stage_file
 
 
-def run_stages(run: Run, interrupts: Interrupts) -> None:
-    """Take a run from where its state says it is to its end."""
-    stages = run.detector.stages()
+def run_stages(run: Run, state: RunState, log: RunLog, interrupts: Interrupts, restored: Checkpoint | None) -> None:
+    """Take a run from where its state says it is to its end.
+
+    Args:
+        run: that is to be taken on.
+        state: where it is; changed.
+        log: of the run, open.
+        interrupts: notes signals.
+        restored: checkpoint that ``state`` is from; None for a new run, whose first checkpoint is written at once.
+    """
+    stages = run.task.stages()
     _check_names(stages)
-    run.interrupts = interrupts
-    if any(stage.start_from == "weights" for stage in stages[1:]):
-        run.save_initial()
-    plan, settings = run.plan, run.settings
-    while not run.state.complete:
-        stage = run.stage = stages[run.state.stage]
-        run.plan = plan_of(plan, stage)
-        epochs, steps = length_of(plan, settings, stage)
-        run.settings = dataclasses.replace(settings, epochs=epochs, steps=steps)
+    while not state.complete:
+        stage = stages[state.stage]
+        epochs, steps = length_of(run.task.plan, run.settings, stage)
+        running = StageRun(
+            run=run,
+            stage=stage,
+            plan=plan_of(run.task.plan, stage),
+            settings=dataclasses.replace(run.settings, epochs=epochs, steps=steps),
+            state=state,
+            log=log,
+            interrupts=interrupts,
+            restored=restored,
+        )
+        if restored is None and state.stage == 0:
+            running.save()
+        restored = None
+        if any(stage.start_from == "weights" for stage in stages[1:]):
+            running.save_initial()  # only writes before the first step
         if len(stages) > 1:
-            _announce(run, stages)
-        last = run.state.stage == len(stages) - 1
-        _run_stage(run, stage, interrupts)
+            _announce(running, stages)
+        last = state.stage == len(stages) - 1
+        _run_stage(running, stage)
         if last and isinstance(stage, FittingStage) and stage.evaluate:
-            end_fitting(run)
-        _finish_stage(run, stage, last=last)
-    run.plan, run.settings = plan, settings
+            end_fitting(running)
+        _finish_stage(running, last=last)
 
 
 def plan_of(plan: TrainPlan, stage: Stage) -> TrainPlan:
@@ -92,43 +109,43 @@ def _steps(plan: TrainPlan, settings: RunSettings) -> int:
     return max(1, round(plan.steps * plan.batch / settings.batch))
 
 
-def _run_stage(run: Run, stage: Stage, interrupts: Interrupts) -> None:
-    state = run.state
+def _run_stage(running: StageRun, stage: Stage) -> None:
+    state = running.state
     fresh = state.step == 0 and state.epoch == 0
     if fresh and state.stage > 0 and stage.start_from == "weights":
-        run.load_initial()
+        running.load_initial()
     if isinstance(stage, FittingStage):
-        run.restore()
-        stage.fit(RunContext(run))
+        running.restore()
+        stage.fit(RunContext(running))
     else:
         assert isinstance(stage, GradientStage)
-        GradientDescent(run, stage).train(interrupts)
+        GradientDescent(running, stage).train()
 
 
-def _finish_stage(run: Run, stage: Stage, *, last: bool) -> None:
+def _finish_stage(running: StageRun, *, last: bool) -> None:
     """Move the state to the next stage and write it, so that a finished stage is never run twice."""
-    state = run.state
+    state, stage = running.state, running.stage
     if not last:
-        if run.ema is not None:
+        if running.ema is not None:
             # what was evaluated is what the next stage gets; the parts that it freezes would else never be averaged
-            run.detector.load_state_dict(run.ema.average)
-            run.ema = None
-        run.save_weights(stage_file(stage.name))
-    state.stopped_early = last and isinstance(stage, GradientStage) and should_stop(run)
+            running.network.load_state_dict(running.ema.average)
+            running.ema = None
+        running.save_weights(stage_file(stage.name))
+    state.stopped_early = last and isinstance(stage, GradientStage) and should_stop(running)
     state.base_step, state.base_epoch = state.base_step + state.step, state.base_epoch + state.epoch
     state.step = state.epoch = state.position = state.worse = 0
     state.stage, state.complete = state.stage + 1, last
-    run.optimizer = None
+    running.optimizer = None
     if not last:
-        run.accelerator.free_memory()
-    run.save()
+        running.accelerator.free_memory()
+    running.save()
 
 
-def _announce(run: Run, stages: list[Stage]) -> None:
-    state, settings = run.state, run.settings
-    what = "" if isinstance(run.stage, FittingStage) else f", {settings.steps} steps, {settings.epochs} epochs at most"
-    show = Display(active=run.show and run.main, total=0, done=0)
-    show.say(f"stage {state.stage + 1} of {len(stages)}: {run.stage.name}{what}")
+def _announce(running: StageRun, stages: list[Stage]) -> None:
+    settings = running.settings
+    fitting = isinstance(running.stage, FittingStage)
+    length = "" if fitting else f", {settings.steps} steps, {settings.epochs} epochs at most"
+    running.say(f"stage {running.state.stage + 1} of {len(stages)}: {running.stage.name}{length}")
 
 
 def _check_names(stages: list[Stage]) -> None:

@@ -14,8 +14,9 @@ class RunSummary:
         out: run folder.
         steps: optimiser steps, over all stages.
         epochs: passes over the data, over all stages.
-        best: best AP on the validation data, or None without any.
+        best: best value of ``metric`` on the validation data, or None without any.
         best_epoch: when it was reached.
+        metric: AP; top1 of a pretraining.
         metrics: of the last evaluation.
         seconds: spent training, over all resumes.
         broken: images that could not be read and were skipped, by path.
@@ -27,13 +28,14 @@ class RunSummary:
     epochs: int
     best: float | None
     best_epoch: int | None
+    metric: str = "AP"
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     broken: tuple[str, ...] = ()
     stopped_early: bool = False
 
     def __str__(self) -> str:
-        reached = "" if self.best is None else f", best AP {self.best:.4f} in epoch {self.best_epoch}"
+        reached = "" if self.best is None else f", best {self.metric} {self.best:.4f} in epoch {self.best_epoch}"
         early = " (stopped early)" if self.stopped_early else ""
         skipped = f", {len(self.broken)} broken images skipped" if self.broken else ""
         return f"{self.out}: {self.steps} steps, {self.epochs} epochs{early}{reached}{skipped}, {self.seconds:.0f} s"

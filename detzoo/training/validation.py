@@ -4,98 +4,106 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from detzoo.training import rng
-from detzoo.training.run import Run
+from detzoo.training.stage_run import StageRun
+from detzoo.training.task import Evaluated
 from detzoo.weights.checkpoint import BEST
 
-if TYPE_CHECKING:
-    from detzoo.evaluation import Evaluation
 
-
-def end_epoch(run: Run, steps_done: int, rate: float) -> None:
+def end_epoch(running: StageRun, steps_done: int, rate: float) -> str:
     """Evaluate where it is due, note the curve, keep the best weights.
 
     Args:
-        run: whose state still counts this epoch as open.
+        running: the stage, whose state still counts this epoch as open.
         steps_done: optimiser steps in this epoch.
         rate: last learning rate.
+
+    Returns:
+        a line about it.
     """
-    state = run.state
+    state, task = running.state, running.run.task
     epoch = state.base_epoch + state.epoch + 1
     row: dict[str, Any] = {"epoch": epoch, "step": state.base_step + state.step}
     means = {name: total / max(1, steps_done) for name, total in state.sums.items()}
     row |= {"loss": math.fsum(means.values()), "lr": rate}
-    row |= {"AP": None, "AP50": None} | {f"loss_{name}": value for name, value in means.items()}
-    if is_due(run):
-        found = evaluate_now(run)
-        run.metrics = dict(found.metrics)
-        row |= {name: run.metrics.get(name) for name in ("AP", "AP50")}
-        row |= {name: run.metrics[name] for name in ("mask_AP", "mask_AP50") if name in run.metrics}
-        _judge(run, found, epoch)
-    run.log.epoch(row, run.detector)
-    scores = f"  AP {row['AP']:.4f}  AP50 {row['AP50']:.4f}" if row["AP"] is not None else ""
-    if row.get("mask_AP") is not None:
-        scores += f"  mask AP {row['mask_AP']:.4f}  mask AP50 {row['mask_AP50']:.4f}"
-    best = f"  (best {state.best:.4f}, epoch {state.best_epoch})" if state.best is not None and scores else ""
-    run.display.say(f"epoch {epoch} of {state.base_epoch + run.settings.epochs}  loss {row['loss']:.4f}{scores}{best}")
+    row |= dict.fromkeys(task.curve) | {f"loss_{name}": value for name, value in means.items()}
+    scores: dict[str, float] = {}
+    if is_due(running):
+        found = evaluate_now(running)
+        scores = _scores(running, found)
+        row |= scores
+        _judge(running, found, epoch)
+    elif not task.evaluates and running.run.main:
+        task.keep(running.run.out, None)
+    running.log.epoch(row, running.network)
+    shown = _words(scores)
+    best = f"  (best {state.best:.4f}, epoch {state.best_epoch})" if state.best is not None and shown else ""
+    return f"epoch {epoch} of {state.base_epoch + running.settings.epochs}  loss {row['loss']:.4f}{shown}{best}"
 
 
-def end_fitting(run: Run) -> None:
+def end_fitting(running: StageRun) -> None:
     """After a last stage that was no gradient descent: its numbers, as a row of the curve, and its weights as the best.
 
     What came before was another detector, without the parts that have just been fitted, whatever it scored.
     """
-    state = run.state
-    if run.val is None or len(run.val) == 0:
+    state = running.state
+    if not running.run.task.evaluates:
         return
     state.best = None
-    found = evaluate_now(run)
-    run.metrics = dict(found.metrics)
-    epoch = state.base_epoch
-    _judge(run, found, epoch)
-    scores = {name: run.metrics.get(name) for name in ("AP", "AP50")}
-    run.log.epoch({"epoch": epoch, "step": state.base_step, "loss": None, "lr": None, **scores}, run.detector)
-    run.say(f"after {run.stage.name}:  AP {scores['AP']:.4f}  AP50 {scores['AP50']:.4f}")
+    found = evaluate_now(running)
+    scores, epoch = _scores(running, found), state.base_epoch
+    _judge(running, found, epoch)
+    running.log.epoch({"epoch": epoch, "step": state.base_step, "loss": None, "lr": None, **scores}, running.network)
+    running.say(f"after {running.stage.name}:{_words(scores)}")
 
 
-def is_due(run: Run) -> bool:
+def is_due(running: StageRun) -> bool:
     """Whether the epoch that ends now is evaluated; the last one of a stage always is."""
-    if run.val is None or len(run.val) == 0 or not run.stage.evaluate:
+    if not running.run.task.evaluates or not running.stage.evaluate:
         return False
-    done = run.state.epoch + 1
-    return done % run.plan.eval_every == 0 or done >= run.settings.epochs
+    done = running.state.epoch + 1
+    return done % running.plan.eval_every == 0 or done >= running.settings.epochs
 
 
-def evaluate_now(run: Run) -> Evaluation:
+def evaluate_now(running: StageRun) -> Evaluated:
     """Numbers of the present weights, of their average where there is one. Training does not notice."""
-    from detzoo.evaluation import evaluate
-
-    assert run.val is not None
-    averaged = run.ema.applied(run.detector) if run.ema is not None else nullcontext()
-    with rng.untouched(run.device), averaged:
-        return evaluate(
-            run.detector,
-            run.val,
-            batch=max(1, min(run.settings.part, 32)),
-            precision=run.settings.precision,
-            workers=max(1, run.workers),
-            progress=False,
+    run = running.run
+    averaged = running.ema.applied(running.network) if running.ema is not None else nullcontext()
+    with rng.untouched(running.device), averaged:
+        found = run.task.evaluate(
+            batch=max(1, min(running.settings.part, 32)),
+            precision=running.settings.precision,
+            workers=run.options.loading_processes,
         )
+    running.state.metrics = dict(found.metrics)
+    return found
 
 
-def _judge(run: Run, found: Evaluation, epoch: int) -> None:
-    state, value = run.state, found.metrics.get("AP", math.nan)
+def _scores(running: StageRun, found: Evaluated) -> dict[str, float]:
+    """The metrics of the curve."""
+    task = running.run.task
+    names = [*task.curve, *(name for name in task.extra_curve if name in found.metrics)]
+    return {name: found.metrics[name] for name in names}
+
+
+def _words(scores: dict[str, float]) -> str:
+    return "".join(f"  {name.replace('_', ' ')} {value:.4f}" for name, value in scores.items())
+
+
+def _judge(running: StageRun, found: Evaluated, epoch: int) -> None:
+    state, run = running.state, running.run
+    value = found.metrics.get(run.task.metric, math.nan)
     if math.isnan(value) or (state.best is not None and value <= state.best):
         state.worse += 1
         return
     state.best, state.best_epoch, state.worse = value, epoch, 0
     if run.main:
-        found.write(run.out)
-    run.save_weights(BEST)
+        run.task.keep(run.out, found)
+    running.save_weights(BEST)
 
 
-def should_stop(run: Run) -> bool:
+def should_stop(running: StageRun) -> bool:
     """Whether patience has run out."""
-    return run.plan.patience is not None and run.state.worse >= run.plan.patience
+    return running.plan.patience is not None and running.state.worse >= running.plan.patience

@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from detzoo.errors import WeightsError
-from detzoo.runtime.atomic_files import write_durably
+from detzoo.runtime.atomic_files import write_bytes
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -76,7 +76,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         for name, value in getattr(checkpoint, part).items()
     )
     # Not save_file: its own temporary file has a random name, and a killed process would leave it behind for good
-    write_durably(path, save(tensors, metadata={METADATA_KEY: json.dumps(described)}))
+    write_bytes(path, save(tensors, metadata={METADATA_KEY: json.dumps(described)}))
 
 
 def stage_file(name: str) -> str:

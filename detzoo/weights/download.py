@@ -1,4 +1,4 @@
-"""One file over HTTP: streamed, resumed, with progress; and a lock, so that processes do not fetch it twice."""
+"""One file over HTTP: streamed, resumed, with progress."""
 
 from __future__ import annotations
 
@@ -17,19 +17,6 @@ from detzoo.errors import WeightsError
 _CHUNK: Final = 1 << 20
 _TIMEOUT: Final = 30.0  # s without a byte
 _OK, _PARTIAL, _BAD_RANGE = 200, 206, 416
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on ``path`` while others wait; freed by the system if the process dies."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: the rename stays atomic, two processes may only do the same work twice
-        yield
-        return
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def download(url: str, part: Path, *, resume: bool, progress: bool, by_hand: str) -> None:

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from detzoo.errors import WeightsError
-from detzoo.weights.download import download, locked
+from detzoo.runtime.locks import locked
+from detzoo.weights.download import download
 
 CACHE_VARIABLE: Final = "DETZOO_CACHE"
 _HASH_IN_NAME: Final = re.compile(r"-([0-9a-f]{8,64})\.[a-z]+$")
@@ -99,7 +100,7 @@ def _fetch_url(url: str, expected: str | None, cache: Path, progress: bool) -> P
     target = cached_path(url, cache)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with locked(target.with_name(target.name + ".lock")):
+        with locked(target.with_name(target.name + ".lock"), wait=True):
             if target.is_file():
                 if expected is not None:
                     _check(target, expected, "Delete it and run again to download it anew.")

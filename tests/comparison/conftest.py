@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from detzoo.comparison.compare import ComparisonPlan, compare
+from detzoo.comparison.plan import ComparisonPlan
+from detzoo.comparison.run_comparison import compare
 from detzoo.data import open_dataset
 from tests.comparison.result_folders import DATA, Compared, benchmark_json, found_in, write_results
 

@@ -7,7 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
-from detzoo.comparison.compare import ComparisonPlan, compare
+from detzoo.comparison.plan import ComparisonPlan
+from detzoo.comparison.run_comparison import compare
 
 
 def main(out: str, data: str, last_words: str, *targets: str) -> None:

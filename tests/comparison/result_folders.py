@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detzoo.comparison.compare import Comparison
+from detzoo.comparison.run_comparison import Comparison
 from detzoo.data import Dataset
 from detzoo.evaluation import evaluate_detections
 

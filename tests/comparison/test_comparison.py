@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detzoo.comparison.compare import ComparisonPlan, compare, curve_of, unique_names
+from detzoo.comparison.page import curve_of
+from detzoo.comparison.plan import ComparisonPlan
+from detzoo.comparison.run_comparison import compare, unique_names
 from detzoo.components.postprocess.top_k import TopK
 from detzoo.data.formats.opening import evaluation_split
 from detzoo.data.shapes import CLASSES

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import detzoo
-from detzoo.comparison.compare import ComparisonPlan, compare
+from detzoo.comparison.plan import ComparisonPlan
+from detzoo.comparison.run_comparison import compare
 from tests.comparison.result_folders import DATA, Compared
 
 SCRIPT = Path(__file__).with_name("killed_comparison.py")

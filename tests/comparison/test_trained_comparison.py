@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from detzoo.comparison.compare import ComparisonPlan, compare
+from detzoo.comparison.plan import ComparisonPlan
+from detzoo.comparison.run_comparison import compare
 from detzoo.comparison.training import missing
 from detzoo.data import open_dataset
 from detzoo.errors import DetzooError
-from detzoo.experiments.job import curve_rows, locked
+from detzoo.runtime.folder_claim import wait_for_folder
+from detzoo.training.log import read_curve
+from detzoo.training.options import TrainOptions
 from tests.experiments.processes import DATA, resumed_after, wait_for
 
 DEMO = Path(__file__).parents[2] / "detzoo" / "comparison" / "demo.yaml"
@@ -48,13 +51,18 @@ def test_what_is_trained(tmp_path: Path) -> None:
     dataset = open_dataset(DATA, "test")
     targets = {"a": TARGETS[0], "run": str(tmp_path / "run"), "b": "nothing_of_that_name"}
     plan = ComparisonPlan(
-        targets=list(targets.values()), data=DATA, out=tmp_path / "c", train=True, epochs=2, set_=["train.batch=2"]
+        targets=list(targets.values()),
+        data=DATA,
+        out=tmp_path / "c",
+        train=True,
+        training=TrainOptions(epochs=2),
+        overrides=["train.batch=2"],
     )
     jobs, keys, failed = missing(plan, targets, dataset)
-    assert [(job.name, job.run, job.overrides) for job in jobs] == [
+    assert [(job.name, job.command.out, job.command.overrides) for job in jobs] == [
         ("a", tmp_path / "c" / "detectors" / "a" / "run", ("train.batch=2",))
     ]
-    assert (jobs[0].train_split, jobs[0].val_split, jobs[0].epochs) == ("train", "val", 2)
+    assert (jobs[0].command.train_split, jobs[0].command.val_split, jobs[0].command.epochs) == ("train", "val", 2)
     assert (list(keys), list(failed)) == (["a"], ["b"])
     assert failed["b"].startswith('unknown detector "nothing_of_that_name"')
 
@@ -65,14 +73,15 @@ def test_nothing_is_chosen_by_what_is_learned_from_or_compared_on(tmp_path: Path
     dataset = open_dataset(DATA, compared.partition("+")[0])
     dataset.split = compared  # generated images know no union
     (job,), _, _ = missing(plan, {"a": TARGETS[0]}, dataset)
-    assert job.val_split == "none"
+    assert job.command.val_split == "none"
 
 
 def test_a_recipe_that_is_changed_during_training_does_not_pass_for_the_trained_one(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(DEMO.read_text())
     plan = ComparisonPlan(
-        targets=[f"{recipe}#ssd_resnet18"], data=DATA, out=tmp_path / "c", train=True, steps=1, set_=["train.batch=4"],
+        targets=[f"{recipe}#ssd_resnet18"], data=DATA, out=tmp_path / "c", train=True,
+        training=TrainOptions(steps=1), overrides=["train.batch=4"],
         device="cpu", iterations=1, largest_batch=1, workers=0, examples=1,
     )  # fmt: skip
 
@@ -101,17 +110,16 @@ def test_killed_while_training_then_nothing_is_left_to_do(tmp_path: Path) -> Non
     order = ["--devices", "cpu", "--epochs", "3"]
     runs = [out / "detectors" / name / "run" for name in NAMES]
     with detzoo(out, *order) as process:
-        wait_for(lambda: len(curve_rows(runs[1])) == 2, "two epochs of the second detector")
+        wait_for(lambda: len(read_curve(runs[1])) == 2, "two epochs of the second detector")
         process.kill()
-    with locked(runs[1]):  # what the comparison has left behind is ending by itself
-        pass
-    before = [len(curve_rows(run)) for run in runs]
+    wait_for_folder(runs[1])  # what the comparison has left behind is ending by itself
+    before = [len(read_curve(run)) for run in runs]
     with detzoo(out, *order) as process:
         table, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
     assert before[0] == 3
     assert resumed_after(out, NAMES[1]) >= before[1] - 1 >= 1
-    assert [len(curve_rows(run)) for run in runs] == [3, 3]
+    assert [len(read_curve(run)) for run in runs] == [3, 3]
     assert [row["name"] for row in json.loads((out / "table.json").read_text())["rows"]] == NAMES
     assert all(f"wrote {out / name}" in table for name in ("index.html", "table.csv"))
     trained = [(run / "best.safetensors").stat().st_mtime_ns for run in runs]
@@ -147,7 +155,7 @@ def test_two_at_once_one_of_which_fails(tmp_path: Path) -> None:
 def test_ctrl_c_while_training(tmp_path: Path) -> None:
     run = tmp_path / "c" / "detectors" / NAMES[0] / "run"
     with detzoo(tmp_path / "c", "--devices", "cpu", "--epochs", "2000") as process:
-        wait_for(lambda: len(curve_rows(run)) >= 2, "two epochs")
+        wait_for(lambda: len(read_curve(run)) >= 2, "two epochs")
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=200)
     assert process.returncode == 130, err

@@ -15,7 +15,8 @@ from detzoo.errors import DataError, TrainingError
 from detzoo.experiments.board import Board, sweep_table
 from detzoo.experiments.job import Job, Outcome
 from detzoo.experiments.ledger import SWEEP, Ledger, LedgerEntry, open_ledger, read_ledger
-from detzoo.runtime.folder_claim import alone
+from detzoo.runtime.folder_claim import claimed_folder
+from detzoo.training.options import TrainCommand
 
 
 def entry(name: str, state: Any = "done", ap: float | None = None, why: str = "") -> LedgerEntry:
@@ -26,13 +27,13 @@ def entry(name: str, state: Any = "done", ap: float | None = None, why: str = ""
 
 def test_a_new_folder_and_one_that_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "new"
-    with alone(out, marker=SWEEP, what="sweep"):
+    with claimed_folder(out, marker=SWEEP, what="sweep"):
         ledger = open_ledger(out, {"data": "shapes", "seed": None})
         assert ledger.entries == {}
         ledger.entries["a"] = entry("a", ap=0.5)
         ledger.entries["b"] = entry("b", "running")
         ledger.save()
-    with alone(out, marker=SWEEP, what="sweep"):
+    with claimed_folder(out, marker=SWEEP, what="sweep"):
         again = open_ledger(out, {"data": "shapes", "seed": None})
     assert again.entries["a"] == ledger.entries["a"]
     assert again.entries["b"].outcome.state == "stopped"
@@ -52,12 +53,12 @@ def test_other_settings_are_refused_with_every_difference(tmp_path: Path) -> Non
 
 def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("dear reader")
-    with pytest.raises(DataError) as caught, alone(tmp_path, marker=SWEEP, what="sweep"):
+    with pytest.raises(DataError) as caught, claimed_folder(tmp_path, marker=SWEEP, what="sweep"):
         pass
     assert str(caught.value) == (
         f"{tmp_path} is not empty and no sweep of detzoo (no sweep.json in it); choose another --out"
     )
-    with pytest.raises(DataError) as caught, alone(tmp_path / "thesis.tex", marker=SWEEP, what="sweep"):
+    with pytest.raises(DataError) as caught, claimed_folder(tmp_path / "thesis.tex", marker=SWEEP, what="sweep"):
         pass
     assert str(caught.value) == f"{tmp_path / 'thesis.tex'} is a file; --out takes a folder"
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
@@ -78,8 +79,8 @@ def test_damaged_files(tmp_path: Path) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from detzoo.runtime.folder_claim import alone
-with alone(Path(sys.argv[1]), marker="sweep.json", what="sweep"):
+from detzoo.runtime.folder_claim import claimed_folder
+with claimed_folder(Path(sys.argv[1]), marker="sweep.json", what="sweep"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -92,13 +93,13 @@ def test_one_sweep_at_a_time(tmp_path: Path) -> None:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(DataError) as caught, alone(tmp_path, marker=SWEEP, what="sweep"):
+        with pytest.raises(DataError) as caught, claimed_folder(tmp_path, marker=SWEEP, what="sweep"):
             pass
         assert str(caught.value) == (
             f"{tmp_path}: another detzoo sweep is at work in this folder; wait for it, or end it"
         )
         other.kill()
-    with alone(tmp_path, marker=SWEEP, what="sweep"):  # the lock went with the process
+    with claimed_folder(tmp_path, marker=SWEEP, what="sweep"):  # the lock went with the process
         pass
 
 
@@ -126,7 +127,7 @@ def test_the_table_has_the_best_first_and_says_why_runs_failed(tmp_path: Path) -
 def test_what_is_told_while_runs_go_on(tmp_path: Path) -> None:
     said: list[str] = []
     board = Board(3, 1, said.append)
-    job = Job(name="lr=1", target="t", data="d", run=tmp_path)
+    job = Job(name="lr=1", command=TrainCommand(target="t", data="d", out=tmp_path))
     board.started(job, "cuda:1")
     (tmp_path / "curve.csv").write_text("epoch,loss,AP\n1,2.5,\n2,2.0,0.125\n")
     board.look()
@@ -145,5 +146,6 @@ def test_what_is_told_while_runs_go_on(tmp_path: Path) -> None:
 
 
 def test_a_job_travels_as_json(tmp_path: Path) -> None:
-    job = Job(name="a", target="t", data="d", run=tmp_path, overrides=("x=1", "y=[1, 2]"), epochs=3)
+    command = TrainCommand(target="t", data="d", out=tmp_path, overrides=("x=1", "y=[1, 2]"), epochs=3)
+    job = Job(name="a", command=command)
     assert Job.from_dict(json.loads(json.dumps(job.as_dict()))) == job

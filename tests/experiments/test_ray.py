@@ -21,8 +21,9 @@ import torch
 from safetensors.torch import load_file
 
 from detzoo.errors import DetzooError
-from detzoo.experiments.job import curve_rows, locked
 from detzoo.experiments.ray_cluster import RayWorkers, ray_module
+from detzoo.runtime.folder_claim import wait_for_folder
+from detzoo.training.log import read_curve
 from tests.experiments.processes import detzoo, resumed_after, wait_for
 
 installed = pytest.mark.skipif(
@@ -140,11 +141,10 @@ def test_a_killed_sweep_goes_on(machines: Machines, local: Path, tmp_path: Path)
     order = [*SEEDS, "--ray", machines.address, "--ray-cpus", "2"]
     second = out / "runs" / NAMES[1]
     with detzoo(out, *order, env=QUIET) as process:
-        wait_for(lambda: len(curve_rows(second)) == 2, "two epochs of the second run")
+        wait_for(lambda: len(read_curve(second)) == 2, "two epochs of the second run")
         process.kill()
-    with locked(second):  # Ray ends the runs of a sweep that is gone
-        pass
-    before = len(curve_rows(second))
+    wait_for_folder(second)  # Ray ends the runs of a sweep that is gone
+    before = len(read_curve(second))
     with detzoo(out, *order, env=QUIET) as process:
         _, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
@@ -162,7 +162,7 @@ def test_a_run_whose_machine_is_lost_goes_on_elsewhere(machines: Machines, local
     run = out / "runs" / NAMES[0]
     machines.order("add a 3")
     with detzoo(out, *order, env=QUIET) as process:
-        wait_for(lambda: len(curve_rows(run)) == 1, "the first epoch")
+        wait_for(lambda: len(read_curve(run)) == 1, "the first epoch")
         machines.order("lose a")
         machines.order("add b 3")
         _, err = process.communicate(timeout=500)
@@ -180,15 +180,15 @@ def test_ctrl_c(machines: Machines, tmp_path: Path) -> None:
     order = ["--set", "train.seed=0", "--epochs", "2000", "--ray", machines.address]
     run = out / "runs" / NAMES[0]
     with detzoo(out, *order, env=QUIET) as process:
-        wait_for(lambda: len(curve_rows(run)) >= 2, "two epochs")
+        wait_for(lambda: len(read_curve(run)) >= 2, "two epochs")
         process.send_signal(signal.SIGINT)
         table, err = process.communicate(timeout=200)
     assert process.returncode == 130, err
     assert err.splitlines()[-1] == "stopped; to go on, repeat the command"
     assert "epochs so far" in table
     assert [entry["state"] for entry in runs(out)] == ["stopped"]
-    with locked(run):
-        assert (run / "last.safetensors").is_file()
+    wait_for_folder(run)
+    assert (run / "last.safetensors").is_file()
 
 
 @installed

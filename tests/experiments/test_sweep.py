@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from detzoo.errors import DetzooError, RecipeError, TrainingError
-from detzoo.experiments import Job, Outcome, SweepPlan, SweepResult, sweep
-from detzoo.experiments.job import curve_rows, locked, reason
+from detzoo.experiments.job import Job, Outcome, reason
 from detzoo.experiments.local import LocalWorkers, local_devices, manner
-from detzoo.experiments.sweep import check_all_done, from_everywhere
+from detzoo.experiments.run_sweep import SweepResult, check_all_done, from_everywhere, sweep
+from detzoo.experiments.sweep_plan import SweepPlan
+from detzoo.runtime.folder_claim import wait_for_folder
+from detzoo.training.log import read_curve
+from detzoo.training.options import TrainCommand
 from tests.experiments.processes import DATA, RECIPE, detzoo, wait_for
 
 FAST: dict[str, Any] = {"target": RECIPE, "data": DATA, "weights": "none", "devices": "cpu", "batch": 4, "workers": 0}
@@ -68,7 +71,7 @@ def rehearsed(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
 
 def run(out: Path, *set_: str, **changes: Any) -> tuple[SweepResult, list[str]]:
     said: list[str] = []
-    return sweep(SweepPlan(**{**FAST, **changes}, set_=set_, out=out), said.append), said
+    return sweep(SweepPlan(**{**FAST, **changes}, overrides=set_, out=out), said.append), said
 
 
 def test_a_larger_grid_adds_runs_and_keeps_the_finished(rehearsed: list[Job], tmp_path: Path) -> None:
@@ -81,8 +84,8 @@ def test_a_larger_grid_adds_runs_and_keeps_the_finished(rehearsed: list[Job], tm
     # seed 2 of another learning rate is new; the recipe's own rate, 2e-3, written out, is what was trained already
     run(tmp_path, "lr=0.002,0.004", "train.seed=2")
     assert [job.name for job in rehearsed[3:]] == ["lr=0.004,train.seed=2"]
-    assert rehearsed[-1].overrides == ("train.optimizer.lr=0.004", "train.seed=2")
-    assert rehearsed[-1].run == tmp_path / "runs" / "lr=0.004,train.seed=2"
+    assert rehearsed[-1].command.overrides == ("train.optimizer.lr=0.004", "train.seed=2")
+    assert rehearsed[-1].command.out == tmp_path / "runs" / "lr=0.004,train.seed=2"
 
 
 def test_what_failed_is_tried_again_and_stops_nothing(rehearsed: list[Job], tmp_path: Path) -> None:
@@ -178,7 +181,7 @@ def test_reasons() -> None:
 
 def test_a_process_that_is_killed_is_a_failure_of_its_run_alone(tmp_path: Path) -> None:
     workers = LocalWorkers(["cpu"], tmp_path / "logs")
-    job = Job(name="a", target=RECIPE, data=DATA, run=tmp_path / "runs" / "a")
+    job = Job(name="a", command=TrainCommand(target=RECIPE, data=DATA, out=tmp_path / "runs" / "a"))
     assert workers.start(job) == "cpu"
     process = workers.slots[0].process
     assert process is not None
@@ -221,12 +224,11 @@ def test_a_killed_sweep_loses_at_most_one_epoch_of_one_run(tmp_path: Path) -> No
     assert process.returncode == 0
     runs = [killed / "runs" / f"train.seed={seed}" for seed in (0, 1)]
     with detzoo(killed, *grid) as process:
-        wait_for(lambda: len(curve_rows(runs[1])) == 1, "the first epoch of the second run")
+        wait_for(lambda: len(read_curve(runs[1])) == 1, "the first epoch of the second run")
         process.kill()
     log = killed / "logs" / "train.seed=1.txt"
-    with locked(runs[1]):  # what the sweep has left behind is ending by itself
-        pass
-    before = [len(curve_rows(run)) for run in runs]
+    wait_for_folder(runs[1])  # what the sweep has left behind is ending by itself
+    before = [len(read_curve(run)) for run in runs]
     with detzoo(killed, *grid) as process:
         _, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
@@ -245,7 +247,7 @@ def test_ctrl_c_with_a_real_run(tmp_path: Path) -> None:
     grid = ["--set", "train.seed=0", "--devices", "cpu", "--epochs", "2000"]
     run = tmp_path / "s" / "runs" / "train.seed=0"
     with detzoo(tmp_path / "s", *grid) as process:
-        wait_for(lambda: len(curve_rows(run)) >= 2, "two epochs")
+        wait_for(lambda: len(read_curve(run)) >= 2, "two epochs")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=200)
     assert process.returncode == 130, err

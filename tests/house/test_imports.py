@@ -22,8 +22,8 @@ ROOMS = (
     "interfaces",
     "weights",
     "components",
+    "detectors",  # their stages see training through interfaces.StageContext
     "data",
-    "detectors",  # its stages see training through interfaces.StageContext
     "builder",
     "targets",
     "evaluation",
@@ -38,6 +38,11 @@ ROOMS = (
     "proposals",
     "cli",
 )
+# An import inside a function keeps torch or another heavy package out of start-up, and has no other reason: `detzoo list`
+# and every --help come without torch. Rooms whose modules need torch anyway import at the top, but for what a command
+# may never use.
+WITH_TORCH = ("training", "evaluation", "benchmark", "experiments", "comparison", "proposals")
+OFTEN_UNUSED = {"detzoo.experiments.ray_cluster", "detzoo.comparison.curve_files"}  # Ray; matplotlib
 ENTRANCES = ("__init__", "__main__")  # nothing below imports these
 
 
@@ -102,6 +107,26 @@ def test_imports_point_downwards() -> None:
                 upward.append(f"{path.relative_to(CORE.parent)}:{line} imports {target}")
     assert upward == []
     assert seen > 1000  # the walk found what it judges
+
+
+def deferred(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, module) of the imports of the core inside functions."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            inside = {node.lineno for node in ast.walk(function) if isinstance(node, ast.Import | ast.ImportFrom)}
+            yield from ((line, target) for line, target in imports(path) if line in inside)
+
+
+def test_deferred_imports_keep_start_up_light() -> None:
+    needless = {
+        f"{path.relative_to(CORE.parent)}:{line} imports {target}"
+        for name, path in modules().items()
+        if room(name) in WITH_TORCH
+        for line, target in deferred(path)
+        if target not in OFTEN_UNUSED
+    }
+    assert needless == set()
 
 
 @pytest.mark.parametrize("source", ["def f():\n    from detzoo.cli import main", "import detzoo.cli.list as x"])

@@ -10,7 +10,7 @@ from detzoo.matrix.ledger import LEDGER, MatrixLedger, Row, versions
 from detzoo.matrix.outcome import TrialOutcome
 from detzoo.matrix.page import ROWS, read_csv
 from detzoo.matrix.run_matrix import MatrixPlan, counted, run
-from detzoo.runtime.folder_claim import alone
+from detzoo.runtime.folder_claim import claimed_folder
 
 ONE = Row(Combination({"neck": "fpn", "head": "ssd"}), TrialOutcome("works", "", "ssd_mobilenet_v2_fpn", True, 0.5))
 OTHER = Row(Combination({"head": "ssd", "loss": "set"}), TrialOutcome("refused", "no", "ssd300_vgg16", False, 0.1))
@@ -57,7 +57,7 @@ def test_a_file_of_somebody_else_keeps_its_last_line(tmp_path: Path) -> None:
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
-    with alone(tmp_path, marker=LEDGER, what="matrix"), pytest.raises(DataError) as error:
+    with claimed_folder(tmp_path, marker=LEDGER, what="matrix"), pytest.raises(DataError) as error:
         run(MatrixPlan(tmp_path, NO_PLACE))
     assert str(error.value) == (f"{tmp_path}: another detzoo matrix is at work in this folder; wait for it, or end it")
 

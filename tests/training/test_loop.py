@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from detzoo.data.loading.transforms import MixUp, Mosaic
-from detzoo.errors import TrainingError
+from detzoo.errors import DataError, DetzooError, TrainingError
 from detzoo.interfaces import FittingStage, GradientStage, Stage, Transform
+from detzoo.runtime.folder_claim import locked_folder
 from detzoo.training import RunSummary, train
 from detzoo.training.plan import Optimizer, Schedule
 from detzoo.types import ImageBatch, Targets
@@ -362,4 +363,27 @@ def test_tensorboard_that_is_not_installed_is_named(tmp_path: Path, monkeypatch:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(TrainingError, match=r"^TensorBoard was asked for .*: pip install detzoo\[tensorboard\]$"):
         run(toy(epochs=1), tmp_path / "run", tensorboard=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_trainings_never_share_a_folder(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with locked_folder(out, what="training"), pytest.raises(DataError, match="another detzoo training is at work"):
+        run(toy(epochs=1), out)
+    assert run(toy(epochs=1), out).steps == 3  # the folder is free again
+    assert not (out / ".lock").exists()
+    with locked_folder(out, what="training"), pytest.raises(DataError, match="another detzoo training is at work"):
+        run(toy(epochs=1), out, resume=True)
+
+
+def test_options_are_checked_by_name_and_value(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"unknown option epoch; allowed: resume, epochs, steps, "):
+        run(toy(), tmp_path / "run", epoch=1)
+    for options, message in (
+        ({"epochs": 1, "steps": 1}, "give either --epochs or --steps, not both"),
+        ({"batch": 0}, "batch is 0; at least 1 is needed"),
+        ({"precision": "fp8"}, "precision 'fp8' is unknown; allowed: fp32, bf16, fp16"),
+    ):
+        with pytest.raises(DetzooError, match=message):
+            run(toy(), tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from torch import Tensor
 
 from detzoo.builder import build, build_component
 from detzoo.data.class_folders import read_class_folders
 from detzoo.errors import DataError, RecipeError, TrainingError
 from detzoo.interfaces import Normalisation
 from detzoo.runtime.drawing import write_image
-from detzoo.runtime.interrupts import Interrupts
-from detzoo.training import pretrain_run
+from detzoo.runtime.interrupts import Interrupted
 from detzoo.training.class_batches import normalised
 from detzoo.training.classifier import Classifier
-from detzoo.training.pretrain import Pretrained, pretrain
-from detzoo.training.pretrain_plan import load_plan
-from detzoo.training.run import Interrupted
+from detzoo.training.pretraining import Pretrained, pretrain
+from detzoo.training.pretraining_plan import load_plan
 from detzoo.weights.backbone import load_backbone_weights
 from detzoo.weights.checkpoint import load_checkpoint
 from detzoo.weights.normalisation import CAFFE, IMAGENET
@@ -168,7 +169,7 @@ def test_a_recipe_starts_from_the_weights(tmp_path: Path) -> None:
     assert about["classes"] == ["bars", "disc", "empty"]
     loaded = load_backbone_weights(build_component("backbone", {"type": "mobilenet_v2", "width": 0.25}), weights)
     assert loaded.expects == IMAGENET
-    assert (tmp_path / "run" / "curve.csv").read_text().splitlines()[0] == "epoch,step,loss,top1,top5"
+    assert (tmp_path / "run" / "curve.csv").read_text().splitlines()[0] == "epoch,step,loss,lr,top1,top5,loss_class"
 
 
 def test_the_recorded_normalisation_has_the_word(tmp_path: Path) -> None:
@@ -184,24 +185,17 @@ def test_the_recorded_normalisation_has_the_word(tmp_path: Path) -> None:
 def test_interrupted_and_resumed_it_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = class_set(tmp_path / "data")
     learn(data, tmp_path / "whole", workers=1)
-    step = pretrain_run.Run._step
+    forward, calls = Classifier.forward, [0]
 
-    class Wanted(Interrupts):
-        """A signal after the second step of three."""
+    def interrupting(self: Classifier, pixels: Tensor) -> Tensor:
+        calls[0] += self.training
+        if self.training and calls[0] in (2, 4):
+            os.kill(os.getpid(), signal.SIGINT)
+        return forward(self, pixels)
 
-        def __init__(self) -> None:
-            super().__init__()
-            stops.append(self)
-
-    def stopping(self: pretrain_run.Run, *given: Any) -> None:
-        step(self, *given)
-        stops[-1].wanted = self.state.step in (2, 4)
-
-    stops: list[Wanted] = []
-    monkeypatch.setattr(pretrain_run, "Interrupts", Wanted)
-    monkeypatch.setattr(pretrain_run.Run, "_step", stopping)
+    monkeypatch.setattr(Classifier, "forward", interrupting)
     for expected in (2, 4):
-        with pytest.raises(Interrupted, match=f"stopped after step {expected} of 6; the checkpoint is written"):
+        with pytest.raises(Interrupted, match=f"stopped after step {expected}; to go on, repeat"):
             learn(data, tmp_path / "cut", resume=expected > 2)
     learn(data, tmp_path / "cut", resume=True)
     whole, cut = (load_checkpoint(tmp_path / name / "last.safetensors") for name in ("whole", "cut"))
@@ -219,12 +213,14 @@ def test_an_existing_run_is_not_written_over(tmp_path: Path) -> None:
     with pytest.raises(TrainingError) as raised:
         learn(data, tmp_path / "run", epochs=1)
     assert str(raised.value) == (
-        f"{tmp_path / 'run'}: already holds a run; add --resume to go on, or choose another --out (nothing was changed)"
+        f"{tmp_path / 'run'}: already holds a run, at step 1; add --resume to go on, or choose another --out "
+        "(nothing was changed)"
     )
     with pytest.raises(TrainingError) as raised:
         learn(data, tmp_path / "run", epochs=3, resume=True)
     assert str(raised.value) == (
-        f"{tmp_path / 'run'}: cannot resume, this is another training:\n  settings.epochs: 1 in the run, 3 now\n"
+        f"{tmp_path / 'run'}: cannot resume, this is another training:\n  run.epochs: 1 in the run, 3 now\n"
+        "  run.steps: 1 in the run, 3 now\n"
         "Repeat the command with the same values, or start a new run with another --out."
     )
     with pytest.raises(TrainingError, match="exists and is no run of detzoo; choose another --out"):
@@ -236,7 +232,7 @@ def test_broken_images_are_left_out_and_named(tmp_path: Path) -> None:
     broken = data / "disc" / "broken.png"
     broken.write_bytes(b"\x89PNG and nothing more")
     done = learn(data, tmp_path / "run", epochs=1, batch=11)  # two steps see every image
-    assert f"left out: 1 images that cannot be read, the first: {broken}: " in str(done)
+    assert f"left out, the first: {broken}" in str(done)
     for path in data.rglob("*.png"):
         path.write_bytes(b"")
     with pytest.raises(TrainingError, match=r"none of the 6 images of this step can be read .*: are they images"):
@@ -247,8 +243,8 @@ def test_broken_images_are_left_out_and_named(tmp_path: Path) -> None:
 def test_it_learns_and_a_detector_starts_from_it(tmp_path: Path) -> None:
     data = class_set(tmp_path / "data", 40)
     done = pretrain("resnet18", data, tmp_path / "run", overrides=["size=64", "crop=[0.6,1]"], epochs=12, batch=16)
-    assert done.state.best is not None
-    assert done.state.best > 0.8
+    assert done.summary.best is not None
+    assert done.summary.best > 0.8
     weights = str(tmp_path / "run" / "backbone.safetensors")
     overrides = {"backbone": {"type": "resnet18", "levels": ["s8", "s16", "s32"], "weights": weights}}
     build("ssd_mobilenet_v2_fpn", num_classes=3, overrides=overrides, weights="backbone")

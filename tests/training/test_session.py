@@ -14,17 +14,19 @@ from typer.testing import CliRunner
 import detzoo
 from detzoo.cli.train import command
 from detzoo.errors import DataError
+from detzoo.training.options import TrainCommand
 from detzoo.training.train_command import open_splits, train_target
 from tests.training.training_toy import read_log
 
 RECIPE, DATA = "ssd_mobilenet_v2", "shapes:size=96,train=16,val=8"
-SMALL = ["input.size=[96,96]", "train.optimizer.lr=0.001"]
+SMALL = ("input.size=[96,96]", "train.optimizer.lr=0.001")
 
 
 def trained(out: Path, **options: Any) -> Any:
     chosen = {"overrides": SMALL, "weights": "none", "batch": 4, "device": "cpu", "workers": 0, "progress": False}
+    named = {"target": RECIPE, "data": DATA, "out": out}
     pytest.importorskip("detzoo_ssd")
-    return train_target(RECIPE, DATA, out, **{**chosen, **options})
+    return train_target(TrainCommand.of({**named, **chosen, **options}))
 
 
 def test_a_recipe_trains_and_its_run_loads(tmp_path: Path) -> None:

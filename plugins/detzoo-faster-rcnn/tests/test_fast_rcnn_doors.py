@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 import detzoo
 from detzoo.benchmark import benchmark
 from detzoo.cli import app
-from detzoo.comparison.compare import ComparisonPlan, compare
+from detzoo.comparison.plan import ComparisonPlan
+from detzoo.comparison.run_comparison import compare
 from detzoo.data import open_dataset
 from detzoo.detectors.two_stage import TwoStage
 from detzoo.errors import DetzooError, RecipeError
@@ -24,7 +25,7 @@ from detzoo.interfaces import Proposer
 from detzoo.plugins.manager import GROUP
 from detzoo.plugins.registry import Registry
 from detzoo.prediction.proposal_file import ProposalsError, image_key, write_proposals
-from detzoo.proposals.evaluate import ComparisonPlan as Evaluation
+from detzoo.proposals.evaluate import Plan as Evaluation
 from detzoo.proposals.evaluate import evaluate_proposals
 from detzoo.recipes.recipe import load_recipe
 from detzoo.runtime.drawing import write_image

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 import detzoo
 from detzoo.cli import app
-from detzoo.comparison.compare import ComparisonPlan, compare
+from detzoo.comparison.plan import ComparisonPlan
+from detzoo.comparison.run_comparison import compare
 from detzoo.data.dataset import Dataset
 from detzoo.errors import TrainingError
 from detzoo.prediction.proposal_file import ProposalsError, image_key, write_proposals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from detzoo.errors import DetzooError, PluginError, RecipeError, TrainingError
 from detzoo.experiments.board import Board, sweep_table
-from detzoo.experiments.dispatch import Places, trained
+from detzoo.experiments.dispatch import trained
 from detzoo.experiments.grid import Point, grid
-from detzoo.experiments.job import Job, Outcome, Training
+from detzoo.experiments.job import Job, Outcome
 from detzoo.experiments.ledger import SWEEP, Ledger, LedgerEntry, open_ledger, recipe_digest
+from detzoo.experiments.sweep_plan import SweepPlan
 from detzoo.recipes.recipe import load_recipe
-from detzoo.runtime.folder_claim import alone
+from detzoo.runtime.folder_claim import claimed_folder
+from detzoo.training.options import TrainCommand
+from detzoo.training.train_command import open_splits
 
 if TYPE_CHECKING:
     from detzoo.data import Dataset
@@ -23,19 +27,6 @@ if TYPE_CHECKING:
 
 RUNS: Final = "runs"
 LOGS: Final = "logs"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepPlan(Training, Places):
-    """What is to be tried, and how; the rest as ``Training``, for every run, and as ``Places``.
-
-    Args:
-        set_: ``key=a,b,c`` each.
-        out: folder of the sweep.
-    """
-
-    set_: Sequence[str]
-    out: Path
 
 
 @dataclass(frozen=True)
@@ -68,9 +59,9 @@ def sweep(plan: SweepPlan, say: Callable[[str], None] = lambda _: None) -> Sweep
         DetzooError: nothing can be trained, or ``out`` belongs to something else.
     """
     recipe = load_recipe(plan.target)
-    points = grid(plan.set_, recipe.values)
+    points = grid(plan.overrides, recipe.values)
     settings = shared_settings(plan)
-    with alone(plan.out, marker=SWEEP, what="sweep"):
+    with claimed_folder(plan.out, marker=SWEEP, what="sweep"):
         ledger = open_ledger(plan.out, settings)
         wanted = [added(ledger, plan, point) for point in points]
         if all(entry.digest == "" for entry in wanted):
@@ -105,8 +96,6 @@ def shared_settings(plan: SweepPlan) -> dict[str, Any]:
     Raises:
         TrainingError: nothing is there to rank the runs by.
     """
-    from detzoo.training.train_command import open_splits
-
     train, val = open_splits(plan.data, plan.train_split, plan.val_split)
     if val is None:
         raise TrainingError(
@@ -169,14 +158,8 @@ def added(ledger: Ledger, plan: SweepPlan, point: Point) -> LedgerEntry:
 def job_of(plan: SweepPlan, entry: LedgerEntry) -> Job:
     """The training of a run, with whole paths, for it may run elsewhere."""
     run = (plan.out / RUNS / entry.name).absolute()
-    return Job(
-        name=entry.name,
-        target=plan.target,
-        data=plan.data,
-        run=run,
-        overrides=entry.overrides,
-        **plan.options(),
-    )
+    given = {one.name: getattr(plan, one.name) for one in dataclasses.fields(TrainCommand)}
+    return Job(name=entry.name, command=TrainCommand(**given | {"out": run, "overrides": entry.overrides}))
 
 
 def check_all_done(result: SweepResult) -> None:

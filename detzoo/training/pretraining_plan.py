@@ -55,8 +55,14 @@ class PretrainPlan:
     seed: Annotated[int, Field(ge=0)] = 0
 
     def as_train_plan(self) -> TrainPlan:
-        """The part that schedule and optimiser are made from."""
-        return TrainPlan(epochs=self.epochs, batch=self.batch, optimizer=self.optimizer, schedule=self.schedule)
+        """The part that the trainer follows."""
+        return TrainPlan(
+            epochs=self.epochs,
+            batch=self.batch,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            seed=self.seed,
+        )
 
 
 def load_plan(backbone: str, overrides: Sequence[str]) -> tuple[dict[str, Any], PretrainPlan, dict[str, Any]]:

@@ -1,0 +1,53 @@
+"""One process at a time: locks that the system frees when their holder ends, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+
+def take_lock(file: IO[Any], *, wait: bool) -> bool:
+    """Lock an open file until it is closed.
+
+    Args:
+        file: open for writing.
+        wait: until it is free.
+
+    Returns:
+        whether it is ours: False where another process has it, or has just removed the file.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks: two processes may do the same work twice, renames stay atomic
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return os.fstat(file.fileno()).st_nlink > 0
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the lock file ``path``; it is removed at the end.
+
+    Args:
+        path: in a folder that exists.
+        wait: until it is free.
+
+    Returns:
+        whether it is ours; always True with ``wait``.
+    """
+    while True:
+        with path.open("a") as file:
+            ours = take_lock(file, wait=wait)
+            if ours or not (wait or not path.exists()):  # removed just now: look again
+                try:
+                    yield ours
+                finally:
+                    if ours:
+                        path.unlink(missing_ok=True)  # who waits for it sees that it is gone
+                return

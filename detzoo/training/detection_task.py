@@ -1,0 +1,181 @@
+"""Detection as the trainer sees it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+
+from detzoo.components.proposals.precomputed import Precomputed
+from detzoo.errors import DataError, TrainingError
+from detzoo.evaluation import evaluate
+from detzoo.evaluation.classes import map_classes
+from detzoo.interfaces import Detector, Stage
+from detzoo.prediction.image_proposals import propose
+from detzoo.training.plan import TrainPlan
+from detzoo.training.task import Evaluated, Loading, TrainingTask
+from detzoo.types import ImageBatch, Targets
+
+if TYPE_CHECKING:
+    from detzoo.data.dataset import Dataset
+    from detzoo.runtime.switches import Precision
+
+
+class DetectionTask(TrainingTask):
+    """A detector, what it learns from, and what it is evaluated on.
+
+    Args:
+        detector: built for the classes of ``dataset``.
+        dataset: to learn from.
+        val: to evaluate on, or None.
+
+    Raises:
+        TrainingError: the detector has other classes than the data.
+        DataError: ``val`` has other classes.
+        ProposalsError: a file of proposals does not know the data.
+    """
+
+    metric: ClassVar[str] = "AP"
+    curve: ClassVar[tuple[str, ...]] = ("AP", "AP50")
+    extra_curve: ClassVar[tuple[str, ...]] = ("mask_AP", "mask_AP50")
+    network: Detector
+
+    def __init__(self, detector: Detector, dataset: Dataset, val: Dataset | None) -> None:
+        self.network, self.dataset, self.val = detector, dataset, val
+        self.name, self.values = detector.recipe.name, detector.recipe.values
+        self.classes, self.plan = tuple(detector.classes), detector.train_plan
+        _check_classes(detector, dataset)
+        if val is not None:
+            map_classes(detector.classes, val.classes, val.category_ids)  # fails now where evaluation would fail later
+        for data in (dataset, val):
+            _check_proposals(detector, data)
+
+    @property
+    def data_facts(self) -> dict[str, Any]:
+        """Name, split, images and classes of the training data."""
+        dataset = self.dataset
+        return {
+            "name": dataset.name,
+            "split": dataset.split,
+            "images": self._images(),
+            "classes": list(dataset.classes),
+        }
+
+    def _images(self) -> int:
+        if self.plan.empty_images == "keep":
+            return len(self.dataset)
+        return int(np.count_nonzero(np.diff(self.dataset.annotations().ends, prepend=0)))
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether there are images to evaluate on."""
+        return self.val is not None and len(self.val) > 0
+
+    def stages(self) -> list[Stage]:
+        """The detector's."""
+        return self.network.stages()
+
+    def batches(self, plan: TrainPlan, loading: Loading) -> DetectionBatches:
+        """Training images with their targets."""
+        return DetectionBatches(self, plan, loading)
+
+    def evaluate(self, *, batch: int, precision: Precision, workers: int) -> Evaluated:
+        """COCO's metrics on ``val``."""
+        assert self.val is not None
+        return evaluate(
+            self.network,
+            self.val,
+            batch=batch,
+            precision=precision,
+            workers=max(1, workers),
+            progress=False,
+        )
+
+    def keep(self, out: Path, found: Evaluated | None) -> None:
+        """Results and detections."""
+        if found is not None:
+            found.write(out)
+
+    def recipe_text(self) -> str:
+        """The resolved recipe."""
+        return self.network.recipe.to_yaml()
+
+
+class DetectionBatches:
+    """The plan's batches of a detector's training data.
+
+    Args:
+        task: detector and data.
+        plan: transforms, sizes, and what becomes of difficult boxes, crowds and empty images.
+        loading: this process's share.
+    """
+
+    def __init__(self, task: DetectionTask, plan: TrainPlan, loading: Loading) -> None:
+        detector, self._dataset = task.network, task.dataset
+        self._loader = task.dataset.loader(
+            plan.transforms,
+            detector.input,
+            loading.batch,
+            workers=loading.workers,
+            seed=loading.seed,
+            difficult=plan.difficult,
+            crowd=plan.crowd,
+            empty_images=plan.empty_images,
+            drop_last=not loading.whole,
+            rank=0 if loading.whole else loading.rank,
+            world=1 if loading.whole else loading.world,
+            channels_last=loading.channels_last,
+            sizes=plan.multi_scale,
+            pin_memory=loading.pin_memory,
+            masks=detector.needs_masks,
+            proposer=detector.proposer,
+        )
+        self.broken_images = self._loader.broken_images
+
+    def batches(
+        self, epoch: int, start: int, *, before: int = 0, total: int | None = None
+    ) -> Iterator[tuple[ImageBatch, Targets]]:
+        """Batches ``start`` and on of an epoch."""
+        return self._loader.batches(epoch, start, before=before, total=total)
+
+    def at(self, targets: Targets, share: float) -> Targets:
+        """The targets with how far training is."""
+        return dataclasses.replace(targets, progress=torch.tensor(share))
+
+    def paths(self, inputs: ImageBatch) -> list[str]:
+        """Files of the images of a batch."""
+        return self._dataset.paths_of(inputs.index.tolist())
+
+
+def _check_classes(detector: Detector, dataset: Dataset) -> None:
+    names = list(detector.classes)
+    same_count = len(names) == len(dataset.classes)
+    if not same_count or any(a is not None and a != b for a, b in zip(names, dataset.classes, strict=True)):
+        raise TrainingError(
+            f"the detector has {len(names)} classes ({_some(names)}), {dataset.name} has {len(dataset.classes)} "
+            f"({_some(list(dataset.classes))}); build it with classes=dataset.classes"
+        )
+
+
+def _some(names: list[Any]) -> str:
+    shown = ", ".join(str(name) for name in names[:5])
+    return f"{shown}, ..." if len(names) > 5 else shown
+
+
+def _check_proposals(detector: Detector, dataset: Dataset | None) -> None:
+    """Ask a file of proposals for a first image now: training can take hours before the first evaluation would."""
+    if (
+        dataset is None
+        or not len(dataset)
+        or not (isinstance(detector.proposer, Precomputed) and detector.proposer.path)
+    ):
+        return
+    try:
+        first = dataset.sample(0, masks=False)
+    except DataError:
+        return  # whoever loads the data counts it
+    propose(detector.proposer, first.image, first.path)

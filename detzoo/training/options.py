@@ -1,0 +1,130 @@
+"""What may be said of a training besides the recipe: one dataclass for Python, the commands, sweeps and comparisons.
+
+The help of an option on the command line is the first sentence of its entry below; see ``cli.options``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self, get_args
+
+from detzoo.errors import DetzooError
+from detzoo.runtime.parallel import cores
+from detzoo.runtime.switches import Precision
+
+MOST_WORKERS: Final = 8
+
+
+def at_least(minimum: int) -> Any:
+    """A field that is None or a whole number from ``minimum`` on."""
+    return field(default=None, metadata={"min": minimum})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """How one run is trained, where it differs from the recipe's plan.
+
+    Args:
+        resume: Go on from the last checkpoint in the run folder. Starts from the beginning where there is none yet.
+        epochs: Replaces the recipe's length. Milestones of the schedule move along.
+        steps: The same, in optimiser steps.
+        batch: Images per step, over all processes and parts. The learning rate is scaled in proportion.
+        accumulate: Parts into which each process cuts its share of a step.
+        seed: Replaces the recipe's.
+        precision: fp32, bf16 or fp16. Box coding, losses and suppression stay in float32.
+        device: cpu, cuda, cuda:1, mps; the fastest there is by default.
+        workers: Processes that load images. By default two fewer than there are processor cores, eight at most.
+        compile: Compile the network first.
+        channels_last: NHWC memory layout. Faster convolutions on most GPUs.
+        tensorboard: Write TensorBoard files. Losses, rates and histograms of the parameters.
+        checkpoint_steps: Steps between checkpoints. They come on top of the one of each epoch.
+        checkpoint_seconds: Write a checkpoint when the last one is older than this.
+        progress: Show progress on stderr.
+
+    Raises:
+        DetzooError: a value is not allowed.
+    """
+
+    resume: bool = False
+    epochs: int | None = at_least(1)
+    steps: int | None = at_least(1)
+    batch: int | None = at_least(1)
+    accumulate: int | None = at_least(1)
+    seed: int | None = at_least(0)
+    precision: Precision = "fp32"
+    device: str | None = None
+    workers: int | None = at_least(0)
+    compile: bool = False
+    channels_last: bool = False
+    tensorboard: bool = False
+    checkpoint_steps: int | None = at_least(1)
+    checkpoint_seconds: float = 300.0
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise DetzooError(f"precision {self.precision!r} is unknown; allowed: {', '.join(get_args(Precision))}")
+        if self.epochs is not None and self.steps is not None:
+            raise DetzooError("give either --epochs or --steps, not both")
+        for one in dataclasses.fields(self):
+            value = getattr(self, one.name)
+            if "min" in one.metadata and value is not None and value < one.metadata["min"]:
+                raise DetzooError(f"{one.name} is {value}; at least {one.metadata['min']} is needed")
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The options of keyword arguments.
+
+        Raises:
+            TypeError: a name is none of them.
+        """
+        allowed = [one.name for one in dataclasses.fields(cls)]
+        unknown = sorted(set(given) - set(allowed))
+        if unknown:
+            raise TypeError(f"unknown option {', '.join(unknown)}; allowed: {', '.join(allowed)}")
+        return cls(**given)
+
+    @property
+    def loading_processes(self) -> int:
+        """``workers``, or what suits this machine."""
+        return max(1, min(MOST_WORKERS, cores() - 2)) if self.workers is None else self.workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCommand(TrainOptions):
+    """``detzoo train``: what is trained on which data; how, as ``TrainOptions``.
+
+    Args:
+        target: A name from `detzoo list`, or a recipe file.
+        data: data.yaml, a COCO json, a VOC or YOLO folder, or `shapes`.
+        out: Folder of the run; an existing run is never overwritten.
+        overrides: key=value of the recipe; may be repeated.
+        train_split: Split to learn from. `train` where there is one, else the only one; `train+val` joins two.
+        val_split: Split that is evaluated after each epoch, or `none`. By default val, valid, validation or test.
+        weights: backbone, published, none, or a file.
+    """
+
+    target: str
+    data: str
+    out: Path
+    overrides: tuple[str, ...] = ()
+    train_split: str | None = None
+    val_split: str | None = None
+    weights: str = "backbone"
+
+    @property
+    def options(self) -> TrainOptions:
+        """The part that ``detzoo.train`` takes."""
+        return TrainOptions(**{one.name: getattr(self, one.name) for one in dataclasses.fields(TrainOptions)})
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The command of ``as_dict``."""
+        return cls.of({**values, "out": Path(values["out"]), "overrides": tuple(values["overrides"])})

@@ -1,0 +1,163 @@
+"""One stage of a run under way: its plan, length and optimiser, and how they reach the disk and come back."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from detzoo.interfaces import Stage
+from detzoo.runtime.interrupts import Interrupted, Interrupts
+from detzoo.training import rng
+from detzoo.training.display import Display
+from detzoo.training.ema import Ema
+from detzoo.training.log import RunLog
+from detzoo.training.optimizer import optimizer_tensors, restore_optimizer
+from detzoo.training.plan import TrainPlan
+from detzoo.training.run import Run, RunSettings, RunState
+from detzoo.training.task import Batches, Loading
+from detzoo.weights.checkpoint import INITIAL, LAST, Checkpoint, load_checkpoint, save_checkpoint
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass(kw_only=True)
+class StageRun:
+    """A stage under way.
+
+    Args:
+        run: it belongs to.
+        stage: what the detector says of it.
+        plan: the run's, with the stage's own settings.
+        settings: the run's, with the stage's own length.
+        state: where the run is; it outlives the stage.
+        log: of the run.
+        interrupts: notes signals.
+        restored: checkpoint that the stage goes on from, or None.
+        optimizer: of gradient descent.
+        ema: average of the weights, where the plan wants one.
+    """
+
+    run: Run
+    stage: Stage
+    plan: TrainPlan
+    settings: RunSettings
+    state: RunState
+    log: RunLog
+    interrupts: Interrupts
+    restored: Checkpoint | None = None
+    optimizer: torch.optim.Optimizer | None = None
+    ema: Ema | None = None
+    _counted: float = field(default_factory=time.monotonic)
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+        return self.run.task.network
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """Devices, precision, processes."""
+        return self.run.accelerator
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        return self.run.device
+
+    def batches(self, *, whole: bool = False) -> Batches:
+        """The plan's batches: this process's share, or every image on every process."""
+        run = self.run
+        loading = Loading(
+            batch=self.settings.part,
+            seed=self.settings.seed,
+            workers=run.options.loading_processes,
+            rank=run.accelerator.process_index,
+            world=self.settings.processes,
+            channels_last=run.options.channels_last,
+            pin_memory=run.device.type == "cuda",
+            whole=whole,
+        )
+        return run.task.batches(self.plan, loading)
+
+    def say(self, text: str) -> None:
+        """Show a line, where no bar is up."""
+        Display(active=self.run.shown, total=0, done=0).say(text)
+
+    def stop_if_wanted(self) -> None:
+        """Called between two pieces of work of a fitting stage.
+
+        Raises:
+            Interrupted: a signal came.
+        """
+        if self.interrupts.wanted:
+            raise Interrupted(f"stopped in stage {self.stage.name}; to go on, repeat the command with --resume")
+
+    def save(self, name: str = LAST) -> None:
+        """Write a checkpoint. Every process calls it: each one's generators are in the file."""
+        states = self._rng_of_all()
+        if not self.run.main:
+            return
+        now = time.monotonic()
+        self.state.seconds += now - self._counted
+        self._counted = now
+        optim = optimizer_tensors(self.optimizer) if self.optimizer is not None else {}
+        # A stage may have a length of its own; what a resume is checked against is the whole run's
+        described = {"settings": dataclasses.asdict(self.run.settings), "state": self.state.as_dict()}
+        scaler = self.accelerator.scaler
+        if scaler is not None:
+            described["scaler"] = scaler.state_dict()
+        self._write(name, ema=self._average(), optim=optim, rng=states, run=described)
+
+    def save_weights(self, name: str) -> None:
+        """Write the weights alone, with the average where there is one."""
+        if self.run.main:
+            self._write(name, ema=self._average(), run={"state": self.state.as_dict()})
+
+    def save_initial(self) -> None:
+        """Keep the weights that a later stage starts from again."""
+        if self.run.main and not (self.run.out / INITIAL).exists():
+            self._write(INITIAL)
+        self.accelerator.wait_for_everyone()
+
+    def load_initial(self) -> None:
+        """Go back to the weights with which the run began."""
+        self.network.load_state_dict(load_checkpoint(self.run.out / INITIAL, parts=("model",)).model)
+
+    def restore(self) -> None:
+        """Continue where the checkpoint was written: optimiser, average, scaler, generators."""
+        saved, self.restored = self.restored, None
+        if saved is None:
+            return
+        if self.optimizer is not None:
+            restore_optimizer(self.optimizer, saved.optim)
+        if self.ema is not None:
+            self.ema.load(saved.ema)
+        if self.accelerator.scaler is not None and "scaler" in saved.run:
+            self.accelerator.scaler.load_state_dict(saved.run["scaler"])
+        prefix = f"{self.accelerator.process_index}."
+        own = {k.removeprefix(prefix): v for k, v in saved.rng.items() if k.startswith(prefix)}
+        rng.restore(own, self.device)
+
+    def _average(self) -> dict[str, Tensor]:
+        return self.ema.average if self.ema is not None else {}
+
+    def _write(self, name: str, **parts: Any) -> None:
+        task = self.run.task
+        recipe = {"name": task.name, "values": task.values}
+        save_checkpoint(self.run.out / name, Checkpoint(recipe, task.classes, task.network.state_dict(), **parts))
+
+    def _rng_of_all(self) -> dict[str, Tensor]:
+        own = rng.capture(self.device)
+        if self.accelerator.num_processes == 1:
+            return {f"0.{name}": value for name, value in own.items()}
+        found = {}
+        for name, value in own.items():
+            stacked = self.accelerator.gather(value[None].to(self.device)).cpu()
+            found.update({f"{rank}.{name}": row for rank, row in enumerate(stacked)})
+        return found
