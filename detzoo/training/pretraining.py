@@ -139,7 +139,7 @@ class ClassificationTask(TrainingTask):
         """Random crops of the training images."""
         return ClassBatches(self._folders.train, self._plan, loading, self._broken)
 
-    def evaluate(self, *, batch: int, precision: Precision, workers: int) -> TopK:
+    def evaluate(self, *, batch: int, precision: Precision, workers: int) -> ClassificationScores:
         """Shares of the validation images whose class is the first, and among the first five."""
         loading = Loading(batch=batch, seed=self._plan.seed, workers=workers)
         images = ClassBatches(self._folders.val, self._plan, loading, self._broken)
@@ -156,7 +156,9 @@ class ClassificationTask(TrainingTask):
                 count += len(labels)
         for part, training in modes.items():
             part.training = training  # a frozen norm stays as it was
-        return TopK({"top1": right / count, "top5": near / count} if count else dict.fromkeys(self.curve, float("nan")))
+        return ClassificationScores(
+            {"top1": right / count, "top5": near / count} if count else dict.fromkeys(self.curve, float("nan"))
+        )
 
     def keep(self, out: Path, found: Evaluated | None) -> None:
         """The backbone alone, as recipes take it."""
@@ -166,7 +168,7 @@ class ClassificationTask(TrainingTask):
 
 
 @dataclass(frozen=True)
-class TopK:
+class ClassificationScores:
     """Accuracy of a classifier.
 
     Args:

@@ -38,9 +38,9 @@ ROOMS = (
     "proposals",
     "cli",
 )
-# An import inside a function keeps torch or another heavy package out of start-up, and has no other reason: `detzoo list`
-# and every --help come without torch. Rooms whose modules need torch anyway import at the top, but for what a command
-# may never use.
+# An import inside a function keeps torch or another heavy package out of start-up, and has no other reason:
+# `detzoo list` and every --help come without torch. Rooms whose modules need torch anyway import at the top, but for
+# what a command may never use.
 WITH_TORCH = ("training", "evaluation", "benchmark", "experiments", "comparison", "proposals")
 OFTEN_UNUSED = {"detzoo.experiments.ray_cluster", "detzoo.comparison.curve_files"}  # Ray; matplotlib
 ENTRANCES = ("__init__", "__main__")  # nothing below imports these
