@@ -63,7 +63,7 @@ def test_what_was_ground_truth_leaves() -> None:
     assignment = Assignment(torch.tensor([[0, 0, -1]]))
     found = without_ground_truth(rois((0, 0, 5, 5), (1, 1, 5, 5), (2, 2, 5, 5)), own, targets, assignment)
     assert found.valid.tolist() == [[False, True, True]]  # the second is not equal, the third was no positive
-    nothing = Targets(*(part[:, :0] for part in (targets.boxes, targets.labels, targets.ignore, valid)), REGION)
+    nothing = Targets(targets.boxes[:, :0], targets.labels[:, :0], targets.ignore[:, :0], targets.valid[:, :0], REGION)
     free = Assignment(torch.full((1, 3), -1))
     assert without_ground_truth(own, own, nothing, free).valid.all()
 
