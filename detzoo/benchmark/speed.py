@@ -21,7 +21,7 @@ from detzoo.errors import DetzooError
 from detzoo.prediction.apply_switches import apply_switches, noise
 from detzoo.prediction.predict import detect_images, inference, prepared, regions_of, split
 from detzoo.runtime.device import pick_device
-from detzoo.runtime.environment import device_facts, display_name, versions
+from detzoo.runtime.environment import device_facts, short_name, versions
 from detzoo.runtime.switches import Switches
 from detzoo.types import DetectionSettings
 
@@ -135,7 +135,7 @@ def benchmark(
         protocol = _protocol(detector, where, groups, len(times["total"]), warmup, applied, settings)
     protocol["images"] = "given" if images is not None else "noise"
     return Benchmark(
-        name=display_name(detector),
+        name=short_name(detector.name),
         latency_ms={phase: percentiles(values) for phase, values in times.items()},
         images_per_s=batch * len(times["total"]) / sum(times["total"]),
         cost=cost,

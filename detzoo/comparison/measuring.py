@@ -101,8 +101,7 @@ def prepare(plan: ComparisonPlan, detector: Detector) -> Switches:
 
 def recipe_part(detector: Detector) -> dict[str, Any]:
     """What numbers.json keeps of the recipe."""
-    recipe = getattr(detector, "recipe", None)
-    values = recipe.values if recipe is not None else {}
+    values = detector.recipe.values
     facts = recipe_facts(values) if values else Facts()
     return {"facts": facts_json(facts), "reported": list(values.get("reported", []))}
 

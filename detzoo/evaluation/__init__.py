@@ -11,7 +11,7 @@ from detzoo.evaluation.engines import Engine
 from detzoo.evaluation.results import Evaluation, evaluate_detections
 from detzoo.plugins.registry import get_registry
 from detzoo.runtime.device import device_of
-from detzoo.runtime.environment import device_facts, display_name
+from detzoo.runtime.environment import device_facts, short_name
 from detzoo.types import DetectionSettings
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _run_facts(detector: Detector) -> dict[str, Any]:
 
 def _model_facts(detector: Detector) -> dict[str, Any]:
     return {
-        "name": display_name(detector),
+        "name": short_name(detector.name),
         "classes": list(detector.classes),
         "parameters": sum(p.numel() for p in detector.parameters()),
     }

@@ -39,12 +39,6 @@ def installed(name: str) -> str | None:
         return None
 
 
-def display_name(detector: object) -> str:
-    """A detector's name for tables: that of its recipe, or of its run folder without the path to it."""
-    name = getattr(getattr(detector, "recipe", None), "name", None)
-    return short_name(str(name)) if name else type(detector).__name__
-
-
 def short_name(target: str) -> str:
     """The last telling part of a path: ``runs/bccd`` -> ``bccd``, ``ssd/run/best.safetensors`` -> ``ssd``."""
     parts = [part for part in Path(target).parts if part not in ("/", ".", "..")]

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from detzoo.detectors.one_stage import OneStage
+from detzoo.detectors.two_stage import TwoStage
 from detzoo.errors import DetzooError
 from detzoo.interfaces import Backbone, Detector
 from detzoo.plugins.registry import get_registry
@@ -83,8 +85,7 @@ def build_seeded(recipe: str, seed: int) -> Detector:
 
 def _part(detector: Detector, cls: type[Any]) -> Any:
     """The first part of a detector that is of a class; proposer and transforms are no modules, but parts too."""
-    plan = getattr(detector, "train_plan", None)
-    for part in (*detector.modules(), detector.proposer, *getattr(plan, "transforms", ())):
+    for part in (*detector.modules(), detector.proposer, *detector.train_plan.transforms):
         if type(part) is cls:
             return part
     raise DetzooError(f"{detector.recipe.name} names {cls.__name__}, but no part of the built detector is one")
@@ -93,8 +94,8 @@ def _part(detector: Detector, cls: type[Any]) -> Any:
 def _features_before(detector: Any, kind: str) -> FeatureSpecs:
     """What a component of a kind is told that it gets."""
     backbone: Backbone = detector.backbone
-    neck = None if kind == "neck" else getattr(detector, "neck", None)
-    return dict(backbone.out if neck is None else neck.out)
+    behind_neck = kind != "neck" and isinstance(detector, OneStage | TwoStage)
+    return dict(detector.neck.out if behind_neck else backbone.out)
 
 
 def _standing_alone(plugin: str, kind: str, name: str, example: Mapping[str, Any]) -> Subject:

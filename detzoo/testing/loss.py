@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from detzoo.detectors.one_stage import OneStage
 from detzoo.feature import SCORES, Component, Feature, in_order
 from detzoo.interfaces import BoxCoder, Normaliser
 from detzoo.testing.sampling import assignment
@@ -216,9 +217,8 @@ def predictions_for(subject: Subject, places: Candidates, images: int) -> Predic
 
 def _scoring(subject: Subject) -> Scoring:
     """That of the recipe's head, else one that the loss, and a class loss inside it, can read."""
-    head = getattr(subject.detector, "head", None)
-    if head is not None:
-        return cast("Scoring", head.scoring)
+    if isinstance(subject.detector, OneStage):
+        return subject.detector.head.scoring
     parts = [part for part in subject.component.modules() if isinstance(part, Component) and part.needs & SCORES]
     ways = in_order(SCORES.intersection(*(part.needs for part in parts))) if parts else [Feature.SIGMOID_SCORES]
     assert ways, f"its parts read no scores in common: {', '.join(type(part).__name__ for part in parts)}"
@@ -231,7 +231,7 @@ def columns(subject: Subject) -> int:
 
 
 def _coder(subject: Subject) -> Any:
-    return getattr(getattr(subject.detector, "head", None), "coder", None) or _default_coder(subject)
+    return subject.detector.head.coder if isinstance(subject.detector, OneStage) else _default_coder(subject)
 
 
 def _default_coder(subject: Subject) -> BoxCoder:

@@ -19,6 +19,7 @@ from detzoo.data.shapes import CLASSES
 from detzoo.errors import DataError, DetzooError
 from detzoo.interfaces import Detector
 from detzoo.prediction.prepare import InputSpec
+from detzoo.recipes.recipe import Recipe
 from detzoo.types import Candidates, ImageBatch, Predictions, Targets
 
 DATA = "shapes:size=64,train=4,val=3,test=3"
@@ -33,6 +34,7 @@ class Guess(Detector):
         self.classes = CLASSES
         self.input = InputSpec(size=(32, 32))
         self.postprocess = TopK()
+        self.recipe = Recipe("Guess", {})
         self.weight = nn.Parameter(torch.ones(()))
 
     def network(self, batch: ImageBatch, targets: Targets | None = None) -> tuple[Candidates, Predictions]:

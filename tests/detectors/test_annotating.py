@@ -96,7 +96,7 @@ def test_a_broken_image_is_reported_and_skipped(folder: Path, tmp_path: Path) ->
     assert done.failed == [
         {
             "file": str(folder / "broken.jpg"),
-            "error": f"{folder / 'broken.jpg'}: not an image in a known format (it begins with b'no pictu')",
+            "error": f"{folder / 'broken.jpg'}: not an image in a known format (it begins with b'no image')",
         }
     ]
     assert said == [done.failed[0]["error"]]

@@ -277,8 +277,10 @@ class Post(PerClassDetections):
     def __init__(self) -> None:
         super().__init__(suppress=Nms(), keep=50)
 
-    def forward(self, predictions: Predictions, candidates: Candidates, batch: ImageBatch) -> DetectionBatch:
-        return self.changed(super().forward(predictions, candidates, batch))
+    def forward(
+        self, predictions: Predictions, candidates: Candidates, batch: ImageBatch, settings: DetectionSettings
+    ) -> DetectionBatch:
+        return self.changed(super().forward(predictions, candidates, batch, settings))
 
     def changed(self, found: DetectionBatch) -> DetectionBatch:
         return found

@@ -157,7 +157,7 @@ FAULTS: list[tuple[str, Callable[[], Any], list[str]]] = [
     ("postprocess", BeyondTheImage, ["outputs"]),
     ("postprocess", KeepsTooMany, ["obeys_its_settings"]),
     ("postprocess", KeepsItsThreshold, ["obeys_its_settings"]),
-    ("postprocess", DrawsScores, ["same_input_same_output", "batch_equals_singles"]),
+    ("postprocess", DrawsScores, ["same_input_same_output", "batch_equals_singles", "obeys_its_settings"]),
     ("box_coder", DecodesHalf, ["decode_inverts_encode"]),
     ("sampler", AddsPositives, ["sampler_only_ignores"]),
 ]

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 @hookimpl
 def detzoo_convert_weights(detector: Detector, state_dict: dict[str, Tensor], source: str) -> dict[str, Tensor] | None:
     """Rename a foreign state dict, or compress one of our own; None where the source, or the detector, is not ours."""
+    from detzoo.detectors.two_stage import TwoStage
     from detzoo_faster_rcnn.head import RoiBox
 
-    head = getattr(getattr(detector, "box", None), "head", None)
-    if not isinstance(head, RoiBox):
+    if not isinstance(detector, TwoStage) or not isinstance(detector.box.head, RoiBox):
         return None
     if source == "torchvision":
         from detzoo_faster_rcnn.converters import from_torchvision

@@ -25,11 +25,14 @@ def detzoo_read_weights(path: Path, source: str) -> dict[str, Tensor] | None:
 @hookimpl
 def detzoo_convert_weights(detector: Detector, state_dict: dict[str, Tensor], source: str) -> dict[str, Tensor] | None:
     """Darknet's numbers under the detector's names; None where the source, or the head, is none of YOLO's."""
+    from detzoo.detectors.one_stage import OneStage
     from detzoo_yolo.converters import from_darknet
     from detzoo_yolo.grid_head import YoloGrid
     from detzoo_yolo.head import YoloAnchorHead
 
-    if source != "darknet" or not isinstance(getattr(detector, "head", None), YoloAnchorHead | YoloGrid):
+    if source != "darknet" or not isinstance(detector, OneStage):
+        return None
+    if not isinstance(detector.head, YoloAnchorHead | YoloGrid):
         return None
     return from_darknet(state_dict, detector)
 
