@@ -56,7 +56,7 @@ def _guess(monkeypatch: pytest.MonkeyPatch) -> None:
         return Guess()
 
     BUILT.clear()
-    monkeypatch.setattr("detzoo.targets.load_detector", load)
+    monkeypatch.setattr("detzoo.comparison.measuring.load_detector", load)
 
 
 def plan(out: Path, *targets: str, **changes: Any) -> ComparisonPlan:
@@ -108,8 +108,7 @@ def test_folders_of_others_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         compare(plan(tmp_path, "a"))
     assert str(caught.value) == (
-        f"{tmp_path} is not empty and no comparison of detzoo (no comparison.json in it); "
-        "choose another folder for --out"
+        f"{tmp_path} is not empty and no comparison of detzoo (no comparison.json in it); choose another --out"
     )
     with pytest.raises(DataError) as caught:
         compare(plan(tmp_path / "thesis.tex", "a"))
