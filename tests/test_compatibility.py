@@ -114,8 +114,8 @@ def test_soft_targets_need_a_loss_that_reads_them_and_the_other_way_round(toy_re
     )
     assert lacking.key == ("loss", "classification")
     assert lacking.message == (
-        'class_loss "softened" needs quality_targets, which matcher "ssd_bipartite" does not give; '
-        "given by matcher soft"
+        'class_loss "softened" needs quality_targets, which matcher "ssd_bipartite" and loss "multibox" do not give; '
+        "given by loss quality_multibox; matcher soft, task_aligned"
     )
     assert list(unmet_needs(values | {"matcher": {"type": "soft"}, "loss": loss}, toy_registry)) == []
 

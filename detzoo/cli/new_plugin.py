@@ -29,6 +29,6 @@ def command(
     typer.echo(f"""
 next:
   pip install -e '{folder}[dev]'
-  detzoo plugins check {name}    # the conformance kit
-  pytest {folder}
-The class in {folder / "src"} is yours to change; after its signature: detzoo registry sync""")
+  detzoo registry sync    # and after every change of a signature
+  pytest {folder}    # the conformance kit
+The class in {folder / "src"} is yours to change.""")

@@ -1,7 +1,7 @@
 """What ``detzoo new-plugin`` writes: a package that builds, installs and passes the conformance kit as it is.
 
-The files are templates in ``templates/plugin``: ``common``, and a folder a kind. ``PACKAGE`` in a path is the package's
-name, ``dot-`` a leading dot; ``$`` placeholders are those of ``string.Template``.
+Six files, templates in ``templates/plugin``: ``common``, and a folder per kind whose files win over those. ``PACKAGE``
+in a path is the package's name; ``$`` placeholders are those of ``string.Template``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from string import Template
 from typing import Final
 
 from detzoo.errors import PluginError
-from detzoo.plugins.manifest import SCHEMAS
 from detzoo.runtime.version import __version__
 from detzoo.schema.describing import unknown
 
@@ -29,7 +28,7 @@ class Pattern:
     Args:
         summary: one line on what the written component does.
         module: the module that holds it.
-        use: how a recipe takes it, in Markdown.
+        use: the ``--set`` that puts it into a recipe; empty for what is a recipe itself.
         also: further folders of templates.
     """
 
@@ -39,41 +38,39 @@ class Pattern:
     also: tuple[str, ...] = ()
 
 
-_IN_A_RECIPE: Final = "In a recipe: `{key}: {{type: {{name}}}}`; on the command line: `--set {key}={{name}}`."
 PATTERNS: Final = {
-    "backbone": Pattern("a convolution every time the stride doubles", "backbone", _IN_A_RECIPE.format(key="backbone")),
-    "neck": Pattern("every map to the same number of channels", "neck", _IN_A_RECIPE.format(key="neck")),
+    "backbone": Pattern("a convolution every time the stride doubles", "backbone", "backbone={type: {name}}"),
+    "neck": Pattern("every map to the same number of channels", "neck", "neck={type: {name}}"),
     "head": Pattern(
-        "a square in every cell, a sigmoid a class and a box",
+        "a square in every cell, a sigmoid per class and a box",
         "head",
-        "In a recipe: `head: {type: {name}, box_coder: {type: centre_size}}`.",
+        "head={type: {name}, box_coder: {type: centre_size}}",
     ),
-    "matcher": Pattern(
-        "highest IoU, and the best candidate of every object", "matcher", _IN_A_RECIPE.format(key="matcher")
-    ),
+    "matcher": Pattern("highest IoU, and the best candidate of every object", "matcher", "matcher={type: {name}}"),
     "loss": Pattern(
         "classes over all candidates, boxes over the positives",
         "loss",
-        "In a recipe: `loss: {type: {name}, classification: {type: focal}, box: {type: giou}, "
-        "normaliser: {type: positives}}`.",
+        "loss={type: {name}, classification: {type: focal}, box: {type: giou}, normaliser: {type: positives}}",
     ),
     "postprocess": Pattern(
         "the best pairs of candidate and class, without duplicates",
         "postprocess",
-        "In a recipe: `postprocess: {type: {name}, suppress: {type: nms}}`.",
+        "postprocess={type: {name}, suppress: {type: nms}}",
     ),
     "proposals": Pattern(
-        "a square in every cell, with a learnt objectness", "proposals", _IN_A_RECIPE.format(key="proposals")
+        "a square in every cell, with a learnt objectness",
+        "proposals",
+        "proposals={type: {name}}",
     ),
     "kind": Pattern(
         "a kind of your own, a neck that takes one of it, and what the kit checks of it",
         "gate",
-        "In a recipe: `neck: {type: {name}, gate: {type: {name}}}`.",
+        "neck={type: {name}, gate: {type: {name}}}",
     ),
     "detector": Pattern(
         "a small one-stage detector with a head of its own",
         "head",
-        "Train it: `detzoo train {name} --data shapes --out runs/{name}`; list it: `detzoo list`.",
+        "",
         ("head",),
     ),
 }
@@ -105,7 +102,6 @@ def write_plugin(name: str, kind: str, folder: Path | None = None) -> list[Path]
     root = files("detzoo.plugins") / "templates" / "plugin"
     for part in (root / "common", *(root / also for also in PATTERNS[kind].also), root / kind):
         texts |= _rendered(part, folder, values)
-    texts[folder / "src" / values["package"] / SCHEMAS] = _schemas(kind, name)
     for path, text in sorted(texts.items()):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -160,9 +156,25 @@ def _values(name: str, kind: str) -> dict[str, str]:
         "Class": "".join(word.capitalize() for word in words) + suffix,
         "module": pattern.module,
         "summary": pattern.summary,
-        "use": pattern.use.replace("{name}", name),
+        "use": _use(kind, name),
         "core_range": _core_range(__version__),
     }
+
+
+def _use(kind: str, name: str) -> str:
+    """Commands that work, in Markdown: in a detector of the zoo, which the templates name, for the core names none."""
+    command = f"detzoo train {name} --data shapes --out runs/{name}"
+    value = PATTERNS[kind].use.replace("{name}", name)
+    if not value:
+        return f"```\n{command}\n```"
+    text = (files("detzoo.plugins") / "templates" / "plugin" / "tried_in.json").read_text(encoding="utf-8")
+    tried: dict[str, list[str]] = json.loads(text)
+    recipe, brings = tried.get(kind, tried["others"])
+    return (
+        f"In a recipe, or in place of another one's with `--set`, here in a detector of {brings}:\n\n"
+        f"```\npip install {brings}\n"
+        f"detzoo train {recipe} --data shapes --out runs/{name} --set '{value}'\n```"
+    )
 
 
 def _own_kind(name: str) -> str:
@@ -180,25 +192,10 @@ def _rendered(template: Traversable, folder: Path, values: dict[str, str]) -> di
     found: dict[Path, str] = {}
     for item in template.iterdir():
         name = item.name.replace("PACKAGE", values["package"])
-        target = folder / (f".{name[4:]}" if name.startswith("dot-") else name)
+        target = folder / name
         if item.is_dir():
             found |= _rendered(item, target, values)
         elif item.name.endswith(".in"):
             text = Template(item.read_text(encoding="utf-8")).substitute(values)
             found[target.with_name(target.name.removesuffix(".in"))] = text
     return found
-
-
-def _schemas(kind: str, name: str) -> str:
-    """The stored schemas of the components, so that the new plugin is listed without PyTorch."""
-    stored = json.loads((files("detzoo.plugins") / "templates" / "plugin" / "schemas.json").read_text(encoding="utf-8"))
-    own = _own_kind(name)
-    if kind == "kind":
-        gate = {"is": "component", "kind": own}
-        neck = {**stored["neck"], "fields": {"gate": {"type": gate}, **stored["neck"]["fields"]}}
-        found = {f"{own}/{name}": {**stored["neck"], "fields": {}}, f"neck/{name}": neck}
-    else:
-        kind = "head" if kind == "detector" else kind
-        found = {f"{kind}/{name}": stored[kind]}
-    lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(schema)}" for key, schema in sorted(found.items()))
-    return f"{{\n{lines}\n}}\n"

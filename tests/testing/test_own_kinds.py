@@ -27,7 +27,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
             assert old in text
             (package / file).write_text(text.replace(old, new))
         monkeypatch.syspath_prepend(package.parent)
-        point = EntryPoint("fresh", "detzoo_fresh.plugin", "detzoo.plugins")
+        point = EntryPoint("fresh", "detzoo_fresh", "detzoo.plugins")
         monkeypatch.setattr(manager, "entry_points", lambda group: [point])
         get_registry.cache_clear()
         kit._subject.cache_clear()
