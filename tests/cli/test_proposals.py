@@ -12,7 +12,7 @@ import pytest
 from detzoo.prediction.proposal_file import ProposalFile
 from detzoo.proposals import making as proposal_making
 from detzoo.runtime.drawing import write_image
-from detzoo.training import pretrain as pretraining
+from detzoo.training import pretraining
 
 DATA = "shapes:train=2,val=1,test=1,size=64"
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
