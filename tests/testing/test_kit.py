@@ -15,8 +15,8 @@ from detzoo.plugins.conformance import Conformance
 from detzoo.plugins.registry import Registry
 from detzoo.testing import (
     Check,
+    CheckedComponent,
     CheckResult,
-    Component,
     ConformanceError,
     check_plugin,
     checks,
@@ -33,7 +33,7 @@ from detzoo.types import Assignment, Candidates, FeatureMaps, FeatureSpec, Predi
 
 
 @parametrize_with_checks("core")
-def test_core_conforms(component: Component, check: Check) -> None:
+def test_core_conforms(component: CheckedComponent, check: Check) -> None:
     check(component)
 
 
