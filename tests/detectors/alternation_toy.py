@@ -63,8 +63,6 @@ class _Neck(Neck):
 
 
 class _Dense(DenseHead):
-    scoring = "sigmoid"
-
     def __init__(self) -> None:
         super().__init__()
         self.coder, self.anchors = CentreSize(), Grid(sizes=[[8], [12]], ratios=[1.0], offset=0.5)
@@ -123,8 +121,6 @@ class _MiddleCell(RoiPool):
 
 class _BoxHead(RoiHead):
     """The cell in the middle of each region says what it is."""
-
-    scoring = "softmax"
 
     def __init__(self) -> None:
         super().__init__()

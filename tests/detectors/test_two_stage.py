@@ -81,8 +81,6 @@ class ToyRpn(Proposals):
 class ToyBoxHead(RoiHead):
     """Looks at each pooled region with one hidden layer."""
 
-    scoring = "softmax"
-
     def __init__(
         self,
         features: FeatureSpecs,
