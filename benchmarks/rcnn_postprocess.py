@@ -164,7 +164,7 @@ def detections(scene: Scene, batch: int, kind: str) -> tuple[Callable[[], Any], 
         return heads.postprocess_detections(logits.flatten(0, 1), deltas.view(-1, COLUMNS * 4), list(boxes), shapes)
 
     def ours() -> Any:
-        return box.postprocess(predictions, rois, images)
+        return scene.ours.postprocess(predictions, rois, images)
 
     found = ours()
     for image, (where, scores, labels) in enumerate(zip(*theirs(), strict=True)):

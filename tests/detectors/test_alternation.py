@@ -57,9 +57,9 @@ def test_the_stages_of_one_round_and_of_three() -> None:
     one = gradient_stages(alternating_toy(alternation=Alternation()))
     assert [(s.name, s.train, s.start_from, s.evaluate) for s in one] == [
         ("1-proposals", (*shared, "proposals.*"), "previous", False),
-        ("2-box", (*shared, "box.*", "mask.*"), "weights", False),
+        ("2-box", (*shared, "box.*", "refinements.*", "mask.*"), "weights", False),
         ("3-proposals", ("proposals.*",), "previous", True),
-        ("4-box", ("box.*", "mask.*"), "previous", True),
+        ("4-box", ("box.*", "refinements.*", "mask.*"), "previous", True),
     ]
     three = gradient_stages(alternating_toy(alternation=Alternation(rounds=3)))
     assert [s.name for s in three] == [*STEPS, "5-proposals", "6-box", "7-proposals", "8-box"]
