@@ -23,10 +23,10 @@ import detzoo
 from detzoo.benchmark.bench_command import images_of
 from detzoo.benchmark.speed import benchmark
 from detzoo.comparison.plots import figure, save
+from detzoo.detector_loading import is_run
 from detzoo.interfaces import Detector
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.environment import device_facts, versions
-from detzoo.targets import is_run
 
 COUNTS: Final = (300, 100, 50, 20, 10)
 

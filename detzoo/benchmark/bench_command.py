@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from detzoo.benchmark.speed import Benchmark, benchmark
 from detzoo.data import open_dataset
+from detzoo.detector_loading import is_run, load_detector
 from detzoo.errors import DataError, DetzooError
 from detzoo.runtime.progress import progress_bar
 from detzoo.runtime.text_table import MEASURED, Table, protocol_note
-from detzoo.targets import is_run, load_detector
 
 if TYPE_CHECKING:
     from detzoo.data import Dataset

@@ -24,8 +24,8 @@ def command(  # typer turns parameters into options: their order means nothing
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
 ) -> None:
     """Export: ONNX for one-stage detectors, torch.export for the others too; names and input recipe travel along."""
+    from detzoo.detector_loading import load_detector
     from detzoo.export.export_detector import export, parse_size
-    from detzoo.targets import load_detector
 
     wanted = parse_size(size)
     detector = load_detector(target, set_=set_)

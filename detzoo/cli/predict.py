@@ -26,12 +26,12 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     json_: Annotated[bool, typer.Option("--json", help="Print the detections as JSON too.")] = False,
 ) -> None:
     """Predict: draw what is found and write it to detections.json. Exit code 1 where a source could not be read."""
+    from detzoo.detector_loading import load_detector
     from detzoo.prediction.apply_switches import apply_switches
     from detzoo.prediction.predict_files import RESULTS, Options, annotate, find_sources
     from detzoo.runtime.device import pick_device
     from detzoo.runtime.progress import progress_bar
     from detzoo.runtime.switches import Switches
-    from detzoo.targets import load_detector
 
     switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
     files = find_sources(sources)

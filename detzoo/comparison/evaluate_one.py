@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from detzoo.data import open_dataset
 from detzoo.data.formats.opening import evaluation_split
+from detzoo.detector_loading import load_detector
 from detzoo.errors import DetzooError
 from detzoo.evaluation import evaluate
 from detzoo.evaluation.result_file import read_categories, read_results
@@ -16,7 +17,6 @@ from detzoo.evaluation.results import Evaluation, evaluate_detections
 from detzoo.prediction.apply_switches import apply_switches
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.text_table import PER_CLASS, Column, Table, percent
-from detzoo.targets import load_detector
 
 if TYPE_CHECKING:
     from detzoo.runtime.switches import Switches

@@ -24,11 +24,11 @@ from detzoo.comparison.entry import (
 )
 from detzoo.comparison.recipe_facts import Facts, recipe_facts
 from detzoo.comparison.recorded import is_trained_here
+from detzoo.detector_loading import is_run, load_detector
 from detzoo.evaluation import evaluate
 from detzoo.prediction.apply_switches import apply_switches
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.environment import versions
-from detzoo.targets import is_run, load_detector
 from detzoo.weights.checkpoint import checkpoint_of
 
 if TYPE_CHECKING:

@@ -32,13 +32,13 @@ from detzoo.comparison.entry import (
     write_numbers,
 )
 from detzoo.comparison.recipe_facts import Facts, input_size, recipe_facts
+from detzoo.detector_loading import is_run
 from detzoo.errors import DataError, DetzooError
 from detzoo.evaluation.result_file import read_detections
 from detzoo.evaluation.results import FORMAT as RESULTS_FORMAT
 from detzoo.evaluation.results import Evaluation, evaluate_detections
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.environment import short_name
-from detzoo.targets import is_run
 from detzoo.weights.checkpoint import BEST, LAST
 
 if TYPE_CHECKING:

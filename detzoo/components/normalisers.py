@@ -1,4 +1,4 @@
-"""What a loss is divided by. Sums are taken over processes, so that N processes equal one: ``ops/divisors.py``."""
+"""What a loss is divided by. Sums are taken over processes, so that N processes equal one: ``ops/loss_divisors.py``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from detzoo.interfaces import Normaliser
-from detzoo.ops.divisors import divisor_of
+from detzoo.ops.loss_divisors import divisor_of
 from detzoo.types import Assignment
 
 Positive = Annotated[float, Field(gt=0)]

@@ -21,7 +21,7 @@ from detzoo.types import Sample
 if TYPE_CHECKING:
     from detzoo.data.loading.loader import Loader
     from detzoo.interfaces import Transform
-    from detzoo.prediction.prepare import InputSpec
+    from detzoo.prediction.input_spec import InputSpec
 
 _LOG = logging.getLogger("detzoo.data")
 SIDE_TOLERANCE = 1.0  # px by which an annotated image size may differ from the real one

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from detzoo.detectors.one_stage import OneStage
 from detzoo.errors import DataError, DetzooError
-from detzoo.prediction.prepare import InputSpec, collate, prepare
+from detzoo.prediction.input_spec import InputSpec
+from detzoo.prediction.prepare import collate, prepare
 from detzoo.runtime.drawing import DARK, GREY, LIGHT, Colour, ImageArray, Mark, colour_of, draw_marks, write_image
 from detzoo.types import IGNORE, Assignment, Candidates, ImageBatch, Level, Predictions, Sample, Targets
 

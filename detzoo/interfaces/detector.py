@@ -17,7 +17,7 @@ from detzoo.types import DetectionBatch, Detections, DetectionSettings, ImageBat
 
 if TYPE_CHECKING:
     from detzoo.interfaces.proposals import Proposer
-    from detzoo.prediction.prepare import InputSpec
+    from detzoo.prediction.input_spec import InputSpec
     from detzoo.recipes.recipe import Recipe
     from detzoo.training.plan import TrainPlan
 

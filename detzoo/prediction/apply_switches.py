@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from detzoo.prediction.fold import fold_batch_norm
+from detzoo.prediction.fold_batch_norm import fold_batch_norm
 from detzoo.prediction.predict import prepared
 from detzoo.runtime.switches import Switches
 

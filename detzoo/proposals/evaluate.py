@@ -20,6 +20,7 @@ from detzoo.comparison.entry import finished
 from detzoo.components.proposals.precomputed import Precomputed
 from detzoo.data.dataset import Dataset
 from detzoo.data.formats.opening import evaluation_split, open_dataset
+from detzoo.detector_loading import load_detector
 from detzoo.errors import DetzooError
 from detzoo.evaluation import evaluate
 from detzoo.evaluation.results import plain
@@ -34,7 +35,6 @@ from detzoo.runtime.device import pick_device
 from detzoo.runtime.folder_claim import claimed_folder
 from detzoo.runtime.parallel import cores, in_parallel
 from detzoo.runtime.progress import progress_bar
-from detzoo.targets import load_detector
 from detzoo.weights.checkpoint import checkpoint_of
 
 if TYPE_CHECKING:

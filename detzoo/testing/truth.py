@@ -15,7 +15,7 @@ from detzoo.components.postprocess.top_k import TopK
 from detzoo.data.shapes import CLASSES, ShapesDataset
 from detzoo.errors import SettingError
 from detzoo.interfaces import Detector
-from detzoo.prediction.prepare import InputSpec
+from detzoo.prediction.input_spec import InputSpec
 from detzoo.testing.subject import assert_close
 from detzoo.types import Candidates, DetectionSettings, ImageBatch, Predictions, Targets
 

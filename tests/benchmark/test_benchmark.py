@@ -17,8 +17,8 @@ from detzoo.components.postprocess.top_k import TopK
 from detzoo.errors import DetzooError
 from detzoo.interfaces import Detector
 from detzoo.prediction.apply_switches import apply_switches, example_batch, noise
-from detzoo.prediction.fold import fold_batch_norm
-from detzoo.prediction.prepare import InputSpec
+from detzoo.prediction.fold_batch_norm import fold_batch_norm
+from detzoo.prediction.input_spec import InputSpec
 from detzoo.runtime.device import devices, pick_device
 from detzoo.runtime.switches import Switches
 from detzoo.types import Candidates, ImageBatch, Predictions, Targets

@@ -18,7 +18,7 @@ from detzoo.data.formats.opening import evaluation_split
 from detzoo.data.shapes import CLASSES
 from detzoo.errors import DataError, DetzooError
 from detzoo.interfaces import Detector
-from detzoo.prediction.prepare import InputSpec
+from detzoo.prediction.input_spec import InputSpec
 from detzoo.recipes.recipe import Recipe
 from detzoo.types import Candidates, ImageBatch, Predictions, Targets
 

@@ -12,7 +12,8 @@ from detzoo.data import open_dataset
 from detzoo.errors import DataError, DetzooError
 from detzoo.inspection.matches import draw_matches, draw_matches_of, draw_priors, visible
 from detzoo.interfaces import Detector
-from detzoo.prediction.prepare import InputSpec, prepare
+from detzoo.prediction.input_spec import InputSpec
+from detzoo.prediction.prepare import prepare
 from detzoo.runtime.images import read_image
 
 NAME = "ssd_ultralight_face_slim"

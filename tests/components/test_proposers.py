@@ -16,7 +16,8 @@ from detzoo.components.proposals.baselines import Gaussian, SlidingWindow, Unifo
 from detzoo.components.proposals.image_level import ImageLevel
 from detzoo.components.proposals.precomputed import Precomputed
 from detzoo.interfaces import Proposer
-from detzoo.prediction.prepare import InputSpec, prepare
+from detzoo.prediction.input_spec import InputSpec
+from detzoo.prediction.prepare import prepare
 from detzoo.prediction.proposal_file import ProposalsError, image_key, write_proposals
 from detzoo.types import ImageBatch, Targets
 

@@ -21,7 +21,7 @@ from detzoo.data.loading.transforms import CopyPaste, Expand, Flip, IouCrop, Mix
 from detzoo.data.shapes import ShapesDataset
 from detzoo.errors import DataError, RecipeError
 from detzoo.interfaces import Draw, Transform
-from detzoo.prediction.prepare import InputSpec
+from detzoo.prediction.input_spec import InputSpec
 from detzoo.training.plan import MultiScale
 from detzoo.types import ImageBatch, Sample, Targets
 

@@ -13,7 +13,7 @@ from detzoo.cli.data import app
 from detzoo.data import list_splits, open_dataset
 from detzoo.data.formats.opening import READY
 from detzoo.errors import DataError
-from detzoo.prediction.prepare import InputSpec
+from detzoo.prediction.input_spec import InputSpec
 from detzoo.runtime.images import read_header
 
 

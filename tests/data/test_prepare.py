@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from detzoo.errors import DataError, RecipeError
-from detzoo.prediction.prepare import InputSpec, Treatment, collate, make_targets, prepare
+from detzoo.prediction.input_spec import InputSpec
+from detzoo.prediction.prepare import Treatment, collate, make_targets, prepare
 from detzoo.types import Sample
 
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

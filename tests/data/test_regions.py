@@ -33,7 +33,8 @@ from detzoo.data.shapes import ShapesDataset
 from detzoo.interfaces import Proposer, Transform
 from detzoo.plugins.registry import get_registry
 from detzoo.prediction.image_proposals import RegionCache, propose
-from detzoo.prediction.prepare import InputSpec, collate, prepare
+from detzoo.prediction.input_spec import InputSpec
+from detzoo.prediction.prepare import collate, prepare
 from detzoo.prediction.proposal_file import ProposalsError
 from detzoo.testing.specimens import draw_from
 from detzoo.types import Sample

@@ -25,7 +25,7 @@ from detzoo.components.unreduced_losses import BinaryCrossEntropy, CrossEntropy,
 from detzoo.detectors.alternation import Alternation
 from detzoo.detectors.two_stage import BoxSlots, TwoStage
 from detzoo.interfaces import Backbone, DenseHead, Neck, Proposals, RoiHead, RoiPool
-from detzoo.prediction.prepare import InputSpec
+from detzoo.prediction.input_spec import InputSpec
 from detzoo.recipes.recipe import Recipe
 from detzoo.training import train
 from detzoo.types import Candidates, FeatureMaps, FeatureSpec, ImageBatch, Predictions, Targets

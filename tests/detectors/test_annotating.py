@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from detzoo.components.postprocess.top_k import TopK
 from detzoo.errors import DataError
 from detzoo.interfaces import Detector
+from detzoo.prediction.input_spec import InputSpec
 from detzoo.prediction.predict_files import Options, annotate, find_sources
-from detzoo.prediction.prepare import InputSpec
 from detzoo.types import Candidates, ImageBatch, Predictions, Targets
 
 

@@ -23,9 +23,9 @@ from detzoo.evaluation.engines import Engine
 from detzoo.interfaces import Detector
 from detzoo.ops.mask_encoding import decode_counts
 from detzoo.ops.masks import MaskPasting
+from detzoo.prediction.input_spec import InputSpec
 from detzoo.prediction.predict import predict
 from detzoo.prediction.predict_files import annotate
-from detzoo.prediction.prepare import InputSpec
 from detzoo.runtime.drawing import colour_of
 from detzoo.types import Candidates, DetectionBatch, Detections, DetectionSettings, ImageBatch, Predictions, Targets
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from detzoo.errors import SettingError
 from detzoo.interfaces import Detector, PostProcess
+from detzoo.prediction.input_spec import InputSpec
 from detzoo.prediction.predict import PredictionError, detect_images, inference, original_boxes, predict, split
-from detzoo.prediction.prepare import InputSpec, prepare
+from detzoo.prediction.prepare import prepare
 from detzoo.recipes.recipe import Recipe
 from detzoo.types import Candidates, DetectionBatch, DetectionSettings, ImageBatch, Predictions, Targets
 

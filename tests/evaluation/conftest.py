@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from detzoo.components.postprocess.top_k import TopK
 from detzoo.errors import DataError
 from detzoo.interfaces import Detector, GradientStage, Stage
-from detzoo.prediction.prepare import InputSpec
+from detzoo.prediction.input_spec import InputSpec
 from detzoo.types import Candidates, ImageBatch, Predictions, Sample, Targets
 
 CLASSES = ("red", "green")

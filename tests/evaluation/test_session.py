@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from detzoo.comparison.evaluate_one import evaluate_file, evaluate_target, report
+from detzoo.detector_loading import is_run
 from detzoo.errors import DataError, DetzooError
 from detzoo.evaluation.result_file import read_detections
 from detzoo.runtime.switches import Switches
-from detzoo.targets import is_run
 from detzoo.types import DetectionSettings
 
 DATA = "shapes:size=64,train=4,val=2,test=3"

@@ -13,7 +13,7 @@ import torch
 
 from detzoo.export import ExportError, export_onnx, export_program
 from detzoo.interfaces import PostProcess
-from detzoo.prediction.prepare import InputSpec
+from detzoo.prediction.input_spec import InputSpec
 from detzoo.types import Candidates, DetectionBatch, DetectionSettings, ImageBatch, Predictions
 from detzoo.weights.checkpoint import save_model
 from tests.export.small_detectors import small

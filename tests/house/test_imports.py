@@ -25,7 +25,7 @@ ROOMS = (
     "detectors",  # their stages see training through interfaces.StageContext
     "data",
     "builder",
-    "targets",
+    "detector_loading",
     "evaluation",
     "training",
     "benchmark",

@@ -24,7 +24,7 @@ from detzoo.data.dataset import Dataset
 from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.errors import DataError
 from detzoo.interfaces import Detector, Draw, GradientStage, Stage, Transform
-from detzoo.prediction.prepare import InputSpec
+from detzoo.prediction.input_spec import InputSpec
 from detzoo.recipes.recipe import Recipe
 from detzoo.training.plan import Optimizer, Schedule, TrainPlan
 from detzoo.types import BACKGROUND, Assignment, Candidates, ImageBatch, Predictions, Sample, Targets

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detzoo.interfaces import Feature, Matcher
 from detzoo.ops.boxes import full_precision, iou
-from detzoo.ops.claims import boxes_of, centres_inside, settled
+from detzoo.ops.label_assignment import boxes_of, centres_inside, settled
 from detzoo.ops.matching import chunks, overlaps_ignored, rows_used
 from detzoo.ops.ranking import extreme_rows, gather_rows
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets

@@ -11,7 +11,7 @@ from torch import Tensor
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Feature, Matcher
 from detzoo.ops.boxes import full_precision, iou_matrix
-from detzoo.ops.claims import centres_inside, settled
+from detzoo.ops.label_assignment import centres_inside, settled
 from detzoo.ops.matching import chunks, overlaps_ignored, rows_used
 from detzoo.ops.ranking import extreme_rows
 from detzoo.ops.scores import scores_of

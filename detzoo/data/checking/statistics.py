@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from detzoo.data.dataset import Dataset
 from detzoo.errors import DataError
-from detzoo.prediction.prepare import InputSpec, resized_size
+from detzoo.prediction.input_spec import InputSpec
+from detzoo.prediction.prepare import resized_size
 
 
 def summarise(data: Dataset) -> dict[str, Any]:

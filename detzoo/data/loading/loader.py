@@ -26,7 +26,8 @@ from detzoo.data.loading.threads import one_thread
 from detzoo.errors import DataError
 from detzoo.interfaces import Proposer, Transform
 from detzoo.prediction.image_proposals import RegionCache
-from detzoo.prediction.prepare import InputSpec, Treatment, collate
+from detzoo.prediction.input_spec import InputSpec
+from detzoo.prediction.prepare import Treatment, collate
 from detzoo.prediction.proposal_file import ProposalsError
 from detzoo.types import ImageBatch, Targets
 

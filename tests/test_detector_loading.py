@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from detzoo.detector_loading import load_detector
 from detzoo.errors import WeightsError
 from detzoo.recipes import recipe
-from detzoo.targets import load_detector
 from detzoo.training.train_command import train_target
 
 pytest.importorskip("detzoo_ssd")
