@@ -10,6 +10,7 @@ import pytest
 from detzoo.detector_loading import load_detector
 from detzoo.errors import WeightsError
 from detzoo.recipes import recipe
+from detzoo.training.options import TrainCommand
 from detzoo.training.train_command import train_target
 
 pytest.importorskip("detzoo_ssd")
@@ -42,11 +43,11 @@ def test_what_needs_weights_says_that_there_are_none(resolved: list[str]) -> Non
 
 
 def test_training_resolves_its_recipe_once(resolved: list[str], tmp_path: Path) -> None:
-    train_target(
-        "ssd_mobilenet_v2",
-        "shapes:size=96,train=4,val=2",
-        tmp_path / "run",
-        overrides=["input.size=[96,96]"],
+    command = TrainCommand(
+        target="ssd_mobilenet_v2",
+        data="shapes:size=96,train=4,val=2",
+        out=tmp_path / "run",
+        overrides=("input.size=[96,96]",),
         weights="none",
         batch=4,
         steps=1,
@@ -54,4 +55,5 @@ def test_training_resolves_its_recipe_once(resolved: list[str], tmp_path: Path) 
         workers=0,
         progress=False,
     )
+    train_target(command)
     assert resolved == ["ssd_mobilenet_v2"]
