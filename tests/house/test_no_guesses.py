@@ -20,7 +20,10 @@ FOREIGN = {
     ("detzoo/runtime/images.py", "getattr(opened, 'n_frames', 1)"): "Pillow's formats of one frame do not say so",
     ("detzoo/runtime/parallel.py", "hasattr(os, 'sched_getaffinity')"): "not on every system",
     ("detzoo/evaluation/__init__.py", "getattr(dataset, 'split', None)"): "a third party's dataset may have no splits",
-    ("detzoo/prediction/fold_batch_norm.py", "hasattr(module, name)"): "frozen norms of other packages, told by their statistics",
+    (
+        "detzoo/prediction/fold_batch_norm.py",
+        "hasattr(module, name)",
+    ): "frozen norms of other packages have these statistics",
     (
         "detzoo/prediction/predict.py",
         "hasattr(images, '__array_interface__')",
