@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detzoo.components.box_coders import Bins
-from detzoo.components.losses import quality_multibox
+from detzoo.components.losses.multibox import MultiBox
 from detzoo.components.losses.quality_multibox import QualityMultiBox
 from detzoo.components.matchers.atss import Atss
 from detzoo.components.matchers.task_aligned import TaskAligned
@@ -105,8 +105,8 @@ def test_gfl_equals_the_plain_loops_and_their_gradients() -> None:
     assert int(assignment.positive.sum()) > 10
     ours, theirs = gfl()(said, places, targets, assignment), plain_gfl(said, places, targets, assignment)
     assert list(ours) == ["classification", "box", "distribution"]
-    for found, expected in zip(ours.values(), theirs, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+    for term, plain in zip(ours.values(), theirs, strict=True):
+        torch.testing.assert_close(term, plain, rtol=1e-5, atol=1e-7)
     leaves = (said.class_logits, said.distribution)
     found = torch.autograd.grad(sum(ours.values(), torch.zeros(())), leaves, retain_graph=True)  # type: ignore[arg-type]
     expected = torch.autograd.grad(sum(theirs, torch.zeros(())), leaves)  # type: ignore[arg-type]
@@ -122,7 +122,7 @@ def test_the_static_way_gives_the_same_losses(monkeypatch: pytest.MonkeyPatch) -
         assignment = TaskAligned()(places, weighted, said)
         results = []
         for looks in (True, False):
-            for module in (positive_rows, quality_multibox.MultiBox.__module__):
+            for module in (positive_rows, MultiBox.__module__):
                 name = module if isinstance(module, str) else module.__name__
                 monkeypatch.setattr(f"{name}.allows_dynamic_shapes", lambda _, looks=looks: looks)
             terms = loss(said, places, weighted, assignment)
