@@ -26,7 +26,7 @@ def cell_anchors(sizes: Sequence[float], ratios: Sequence[float], *, rounded: bo
     wide = 1 / tall
     widths, heights = (wide[:, None] * size).flatten(), (tall[:, None] * size).flatten()
     boxes = torch.stack([-widths, -heights, widths, heights], dim=1) / 2
-    return boxes.round() if rounded else boxes
+    return boxes.round() if rounded else boxes  # detectron2 and mmdet keep fractions of px
 
 
 def shift_over_grid(
@@ -47,5 +47,5 @@ def shift_over_grid(
     y = (torch.arange(height, device=anchors.device, dtype=anchors.dtype) + offset) * stride[0]
     x = (torch.arange(width, device=anchors.device, dtype=anchors.dtype) + offset) * stride[1]
     grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
-    shifts = torch.stack([grid_x, grid_y, grid_x, grid_y], dim=-1).reshape(-1, 1, 4)
-    return (shifts + anchors).reshape(-1, 4)
+    shifts = torch.stack([grid_x, grid_y, grid_x, grid_y], dim=-1).reshape(-1, 1, 4)  # [h*w,1,4]
+    return (shifts + anchors).reshape(-1, 4)  # the order of a head's map once it is permuted to [h,w,A]

@@ -63,10 +63,10 @@ def decode_centre_size(
     width, height = sides(boxes, plus_one=plus_one)
     dx, dy, dw, dh = (part / weight for part, weight in zip(deltas.unbind(-1), weights, strict=True))
     if clamp is not None:
-        dw, dh = dw.clamp(max=clamp), dh.clamp(max=clamp)
+        dw, dh = dw.clamp(max=clamp), dh.clamp(max=clamp)  # above only: exp of a very negative number is 0
     x, y = dx * width + (boxes[..., 0] + 0.5 * width), dy * height + (boxes[..., 1] + 0.5 * height)
     half_width, half_height = 0.5 * (torch.exp(dw) * width), 0.5 * (torch.exp(dh) * height)
-    back = 1.0 if plus_one else 0.0
+    back = 1.0 if plus_one else 0.0  # x2 is the last pixel itself, not the one behind it
     return torch.stack([x - half_width, y - half_height, x + half_width - back, y + half_height - back], dim=-1)
 
 
@@ -84,7 +84,7 @@ def encode_edges(targets: Tensor, boxes: Tensor, unit: Tensor) -> Tensor:
     Source: FCOS, eq. 1, with the division by the stride of its code.
     """
     targets, boxes = full_precision(targets), full_precision(boxes)
-    centre = 0.5 * (boxes[..., :2] + boxes[..., 2:])
+    centre = 0.5 * (boxes[..., :2] + boxes[..., 2:])  # [...,2]
     return torch.cat([centre - targets[..., :2], targets[..., 2:] - centre], dim=-1) / unit
 
 

@@ -29,10 +29,11 @@ def refined(rois: Candidates, predictions: Predictions, region: Tensor) -> Candi
         predictions: of the stage, [B,P].
         region: float32 [B,4] xyxy px: where each image lies inside the padding.
     """
+    # Cascade R-CNN: no gradient through the next stage's regions
     coder, deltas = rois.coder, predictions.deltas.detach()
     assert coder is not None
     if deltas.shape[2] > 1:
-        best = scores_of(predictions).argmax(-1)
+        best = scores_of(predictions).argmax(-1)  # without background: a region keeps its place whatever it is
         deltas = deltas.gather(2, best[..., None, None].expand(-1, -1, 1, 4))
         coder = coder.of_classes(best)
     boxes = clip(coder.decode(deltas[:, :, 0], rois.boxes, rois.strides()), region.unsqueeze(1))
@@ -50,7 +51,7 @@ def without_ground_truth(refined: Candidates, rois: Candidates, targets: Targets
         assignment: [B,P] of ``rois``.
     """
     truth = matched_boxes(rois, targets, assignment)
-    same = (rois.boxes == truth).all(-1) & assignment.positive
+    same = (rois.boxes == truth).all(-1) & assignment.positive  # exact: appended boxes are copies
     return dataclasses.replace(refined, valid=refined.valid & ~same)
 
 
@@ -81,7 +82,7 @@ _SOFTMAX: Final = (lambda logits: torch.softmax(logits, dim=-1), _log)  # the so
 _WAYS: Final[dict[Scoring, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]]] = {
     "softmax": _SOFTMAX,
     "categorical": _SOFTMAX,
-    "sigmoid": (torch.sigmoid, lambda scores: _log(scores) - _log(1 - scores)),
+    "sigmoid": (torch.sigmoid, lambda scores: _log(scores) - _log(1 - scores)),  # logit, finite at 0 and 1
     "linear": (lambda scores: scores, lambda scores: scores),
 }
 """By scoring: from logits to what is averaged, and back."""

@@ -34,6 +34,7 @@ def neighbouring_bins(distance: Tensor, values: Tensor) -> tuple[Tensor, Tensor]
         int64 [...] from 0 to R - 2, and float [...] in [0,1]: 0 at this bin, 1 at the next.
     """
     values = values.to(distance.dtype)
+    # the last value is in the last interval
     left = torch.bucketize(distance, values, right=True).clamp(1, len(values) - 1) - 1
     low = values[left]
     return left, (distance - low) / (values[left + 1] - low)

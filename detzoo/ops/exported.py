@@ -16,6 +16,7 @@ from torch import Tensor
 @torch.library.custom_op("detzoo::nms_keep", mutates_args=())
 def nms_keep(boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor, iou: float) -> Tensor:
     """As ``detzoo.ops.nms.nms_keep``."""
+    # deferred: nms imports this module for its exported path
     from detzoo.ops import nms
 
     return nms.nms_keep(boxes, scores, group, iou=iou, valid=valid)
@@ -23,7 +24,7 @@ def nms_keep(boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor, iou: f
 
 @nms_keep.register_fake
 def _(boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor, iou: float) -> Tensor:
-    return torch.empty_like(scores, dtype=torch.bool)
+    return torch.empty_like(scores, dtype=torch.bool)  # shapes alone: all that export asks of it
 
 
 @torch.library.custom_op("detzoo::soft_nms", mutates_args=())
@@ -34,6 +35,7 @@ def soft_nms(
     from detzoo.ops import nms
 
     named = cast("Literal['gaussian', 'linear']", method)
+    # clone: a custom operation may not return its input or a view of it
     return nms.soft_nms(boxes, scores, group, method=named, sigma=sigma, iou=iou, min_score=least, valid=valid).clone()
 
 

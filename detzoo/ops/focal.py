@@ -35,7 +35,7 @@ def focal_by_formula(logits: Tensor, labels: Tensor, *, alpha: float | None, gam
     """
     true = labels.unsqueeze(-1) == torch.arange(logits.shape[-1], device=logits.device)
     wrong = torch.where(true, -logits, logits)  # the logit of the wrong answer
-    loss = torch.sigmoid(wrong) ** gamma * F.softplus(wrong)
+    loss = torch.sigmoid(wrong) ** gamma * F.softplus(wrong)  # -log(1 - sigmoid(wrong)), without overflow
     if alpha is not None:
         loss = loss * torch.where(true, alpha, 1 - alpha)
     return loss.sum(-1)
@@ -60,12 +60,13 @@ class _Focal(torch.autograd.Function):
         """
         slopes = torch.empty_like(logits, memory_format=torch.contiguous_format) if wanted else None
         losses = logits.new_empty(labels.numel())
-        rows = logits.reshape(-1, logits.shape[-1])
+        rows = logits.reshape(-1, logits.shape[-1])  # [B*N,K]
         for piece in _pieces(rows, labels):
             wrong, true = piece.wrong(rows)
             chance, cost = torch.sigmoid(wrong), softplus(wrong)
             focus = chance**gamma
             torch.sum(_weighted(focus * cost, true, alpha), dim=-1, out=losses[piece.start : piece.stop])
+            # the formula of the docstring, in place: the intermediates of one piece are all that is held
             if slopes is not None:
                 slope = slopes.view_as(rows)[piece.start : piece.stop]
                 torch.mul(cost.mul_(1 - chance).mul_(gamma).add_(chance), focus, out=slope)
@@ -88,7 +89,7 @@ def softplus(x: Tensor) -> Tensor:
     With u the rounded 1 + e, log(1 + e) = log(u) + (e - (u - 1)) / u to first order in what rounding lost, and the
     second is below one unit in the last place.
     """
-    small = x.abs().neg_().exp_()
+    small = x.abs().neg_().exp_()  # e^-|x| never overflows; the clamp below adds max(x, 0) back
     one_more = small + 1
     lost = small.sub_(one_more - 1).div_(one_more)
     return one_more.log_().add_(lost).add_(x.clamp(min=0))
@@ -102,7 +103,7 @@ class _Piece:
 
     def wrong(self, rows: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """The logits of the wrong answers, of all ``rows`` [B*N,K] those of the piece, and where the truths stand."""
-        own = rows[self.start : self.stop].clone()
+        own = rows[self.start : self.stop].clone()  # a slice is a view: the caller's logits must stay as they are
         true = (self.true[0], self.true[1])
         own[true] = -own[true]
         return own, true
@@ -111,7 +112,7 @@ class _Piece:
 def _pieces(rows: Tensor, labels: Tensor) -> list[_Piece]:
     """Rows [B*N,K] in pieces of about ``PIECE`` logits for each thread."""
     count, classes = rows.shape
-    step = max(1, PIECE * torch.get_num_threads() // max(1, classes))
+    step = max(1, PIECE * torch.get_num_threads() // max(1, classes))  # ATen splits one operation over all threads
     flat = labels.reshape(-1)
     row = (flat >= 0).nonzero().squeeze(1)  # ascending
     column = flat[row]

@@ -32,11 +32,12 @@ def settled(rows: Tensor, claimed: Tensor, overlap: Tensor, count: int) -> Tenso
     """
     batch, truths = rows.shape[:2]
     place = rows.flatten(1)
-    value = torch.where(claimed, overlap, -1).flatten(1)
+    value = torch.where(claimed, overlap, -1).flatten(1)  # below every IoU: it outbids no claim
     highest = value.new_full((batch, count), -1).scatter_reduce(1, place, value, "amax")
     wins = claimed.flatten(1) & (value == highest.gather(1, place))
     truth = torch.arange(truths, device=rows.device).view(1, truths, 1).expand_as(rows).flatten(1)
-    first = torch.full((batch, count), truths, device=rows.device)
+    first = torch.full((batch, count), truths, device=rows.device)  # one past the last ground truth: nobody
+    # ties by order: reproducible on CUDA
     first = first.scatter_reduce(1, place, torch.where(wins, truth, truths), "amin")
     return torch.where(first < truths, first, BACKGROUND)
 

@@ -15,7 +15,7 @@ def sum_over_processes(amount: Tensor) -> Tensor:
     """``amount`` added up over all processes, the same in each of them; ``amount`` itself in a single one."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return amount
-    total = amount.clone()
+    total = amount.clone()  # all_reduce writes into its argument
     distributed.all_reduce(total)
     return total
 

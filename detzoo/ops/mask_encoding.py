@@ -69,13 +69,14 @@ def decode_counts(counts: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
             value |= (byte & 0x1F) << shift
             more = bool(byte & 0x20)
             at, shift = at + 1, shift + 5
-            if not more and byte & 0x10:
+            if not more and byte & 0x10:  # bit 4 of the last group is the sign
                 value |= -1 << shift
         runs.append(value + runs[-2] if len(runs) > 2 else value)
+    # NumPy's own error would not say that it is a mask
     if any(run < 0 for run in runs) or sum(runs) != size[0] * size[1]:
         raise DataError(f"a mask's run lengths do not fill {size[1]} x {size[0]} px")
     pixels = np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8)
-    return np.ascontiguousarray(pixels.reshape(size, order="F"))
+    return np.ascontiguousarray(pixels.reshape(size, order="F"))  # COCO counts down the columns
 
 
 def run_lengths(masks: NDArray[Any]) -> list[dict[str, Any]]:
@@ -93,6 +94,7 @@ def run_lengths(masks: NDArray[Any]) -> list[dict[str, Any]]:
 
 
 def _run_lengths(mask: NDArray[Any]) -> dict[str, Any]:
+    # deferred: only masks need pycocotools
     from pycocotools import mask as coco_mask
 
     height, width = mask.shape
@@ -100,10 +102,10 @@ def _run_lengths(mask: NDArray[Any]) -> dict[str, Any]:
     left, _, columns, _ = cv2.boundingRect(mask) if mask.size else (0, 0, 0, 0)
     strip = mask[:, left : left + columns].ravel(order="F")  # column by column, as COCO counts
     turns = np.flatnonzero(strip[1:] != strip[:-1]) + (1 + left * height)
-    if strip.size and strip[0]:
+    if strip.size and strip[0]:  # the first run is of zeros, and may be 0 long
         turns = np.concatenate([[left * height], turns])
     end = (left + columns) * height
-    if strip.size and strip[-1] and end < height * width:
+    if strip.size and strip[-1] and end < height * width:  # the strip ends before the image does
         turns = np.concatenate([turns, [end]])
     counts = np.diff(turns, prepend=0, append=height * width).tolist()
     packed = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
@@ -116,7 +118,7 @@ def to_rle(data: bytes, size: tuple[int, int]) -> dict[str, Any]:
 
     height, width = size
     if data[:1] == _POLYGONS:
-        rles = coco_mask.frPyObjects(decode_polygons(data), height, width)
+        rles = coco_mask.frPyObjects(decode_polygons(data), height, width)  # one per part: an object may be cut in two
         merged: dict[str, Any] = coco_mask.merge(rles)
         return merged
     if data[:1] == _RLE:
@@ -125,6 +127,7 @@ def to_rle(data: bytes, size: tuple[int, int]) -> dict[str, Any]:
             return {"size": stored, "counts": counts.encode()}
         packed: dict[str, Any] = coco_mask.frPyObjects({"size": stored, "counts": counts}, stored[0], stored[1])
         return packed
+    # pycocotools reads columns only
     encoded: dict[str, Any] = coco_mask.encode(np.asfortranarray(decode_mask(data, size)))
     return encoded
 
@@ -132,7 +135,7 @@ def to_rle(data: bytes, size: tuple[int, int]) -> dict[str, Any]:
 def decode_polygons(data: bytes) -> list[list[float]]:
     """The parts that ``encode_polygons`` was given."""
     count = int(np.frombuffer(data, np.int64, 1, 1)[0])
-    lengths = np.frombuffer(data, np.int64, count, 9)
+    lengths = np.frombuffer(data, np.int64, count, 9)  # 1 byte of kind, 8 of the count
     points = np.frombuffer(data, np.float64, -1, 9 + 8 * count)
     return [part.tolist() for part in np.split(points, np.cumsum(lengths)[:-1])]
 
@@ -146,7 +149,7 @@ def read_mask_values(path: Path | str) -> NDArray[np.int64]:
             values = np.asarray(opened).astype(np.int64)
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path}: the mask cannot be read: {error}") from None
-    return values if values.ndim == 2 else values[:, :, 0]
+    return values if values.ndim == 2 else values[:, :, 0]  # grey masks are at times saved as RGB
 
 
 def _read_mask_file(path: str, value: int | None) -> NDArray[np.uint8]:

@@ -54,7 +54,7 @@ def mask_targets(masks: Tensor, boxes: Tensor, row: Tensor, size: int) -> Tensor
     Masks become floats a part at a time, so that 1,000 masks of 1,000 px fit in memory.
     """
     targets = boxes.new_zeros(len(boxes), size, size)
-    if masks.shape[0] == 0 or len(boxes) == 0:
+    if masks.shape[0] == 0 or len(boxes) == 0:  # zeros, for a batch without objects
         return targets
     step = max(1, _ALIGNED_PIXELS // max(1, masks.shape[1] * masks.shape[2]))
     for start in range(0, masks.shape[0], step):
@@ -63,10 +63,11 @@ def mask_targets(masks: Tensor, boxes: Tensor, row: Tensor, size: int) -> Tensor
         if allows_dynamic_shapes(row):  # only regions with masks in this part
             place = inside.nonzero().squeeze(1)
             if len(place):
+                # several regions share a mask: one float copy of each
                 used, own = torch.unique(row[place], return_inverse=True)
                 targets[place] = _aligned(masks[used], boxes[place], own, size)
         else:
-            own = (row - start).clamp(0, len(part) - 1)
+            own = (row - start).clamp(0, len(part) - 1)  # rows of other parts read anything, and are masked out
             targets = torch.where(inside[:, None, None], _aligned(part, boxes, own, size), targets)
     return targets
 
@@ -74,7 +75,7 @@ def mask_targets(masks: Tensor, boxes: Tensor, row: Tensor, size: int) -> Tensor
 def _aligned(masks: Tensor, boxes: Tensor, row: Tensor, size: int) -> Tensor:
     rois = torch.cat([row[:, None].to(boxes.dtype), boxes], dim=1)
     found: Tensor = roi_align(masks[:, None].to(boxes.dtype), rois, (size, size), 1.0)
-    return found[:, 0]
+    return found[:, 0]  # [P,m,m]
 
 
 def paste_masks(
@@ -132,7 +133,7 @@ class _Axis:
         row = np.arange(len(lower))
         weights = np.zeros((len(lower), cells), np.float32)
         weights[row, lower] = 1 - part
-        weights[row, np.minimum(lower + 1, cells - 1)] += part
+        weights[row, np.minimum(lower + 1, cells - 1)] += part  # +=: at the last cell both neighbours are one
         return weights
 
 
@@ -147,13 +148,13 @@ def _pasted(
         boxes = _grown(boxes, (side + 2) / side)
     axis = _integer_axis if convention == "integer" else _half_pixel_axis
     for row, box in enumerate(boxes.tolist()):
-        if not np.isfinite(box).all():
+        if not np.isfinite(box).all():  # a diverged training's box: no mask rather than an error
             continue
         across, down = axis(box[0], box[2], size[1], side), axis(box[1], box[3], size[0], side)
         if across is None or down is None:
             continue
         columns = np.ascontiguousarray(across.weights(side + 2).T)
-        rows = down.weights(side + 2) @ padded[row]
+        rows = down.weights(side + 2) @ padded[row]  # bilinear is separable: two small products, [n,m+2]
         step = max(1, _STRIP_PIXELS // columns.shape[1])
         for first in range(0, len(rows), step):
             values = rows[first : first + step] @ columns
@@ -169,7 +170,7 @@ def _grown(boxes: Tensor, factor: float) -> Tensor:
     """int64 [D,4]: boxes grown about their centres, corners cut towards 0; torchvision's order of operations."""
     half = (boxes[:, 2:] - boxes[:, :2]) * 0.5 * factor
     centre = (boxes[:, 2:] + boxes[:, :2]) * 0.5
-    grown = torch.cat([centre - half, centre + half], dim=1)
+    grown = torch.cat([centre - half, centre + half], dim=1)  # the box of the padded mask: (m + 2) / m as wide
     return torch.where(grown.isfinite(), grown, 0).to(torch.int64)
 
 
@@ -178,7 +179,7 @@ def _integer_axis(low: int, high: int, limit: int, side: int) -> _Axis | None:
     start, stop = max(low, 0), min(high + 1, limit)
     if start >= stop:
         return None
-    length = max(high - low + 1, 1)
+    length = max(high - low + 1, 1)  # torchvision's +1: both edge pixels are covered
     places = (np.arange(start - low, stop - low) + 0.5) * ((side + 2) / length) - 0.5
     return _Axis(start, places.clip(0, side + 1))
 
@@ -192,5 +193,5 @@ def _half_pixel_axis(low: float, high: float, limit: int, side: int) -> _Axis | 
     stop = min(limit, int(np.ceil(high + cell / 2)))
     if start >= stop:
         return None
-    places = (np.arange(start, stop) + 0.5 - low) / cell - 0.5 + 1
+    places = (np.arange(start, stop) + 0.5 - low) / cell - 0.5 + 1  # centre of the pixel, in cells; + 1 for the rim
     return _Axis(start, places.clip(0, side + 1))

@@ -36,7 +36,7 @@ def matched_boxes(candidates: Candidates, targets: Targets, assignment: Assignme
         float32 [B,N,4] xyxy px.
     """
     own = safe_candidates(candidates).boxes.expand(*assignment.index.shape, 4)
-    if targets.boxes.shape[1] == 0:
+    if targets.boxes.shape[1] == 0:  # gather cannot read from no rows
         return own
     row = assignment.index.clamp(min=0).unsqueeze(-1).expand(-1, -1, 4)
     return torch.where(assignment.positive.unsqueeze(-1), targets.boxes.gather(1, row), own)
@@ -90,13 +90,14 @@ def overlap_matrix(candidates: Candidates, targets: Targets, *, plus_one: bool =
     if matrix.numel() == 0:
         return matrix
     image, row = usable.nonzero(as_tuple=True)
-    flat, place = matrix.view(-1, places.shape[1]), image * used + row
+    flat, place = matrix.view(-1, places.shape[1]), image * used + row  # [B*M,N] and the rows of it in use
     for part in torch.split(torch.arange(image.numel()), max(1, CACHED_PAIRS // max(1, places.shape[1]))):
         boxes = truth[image[part], row[part]]
         if places.shape[0] == 1:
             flat[place[part]] = iou_matrix(boxes, places[0], plus_one=plus_one)
         else:
             flat[place[part]] = iou_matrix(boxes.unsqueeze(1), places[image[part]], plus_one=plus_one).squeeze(1)
+    # anchors are all valid: one look spares a pass over the matrix
     return matrix if candidates.valid.all() else matrix.masked_fill_(~candidates.valid.unsqueeze(1), -1.0)
 
 
@@ -122,6 +123,7 @@ def truth_by_truth(
         gives it.
     """
     places = full_precision(candidates.boxes)
+    # [.,4,N]: reads x1 in one run
     columns, areas = places.transpose(1, 2).contiguous(), area(places, plus_one=plus_one)
     extra = 1.0 if plus_one else 0.0
     valid = None if candidates.valid.all() else candidates.valid.expand(targets.boxes.shape[0], -1)
@@ -130,11 +132,12 @@ def truth_by_truth(
     for image, row in targets.usable.nonzero().tolist():
         own = image % places.shape[0]  # 0 where all images share the candidates
         x1, y1, x2, y2 = columns[own]
+        # numbers, not tensors: clamp with bounds needs no broadcast
         left, top, right, bottom = truth[image, row].tolist()
         width = x2.clamp(max=right).sub_(x1.clamp(min=left)).add_(extra).clamp_(min=0)
         height = y2.clamp(max=bottom).sub_(y1.clamp(min=top)).add_(extra).clamp_(min=0)
         shared = width.mul_(height)
-        near = torch.from_numpy(np.flatnonzero((shared > 0).numpy()))
+        near = torch.from_numpy(np.flatnonzero((shared > 0).numpy()))  # few of 100,000 anchors touch one object
         if valid is not None:
             near = near[valid[image, near]]
         shared = shared[near]
@@ -162,6 +165,7 @@ def best_truths(overlaps: Tensor, wanted: Tensor) -> Tensor:
     Returns:
         int64 [B,N].
     """
+    # elsewhere a search of every column costs less than waiting for the count
     if not allows_dynamic_shapes(overlaps):
         return overlaps.argmax(dim=1)
     image, column = wanted.nonzero(as_tuple=True)
@@ -190,7 +194,7 @@ def of_classes(candidates: Candidates, labels: Tensor) -> Candidates:
 
 def candidate_rows(candidates: Candidates, image: Tensor, row: Tensor) -> CandidateRows:
     """Rows ``row`` int64 [P] of images ``image`` int64 [P], as candidates [1,P]."""
-    shared = torch.zeros_like(image) if candidates.boxes.shape[0] == 1 else image
+    shared = torch.zeros_like(image) if candidates.boxes.shape[0] == 1 else image  # anchors: one set for all images
     boxes = candidates.boxes[shared, row].unsqueeze(0)
     valid = candidates.valid.expand(candidates.boxes.shape[0], -1)[shared, row].unsqueeze(0)
     return CandidateRows(boxes, valid, coder=candidates.coder, row_strides=candidates.strides()[row])
@@ -220,10 +224,12 @@ def greedy_bipartite(overlaps: Tensor, usable: Tensor, *, least: float = 1e-6) -
     eager = allows_dynamic_shapes(overlaps)
     if eager and not _contested(place, waiting):
         return torch.where(waiting, place, -1)
-    taken = torch.zeros(batch, count, dtype=torch.bool, device=overlaps.device)
+    taken = torch.zeros(batch, count, dtype=torch.bool, device=overlaps.device)  # [B,N]
+    # one pair per image and round; no host wait elsewhere
     for _ in range(int(waiting.sum(1).max()) if eager else truths):
         top = best.masked_fill(~waiting, -1.0)
         tied = top == top.amax(1, keepdim=True)
+        # of tied pairs the lower candidate, as Caffe's loop meets them
         first = torch.where(tied, place, count).argmin(1, keepdim=True)  # [B,1]
         active = waiting.gather(1, first)
         chosen = place.gather(1, first)
@@ -244,6 +250,7 @@ def greedy_bipartite(overlaps: Tensor, usable: Tensor, *, least: float = 1e-6) -
 
 def _contested(place: Tensor, waiting: Tensor) -> bool:
     """Whether two waiting rows of one image want the same candidate."""
+    # rows that do not wait get numbers of their own below 0, so they never look alike
     wanted = torch.where(waiting, place, -1 - torch.arange(place.shape[1], device=place.device)).sort(1).values
     return bool((wanted[:, 1:] == wanted[:, :-1]).any())
 
@@ -274,6 +281,7 @@ def overlaps_ignored(
             overlap = iou_matrix(truth, places)
         else:
             own = area(places).unsqueeze(1)
+            # padding has no area: 0, not NaN
             overlap = intersection_matrix(truth, places) / torch.where(own > 0, own, 1)
         found |= ((overlap >= threshold) & flagged[:, rows].unsqueeze(2)).any(1)
     return found

@@ -72,7 +72,7 @@ def nms_keep(boxes: Tensor, scores: Tensor, group: Tensor, *, iou: float, valid:
 
 def float32_at_most(value: float) -> float:
     """The largest float32 that is no larger."""
-    near = np.float32(value)
+    near = np.float32(value)  # rounds to nearest, so maybe upwards
     return float(near if float(near) <= value else np.nextafter(near, np.float32(-np.inf)))
 
 
@@ -84,8 +84,9 @@ def _keep_static(boxes: Tensor, group: Tensor, valid: Tensor, threshold: float) 
         stop = min(start + size, boxes.shape[1])
         block, block_group = boxes[:, start:stop], group[:, start:stop]
         over = iou_matrix(boxes[:, :stop], block) > threshold  # [B,stop,S]: row removes column
-        over &= group[:, :stop].unsqueeze(2) == block_group.unsqueeze(1)
+        over &= group[:, :stop].unsqueeze(2) == block_group.unsqueeze(1)  # compared, not shifted: no IoU changes
         free = keep[:, start:stop] & ~(over[:, :start] & keep[:, :start].unsqueeze(2)).any(1)
+        # strict upper triangle: only a better box removes; cat, not assignment, for the compiler
         keep = torch.cat([keep[:, :start], settle(over[:, start:].triu(1), free), keep[:, stop:]], dim=1)
     return keep
 
@@ -100,7 +101,7 @@ def _box_by_box(over: Tensor, alive: Tensor) -> Tensor:
 def _by_rounds(over: Tensor, free: Tensor) -> Tensor:
     """As ``_box_by_box``; the host looks whether it may stop."""
     alive, before = free, ~free
-    while not torch.equal(alive, before):
+    while not torch.equal(alive, before):  # the only wait for the device, once in ROUNDS
         for _ in range(ROUNDS):
             before, alive = alive, free & ~(over & alive.unsqueeze(2)).any(1)
     return alive
@@ -216,7 +217,7 @@ def _overlapping(
     ends = count.cumsum(0)
     shift = start - ends + count
     found_i, found_j = [], []
-    row, done = 0, 0
+    row, done = 0, 0  # rows and pairs behind us
     while row < count.numel():
         # as many rows as fit the bound on pairs, one at least
         stop = max(row + 1, int(torch.searchsorted(ends, done + MAX_PAIRS, right=True)))
@@ -227,7 +228,7 @@ def _overlapping(
         shared = torch.minimum(x2, u2).sub_(torch.maximum(x1, u1)).clamp_(min=0)
         shared *= torch.minimum(y2, v2).sub_(torch.maximum(y1, v1)).clamp_(min=0)
         union = areas.index_select(0, i).add_(other_areas.index_select(0, j)).sub_(shared)
-        over = (shared.div_(union) > threshold).nonzero().squeeze(1)
+        over = (shared.div_(union) > threshold).nonzero().squeeze(1)  # 0 / 0 of two empty boxes is NaN, and no overlap
         found_i.append(i[over])
         found_j.append(j[over])
         row, done = stop, int(ends[stop - 1])
@@ -273,18 +274,18 @@ def soft_nms(
 
         weakened: Tensor = exported.soft_nms(boxes, scores, group, valid, method, sigma, iou, min_score)
         return weakened
-    scores = torch.where(valid & (scores >= min_score), scores, 0)
+    scores = torch.where(valid & (scores >= min_score), scores, 0)  # 0 is how _weaken knows that there is no box
 
     def factor(overlap: Tensor) -> Tensor:
         return torch.exp(-(overlap.square() / sigma)) if method == "gaussian" else 1 - overlap * (overlap > iou)
 
-    if not allows_dynamic_shapes(boxes):
+    if not allows_dynamic_shapes(boxes):  # packing by group needs counts that the host would wait for
         return _weaken(boxes, scores, group, factor, min_score)
     where = (scores > 0).flatten().nonzero().squeeze(1)
     segment, order = _segments(group)[where].sort(stable=True)
     where = where[order]
     column = torch.arange(where.numel()) - _run_starts(segment)
-    row = (column == 0).cumsum(0) - 1
+    row = (column == 0).cumsum(0) - 1  # each segment is a row of its own
     shape = (int(row.max()) + 1, int(column.max()) + 1) if where.numel() else (0, 0)
     packed_boxes, packed = boxes.new_zeros(*shape, 4), scores.new_zeros(shape)
     packed_boxes[row, column] = boxes.flatten(0, 1)[where]
@@ -300,7 +301,7 @@ def _weaken(
     pending = scores > 0
     for _ in range(boxes.shape[1]):
         leader = torch.where(pending, scores, -1.0).argmax(1, keepdim=True)  # [R,1], the first of equals
-        active = pending.gather(1, leader)
+        active = pending.gather(1, leader)  # False once a row has no box left: argmax then points anywhere
         pending = pending.scatter(1, leader, False)
         overlap = iou_matrix(boxes.gather(1, leader.unsqueeze(2).expand(-1, -1, 4)), boxes).squeeze(1)
         touched = pending & active & (group == group.gather(1, leader))
@@ -316,4 +317,4 @@ def _segments(group: Tensor) -> Tensor:
         return group.flatten()
     low = group.min()
     image = torch.arange(group.shape[0], device=group.device).unsqueeze(1)
-    return (group - low + image * (group.max() - low + 1)).flatten()
+    return (group - low + image * (group.max() - low + 1)).flatten()  # groups may start anywhere, below 0 too

@@ -48,7 +48,7 @@ class PositiveRows:
     def everywhere(self, values: Tensor) -> Tensor:
         """``values`` of these rows, as [B,N] with 0 where there is no positive."""
         if self.place is None:
-            return torch.where(self.positive, values, 0)
+            return torch.where(self.positive, values, 0)  # where, not a product: 0 times inf is NaN
         return values.new_zeros(self.positive.numel()).index_copy(0, self.place, values[0]).view(self.positive.shape)
 
     def sums(self, losses: Tensor) -> Tensor:
@@ -85,9 +85,9 @@ def positive_rows(
     place = assignment.positive.flatten().nonzero().squeeze(1)
     image = place // max(1, count)
     own = labels.flatten()[place]
-    rows = deltas.reshape(batch * count * per_class, 4)
+    rows = deltas.reshape(batch * count * per_class, 4)  # one flat index picks candidate and class
     rows = rows.index_select(0, place * per_class + (own if per_class > 1 else 0))
-    boxes = targets.boxes[image, assignment.index.flatten()[place]]
+    boxes = targets.boxes[image, assignment.index.flatten()[place]]  # [P,4]
     places = safe_candidates(candidate_rows(candidates, image, place - image * count))
     places = of_classes(places, own.unsqueeze(0))
     chosen = None if bins is None else bins.flatten(0, 1).index_select(0, place).unsqueeze(0)

@@ -83,15 +83,16 @@ def pack(chosen: Tensor, place: Tensor, batch: int, per_image: int) -> tuple[Ten
     image = torch.repeat_interleave(torch.arange(batch), count)
     place = place - image * per_image
     size = int(count.max()) if batch else 0
+    # place within its image, plus image * S
     slot = torch.arange(place.numel()) + (image * size - (ends - count)[image])
-    packed = chosen.new_full((batch * size,), -math.inf).index_copy_(0, slot, chosen)
+    packed = chosen.new_full((batch * size,), -math.inf).index_copy_(0, slot, chosen)  # -inf: sorts behind any score
     places = torch.zeros(batch * size, dtype=torch.int64).index_copy_(0, slot, place)
     return packed.view(batch, size), places.view(batch, size)
 
 
 def rank_in_group(group: Tensor) -> Tensor:
     """int64 [B,N]: how many earlier entries of its row belong to the same group."""
-    ordered, order = group.sort(dim=1, stable=True)
+    ordered, order = group.sort(dim=1, stable=True)  # stable: earlier entries stay earlier within their group
     places = torch.arange(group.shape[1], device=group.device).expand_as(group)
     fresh = torch.ones_like(ordered, dtype=torch.bool)
     fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]

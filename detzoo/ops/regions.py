@@ -35,11 +35,11 @@ def compact(rois: Candidates, assignment: Assignment, size: int | None) -> tuple
         regions [B,S] and their assignment. On the CPU S is the largest number that takes part in an image, elsewhere
         ``size``; rows that are left over are invalid and IGNORE.
     """
-    rank = (assignment.index != IGNORE).long() + assignment.positive.long()
+    rank = (assignment.index != IGNORE).long() + assignment.positive.long()  # 2 positive, 1 negative, 0 ignored
     count = rois.boxes.shape[1] if size is None else min(size, rois.boxes.shape[1])
     if allows_dynamic_shapes(rois.boxes):
         count = min(count, _most(rank > 0))
-    chosen = rank.argsort(dim=1, descending=True, stable=True)[:, :count]
+    chosen = rank.argsort(dim=1, descending=True, stable=True)[:, :count]  # stable: the sampler's order is reproducible
     index = assignment.index.gather(1, chosen)
     overlap, quality = (
         None if one is None else gather_rows(one, chosen) for one in (assignment.overlap, assignment.quality)
@@ -64,14 +64,14 @@ def first_positives(rois: Candidates, assignment: Assignment, most: int | None) 
         count = min(count, _most(assignment.positive))
     index = assignment.index[:, :count]
     kept = Candidates(rois.boxes[:, :count], index >= 0, coder=rois.coder)
-    return kept, Assignment(torch.where(index >= 0, index, IGNORE))
+    return kept, Assignment(torch.where(index >= 0, index, IGNORE))  # a negative has no mask to learn
 
 
 def trim(rois: Candidates) -> Candidates:
     """Without the padding behind the last valid region of the batch; as they are where looking would make us wait."""
     if not allows_dynamic_shapes(rois.boxes):
         return rois
-    count = _last(rois.valid)
+    count = _last(rois.valid)  # the last of the whole batch: images keep one shape
     return dataclasses.replace(
         rois,
         boxes=rois.boxes[:, :count],

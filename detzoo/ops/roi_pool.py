@@ -52,6 +52,7 @@ def assign_levels(
     operation. (There the epsilon keeps boxes of exactly 112, 224, ... px on the upper level.)
     """
     known = [round(math.log2(stride)) for stride in strides]
+    # padding may be negative; log2(0) is -inf and clamps to the first
     side = full_precision(area(boxes)).clamp(min=0).sqrt()
     level = torch.floor(canonical_level + torch.log2(side / canonical_size) + 1e-6)
     place = level.clamp(known[0], known[-1]).to(torch.int64) - known[0]
@@ -81,6 +82,7 @@ def to_regions(boxes: Tensor, valid: Tensor, images: int, coarsest: float) -> Te
         coarsest: network px per cell of the coarsest map.
     """
     usable = (valid & boxes.isfinite().all(-1)).unsqueeze(-1)
+    # detach: approximate joint training, no gradient through coordinates (Faster R-CNN, section 3.2)
     boxes = torch.where(usable, full_precision(boxes.detach()), outside(boxes, coarsest))
     count = boxes.shape[1]
     index = torch.arange(images, device=boxes.device, dtype=boxes.dtype).view(images, 1, 1).expand(images, count, 1)
@@ -132,6 +134,7 @@ def pool_members(
     parts = []
     for values, stride, start, end in zip(maps, strides, [0, *ends], ends, strict=False):
         # a map without regions stays in the graph: its gradient is zero, not missing
+        # no regions at all: the maps still give [0,c,oh,ow]
         if end > start or values.requires_grad or end == ends[-1] == 0:
             parts.append(pool(values, regions[order[start:end]], 1 / stride))
     pooled = torch.cat(parts)
@@ -213,7 +216,7 @@ def align(
     corners = regions[:, 1:] * (1 / stride) - (0.5 if aligned else 0.0)
     corners, sides = corners[:, :2], corners[:, 2:] - corners[:, :2]
     if not aligned:
-        sides = sides.clamp(min=1)
+        sides = sides.clamp(min=1)  # as torchvision: one cell at least, unless aligned
     row, row_weight = taps(corners[:, 1], sides[:, 1], output[0], sampling_ratio, height)
     column, column_weight = taps(corners[:, 0], sides[:, 0], output[1], sampling_ratio, width)
     first = (regions[:, :1].long() * sum(cells) + start).view(-1, 1, 1, 1, 1)
@@ -307,11 +310,13 @@ def ps_roi_pool(
     left, right = bin_edges(corners[:, 0], sides[:, 0], columns, width)  # [R,ow]
     top, bottom = bin_edges(corners[:, 1], sides[:, 1], rows, height)  # [R,oh]
     # channels split into (c, bin), and the bins come before them, so that one flat index picks a whole column of c
+    # float64: differences of large sums lose a float32's digits
     integral = F.pad(values.double().cumsum(2).cumsum(3), (1, 0, 1, 0))
     bin_channels = channels // (rows * columns)
     integral = integral.view(images, bin_channels, rows, columns, height + 1, width + 1)
     integral = integral.permute(0, 2, 3, 4, 5, 1).flatten(0, 4)
     cell = torch.arange(rows * columns, device=values.device).view(1, rows, columns)
+    # [R,oh,ow], first row of the bin's map
     start = (regions[:, 0].long().view(-1, 1, 1) * (rows * columns) + cell) * (height + 1)
 
     def at(row: Tensor, column: Tensor) -> Tensor:
@@ -320,6 +325,7 @@ def ps_roi_pool(
 
     total = at(bottom, right) - at(top, right) - at(bottom, left) + at(top, left)
     cells = (bottom - top).unsqueeze(2) * (right - left).unsqueeze(1)
+    # [R,c,oh,ow]; an empty bin is 0
     return (total / cells.clamp(min=1).unsqueeze(-1)).permute(0, 3, 1, 2).to(values.dtype)
 
 

@@ -37,12 +37,12 @@ def quality_of(predictions: Predictions) -> Tensor:
     """Objectness or centreness float32 [B,N] in [0,1]; what ``linear`` heads say is cut to it."""
     assert predictions.quality_logits is not None
     quality = full_precision(predictions.quality_logits)
-    return quality.clamp(0, 1) if predictions.scoring == "linear" else torch.sigmoid(quality)
+    return quality.clamp(0, 1) if predictions.scoring == "linear" else torch.sigmoid(quality)  # YOLOv1 has no sigmoid
 
 
 _SCORED: Final[dict[Scoring, Callable[[Tensor], Tensor]]] = {
-    "softmax": lambda logits: torch.softmax(logits, dim=-1)[..., 1:],
+    "softmax": lambda logits: torch.softmax(logits, dim=-1)[..., 1:],  # background is column 0 here alone
     "categorical": lambda logits: torch.softmax(logits, dim=-1),
     "sigmoid": torch.sigmoid,
-    "linear": lambda scores: scores.clamp(0, 1),
+    "linear": lambda scores: scores.clamp(0, 1),  # YOLOv1's squared error may leave [0,1]
 }

@@ -65,6 +65,7 @@ def renamed_state(
     counters = {key: renamed.pop(key) for key in list(renamed) if key.endswith(COUNTER)}
     counted = {key.replace(COUNTER, ".running_var") for key in counters}
     _complain(source, "gives tensors that this detector does not have", (renamed.keys() | counted) - expected.keys())
+    # a loss keeps running normalisers; they are of no use to evaluation
     own = {key: value for key, value in expected.items() if key.startswith("loss.") or key.endswith(COUNTER)}
     _complain(source, "lacks tensors that this detector needs", expected.keys() - renamed.keys() - own.keys())
     frozen = [key.removesuffix(COUNTER) for key in counters if key not in expected]
@@ -76,7 +77,7 @@ def _variance(norm: str, renamed: StateDict, detector: nn.Module) -> Tensor:
     eps = detector.get_submodule(norm).eps
     assert isinstance(eps, float)
     variance = renamed[f"{norm}.running_var"]
-    return variance if eps == TRAINABLE_EPS else variance + (TRAINABLE_EPS - eps)
+    return variance if eps == TRAINABLE_EPS else variance + (TRAINABLE_EPS - eps)  # sqrt(var + eps) stays the same
 
 
 def _complain(source: str, problem: str, keys: Iterable[str]) -> None:
