@@ -1,4 +1,4 @@
-"""The command line. Each command is a file of this folder, imported when it is asked for."""
+"""The command line. Each command is a file in this folder, imported only when it is called."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ COMMANDS: Final = (
 )  # fmt: skip
 """In the order of ``detzoo --help``."""
 _SHORT: Final = ("list", "show", "diff", "plugins", "new-plugin", "registry", "schema")
-"""Commands that end before collecting garbage would pay; it is a tenth of the time of ``detzoo list``."""
+"""Short commands run without garbage collection, which takes a tenth of the time of ``detzoo list``."""
 
 
 class _LazyGroup(TyperGroup):
-    """Loads a command's module only when that command, or the help of all, is wanted."""
+    """Loads a command's module only when that command runs, or the overview of all is printed."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names in the order of COMMANDS, then those of plugins."""
@@ -45,7 +45,7 @@ class _LazyGroup(TyperGroup):
         return _core_command(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """As usual; a name that is not known gets the nearest ones."""
+        """An unknown command name is reported with the nearest known ones."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             from detzoo.schema.describing import unknown
 
@@ -70,13 +70,13 @@ app = typer.Typer(
     add_completion=True,
     no_args_is_help=True,
     rich_markup_mode=None,
-    pretty_exceptions_enable=False,  # a defect of detzoo's own shows Python's traceback, whole and plain
+    pretty_exceptions_enable=False,  # a bug in detzoo itself shows Python's full traceback
 )
 
 
 @app.callback(invoke_without_command=True)
-def root(version: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
-    """A plugin-based zoo of object detectors: list, build, train, evaluate and compare them in one way."""
+def root(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+    """A plugin-based zoo of object detectors: list, build, train, evaluate and compare them."""
     if version:
         typer.echo(f"detzoo {__version__}")
         raise typer.Exit

@@ -1,4 +1,4 @@
-"""``detzoo bench``: latency, throughput, parameters, FLOPs and memory of detectors, one protocol for all."""
+"""``detzoo bench``: latency, throughput, parameters, FLOPs and memory of detectors, all under the same protocol."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import typer
 
 def command(  # noqa: PLR0917  # typer turns parameters into options: their order means nothing
     targets: Annotated[list[str], typer.Argument(help="Names from `detzoo list`, recipe files or runs.")],
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
-    batch: Annotated[int, typer.Option(help="Images at once.")] = 1,
-    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH px of the images of noise.")] = "480x640",
-    data: Annotated[str | None, typer.Option(help="Take images of this dataset instead of noise.")] = None,
-    split: Annotated[str | None, typer.Option(help="Of --data.")] = None,
-    iterations: Annotated[int, typer.Option(help="Most rounds.")] = 50,
-    warmup: Annotated[int, typer.Option(help="Rounds before the measured ones.")] = 10,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps (default: the fastest available).")] = None,
+    batch: Annotated[int, typer.Option(help="Images per batch.")] = 1,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH in pixels of the random-noise images.")] = "480x640",
+    data: Annotated[str | None, typer.Option(help="Time on images of this dataset instead of noise.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of --data.")] = None,
+    iterations: Annotated[int, typer.Option(help="Maximum number of timed iterations.")] = 50,
+    warmup: Annotated[int, typer.Option(help="Untimed iterations before the measured ones.")] = 10,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
-    score_threshold: Annotated[float | None, typer.Option(help="Replaces the recipe's.")] = None,
-    nms_iou: Annotated[float | None, typer.Option(help="Replaces the recipe's.")] = None,
-    keep: Annotated[int | None, typer.Option(help="Detections kept per image; replaces the recipe's.")] = None,
+    score_threshold: Annotated[float | None, typer.Option(help="Replaces the recipe's value.")] = None,
+    nms_iou: Annotated[float | None, typer.Option(help="Replaces the recipe's value.")] = None,
+    keep: Annotated[int | None, typer.Option(help="Detections kept per image; replaces the recipe's value.")] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
-    compile_: Annotated[bool, typer.Option("--compile", help="Compile the network first.")] = False,
-    channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC memory layout.")] = False,
+    compile_: Annotated[bool, typer.Option("--compile", help="Run the network through torch.compile first.")] = False,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC (channels-last) memory layout.")] = False,
     fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print all measurements as JSON.")] = False,
 ) -> None:
-    """Benchmark detectors from decoded images to detections: before, in and after the network, and together."""
+    """Benchmark detectors from decoded image to detections: preprocessing, network, post-processing and total."""
     from detzoo.benchmark.bench_command import bench_targets, render
     from detzoo.runtime.switches import Switches
     from detzoo.types import DetectionSettings

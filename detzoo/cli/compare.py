@@ -1,4 +1,4 @@
-"""``detzoo compare``: detectors and results side by side on one dataset, in one table and one page."""
+"""``detzoo compare``: detectors and results on one dataset, in one table and one HTML page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from detzoo.training.options import TrainOptions
 
 TRAINING: Final = ("epochs", "steps", "seed")
 NOT_OFFERED: Final = {one.name for one in fields(TrainOptions)} - set(TRAINING)
-"""Of the options of training: --batch, --device and --precision are those of evaluation here."""
+"""Training options left out: here --batch, --device and --precision are those of evaluation."""
 
 
 @with_options(TrainOptions, Places, leave_out=NOT_OFFERED)
@@ -26,24 +26,32 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         typer.Argument(help="Names from `detzoo list`, recipe files, runs, result folders or COCO detections."),
     ],
     data: Annotated[str, typer.Option(help="data.yaml, a COCO json, a VOC or YOLO folder, or `shapes`.")],
-    out: Annotated[Path, typer.Option(help="Folder of the comparison; an interrupted one goes on.")],
-    split: Annotated[str | None, typer.Option(help="To evaluate on; test, else val, without it.")] = None,
-    train: Annotated[bool, typer.Option("--train", help="Train names on this dataset first.")] = False,
-    train_split: Annotated[str, typer.Option(help="To train on.")] = "train",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value for every name; may be repeated.")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="To evaluate and time on, and to train on without --devices: cpu, cuda, cuda:1.")
+    out: Annotated[Path, typer.Option(help="Output folder; an interrupted comparison resumes from it.")],
+    split: Annotated[str | None, typer.Option(help="Split to evaluate on (default: test, else val).")] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="First train the detectors given by name on this dataset.")
+    ] = False,
+    train_split: Annotated[str, typer.Option(help="Split to train on.")] = "train",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Recipe override key=value for every detector given by name; may be repeated."),
     ] = None,
-    batch: Annotated[int, typer.Option(help="Images at once in evaluation.")] = 8,
-    bench_batch: Annotated[int, typer.Option(help="Images at once while latency is timed.")] = 1,
-    largest_batch: Annotated[int, typer.Option(help="Up to which the batch of most images/s is looked for.")] = 64,
-    iterations: Annotated[int, typer.Option(help="Most rounds of timing.")] = 50,
-    workers: Annotated[int, typer.Option(help="Threads that read images.")] = 2,
+    device: Annotated[
+        str | None,
+        typer.Option(help="For evaluation and timing, and for training without --devices: cpu, cuda, cuda:1."),
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Images per batch in evaluation.")] = 8,
+    bench_batch: Annotated[int, typer.Option(help="Images per batch when latency is timed.")] = 1,
+    largest_batch: Annotated[
+        int, typer.Option(help="Largest batch size tried when throughput (images per second) is measured.")
+    ] = 64,
+    iterations: Annotated[int, typer.Option(help="Maximum number of timed iterations.")] = 50,
+    workers: Annotated[int, typer.Option(help="Number of threads that read images.")] = 2,
     engine: Annotated[str, typer.Option(help="pycocotools or faster.")] = "pycocotools",
-    examples: Annotated[int, typer.Option(help="Images on the page, the worst first.")] = 8,
+    examples: Annotated[int, typer.Option(help="Example images on the page, worst first.")] = 8,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
-    compile_: Annotated[bool, typer.Option("--compile", help="Compile the networks first.")] = False,
-    channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC memory layout.")] = False,
+    compile_: Annotated[bool, typer.Option("--compile", help="Run the networks through torch.compile first.")] = False,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC (channels-last) memory layout.")] = False,
     fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
     **given: Any,
 ) -> None:
@@ -76,7 +84,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     try:
         done = compare(plan, lambda line: print(line, file=sys.stderr, flush=True))
     except KeyboardInterrupt as error:
-        typer.echo(str(error) or "stopped; to go on, repeat the command", err=True)
+        typer.echo(str(error) or "stopped; repeat the command to resume", err=True)
         raise typer.Exit(130) from None
     typer.echo(done.table.terminal(shutil.get_terminal_size().columns))
     typer.echo("\n".join(["", *(f"wrote {path}" for path in done.files)]))

@@ -1,4 +1,4 @@
-"""``detzoo data``: look at a dataset, find what is wrong with it, write it in another format."""
+"""``detzoo data``: look at a dataset, check it, convert it to another format."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Spec = Annotated[
     str,
     typer.Argument(help="shapes, voc2007, voc0712, coco2017, a data.yaml, a COCO json, or a folder.", metavar="DATA"),
 ]
-Split = Annotated[str | None, typer.Option(help="One split; all by default.")]
+Split = Annotated[str | None, typer.Option(help="Split (default: all).")]
 
 
 @app.command()
 def check(
     spec: Spec,
     split: Split = None,
-    json_: Annotated[bool, typer.Option("--json", help="One JSON list instead of lines.")] = False,
-    all_: Annotated[bool, typer.Option("--all", help="Every line; 20 of a kind by default.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of text.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Print every problem (default: at most 20 per kind).")] = False,
 ) -> None:
-    """Report every defect with file and line. Exit code 1 when there are errors."""
+    """Report every problem with its file and line. Exit code 1 if there are errors."""
     from detzoo.data.checking.check import check as find
     from detzoo.data.checking.report import as_json, as_lines
 
@@ -38,9 +38,9 @@ def check(
 def info(
     spec: Spec,
     split: Split = None,
-    json_: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """Count images, boxes and classes; sizes of boxes and images."""
+    """Count images, boxes and classes; summarise box and image sizes."""
     import json
 
     from detzoo.data import list_splits, open_dataset
@@ -55,11 +55,11 @@ def info(
 @app.command()
 def show(
     spec: Spec,
-    out: Annotated[Path, typer.Option(help="Folder for the drawn images.")],
+    out: Annotated[Path, typer.Option(help="Output folder for the images with boxes.")],
     split: Split = None,
-    count: Annotated[int, typer.Option(min=1, help="How many, from the first.")] = 8,
-    augment: Annotated[str | None, typer.Option(help="Draw what training sees with this recipe's transforms.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the transforms.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Number of images, from the start of the split.")] = 8,
+    augment: Annotated[str | None, typer.Option(help="Apply the training transforms of this recipe first.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the transforms.")] = 0,
 ) -> None:
     """Draw images with their boxes."""
     from detzoo.data import list_splits, open_dataset
@@ -74,7 +74,7 @@ def show(
 @app.command()
 def convert(
     spec: Spec,
-    out: Annotated[Path, typer.Option(help="A new folder.")],
+    out: Annotated[Path, typer.Option(help="Output folder; must not exist yet.")],
     to: Annotated[str, typer.Option(help="coco, voc or yolo.")] = "coco",
     split: Split = None,
     link: Annotated[bool, typer.Option("--link", help="Link images instead of copying them.")] = False,
@@ -92,27 +92,27 @@ def convert(
 
 @app.command()
 def make(
-    out: Annotated[Path, typer.Option(help="A new folder.")],
+    out: Annotated[Path, typer.Option(help="Output folder; must not exist yet.")],
     to: Annotated[str, typer.Option(help="coco, voc or yolo.")] = "coco",
-    train: Annotated[int, typer.Option(min=1, help="Images to train on.")] = 512,
-    val: Annotated[int, typer.Option(min=1, help="Images to choose by.")] = 128,
-    test: Annotated[int, typer.Option(min=1, help="Images to report on.")] = 128,
-    size: Annotated[int, typer.Option(min=32, help="Typical side in px.")] = 192,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed is another dataset.")] = 0,
+    train: Annotated[int, typer.Option(min=1, help="Number of training images.")] = 512,
+    val: Annotated[int, typer.Option(min=1, help="Number of validation images.")] = 128,
+    test: Annotated[int, typer.Option(min=1, help="Number of test images.")] = 128,
+    size: Annotated[int, typer.Option(min=32, help="Typical image side in pixels.")] = 192,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed; another seed gives another dataset.")] = 0,
 ) -> None:
-    """Write the procedural `shapes` to disk, as PNG files with boxes and masks."""
+    """Write the generated dataset `shapes` to disk, as PNG files with boxes and masks."""
     convert(f"shapes:train={train},val={val},test={test},size={size},seed={seed}", out, to)
 
 
 @app.command()
 def anchors(
     spec: Spec,
-    count: Annotated[int, typer.Option(min=1, help="Anchors wanted.")] = 9,
+    count: Annotated[int, typer.Option(min=1, help="Number of anchors.")] = 9,
     split: Split = None,
-    size: Annotated[str | None, typer.Option(help="Network input HxW that images are stretched to.")] = None,
+    size: Annotated[str | None, typer.Option(help="Network input HEIGHTxWIDTH to which images are resized.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Anchor sizes that fit the boxes: k-means under the distance 1 - IoU."""
+    """Cluster box sizes into anchors: k-means with the distance 1 - IoU."""
     from detzoo.data import list_splits, open_dataset
     from detzoo.data.checking.statistics import box_sides, cluster_sides, parse_size
 

@@ -11,11 +11,13 @@ import typer
 
 
 def command(
-    out: Annotated[Path, typer.Option(help="Folder; an interrupted demo goes on in it.")] = Path("demo"),
-    steps: Annotated[int | None, typer.Option(help="Of training each, instead of the recipes'.", min=1)] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
+    out: Annotated[Path, typer.Option(help="Output folder; an interrupted demo resumes from it.")] = Path("demo"),
+    steps: Annotated[
+        int | None, typer.Option(help="Training steps per detector, instead of the recipes' own.", min=1)
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps (default: the fastest available).")] = None,
 ) -> None:
-    """See it work: two small detectors learn generated images in minutes, and are compared in one report."""
+    """Train two small detectors on generated images in minutes and compare them in one report."""
     from detzoo.comparison.demo import closing_words, demonstrate
 
     done = demonstrate(out, steps=steps, device=device, say=lambda line: print(line, file=sys.stderr, flush=True))

@@ -1,4 +1,4 @@
-"""``detzoo doctor``: versions, devices and known breakages."""
+"""``detzoo doctor``: versions, devices and known problems."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print versions and devices, and find what is known to break; exit code 1 where something does."""
+    """Print versions and devices, and check for known problems; exit code 1 if there are any."""
     from rich.console import Console
     from rich.markup import escape
 

@@ -11,26 +11,28 @@ import typer
 def command(  # noqa: PLR0917  # typer turns parameters into options: their order means nothing
     data: Annotated[str, typer.Option(help="data.yaml, a COCO json, a VOC or YOLO folder, or `shapes`.")],
     target: Annotated[str | None, typer.Argument(help="A name from `detzoo list`, a recipe file or a run.")] = None,
-    split: Annotated[str | None, typer.Option(help="val, test, ...; the dataset's own default without it.")] = None,
+    split: Annotated[str | None, typer.Option(help="val, test, ... (default: the dataset's own).")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for results.json and detections.json.")] = None,
-    from_: Annotated[Path | None, typer.Option("--from", help="Score this COCO result file instead.")] = None,
-    categories: Annotated[
-        str | None, typer.Option(help="Class names of --from's category ids: a,b,c from 0, or a file.")
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="Score this COCO results file instead of a detector.")
     ] = None,
-    boxes: Annotated[str | None, typer.Option(help="What the boxes of --from are: xywh or xyxy.")] = None,
+    categories: Annotated[
+        str | None, typer.Option(help="Class names of the category ids in --from: a,b,c (ids from 0), or a file.")
+    ] = None,
+    boxes: Annotated[str | None, typer.Option(help="Box format of --from: xywh or xyxy.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
-    batch: Annotated[int, typer.Option(help="Images at once.")] = 8,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
-    score_threshold: Annotated[float | None, typer.Option(help="Replaces the recipe's.")] = None,
-    nms_iou: Annotated[float | None, typer.Option(help="Replaces the recipe's.")] = None,
-    keep: Annotated[int | None, typer.Option(help="Detections kept per image; replaces the recipe's.")] = None,
+    batch: Annotated[int, typer.Option(help="Images per batch.")] = 8,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps (default: the fastest available).")] = None,
+    score_threshold: Annotated[float | None, typer.Option(help="Replaces the recipe's value.")] = None,
+    nms_iou: Annotated[float | None, typer.Option(help="Replaces the recipe's value.")] = None,
+    keep: Annotated[int | None, typer.Option(help="Detections kept per image; replaces the recipe's value.")] = None,
     engine: Annotated[str, typer.Option(help="pycocotools or faster.")] = "pycocotools",
-    workers: Annotated[int, typer.Option(help="Threads that read images.")] = 2,
+    workers: Annotated[int, typer.Option(help="Number of threads that read images.")] = 2,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
-    compile_: Annotated[bool, typer.Option("--compile", help="Compile the network first.")] = False,
-    channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC memory layout.")] = False,
+    compile_: Annotated[bool, typer.Option("--compile", help="Run the network through torch.compile first.")] = False,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC (channels-last) memory layout.")] = False,
     fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
-    curves: Annotated[bool, typer.Option(help="Also write PR curves and the confusion matrix.")] = True,
+    curves: Annotated[bool, typer.Option(help="Also write precision-recall curves and the confusion matrix.")] = True,
 ) -> None:
     """Evaluate: COCO's twelve numbers, VOC07 and VOC10+ AP, all per class."""
     from detzoo.comparison.evaluate_one import evaluate_file, evaluate_target, report
@@ -39,7 +41,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     from detzoo.types import DetectionSettings
 
     if from_ is None and (categories or boxes):
-        raise DetzooError("--categories and --boxes say how to read the file of --from; there is none")
+        raise DetzooError("--categories and --boxes describe the file of --from, which is missing")
     if from_ is not None:
         evaluation = evaluate_file(from_, target, data, split, engine=engine, categories=categories, boxes=boxes)
     else:

@@ -1,4 +1,4 @@
-"""``detzoo export``: a detector for another runtime."""
+"""``detzoo export``: write a detector for another runtime."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ import typer
 
 def command(  # typer turns parameters into options: their order means nothing
     target: Annotated[str, typer.Argument(help="A name from `detzoo list`, a recipe file or a run.")],
-    out: Annotated[Path, typer.Option(help="File to write: FILE.onnx, or FILE.pt2 for torch.")],
+    out: Annotated[Path, typer.Option(help="Output file: FILE.onnx, or FILE.pt2 for torch.")],
     format_: Annotated[
-        Literal["onnx", "torch"], typer.Option("--format", help="onnx, or torch: torch.export.")
+        Literal["onnx", "torch"], typer.Option("--format", help="onnx, or torch (torch.export).")
     ] = "onnx",
     postprocess: Annotated[
-        bool, typer.Option("--postprocess", help="Detections come out of the ONNX file, not the raw head.")
+        bool, typer.Option("--postprocess", help="Include post-processing: the ONNX graph returns detections.")
     ] = False,
-    size: Annotated[str | None, typer.Option(help="HEIGHT,WIDTH px of the network input; the recipe's own.")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="HEIGHT,WIDTH in pixels of the network input (default: the recipe's).")
+    ] = None,
     dynamic_size: Annotated[
-        bool, typer.Option("--dynamic-size", help="Any multiple of the coarsest stride; raw ONNX only.")
+        bool,
+        typer.Option(
+            "--dynamic-size", help="Accept any multiple of the coarsest stride; only ONNX without --postprocess."
+        ),
     ] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
 ) -> None:
-    """Export: ONNX for one-stage detectors, torch.export for the others too; names and input recipe travel along."""
+    """Export: ONNX for one-stage detectors, torch.export for all. The file carries class names and input settings."""
     from detzoo.detector_loading import load_detector
     from detzoo.export.export_detector import export, parse_size
 

@@ -1,4 +1,4 @@
-"""Commands that plugins add; only plugins whose manifest lists ``detzoo_cli`` are imported for them."""
+"""Commands added by plugins; only plugins whose manifest lists ``detzoo_cli`` are imported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detzoo.plugins.registry import get_registry
 
 @cache
 def commands(taken: Collection[str]) -> dict[str, Any]:
-    """Name -> command, sorted. A name that is taken, or that two plugins want, is used by nobody and reported."""
+    """Name -> command, sorted. A name that is already taken, or that two plugins claim, is reported and not used."""
     apps: dict[str, typer.Typer] = {}
 
     def arguments(record: PluginRecord) -> dict[str, Any]:

@@ -10,14 +10,24 @@ import typer
 
 
 def command(
-    out: Annotated[Path, typer.Option(help="Folder of the tables; an interrupted matrix goes on.")] = Path("matrix"),
-    backbone: Annotated[list[str] | None, typer.Option(help="Only with this one; may be repeated.")] = None,
-    neck: Annotated[list[str] | None, typer.Option(help="The same for necks.")] = None,
-    head: Annotated[list[str] | None, typer.Option(help="The same for heads.")] = None,
-    matcher: Annotated[list[str] | None, typer.Option(help="The same for matchers.")] = None,
-    loss: Annotated[list[str] | None, typer.Option(help="The same for losses.")] = None,
-    postprocess: Annotated[list[str] | None, typer.Option(help="The same for post-processing.")] = None,
-    again: Annotated[bool, typer.Option(help="Try what was tried before, too; what was broken always is.")] = False,
+    out: Annotated[
+        Path, typer.Option(help="Output folder of the tables; an interrupted matrix resumes from it.")
+    ] = Path("matrix"),
+    backbone: Annotated[
+        list[str] | None, typer.Option(help="Only combinations with this backbone; may be repeated.")
+    ] = None,
+    neck: Annotated[list[str] | None, typer.Option(help="Only combinations with this neck; may be repeated.")] = None,
+    head: Annotated[list[str] | None, typer.Option(help="Only combinations with this head; may be repeated.")] = None,
+    matcher: Annotated[
+        list[str] | None, typer.Option(help="Only combinations with this matcher; may be repeated.")
+    ] = None,
+    loss: Annotated[list[str] | None, typer.Option(help="Only combinations with this loss; may be repeated.")] = None,
+    postprocess: Annotated[
+        list[str] | None, typer.Option(help="Only combinations with this post-processing; may be repeated.")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option(help="Also retry combinations that have a result; broken ones are always retried.")
+    ] = False,
 ) -> None:
     """Build, train one step and predict with every combination of registered components.
 
@@ -35,7 +45,7 @@ def command(
     typer.echo(counted(done.rows))
     typer.echo("\n".join(f"wrote {path}" for path in done.files))
     if done.stopped:
-        typer.echo("stopped; to go on, repeat the command", err=True)
+        typer.echo("stopped; repeat the command to resume", err=True)
         raise typer.Exit(130)
     if any(row.outcome.status == "broken" for row in done.rows):
         raise typer.Exit(1)

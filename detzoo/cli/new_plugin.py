@@ -1,4 +1,4 @@
-"""``detzoo new-plugin``: a package of your own, ready to be installed."""
+"""``detzoo new-plugin``: create a plugin package of your own, ready to install."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="Of the plugin; its package will be called detzoo-NAME.")],
+    name: Annotated[str, typer.Argument(help="Name of the plugin; the package is called detzoo-NAME.")],
     kind: Annotated[
         str,
         typer.Option(
@@ -17,9 +17,9 @@ def command(
             show_default=False,
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder to write; detzoo-NAME when left out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder (default: detzoo-NAME).")] = None,
 ) -> None:
-    """Write a plugin that installs and passes the conformance kit as it is; then make it yours."""
+    """Create a plugin that installs and passes the conformance kit; then replace its parts with your own."""
     from detzoo.plugins.new_plugin import write_plugin
 
     folder = out or Path(f"detzoo-{name}")

@@ -1,4 +1,4 @@
-"""Options of a command, made from the fields of a dataclass: their names, types, limits and help stand there once."""
+"""Options of a command, made from the fields of a dataclass, which holds their names, types, limits and help once."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Annotated, Any, Final, Literal, get_origin, get_type_hints
 import typer
 
 NAMES: Final = {"overrides": "--set"}
-"""Options that are called otherwise on the command line."""
+"""Options with another name on the command line."""
 
 
 def with_options(
     *options: type, arguments: Collection[str] = (), leave_out: Collection[str] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command whose last parameter is ``**given`` the options of dataclasses in its place.
+    """Replace the last parameter of a command, ``**given``, by options made from dataclasses.
 
     Args:
         options: the dataclasses.
@@ -39,7 +39,7 @@ def with_options(
             for one in dataclasses.fields(source)
             if one.name not in there
         ]
-        # arguments stand in the order of the usage line, then what is required
+        # arguments come first, in the order of the usage line, then required options
         first = sorted([*own, *made], key=lambda parameter: parameter.default is not inspect.Parameter.empty)
         parameters = sorted(first, key=lambda parameter: parameter.name not in arguments)
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -66,7 +66,7 @@ def _parameter(one: dataclasses.Field[Any], options: type, argument: bool) -> in
 
 
 def _plain(hint: Any) -> Any:
-    """Literal texts are texts for typer, the dataclass checks them; a tuple of texts is an option that is repeated."""
+    """Literals become plain strings, which the dataclass checks; tuples of strings, repeated options."""
     if get_origin(hint) is Literal:
         return str
     if hint == tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""``detzoo plugins``: what is installed and in which state."""
+"""``detzoo plugins``: installed plugins and their status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, add_comple
 @app.callback()
 def show(
     ctx: typer.Context,
-    json_: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List plugins with their status; `detzoo plugins check` activates all of them."""
     if ctx.invoked_subcommand is None:
@@ -24,14 +24,14 @@ def show(
 def check(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Plugins or distributions to hold against the conformance kit; none: load everything."),
+        typer.Argument(help="Plugins or distributions to run the conformance kit on (default: only load all)."),
     ] = None,
     all_recipes: Annotated[
-        bool, typer.Option("--all-recipes", help="Build and run the recipes too that the manifest leaves out.")
+        bool, typer.Option("--all-recipes", help="Also build and run the recipes that the manifest leaves out.")
     ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Load all that every plugin declares, or run the conformance kit on those named; exit code 1 if one fails."""
+    """Load everything that plugins declare, or run the conformance kit on the named ones; exit code 1 on failure."""
     from detzoo.errors import DetzooError
     from detzoo.testing.plugin_check import check_all, plugins_named
 
@@ -39,7 +39,7 @@ def check(
         _conformance(plugins_named(names), all_recipes=all_recipes, json_=json_)
         return
     if all_recipes:
-        raise DetzooError("--all-recipes is for the conformance kit: name the plugins that it shall check")
+        raise DetzooError("--all-recipes belongs to the conformance kit: name the plugins to check")
     problems = check_all()
     _print(json_=json_, traces=True)
     for problem in problems:
@@ -49,7 +49,7 @@ def check(
 
 
 def _conformance(plugins: list[str], *, all_recipes: bool, json_: bool) -> None:
-    """Every finding with what was expected, what came, and the page that explains it; a line a plugin."""
+    """Print every finding (expected, found, page that explains it), then one line per plugin."""
     from dataclasses import asdict
 
     from detzoo.testing import findings

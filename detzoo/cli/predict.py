@@ -12,20 +12,20 @@ import typer
 def command(  # noqa: PLR0917  # typer turns parameters into options: their order means nothing
     target: Annotated[str, typer.Argument(help="A name from `detzoo list`, a recipe file or a run.")],
     sources: Annotated[list[str], typer.Argument(help="Images, folders, videos, URLs.")],
-    out: Annotated[Path, typer.Option(help="Folder for the drawn images and detections.json.")],
+    out: Annotated[Path, typer.Option(help="Output folder for images with boxes and detections.json.")],
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
-    score_threshold: Annotated[float, typer.Option(help="Leave detections below this score out.")] = 0.3,
-    nms_iou: Annotated[float | None, typer.Option(help="Replaces the recipe's.")] = None,
-    keep: Annotated[int | None, typer.Option(help="Detections kept per image; replaces the recipe's.")] = None,
-    batch: Annotated[int, typer.Option(help="Images at once.", min=1)] = 8,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is without it.")] = None,
+    score_threshold: Annotated[float, typer.Option(help="Leave out detections below this score.")] = 0.3,
+    nms_iou: Annotated[float | None, typer.Option(help="Replaces the recipe's value.")] = None,
+    keep: Annotated[int | None, typer.Option(help="Detections kept per image; replaces the recipe's value.")] = None,
+    batch: Annotated[int, typer.Option(help="Images per batch.", min=1)] = 8,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps (default: the fastest available).")] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
-    compile_: Annotated[bool, typer.Option("--compile", help="Compile the network first.")] = False,
-    channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC memory layout.")] = False,
+    compile_: Annotated[bool, typer.Option("--compile", help="Run the network through torch.compile first.")] = False,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC (channels-last) memory layout.")] = False,
     fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the detections as JSON too.")] = False,
 ) -> None:
-    """Predict: draw what is found and write it to detections.json. Exit code 1 where a source could not be read."""
+    """Predict: draw detections and write detections.json. Exit code 1 if a source could not be read."""
     from detzoo.detector_loading import load_detector
     from detzoo.prediction.apply_switches import apply_switches
     from detzoo.prediction.predict_files import RESULTS, Options, annotate, find_sources
@@ -37,7 +37,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     files = find_sources(sources)
     detector = load_detector(target, set_=set_)
     options = Options(score_threshold, nms_iou, keep, batch, switches.precision)
-    detector.settings(options.settings)  # a setting that it does not have is told before anything takes long
+    detector.settings(options.settings)  # an unsupported setting is reported before the slow work starts
     apply_switches(detector, switches, pick_device(device))
     with progress_bar("predicting", len(files)) as advance:
         summary = annotate(

@@ -1,4 +1,4 @@
-"""``detzoo pretrain``: a backbone learns to classify, where there are no pretrained weights to start from."""
+"""``detzoo pretrain``: train a backbone as a classifier, where no pretrained weights exist."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from detzoo.training.options import TrainOptions
 def command(
     backbone: Annotated[str, typer.Argument(help="A backbone: `detzoo list --kind backbone`.")],
     data: Annotated[Path, typer.Option(help="Folder with train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run; an existing run is never overwritten.")],
+    out: Annotated[Path, typer.Option(help="Output folder of the run; an existing run is never overwritten.")],
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="size=160, optimizer.lr=0.1, backbone.KEY=...")
     ] = None,
     **given: Any,
 ) -> None:
-    """Train a backbone as a classifier; writes backbone.safetensors, which backbone.weights of a recipe takes."""
+    """Train a backbone as a classifier; writes backbone.safetensors for the recipe key backbone.weights."""
     from detzoo.training.pretraining import pretrain
 
     try:

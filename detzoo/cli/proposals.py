@@ -1,4 +1,4 @@
-"""``detzoo proposals``: make image-level regions, measure how good they are, look at them."""
+"""``detzoo proposals``: make image-level region proposals, evaluate them, draw them."""
 
 from __future__ import annotations
 
@@ -10,29 +10,33 @@ import typer
 app = typer.Typer(help="Make, evaluate and draw region proposals.", no_args_is_help=True, rich_markup_mode=None)
 
 Data = Annotated[str, typer.Option(help="data.yaml, a COCO json, a VOC or YOLO folder, or `shapes`.")]
-Workers = Annotated[int | None, typer.Option(min=0, help="Processes; one for each core without it.")]
+Workers = Annotated[int | None, typer.Option(min=0, help="Number of processes (default: one per core).")]
 
 
 @app.command()
 def make(
     method: Annotated[str, typer.Option(help="A proposer: `detzoo list --kind proposer`; or NAME:key=value,...")],
     data: Data,
-    out: Annotated[Path, typer.Option(help="The file; one of the same method and parameters is extended.")],
+    out: Annotated[
+        Path, typer.Option(help="Output file; an existing one of the same method and parameters is extended.")
+    ],
     split: Annotated[
-        list[str] | None, typer.Option(help="train, train+val, ...; may be repeated; all of them.")
+        list[str] | None, typer.Option(help="train, train+val, ...; may be repeated (default: all splits).")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value of the method; may be repeated.")] = None,
     workers: Workers = None,
-    max_boxes: Annotated[int | None, typer.Option(min=1, help="Keep only the best of each image.")] = None,
-    max_images: Annotated[int | None, typer.Option(min=1, help="Only the first of each split, to try it.")] = None,
+    max_boxes: Annotated[int | None, typer.Option(min=1, help="Keep only the best proposals of each image.")] = None,
+    max_images: Annotated[
+        int | None, typer.Option(min=1, help="Only the first images of each split, for a trial.")
+    ] = None,
 ) -> None:
-    """Write the regions of every image into one file. Interrupted and repeated, it goes on where it was."""
+    """Write the proposals of every image to one file. If interrupted, repeat the command to resume."""
     from detzoo.proposals.making import make_target
 
     try:
         made = make_target(method, data, out, split or (), set_ or (), workers, max_boxes, max_images)
     except KeyboardInterrupt:
-        typer.echo(f"\nstopped; what was done is kept beside {out}: repeat the command to go on", err=True)
+        typer.echo(f"\nstopped; finished images are kept next to {out}: repeat the command to resume", err=True)
         raise typer.Exit(130) from None
     typer.echo(made)
 
@@ -41,16 +45,22 @@ def make(
 def evaluate(
     targets: Annotated[list[str], typer.Argument(help="Methods (NAME or NAME:key=value,...) and files.")],
     data: Data,
-    out: Annotated[Path, typer.Option(help="Folder of the evaluation; an interrupted one goes on.")],
-    split: Annotated[str | None, typer.Option(help="test, else val, without it.")] = None,
-    counts: Annotated[str, typer.Option(help="Numbers of proposals.")] = "10,20,50,100,200,300,500,1000,2000",
-    repeat: Annotated[int, typer.Option(min=0, help="Images for repeatability; 0 leaves it out.")] = 20,
-    detector: Annotated[str | None, typer.Option(help="Run of a Fast R-CNN to feed; its AP is reported.")] = None,
-    device: Annotated[str | None, typer.Option(help="Of the detector: cpu, cuda, ...; the best without it.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images at once in the detector.")] = 8,
+    out: Annotated[Path, typer.Option(help="Output folder; an interrupted evaluation resumes from it.")],
+    split: Annotated[str | None, typer.Option(help="Split to evaluate on (default: test, else val).")] = None,
+    counts: Annotated[
+        str, typer.Option(help="Numbers of proposals per image to evaluate.")
+    ] = "10,20,50,100,200,300,500,1000,2000",
+    repeat: Annotated[int, typer.Option(min=0, help="Images used to measure repeatability; 0 skips it.")] = 20,
+    detector: Annotated[
+        str | None, typer.Option(help="Run of a Fast R-CNN that gets the proposals; its AP is reported.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Device of the detector: cpu, cuda, ... (default: the fastest).")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images per batch in the detector.")] = 8,
     workers: Workers = None,
 ) -> None:
-    """Recall, average recall, repeatability, time and AP of proposal methods on one's own data."""
+    """Evaluate proposal methods on your own data: recall, average recall, repeatability, time and AP."""
     import shutil
 
     from detzoo.proposals.evaluate import Plan, evaluate_proposals
@@ -61,25 +71,29 @@ def evaluate(
     try:
         results = evaluate_proposals(plan, lambda line: typer.echo(line, err=True))
     except KeyboardInterrupt:
-        typer.echo(f"\nstopped; what was done is kept in {out}: repeat the command to go on", err=True)
+        typer.echo(f"\nstopped; finished parts are kept in {out}: repeat the command to resume", err=True)
         raise typer.Exit(130) from None
     typer.echo(proposal_table(results).terminal(shutil.get_terminal_size().columns))
-    typer.echo(f"\nwrote {out / 'results.json'}, table.md, table.csv and plots beside it")
+    typer.echo(f"\nwrote {out / 'results.json'}, table.md, table.csv and plots")
 
 
 @app.command()
 def show(
     target: Annotated[str, typer.Argument(help="A method (NAME or NAME:key=value,...) or a file.")],
-    out: Annotated[Path, typer.Option(help="Folder for the drawn images.")],
-    images: Annotated[list[str] | None, typer.Argument(help="Images; with --data the first four without it.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="Best boxes to draw.")] = 20,
+    out: Annotated[Path, typer.Option(help="Output folder for the drawings.")],
+    images: Annotated[list[str] | None, typer.Argument(help="Images (default with --data: the first four).")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Number of best boxes to draw.")] = 20,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value of the method; may be repeated.")] = None,
-    data: Annotated[str | None, typer.Option(help="Dataset of the images: draws which objects are covered.")] = None,
-    split: Annotated[str | None, typer.Option(help="Of the dataset; its first without it.")] = None,
-    k: Annotated[str | None, typer.Option(help="Draw segments at these scales side by side, as 50,200.")] = None,
-    colours: Annotated[str, typer.Option(help="Of the segments: mean or random.")] = "mean",
+    data: Annotated[
+        str | None, typer.Option(help="Dataset of the images: also draw which objects are covered.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split of --data (default: its first).")] = None,
+    k: Annotated[
+        str | None, typer.Option(help="Draw segments at these scales side by side, for example 50,200.")
+    ] = None,
+    colours: Annotated[str, typer.Option(help="Colours of the segments: mean or random.")] = "mean",
 ) -> None:
-    """Draw the best boxes, the objects that they cover, and the segments from which they grew."""
+    """Draw the best boxes, the objects they cover, and the segments they come from."""
     from detzoo.proposals.show import View, check_colours, scales_of, show_proposals
 
     scales = () if k is None else scales_of(k)

@@ -1,4 +1,4 @@
-"""``detzoo registry``: manifests and the zoo's index, kept equal to the code."""
+"""``detzoo registry``: keep manifests and the zoo's index in step with the code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=Fa
 
 @app.callback()
 def root() -> None:
-    """Keep manifests and the zoo's index equal to the code."""
+    """Keep manifests and the zoo's index in step with the code."""
 
 
 @app.command()
@@ -21,7 +21,7 @@ def sync(
         bool, typer.Option("--check", help="Change nothing; exit code 1 if something would change.")
     ] = False,
     index: Annotated[
-        Path | None, typer.Option(help="The zoo's index to write; none for a third party's plugin.")
+        Path | None, typer.Option(help="Index file of the zoo to write; leave it out for your own plugin.")
     ] = None,
 ) -> None:
     """Write each component's schema into its plugin's manifest, and the index of all plugins."""

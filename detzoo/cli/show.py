@@ -1,4 +1,4 @@
-"""``detzoo show``: a resolved recipe, where each value came from, and images of what the matcher sees."""
+"""``detzoo show``: a resolved recipe, where each value came from, and drawings of candidates and matches."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import typer
 def command(
     target: Annotated[str, typer.Argument(help="A name from `detzoo list`, or mine.yaml, or mine.yaml#name.")],
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
-    why: Annotated[bool, typer.Option("--why", help="Say where each value came from.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="JSON instead of YAML.")] = False,
+    why: Annotated[bool, typer.Option("--why", help="Show where each value came from.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of YAML.")] = False,
     priors: Annotated[Path | None, typer.Option(help="Draw the candidates of each level to this image.")] = None,
-    matches: Annotated[Path | None, typer.Option(help="An image with annotations (in --data) to match.")] = None,
+    matches: Annotated[Path | None, typer.Option(help="Draw the matches of this annotated image of --data.")] = None,
     fields: Annotated[
-        bool, typer.Option("--receptive-fields", help="What a cell of each level sees, beside its candidates.")
+        bool, typer.Option("--receptive-fields", help="Print the receptive field of each level next to its candidates.")
     ] = False,
     data: Annotated[str, typer.Option(help="Dataset for --matches.")] = "shapes",
-    out: Annotated[Path, typer.Option(help="Where --matches draws to.")] = Path("matches.png"),
+    out: Annotated[Path, typer.Option(help="Output image of --matches.")] = Path("matches.png"),
 ) -> None:
     """Print a resolved recipe: every class that will run and every value it runs with."""
     from detzoo.recipes.recipe import load_recipe

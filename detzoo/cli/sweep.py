@@ -16,7 +16,7 @@ NOT_OFFERED = ("device", "resume", "progress", "tensorboard", "checkpoint_steps"
 
 @with_options(SweepPlan, arguments=["target"], leave_out=NOT_OFFERED)
 def command(**given: Any) -> None:
-    """Train what is missing of a grid of overrides, and rank all runs by AP."""
+    """Train the missing runs of a grid of overrides, and rank all runs by AP."""
     from detzoo.experiments.run_sweep import check_all_done, sweep
 
     plan = SweepPlan.of(given | {"overrides": tuple(given["overrides"])})
@@ -24,6 +24,6 @@ def command(**given: Any) -> None:
     typer.echo(done.table.terminal(shutil.get_terminal_size().columns))
     typer.echo("\n".join(["", *(f"wrote {path}" for path in done.files)]))
     if done.stopped:
-        typer.echo("stopped; to go on, repeat the command", err=True)
+        typer.echo("stopped; repeat the command to resume", err=True)
         raise typer.Exit(130)
     check_all_done(done)

@@ -1,4 +1,4 @@
-"""``detzoo train``: train a detector by its recipe's plan on one's own data."""
+"""``detzoo train``: train a detector with its recipe's training plan on your own data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from detzoo.training.options import TrainCommand
 
 @with_options(TrainCommand, arguments=["target"], leave_out=["progress", "checkpoint_seconds"])
 def command(**given: Any) -> None:
-    """Train a detector. Under torchrun it trains on all processes together."""
+    """Train a detector. Under torchrun, training is distributed over all processes."""
     from detzoo.training.train_command import train_target
 
     try:

@@ -1,4 +1,4 @@
-"""``detzoo weights``: other implementations' weights."""
+"""``detzoo weights``: import weights of other implementations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=Fa
 
 @app.callback()
 def root() -> None:
-    """Import other implementations' weights."""
+    """Import weights of other implementations."""
 
 
 @app.command("import")
@@ -22,10 +22,10 @@ def import_(
     ],
     detector: Annotated[str, typer.Option(help="The recipe the weights belong to.")],
     from_: Annotated[str, typer.Option("--from", help="torchvision, darknet, tutorial, ... as plugins name them.")],
-    out: Annotated[Path, typer.Option(help="Checkpoint to write.")],
-    num_classes: Annotated[int | None, typer.Option(help="Replaces the recipe's.")] = None,
+    out: Annotated[Path, typer.Option(help="Output checkpoint.")],
+    num_classes: Annotated[int | None, typer.Option(help="Replaces the recipe's number of classes.")] = None,
 ) -> None:
-    """Convert a foreign state dict into a detzoo checkpoint, every key accounted for."""
+    """Convert another implementation's state dict into a detzoo checkpoint; every key is accounted for."""
     from detzoo.builder import build
     from detzoo.errors import WeightsError
     from detzoo.weights.checkpoint import save_model

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from detzoo.data import Dataset
 
 LOGS: Final = "logs"
-STOPPED: Final = "its training was stopped from outside; to go on, repeat the command"
+STOPPED: Final = "its training was stopped from outside; repeat the command to resume"
 
 
 def train_missing(
@@ -59,7 +59,7 @@ def train_missing(
         outcomes[outcome.name] = outcome
 
     if trained(jobs, plan.training_places(), plan.out / LOGS, board, note):
-        raise Interrupted("stopped; to go on, repeat the command")
+        raise Interrupted("stopped; repeat the command to resume")
     ended = {name: outcome.why or STOPPED for name, outcome in outcomes.items() if outcome.state != "done"}
     return keys, failed | ended
 

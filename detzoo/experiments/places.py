@@ -1,4 +1,4 @@
-"""Where several trainings run."""
+"""Where several training runs are executed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """What a user says of where runs are trained.
+    """Devices on which several runs are trained.
 
     Args:
-        devices: cuda:0,cuda:1: one run at a time on each; all GPUs by default, else the best device.
+        devices: Devices such as cuda:0,cuda:1; one run at a time on each (default: all GPUs, else the fastest device).
         ray: Address of a Ray cluster: auto, host:port, or local. Then ``devices`` has no effect.
-        ray_cpus: Processor cores of each run on the cluster.
-        ray_gpus: GPUs of each run on the cluster; 1 by default, where there are any.
+        ray_cpus: Processor cores per run on the cluster.
+        ray_gpus: GPUs per run on the cluster (default: 1 if there is one).
     """
 
     devices: str | None = None

@@ -1,4 +1,4 @@
-"""What a sweep is to try; free of torch, for the command line."""
+"""What a sweep tries; imports no torch, for the command line."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from detzoo.training.options import TrainCommand
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan(TrainCommand, Places):
-    """What is to be tried, and how; the rest as ``TrainCommand``, for every run, and as ``Places``.
+    """The grid of a sweep, plus ``TrainCommand`` for every run and ``Places``.
 
     Args:
-        out: Folder of the sweep; an interrupted one goes on, a larger grid adds runs.
-        overrides: key=a,b,c; may be repeated: every combination is a run.
+        out: Output folder; an interrupted sweep resumes from it, a larger grid adds runs.
+        overrides: key=a,b,c; may be repeated: one run per combination.
         val_split: Split that ranks the runs. By default val, valid, validation or test.
     """
 

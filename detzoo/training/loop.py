@@ -126,7 +126,7 @@ class GradientDescent:
                         raise
                     raise Interrupted(
                         "stopped by a signal that ended the loading processes too; "
-                        "to go on from the last checkpoint, repeat the command with --resume"
+                        "repeat the command with --resume to continue from the last checkpoint"
                     ) from None
 
     def _epoch(self) -> None:
@@ -164,7 +164,7 @@ class GradientDescent:
         if stop:
             self._save()
             raise Interrupted(
-                f"stopped after step {state.base_step + state.step}; to go on, repeat the command with --resume"
+                f"stopped after step {state.base_step + state.step}; repeat the command with --resume to continue"
             )
         steps = run.run.options.checkpoint_steps
         if due or (steps is not None and state.step % steps == 0):

@@ -1,4 +1,4 @@
-"""What may be said of a training besides the recipe: one dataclass for Python, the commands, sweeps and comparisons.
+"""Options of a training run in addition to the recipe: one dataclass for Python, commands, sweeps and comparisons.
 
 The help of an option on the command line is the first sentence of its entry below; see ``cli.options``.
 """
@@ -28,19 +28,19 @@ class TrainOptions:
     """How one run is trained, where it differs from the recipe's plan.
 
     Args:
-        resume: Go on from the last checkpoint in the run folder. Starts from the beginning where there is none yet.
-        epochs: Replaces the recipe's length. Milestones of the schedule move along.
-        steps: The same, in optimiser steps.
-        batch: Images per step, over all processes and parts. The learning rate is scaled in proportion.
-        accumulate: Parts into which each process cuts its share of a step.
-        seed: Replaces the recipe's.
-        precision: fp32, bf16 or fp16. Box coding, losses and suppression stay in float32.
-        device: cpu, cuda, cuda:1, mps; the fastest there is by default.
-        workers: Processes that load images. By default two fewer than there are processor cores, eight at most.
-        compile: Compile the network first.
-        channels_last: NHWC memory layout. Faster convolutions on most GPUs.
-        tensorboard: Write TensorBoard files. Losses, rates and histograms of the parameters.
-        checkpoint_steps: Steps between checkpoints. They come on top of the one of each epoch.
+        resume: Continue from the last checkpoint in the run folder. Starts from the beginning if there is none yet.
+        epochs: Replaces the recipe's number of epochs. Milestones of the schedule are scaled with it.
+        steps: Length of the training in optimiser steps, instead of epochs.
+        batch: Images per optimiser step, over all processes and parts. The learning rate is scaled in proportion.
+        accumulate: Number of parts into which each process splits its share of a step (gradient accumulation).
+        seed: Replaces the recipe's random seed.
+        precision: fp32, bf16 or fp16. Box coding, losses and non-maximum suppression stay in float32.
+        device: cpu, cuda, cuda:1, mps (default: the fastest available).
+        workers: Number of processes that load images. By default two fewer than processor cores, at most eight.
+        compile: Run the network through torch.compile first.
+        channels_last: NHWC (channels-last) memory layout. Faster convolutions on most GPUs.
+        tensorboard: Write TensorBoard files. Losses, learning rates and histograms of the parameters.
+        checkpoint_steps: Optimiser steps between checkpoints. They are written in addition to the one per epoch.
         checkpoint_seconds: Write a checkpoint when the last one is older than this.
         progress: Show progress on stderr.
 
@@ -79,7 +79,7 @@ class TrainOptions:
         """The options of keyword arguments.
 
         Raises:
-            TypeError: a name is none of them.
+            TypeError: a name is not an option.
         """
         allowed = [one.name for one in dataclasses.fields(cls)]
         unknown = sorted(set(given) - set(allowed))
@@ -95,16 +95,16 @@ class TrainOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainCommand(TrainOptions):
-    """``detzoo train``: what is trained on which data; how, as ``TrainOptions``.
+    """``detzoo train``: which detector is trained on which data, plus ``TrainOptions``.
 
     Args:
         target: A name from `detzoo list`, or a recipe file.
         data: data.yaml, a COCO json, a VOC or YOLO folder, or `shapes`.
-        out: Folder of the run; an existing run is never overwritten.
-        overrides: key=value of the recipe; may be repeated.
-        train_split: Split to learn from. `train` where there is one, else the only one; `train+val` joins two.
+        out: Output folder of the run; an existing run is never overwritten.
+        overrides: Recipe override key=value; may be repeated.
+        train_split: Split to train on. By default `train`, else the only split; `train+val` joins two.
         val_split: Split that is evaluated after each epoch, or `none`. By default val, valid, validation or test.
-        weights: backbone, published, none, or a file.
+        weights: Initial weights: backbone, published, none, or a file.
     """
 
     target: str

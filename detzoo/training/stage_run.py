@@ -96,7 +96,7 @@ class StageRun:
             Interrupted: a signal came.
         """
         if self.interrupts.wanted:
-            raise Interrupted(f"stopped in stage {self.stage.name}; to go on, repeat the command with --resume")
+            raise Interrupted(f"stopped in stage {self.stage.name}; repeat the command with --resume to continue")
 
     def save(self, name: str = LAST) -> None:
         """Write a checkpoint. Every process calls it: each one's generators are in the file."""

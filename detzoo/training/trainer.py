@@ -131,7 +131,7 @@ def _open_run(run: Run) -> Checkpoint | None:
                 (out / name).unlink(missing_ok=True)
             return None
         raise TrainingError(
-            f"{out}: already holds a run, at step {done}; add --resume to go on, or choose another --out "
+            f"{out}: already holds a run, at step {done}; add --resume to continue, or choose another --out "
             "(nothing was changed)"
         )
     saved = load_checkpoint(last)

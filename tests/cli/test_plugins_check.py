@@ -52,7 +52,7 @@ def test_a_plugin_named_twice_is_checked_once(run: Run, few_recipes: Registry) -
 
 def test_all_recipes_of_nothing(run: Run) -> None:
     assert run("plugins", "check", "--all-recipes") == (
-        2, "", "error: --all-recipes is for the conformance kit: name the plugins that it shall check\n",
+        2, "", "error: --all-recipes belongs to the conformance kit: name the plugins to check\n",
     )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def test_ctrl_c_is_130_and_says_how_to_go_on(run: Run, tmp_path: Path, monkeypat
     monkeypatch.setattr(proposal_making, "make_target", stop)
     out = str(tmp_path / "u")
     code, _, err = run("proposals", "make", "--method", "uniform", "--data", DATA, "--out", out)
-    assert (code, err) == (130, f"\nstopped; what was done is kept beside {out}: repeat the command to go on\n")
+    assert (code, err) == (130, f"\nstopped; finished images are kept next to {out}: repeat the command to resume\n")
     monkeypatch.setattr(pretraining, "pretrain", stop)
     code, _, err = run("pretrain", "resnet18", "--data", str(tmp_path), "--out", out)
     assert (code, err) == (130, "\nstopped\n")

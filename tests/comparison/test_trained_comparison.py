@@ -159,5 +159,5 @@ def test_ctrl_c_while_training(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=200)
     assert process.returncode == 130, err
-    assert err.splitlines()[-2:] == [f"{NAMES[0]}: stopped", "stopped; to go on, repeat the command"]
+    assert err.splitlines()[-2:] == [f"{NAMES[0]}: stopped", "stopped; repeat the command to resume"]
     assert (run / "last.safetensors").is_file()

@@ -92,7 +92,7 @@ second = start("killed-3", 3)  # at once: orphans of the first are no obstacle
 wait_for(unfinished, had + 6 * image)
 os.kill(second, signal.SIGINT)
 assert end_of(second) == 130
-assert f"stopped; what was done is kept beside {killed}: repeat the command to go on" in told("killed-3")
+assert f"stopped; finished images are kept next to {killed}: repeat the command to resume" in told("killed-3")
 
 assert end_of(start("killed-4", ALL)) == 0
 assert killed.read_bytes() == whole.read_bytes()

@@ -184,7 +184,7 @@ def test_ctrl_c(machines: Machines, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         table, err = process.communicate(timeout=200)
     assert process.returncode == 130, err
-    assert err.splitlines()[-1] == "stopped; to go on, repeat the command"
+    assert err.splitlines()[-1] == "stopped; repeat the command to resume"
     assert "epochs so far" in table
     assert [entry["state"] for entry in runs(out)] == ["stopped"]
     wait_for_folder(run)

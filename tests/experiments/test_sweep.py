@@ -251,6 +251,6 @@ def test_ctrl_c_with_a_real_run(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=200)
     assert process.returncode == 130, err
-    assert err.splitlines()[-1] == "stopped; to go on, repeat the command"
+    assert err.splitlines()[-1] == "stopped; repeat the command to resume"
     assert "epochs so far" in out
     assert json.loads((tmp_path / "s" / "sweep.json").read_text())["runs"][0]["state"] == "stopped"

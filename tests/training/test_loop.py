@@ -189,7 +189,7 @@ def test_an_existing_run_is_never_written_over(tmp_path: Path) -> None:
     with pytest.raises(TrainingError) as caught:
         run(toy(epochs=1), tmp_path / "run")
     assert str(caught.value) == (
-        f"{tmp_path / 'run'}: already holds a run, at step 3; add --resume to go on, or choose another --out "
+        f"{tmp_path / 'run'}: already holds a run, at step 3; add --resume to continue, or choose another --out "
         "(nothing was changed)"
     )
     assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
@@ -272,7 +272,7 @@ def test_a_signal_saves_and_the_run_goes_on_bit_for_bit(
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt) as caught:
         run(interrupted, tmp_path / "run")
-    assert str(caught.value) == f"stopped after step {step}; to go on, repeat the command with --resume"
+    assert str(caught.value) == f"stopped after step {step}; repeat the command with --resume to continue"
     assert signal.getsignal(number) is before
     assert [record["step"] for record in read_log(tmp_path / "run")] == list(range(1, step + 1))
     run(resumed, tmp_path / "run", resume=True)

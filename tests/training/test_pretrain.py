@@ -195,7 +195,7 @@ def test_interrupted_and_resumed_it_ends_with_the_same_weights(tmp_path: Path, m
 
     monkeypatch.setattr(Classifier, "forward", interrupting)
     for expected in (2, 4):
-        with pytest.raises(Interrupted, match=f"stopped after step {expected}; to go on, repeat"):
+        with pytest.raises(Interrupted, match=f"stopped after step {expected}; repeat the command"):
             learn(data, tmp_path / "cut", resume=expected > 2)
     learn(data, tmp_path / "cut", resume=True)
     whole, cut = (load_checkpoint(tmp_path / name / "last.safetensors") for name in ("whole", "cut"))
@@ -213,7 +213,7 @@ def test_an_existing_run_is_not_written_over(tmp_path: Path) -> None:
     with pytest.raises(TrainingError) as raised:
         learn(data, tmp_path / "run", epochs=1)
     assert str(raised.value) == (
-        f"{tmp_path / 'run'}: already holds a run, at step 1; add --resume to go on, or choose another --out "
+        f"{tmp_path / 'run'}: already holds a run, at step 1; add --resume to continue, or choose another --out "
         "(nothing was changed)"
     )
     with pytest.raises(TrainingError) as raised:

@@ -63,11 +63,11 @@ def test_splits_are_found_by_their_usual_names() -> None:
 
 def test_the_command_ends_with_130_when_it_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(*arguments: Any, **options: Any) -> None:
-        raise KeyboardInterrupt("stopped after step 5; to go on, repeat the command with --resume")
+        raise KeyboardInterrupt("stopped after step 5; repeat the command with --resume to continue")
 
     monkeypatch.setattr("detzoo.training.train_command.train_target", stopped)
     app = typer.Typer()
     app.command()(command)
     done = CliRunner().invoke(app, [RECIPE, "--data", DATA, "--out", str(tmp_path / "run")])
     assert done.exit_code == 130
-    assert "stopped after step 5; to go on, repeat the command with --resume" in done.output
+    assert "stopped after step 5; repeat the command with --resume to continue" in done.output

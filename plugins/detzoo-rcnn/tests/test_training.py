@@ -160,7 +160,7 @@ def test_a_signal_stops_between_two_images(
         train(data, tmp_path / "run")
     monkeypatch.undo()
 
-    assert str(caught.value) == "stopped in stage features; to go on, repeat the command with --resume"
+    assert str(caught.value) == "stopped in stage features; repeat the command with --resume to continue"
     assert len((tmp_path / "run/features/images").read_bytes()) == 24
     train(data, tmp_path / "run", resume=True)
     assert_equal(tmp_path / "run", trained)
