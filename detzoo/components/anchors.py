@@ -76,8 +76,9 @@ class Grid(Anchors):
     def strides(self, size: tuple[int, int], cells: tuple[int, int]) -> tuple[float, float]:
         """(vertical, horizontal) network px per cell."""
         if self.stride == "floor":
+            # torchvision: 800 px, 13 cells: 61
             return float(size[0] // max(1, cells[0])), float(size[1] // max(1, cells[1]))
-        return size[0] / max(1, cells[0]), size[1] / max(1, cells[1])
+        return size[0] / max(1, cells[0]), size[1] / max(1, cells[1])  # two numbers: rounded maps have two strides
 
 
 def _with_octave(sizes: list[float], octave: int, *, whole: bool) -> list[float]:
@@ -85,4 +86,4 @@ def _with_octave(sizes: list[float], octave: int, *, whole: bool) -> list[float]
     if octave == 1:
         return sizes
     scaled = [size * 2 ** (step / octave) for size in sizes for step in range(octave)]
-    return [float(int(size)) for size in scaled] if whole else scaled
+    return [float(int(size)) for size in scaled] if whole else scaled  # torchvision's RetinaNet: int(x * 2 ** (1 / 3))

@@ -16,7 +16,7 @@ from detzoo.ops.boxes import sides
 
 Positive = Annotated[float, Field(gt=0)]
 DEFAULT_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-DEFAULT_CLAMP = math.log(1000 / 16)
+DEFAULT_CLAMP = math.log(1000 / 16)  # from a 16 px anchor to 1,000 px
 
 
 class CentreSize(BoxCoder):
@@ -46,6 +46,7 @@ class CentreSize(BoxCoder):
                 "thing (weight = 1 / variance); keep one of them"
             )
         if variances is not None:
+            # Caffe divides by them as they are, without a root
             weights = (1 / variances[0], 1 / variances[1], 1 / variances[2], 1 / variances[3])
         self.weights = DEFAULT_WEIGHTS if weights is None else weights
         self.clamp = clamp
@@ -87,7 +88,7 @@ class Edges(BoxCoder):
     def _units(self, boxes: Tensor, strides: Tensor) -> Tensor:
         """Px per unit of (left, top, right, bottom): [...,4], or [...,1] for all four."""
         if self.unit == "size":
-            return torch.stack(sides(boxes) * 2, dim=-1)
+            return torch.stack(sides(boxes) * 2, dim=-1)  # (w, h, w, h) for left, top, right, bottom
         return strides.unsqueeze(-1) if self.unit == "stride" else strides.new_ones(1)
 
 
@@ -112,6 +113,7 @@ class Bins(BoxCoder):
     ) -> None:
         super().__init__()
         self.limit = reg_max - margin
+        # not in checkpoints
         self.register_buffer("values", torch.arange(reg_max + 1, dtype=torch.float32), persistent=False)
 
     @property
@@ -121,6 +123,7 @@ class Bins(BoxCoder):
 
     def encode(self, targets: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
         """Distances [...,4] to the edges of ``targets`` [...,4] from the centres of ``boxes`` [...,4], in bins."""
+        # so that a bin lies on either side
         return encode_edges(targets, boxes, strides.unsqueeze(-1)).clamp(0, self.limit)
 
     def decode(self, deltas: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:

@@ -60,4 +60,5 @@ def shared_per_cell(anchors: Anchors, names: tuple[str, ...], *, head: str, leve
 def rows(answer: Tensor, columns: int) -> Tensor:
     """[B,A*columns,h,w] -> [B,h*w*A,columns], in the order row, column, cell entry."""
     images, channels, height, width = answer.shape
+    # [h,w,A], as anchors lie
     return answer.permute(0, 2, 3, 1).reshape(images, height * width * channels // columns, columns)

@@ -44,7 +44,7 @@ class HardNegative(Miner):
             losses, positive, negative = (t.reshape(1, -1) for t in (losses, positive, negative))
         # 1e-6 below a whole number is a whole number: 2.9999... of (1 - .25) / .25 is 3
         count = (positive.sum(1) * self.ratio + 1e-6).floor().long().clamp(min=self.min_negatives)
-        chosen = positive | choose_largest(losses, negative, count)
+        chosen = positive | choose_largest(losses, negative, count)  # Caffe keeps all positives
         return chosen.view_as(assignment.index)
 
 
@@ -64,4 +64,4 @@ class Ohem(Miner):
     @torch.no_grad()
     def forward(self, losses: Tensor, assignment: Assignment) -> Tensor:
         """bool [B,N] from losses [B,N]."""
-        return choose_largest(losses, assignment.positive | assignment.negative, self.size, at_most=self.size)
+        return choose_largest(losses, assignment.positive | assignment.negative, self.size, at_most=self.size)  # [B,N]

@@ -76,7 +76,7 @@ class Qualities(Normaliser):
         amounts, quality = assignment.positive, assignment.quality
         if quality is not None:
             each = quality.sum(-1) if quality.ndim == 3 else quality
-            amounts = torch.where(assignment.positive, each, 0)
+            amounts = torch.where(assignment.positive, each, 0)  # of positives alone, whatever the matcher rates
         return divisor_of(amounts, scope=self.scope, at_least=self.at_least)
 
 
@@ -98,6 +98,7 @@ class Fixed(Normaliser):
         """float32 scalar, or [B]."""
         batch = assignment.index.shape[0]
         if self.scope == "image":
+            # times B: the mean over images
             return torch.full((batch,), self.value * max(1, batch), device=assignment.index.device)
         return torch.tensor(self.value, device=assignment.index.device)
 
@@ -127,12 +128,13 @@ class MovingAverage(Normaliser):
         super().__init__()
         self.momentum = momentum
         self.at_least = at_least
-        self.register_buffer("average", torch.tensor(float(start)))
+        self.register_buffer("average", torch.tensor(float(start)))  # a buffer: resuming goes on from it
 
     def forward(self, assignment: Assignment) -> Tensor:
         """float32 scalar."""
         if torch.is_grad_enabled():
             with torch.no_grad():
                 count = divisor_of(assignment.positive, scope="batch", at_least=self.at_least)
+                # in place: the registered buffer stays the same tensor
                 self.average.copy_(self.momentum * self.average + (1 - self.momentum) * count)
-        return self.average.clone()
+        return self.average.clone()  # the buffer changes in place at the next step, and the graph may still hold it

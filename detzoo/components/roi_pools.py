@@ -72,10 +72,10 @@ class LevelledPool(RoiPool):
         Returns:
             [B*P,c,*output] in the maps' dtype, image by image.
         """
-        maps = [features[name] for name in self.levels]
+        maps = [features[name] for name in self.levels]  # only these: the RPN's extra level is not pooled from
         regions = to_regions(candidates.boxes, candidates.valid, maps[0].shape[0], max(self.strides))
         level = None
-        if len(maps) > 1:
+        if len(maps) > 1:  # one map: nothing to choose, and one kernel fewer
             level = assign_levels(
                 regions[:, 1:],
                 self.strides,
@@ -220,6 +220,7 @@ class RoiAlign(PlainPool):
         self.sampling_ratio = sampling_ratio
         self.aligned = aligned
         self.reduce = reduce
+        # torchvision's kernel only averages: one sample per bin, then max
         split = sampling_ratio if reduce == "max" else 1
         self.bins = (output[0] * split, output[1] * split)
         self.samples = 1 if reduce == "max" else sampling_ratio
@@ -323,6 +324,7 @@ class PsRoiAlign(PositionSensitivePool):
 
     def pool(self, values: Tensor, regions: Tensor, scale: float) -> Tensor:
         """[R,C // bins,*output]."""
+        # a region without extent has 0 adaptive samples: 0 / 0
         pooled: Tensor = ops.ps_roi_align(values, with_extent(regions), self.output, scale, self.sampling_ratio)
         return pooled
 
@@ -350,4 +352,4 @@ def chosen_levels(features: FeatureSpecs, levels: tuple[str, ...] | None) -> tup
 
 def with_extent(regions: Tensor) -> Tensor:
     """Regions [R,5] at least 0.01 px wide and high."""
-    return torch.cat([regions[:, :3], torch.maximum(regions[:, 3:], regions[:, 1:3] + 0.01)], dim=1)
+    return torch.cat([regions[:, :3], torch.maximum(regions[:, 3:], regions[:, 1:3] + 0.01)], dim=1)  # [R,5]

@@ -42,7 +42,7 @@ class RandomFraction(Sampler):
         super().__init__()
         self.size = size
         self.positive_fraction = positive_fraction
-        self.most_positives = int(size * positive_fraction)
+        self.most_positives = int(size * positive_fraction)  # cut, as torchvision's BalancedPositiveNegativeSampler
 
     @torch.no_grad()
     def forward(self, assignment: Assignment) -> Assignment:
@@ -51,6 +51,6 @@ class RandomFraction(Sampler):
         assert self.most_positives is not None
         bound = self.most_positives
         positive = choose_random(assignment.positive, bound, at_most=bound)
-        room = self.size - positive.sum(1)
+        room = self.size - positive.sum(1)  # [B]: images short of positives get more negatives
         chosen = positive | choose_random(assignment.negative, room, at_most=self.size)
-        return replace(assignment, index=torch.where(chosen, assignment.index, IGNORE))
+        return replace(assignment, index=torch.where(chosen, assignment.index, IGNORE))  # IGNORE: shapes stay static

@@ -30,6 +30,7 @@ class Nms(Suppress):
     def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor, iou: float | None = None) -> Tensor:
         """Scores [B,N] as they are for the kept, 0 for the removed."""
         threshold = self.iou if iou is None else iou
+        # 0 marks removed: static shapes
         return torch.where(nms_keep(boxes, scores, group, iou=threshold, valid=valid), scores, 0)
 
 
@@ -56,7 +57,7 @@ class SoftNms(Suppress):
         super().__init__()
         self.method = method
         self.sigma = sigma
-        self.iou = iou if method == "linear" else None
+        self.iou = iou if method == "linear" else None  # None: predict's nms_iou is refused for the gaussian
         self.min_score = min_score
 
     def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor, iou: float | None = None) -> Tensor:

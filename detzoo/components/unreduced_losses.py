@@ -31,7 +31,7 @@ class CrossEntropy(ClassLoss):
 
     def forward(self, logits: Tensor, labels: Tensor, quality: Tensor | None = None) -> Tensor:
         """Loss [B,N] of logits [B,N,K+1] against labels [B,N], 0..K-1 or BACKGROUND."""
-        column = (labels.clamp(min=-1) + 1).flatten()
+        column = (labels.clamp(min=-1) + 1).flatten()  # BACKGROUND, and anything below, is column 0
         flat = full_precision(logits).flatten(0, 1)
         if torch.is_grad_enabled() or not allows_dynamic_shapes(flat):
             return F.cross_entropy(flat, column, reduction="none").view(labels.shape)
@@ -108,6 +108,7 @@ class QualityFocal(ClassLoss):
         logits = full_precision(logits)
         truth = class_targets(labels, logits, quality)
         entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        # the factor has a gradient too
         return ((truth - torch.sigmoid(logits)).abs() ** self.beta * entropy).sum(-1)
 
 
@@ -137,6 +138,7 @@ class Varifocal(ClassLoss):
         logits = full_precision(logits)
         truth = class_targets(labels, logits, quality)
         entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        # positives by q: unlike focal, never weighted down
         weight = torch.where(truth > 0, truth, self.alpha * torch.sigmoid(logits) ** self.gamma)
         return (weight * entropy).sum(-1)
 
@@ -159,6 +161,7 @@ class SmoothL1(BoxLoss):
     ) -> Tensor:
         """Loss [B,N] of deltas [B,N,4] against boxes [B,N,4], summed over the four coordinates."""
         deltas = full_precision(deltas)
+        # safe boxes: no log(0)
         truth = _coder(candidates, "smooth_l1").encode(boxes, candidates.boxes, candidates.strides())
         return F.smooth_l1_loss(deltas, truth.to(deltas.dtype).detach(), reduction="none", beta=self.beta).sum(-1)
 
@@ -186,7 +189,7 @@ class Giou(BoxLoss):
     ) -> Tensor:
         """Loss [B,N] in [0,2] of deltas [B,N,4] against boxes [B,N,4]."""
         found = _coder(candidates, "giou").decode(full_precision(deltas), candidates.boxes, candidates.strides())
-        return 1 - giou(found, boxes.to(found.dtype))
+        return 1 - giou(found, boxes.to(found.dtype))  # in px: the gradient passes through the decoder
 
 
 class Ciou(BoxLoss):
@@ -199,6 +202,7 @@ class Ciou(BoxLoss):
         self, deltas: Tensor, boxes: Tensor, candidates: Candidates, distribution: Tensor | None = None
     ) -> Tensor:
         """Loss [B,N] of deltas [B,N,4] against boxes [B,N,4]."""
+        # px, xyxy
         found = _coder(candidates, "ciou").decode(full_precision(deltas), candidates.boxes, candidates.strides())
         return 1 - ciou(found, boxes.to(found.dtype))
 
@@ -229,9 +233,10 @@ class DistributionFocal(BoxLoss):
                 "with box_coder: {type: bins}"
             )
         logits = full_precision(distribution)
+        # within the bins: Bins clamps
         distance = coder.encode(boxes, candidates.boxes, candidates.strides()).to(logits.dtype).detach()
         left, share = neighbouring_bins(distance, coder.bins)
-        costs = -torch.log_softmax(logits, dim=-1)
+        costs = -torch.log_softmax(logits, dim=-1)  # one pass for both bins
         near, far = (costs.gather(-1, row.unsqueeze(-1)).squeeze(-1) for row in (left, left + 1))
         return ((1 - share) * near + share * far).mean(-1)
 

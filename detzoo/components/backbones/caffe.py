@@ -29,7 +29,7 @@ class LrnWithinChannel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise x, float [B,C,h,w]."""
-        energy = F.avg_pool2d(x * x, self.size, stride=1, padding=self.size // 2)
+        energy = F.avg_pool2d(x * x, self.size, stride=1, padding=self.size // 2)  # padding counts, as in Caffe
         return x * (1 + self.alpha * energy) ** -self.beta
 
 
@@ -64,8 +64,9 @@ class CaffeNet(TappedBackbone):
             conv1=nn.Conv2d(3, 96, 11, stride=4, padding=5 * side),
             relu1=nn.ReLU(inplace=True),
             pool1=nn.MaxPool2d(3, stride=2, padding=side, ceil_mode=True),
+            # across channels; torch also divides alpha by the size
             norm1=nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0),
-            conv2=nn.Conv2d(96, 256, 5, padding=2, groups=2),
+            conv2=nn.Conv2d(96, 256, 5, padding=2, groups=2),  # two groups: AlexNet's two GPUs
             relu2=nn.ReLU(inplace=True),
             pool2=nn.MaxPool2d(3, stride=2, padding=side, ceil_mode=True),
             norm2=nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0),
@@ -110,7 +111,7 @@ class Zf5(TappedBackbone):
         body = _chain(
             conv1=nn.Conv2d(3, 96, 7, stride=2, padding=3),
             relu1=nn.ReLU(inplace=True),
-            norm1=LrnWithinChannel(3, alpha=5e-5, beta=0.75),
+            norm1=LrnWithinChannel(3, alpha=5e-5, beta=0.75),  # before pooling, where CaffeNet has it behind
             pool1=nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True),
             conv2=nn.Conv2d(96, 256, 5, stride=2, padding=2),
             relu2=nn.ReLU(inplace=True),
@@ -129,7 +130,7 @@ class Zf5(TappedBackbone):
             taps={"s2": Tap("relu1", 2), "s4": Tap("pool1", 4), "s8": Tap("relu2", 8), "s16": Tap("relu5", 16)},
             levels=levels,
             input_size=input_size,
-            absent=("pool5", "pool5_spm6", *_CLASSIFIER),
+            absent=("pool5", "pool5_spm6", *_CLASSIFIER),  # the classifier's last pooling, and SPP-net's
         )
 
 

@@ -63,9 +63,10 @@ class TappedBackbone(Backbone):
         super().__init__()
         check_levels(type(self).__name__, levels, tuple(taps))
         level_of = {taps[level].step: level for level in levels}
-        last = max(steps.index(step) for step in level_of)
+        last = max(steps.index(step) for step in level_of)  # layers behind it would have parameters without gradient
         self.body = body
         self.steps = tuple((step, level_of.get(step)) for step in steps[: last + 1])
+        # so that a published state dict may hold them
         left_out = (*absent, *_cut(body, {step for step, _ in self.steps}))
         self.classifier_keys = tuple(f"{part}.*" for part in left_out)
         self.out = self._declare({level: taps[level].stride for level in levels}, input_size)
@@ -91,6 +92,7 @@ class TappedBackbone(Backbone):
 
 def trace_shapes(backbone: nn.Module, size: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
     """(channels, height, width) of each map of ``backbone`` for an input of ``size`` (height, width)."""
+    # functional_call: the backbone itself never leaves its device
     state = {name: value.to("meta") for name, value in (*backbone.named_parameters(), *backbone.named_buffers())}
     pixels = torch.empty(2, 3, *size, device="meta")  # two images: batch norm in training mode refuses a single value
     try:
@@ -128,7 +130,7 @@ def check_levels(owner: str, levels: Sequence[str], known: Sequence[str]) -> Non
 def _cut(module: nn.Module, kept: set[str], prefix: str = "") -> list[str]:
     """Delete what no step needs; return the paths of what was deleted."""
     dropped: list[str] = []
-    for name, child in list(module.named_children()):
+    for name, child in list(module.named_children()):  # a copy: children go while it runs
         path = prefix + name
         if path in kept:
             continue

@@ -68,7 +68,7 @@ def freeze(module: nn.Module, what: bool | Sequence[str]) -> list[str]:
     Raises:
         RecipeError: an entry matches nothing.
     """
-    if what is False:
+    if what is False:  # before the loop: False is no sequence
         return []
     if isinstance(what, str):
         what = (what,)
@@ -83,6 +83,7 @@ def freeze(module: nn.Module, what: bool | Sequence[str]) -> list[str]:
             parameter.requires_grad_(False)
     for norm in _batch_norms(module):
         parameters = list(norm.parameters())
+        # a norm that cannot learn must not drift by its running statistics either
         if (parameters and not any(p.requires_grad for p in parameters)) or (not parameters and what is True):
             _fix_statistics(norm)
     return [name for name, _ in module.named_parameters() if name in frozen]
@@ -92,10 +93,10 @@ class _FixedStatistics(nn.Module):
     """Mixed into a batch norm: it stays in evaluation mode, whatever its parents are told."""
 
     def train(self, mode: bool = True) -> Self:
-        return super().train(False)
+        return super().train(False)  # the trainer's detector.train() must not wake it
 
 
-_FIXED: dict[type[_BatchNorm], type[_BatchNorm]] = {}
+_FIXED: dict[type[_BatchNorm], type[_BatchNorm]] = {}  # one class per kind of norm, not one per module
 
 
 def _fixed(cls: type[_BatchNorm]) -> type[_BatchNorm]:

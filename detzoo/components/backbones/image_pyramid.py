@@ -41,6 +41,7 @@ class ImagePyramid(Backbone):
             raise RecipeError(f"ratios must name at least one size, each once, found {list(ratios)}")
         self.backbone, self.ratios = backbone, tuple(sorted(ratios, reverse=True))
         out = {
+            # rounded sizes: not declared
             f"{name}@{ratio:g}": dataclasses.replace(spec, stride=spec.stride / ratio, size=None)
             for ratio in self.ratios
             for name, spec in backbone.out.items()
@@ -56,4 +57,4 @@ class ImagePyramid(Backbone):
             same = size == (height, width)
             scaled = pixels if same else F.interpolate(pixels, size, mode="bilinear", align_corners=False)
             maps |= {f"{name}@{ratio:g}": values for name, values in self.backbone(scaled).items()}
-        return {name: maps[name] for name in self.out}
+        return {name: maps[name] for name in self.out}  # finest first, though the sizes were computed ratio by ratio

@@ -60,7 +60,7 @@ class InceptionV2(TappedBackbone):
         norm_momentum: share of the new batch in the running statistics.
     """
 
-    expects = None
+    expects = None  # no weights known, so no normalisation to hold the recipe to
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class InceptionV2(TappedBackbone):
         activation: Activation = "relu",
         norm: Norm = "batch",
         norm_eps: Annotated[float, Field(ge=0)] = 1e-3,
-        norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.01,
+        norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.01,  # torch's momentum is 1 - TensorFlow's decay
     ) -> None:
         super().__init__(
             inception_v2_layers(activation=activation, norm=norm, norm_eps=norm_eps, norm_momentum=norm_momentum),
@@ -136,10 +136,11 @@ def _module(conv: partial[Conv2dNormActivation], name: str, channels: int) -> tu
         branches = (
             nn.Sequential(conv(channels, narrow, 1), conv(narrow, one, 3, 2)),
             nn.Sequential(conv(channels, narrow_two, 1), conv(narrow_two, two, 3), conv(two, two, 3, 2)),
-            nn.MaxPool2d(3, 2, 1),
+            nn.MaxPool2d(3, 2, 1),  # the pool has no 1x1 behind it in a reduction
         )
-        return InceptionBranches(*branches), one + two + channels
+        return InceptionBranches(*branches), one + two + channels  # the pool keeps all channels
     direct, (narrow, one), (narrow_two, two), pool, behind = _MODULES[name]
+    # TensorFlow's SAME averages over the cells that exist
     pooling = nn.AvgPool2d(3, 1, 1, count_include_pad=False) if pool == "average" else nn.MaxPool2d(3, 1, 1)
     module = InceptionBranches(
         conv(channels, direct, 1),

@@ -56,7 +56,7 @@ class InceptionResNetV2(TappedBackbone):
         dilated: bool = False,
     ) -> None:
         body = import_timm("backbone inception_resnet_v2").create_model("inception_resnet_v2", pretrained=False)
-        _pad(body)
+        _pad(body)  # slim's align_feature_maps
         taps = _TAPS
         if dilated:
             _dilate(body)
@@ -90,4 +90,4 @@ def _dilate(body: nn.Module) -> None:
     for layer in body.get_submodule("repeat_1").modules():
         if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1):
             layer.dilation = (2, 2)
-            layer.padding = (layer.kernel_size[0] // 2 * 2, layer.kernel_size[1] // 2 * 2)
+            layer.padding = (layer.kernel_size[0] // 2 * 2, layer.kernel_size[1] // 2 * 2)  # half of the dilated kernel

@@ -48,7 +48,7 @@ class MobileNetV1(TappedBackbone):
         activation: Literal["relu6", "relu"] = "relu6",
         norm: Norm = "batch",
         norm_eps: Eps = 1e-3,
-        norm_momentum: Momentum = 0.01,
+        norm_momentum: Momentum = 0.01,  # torch's momentum is 1 - decay
     ) -> None:
         layer: dict[str, Any] = {
             "norm_layer": norm_factory(norm, eps=norm_eps, momentum=norm_momentum),
@@ -72,7 +72,7 @@ class MobileNetV1(TappedBackbone):
 def _separable_chain(width: float, layer: dict[str, Any]) -> nn.Sequential:
     """The 14 convolutions of table 1: output channels and stride of each."""
     table = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
-    channels = max(8, int(32 * width))
+    channels = max(8, int(32 * width))  # TensorFlow's min_depth
     chain: list[nn.Module] = [Conv2dNormActivation(3, channels, 3, 2, **layer)]
     for wide, stride in table:
         out = max(8, int(wide * width))
@@ -130,6 +130,7 @@ class MobileNetV2(TappedBackbone):
             use_same_padding(body)
         super().__init__(
             body,
+            # both blocks have stride 2, so no shortcut goes round their layers
             steps=_split([f"features.{i}" for i in range(19)], {"features.7": "conv", "features.14": "conv"}, body),
             taps={
                 "s2": Tap("features.1", 2),
@@ -191,6 +192,7 @@ class MobileNetV3Large(TappedBackbone):
         _finish(body, padding, init_std)
         super().__init__(
             body,
+            # stride 2: no shortcut goes round its layers
             steps=_split([f"features.{i}" for i in range(17)], {"features.13": "block"}, body),
             taps={
                 "s2": Tap("features.1", 2),
@@ -249,6 +251,7 @@ class MobileNetV3Small(TappedBackbone):
         _finish(body, padding, init_std)
         super().__init__(
             body,
+            # stride 2: no shortcut goes round its layers
             steps=_split([f"features.{i}" for i in range(13)], {"features.9": "block"}, body),
             taps={
                 "s2": Tap("features.0", 2),
@@ -280,7 +283,7 @@ def _finish(body: nn.Module, padding: Padding, init_std: float | None) -> None:
     if init_std is not None:
         for module in body.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=init_std)
+                nn.init.normal_(module.weight, std=init_std)  # torchvision's SSDLite: 0.03
                 if isinstance(module.bias, Tensor):
                     nn.init.zeros_(module.bias)
     if padding == "keras":

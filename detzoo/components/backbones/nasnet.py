@@ -70,7 +70,7 @@ class NasNet(Backbone):
         # as in the classifier, the first cell behind a reduction looks at the one two before it
         reduced = body.reduction_cell_0(last, before)
         before, last = run_cells(body, reduced, body.cell_6(reduced, before), range(7, 12))
-        maps["s16"] = torch.cat([before, last], dim=1)
+        maps["s16"] = torch.cat([before, last], dim=1)  # [B,24*filters,h,w]
         return {level: maps[level] for level in self.levels}
 
 
@@ -95,10 +95,10 @@ class NasNetTail(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Cells 12 to 17."""
-        before, last = x.chunk(2, dim=1)
+        before, last = x.chunk(2, dim=1)  # undoes the concatenation at stride 16: cells 10 and 11
         reduced = self.reduction_cell_1(last, before)
         _, last = run_cells(self, reduced, self.cell_12(reduced, before), range(13, 18))
-        return torch.relu(last)
+        return torch.relu(last)  # cells begin with a ReLU, so the last output has none yet
 
 
 def run_cells(network: nn.Module, before: Tensor, last: Tensor, numbers: range) -> tuple[Tensor, Tensor]:

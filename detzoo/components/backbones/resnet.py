@@ -109,7 +109,7 @@ class _BottleneckResNet(TappedBackbone):
     ) -> None:
         factory = norm_factory(norm, eps=norm_eps, momentum=norm_momentum)
         body = getattr(torchvision.models, self.builder)(norm_layer=factory)
-        if stride_in == "1x1":
+        if stride_in == "1x1":  # Caffe's and Detectron's pretrained weights
             _stride_first(body)
         taps = _TAPS
         if dilated == "twice":
@@ -120,7 +120,7 @@ class _BottleneckResNet(TappedBackbone):
             _dilate(body.get_submodule("layer4"), 2)
             taps = {k: v for k, v in _TAPS.items() if k != "s32"} | _DILATED
         super().__init__(body, steps=_STEPS, taps=taps, levels=levels, input_size=input_size)
-        self.expects = CAFFE if stride_in == "1x1" else IMAGENET
+        self.expects = CAFFE if stride_in == "1x1" else IMAGENET  # such weights come from Caffe: BGR, 0..255, mean only
 
 
 class ResNet50(_BottleneckResNet):
@@ -147,13 +147,13 @@ def _stride_first(body: nn.Module) -> None:
         first = body.get_submodule(f"{stage}.0")
         conv1, conv2 = first.get_submodule("conv1"), first.get_submodule("conv2")
         if isinstance(conv1, nn.Conv2d) and isinstance(conv2, nn.Conv2d):
-            conv1.stride, conv2.stride = conv2.stride, conv1.stride
+            conv1.stride, conv2.stride = conv2.stride, conv1.stride  # same keys and shapes: only the outputs differ
 
 
 def _dilate(stage: nn.Module, rate: int) -> None:
     """Take the stride out of a stage and put dilation into its 3x3 convolutions, which keeps their field of view."""
     for layer in stage.modules():
         if isinstance(layer, nn.Conv2d):
-            layer.stride = (1, 1)
+            layer.stride = (1, 1)  # the shortcut's 1x1 too, or the two branches would not add up
             if layer.kernel_size == (3, 3):
                 layer.dilation, layer.padding = (rate, rate), (rate, rate)

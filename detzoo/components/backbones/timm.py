@@ -36,6 +36,7 @@ class Timm(Backbone):
     ) -> None:
         super().__init__()
         timm = import_timm("backbone timm")
+        # of maps with one stride the last, deepest one counts
         known = {f"s{info['reduction']}": i for i, info in enumerate(_create(timm, model).feature_info.get_dicts())}
         check_levels(f'timm model "{model}"', levels, tuple(known))
         self.body = _create(timm, model, out_indices=[known[level] for level in levels])
@@ -56,7 +57,7 @@ class Timm(Backbone):
         own = self.state_dict().keys()
         adapted: dict[str, Tensor] = {}
         for key, value in state.items():
-            names = (f"body.{key}", f"body.{key.replace('.', '_', 1)}")
+            names = (f"body.{key}", f"body.{key.replace('.', '_', 1)}")  # features_only: stages.0.x becomes stages_0.x
             adapted[next((name for name in names if name in own), key)] = value
         return adapted
 

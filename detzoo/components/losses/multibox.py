@@ -69,6 +69,7 @@ class MultiBox(Loss):
         """Scalars ``classification`` and ``box``; zeros connected to the graph where nothing counts."""
         assert predictions.class_logits is not None
         divisor = self.normaliser(assignment)
+        # reused, not called twice: a moving average would move twice
         box_divisor = divisor if self.box_normaliser is None else self.box_normaliser(assignment)
         labels = matched_labels(targets, assignment)
         chosen = self.mined(predictions.class_logits, labels, assignment)
@@ -85,6 +86,7 @@ class MultiBox(Loss):
         if self.miner is None:
             return assignment.positive | assignment.negative
         with torch.no_grad():
+            # ranks only: the loss is computed again
             losses = self.classification(logits.detach(), labels, assignment.quality)
             return self.miner(losses, assignment)
 
@@ -105,9 +107,10 @@ class MultiBox(Loss):
             quality: soft targets [B,N] or [B,N,K], or None.
             weight: float [B,N] of the candidates' losses, or None: 1.
         """
+        # a look at the data costs the CPU nothing
         if not allows_dynamic_shapes(logits) or int(chosen.sum()) > chosen.numel() // MANY:
             losses = self.classification(logits, labels, quality)
-            return torch.where(chosen, losses if weight is None else losses * weight, 0).sum(1)
+            return torch.where(chosen, losses if weight is None else losses * weight, 0).sum(1)  # where: inf * 0 is NaN
         # few are chosen, so only their rows enter the graph; the shape depends on the data
         place = chosen.flatten().nonzero().squeeze(1)
         rows = logits.flatten(0, 1).index_select(0, place)
@@ -115,7 +118,7 @@ class MultiBox(Loss):
         losses = self.classification(rows.unsqueeze(0), labels.flatten()[place].unsqueeze(0), soft).squeeze(0)
         if weight is not None:
             losses = losses * weight.flatten()[place]
-        return losses.new_zeros(logits.shape[0]).index_add(0, place // max(1, logits.shape[1]), losses)
+        return losses.new_zeros(logits.shape[0]).index_add(0, place // max(1, logits.shape[1]), losses)  # by image: [B]
 
     def box_sums(
         self, predictions: Predictions, candidates: Candidates, targets: Targets, assignment: Assignment

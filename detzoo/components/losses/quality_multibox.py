@@ -94,9 +94,9 @@ class QualityMultiBox(Loss):
         judged = dataclasses.replace(assignment, quality=quality)
         share = self.box_shares(predictions.class_logits, labels, quality, rows)
         divisor = box_divisor = parts.normaliser(judged)
-        if parts.box_normaliser is not None:
+        if parts.box_normaliser is not None:  # GFL: classes by positives, boxes by the sum of their weights
             box_divisor = parts.box_normaliser(dataclasses.replace(assignment, quality=rows.everywhere(share)))
-        chosen = assignment.positive | assignment.negative
+        chosen = assignment.positive | assignment.negative  # no sampling: the focal factor does its work
         class_sums = parts.class_sums(predictions.class_logits, labels, chosen, quality, weight)
         given = (rows.deltas, rows.boxes, rows.candidates, rows.distribution)
         terms = {
@@ -127,9 +127,11 @@ class QualityMultiBox(Loss):
     def box_shares(self, logits: Tensor, labels: Tensor, quality: Tensor, rows: PositiveRows) -> Tensor:
         """What the box terms of ``rows`` are multiplied by, [1,P] or [B,N]."""
         if self.box_by == "score":
+            # GFLHead.loss_single: the highest class, detached
             return torch.sigmoid(full_precision(rows.of(logits))).amax(-1)
         if self.box_by == "one":
             return torch.ones_like(rows.of(labels), dtype=torch.float32)
         if quality.ndim == logits.ndim:  # [B,N,K]
+            # background reads class 0, and is masked later
             quality = quality.gather(2, labels.clamp(min=0).unsqueeze(2)).squeeze(2)
         return rows.of(quality)

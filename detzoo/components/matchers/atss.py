@@ -65,7 +65,7 @@ class Atss(Matcher):
         truth = full_precision(targets.boxes[:, :used])
         rows = self.nearby(candidates, truth)  # [B,M,S]
         near = gather_rows(valid.unsqueeze(-1), rows.flatten(1)).view_as(rows)
-        overlap = iou(boxes_of(candidates, rows), truth.unsqueeze(2))
+        overlap = iou(boxes_of(candidates, rows), truth.unsqueeze(2))  # [B,M,S]
         claimed = unusual(overlap, near) & centres_inside(candidates, rows, truth)
         index = settled(rows, claimed & targets.usable[:, :used].unsqueeze(2), overlap, count)
         ignored = overlaps_ignored(candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
@@ -77,9 +77,10 @@ class Atss(Matcher):
         batch, truths = truth.shape[:2]
         places = full_precision(candidates.boxes)
         points, centres = (boxes[..., :2] + boxes[..., 2:] for boxes in (places, truth))  # twice the centres
+        # no levels: one
         counts = [(level.count, level.per_cell) for level in candidates.levels] or [(places.shape[1], 1)]
         found: list[Tensor] = []
-        for part in chunks(4 * batch, truths, places.shape[1]):
+        for part in chunks(4 * batch, truths, places.shape[1]):  # 4: differences, squares, bits and places at once
             begin, levels = 0, []
             for count, per_cell in counts:
                 one = slice(begin, begin + count)
@@ -108,4 +109,4 @@ def unusual(overlap: Tensor, counted: Tensor) -> Tensor:
     number = counted.sum(-1, keepdim=True)
     mean = below.sum(-1, keepdim=True) / number.clamp(min=1)
     spread = torch.where(counted, (below - mean).square(), 0).sum(-1, keepdim=True) / (number - 1).clamp(min=1)
-    return counted & (below >= mean + spread.sqrt())
+    return counted & (below >= mean + spread.sqrt())  # >=, as the release

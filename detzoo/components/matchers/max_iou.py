@@ -87,18 +87,20 @@ class MaxIou(Matcher):
         candidates = self.within(candidates, targets)
         batch, count = targets.boxes.shape[0], candidates.boxes.shape[1]
         valid = candidates.valid.expand(batch, count)
-        many = count > ROW_BY_ROW and allows_dynamic_shapes(targets.boxes)
+        many = count > ROW_BY_ROW and allows_dynamic_shapes(targets.boxes)  # elsewhere one matrix: static shapes
         overlap, best, rescued = (self.truth_by_truth if many else self.at_once)(candidates, targets)
+        # also where the image has no ground truth: overlap is -1
         negative = ~self.reaches(overlap, self.negative_threshold)
         index = torch.where(self.reaches(overlap, self.positive_threshold), best, IGNORE)
         index = torch.where(negative, BACKGROUND, index)
         if self.negative_floor > 0:
+            # -1 stays: an image without objects
             index = torch.where((overlap >= 0) & (overlap < self.negative_floor), IGNORE, index)
         ignored = overlaps_ignored(candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
         index = torch.where(ignored & (index == BACKGROUND), IGNORE, index)
-        if rescued is not None:
+        if rescued is not None:  # last: a rescued candidate is positive even where ignored ground truth covers it
             index = torch.where(rescued, best, index)
-        return Assignment(torch.where(valid, index, IGNORE), overlap.clamp(min=0))
+        return Assignment(torch.where(valid, index, IGNORE), overlap.clamp(min=0))  # padding takes no part
 
     def within(self, candidates: Candidates, targets: Targets) -> Candidates:
         """The candidates, those that cross the border of their image too far marked invalid: [B,N]."""
@@ -111,6 +113,7 @@ class MaxIou(Matcher):
 
     def reaches(self, overlap: Tensor, threshold: float) -> Tensor:
         """Whether IoU has reached a threshold; never where there is no overlap to speak of."""
+        # -1 is no overlap at all
         return (overlap >= threshold if self.inclusive else overlap > threshold) & (overlap >= 0)
 
     def truth_by_truth(self, candidates: Candidates, targets: Targets) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -131,7 +134,7 @@ class MaxIou(Matcher):
 
     def rescues(self, best_of_truth: Tensor) -> Tensor:
         """Whether ground truth that overlaps its best candidate by this much makes it positive."""
-        wanted = best_of_truth > 0
+        wanted = best_of_truth > 0  # torchvision would rescue every anchor for a box that meets none
         if self.low_quality == "above_negative":
             wanted = wanted & self.reaches(best_of_truth, self.negative_threshold)
         return wanted
@@ -155,6 +158,7 @@ class MaxIou(Matcher):
         for rows in chunks(batch, truths, count):
             matrix = self.overlaps(candidates, targets, rows)
             highest, row = matrix.max(dim=1)
+            # >, so that of equal ones the first chunk stays
             best = torch.where(highest > overlap, row + rows.start, best)
             overlap = torch.maximum(highest, overlap)
             of_truth.append(matrix.amax(dim=2))
@@ -167,6 +171,7 @@ class MaxIou(Matcher):
         wanted = self.rescues(best_of_truth)
         found = torch.zeros((batch, count), dtype=torch.bool, device=targets.boxes.device)
         for rows in chunks(batch, truths, count):
+            # all that tie, as torchvision
             equal = self.overlaps(candidates, targets, rows) == best_of_truth[:, rows].unsqueeze(2)
             found |= (equal & wanted[:, rows].unsqueeze(2)).any(1)
         return found

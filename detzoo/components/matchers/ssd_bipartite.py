@@ -73,6 +73,7 @@ class SsdBipartite(Matcher):
             index = torch.where((index == BACKGROUND) & (overlap >= self.negative_threshold), IGNORE, index)
         ignored = overlaps_ignored(candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
         index = torch.where(ignored & (index == BACKGROUND), IGNORE, index)
+        # after ignoring: each ground truth gets its prior whatever the threshold
         forced = self.forced(overlaps, usable)
         index = torch.where(forced >= 0, forced, index)
         return Assignment(torch.where(valid, index, IGNORE), overlap.clamp(min=0))

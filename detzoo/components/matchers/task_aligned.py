@@ -82,7 +82,7 @@ class TaskAligned(Matcher):
         rows, alignment, overlap = self.best(candidates, targets, predictions, used)  # [B,M,k] each
         claimed = (alignment > 0) & centres_inside(candidates, rows, targets.boxes[:, :used])
         claimed &= targets.usable[:, :used].unsqueeze(2)
-        index = settled(rows, claimed, overlap, count)
+        index = settled(rows, claimed, overlap, count)  # by IoU, not by alignment, as TaskAlignedAssigner
         quality = scaled(rows, alignment, overlap, index)
         ignored = overlaps_ignored(candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
         index = torch.where(ignored & (index == BACKGROUND), IGNORE, index)
@@ -97,8 +97,8 @@ class TaskAligned(Matcher):
         batch, classes, count = scores.shape
         size = min(self.top_k, count)
         empty = scores.new_zeros(batch, 0, size)
-        found = [(empty.long(), empty, empty)]
-        for part in chunks(4 * batch, used, count):
+        found = [(empty.long(), empty, empty)]  # a batch without ground truth: cat needs one
+        for part in chunks(4 * batch, used, count):  # 4: score, IoU, alignment and bits at once
             label = targets.labels[:, part].clamp(max=classes - 1).unsqueeze(2).expand(-1, -1, count)
             overlap = iou_matrix(full_precision(targets.boxes[:, part]), boxes)  # [B,m,N]
             alignment = scores.gather(1, label) ** self.alpha * overlap**self.beta
@@ -133,5 +133,6 @@ def scaled(rows: Tensor, alignment: Tensor, overlap: Tensor, index: Tensor) -> T
     truth = torch.arange(rows.shape[1], device=rows.device).view(1, -1, 1)
     won = index.gather(1, rows.flatten(1)).view_as(rows) == truth
     own = torch.where(won, alignment, 0)
+    # [B,M,k]
     quality = own / (own.amax(-1, keepdim=True) + EPSILON) * torch.where(won, overlap, 0).amax(-1, keepdim=True)
     return quality.new_zeros(index.shape).scatter_reduce(1, rows.flatten(1), quality.flatten(1), "amax")

@@ -44,7 +44,7 @@ class Fpn(Neck):
         norm: Literal["none", "batch"] = "none",
     ) -> None:
         super().__init__()
-        check_pyramid("fpn", features, equal=True)
+        check_pyramid("fpn", features, equal=True)  # equal: MobileNet v3's two maps of stride 32
         norm_layer: Callable[..., nn.Module] | None = nn.BatchNorm2d if norm == "batch" else None
         self.extra = extra
         self.extra_from = extra_from
@@ -60,6 +60,7 @@ class Fpn(Neck):
         self.extra_names = self._add_extra(features, channels)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
+                # as torchvision; a=1: no ReLU behind these convolutions
                 nn.init.kaiming_uniform_(module.weight, a=1)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
@@ -87,14 +88,15 @@ class Fpn(Neck):
 
     def _top_down(self, maps: list[Tensor]) -> list[Tensor]:
         laterals = [block(x) for block, x in zip(self.inner_blocks, maps, strict=True)]
-        for i in range(len(laterals) - 2, -1, -1):
+        for i in range(len(laterals) - 2, -1, -1):  # coarse to fine; size, not factor 2: odd maps round up
             laterals[i] = laterals[i] + F.interpolate(laterals[i + 1], size=laterals[i].shape[-2:], mode="nearest")
         return laterals
 
     def _extra(self, p5: Tensor, c5: Tensor) -> tuple[Tensor, ...]:
         if self.extra == "pool":
+            # torchvision LastLevelMaxPool: kernel 1, so it only subsamples
             return (F.max_pool2d(p5, kernel_size=1, stride=2),)
         if self.extra == "p6p7":
             p6 = self.extra_blocks["p6"](p5 if self.extra_from == "p5" else c5)
-            return p6, self.extra_blocks["p7"](F.relu(p6))
+            return p6, self.extra_blocks["p7"](F.relu(p6))  # RetinaNet, section 4: the ReLU is P7's alone
         return ()

@@ -31,6 +31,7 @@ def check_pyramid(neck: str, features: FeatureSpecs, *, equal: bool = False) -> 
 
 def coarser(spec: FeatureSpec) -> tuple[str, FeatureSpec]:
     """Name and spec of the map that a stride of two makes of ``spec``."""
+    # 3x3, stride 2, pad 1 rounds up
     size = None if spec.size is None else ((spec.size[0] + 1) // 2, (spec.size[1] + 1) // 2)
     stride = spec.stride * 2
     return f"s{stride:g}", FeatureSpec(spec.channels, stride, size)

@@ -49,8 +49,8 @@ class Unet(Neck):
         names = list(features)
         norm_layer = nn.BatchNorm2d if norm == "batch" else None
         self.blocks = nn.ModuleDict()
-        for name in names[names.index(wanted[0]) :]:
-            above = 0 if name == names[-1] else channels
+        for name in names[names.index(wanted[0]) :]:  # finer levels than the first wanted are never computed
+            above = 0 if name == names[-1] else channels  # the coarsest has nothing above it
             self.blocks[name] = nn.Sequential(
                 Conv2dNormActivation(features[name].channels + above, channels, 3, norm_layer=norm_layer),
                 Conv2dNormActivation(channels, channels, 3, norm_layer=norm_layer),

@@ -60,9 +60,9 @@ class PerClassDetections(PostProcess):
     ) -> None:
         super().__init__()
         self.suppress = suppress
-        self.settings = DetectionSettings(score_threshold, suppress.iou, keep)
+        self.settings = DetectionSettings(score_threshold, suppress.iou, keep)  # what predict's arguments may replace
         self.strict = strict
-        if per_class_top_k is not None and per_level_top_k is not None:
+        if per_class_top_k is not None and per_level_top_k is not None:  # torchvision has one or the other, never both
             raise RecipeError(
                 "postprocess detections: per_class_top_k and per_level_top_k are both given, and the order in which "
                 "they cut would matter; make one of them null"
@@ -97,6 +97,7 @@ class PerClassDetections(PostProcess):
             boxes [B,S,4], scores [B,S] with 0 for the removed, labels [B,S].
         """
         assert settings.keep is not None
+        # first of all: of 100,000 anchors times 80 classes few pass
         values, places, classes = self.passing(predictions, candidates, threshold_of(settings))  # [B,P]
         size = 0
         while True:
@@ -119,7 +120,7 @@ class PerClassDetections(PostProcess):
                 break
             bar = best[:, -1:]
             settled = ((new > bar) & (new > 0)).sum(1) >= settings.keep
-            if bool((settled | (bar.squeeze(1) == -math.inf)).all()):
+            if bool((settled | (bar.squeeze(1) == -math.inf)).all()):  # -inf: nothing but padding is left
                 break
         return boxes, new, label
 
@@ -135,6 +136,7 @@ class PerClassDetections(PostProcess):
         assert predictions.class_logits is not None
         least = threshold * (1 - ROUNDING)
         quality = quality_of(predictions)
+        # sqrt(s q) <= sqrt(q)
         alive = (quality >= (least if self.quality == "product" else least**2)) & candidates.valid
         row = torch.from_numpy(np.flatnonzero(alive.numpy()))
         logits = predictions.class_logits.flatten(0, 1)[row]
@@ -171,7 +173,7 @@ class PerClassDetections(PostProcess):
         label = torch.arange(classes, device=scores.device).view(1, classes, 1).expand_as(row)
         flat = [part.reshape(images, classes * size) for part in (best, best > -math.inf, row, label)]
         boxes = self.boxes_at(flat[2], flat[3], predictions, candidates, batch.region)
-        valid = flat[1] & self.large_enough(boxes)
+        valid = flat[1] & self.large_enough(boxes)  # after clipping, as torchvision's remove_small_boxes
         rows = [part.reshape(images * classes, size, *part.shape[2:]) for part in (boxes, flat[0], valid)]
         one = torch.zeros_like(rows[2], dtype=torch.int64)  # a row is a class
         new = self.suppress(rows[0], rows[1], one, rows[2], settings.nms_iou)
@@ -188,7 +190,7 @@ class PerClassDetections(PostProcess):
         assert self.per_level_top_k is not None
         scores = scores_of(predictions, quality=self.quality)  # [B,N,K]
         classes = max(1, scores.shape[2])
-        counts = [level.count for level in candidates.levels] or [scores.shape[1]]
+        counts = [level.count for level in candidates.levels] or [scores.shape[1]]  # no levels: all are one
         best, index = [], []
         start = 0
         for part in torch.split(self.passed(scores, candidates, threshold_of(settings)), counts, dim=1):
@@ -213,7 +215,7 @@ class PerClassDetections(PostProcess):
         """Scores [B,S] of boxes [B,S,4] after suppression within each label; 0 where removed or too small."""
         valid = valid & self.large_enough(boxes)
         new = self.suppress(boxes, scores, label, valid, settings.nms_iou)
-        return new.masked_fill(~valid, 0)
+        return new.masked_fill(~valid, 0)  # whatever a plugin's suppression gives to invalid rows
 
     def boxes_at(
         self, row: Tensor, label: Tensor, predictions: Predictions, candidates: Candidates, region: Tensor
@@ -223,9 +225,9 @@ class PerClassDetections(PostProcess):
         if candidates.coder is not None:
             per_class = predictions.deltas.shape[2]
             place = row if per_class == 1 else row * per_class + label
-            deltas = gather_rows(predictions.deltas.flatten(1, 2), place)
+            deltas = gather_rows(predictions.deltas.flatten(1, 2), place)  # [B,S,4]: only these are decoded
             boxes = candidates.coder.of_classes(label).decode(deltas, boxes, candidates.strides()[row])
-        return clip(boxes, region.unsqueeze(1))
+        return clip(boxes, region.unsqueeze(1))  # to the image, not to the padding
 
     def large_enough(self, boxes: Tensor) -> Tensor:
         """bool [B,S]."""
@@ -241,7 +243,7 @@ def threshold_of(settings: DetectionSettings) -> float:
 def level_of(row: Tensor, candidates: Candidates) -> Tensor:
     """int64: the number of the level on which each candidate ``row`` stands; 0 where there are no levels."""
     counts = torch.tensor([level.count for level in candidates.levels[:-1]], device=row.device, dtype=torch.int64)
-    return torch.bucketize(row, counts.cumsum(0), right=True)
+    return torch.bucketize(row, counts.cumsum(0), right=True)  # right: the first row of a level belongs to it
 
 
 def best_overall(boxes: Tensor, scores: Tensor, labels: Tensor, keep: int) -> DetectionBatch:
@@ -249,10 +251,11 @@ def best_overall(boxes: Tensor, scores: Tensor, labels: Tensor, keep: int) -> De
     if not isinstance(scores.shape[1], int):
         # S is free in an exported graph: pad first, so that there is enough to cut
         boxes, scores, labels = F.pad(boxes, (0, 0, 0, keep)), F.pad(scores, (0, keep)), F.pad(labels, (0, keep))
+    # stable: equal scores in the order of the candidates
     best, order = scores.sort(dim=1, descending=True, stable=True)
     best, order = best[:, :keep], order[:, :keep]
     valid = best > 0
-    boxes = torch.where(valid.unsqueeze(-1), gather_rows(boxes, order), 0)
+    boxes = torch.where(valid.unsqueeze(-1), gather_rows(boxes, order), 0)  # padding is zeros, the same on every device
     labels = torch.where(valid, labels.gather(1, order), 0)
     missing = keep - best.shape[1]
     if missing == 0:

@@ -46,10 +46,11 @@ class TopK(PostProcess):
         scores = scores_of(predictions)
         scores = torch.where(candidates.valid.unsqueeze(-1) & (scores > threshold_of(settings)), scores, 0)
         classes = scores.shape[2]
-        if self.one_class_each and classes:
+        if self.one_class_each and classes:  # argmax cannot look at no classes
             scores = torch.where(
                 torch.arange(classes, device=scores.device) == scores.argmax(2, keepdim=True), scores, 0
             )
+        # pairs of candidate and class
         best, index = scores.flatten(1).topk(min(settings.keep, scores.shape[1] * classes), dim=1)
         row = index // max(1, classes)
         label = index - row * classes

@@ -44,6 +44,7 @@ class Uniform(Proposer):
 
     def __call__(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Boxes [count,4] in no order, and scores [count] of 1."""
+        # seeded per image size: the same boxes in every worker, and on every call
         rng, (height, width) = np.random.default_rng([self.seed, *image.shape[:2]]), image.shape[:2]
         centre = rng.uniform(0, 1, (self.count, 2)) * (width, height)
         side = rng.uniform(min(self.scale), max(self.scale), self.count) * math.sqrt(height * width)
@@ -109,7 +110,7 @@ class SlidingWindow(Proposer):
         """Boxes [P,4], P about ``count``, and scores [P] of 1."""
         height, width = image.shape[:2]
         share = max(1, self.count // (len(self.scales) * len(self.aspects)))
-        boxes = [np.zeros((0, 4))]
+        boxes = [np.zeros((0, 4))]  # concatenate needs one array
         for scale in sorted(self.scales, reverse=True):
             for aspect in self.aspects:
                 side = scale * math.sqrt(height * width)
@@ -133,7 +134,7 @@ def inside(
     """
     limit = np.array(image.shape[1::-1], np.float64)
     half = np.stack([side * np.exp(log_aspect / 2), side * np.exp(-log_aspect / 2)], axis=1) / 2
-    low, high = np.clip(centre - half, 0, limit), np.clip(centre + half, 0, limit)
+    low, high = np.clip(centre - half, 0, limit), np.clip(centre + half, 0, limit)  # [P,2] each
     middle = np.clip((low + high) / 2, np.minimum(0.5, limit / 2), limit - np.minimum(0.5, limit / 2))
     half = np.maximum((high - low) / 2, np.minimum(0.5, limit / 2))
     boxes = np.concatenate([np.maximum(middle - half, 0), np.minimum(middle + half, limit)], axis=1)

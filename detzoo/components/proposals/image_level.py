@@ -45,7 +45,7 @@ class ImageLevel(Proposals):
         self, features: FeatureMaps, batch: ImageBatch, targets: Targets
     ) -> tuple[Candidates, dict[str, Tensor]]:
         """Regions [B,P] in network px, and no terms: nothing is learnt here."""
-        return _best(batch, self.training_top_k), {}
+        return _best(batch, self.training_top_k), {}  # Fast R-CNN: the method is fixed
 
 
 def _best(batch: ImageBatch, most: int | None) -> Candidates:

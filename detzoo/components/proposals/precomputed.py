@@ -47,9 +47,9 @@ class Precomputed(Proposer):
             ProposalsError: no file is named, it is none, it was made with something else than the recipe says, or it
                 does not know the image.
         """
-        if self._file is None:
+        if self._file is None:  # not in the constructor: a recipe is built without its file
             self._file = self._opened()
-        key = image_key(image)
+        key = image_key(image)  # by pixels: paths change from machine to machine
         found = self._file.regions(key, self.top_k)
         if found is None:
             raise ProposalsError(
@@ -81,4 +81,4 @@ class Precomputed(Proposer):
 
     def __getstate__(self) -> dict[str, Any]:
         """Workers and copies open the file themselves."""
-        return self.__dict__ | {"_file": None}
+        return self.__dict__ | {"_file": None}  # an open file cannot be pickled
