@@ -85,7 +85,7 @@ def check_alternation(proposals: Proposals, head: RoiHead) -> None:
         RecipeError: the proposals have no weights, or the box coder wants to be measured on regions that are there
             before training.
     """
-    if isinstance(head.coder, MeasuresTargets):
+    if isinstance(head.coder, MeasuresTargets):  # py-faster-rcnn measures on the regions of step 1, in a file
         raise RecipeError(
             f"alternation: the box coder {type(head.coder).__name__} is measured before training, when there are no "
             "regions yet; write box_coder: {type: centre_size, variances: [0.1, 0.1, 0.2, 0.2]}"
@@ -108,14 +108,15 @@ def alternating_stages(detector: TwoStage, alternation: Alternation) -> list[Sta
         GradientStage(
             name="2-box",
             train=(*SHARED, *SECOND_HALF),
-            start_from="weights",
-            prepare=halves[1].on_regions_of("1-proposals"),
+            start_from="weights",  # the pretrained ones: the paper's step 2 shares nothing with step 1
+            prepare=halves[1].on_regions_of("1-proposals"),  # by then the detector itself holds other weights
             settings=even,
             evaluate=False,
         ),
     ]
     for step in range(3, 3 + 2 * alternation.rounds, 2):
         stages += [
+            # shared parts stay frozen
             GradientStage(name=f"{step}-proposals", train=FIRST_HALF, losses=halves[0], settings=odd),
             GradientStage(name=f"{step + 1}-box", train=SECOND_HALF, losses=halves[1], settings=even),
         ]
@@ -134,6 +135,7 @@ class FirstHalf:
 
     def __call__(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         """Terms of the proposals."""
+        # [1]: the regions are not needed here
         return self.detector.proposals.losses(self.detector.features(batch), batch, targets)[1]
 
 
@@ -152,7 +154,7 @@ class SecondHalf:
         """Terms ``box.*`` and ``mask.*``."""
         detector, teacher = self.detector, self.teacher
         features = detector.features(batch)
-        with torch.no_grad():
+        with torch.no_grad():  # the first half does not learn here
             if teacher is not None:
                 rois = teacher(batch, targets)
             else:
@@ -176,14 +178,15 @@ class Proposing(nn.Module):
         super().__init__()
         parts = {"backbone": detector.backbone, "neck": detector.neck, "proposals": detector.proposals}
         self.parts = nn.ModuleDict(copy.deepcopy(parts))
+        # box weights are left out
         self.parts.load_state_dict({name: weights[name] for name in self.parts.state_dict()})
         self.requires_grad_(False)
-        self.eval()
+        self.eval()  # batch norm must not follow the batches of step 2
 
     def forward(self, batch: ImageBatch, targets: Targets) -> Candidates:
         """The regions [B,P] that this network would train on."""
         features = self.parts["neck"](self.parts["backbone"](batch.pixels))
         proposals = self.parts["proposals"]
         assert isinstance(proposals, Proposals)
-        rois, _ = proposals.losses(features, batch, targets)
+        rois, _ = proposals.losses(features, batch, targets)  # losses, not forward: as many regions as in training
         return rois

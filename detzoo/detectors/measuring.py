@@ -29,7 +29,7 @@ class MeasuresTargets(Protocol):
 def measuring_stages(detector: TwoStage) -> list[Stage]:
     """The stage that must come before gradient descent on the box head, if its coder needs one; else none."""
     coder = detector.box.head.coder
-    if not isinstance(coder, MeasuresTargets):
+    if not isinstance(coder, MeasuresTargets):  # most coders have fixed units: nothing to do
         return []
 
     def measure(context: StageContext) -> None:
@@ -53,7 +53,8 @@ def positive_examples(
         batch, targets = given.to(device), truth.to(device)
         # regions of the image need no feature map
         features = {} if detector.proposer is not None else detector.features(batch)
+        # matched, not choose: a sampler would make the statistics random
         rois, assignment = detector.box.matched(detector.proposals.losses(features, batch, targets)[0], targets)
         image, row = assignment.positive.nonzero(as_tuple=True)
         answer = assignment.index[image, row]
-        yield targets.boxes[image, answer], rois.boxes[image, row], targets.labels[image, answer]
+        yield targets.boxes[image, answer], rois.boxes[image, row], targets.labels[image, answer]  # [P,4], [P,4], [P]

@@ -48,7 +48,7 @@ class OneStage(Detector):
         self.loss = loss
         self.postprocess = postprocess
         self.matchers = nn.ModuleDict(matchers or {})
-        self.stride = coarsest_stride(backbone.out, neck.out)
+        self.stride = coarsest_stride(backbone.out, neck.out)  # what the input's padding is a multiple of
 
     def network(self, batch: ImageBatch, targets: Targets | None = None) -> tuple[Candidates, Predictions]:
         """Pixels to predictions; with targets, to auxiliary predictions of the ground truth too."""
@@ -58,8 +58,10 @@ class OneStage(Detector):
     def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         """Weighted terms by name, those of auxiliary predictions prefixed with their name: ``aux0.box``."""
         candidates, predictions = self.network(batch, targets)
-        predictions = predictions.float()
+        predictions = predictions.float()  # autocast ends here: matching and losses are float32
+        # predictions: dynamic matchers (TOOD, DETR)
         assignment = self.sampler(self.matcher(candidates, targets, predictions))
+        # unprefixed: the names of a detector without aux
         total = self.loss(predictions, candidates, targets, assignment)
         for aux in predictions.aux:
             total |= self.auxiliary_losses(aux, aux.candidates or candidates, targets)
@@ -72,7 +74,7 @@ class OneStage(Detector):
             RecipeError: it asks for a matcher that the recipe does not have.
         """
         assignment = aux.assignment
-        if assignment is None:
+        if assignment is None:  # a head may know its matches, as DN-DETR's denoising queries do
             matcher = self.matcher if aux.matcher is None else self.further_matcher(aux)
             assignment = self.sampler(matcher(candidates, targets, aux.predictions))
         terms = self.loss(aux.predictions, candidates, targets, assignment)
@@ -90,4 +92,4 @@ class OneStage(Detector):
 
     def compiled_parts(self) -> tuple[nn.Module, ...]:
         """Everything up to the predictions."""
-        return self.backbone, self.neck, self.head
+        return self.backbone, self.neck, self.head  # post-processing has shapes that depend on the data

@@ -102,7 +102,7 @@ class BoxBranch(nn.Module):
         """All regions [B,P] that may be trained on, and what they answer for."""
         if self.append_ground_truth:
             rois = append_ground_truth(rois, targets)
-        return rois, self.matcher(rois, targets, None)
+        return rois, self.matcher(rois, targets, None)  # None: regions are matched by place alone
 
     def choose(self, rois: Candidates, targets: Targets) -> tuple[Candidates, Assignment]:
         """The regions [B,S] that are trained on, positives first, and what they answer for."""
@@ -133,19 +133,20 @@ class MaskBranch(nn.Module):
         self, features: FeatureMaps, targets: Targets, rois: Candidates, assignment: Assignment
     ) -> dict[str, Tensor]:
         """Terms named ``mask.*``: of the positives alone, before their boxes are corrected."""
+        # Mask R-CNN, section 3.1: positives only
         rois, assignment = first_positives(rois, assignment, self.most_positives)
         terms = self.loss(self.head(features, rois).float(), rois, targets, assignment)
         return {f"mask.{name}": term for name, term in terms.items()}
 
     def add(self, features: FeatureMaps, found: DetectionBatch) -> DetectionBatch:
         """The detections [B,D] with mask logits [B,D,m,m] of each one's class; it pools the final boxes."""
-        found = trim_detections(found)
+        found = trim_detections(found)  # 28 x 28 logits for each row of padding would be in vain
         rois = Candidates(found.boxes, found.valid, labels=found.labels)
         logits = self.head(features, rois).float()
         images, count, classes = logits.shape[:3]
         own = found.labels.clamp(max=classes - 1)  # a mask for all classes alike is channel 0
         flat = logits.reshape(images, count * classes, *logits.shape[3:])
-        place = own.new_tensor(range(count)) * classes + own
+        place = own.new_tensor(range(count)) * classes + own  # [B,D], row of each one's class in [D*K]
         return dataclasses.replace(found, mask_logits=gather_rows(flat, place))
 
 
@@ -194,7 +195,7 @@ class TwoStage(Detector):
         self.proposals = proposals
         self.box = BoxBranch(slots[0])  # a name of its own, so that a list of one has the weights of a mapping
         self.refinements = nn.ModuleList(BoxBranch(one) for one in slots[1:])
-        most = slots[-1].sampler.most_positives
+        most = slots[-1].sampler.most_positives  # masks are trained on the last stage's regions
         self.mask = None if mask is None else MaskBranch(mask, most_positives=most)
         self.proposer = proposals.proposer
         self.needs_masks = mask is not None
@@ -228,17 +229,17 @@ class TwoStage(Detector):
         self, features: FeatureMaps, batch: ImageBatch, targets: Targets, rois: Candidates
     ) -> dict[str, Tensor]:
         """Terms ``box.*`` (``box2.*`` ...), ``mask.*`` on regions from anywhere: Fast R-CNN's part."""
-        rois = rois.detach()
+        rois = rois.detach()  # approximate joint training, whatever proposals a plugin brings
         total: dict[str, Tensor] = {}
         stages = self.box_stages
         for (name, stage), following in zip(stages.items(), [*list(stages.values())[1:], None], strict=True):
-            rois, assignment = stage.choose(rois, targets)
+            rois, assignment = stage.choose(rois, targets)  # matched again at each stage: Cascade R-CNN raises the IoU
             seen, predictions = stage.look(features, batch, rois)
             terms = stage.loss(predictions, seen, targets, assignment)
             total |= {f"{name}.{term}": value for term, value in terms.items()}
             if following is not None:
                 better = refined(seen, predictions, batch.region)
-                again = following.append_ground_truth
+                again = following.append_ground_truth  # the next stage adds it itself: once is enough
                 rois = without_ground_truth(better, rois, targets, assignment) if again else better
         if self.mask is not None:
             total |= self.mask.losses(features, targets, rois, assignment)
@@ -249,7 +250,7 @@ class TwoStage(Detector):
         said: list[Predictions] = []
         for stage in self.box_stages.values():
             if said:
-                rois = refined(rois, said[-1], batch.region)
+                rois = refined(rois, said[-1], batch.region)  # of the stage before: boxes move, order stays
             rois, predictions = stage.look(features, batch, rois)
             said.append(predictions)
         return rois, averaged(said)
@@ -257,6 +258,7 @@ class TwoStage(Detector):
     def network(self, batch: ImageBatch, targets: Targets | None = None) -> tuple[Candidates, Predictions, FeatureMaps]:
         """Pixels to the predictions of the last stage, with the maps that the masks are pooled from."""
         features = self.features(batch)
+        # trim: no pooling of padding
         rois, predictions = self.look(features, batch, trim(self.proposals(features, batch)))
         return rois, predictions, features
 
@@ -266,7 +268,7 @@ class TwoStage(Detector):
         """Detections in network px; masks are of the boxes that were found."""
         rois, predictions, features = seen
         found = super().finish((rois, predictions), batch, settings)
-        return found if self.mask is None else self.mask.add(features, found)
+        return found if self.mask is None else self.mask.add(features, found)  # final boxes, as Mask R-CNN, section 3.1
 
     def compiled_parts(self) -> tuple[nn.Module, ...]:
         """The maps and what the regions come from; pooling stays eager: its shapes depend on what is found."""
@@ -293,7 +295,7 @@ def check_stages(stages: tuple[BoxSlots, ...]) -> PostProcess:
         if stage.postprocess is not None:
             raise RecipeError(f"box[{number}].postprocess: only the last stage's is used; leave it out of the others")
     ways = [stage.head.scoring for stage in stages]
-    if len(set(ways)) > 1:
+    if len(set(ways)) > 1:  # a softmax and a sigmoid have no common mean
         raise RecipeError(
             f"box: the stages' heads score by {', '.join(ways)}, and their scores are averaged; make them the same"
         )

@@ -33,7 +33,7 @@ def apply_switches(detector: Detector, switches: Switches, device: torch.device 
     """
     if device is not None:
         detector.to(device)
-    if switches.fold:
+    if switches.fold:  # before channels_last and compile: both look at the modules that are left
         detector.eval()
         fold_batch_norm(detector, example_batch(detector))
     if switches.channels_last:
@@ -58,7 +58,7 @@ def compile_parts(detector: Detector) -> bool:
             detector.name,
         )
     for part in parts:
-        part.compile()
+        part.compile()  # in place: names in the state dict stay, where torch.compile(part) would wrap
     return bool(parts)
 
 
@@ -72,6 +72,7 @@ def noise(count: int, size: tuple[int, int], seed: int = 0) -> list[np.ndarray[A
     import cv2
 
     generator = np.random.default_rng(seed)
+    # coarse, then enlarged: neighbouring pixels agree, as in photographs
     coarse = (max(1, size[0] // 16), max(1, size[1] // 16), 3)
     images = []
     for _ in range(count):

@@ -36,7 +36,8 @@ def _neighbours(size: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int6
 
     torch computes the coordinate with one fused multiply-add in float32: the same as float64 rounded once.
     """
-    scale = float(np.float32(size) / np.float32(new))
+    scale = float(np.float32(size) / np.float32(new))  # torch divides in float32
+    # half-pixel centres; clamped as torch does
     at = np.maximum(((np.arange(new) + 0.5) * scale - 0.5).astype(np.float32), 0)
-    low = np.minimum(at.astype(np.int64), size - 1)
+    low = np.minimum(at.astype(np.int64), size - 1)  # [new]; float32 may round up to the last centre
     return low, np.minimum(low + 1, size - 1), torch.from_numpy((at - low).astype(np.float32))

@@ -42,14 +42,14 @@ def fold_batch_norm(detector: Detector, batch: ImageBatch) -> int:
         DetzooError: the folded network answers otherwise (nothing useful is left in the detector then).
     """
     with torch.no_grad():
-        before = detector.detect(batch)
+        before = detector.detect(batch)  # kept to compare with: folding must not change a detection
         pairs = conv_norm_pairs(detector, batch)
         for conv, norm in pairs:
             fold(conv, norm)
         replace(detector, {norm for _, norm in pairs})
         after = detector.detect(batch)
     difference = largest_difference(before, after)
-    if difference > 1e-3:
+    if difference > 1e-3:  # of scores: far more than rounding does
         raise DetzooError(
             f"batch-norm folding changed a score by {difference:.2g}; this detector cannot be folded: leave the "
             "switch out"
@@ -62,7 +62,7 @@ def conv_norm_pairs(detector: Detector, batch: ImageBatch) -> list[Pair]:
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     pairs: list[Pair] = []
     calls: Counter[nn.Module] = Counter()
-    readers: Counter[int] = Counter()
+    readers: Counter[int] = Counter()  # leaf modules that take a convolution's output
 
     def after(module: nn.Module, _: Any, output: Tensor) -> None:
         calls[module] += 1
@@ -79,7 +79,7 @@ def conv_norm_pairs(detector: Detector, batch: ImageBatch) -> list[Pair]:
 
     handles = []
     for module in detector.modules():
-        if not any(module.children()):
+        if not any(module.children()):  # leaves: a container receives its first layer's input too
             handles.append(module.register_forward_pre_hook(before))
         if isinstance(module, nn.Conv2d):
             handles.append(module.register_forward_hook(after))
@@ -88,7 +88,9 @@ def conv_norm_pairs(detector: Detector, batch: ImageBatch) -> list[Pair]:
     finally:
         for handle in handles:
             handle.remove()
+    # else another reader would lose the raw map
     read_once = {conv for key, (conv, _) in made.items() if readers[key] == 1}
+    # a shared head runs once per level: one convolution cannot take up several norms
     return [(conv, norm) for conv, norm in pairs if calls[conv] == calls[norm] == 1 and conv in read_once]
 
 

@@ -43,11 +43,11 @@ def propose(proposer: Proposer, image: NDArray[np.uint8], where: str | None = No
         raise ProposalsError(
             f"{type(proposer).__name__} gave {boxes.dtype} {list(boxes.shape)}; a proposer returns float32 [P,4]"
         )
-    if not np.isfinite(boxes).all():
+    if not np.isfinite(boxes).all():  # np.clip keeps NaN
         raise ProposalsError(f"{type(proposer).__name__} gave boxes with NaN or infinite coordinates")
     height, width = image.shape[:2]
     cut = np.clip(boxes, 0, np.array([width, height, width, height])).astype(np.float32)
-    return np.asarray(cut[(cut[:, 2:] > cut[:, :2]).all(axis=1)])
+    return np.asarray(cut[(cut[:, 2:] > cut[:, :2]).all(axis=1)])  # order stays: best first
 
 
 class RegionCache:
@@ -68,7 +68,7 @@ class RegionCache:
         if known is not None:
             return known
         boxes = propose(self.proposer, image, where)
-        if boxes.nbytes <= self.room:
+        if boxes.nbytes <= self.room:  # each worker has a cache of its own
             self.room -= boxes.nbytes
             self._kept[position] = boxes
         return boxes
@@ -96,6 +96,6 @@ def candidates_of(
         padded[row, : len(boxes)] = torch.from_numpy(boxes)
         valid[row, : len(boxes)] = True
     device = region.device
-    moved = padded.to(device) * scale[:, None, [1, 0, 1, 0]] + region[:, None, [0, 1, 0, 1]]
+    moved = padded.to(device) * scale[:, None, [1, 0, 1, 0]] + region[:, None, [0, 1, 0, 1]]  # scale is (height, width)
     valid = valid.to(device)
     return Candidates(boxes=torch.where(valid.unsqueeze(-1), moved, 0), valid=valid)

@@ -65,9 +65,9 @@ class InputSpec:
             found.append(f"std must be three positive numbers, not {list(self.std)}")
         if not all(math.isfinite(value) for value in self.mean):
             found.append(f"mean must be three numbers, not {list(self.mean)}")
-        if self.rounding == "uint8" and self.sampling == "corners":
+        if self.rounding == "uint8" and self.sampling == "corners":  # cv2.resize samples at half pixels alone
             found.append("sampling: corners needs rounding: none")
-        if self.rounding == "uint8" and self.normalise == "before":
+        if self.rounding == "uint8" and self.normalise == "before":  # normalised pixels are no bytes
             found.append("normalise: before needs rounding: none")
         return found
 

@@ -71,7 +71,7 @@ def predict(
     found: list[Detections] = []
     with inference(detector, precision=precision):
         for start in range(0, len(given), batch):
-            chunk = given[start : start + batch]
+            chunk = given[start : start + batch]  # decoded chunk by chunk: a long list does not fill the memory
             read, paths = [read_image(one) for one in chunk], [_origin(one) for one in chunk]
             found += detect_images(detector, read, paths, settings=settings)
     return found
@@ -127,7 +127,7 @@ def detect_images(
         proposals: image-level regions of each, where they are at hand; else the detector's proposer is asked.
         settings: in place of the recipe's; None leaves them all.
     """
-    if not images:
+    if not images:  # a batch of nothing has no size to pad to
         return []
     batch = prepared(detector, images, paths, proposals)
     return split(detector, detector.detect(batch, settings), batch, paths)
@@ -148,7 +148,7 @@ def split(
         paths: where the images came from.
     """
     packed = _pack(found, images)
-    packed = packed.cpu()
+    packed = packed.cpu()  # the one wait
     origins = paths if paths is not None else [None] * len(packed)
     with torch.inference_mode(False):  # what the user gets are ordinary tensors, fit for in-place work and autograd
         return [_unpack(rows, detector, path) for rows, path in zip(packed, origins, strict=True)]
@@ -198,6 +198,7 @@ def _pack(found: DetectionBatch, images: ImageBatch) -> Tensor:
     if found.mask_logits is not None:
         parts.append(found.mask_logits.float().flatten(2))
     rows = torch.cat(parts, dim=-1)
+    # [B,1,7+m*m]; float32 is exact to 2^24
     size = functional.pad(images.original_size.float(), (0, rows.shape[-1] - 2))[:, None]
     return torch.cat([size, rows], dim=1)
 
@@ -205,7 +206,7 @@ def _pack(found: DetectionBatch, images: ImageBatch) -> Tensor:
 def _unpack(rows: Tensor, detector: Detector, path: str | None) -> Detections:
     height, width = (int(side) for side in rows[0, :2].tolist())
     rows = rows[1:]
-    rows = rows[rows[:, 6] > 0]
+    rows = rows[rows[:, 6] > 0]  # on the CPU, where a shape that depends on the data costs nothing
     boxes = rows[:, :4].contiguous()
     return Detections(
         boxes=boxes,
@@ -229,6 +230,7 @@ def _as_list(images: Any) -> list[Any]:
     """A single image counts as a list of one: a path is a sequence of letters, an array one of rows."""
     if isinstance(images, str | Path) or hasattr(images, "__array_interface__"):
         return [images]
+    # bytes are a sequence of numbers
     if isinstance(images, dict | bytes) or not isinstance(images, Sequence | Iterator):
         raise PredictionError(
             f"predict got {type(images).__name__}; "

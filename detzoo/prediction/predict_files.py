@@ -98,7 +98,7 @@ def annotate(
     options = options or Options()
     settings = detector.settings(options.settings)
     out.mkdir(parents=True, exist_ok=True)
-    files = find_sources(sources)
+    files = find_sources(sources)  # before anything is written: a folder may hold its own output
     names = _Names(out, files)
     summary = Summary()
 
@@ -107,7 +107,7 @@ def annotate(
         report(str(error))
 
     with inference(detector, precision=options.precision):
-        for group in _groups(files, options.batch):
+        for group in _groups(files, options.batch):  # a broken source is noted; the rest still runs
             if Path(group[0]).suffix.lower() in VIDEOS and not is_url(group[0]):
                 try:
                     _video(detector, group[0], names, options.batch, settings, summary)
@@ -116,6 +116,7 @@ def annotate(
             else:
                 _images(detector, group, names, settings, summary, failed)
             advance(len(group))
+    # paths may have any letters
     (out / RESULTS).write_text(json.dumps(summary.as_dict(), indent=1) + "\n", encoding="utf-8")
     return summary
 
@@ -130,7 +131,7 @@ def find_sources(sources: Sequence[str]) -> list[str]:
     for source in sources:
         path = Path(source)
         if is_url(source) or path.is_file():
-            found[source] = None
+            found[source] = None  # a dict: each once, in the given order
         elif path.is_dir():
             inside = sorted(str(p) for p in path.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES | VIDEOS)
             if not inside:
@@ -218,6 +219,7 @@ def _video(
         for frames in _frames(capture, batch):
             if writer is None:
                 height, width = frames[0].shape[:2]
+                # OpenCV gives 0 or NaN where the file does not say
                 rate = rate if np.isfinite(rate) and rate > 0 else _UNKNOWN_RATE
                 writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
                 if not writer.isOpened():
@@ -230,7 +232,7 @@ def _video(
         capture.release()
         if writer is not None:
             writer.release()
-    if number == 0:
+    if number == 0:  # OpenCV opens what is no video without an error
         raise DataError(f"{source}: no frame of this video can be read")
     summary.written.append(path)
 
@@ -251,7 +253,7 @@ def _frames(capture: cv2.VideoCapture, batch: int) -> Iterator[list[ImageArray]]
 def _plain(found: Detections) -> dict[str, Any]:
     """Plain values; masks as COCO's compressed run lengths, under COCO's name ``segmentation``."""
     detections: list[dict[str, Any]] = [
-        {"class": name, "label": label, "score": round(score, 5), "box": [round(value, 2) for value in box]}
+        {"class": name, "label": label, "score": round(score, 5), "box": [round(value, 2) for value in box]}  # 0.01 px
         for name, label, score, box in zip(
             found.names, found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True
         )

@@ -42,6 +42,7 @@ def resized_size(height: int, width: int, spec: InputSpec) -> tuple[int, int]:
     assert spec.min_size is not None
     assert spec.max_size is not None
     scale = min(spec.min_size / min(height, width), spec.max_size / max(height, width))
+    # floor, as recompute_scale_factor=True
     return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
 
 
@@ -70,7 +71,7 @@ def prepare(
     resized = [resized_size(height, width, spec) for height, width in sizes]
     padded = _padded_size(resized, spec)
     corners = [_corner(size, padded, spec) for size in resized]
-    pixels = _canvas(resized, padded, spec, device)
+    pixels = _canvas(resized, padded, spec, device)  # [B,3,H,W], written image by image: no second copy
     for row, image in enumerate(images):
         (top, left), (height, width) = corners[row], resized[row]
         _fill(pixels[row, :, top : top + height, left : left + width], image, spec)
@@ -86,7 +87,7 @@ def prepare(
     positions = torch.arange(len(images)) if index is None else torch.tensor(list(index), dtype=torch.int64)
     scale = shown / original.float()
     batch = ImageBatch(pixels, region, original, scale, positions, candidates_of(proposals, scale, region))
-    return batch if device.type == "cpu" else batch.to(device, non_blocking=True)
+    return batch if device.type == "cpu" else batch.to(device, non_blocking=True)  # small parts follow the pixels
 
 
 def collate(
@@ -110,7 +111,7 @@ def _padded_size(resized: list[tuple[int, int]], spec: InputSpec) -> tuple[int, 
     multiple = spec.pad_multiple
     height = max((size[0] for size in resized), default=multiple)
     width = max((size[1] for size in resized), default=multiple)
-    return -(-height // multiple) * multiple, -(-width // multiple) * multiple
+    return -(-height // multiple) * multiple, -(-width // multiple) * multiple  # up to the multiple
 
 
 def _corner(size: tuple[int, int], padded: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
@@ -122,12 +123,12 @@ def _corner(size: tuple[int, int], padded: tuple[int, int], spec: InputSpec) -> 
 
 def _canvas(resized: list[tuple[int, int]], padded: tuple[int, int], spec: InputSpec, device: torch.device) -> Tensor:
     shape = (len(resized), 3, *padded)
-    if all(size == padded for size in resized):
+    if all(size == padded for size in resized):  # no padding shows, so nothing needs to be cleared
         return torch.empty(shape, device=device)
     canvas = torch.zeros(shape, device=device)
     if spec.fill is not None:
         mean, std = _constants(spec, device)
-        canvas += (spec.fill - mean) / std
+        canvas += (spec.fill - mean) / std  # fill is in pixel units; the canvas is normalised already
     return canvas
 
 
@@ -157,7 +158,7 @@ def _fill(out: Tensor, image: NDArray[np.uint8], spec: InputSpec) -> None:
         if not same:
             corners = spec.sampling == "corners"
             x = F.interpolate(x[None], size=(height, width), mode="bilinear", align_corners=corners)[0]
-    out.copy_(x.flip(0) if spec.channels == "bgr" and not early else x)
+    out.copy_(x.flip(0) if spec.channels == "bgr" and not early else x)  # mean and std are in the network's order
     if not early:
         _normalise(out, spec)
 
@@ -165,6 +166,6 @@ def _fill(out: Tensor, image: NDArray[np.uint8], spec: InputSpec) -> None:
 def _normalise(pixels: Tensor, spec: InputSpec) -> Tensor:
     """float32 [3,h,w] of bytes, in the network's order of channels, normalised in place."""
     mean, std = _constants(spec, pixels.device)
-    if spec.pixel_range == 1:
+    if spec.pixel_range == 1:  # else bytes stay 0..255, as Caffe's weights want them
         pixels.div_(255)
     return pixels.sub_(mean).div_(std)

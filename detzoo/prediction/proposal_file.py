@@ -49,7 +49,7 @@ def image_key(image: NDArray[np.uint8]) -> bytes:
         image: uint8 [H,W,3] RGB, EXIF orientation applied, as ``Dataset.sample`` and ``read_image`` give it.
     """
     digest = hashlib.blake2b(digest_size=KEY_BYTES, person=b"detzoo image")
-    digest.update(np.array(image.shape, "<i8").tobytes())
+    digest.update(np.array(image.shape, "<i8").tobytes())  # the size too: bytes alone do not tell 2 x 3 from 3 x 2
     digest.update(np.ascontiguousarray(image).data)
     return digest.digest()
 
@@ -68,7 +68,7 @@ def write_proposals(
     Raises:
         ProposalsError: boxes or scores of another shape.
     """
-    keys = sorted(regions)
+    keys = sorted(regions)  # the same regions make the same file
     counts = np.zeros(len(keys), np.int64)
     for row, key in enumerate(keys):
         boxes, scores = regions[key]
@@ -79,6 +79,7 @@ def write_proposals(
             )
         counts[row] = len(boxes)
     header, starts = _header(counts, method, parameters)
+    # two places of one file: boxes and scores of an image are written in one pass
     with replacing(path) as partial, partial.open("wb") as file, partial.open("r+b") as second:
         file.write(header)
         file.write(np.cumsum(counts, dtype="<i8").tobytes())
@@ -110,8 +111,9 @@ def _header(counts: NDArray[np.int64], method: str, parameters: Mapping[str, Any
         content[name] = {"dtype": kind, "shape": shape, "data_offsets": [at, end]}
         at = end
     text = json.dumps(content, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _ALIGNED)
+    text += b" " * (-len(text) % _ALIGNED)  # safetensors pads its header with spaces
     before = 8 + len(text)
+    # safetensors: 8 bytes of length, the header, then the tensors
     return len(text).to_bytes(8, "little") + text, {name: before + start for name, start in starts.items()}
 
 
@@ -178,7 +180,7 @@ class ProposalFile(Mapping[bytes, Regions]):
             raise ProposalsError(f"{path} cannot be read as a file of proposals: {error}") from None
         self.method = described["method"]
         self.parameters: dict[str, Any] = json.loads(described["parameters"])
-        self._ends: list[int] = [0, *ends.tolist()]
+        self._ends: list[int] = [0, *ends.tolist()]  # row i of the file is _ends[i] to _ends[i + 1]
         self._row = {keys[i * KEY_BYTES : (i + 1) * KEY_BYTES]: i for i in range(len(ends))}
 
     def __len__(self) -> int:
@@ -215,4 +217,4 @@ class ProposalFile(Mapping[bytes, Regions]):
             return None
         start, end = self._ends[row], self._ends[row + 1]
         end = end if most is None else min(end, start + most)
-        return self._boxes[start:end], self._scores[start:end]
+        return self._boxes[start:end], self._scores[start:end]  # slices: only these bytes are read

@@ -36,13 +36,14 @@ def make_targets(
     device = batch.pixels.device
     kept = [_kept(sample, difficult, crowd) for sample in samples]
     most = max((len(rows) for rows, _ in kept), default=0)
+    # at least one block: M is never 0
     rows_padded = max(TARGET_MULTIPLE, -(-most // TARGET_MULTIPLE) * TARGET_MULTIPLE)
-    boxes = np.zeros((len(samples), rows_padded, 4), np.float32)
+    boxes = np.zeros((len(samples), rows_padded, 4), np.float32)  # NumPy: thousands of small writes are slow in torch
     labels = np.zeros((len(samples), rows_padded), np.int64)
     ignore = np.zeros((len(samples), rows_padded), np.bool_)
     valid = np.zeros((len(samples), rows_padded), np.bool_)
     weight = np.ones((len(samples), rows_padded), np.float32)
-    scale = batch.scale.cpu().numpy()[:, [1, 0, 1, 0]]
+    scale = batch.scale.cpu().numpy()[:, [1, 0, 1, 0]]  # (height, width) to x, y, x, y
     offset = batch.region.cpu().numpy()[:, [0, 1, 0, 1]]
     for row, (sample, (rows, ignored)) in enumerate(zip(samples, kept, strict=True)):
         count = len(rows)
@@ -89,13 +90,13 @@ def _masks(
         return None, None
     height, width = batch.pixels.shape[-2:]
     mask_row = torch.full((len(samples), padded), -1, dtype=torch.int64)
-    regions = batch.region.cpu().round().int().tolist()
+    regions = batch.region.cpu().round().int().tolist()  # whole px: prepare puts images at whole px
     pieces: list[Tensor] = []
     total = 0
     for row, (sample, (rows, _)) in enumerate(zip(samples, kept, strict=True)):
         if sample.masks is None:
             continue
-        drawn = np.flatnonzero(sample.masks[rows].any((1, 2)))
+        drawn = np.flatnonzero(sample.masks[rows].any((1, 2)))  # an empty mask would teach that there is no object
         if len(drawn) == 0:
             continue
         left, top, right, bottom = regions[row]

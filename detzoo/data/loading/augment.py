@@ -32,10 +32,11 @@ def augment(
 
     def draw_after(count: int, *, plain: bool) -> Sample:
         other = another(rng)
+        # those before this one alone
         return other if plain else augment(other, transforms[:count], rng, another, progress)
 
     for count, transform in enumerate(transforms):
         begin, end = transform.active
-        if begin <= progress < end:
+        if begin <= progress < end:  # no random number is drawn for those that are off
             sample = transform(sample, rng, lambda *, plain=False, count=count: draw_after(count, plain=plain))
     return sample

@@ -30,13 +30,13 @@ class ImageCache:
 
     def __init__(self, dataset: Dataset, longest_side: int, regions: RegionCache | None = None) -> None:
         self.longest_side, self.regions = longest_side, regions
-        need = len(dataset) * longest_side * longest_side * 3
+        need = len(dataset) * longest_side * longest_side * 3  # bytes, were all images square
         if need > MAX_BYTES:
             raise DataError(
                 f"cache: {len(dataset)} images of {longest_side} px need up to {need / 2**30:.0f} GiB, "
                 f"the limit is {MAX_BYTES // 2**30}: choose a smaller side, or 0 for no cache"
             )
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(2) as pool:  # threads: decoding lets go of the interpreter's lock
             self._kept = list(pool.map(lambda position: self._read(dataset, position), range(len(dataset))))
 
     def sample(self, position: int, *, masks: bool = True) -> Sample:
@@ -50,11 +50,12 @@ class ImageCache:
         try:
             sample = dataset.sample(position)
             if self.regions is not None:
+                # at full size: methods depend on the resolution
                 boxes = propose(self.regions.proposer, sample.image, sample.path)
                 sample = dataclasses.replace(sample, proposals=boxes)
             return downscale(sample, self.longest_side)
         except DataError as error:
-            return str(error)
+            return str(error)  # as text: raised again when this image is asked for
 
 
 def downscale(sample: Sample, longest_side: int) -> Sample:
@@ -64,4 +65,4 @@ def downscale(sample: Sample, longest_side: int) -> Sample:
     if factor >= 1:
         return sample
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
-    return resize(sample, size, cv2.INTER_AREA)
+    return resize(sample, size, cv2.INTER_AREA)  # averaging: bilinear would alias

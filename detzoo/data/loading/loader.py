@@ -111,6 +111,7 @@ class Loader:
         self.broken_images: dict[str, str] = {}
         self.positions = _positions(dataset, empty_images)
         whole = len(self.positions) // (batch_size * world)
+        # tiny data still gives its one batch
         self.drop_last = (shuffle and whole > 0) if drop_last is None else drop_last
         _check_presence(dataset)
         if masks:
@@ -136,7 +137,7 @@ class Loader:
             num_workers=workers,
             collate_fn=_Collate(spec, difficult, crowd, channels_last),
             worker_init_fn=_start_worker,
-            persistent_workers=workers > 0,
+            persistent_workers=workers > 0,  # starting a worker costs seconds; the cache stays too
             pin_memory=pin_memory,
             generator=torch.Generator(),  # its own: the global one belongs to the model
         )
@@ -168,19 +169,21 @@ class Loader:
                 raise ProposalsError(refused)
             for path, message in failures:
                 self._note(path, message)
-            if len(batch.index):
+            if len(batch.index):  # all images of a batch may be broken
                 yield batch, targets
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Positions in the dataset in the order of an epoch, of all processes together."""
         if not self.shuffle:
             return self.positions
+        # by seed and epoch: resuming
         return np.random.default_rng([self.seed, epoch, _ORDER]).permutation(self.positions)
 
     def size(self, epoch: int, batch: int) -> tuple[int, int] | None:
         """(height, width) px of a batch's input; None where it is that of ``spec``, or follows the images."""
         if self.sizes is None or self.spec.size is None:
             return None
+        # the same on all ranks
         draw = np.random.default_rng([self.seed, epoch, _SIZE, batch // self.sizes.every]).random()
         return self.sizes.size(self.spec.size, float(draw))
 
@@ -204,6 +207,7 @@ class _Order:
         loader, epoch = self.loader, self.epoch
         order, size = loader.order(epoch), loader.batch_size * loader.world
         for batch in range(self.start, len(loader)):
+            # ranks share each global batch
             mine = order[batch * size : (batch + 1) * size][loader.rank :: loader.world]
             if len(mine):
                 input_size = loader.size(epoch, batch)
@@ -230,7 +234,7 @@ class _Collate:
 
 def _start_worker(_: int) -> None:
     """A worker is one thread: the processes are the parallelism."""
-    cv2.setNumThreads(0)
+    cv2.setNumThreads(0)  # 0: without OpenCV's own pool, which can hang after a fork
     torch.set_num_threads(1)
 
 
@@ -238,7 +242,7 @@ def _positions(dataset: Dataset, empty_images: Literal["keep", "drop"]) -> NDArr
     everything = np.arange(len(dataset), dtype=np.int64)
     kept = everything
     if empty_images == "drop":
-        kept = everything[np.diff(dataset.annotations().ends, prepend=0) > 0]
+        kept = everything[np.diff(dataset.annotations().ends, prepend=0) > 0]  # from the index: no image is opened
     if not len(kept):
         what = "images with objects" if len(dataset) else "images"
         raise DataError(f"{dataset.name} {dataset.split}: there are no {what}")
@@ -248,7 +252,7 @@ def _positions(dataset: Dataset, empty_images: Literal["keep", "drop"]) -> NDArr
 def _check_presence(dataset: Dataset) -> None:
     """An annotation file without its images is enough to evaluate with, not to load from: say so at once."""
     if dataset.on_disk:
-        first = dataset.paths_of(range(min(20, len(dataset))))
+        first = dataset.paths_of(range(min(20, len(dataset))))  # a few: asking a slow disk for all would take long
         if not any(os.path.exists(path) for path in first):
             raise DataError(
                 f"{dataset.name} {dataset.split}: none of its first {len(first)} images exists; "

@@ -91,14 +91,16 @@ class Reader(TorchDataset[Loaded]):
             position, sample = found
             return Loaded(self._augmented(sample, position, key, failures), position, failures, key.size)
         except ProposalsError as error:
-            return Loaded(None, key.position, failures, key.size, str(error))
+            return Loaded(None, key.position, failures, key.size, str(error))  # as text: see Loader.batches
 
     def _augmented(self, sample: Sample, position: int, key: Key, failures: Failures) -> Sample:
         def another(rng: np.random.Generator) -> Sample:
+            # a mosaic needs four, so broken ones are replaced
             found = self._from(int(rng.integers(len(self.positions))), failures)
             assert found is not None
             return found[1]
 
+        # per image: independent of workers and batch
         rng = np.random.default_rng([self.seed, key.epoch, AUGMENT, position])
         sample = augment(sample, self.transforms, rng, another, key.progress)
         # masks that only a transform looked at cost time and memory from here on
@@ -117,7 +119,7 @@ class Reader(TorchDataset[Loaded]):
                 failures.append((self.dataset.paths_of([position])[0], str(error)))
             if not go_on:
                 return None
-            row = (row + 1) % len(self.positions)
+            row = (row + 1) % len(self.positions)  # the next one, not a random one: repeatable
         raise DataError(
             f"{tries} images in a row cannot be read, the last one: {failures[-1][1]}; see `detzoo data check`"
         )

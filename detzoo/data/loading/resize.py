@@ -24,9 +24,10 @@ def resize(sample: Sample, size: tuple[int, int], interpolation: int) -> Sample:
     height, width = sample.image.shape[:2]
     if size == (height, width):
         return sample
-    scale = np.array([size[1] / width, size[0] / height] * 2, np.float32)
+    scale = np.array([size[1] / width, size[0] / height] * 2, np.float32)  # x, y, x, y: rounding makes them differ
     return dataclasses.replace(
         sample,
+        # OpenCV: (w, h)
         image=cv2.resize(sample.image, size[::-1], interpolation=interpolation).astype(np.uint8, copy=False),
         boxes=sample.boxes * scale,
         masks=None if sample.masks is None else resize_masks(sample.masks, size),

@@ -53,6 +53,7 @@ def random_affine(
     scale = float(rng.uniform(*settings.scale))
     matrix = affine_matrix(sample.image.shape[:2], size, settings, scale, rng)
     warped = warp(sample, matrix, size, fill)
+    # shear keeps areas nearly
     kept = settings.keep.rows(sample, areas_of(sample.boxes) * np.float32(scale**2), warped.boxes)
     return keep_rows(warped, kept)
 
@@ -66,7 +67,7 @@ def affine_matrix(
     shift = rng.uniform(-settings.translate, settings.translate, 2)
     centre = np.zeros(2)
     if settings.about == "centre":
-        centre, shift = np.array(source[1::-1]) / 2, shift + 0.5
+        centre, shift = np.array(source[1::-1]) / 2, shift + 0.5  # (x, y)
     cosine, sine = scale * math.cos(math.radians(degrees)), scale * math.sin(math.radians(degrees))
     rotation = np.array([[cosine, sine], [-sine, cosine]])  # counter-clockwise on the screen, as OpenCV's
     turned = np.array([[1, shear[0]], [shear[1], 1]]) @ rotation
@@ -79,7 +80,7 @@ def warp(sample: Sample, matrix: NDArray[np.float64], size: tuple[int, int], fil
     height, width = size
 
     def moved(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2).astype(np.float64)
+        corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2).astype(np.float64)  # [M,4,2]
         corners = corners @ matrix[:, :2].T + matrix[:, 2]
         bounds = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
         return np.asarray(np.clip(bounds, 0, [width, height, width, height]), np.float32)
@@ -91,7 +92,7 @@ def warp(sample: Sample, matrix: NDArray[np.float64], size: tuple[int, int], fil
     proposals = sample.proposals
     if proposals is not None:
         proposals = moved(proposals)[seen(proposals, moved(proposals))]
-    image = cv2.warpAffine(sample.image, _pixels(matrix), (width, height), borderValue=fill)
+    image = cv2.warpAffine(sample.image, _pixels(matrix), (width, height), borderValue=fill)  # OpenCV: (w, h)
     return dataclasses.replace(
         sample, image=np.asarray(image, np.uint8), boxes=moved(sample.boxes), masks=masks, proposals=proposals
     )

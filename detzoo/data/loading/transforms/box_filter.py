@@ -41,7 +41,7 @@ class BoxFilter:
         short, long = sides.min(axis=1), sides.max(axis=1)
         good = (short > self.min_side) & (long < self.max_aspect * short)
         good &= sides.prod(axis=1) >= self.min_visible * areas
-        return np.asarray(good | (sample.crowd & (short > 0)))
+        return np.asarray(good | (sample.crowd & (short > 0)))  # else a crowd's objects would become background
 
 
 def areas_of(boxes: NDArray[np.float32]) -> NDArray[np.float32]:

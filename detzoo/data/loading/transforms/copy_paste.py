@@ -63,23 +63,23 @@ class CopyPaste(Transform):
         other = draw(plain=self.plain)
         if sample.masks is None or other.masks is None:
             raise DataError(f"{sample.path}: CopyPaste cuts objects out by their masks, and this data has none")
-        able = np.flatnonzero(other.masks.any((1, 2)))
+        able = np.flatnonzero(other.masks.any((1, 2)))  # objects without a mask cannot be cut out
         if len(able) == 0:
             return sample
-        chosen = able[np.unique(rng.integers(0, len(able), len(able)))]
+        chosen = able[np.unique(rng.integers(0, len(able), len(able)))]  # torchvision: torch.randint, then unique
         height, width = sample.image.shape[:2]
         pasted = resize(keep_rows(other, chosen), (height, width), cv2.INTER_LINEAR)
         assert pasted.masks is not None
         cover = np.asarray(pasted.masks.any(axis=0))
         image = self._composed(sample.image, pasted.image, cover)
-        return join_rows(image, [self._covered(sample, cover), pasted])
+        return join_rows(image, [self._covered(sample, cover), pasted])  # pasted last: they lie on top
 
     def _composed(
         self, image: NDArray[np.uint8], pasted: NDArray[np.uint8], cover: NDArray[np.bool_]
     ) -> NDArray[np.uint8]:
         if not self.blend:
             return np.where(cover[:, :, None], pasted, image)
-        alpha = cv2.GaussianBlur(cover.astype(np.float32), (5, 5), 2.0)[:, :, None]
+        alpha = cv2.GaussianBlur(cover.astype(np.float32), (5, 5), 2.0)[:, :, None]  # [H,W,1]
         return np.rint(image * (1 - alpha) + pasted * alpha).astype(np.uint8)
 
     def _covered(self, sample: Sample, cover: NDArray[np.bool_]) -> Sample:

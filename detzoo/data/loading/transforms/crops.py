@@ -46,7 +46,7 @@ class Expand(Transform):
             return sample
         ratio = rng.uniform(1, self.ratio)
         height, width = sample.image.shape[:2]
-        tall, wide = int(height * ratio), int(width * ratio)
+        tall, wide = int(height * ratio), int(width * ratio)  # one ratio: the aspect stays
         top, left = (int(rng.uniform(0, room + 1)) for room in (tall - height, wide - width))
         return cut(sample, (-left, -top, wide - left, tall - top), np.arange(len(sample.boxes)), self.fill)
 
@@ -81,7 +81,7 @@ class IouCrop(Transform):
 
     def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         """Return a patch of the sample, or the same one."""
-        objects = sample.boxes[~sample.crowd]
+        objects = sample.boxes[~sample.crowd]  # a crowd is no object to aim a patch at
         if len(objects) == 0 or rng.random() >= self.p:
             return sample
         height, width = sample.image.shape[:2]
@@ -90,17 +90,18 @@ class IouCrop(Transform):
             patches = self._patches(rng) * np.array([width, height, width, height])
             good = np.flatnonzero((_overlaps(patches, objects) >= wanted).any(axis=1))
             if len(good):
-                choices.append(patches[good[0]])
-        chosen = int(rng.integers(len(choices) + 1))
+                choices.append(patches[good[0]])  # SSD's max_sample 1: the first that fits
+        chosen = int(rng.integers(len(choices) + 1))  # one more: the whole image
         if chosen == len(choices):
             return sample
         x1, y1, x2, y2 = (int(value) for value in choices[chosen])
         patch = (x1, y1, max(x2, x1 + 1), max(y2, y1 + 1))
-        return cut(sample, patch, _centred(sample, patch), (0.0, 0.0, 0.0))
+        return cut(sample, patch, _centred(sample, patch), (0.0, 0.0, 0.0))  # a patch lies inside: no fill is seen
 
     def _patches(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """[trials,4] xyxy relative to the image."""
         scale = rng.uniform(*self.scale, self.trials)
+        # so that both sides fit
         low, high = np.maximum(self.aspect[0], scale**2), np.minimum(self.aspect[1], scale**-2)
         aspect = rng.uniform(low, np.maximum(low, high))
         wide, tall = np.minimum(scale * np.sqrt(aspect), 1), np.minimum(scale / np.sqrt(aspect), 1)
@@ -192,13 +193,13 @@ def _overlaps(patches: NDArray[np.float64], boxes: NDArray[np.float32]) -> NDArr
     corner2 = np.minimum(patches[:, None, 2:], boxes[None, :, 2:])
     common = np.clip(corner2 - corner1, 0, None).prod(axis=2)
     areas = (patches[:, 2:] - patches[:, :2]).prod(axis=1)[:, None] + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return np.asarray(common / np.maximum(areas - common, 1e-9))
+    return np.asarray(common / np.maximum(areas - common, 1e-9))  # an empty box and patch: 0, not NaN
 
 
 def _centred(sample: Sample, window: tuple[int, int, int, int]) -> NDArray[np.int64]:
     centres = (sample.boxes[:, :2] + sample.boxes[:, 2:]) / 2
     inside = ((centres >= window[:2]) & (centres <= window[2:])).all(axis=1)
-    return np.flatnonzero(inside | sample.crowd)
+    return np.flatnonzero(inside | sample.crowd)  # crowds stay while any part is seen, to be ignored
 
 
 def _visible(sample: Sample, window: tuple[int, int, int, int], share: float) -> NDArray[np.int64]:

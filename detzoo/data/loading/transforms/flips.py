@@ -42,6 +42,7 @@ class VerticalFlip(Transform):
 
     def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         """Return the flipped sample, or the same one."""
+        # half a turn and a mirror: top becomes bottom
         return turn(turn(flip(sample))) if rng.random() < self.p else sample
 
 
@@ -74,7 +75,7 @@ def flip(sample: Sample) -> Sample:
 
     return dataclasses.replace(
         sample,
-        image=np.ascontiguousarray(sample.image[:, ::-1]),
+        image=np.ascontiguousarray(sample.image[:, ::-1]),  # torch.from_numpy takes no negative strides
         boxes=mirrored(sample.boxes),
         masks=None if sample.masks is None else np.ascontiguousarray(sample.masks[:, :, ::-1]),
         proposals=None if sample.proposals is None else mirrored(sample.proposals),

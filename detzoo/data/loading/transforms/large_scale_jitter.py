@@ -57,4 +57,5 @@ class LargeScaleJitter(Transform):
         left, top = random_corner(jittered.image.shape[:2], self.size, rng)
         window = (-left, -top, self.size[1] - left, self.size[0] - top)
         clipped = np.clip(jittered.boxes, window[:2] * 2, window[2:] * 2).astype(np.float32)
+        # thin before the jitter: not its fault
         return cut(jittered, window, np.flatnonzero(seen(sample.boxes, clipped)), self.fill)

@@ -74,13 +74,14 @@ class MixUp(Transform):
         """Return the mean of two images, or the same sample."""
         if len(sample.boxes) == 0 or rng.random() >= self.p:
             return sample
+        # before the other image's own numbers
         factor, mirrored = float(rng.uniform(*self.scale)), rng.random() < self.flip
         share = 0.5 if self.beta is None else float(rng.beta(self.beta, self.beta))
         other = self._resized(draw(plain=self.plain), factor)
         other = self._cut(flip(other) if mirrored else other, sample.image.shape[:2], rng)
-        if len(other.boxes) == 0:
+        if len(other.boxes) == 0:  # half an empty image would only blur the first
             return sample
-        mean = cv2.addWeighted(sample.image, share, other.image, 1 - share, 0)
+        mean = cv2.addWeighted(sample.image, share, other.image, 1 - share, 0)  # rounds and saturates
         first = sample
         if self.weighted:
             first, other = _weighted(sample, share), _weighted(other, 1 - share)

@@ -62,7 +62,7 @@ class Mosaic(Transform):
         """Return the warped canvas, or the same sample."""
         if rng.random() >= self.p:
             return sample
-        y, x = (int(side * rng.uniform(*self.centre)) for side in self.size)
+        y, x = (int(side * rng.uniform(*self.centre)) for side in self.size)  # px on the canvas of twice the size
         images = [sample, *(draw(plain=self.plain) for _ in range(self.draws))]
         canvas = self._canvas([fitted(image, self.size) for image in images], x, y)
         return canvas if self.affine is None else random_affine(canvas, self.size, self.affine, self.fill, rng)
@@ -76,4 +76,4 @@ class Mosaic(Transform):
             left, top = x - width if row % 2 == 0 else x, y - height if row < 2 else y
             paste(canvas, piece.image, left, top)
             pieces.append(placed(piece, size, left, top))
-        return join_rows(canvas, pieces)
+        return join_rows(canvas, pieces)  # the first is the image itself: its id and path stay

@@ -33,12 +33,12 @@ def random_corner(size: tuple[int, ...], frame: tuple[int, int], rng: np.random.
 def filled(size: tuple[int, int], fill: Fill) -> NDArray[np.uint8]:
     """uint8 [H,W,3] of one colour."""
     canvas = np.empty((*size, 3), np.uint8)
-    canvas[:] = np.rint(np.array(fill)).astype(np.uint8)
+    canvas[:] = np.rint(np.array(fill)).astype(np.uint8)  # means are fractions: 123.675
     return canvas
 
 
 def paste_masks(masks: NDArray[np.uint8], size: tuple[int, int], left: int, top: int) -> NDArray[np.uint8]:
     """Masks uint8 [M,h,w] on empty canvases: [M,H,W]."""
     canvas = np.zeros((*size, len(masks)), np.uint8)
-    paste(canvas, masks.transpose(1, 2, 0), left, top)
+    paste(canvas, masks.transpose(1, 2, 0), left, top)  # masks as channels: one copy for all
     return np.ascontiguousarray(canvas.transpose(2, 0, 1))

@@ -46,7 +46,7 @@ class PhotometricDistort(Transform):
 
     def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         """Return the sample with other colours."""
-        contrast_first = rng.random() > 0.5
+        contrast_first = rng.random() > 0.5  # ApplyDistort: one of two orders
         shift = rng.uniform(-self.brightness, self.brightness) if rng.random() < self.p else 0.0
         contrast = rng.uniform(*self.contrast) if rng.random() < self.p else 1.0
         saturation = rng.uniform(*self.saturation) if rng.random() < self.p else 1.0
@@ -89,8 +89,8 @@ class ColourJitter(Transform):
         bright, contrast, saturation = (
             float(rng.uniform(1 - reach, 1 + reach)) for reach in (self.brightness, self.contrast, self.saturation)
         )
-        hue = float(rng.uniform(-self.hue, self.hue)) * 180
-        mean = float(sample.image.mean()) * bright
+        hue = float(rng.uniform(-self.hue, self.hue)) * 180  # OpenCV's circle has 180 steps
+        mean = float(sample.image.mean()) * bright  # of the brightened image, about which contrast turns
         image = linear(sample.image, bright * contrast, mean * (1 - contrast))
         return dataclasses.replace(sample, image=saturation_and_hue(image, saturation, hue))
 
@@ -110,7 +110,7 @@ def saturation_and_hue(image: NDArray[np.uint8], factor: float, shift: float) ->
     values = np.arange(256)
     table = np.stack(
         [
-            np.rint(values + shift) % 180,
+            np.rint(values + shift) % 180,  # hue wraps; a byte would saturate
             np.clip(np.rint(values * factor), 0, 255),
             values,
         ],

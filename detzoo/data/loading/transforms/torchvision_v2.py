@@ -77,7 +77,7 @@ class TorchvisionV2(Transform):
             if len(sample.boxes) == 0:
                 return sample
         inputs = _tensors(sample)
-        with _seeded(int(rng.integers(2**63 - 1))), one_thread():
+        with _seeded(int(rng.integers(2**63 - 1))), one_thread():  # one thread: the same pixels in a worker and without
             outputs = self.transform(inputs)
         image = np.ascontiguousarray(outputs["image"].permute(1, 2, 0).numpy())
         boxes, valid = functional.sanitize_bounding_boxes(
@@ -132,6 +132,7 @@ def _made(name: str, arguments: Mapping[str, Any]) -> v2.Transform:
             raise RecipeError(f"arguments: {unknown('argument', argument, allowed, of=name)}")
     given = dict(arguments)
     if given.get("fill") is not None:
+        # torchvision would fill masks with the colour too
         given["fill"] = {tv_tensors.Image: given["fill"], "others": 0}
     try:
         made: v2.Transform = cls(**given)
@@ -162,7 +163,7 @@ def _boxes(boxes: Any, size: tuple[int, ...]) -> tv_tensors.BoundingBoxes:
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """The CPU's global generator alone: seeding all devices would change those of the model."""
-    state = torch.random.get_rng_state()
+    state = torch.random.get_rng_state()  # put back: the model's dropout must not depend on augmentation
     torch.default_generator.manual_seed(seed)
     try:
         with warnings.catch_warnings():
