@@ -72,8 +72,8 @@ class CaffeGrid(Anchors):
         tall = np.round(wide * ratios)
         scales = np.asarray(self.sizes, dtype=np.float64) / self.base
         sides = np.stack([np.outer(wide, scales).ravel(), np.outer(tall, scales).ravel()], axis=1)
-        middle = (self.base - 1) / 2
+        middle = (self.base - 1) / 2  # 7.5
         boxes = np.concatenate([middle - (sides - 1) / 2, middle + (sides - 1) / 2], axis=1)
         if self.edges == "exclusive":
-            boxes[:, 2:] += 1
+            boxes[:, 2:] += 1  # inclusive pixels to edges
         return torch.from_numpy(boxes).float()

@@ -71,7 +71,7 @@ class ClassNormalised(BoxCoder):
 
     def of_classes(self, labels: Tensor) -> BoxCoder:
         """The coder whose units are the normalised ones of classes ``labels`` int64 [...]."""
-        rows = labels.clamp(min=0)
+        rows = labels.clamp(min=0)  # background has no units; its boxes are never read
         return Normalised(self, self.mean[rows], self.std[rows])
 
     @property
@@ -86,6 +86,7 @@ class ClassNormalised(BoxCoder):
         Args:
             examples: in pieces, (ground truth [P,4] xyxy px, the regions [P,4] that answer for it, labels int64 [P]).
         """
+        # float64: mean of squares less square of the mean cancels
         count = torch.zeros(len(self.mean), 1, dtype=torch.float64)
         total = torch.zeros(len(self.mean), 4, dtype=torch.float64)
         squares = torch.zeros_like(total)
@@ -96,9 +97,9 @@ class ClassNormalised(BoxCoder):
             total.index_add_(0, own, offsets)
             squares.index_add_(0, own, offsets.square())
         mean = total / count.clamp(min=1)
-        std = (squares / count.clamp(min=1) - mean.square()).clamp(min=0).sqrt()
+        std = (squares / count.clamp(min=1) - mean.square()).clamp(min=0).sqrt()  # rounding may go below 0
         sound = (count >= FEWEST) & (std >= SMALLEST)
-        self.mean.copy_(torch.where(sound, mean, 0))
+        self.mean.copy_(torch.where(sound, mean, 0))  # in place: the buffer keeps its device
         self.std.copy_(torch.where(sound, std, torch.tensor(USUAL_STD, dtype=torch.float64)))
         self.counts.copy_(count.squeeze(1).long())
 

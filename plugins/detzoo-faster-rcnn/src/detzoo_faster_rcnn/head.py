@@ -37,7 +37,7 @@ class Predictor(nn.Module):
         self.classification = nn.Linear(inputs, num_classes + 1)
         self.regression = nn.Linear(inputs, self.boxes * 4)
         if init == "normal":
-            for layer, std in ((self.classification, 0.01), (self.regression, 0.001)):
+            for layer, std in ((self.classification, 0.01), (self.regression, 0.001)):  # Fast R-CNN, section 2.3
                 nn.init.normal_(layer.weight, std=std)
                 nn.init.zeros_(layer.bias)
 
@@ -108,7 +108,7 @@ class RoiBox(RoiHead):
             *(Conv2dNormActivation(a, b, 3, norm_layer=norm) for a, b in itertools.pairwise(widths))
         )
         height, width = roi_pool.output
-        sizes = [widths[-1] * height * width, *fc]
+        sizes = [widths[-1] * height * width, *fc]  # pooled features are flattened: channel, row, column
         self.fc = nn.ModuleList(
             linear(a, b, rank) for (a, b), rank in zip(itertools.pairwise(sizes), ranks, strict=True)
         )
@@ -125,7 +125,7 @@ class RoiBox(RoiHead):
         """The regions [B,P] with this head's coder, logits [B,P,K+1] and deltas [B,P,K,4] (or [B,P,1,4])."""
         pooled = self.roi_pool(features, candidates)
         valid = candidates.valid.expand(candidates.boxes.shape[:2]).flatten()
-        seen = self.through_layers(self.convolved(pooled, valid).flatten(1))
+        seen = self.through_layers(self.convolved(pooled, valid).flatten(1))  # [B*P,last of fc]
         return dataclasses.replace(candidates, coder=self.coder), self.predictor(seen, candidates)
 
     def convolved(self, pooled: Tensor, valid: Tensor) -> Tensor:
@@ -140,10 +140,10 @@ class RoiBox(RoiHead):
         # batch norm has no statistics of nothing: one row of zeros stands in, and is left out again
         rows = pooled[place] if len(place) else pooled.new_zeros(1, *pooled.shape[1:])
         seen: Tensor = self.conv(rows)[: len(place)]
-        return seen.new_zeros(len(pooled), *seen.shape[1:]).index_copy(0, place, seen)
+        return seen.new_zeros(len(pooled), *seen.shape[1:]).index_copy(0, place, seen)  # zeros for padding: shapes stay
 
     def through_layers(self, seen: Tensor) -> Tensor:
         """The fully connected layers, [R,C*h*w] -> [R,last of fc]."""
         for layer in self.fc:
-            seen = F.dropout(F.relu(layer(seen)), self.dropout, self.training)
+            seen = F.dropout(F.relu(layer(seen)), self.dropout, self.training)  # as VGG16's classifier: after the ReLU
         return seen

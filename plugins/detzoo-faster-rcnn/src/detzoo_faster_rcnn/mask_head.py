@@ -60,14 +60,14 @@ class RoiMask(MaskHead):
         self.conv = nn.Sequential(
             *(Conv2dNormActivation(a, b, 3, norm_layer=norm, dilation=dilation) for a, b in itertools.pairwise(widths))
         )
-        self.upsample = nn.ConvTranspose2d(widths[-1], upsample, 2, stride=2)
+        self.upsample = nn.ConvTranspose2d(widths[-1], upsample, 2, stride=2)  # 14 x 14 to 28 x 28
         self.classification = nn.Conv2d(upsample, self.classes, 1)
         for layer in (*self.conv.modules(), self.upsample):
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
-        nn.init.normal_(self.classification.weight, std=0.001)
+        nn.init.normal_(self.classification.weight, std=0.001)  # as detectron2's mask predictor
         assert self.classification.bias is not None
         nn.init.zeros_(self.classification.bias)
 

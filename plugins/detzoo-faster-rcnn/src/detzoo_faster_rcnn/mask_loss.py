@@ -49,7 +49,7 @@ class MaskBce(MaskLoss):
             )
         row = _mask_rows(targets.mask_row, assignment).flatten()  # [B*P]
         label = matched_labels(targets, assignment).flatten()
-        boxes = candidates.boxes.detach().expand(*assignment.index.shape, 4).flatten(0, 1)
+        boxes = candidates.boxes.detach().expand(*assignment.index.shape, 4).flatten(0, 1)  # targets carry no gradient
         share = matched_weights(targets, assignment)
         share = None if share is None else share.flatten()
         return {"mask": self.weight * _mean_entropy(logits.flatten(0, 1), targets.masks, boxes, row, label, share)}
@@ -59,7 +59,7 @@ def _mask_rows(mask_row: Tensor, assignment: Assignment) -> Tensor:
     """int64 [B,P]: row of the mask that each positive shall draw; -1 for all that have none."""
     if mask_row.shape[1] == 0:
         return torch.full_like(assignment.index, -1)
-    own = mask_row.gather(1, assignment.index.clamp(min=0))
+    own = mask_row.gather(1, assignment.index.clamp(min=0))  # negatives read row 0, and are masked out
     return torch.where(assignment.positive, own, -1)
 
 
@@ -77,10 +77,11 @@ def _mean_entropy(
         if share is not None and len(place):
             each = F.binary_cross_entropy_with_logits(own, wanted, reduction="none").mean((1, 2))
             return (each * share[place]).mean()
+        # in the graph: DDP needs it
         return F.binary_cross_entropy_with_logits(own, wanted) if len(place) else logits.sum() * 0
     channel = label.clamp(min=0, max=logits.shape[1] - 1)[:, None, None, None]
     own = logits.gather(1, channel.expand(-1, 1, *logits.shape[2:])).squeeze(1)
     wanted = mask_targets(masks, boxes, row, logits.shape[-1])
     entropy = F.binary_cross_entropy_with_logits(own, wanted, reduction="none").mean((1, 2))
     entropy = entropy if share is None else entropy * share
-    return torch.where(row >= 0, entropy, 0).sum() / (row >= 0).sum().clamp(min=1)
+    return torch.where(row >= 0, entropy, 0).sum() / (row >= 0).sum().clamp(min=1)  # the same mean, in static shapes

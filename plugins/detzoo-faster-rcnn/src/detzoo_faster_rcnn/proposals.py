@@ -69,10 +69,12 @@ class Rpn(Proposals):
     ) -> tuple[Candidates, dict[str, Tensor]]:
         """Training regions, and terms named ``rpn.*``."""
         candidates, predictions = self.head(features, batch)
-        predictions = predictions.float()
+        predictions = predictions.float()  # autocast ends here
+        # every class is class 0: object
         objects = dataclasses.replace(targets, labels=torch.zeros_like(targets.labels))
         assignment = self.sampler(self.matcher(candidates, objects, predictions))
         terms = self.loss(predictions, candidates, objects, assignment)
+        # more than when detecting
         rois = _regions(self.training_postprocess or self.postprocess, predictions, candidates, batch)
         return rois, {f"rpn.{name}": term for name, term in terms.items()}
 
@@ -81,4 +83,4 @@ def _regions(
     postprocess: PostProcess, predictions: Predictions, candidates: Candidates, batch: ImageBatch
 ) -> Candidates:
     found = postprocess(predictions, candidates, batch)
-    return Candidates(found.boxes, found.valid, scores=found.scores).detach()
+    return Candidates(found.boxes, found.valid, scores=found.scores).detach()  # approximate joint training

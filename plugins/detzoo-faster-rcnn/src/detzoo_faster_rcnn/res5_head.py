@@ -67,6 +67,7 @@ class RoiBoxRes5(RoiHead):
     ) -> tuple[Candidates, Predictions]:
         """The regions [B,P] with this head's coder, logits [B,P,K+1] and deltas [B,P,K,4] (or [B,P,1,4])."""
         seen = self.layer4(self.roi_pool(features, candidates))
+        # global average: [B*P,2C]
         return dataclasses.replace(candidates, coder=self.coder), self.predictor(seen.mean((2, 3)), candidates)
 
 
@@ -76,6 +77,7 @@ def _stage5(inputs: int, stride: int, stride_in: str, norm: Norm, norm_eps: floa
     shortcut = nn.Sequential(nn.Conv2d(inputs, inputs * 2, 1, stride=stride, bias=False), factory(inputs * 2))
     first = Bottleneck(inputs, inputs // 2, stride, shortcut, norm_layer=factory)
     if stride_in == "1x1":
+        # Caffe's and Detectron's weights
         first.conv1.stride, first.conv2.stride = first.conv2.stride, first.conv1.stride
     others = [Bottleneck(inputs * 2, inputs // 2, norm_layer=factory) for _ in range(2)]
     stage = nn.Sequential(first, *others)

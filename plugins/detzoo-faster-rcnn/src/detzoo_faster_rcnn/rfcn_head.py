@@ -71,8 +71,8 @@ class RfcnHead(RoiHead):
         self.levels = roi_pool.levels
         inputs = shared_width(features, self.levels, head="rfcn", levels="roi_pool.levels")
         bins = roi_pool.output[0] * roi_pool.output[1]
-        self.columns = num_classes + 1
-        self.boxes = 1 if class_agnostic else num_classes
+        self.columns = num_classes + 1  # background first
+        self.boxes = 1 if class_agnostic else num_classes  # background has none
         width = channels or inputs
         self.conv = nn.Sequential()
         if channels is not None:
@@ -90,7 +90,7 @@ class RfcnHead(RoiHead):
     ) -> tuple[Candidates, Predictions]:
         """The regions [B,P] with this head's coder, logits [B,P,K+1] and deltas [B,P,1,4] (or [B,P,K,4])."""
         maps = {name: self.position_sensitive(features[name]) for name in self.levels}
-        votes = self.votes(self.roi_pool(maps, candidates))
+        votes = self.votes(self.roi_pool(maps, candidates))  # [B*P,K+1+4]
         images, count = candidates.boxes.shape[:2]
         logits = votes[:, : self.columns].reshape(images, count, self.columns)
         deltas = votes[:, self.columns :].reshape(images, count, self.boxes, 4)
@@ -103,4 +103,4 @@ class RfcnHead(RoiHead):
 
     def votes(self, bins: Tensor) -> Tensor:
         """The mean over the bins, [B*P,C,k,k] -> [B*P,C]."""
-        return bins.mean(dim=(2, 3))
+        return bins.mean(dim=(2, 3))  # average voting: R-FCN, section 2

@@ -67,9 +67,10 @@ class RfcnLoss(Loss):
         """Scalars ``classification`` and ``box``; zeros connected to the graph where nothing counts."""
         class_losses = self.class_losses(predictions, targets, assignment)
         box_losses = self.box_losses(predictions, candidates, targets, assignment)
-        mined = self.mine(class_losses + box_losses, assignment)
+        mined = self.mine(class_losses + box_losses, assignment)  # by the sum, as BoxAnnotatorOHEM
         kept, weight = mined.index != IGNORE, matched_weights(targets, assignment)
         if weight is not None:
+            # after mining: how hard is not how important
             class_losses, box_losses = class_losses * weight, box_losses * weight
         class_sums = torch.where(kept, class_losses, 0).sum(1)
         box_sums = torch.where(kept, box_losses, 0).sum(1)
@@ -82,7 +83,7 @@ class RfcnLoss(Loss):
         """The assignment [B,N] in which all that was not mined, by ``losses`` [B,N], is IGNORE."""
         if self.miner is None:
             return assignment
-        chosen = self.miner(losses.detach(), assignment)
+        chosen = self.miner(losses.detach(), assignment)  # ranks only
         return replace(assignment, index=torch.where(chosen, assignment.index, IGNORE))
 
     def class_losses(self, predictions: Predictions, targets: Targets, assignment: Assignment) -> Tensor:

@@ -55,7 +55,7 @@ class RpnHead(DenseHead):
         inputs = shared_width(features, self.names, head="rpn", levels="levels")
         cell = shared_per_cell(anchors, self.names, head="rpn", levels="levels")
         width = channels or inputs
-        self.columns = num_classes + (scoring == "softmax")
+        self.columns = num_classes + (scoring == "softmax")  # the paper's two scores per anchor
         widths = [inputs, *[width] * depth]
         self.conv = nn.Sequential(
             *(Conv2dNormActivation(a, b, 3, norm_layer=None) for a, b in itertools.pairwise(widths))
@@ -79,6 +79,7 @@ class RpnHead(DenseHead):
         logits = torch.cat([rows(self.classification(one), self.columns) for one in seen], dim=1)
         deltas = torch.cat([rows(self.regression(one), 4) for one in seen], dim=1)
         valid = torch.ones((1, boxes.shape[0]), dtype=torch.bool, device=boxes.device)
+        # [1,N,4]: all images share the anchors
         places = Candidates(boxes[None], valid, levels=levels, coder=self.coder)
         return places, Predictions(logits, self.scoring, deltas[:, :, None])
 

@@ -59,7 +59,7 @@ def factors(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
         project [t,inputs] = S_t V_t^T and expand [outputs,t] = U_t, so that expand @ project is near ``weight``.
     """
     u, s, vt = torch.linalg.svd(weight, full_matrices=False)
-    return (s[:rank, None] * vt[:rank]).contiguous(), u[:, :rank].contiguous()
+    return (s[:rank, None] * vt[:rank]).contiguous(), u[:, :rank].contiguous()  # safetensors stores no views
 
 
 def compressed(state_dict: Mapping[str, Tensor], detector: nn.Module) -> dict[str, Tensor]:
@@ -91,7 +91,7 @@ def compressed(state_dict: Mapping[str, Tensor], detector: nn.Module) -> dict[st
             raise WeightsError(
                 f"source svd takes the weights of the same detector with fc_ranks: null; {missing} is not among them"
             ) from None
-        project, expand = factors(weight.float(), layer.project.out_features)
+        project, expand = factors(weight.float(), layer.project.out_features)  # no SVD in half precision
         state |= {
             f"{name}.project.weight": project.to(weight.dtype),
             f"{name}.expand.weight": expand.to(weight.dtype),

@@ -66,14 +66,14 @@ class RoiBoxTail(RoiHead):
             self.gives = self.gives - {Feature.ONE_BOX}
         self.roi_pool, self.coder = roi_pool, box_coder
         self.tail, channels = _tail(network, roi_pool.channels)
-        freeze(self.tail, ["norm_stats"])
+        freeze(self.tail, ["norm_stats"])  # regions of a few images are no sound statistics
         self.predictor = Predictor(channels, num_classes, class_agnostic=class_agnostic, init=init)
 
     def forward(
         self, features: FeatureMaps, batch: ImageBatch, candidates: Candidates
     ) -> tuple[Candidates, Predictions]:
         """The regions [B,P] with this head's coder, logits [B,P,K+1] and deltas [B,P,K,4] (or [B,P,1,4])."""
-        seen = self.tail(self.roi_pool(features, candidates)).mean((2, 3))
+        seen = self.tail(self.roi_pool(features, candidates)).mean((2, 3))  # [B*P,C]
         return dataclasses.replace(candidates, coder=self.coder), self.predictor(seen, candidates)
 
 

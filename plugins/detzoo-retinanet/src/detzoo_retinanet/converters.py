@@ -48,6 +48,7 @@ def _name(key: str, detector: nn.Module) -> str | None:
     found = re.fullmatch(r"head\.(classification|regression)_head\.conv\.(\d+)\.(weight|bias)", key)
     if found:  # convolution, norm (where there is one) and ReLU in turn, without names
         tower = detector.get_submodule(f"head.{TOWERS[found[1]]}")
+        # 2: conv, ReLU; 3: with a norm
         each = len(list(tower.get_submodule("0").children())) if list(tower.children()) else 1
         place, part = divmod(int(found[2]), each)
         return f"head.{TOWERS[found[1]]}.{place}.{part}.{found[3]}"

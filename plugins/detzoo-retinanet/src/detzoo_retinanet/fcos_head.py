@@ -74,7 +74,7 @@ class FcosHead(DenseHead):
         self.classification = predictor(last, num_classes)
         self.regression = predictor(last, 4)
         self.centreness = predictor(last, 1)
-        self.scales = nn.Parameter(torch.ones(len(features))) if scale else None
+        self.scales = nn.Parameter(torch.ones(len(features))) if scale else None  # the towers are shared; ranges differ
         start(self, init_std)
         start_at(self.classification, prior)
 
@@ -94,9 +94,10 @@ class FcosHead(DenseHead):
     def on_map(self, feature: Tensor, level: int) -> tuple[Tensor, Tensor, Tensor]:
         """Logits [B,n,K], distances [B,n,4] and centreness [B,n,1] of one map."""
         seen, placed = self.class_tower(feature), self.box_tower(feature)
-        beside = placed if self.centreness_on == "regression" else seen
+        beside = placed if self.centreness_on == "regression" else seen  # the later release: it depends on the box
         raw = self.regression(placed)
         if self.scales is not None:
             raw = raw * self.scales[level]
+        # e^8: 2,981 strides, no overflow
         distances = raw.relu() if self.positive == "relu" else raw.clamp(max=8.0).exp()
         return rows(self.classification(seen), self.columns), rows(distances, 4), rows(self.centreness(beside), 1)

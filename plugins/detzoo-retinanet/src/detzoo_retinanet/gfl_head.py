@@ -66,7 +66,7 @@ class GflHead(DenseHead):
                 "head gfl: it predicts a distribution over bins, and its box coder has none; use box_coder: "
                 "{type: bins}"
             )
-        self.bins = len(box_coder.bins)
+        self.bins = len(box_coder.bins)  # reg_max + 1
         width = channels or inputs
         last = width if depth else inputs
         self.class_tower = tower(inputs, width, depth, norm=norm, bias=False)
@@ -89,11 +89,11 @@ class GflHead(DenseHead):
         logits = torch.cat([rows(self.classification(self.class_tower(one)), self.columns) for one in maps.values()], 1)
         distribution = torch.cat([self.edges(one, level) for level, one in enumerate(maps.values())], dim=1)
         assert self.coder.bins is not None
-        deltas = expectation(distribution, self.coder.bins)[:, :, None]
+        deltas = expectation(distribution, self.coder.bins)[:, :, None]  # [B,N,1,4], in strides
         return cells, Predictions(logits, self.scoring, deltas, distribution=distribution)
 
     def edges(self, feature: Tensor, level: int) -> Tensor:
         """Logits [B,n,4,R] of one map's distributions over left, top, right and bottom."""
-        raw = self.regression(self.box_tower(feature)) * self.scales[level]
+        raw = self.regression(self.box_tower(feature)) * self.scales[level]  # logits are scaled, as in GFLHead
         flat = rows(raw, 4 * self.bins)
         return flat.view(*flat.shape[:2], 4, self.bins)

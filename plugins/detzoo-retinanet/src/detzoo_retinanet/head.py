@@ -55,7 +55,7 @@ class RetinaNetHead(DenseHead):
         self.classification = predictor(last, cell * num_classes)
         self.regression = predictor(last, cell * 4)
         start(self, init_std)
-        start_at(self.classification, prior)
+        start_at(self.classification, prior)  # last: start() sets all biases to 0
 
     def forward(
         self, features: FeatureMaps, batch: ImageBatch, targets: Targets | None = None
@@ -66,6 +66,7 @@ class RetinaNetHead(DenseHead):
         boxes, levels = self.anchors(maps, (height, width))
         valid = torch.ones((1, boxes.shape[0]), dtype=torch.bool, device=boxes.device)
         anchors = Candidates(boxes[None], valid, levels=levels, coder=self.coder)
+        # [B,N,K], level by level as the anchors
         logits = torch.cat([self.classes(one) for one in maps.values()], dim=1)
         deltas = torch.cat([self.boxes(one) for one in maps.values()], dim=1)
         return anchors, Predictions(logits, self.scoring, deltas[:, :, None])

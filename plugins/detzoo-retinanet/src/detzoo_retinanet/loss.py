@@ -82,7 +82,7 @@ class FcosLoss(Loss):
         losses = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
         weight = matched_weights(targets, assignment)
         losses = losses if weight is None else losses * weight
-        return torch.where(assignment.positive, losses, 0).sum(1)
+        return torch.where(assignment.positive, losses, 0).sum(1)  # only positives have a centre to be near to
 
 
 def centreness(candidates: Candidates, boxes: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def centreness(candidates: Candidates, boxes: Tensor) -> Tensor:
     Source: FCOS, eq. 3.
     """
     places = safe_candidates(candidates).boxes
-    distances = encode_edges(boxes, places, boxes.new_ones(1)).detach().clamp(min=0)
+    distances = encode_edges(boxes, places, boxes.new_ones(1)).detach().clamp(min=0)  # px: the ratio knows no unit
     left_top, right_bottom = distances[..., :2], distances[..., 2:]
     least, most = torch.minimum(left_top, right_bottom), torch.maximum(left_top, right_bottom)
-    return (least / most.clamp(min=torch.finfo(most.dtype).tiny)).prod(-1).sqrt()
+    return (least / most.clamp(min=torch.finfo(most.dtype).tiny)).prod(-1).sqrt()  # 0 / tiny: 0 for an empty box

@@ -70,9 +70,10 @@ class CentreSampling(Matcher):
         smallest = torch.full((batch, count), math.inf, device=targets.labels.device)
         for rows in chunks(4 * batch, truths, count) if count else ():  # four distances for each pair
             matched = self.matches(candidates, targets, rows, low, high)  # [B,m,N]
+            # FCOS, section 3.2: the smaller object wins
             areas = area(full_precision(targets.boxes[:, rows])).unsqueeze(2)
             least, row = torch.where(matched, areas, math.inf).min(dim=1)
-            index = torch.where(least < smallest, row + rows.start, index)
+            index = torch.where(least < smallest, row + rows.start, index)  # <: of equal areas the first stays
             smallest = torch.minimum(least, smallest)
         ignored = overlaps_ignored(candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
         index = torch.where(ignored & (index == BACKGROUND), IGNORE, index)
@@ -84,7 +85,7 @@ class CentreSampling(Matcher):
         places = full_precision(candidates.boxes).unsqueeze(1)  # [1 or B,1,N,4]
         point, side = (places[..., :2] + places[..., 2:]) / 2, places[..., 2] - places[..., 0]
         distances = torch.cat([point - truth[..., :2], truth[..., 2:] - point], dim=-1)  # [B,m,N,4]
-        matched = distances.amin(-1) > 0
+        matched = distances.amin(-1) > 0  # a point on the edge has centreness 0
         if self.radius is not None:
             middle = (truth[..., :2] + truth[..., 2:]) / 2
             matched &= (point - middle).abs().amax(-1) < self.radius * side
@@ -103,6 +104,6 @@ class CentreSampling(Matcher):
         low, high = side * self.scale_range[0], side * self.scale_range[1]
         first = candidates.levels[0].count if candidates.levels else side.shape[1]
         last = candidates.levels[-1].count if candidates.levels else side.shape[1]
-        low[:, :first] = -math.inf
-        high[:, side.shape[1] - last :] = math.inf
+        low[:, :first] = -math.inf  # P3 takes every small object
+        high[:, side.shape[1] - last :] = math.inf  # P7 takes every large one
         return low.unsqueeze(1), high.unsqueeze(1)

@@ -39,8 +39,8 @@ def tower(channels: int, width: int, depth: int, *, norm: Norm, bias: bool) -> n
             "take 64, 96 or another multiple of 32, or norm: none"
         )
     layers: list[nn.Module] = []
-    for inputs in [channels, *[width] * depth][:depth]:
-        conv = nn.Conv2d(inputs, width, 3, padding=1, bias=bias or norm == "none")
+    for inputs in [channels, *[width] * depth][:depth]:  # depth 0: no layers, not one
+        conv = nn.Conv2d(inputs, width, 3, padding=1, bias=bias or norm == "none")  # a norm takes a bias away again
         layers += [nn.Sequential(conv, *([nn.GroupNorm(32, width)] if norm == "group" else []), nn.ReLU(inplace=True))]
     return nn.Sequential(*layers)
 
@@ -71,4 +71,4 @@ def start_at(classification: nn.Conv2d, probability: float | None) -> None:
     """
     if probability is not None:
         assert classification.bias is not None
-        classification.bias.fill_(-math.log((1 - probability) / probability))
+        classification.bias.fill_(-math.log((1 - probability) / probability))  # sigmoid of it is the probability

@@ -49,11 +49,13 @@ class Vgg16Ssd(TappedBackbone):
         body.pool5 = nn.MaxPool2d(3, stride=1, padding=1) if dilated else nn.MaxPool2d(2, stride=2, ceil_mode=True)
         body.fc6, body.fc7 = _dilated() if dilated else _whole()
         initialise(body, "xavier")
+        # 22: relu4_3; 29: relu5_3
         taps = {"s8": Tap("features.22", 8), "s16": Tap("features.29", 16), "s32": Tap("fc7", 32)}
         if dilated:
             taps = {"s8": Tap("features.22", 8), "s16": Tap("fc7", 16)}
         super().__init__(
             body,
+            # without features.30, torchvision's pool5
             steps=[*(f"features.{i}" for i in range(30)), "pool5", "fc6", "fc7"],
             taps=taps,
             levels=tuple(taps) if levels is None else levels,
@@ -74,11 +76,11 @@ class Vgg16Ssd(TappedBackbone):
         """
         adapted = {f"body.{key}": value for key, value in state.items() if not key.startswith("classifier.")}
         fc6 = state.get("classifier.0.weight")
-        if fc6 is None or not fc6.isfinite().all():
+        if fc6 is None or not fc6.isfinite().all():  # torchvision's "features" weights fill the classifier with NaN
             own = {key: value for key, value in self.state_dict().items() if key.startswith("body.fc")}
             return adapted | own | {key: value for key, value in state.items() if key.startswith("classifier.")}
         whole = {
-            "body.fc6.0.weight": fc6.view(4096, 512, 7, 7),
+            "body.fc6.0.weight": fc6.view(4096, 512, 7, 7),  # torchvision flattens channel, row, column
             "body.fc6.0.bias": state["classifier.0.bias"],
             "body.fc7.0.weight": state["classifier.3.weight"][..., None, None],
             "body.fc7.0.bias": state["classifier.3.bias"],
@@ -104,7 +106,7 @@ def decimate(weight: Tensor, step: tuple[int, ...]) -> Tensor:
     """
     if len(step) != weight.ndim:
         raise WeightsError(f"decimate: {len(step)} steps for a tensor of {weight.ndim} dimensions; give one for each.")
-    return weight[tuple(slice(None, None, s) for s in step)]
+    return weight[tuple(slice(None, None, s) for s in step)]  # taps are kept, not averaged
 
 
 def _vgg_layers(pool3_ceil: bool) -> list[nn.Module]:
@@ -116,13 +118,14 @@ def _vgg_layers(pool3_ceil: bool) -> list[nn.Module]:
             layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(inplace=True)]
             inputs = outputs
         if number < len(STAGES):
+            # 300 px: 75 cells become 38, not 37
             layers.append(nn.MaxPool2d(2, 2, ceil_mode=pool3_ceil and number == 3))
     return layers
 
 
 def _dilated() -> tuple[nn.Module, nn.Module]:
     """fc6 and fc7 of the reduced VGG: 3x3 taps, six cells apart."""
-    fc6 = nn.Sequential(nn.Conv2d(512, 1024, 3, padding=6, dilation=6), nn.ReLU(inplace=True))
+    fc6 = nn.Sequential(nn.Conv2d(512, 1024, 3, padding=6, dilation=6), nn.ReLU(inplace=True))  # padding keeps 19 x 19
     return fc6, nn.Sequential(nn.Conv2d(1024, 1024, 1), nn.ReLU(inplace=True))
 
 

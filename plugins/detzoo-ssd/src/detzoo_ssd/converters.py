@@ -55,7 +55,7 @@ def from_torchvision(state: StateDict, detector: nn.Module) -> dict[str, Tensor]
     Returns:
         the same tensors under detzoo's names.
     """
-    lite = "backbone.scale_weight" not in state
+    lite = "backbone.scale_weight" not in state  # SSDLite has no L2Norm
     return _renamed(state, _torchvision_ssdlite if lite else _torchvision_ssd300, detector, "torchvision")
 
 
@@ -69,6 +69,7 @@ def from_tutorial(state: StateDict, detector: nn.Module) -> dict[str, Tensor]:
     Returns:
         the same tensors under detzoo's names.
     """
+    # a constant: detzoo computes its priors
     kept = {key: value for key, value in state.items() if key != "priors_cxcy"}
     return _renamed(kept, _tutorial, detector, "tutorial")
 
@@ -100,7 +101,7 @@ def _torchvision_ssdlite(key: str) -> str | None:
     """features.0 is the network up to the expansion of block 13, features.1 the rest: detzoo keeps one list."""
     found = re.fullmatch(r"backbone\.features\.0\.(\d+)\.(.+)", key)
     if found:
-        inside = "block.0." if found[1] == "13" else ""
+        inside = "block.0." if found[1] == "13" else ""  # torchvision cuts inside block 13, behind its expansion
         return f"backbone.body.features.{found[1]}.{inside}{found[2]}"
     found = re.fullmatch(r"backbone\.features\.1\.0\.(\d+)\.(.+)", key)
     if found:

@@ -59,7 +59,7 @@ class ReceptiveField(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         thin = inputs // 8
-        wide, between = 2 * thin, thin // 2 * 3
+        wide, between = 2 * thin, thin // 2 * 3  # mb_tiny_RFB.py's widths: 16 and 12 of 64
         self.branch0 = nn.Sequential(_conv(inputs, thin, 1), _conv(thin, wide, 3, relu=True), _conv(wide, wide, 3, 2))
         self.branch1 = nn.Sequential(_conv(inputs, thin, 1), _conv(thin, wide, 3, relu=True), _conv(wide, wide, 3, 3))
         self.branch2 = nn.Sequential(
@@ -90,5 +90,5 @@ def _separable(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 def _conv(inputs: int, outputs: int, kernel: int, dilation: int = 1, *, relu: bool = False) -> nn.Sequential:
     conv = nn.Conv2d(inputs, outputs, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=False)
-    norm = nn.BatchNorm2d(outputs, eps=1e-5, momentum=0.01)
+    norm = nn.BatchNorm2d(outputs, eps=1e-5, momentum=0.01)  # the release's own momentum
     return nn.Sequential(conv, norm, nn.ReLU()) if relu else nn.Sequential(conv, norm)

@@ -83,7 +83,7 @@ class SsdHead(DenseHead):
         ]
         self.classification = nn.ModuleList(make(kind, width, n * self.columns) for kind, width, n in places)
         self.regression = nn.ModuleList(make(kind, width, n * 4) for kind, width, n in places)
-        initialise(self.classification, init, init_std)
+        initialise(self.classification, init, init_std)  # the heads alone: the backbone has its own start
         initialise(self.regression, init, init_std)
         if foreground_prior is not None:
             for predictor in self.classification:
@@ -143,7 +143,7 @@ def _predictor(
 ) -> nn.Module:
     if kind == "conv3x3":
         return nn.Conv2d(channels, outputs, 3, padding=1)
-    if kind == "conv1x1":
+    if kind == "conv1x1":  # TensorFlow's kernel_size 1
         return nn.Conv2d(channels, outputs, 1)
     depthwise = Conv2dNormActivation(
         channels, channels, 3, groups=channels, norm_layer=norm, activation_layer=activation, bias=norm is None

@@ -44,9 +44,10 @@ def start_scores(predictor: nn.Conv2d, columns: int, scoring: Scoring, probabili
 
     Source: Lin et al. 2017 (arXiv:1708.02002), section 3.3.
     """
+    # all classes together make the probability
     share = probability / (columns - 1) if scoring == "softmax" else probability
     assert predictor.bias is not None
-    rows = predictor.bias.view(-1, columns)
+    rows = predictor.bias.view(-1, columns)  # [priors,columns], a view: the bias itself is filled
     rows.fill_(math.log(share / (1 - probability)))
     if scoring == "softmax":
-        rows[:, 0] = 0.0
+        rows[:, 0] = 0.0  # softmax: background's logit is the zero that the others are measured from

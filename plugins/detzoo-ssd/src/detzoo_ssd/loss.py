@@ -67,13 +67,13 @@ class SoftmaxFocal(Loss):
         column = matched_labels(targets, assignment) + 1  # background is column 0
         right = F.log_softmax(predictions.class_logits, -1).gather(-1, column[..., None])[..., 0]
         weight = torch.where(assignment.positive, self.alpha, 1 - self.alpha)
-        loss = -weight * (-torch.expm1(right)) ** self.gamma * right
+        loss = -weight * (-torch.expm1(right)) ** self.gamma * right  # 1 - p by expm1: exact where p is near 1
         return torch.where(assignment.index != IGNORE, loss, 0)
 
     def _boxes(
         self, predictions: Predictions, candidates: Candidates, targets: Targets, assignment: Assignment
     ) -> Tensor:
         """float [B,N]; 0 where a candidate is not positive."""
-        safe = safe_candidates(candidates)
+        safe = safe_candidates(candidates)  # masked afterwards, but log(0) would leave a NaN gradient
         loss: Tensor = self.box(predictions.deltas[:, :, 0], matched_boxes(safe, targets, assignment), safe)
         return torch.where(assignment.positive, loss, 0)

@@ -36,6 +36,7 @@ class L2Norm(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """[B,C,h,w] -> [B,C,h,w]; the norm is taken in float32."""
+        # float16 squares overflow above 255
         return self.weight.view(1, -1, 1, 1) * F.normalize(feature.float()).to(feature.dtype)
 
 
@@ -108,7 +109,7 @@ class SsdExtra(Neck):
     def forward(self, features: FeatureMaps) -> FeatureMaps:
         """The given maps, normalised where asked for, and the extra ones."""
         out = {name: self.l2_norm[name](m) if name in self.l2_norm else m for name, m in features.items()}
-        last = list(features.values())[-1]
+        last = list(features.values())[-1]  # as it came: normalised maps are for the head alone
         for name, layer in self.extra.items():
             last = layer(last)
             out[name] = last
@@ -135,7 +136,7 @@ def _plan(
     return list(
         zip(
             channels,
-            bottleneck or [max(1, width // 2) for width in channels],
+            bottleneck or [max(1, width // 2) for width in channels],  # SSD300: 256 before 512, 128 before 256
             strides or [2] * count,
             paddings if paddings is not None else [1] * count,
             kernels or [3] * count,
@@ -147,7 +148,7 @@ def _plan(
 def _shrunk(size: tuple[int, int] | None, kernel: int, stride: int, padding: int, name: str) -> tuple[int, int] | None:
     if size is None:
         return None
-    height, width = ((side + 2 * padding - kernel) // stride + 1 for side in size)
+    height, width = ((side + 2 * padding - kernel) // stride + 1 for side in size)  # the convolution's own formula
     if min(height, width) < 1:
         raise RecipeError(
             f"layer {name} (kernel {kernel}, padding {padding}) would shrink a map of {size[0]}x{size[1]} to "

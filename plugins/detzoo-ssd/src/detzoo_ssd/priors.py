@@ -75,7 +75,7 @@ class SsdPriors(Anchors):
         self.strides = tuple(spec.stride for spec in features.values())
         self.unit, self.offset, self.clip = unit, offset, clip
         self.steps = None if steps is None else tuple(steps)
-        cut = math.floor if integer_cut else float
+        cut = math.floor if integer_cut else float  # prior_box_layer.cpp reads them into int
         partners = max_sizes if max_sizes is not None else [None] * len(sizes)
         self.shapes = tuple(
             _shapes([cut(s) for s in level], None if partner is None else cut(partner), level_ratios, flip)
@@ -116,14 +116,14 @@ class SsdPriors(Anchors):
         Returns:
             float32 [N,4] xyxy px.
         """
-        key = (grids, size, device)
+        key = (grids, size, device)  # made once: float64 on the CPU, then copied
         if key not in self._made:
             count = sum(h * w * n for (h, w), n in zip(grids, self.per_cell(), strict=True))
             if count > MAX_PRIORS:
                 raise RecipeError(f"{count:,} priors on an input of {size[0]}x{size[1]}; {MAX_PRIORS:,} at most.")
             levels = [self._level(level, grid, size) for level, grid in enumerate(grids)]
             made = torch.cat(levels).to(torch.float32).to(device)
-            if torch.compiler.is_compiling():
+            if torch.compiler.is_compiling():  # a traced tensor must not stay in the cache
                 return made
             if len(self._made) >= 8:  # inputs of ever-changing size must not fill the memory
                 self._made.clear()
@@ -133,25 +133,27 @@ class SsdPriors(Anchors):
     def _level(self, level: int, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
         """[h*w*per_cell,4] xyxy px of one level."""
         height, width = size
+        # torchvision's rounding decides between equal IoUs
         dtype = torch.float32 if self.unit == "fraction" else torch.float64
         scale = torch.tensor([width, height], dtype=dtype)
         extent = torch.ones_like(scale) if self.unit == "fraction" else scale
         step = None if self.steps is None else self.steps[level]
+        # cells per side, not always whole
         across, down = (grid[1], grid[0]) if step is None else (width / step, height / step)
         columns = (torch.arange(grid[1], dtype=dtype) + self.offset) / across
         rows = (torch.arange(grid[0], dtype=dtype) + self.offset) / down
         y, x = torch.meshgrid(rows, columns, indexing="ij")
         sides = torch.tensor(self.shapes[level], dtype=dtype)
-        centres = (torch.stack((x, y), -1) * extent)[:, :, None].expand(*grid, len(sides), 2)
+        centres = (torch.stack((x, y), -1) * extent)[:, :, None].expand(*grid, len(sides), 2)  # [h,w,A,2]
         sides = sides.expand(*grid, -1, 2)
         if self.clip in {"size", "centre_size"}:
-            sides = torch.minimum(sides, extent)
+            sides = torch.minimum(sides, extent)  # torchvision clips width and height to 1
         if self.clip == "centre_size":
             centres = torch.minimum(centres, extent)
         boxes = torch.cat((centres - 0.5 * sides, centres + 0.5 * sides), -1).reshape(-1, 4)
         if self.clip == "corners":
             boxes = torch.minimum(boxes.clamp(min=0), extent.repeat(2))
-        return boxes if self.unit == "px" else boxes * scale.repeat(2)
+        return boxes if self.unit == "px" else boxes * scale.repeat(2)  # fractions become px last, as in torchvision
 
 
 def _shapes(
@@ -172,7 +174,7 @@ def _shapes(
 
 
 def _with_extra(shapes: tuple[tuple[float, float], ...], extra: float) -> tuple[tuple[float, float], ...]:
-    return (shapes[0], (extra, extra), *shapes[1:])
+    return (shapes[0], (extra, extra), *shapes[1:])  # second: where the extra square of a level stands
 
 
 def _check_levels(

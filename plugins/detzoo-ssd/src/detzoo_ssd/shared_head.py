@@ -59,17 +59,17 @@ class SsdSharedHead(DenseHead):
         priors = next(iter(per_cell.values()))
         self.anchors, self.coder, self.scoring = anchors, box_coder, scoring
         self.names = tuple(features)
-        self.columns = num_classes + (scoring == "softmax")
+        self.columns = num_classes + (scoring == "softmax")  # background is column 0
         self.lateral = nn.ModuleDict(
             {
                 name: nn.Conv2d(spec.channels, channels, 1)
-                for name, spec in features.items()
+                for name, spec in features.items()  # a map of the right width needs none
                 if spec.channels != channels
             }
         )
         self.classification = _tower(channels, depth, priors * self.columns)
         self.regression = _tower(channels, depth, priors * 4)
-        initialise(self, "normal", init_std)
+        initialise(self, "normal", init_std)  # before the prior: it would set the bias back to 0
         if foreground_prior is not None:
             start_scores(last_conv(self.classification), self.columns, scoring, foreground_prior)
 
@@ -81,10 +81,11 @@ class SsdSharedHead(DenseHead):
         height, width = batch.pixels.shape[-2:]
         boxes, levels = self.anchors(maps, (height, width))
         valid = torch.ones((1, boxes.shape[0]), dtype=torch.bool, device=boxes.device)
+        # [B,channels,h,w]
         wide = [self.lateral[name](level) if name in self.lateral else level for name, level in maps.items()]
         logits = torch.cat([_flat(self.classification(level), self.columns) for level in wide], 1)
         deltas = torch.cat([_flat(self.regression(level), 4) for level in wide], 1)
-        priors = Candidates(boxes=boxes[None], valid=valid, levels=levels, coder=self.coder)
+        priors = Candidates(boxes=boxes[None], valid=valid, levels=levels, coder=self.coder)  # [1,N,4]
         return priors, Predictions(class_logits=logits, scoring=self.scoring, deltas=deltas[:, :, None])
 
 

@@ -54,6 +54,6 @@ class YoloAnchors(Anchors):
                     f"px on {name}; YOLO's cells are square: choose multiples of the coarsest stride, as 32"
                 )
             reach = torch.tensor(sides, dtype=torch.float32, device=feature.device).flip(1) / 2  # width before height
-            boxes.append(shift_over_grid(torch.cat([-reach, reach], 1), height, width, stride, offset=0.5))
+            boxes.append(shift_over_grid(torch.cat([-reach, reach], 1), height, width, stride, offset=0.5))  # mid-cell
             levels.append(Level(name, height, width, len(sides), stride[0]))
         return torch.cat(boxes), tuple(levels)

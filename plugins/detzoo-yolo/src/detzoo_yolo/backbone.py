@@ -39,7 +39,7 @@ class Darknet(Backbone):
         norm_momentum: Momentum = 0.01,
     ) -> None:
         super().__init__()
-        pixels = {"pixels": FeatureSpec(3, 1.0, input_size)}
+        pixels = {"pixels": FeatureSpec(3, 1.0, input_size)}  # a neck's network reads maps: so does this one
         self.network = Network(parse_layout(layers), pixels, norm_eps=norm_eps, norm_momentum=norm_momentum)
         self.out = self.network.out
 

@@ -43,11 +43,12 @@ class AnchorCoder(BoxCoder):
     def encode(self, targets: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
         """t [...,4] of ``targets`` [...,4] seen from anchors ``boxes`` [...,4]; centres are cut to their cell."""
         place = self.place(targets, boxes, strides)
-        return torch.cat([torch.logit(place[..., :2].clamp(EDGE, 1 - EDGE)), place[..., 2:]], -1)
+        return torch.cat([torch.logit(place[..., :2].clamp(EDGE, 1 - EDGE)), place[..., 2:]], -1)  # logit(0) is -inf
 
     def place(self, targets: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
         """What sigmoid(t_x), sigmoid(t_y), t_w, t_h should be, [...,4]: the first two in cells, before any cut."""
         truth, anchor = xyxy_to_cxcywh(full_precision(targets)), xyxy_to_cxcywh(full_precision(boxes))
+        # anchors stand mid-cell
         within = (truth[..., :2] - anchor[..., :2]) / strides.unsqueeze(-1) / self.scale_xy + 0.5
         return torch.cat([within, (truth[..., 2:] / anchor[..., 2:]).log()], -1)
 
@@ -56,7 +57,7 @@ class AnchorCoder(BoxCoder):
         deltas, anchor = full_precision(deltas), xyxy_to_cxcywh(full_precision(boxes))
         within = (torch.sigmoid(deltas[..., :2]) - 0.5) * self.scale_xy
         centre = anchor[..., :2] + within * strides.unsqueeze(-1)
-        ratio = deltas[..., 2:] if self.clamp is None else deltas[..., 2:].clamp(max=self.clamp)
+        ratio = deltas[..., 2:] if self.clamp is None else deltas[..., 2:].clamp(max=self.clamp)  # darknet has no bound
         return cxcywh_to_xyxy(torch.cat([centre, anchor[..., 2:] * ratio.exp()], -1))
 
 
@@ -88,6 +89,7 @@ class GridCoder(BoxCoder):
         """Boxes [...,4] xyxy px; a negative root counts as its square, a negative side as none."""
         deltas, cell = full_precision(deltas), xyxy_to_cxcywh(full_precision(boxes))
         centre = cell[..., :2] + (deltas[..., :2] - 0.5) * cell[..., 2:]
+        # linear outputs may be negative
         sides = deltas[..., 2:].square() if self.square_root else deltas[..., 2:].clamp(min=0)
         return cxcywh_to_xyxy(torch.cat([centre, sides * self._image(cell)], -1))
 

@@ -103,6 +103,7 @@ def read_cfg(path: Path) -> tuple[Section, list[Section]]:
 def _sections(lines: list[str], file: str) -> Iterator[Section]:
     current: Section | None = None
     for number, raw in enumerate(lines, 1):
+        # darknet's comments: # and ;
         line = raw.partition("#")[0].partition(";")[0].strip()
         if not line:
             continue

@@ -38,7 +38,7 @@ class DarknetColour(Transform):
 
     def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         """Return the sample with other colours."""
-        shift = rng.uniform(-self.hue, self.hue) * 180
+        shift = rng.uniform(-self.hue, self.hue) * 180  # OpenCV's circle has 180 steps
         saturation, exposure = _factor(self.saturation, rng), _factor(self.exposure, rng)
         values = np.arange(256)
         table = np.stack(
@@ -55,4 +55,4 @@ class DarknetColour(Transform):
 
 def _factor(largest: float, rng: np.random.Generator) -> float:
     factor = float(rng.uniform(1, largest))
-    return factor if rng.random() < 0.5 else 1 / factor
+    return factor if rng.random() < 0.5 else 1 / factor  # image.c rand_scale

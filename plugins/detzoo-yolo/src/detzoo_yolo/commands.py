@@ -19,7 +19,7 @@ def darknet(
     from detzoo.errors import RecipeError
     from detzoo_yolo.reader import recipe_of
 
-    if out.exists():
+    if out.exists():  # a recipe may have been edited by hand
         raise RecipeError(f"{out} exists already; choose another --out")
     name = "".join(letter if letter.isalnum() else "_" for letter in cfg.stem.lower()).strip("_") or "darknet"
     recipe = {"api": 1, "detectors": {name: recipe_of(cfg, names=names)}}

@@ -40,8 +40,8 @@ def from_darknet(state: StateDict, detector: nn.Module) -> StateDict:
         raise WeightsError("source darknet needs a .weights file, found a state dict")
     version = state["version"]
     source = _Numbers(state["values"], transposed=bool((version[:2] > TRANSPOSED).any()))
-    found: StateDict = dict(detector.state_dict())
-    names = {id(tensor): name for name, tensor in _tensors(detector)}
+    found: StateDict = dict(detector.state_dict())  # counters of norms and constants are the detector's own
+    names = {id(tensor): name for name, tensor in _tensors(detector)}  # layers come as modules, without their names
     try:
         for layer in ordered(detector):
             for tensor, value in source.of(layer):
@@ -49,7 +49,7 @@ def from_darknet(state: StateDict, detector: nn.Module) -> StateDict:
     except IndexError:
         needed = sum(_count(layer) for layer in ordered(detector))
         raise WeightsError(_mismatch(source, needed, "too few; the file is cut off, or")) from None
-    if source.place != len(source.values):
+    if source.place != len(source.values):  # numbers left over: a cfg of another network
         raise WeightsError(_mismatch(source, source.place, "too many;"))
     return found
 
@@ -103,7 +103,7 @@ class _Numbers:
         assert weighted is not None
         bias = norm.bias if norm is not None else weighted.bias
         assert isinstance(bias, Tensor)
-        yield bias, self.take(bias)
+        yield bias, self.take(bias)  # parser.c load_convolutional_weights: biases come first
         if linear is not None:
             yield linear.weight, self._matrix(linear.weight)
         if norm is not None:
@@ -117,6 +117,7 @@ class _Numbers:
     def _matrix(self, weight: Tensor) -> Tensor:
         """Of a connected layer, outputs x inputs."""
         taken = self.take(weight)
+        # parser.c transpose_matrix
         return taken.view(weight.shape[1], weight.shape[0]).t() if self.transposed else taken
 
 

@@ -60,7 +60,7 @@ class YoloGrid(DenseHead):
         init_std: Annotated[float, Field(gt=0)] | None = None,
     ) -> None:
         super().__init__()
-        self.name, spec = list(features.items())[-1]
+        self.name, spec = list(features.items())[-1]  # YOLOv1 predicts on one map
         if spec.size is None or input_size is None:
             raise RecipeError(
                 "yolo_grid needs an image of fixed size; set input.size, with resize stretch or letterbox"
@@ -69,7 +69,7 @@ class YoloGrid(DenseHead):
         self.cells = spec.size if predictor == "conv" else (grid, grid)
         self.per_cell, self.classes = boxes, num_classes
         self.coder = GridCoder(grid=self.cells, square_root=square_root)
-        columns = num_classes + 5 * boxes
+        columns = num_classes + 5 * boxes  # classes once per cell, not per box
         self.predictor: nn.Conv2d | nn.Linear
         if predictor == "conv":
             self.predictor = nn.Conv2d(spec.channels, columns, 1)
@@ -83,7 +83,7 @@ class YoloGrid(DenseHead):
     ) -> tuple[Candidates, Predictions]:
         """Cells and what they say, [B,N,K], [B,N] and [B,N,1,4]."""
         height, width = batch.pixels.shape[-2:]
-        if (height, width) != self.input_size:
+        if (height, width) != self.input_size:  # sides are parts of the image: another size means other boxes
             raise RecipeError(
                 f"yolo_grid was built for an input of {self.input_size[0]}x{self.input_size[1]} px (height x width), "
                 f"found {height}x{width}; leave train.multi_scale and --size of an export out, and set input.size "
@@ -105,9 +105,10 @@ class YoloGrid(DenseHead):
         per_cell, classes = self.per_cell, self.classes
         if isinstance(self.predictor, nn.Linear):
             said = self.predictor(x.flatten(1))
+            # darknet's order of the vector
             parts = said.split([count * classes, count * per_cell, count * per_cell * 4], 1)
         else:
-            said = self.predictor(x).permute(0, 2, 3, 1)
+            said = self.predictor(x).permute(0, 2, 3, 1)  # [B,h,w,C]
             parts = said.split([classes, per_cell, per_cell * 4], -1)
         images = x.shape[0]
         return (
@@ -120,7 +121,7 @@ class YoloGrid(DenseHead):
         (rows, columns), (height, width) = self.cells, self.input_size
         stride = height / rows, width / columns
         cell = torch.tensor([[-stride[1], -stride[0], stride[1], stride[0]]], device=like.device) / 2
-        boxes = shift_over_grid(cell.repeat(self.per_cell, 1), rows, columns, stride, offset=0.5)[None]
+        boxes = shift_over_grid(cell.repeat(self.per_cell, 1), rows, columns, stride, offset=0.5)[None]  # [1,N,4]
         valid = torch.ones(boxes.shape[:2], dtype=torch.bool, device=like.device)
         level = Level(self.name, rows, columns, self.per_cell, stride[0])
         return Candidates(boxes=boxes, valid=valid, levels=(level,), coder=self.coder)

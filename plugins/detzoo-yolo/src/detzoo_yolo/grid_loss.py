@@ -76,10 +76,11 @@ class YoloSse(Loss):
         places = candidate_rows(candidates, positives.image, positives.row)
         deltas = predictions.deltas[:, :, 0].flatten(0, 1)[positives.place].unsqueeze(0)  # [1,P,4]
         truth = positives.boxes.to(deltas.dtype).unsqueeze(0)
-        wanted = candidates.coder.encode(truth, places.boxes.to(deltas.dtype), places.strides())
+        wanted = candidates.coder.encode(truth, places.boxes.to(deltas.dtype), places.strides())  # roots: eq. 3
         coordinates = (deltas - wanted).square().sum(-1)[0]
         sure = confidence.flatten()[positives.place] - self._confidence(deltas, truth, places)
         classes = predictions.class_logits.flatten(0, 1)[positives.place]
+        # linear outputs: squared error, no softmax
         right = F.one_hot(positives.labels, classes.shape[1]).to(classes.dtype)
         empty = torch.where(assignment.negative, confidence, 0).square().sum(1)  # [B]
         sums = {
@@ -88,7 +89,7 @@ class YoloSse(Loss):
             "no_object": self.no_object_weight * empty,
             "classification": self.class_weight * per_image((classes - right).square().sum(1), positives, images),
         }
-        divisor = self.normaliser(assignment) * self.divide
+        divisor = self.normaliser(assignment) * self.divide  # half of a square has darknet's gradient
         return {name: (value / divisor).sum() for name, value in sums.items()}
 
     @torch.no_grad()

@@ -50,7 +50,7 @@ class GridResponsible(Matcher):
         ignored = self.owners(candidates, targets, targets.valid & targets.ignore) >= 0
         index = torch.where(ignored, IGNORE, BACKGROUND).repeat_interleave(level.per_cell, 1)  # [B,N]
         per_box = owner.repeat_interleave(level.per_cell, 1)
-        deltas = predictions.deltas[:, :, 0].detach()
+        deltas = predictions.deltas[:, :, 0].detach()  # no gradient through who is responsible, nor through the IoU
         places = candidates.boxes.expand(len(deltas), -1, -1)
         said = candidates.coder.decode(deltas, places, candidates.strides())  # [B,N,4]
         truth = self.truths(targets, per_box, said)
@@ -63,11 +63,13 @@ class GridResponsible(Matcher):
         """int64 [B,S]: the first wanted ground truth whose centre lies in each cell; -1 where there is none."""
         level, cell = candidates.levels[0], cell_sides(candidates)
         centre = (full_precision(targets.boxes[..., :2]) + targets.boxes[..., 2:]) / 2 / cell
+        # a centre on the right border is in the last cell
         column = centre[..., 0].floor().long().clamp(0, level.width - 1)
         row = centre[..., 1].floor().long().clamp(0, level.height - 1)
         count, truths = level.height * level.width, wanted.shape[1]
         rank = torch.where(wanted, torch.arange(truths, device=wanted.device), truths)
         first = torch.full((len(wanted), count), truths, device=wanted.device)
+        # darknet keeps the first object of a cell
         first = first.scatter_reduce(1, row * level.width + column, rank, "amin")
         return torch.where(first < truths, first, -1)
 
@@ -80,7 +82,7 @@ class GridResponsible(Matcher):
     def error(self, said: Tensor, truth: Tensor, candidates: Candidates) -> Tensor:
         """float [B,N]: squared distance of centres and sides, as parts of the image."""
         level, cell = candidates.levels[0], cell_sides(candidates)
-        image = cell * cell.new_tensor([level.width, level.height])
+        image = cell * cell.new_tensor([level.width, level.height])  # (width, height) px of the input
         return ((xyxy_to_cxcywh(said) - xyxy_to_cxcywh(truth)) / image.repeat(2)).square().sum(-1)
 
     def large_enough(self, candidates: Candidates, targets: Targets) -> Tensor:
@@ -101,5 +103,6 @@ def best_of_each_cell(overlap: Tensor, error: Tensor, per_cell: int) -> Tensor:
     """bool [B,N]: of the P boxes of a cell the first of the best IoU; of the least error where all IoUs are 0."""
     shape = (len(overlap), overlap.shape[1] // per_cell, per_cell)
     iou_of, error_of = overlap.reshape(shape), error.reshape(shape)  # [B,S,P]
+    # detection_layer.c: best_iou, best_rmse
     chosen = torch.where((iou_of > 0).any(2), iou_of.argmax(2), error_of.argmin(2))
     return (torch.arange(per_cell, device=overlap.device) == chosen.unsqueeze(2)).flatten(1)

@@ -56,7 +56,7 @@ class YoloAnchorHead(DenseHead):
                 f"{', '.join(features)}. Write one list for each map, finest first."
             )
         self.anchors, self.coder, self.scoring = anchors, box_coder, scoring
-        self.columns = 5 + num_classes
+        self.columns = 5 + num_classes  # x, y, w, h, objectness
         self.predictors = nn.ModuleDict(
             {
                 name: nn.Conv2d(spec.channels, count * self.columns, kernel, padding=kernel // 2)

@@ -44,7 +44,7 @@ class MaxPool(nn.Module):
             return F.max_pool2d(x, self.size, self.stride, self.left)
         if self.size == self.stride == 2:
             return F.max_pool2d(x, 2, 2, ceil_mode=True)  # the same windows, without a copy
-        padded = F.pad(x, (self.left, self.right, self.left, self.right), value=-math.inf)
+        padded = F.pad(x, (self.left, self.right, self.left, self.right), value=-math.inf)  # -inf: never the maximum
         return F.max_pool2d(padded, self.size, self.stride)
 
 
@@ -68,6 +68,7 @@ class Reorg(nn.Module):
         """float [B,C,H,W] -> [B,C s²,H / s,W / s]."""
         images, channels, height, width = x.shape
         s = self.stride
+        # [B,s,s,C/s²,H,W]
         split = x.reshape(images, channels // (s * s), height, s, width, s).permute(0, 3, 5, 1, 2, 4)
         return split.reshape(images, channels * s * s, height // s, width // s)
 
@@ -92,7 +93,7 @@ class Local(nn.Module):
         super().__init__()
         self.size, self.stride, self.pad, self.cells = size, stride, pad, cells
         window = channels * size * size
-        reach = math.sqrt(2 / window)
+        reach = math.sqrt(2 / window)  # local_layer.c: scale * rand_uniform(-1, 1)
         self.weight = nn.Parameter(torch.empty(cells[0] * cells[1], filters, window).uniform_(-reach, reach))
         self.bias = nn.Parameter(torch.zeros(filters, *cells))
 
@@ -151,7 +152,7 @@ def activation_layer(name: Activation) -> nn.Module | None:
         "relu": nn.ReLU, "relu6": nn.ReLU6, "logistic": nn.Sigmoid, "mish": nn.Mish, "swish": nn.SiLU,
     }  # fmt: skip
     if name == "leaky":
-        return nn.LeakyReLU(LEAK, inplace=True)
+        return nn.LeakyReLU(LEAK, inplace=True)  # 0.1, where torch's default is 0.01
     return made[name]() if name in made else None
 
 
@@ -180,6 +181,7 @@ def make_layer(
         return simple[spec.kind]()
     if spec.kind == "local":
         assert cells is not None
+        # it has no norm
         made = Local(channels, spec.filters, size=spec.size, stride=spec.stride, pad=spec.pad, cells=cells)
         return _block([("local", made), ("activation", activation_layer(spec.activation))])
     if spec.kind == "fc":
@@ -192,7 +194,7 @@ def make_layer(
         stride=spec.stride,
         padding=spec.pad,
         groups=spec.groups,
-        bias=not spec.norm,
+        bias=not spec.norm,  # the norm's shift is the bias
     )
     start_convolution(conv)
     return _block(
@@ -213,7 +215,7 @@ def _connected(spec: LayerSpec, inputs: int, norm: dict[str, float]) -> Block:
             ("linear", linear),
             ("norm", nn.BatchNorm1d(spec.filters, **norm) if spec.norm else None),  # type: ignore[arg-type]
             ("activation", activation_layer(spec.activation)),
-            ("column", Column()),
+            ("column", Column()),  # the next layer may be a convolution
         ]
     )
 

@@ -92,7 +92,7 @@ def _line(line: str) -> list[LayerSpec]:
     block = [_layer(item.strip()) for item in repeat[2].split(",")]
     if any(layer.name for layer in block):
         raise ValueError("a map with a name cannot be repeated; write its layer out")
-    return block * int(repeat[1])
+    return block * int(repeat[1])  # frozen specs: sharing them is safe; modules are made for each
 
 
 def _layer(text: str) -> LayerSpec:
@@ -109,7 +109,7 @@ def _layer(text: str) -> LayerSpec:
 def _convolution(words: list[str]) -> LayerSpec:
     filters, size, stride, rest = _window(words, "conv 64 3 or conv 64 3/2")
     activation, rest = _activation(rest, "leaky")
-    norm, pad, groups = True, size // 2, 1
+    norm, pad, groups = True, size // 2, 1  # what most of darknet's convolutions are
     for word in rest:
         key, _, value = word.partition("=")
         if word == "bias":

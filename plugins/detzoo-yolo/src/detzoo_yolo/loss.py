@@ -84,7 +84,7 @@ class YoloAnchorLoss(Loss):
         self.place_error, self.objectness_error = place_error, objectness_error
         self.object_target = object_target
         self.anchor_warmup = anchor_warmup
-        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))  # a buffer: resuming goes on counting
 
     def forward(
         self, predictions: Predictions, candidates: Candidates, targets: Targets, assignment: Assignment
@@ -121,7 +121,8 @@ class YoloAnchorLoss(Loss):
             )
         wanted = coder.place(truth, places.boxes.to(deltas.dtype), places.strides().to(deltas.dtype))
         centre = _error(self.place_error, deltas[..., :2], wanted[..., :2]).sum(-1)
-        side = (deltas[..., 2:] - wanted[..., 2:]).square().sum(-1) / 2
+        side = (deltas[..., 2:] - wanted[..., 2:]).square().sum(-1) / 2  # gradient: output - target, as in darknet
+        # yolo_layer.c: 2 - w * h
         weight = self.coord_weight * (2 - _share(truth, candidates) if self.small_boxes else 1)
         return (weight * (centre + side))[0]
 
@@ -143,7 +144,7 @@ class YoloAnchorLoss(Loss):
                 assert places.coder is not None
                 target = iou(places.coder.decode(deltas, places.boxes.to(deltas.dtype), places.strides()), truth)[0]
         found = _error(self.objectness_error, logits.flatten()[positives.place], target)
-        return self.no_object_weight * background + self.object_weight * per_image(found, positives, len(logits))
+        return self.no_object_weight * background + self.object_weight * per_image(found, positives, len(logits))  # [B]
 
     def _classes(self, logits: Tensor, labels: Tensor, scoring: Scoring) -> Tensor:
         """float [P] of logits [P,K]."""
@@ -155,10 +156,11 @@ class YoloAnchorLoss(Loss):
     def _towards_anchors(self, deltas: Tensor, assignment: Assignment) -> Tensor:
         """float [B]: the boxes of no object should be their anchors, in the middle of the cell, while it is early."""
         early = (self.seen < self.anchor_warmup).to(deltas.dtype)
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled():  # a validation loss is no training
             self.seen += len(deltas)
         centre = _error(self.place_error, deltas[..., :2], torch.full_like(deltas[..., :2], 0.5)).sum(-1)
         pull = centre + deltas[..., 2:].square().sum(-1) / 2
+        # early is a tensor: no wait for the device
         return early * WARM * torch.where(assignment.positive, 0, pull).sum(1)
 
 

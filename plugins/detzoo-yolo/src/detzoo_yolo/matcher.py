@@ -66,10 +66,10 @@ class YoloBestAnchor(Matcher):
         index = torch.full(shape, BACKGROUND, dtype=torch.int64, device=targets.boxes.device)
         ignored = overlaps_ignored(candidates, targets, by=self.ignore_by, threshold=self.ignore_overlap)
         if predictions is not None and self.ignore_threshold is not None:
-            ignored |= fits_an_object(candidates, targets, predictions, self.ignore_threshold)
+            ignored |= fits_an_object(candidates, targets, predictions, self.ignore_threshold)  # YOLOv3, section 2.1
         index = torch.where(ignored, IGNORE, index)
         owner = self.owners(candidates, targets, index)
-        index = torch.where(owner >= 0, owner, index)
+        index = torch.where(owner >= 0, owner, index)  # after ignoring: an object's own anchor is never ignored
         return Assignment(torch.where(candidates.valid, index, IGNORE))
 
     def owners(self, candidates: Candidates, targets: Targets, like: Tensor) -> Tensor:

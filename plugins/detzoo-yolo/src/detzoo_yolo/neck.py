@@ -75,7 +75,7 @@ class Passthrough(Neck):
         ratio = features[coarse].stride / features[fine].stride
         if ratio != int(ratio) or ratio < 2:
             raise RecipeError(f"passthrough: the stride of {coarse} must be a multiple of that of {fine}")
-        squeezed = [] if squeeze is None else [f"conv {squeeze} 1"]
+        squeezed = [] if squeeze is None else [f"conv {squeeze} 1"]  # before: regrouping multiplies channels by four
         behind = 3 + len(squeezed)  # the join sees the regrouped map just before it, the coarse one before the route
         layers = [
             *[f"conv {channels} 3"] * depth,
@@ -87,6 +87,7 @@ class Passthrough(Neck):
         ]
         self.name = coarse
         self.network = Network(parse_layout(layers), features, norm_eps=norm_eps, norm_momentum=norm_momentum)
+        # the backbone's name: heads need not know of the join
         self.out = {coarse: self.network.out[f"{coarse}_joined"]}
 
     def forward(self, features: FeatureMaps) -> FeatureMaps:

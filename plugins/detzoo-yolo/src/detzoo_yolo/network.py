@@ -60,7 +60,7 @@ class Network(nn.Module):
         for number, spec in enumerate(layers):
             try:
                 reads.append(_reads(spec, number, names, inputs, self.start))
-                given = [known[one] for one in reads[-1]]
+                given = [known[one] for one in reads[-1]]  # specs: every shape is known before a weight is made
                 known[number] = _shape(spec, given)
                 if spec.name in {*names, *inputs}:
                     raise ValueError(f'there is a map "{spec.name}" already')
@@ -90,7 +90,7 @@ class Network(nn.Module):
             kept[number] = layer(*[kept[one] for one in step.reads])
             if step.name is not None:
                 found[step.name] = kept[number]
-            for one in step.done:
+            for one in step.done:  # a deep network's maps do not all fit in memory
                 del kept[one]
         return {name: found[name] for name in self.out}
 
@@ -124,7 +124,7 @@ def _shape(spec: LayerSpec, given: list[FeatureSpec]) -> FeatureSpec:
     if spec.kind in ("fc", "local") and size is None:
         raise ValueError("its weights depend on the size of the image, which is not fixed; set input.size")
     if spec.kind in ("fc", "avg"):
-        wide = max(size) if size else 1
+        wide = max(size) if size else 1  # one cell sees the whole map
         return FeatureSpec(spec.filters or channels, stride * wide, (1, 1))
     if spec.kind == "reorg" and (
         channels % spec.stride**2 or (size and (size[0] % spec.stride or size[1] % spec.stride))
@@ -148,7 +148,7 @@ def _side(spec: LayerSpec, side: int) -> int:
         return (side + 2 * spec.pad - spec.size) // spec.stride + 1
     if spec.kind == "up":
         return side * spec.stride
-    return (side - 1) // spec.stride + 1
+    return (side - 1) // spec.stride + 1  # darknet's pooling rounds up
 
 
 def _joined(spec: LayerSpec, given: list[FeatureSpec]) -> FeatureSpec:

@@ -105,7 +105,7 @@ class _Layout:
 
     def _layer(self, section: Section) -> None:
         refs = self._refs(section)
-        if section.name != "route" and self.place and self.place[-1] is None:
+        if section.name != "route" and self.place and self.place[-1] is None:  # a head hands nothing on in detzoo
             raise section.refuse("it reads the output of a detection head; only a route may follow one")
         line = _LINES[section.name](section, refs)
         before = self.strides[refs[0]] if refs else (self.strides[-1] if self.strides else 1.0)
@@ -120,6 +120,7 @@ class _Layout:
             return []
         found = []
         for number in section.numbers(key):
+            # route: negative counts back, else from the first layer
             target = int(number) + (section.index if number < 0 else 0)
             if not 0 <= target < section.index:
                 raise section.refuse(f"{key}={number:g} is no layer before it", key)
@@ -139,7 +140,7 @@ class _Layout:
         self.place.append(None)
         if not self.lines:
             raise section.refuse("there is no layer before its predictor")
-        stride = int(self.strides[-1])
+        stride = int(self.strides[-1])  # a predictor keeps the size of the map
         name = f"s{stride}"
         if " -> " in self.lines[-1] or any(head.name == name for head in self.heads):
             name += f"_{len(self.heads)}"
@@ -160,13 +161,13 @@ def _words(section: Section, default: str) -> list[str]:
         raise section.refuse(
             f"activation={name} is not supported; supported are {', '.join(ACTIVATIONS)}", "activation"
         )
-    return [] if name == "leaky" else [name]
+    return [] if name == "leaky" else [name]  # the layout's default
 
 
 def _convolution(section: Section, _: list[int]) -> str:
     section.allow("filters", "size", "stride", "pad", "padding", "batch_normalize", "activation", "groups", *TRAINING)
     size, stride = section.whole("size", 1, least=1), section.whole("stride", 1, least=1)
-    pad = size // 2 if section.whole("pad", 0) else section.whole("padding", 0)
+    pad = size // 2 if section.whole("pad", 0) else section.whole("padding", 0)  # parser.c: pad=1 means half the size
     words = [f"conv {section.whole('filters', 1, least=1)} {size}" + (f"/{stride}" if stride > 1 else "")]
     if not section.whole("batch_normalize", 0):
         words.append("bias")
@@ -179,7 +180,7 @@ def _convolution(section: Section, _: list[int]) -> str:
 def _maximum(section: Section, _: list[int]) -> str:
     section.allow("size", "stride", "padding", *TRAINING)
     stride = section.whole("stride", 1, least=1)
-    size = section.whole("size", stride, least=1)
+    size = section.whole("size", stride, least=1)  # parser.c: size defaults to the stride
     if section.whole("padding", size - 1) != size - 1:
         raise section.refuse(f"padding must be size - 1 = {size - 1}, darknet's own", "padding")
     return f"max {size}/{stride}"

@@ -34,7 +34,7 @@ def input_of(net: Section, *, letterbox: bool) -> dict[str, Any]:
         "size": [net.whole("height", 416, least=1), net.whole("width", 416, least=1)],
         "resize": "letterbox" if letterbox else "stretch",
         "channels": "rgb",
-        "mean": [0.0, 0.0, 0.0],
+        "mean": [0.0, 0.0, 0.0],  # darknet only divides by 255
         "std": [1.0, 1.0, 1.0],
         "pixel_range": 1,
         "sampling": "corners",
@@ -68,7 +68,7 @@ def grid_parts(section: Section, predictor: Section) -> dict[str, Any]:
             "no_object_weight": section.number("noobject_scale", 1),
             "class_weight": section.number("class_scale", 1),
             "confidence_target": "iou" if section.whole("rescore", 0) else "one",
-            "half": True,
+            "half": True,  # darknet's learning rates are for gradients output - target
             "normaliser": PER_IMAGE,
         },
         "postprocess": _postprocess(),
@@ -85,7 +85,7 @@ def anchor_parts(heads: Sequence[Place]) -> dict[str, Any]:
     kernels = {head.predictor.whole("size", 1, least=1) for head in heads}
     if len(kernels) > 1:
         raise heads[1].predictor.refuse("its size differs from the first head's predictor", "size")
-    sigmoid = not regional or not first.whole("softmax", 0)
+    sigmoid = not regional or not first.whole("softmax", 0)  # v3 has no softmax
     return {
         "head": {
             "type": "yolo/yolo_anchor",
@@ -146,7 +146,8 @@ def _sides(head: Place) -> list[list[float]]:
         raise section.refuse(
             f"anchors has {len(numbers)} numbers, num={section.whole('num', 1)} needs twice that", "anchors"
         )
-    unit = CELL if section.name == "region" else 1
+    unit = CELL if section.name == "region" else 1  # v2 writes anchors in cells, v3 in px
+    # darknet: width, height
     return [[round(numbers[2 * i + 1] * unit, 4), round(numbers[2 * i] * unit, 4)] for i in chosen]
 
 
@@ -158,7 +159,7 @@ def _weights(section: Section, regional: bool) -> dict[str, Any]:
             "no_object_weight": section.number("noobject_scale", 1),
             "class_weight": section.number("class_scale", 1),
             "object_target": "iou" if section.whole("rescore", 0) else "one",
-            "anchor_warmup": 12_800,
+            "anchor_warmup": 12_800,  # images: region_layer.c
         }
     kind = section.text("iou_loss", "mse")
     if kind not in ("mse", "giou", "ciou"):
@@ -175,7 +176,7 @@ def _weights(section: Section, regional: bool) -> dict[str, Any]:
 def _postprocess() -> dict[str, Any]:
     return {
         "type": "detections",
-        "score_threshold": 0.005,
+        "score_threshold": 0.005,  # darknet's validation; a higher one lowers AP
         "keep": 100,
         "quality": "product",
         "suppress": {"type": "nms", "iou": 0.45},
@@ -203,7 +204,7 @@ def plan_of(net: Section, head: Section) -> dict[str, Any]:
             "lr": net.number("learning_rate", 0.001),
             "momentum": net.number("momentum", 0.9),
             "weight_decay": net.number("decay", 0.0001),
-            "decay": "filters",
+            "decay": "filters",  # darknet decays weights alone, no biases or scales
         },
         "schedule": _schedule(net),
         "transforms": transforms,
@@ -220,4 +221,5 @@ def _schedule(net: Section) -> dict[str, Any]:
     if net.text("policy", "constant") == "steps" and kept:
         found = {"name": "step", "unit": "step", "milestones": [s for s, _ in kept], "factors": [f for _, f in kept]}
     burn = net.whole("burn_in", 0)
+    # darknet's burn-in: power 4
     return found | ({"warmup_steps": burn, "warmup_factor": 0.0, "warmup_power": 4.0} if burn else {})

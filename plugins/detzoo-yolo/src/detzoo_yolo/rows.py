@@ -42,7 +42,7 @@ def positives_of(assignment: Assignment, targets: Targets, dtype: torch.dtype) -
     )
     count = max(1, assignment.index.shape[1])
     image, truth = place // count, flat[place]
-    weight = truth.ge(0).to(dtype)
+    weight = truth.ge(0).to(dtype)  # static shapes: rows that are no positives weigh 0
     if targets.boxes.shape[1] == 0:
         boxes, labels = targets.boxes.new_zeros(len(place), 4), torch.zeros_like(place)
     else:
@@ -50,10 +50,10 @@ def positives_of(assignment: Assignment, targets: Targets, dtype: torch.dtype) -
         if targets.weight is not None:
             weight = weight * targets.weight[image, truth.clamp(min=0)].to(dtype)
     unit = boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
-    boxes = torch.where(truth.ge(0).unsqueeze(1), boxes, unit)
+    boxes = torch.where(truth.ge(0).unsqueeze(1), boxes, unit)  # the unit box can be encoded: no NaN times 0
     return Positives(place, image, place - image * count, weight, boxes, labels)
 
 
 def per_image(losses: Tensor, positives: Positives, images: int) -> Tensor:
     """float [B]: the losses [P] of positives, summed for each image."""
-    return losses.new_zeros(images).index_add(0, positives.image, losses * positives.weight)
+    return losses.new_zeros(images).index_add(0, positives.image, losses * positives.weight)  # [B], 0 without positives

@@ -41,12 +41,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     major, minor, revision = np.frombuffer(data, "<i4", 3).tolist()
     large = major * 10 + minor >= LARGE_COUNT and major < TRANSPOSED and minor < TRANSPOSED
     header = LONG if large else SHORT
-    if not (0 <= major <= 2 * TRANSPOSED and 0 <= minor <= 2 * TRANSPOSED):
+    if not (0 <= major <= 2 * TRANSPOSED and 0 <= minor <= 2 * TRANSPOSED):  # a text or pickle file gives wild numbers
         raise WeightsError(f"{path} is no darknet weights file: it would be of version {major}.{minor}.{revision}")
     if len(data) < header or (len(data) - header) % 4:
         raise WeightsError(
             f"{path} is cut off: {len(data)} bytes are not a header of {header} and whole numbers of 4; fetch it again"
         )
-    seen = int(np.frombuffer(data, "<i8" if large else "<i4", 1, offset=12)[0])
+    seen = int(np.frombuffer(data, "<i8" if large else "<i4", 1, offset=12)[0])  # behind three int32
+    # a copy: frombuffer is read-only
     values = torch.from_numpy(np.frombuffer(data, "<f4", offset=header).astype(np.float32))
     return {"version": torch.tensor([major, minor, revision]), "seen": torch.tensor(seen), "values": values}
