@@ -96,7 +96,7 @@ def check_same_image_same_detections(trial: Trial) -> None:
 
 
 def check_batch_equals_singles(trial: Trial) -> None:
-    """An image gets the same detections alone as beside another of its size."""
+    """An image gets the same detections alone as next to another of its size."""
     together, alone = trial.found.together[0], trial.found.alone
     assert len(together) == len(alone), f"{len(together)} detections in a batch, {len(alone)} alone"
     assert_close(together.scores, alone.scores, "the scores")

@@ -57,7 +57,7 @@ def check_same_input_same_output(subject: Subject) -> None:
 
 
 def check_obeys_its_settings(subject: Subject) -> None:
-    """Each setting that it declares is obeyed when it is given by value: no more than ``keep``, none below a score."""
+    """Each setting that it declares is obeyed when it is given: at most ``keep``, none below ``score_threshold``."""
     own, given = subject.component.settings, (_predictions(subject), _places(subject), image_batch())
     if own.keep is not None:
         most = int(_run(subject, *given, DetectionSettings(keep=3)).valid.sum(1).max())

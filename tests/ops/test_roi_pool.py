@@ -112,7 +112,7 @@ def test_align_takes_the_way_that_is_faster_and_the_result_is_the_same() -> None
 
 
 def test_align_has_the_gradient_of_its_values() -> None:
-    maps = [torch.randn(2, 3, n, n, dtype=torch.float64, requires_grad=True) for n in (6, 3)]
+    maps = [torch.randn(2, 2, n, n, dtype=torch.float64, requires_grad=True) for n in (6, 3)]
     regions = random_regions(5, 2, 24).double()
     levels = torch.tensor([0, 1, 0, 1, 1])
     assert torch.autograd.gradcheck(lambda *m: align(m, regions, (4, 8), levels, (2, 3), 2, aligned=True), maps)
@@ -159,7 +159,7 @@ def test_ps_pooling_of_r_fcn_rounds_before_scaling_and_adds_1() -> None:
 
 @pytest.mark.parametrize("rounding", ["before", "after"])
 def test_ps_pooling_has_the_gradient_of_its_values(rounding: Literal["before", "after"]) -> None:
-    values = torch.randn(2, 8, 5, 6, dtype=torch.float64, requires_grad=True)
+    values = torch.randn(2, 4, 5, 6, dtype=torch.float64, requires_grad=True)
     regions = random_regions(4, 2, 40).double()
     assert torch.autograd.gradcheck(lambda v: ps_roi_pool(v, regions, 1 / 8, (2, 2), rounding=rounding), [values])
 

@@ -42,7 +42,7 @@ def test_two_wheels_are_built(wheels: dict[str, Path]) -> None:
                 "detzoo/py.typed",
                 "detzoo/comparison/page.html",
                 "detzoo/plugins/templates/plugin/common/pyproject.toml.in",
-                "detzoo/plugins/templates/plugin/common/dot-github/workflows/test.yml.in",
+                "detzoo/plugins/templates/plugin/common/src/PACKAGE/__init__.py.in",
             ],
         ),
         ("detzoo_ssd", ["detzoo_ssd/registry.yaml", "detzoo_ssd/py.typed"]),

@@ -15,7 +15,7 @@ from detzoo.types import DetectionBatch, Detections, DetectionSettings, ImageBat
 
 
 class Right(OneStage):
-    """The meta-architecture itself, with doors for faults."""
+    """The meta-architecture itself, with methods that faults override."""
 
     def __init__(
         self,
@@ -27,6 +27,7 @@ class Right(OneStage):
         sampler: Sampler,
         loss: Loss,
         postprocess: PostProcess,
+        matchers: dict[str, Matcher] | None = None,
     ) -> None:
         super().__init__(
             backbone=backbone,
@@ -36,11 +37,12 @@ class Right(OneStage):
             sampler=sampler,
             loss=loss,
             postprocess=postprocess,
+            matchers=matchers,
         )
         self.add_parts()
 
     def add_parts(self) -> None:
-        """Whatever the fault needs beside the parts of the recipe."""
+        """Whatever the fault needs besides the parts of the recipe."""
 
     def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         return self.terms(super().losses(batch, targets), batch, targets)

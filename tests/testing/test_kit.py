@@ -75,8 +75,8 @@ def test_an_expected_failure_of_no_check_is_refused(toy_registry: Registry) -> N
     assert str(caught.value) == (
         f"{record.manifest.document.file}:1: conformance.expected_failures.head/toy_head.output: "
         'unknown check "output"; did you mean "outputs"? allowed: batch_equals_singles, decoding_is_finite, '
-        "gradient_reaches_every_parameter, input_is_not_changed, moves_between_dtypes, outputs, "
-        "same_input_same_output, same_seed_same_weights, state_dict_round_trip"
+        "gradient_reaches_every_parameter, head_gives_what_it_declares, input_is_not_changed, moves_between_dtypes, "
+        "outputs, same_input_same_output, same_seed_same_weights, state_dict_round_trip, targets_change_aux_alone"
     )
 
 
@@ -117,6 +117,7 @@ def test_what_the_manifest_says_reaches_the_results(toy_registry: Registry) -> N
     refused = "strength: found 300; expected a whole number >= 0 and <= 255"
     assert noise == [
         ("outputs", "expected_failure", "noise of 300 grey values is too strong"),
+        ("draws_are_declared", "failed", refused),
         ("input_is_not_changed", "failed", refused),
         ("same_seed_same_result", "failed", refused),
     ]
@@ -244,7 +245,7 @@ def test_faults_of_matchers_are_found() -> None:
 
 
 class ForgetsGroups(Suppress):
-    def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor, iou: float | None = None) -> Tensor:
         from detzoo.ops.nms import nms_keep
 
         keep = nms_keep(boxes, scores, torch.zeros_like(group), iou=0.5, valid=valid)
