@@ -56,8 +56,7 @@ def test_a_refusal_is_that_of_the_nearest_recipe_without_its_place() -> None:
     outcome = try_combination(Combination({"head": "ssd", "matcher": "grid_responsible"}))
     assert outcome.status == "refused"
     assert outcome.reason == (
-        'matcher: matcher "grid_responsible" needs one_grid, which head "ssd" does not give; '
-        "given by head yolo_grid"
+        'matcher: matcher "grid_responsible" needs one_grid, which head "ssd" does not give; given by head yolo_grid'
     )
 
 
