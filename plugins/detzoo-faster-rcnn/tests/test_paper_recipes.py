@@ -11,7 +11,7 @@ from torch import nn
 import detzoo
 from detzoo.components.unreduced_losses import SmoothL1
 from detzoo.errors import RecipeError, WeightsError
-from detzoo.interfaces import Detector
+from detzoo.interfaces import Detector, GradientStage
 from detzoo.recipes.recipe import load_recipe
 from detzoo.types import ImageBatch, Targets
 
@@ -130,7 +130,7 @@ def test_four_steps(name: str) -> None:
     stages = detector.stages()
     assert [s.name for s in stages] == ["1-proposals", "2-box", "3-proposals", "4-box"]
     assert [s.start_from for s in stages] == ["previous", "weights", "previous", "previous"]
-    assert [s.settings["steps"] for s in stages] == [80000, 40000] * 2
+    assert [s.settings["steps"] for s in stages if isinstance(s, GradientStage)] == [80000, 40000] * 2
     assert detector.train_plan.schedule.milestones == (0.75,)
 
 

@@ -52,7 +52,7 @@ def test_task_alignment_rises() -> None:
 
     def alignment() -> float:
         with torch.no_grad():
-            places, said = detector.network(batch)  # type: ignore[operator]
+            places, said = detector.network(batch)
             found = detector.matcher(places, targets, said)  # type: ignore[operator]
         return float(found.quality.sum())
 

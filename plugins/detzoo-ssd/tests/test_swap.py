@@ -13,6 +13,7 @@ from detzoo.data import open_dataset
 from detzoo.interfaces import Detector
 from detzoo.prediction.prepare import collate
 from detzoo.recipes.recipe import load_recipe
+from detzoo.types import Sample
 from detzoo.weights.checkpoint import Checkpoint, save_checkpoint
 
 FILE = Path(__file__).parent / "swaps.yaml"
@@ -31,13 +32,17 @@ def train(detector: Detector, steps: int) -> list[float]:
     """Loss of each step on shapes."""
     dataset = open_dataset("shapes", "train")
     rng = np.random.default_rng(0)
+
+    def draw(*, plain: bool = False) -> Sample:
+        raise AssertionError("a flip needs no other image")
+
     optimizer = torch.optim.AdamW(detector.parameters(), lr=detector.train_plan.optimizer.lr)
     detector.train()
     history = []
     for step in range(steps):
         samples = [dataset.sample((step * BATCH + place) % 64) for place in range(BATCH)]
         for transform in detector.train_plan.transforms:
-            samples = [transform(sample, rng) for sample in samples]
+            samples = [transform(sample, rng, draw) for sample in samples]
         losses = detector.losses(*collate(samples, detector.input))
         total = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()
