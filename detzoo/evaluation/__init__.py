@@ -61,7 +61,7 @@ def evaluate(
         SettingError: the detector's post-process does not have a setting that is given.
     """
     asked = DetectionSettings(score_threshold, nms_iou, keep)
-    settings = detector.settings(asked)
+    settings = detector.settings(asked)  # before any image: a wrong setting fails at once
     classes = map_classes(detector.classes, dataset.classes, dataset.category_ids)
     if device is not None:
         detector.to(device)
@@ -77,6 +77,7 @@ def evaluate(
         progress=progress,
     )
     protocol = {"batch": batch, "precision": precision, **asked.given(), **(switches or {})}
+    # each process scores all
     evaluation = score(detector, dataset, gathered(found), classes, protocol=protocol, engine=engine)
     get_registry().plugins.call("detzoo_eval_finished", evaluation=evaluation)
     return evaluation
@@ -135,7 +136,7 @@ def _doubts(detector: Detector, dataset: EvaluationSet, found: Collected, protoc
         )
     threshold = protocol.get("score_threshold")
     threshold = _run_facts(detector).get("score_threshold") if threshold is None else threshold
-    if threshold is not None and threshold > 0.05:
+    if threshold is not None and threshold > 0.05:  # the low-score tail of the curve is cut off
         warnings.append(f"detections below a score of {threshold} were not kept: AP is lower than with 0.05 or less")
     return warnings
 

@@ -52,11 +52,11 @@ def map_classes(model: Sequence[str | None], names: Sequence[str], category_ids:
     Raises:
         DataError: the dataset has a class that the model cannot name.
     """
-    if len(model) and all(name is None for name in model):
+    if len(model) and all(name is None for name in model):  # weights without names: only their order can be trusted
         return by_position(model, names, category_ids)
     outputs = {canonical(name): label for label, name in enumerate(model) if name is not None}
     wanted = {canonical(name): category for name, category in zip(names, category_ids, strict=True)}
-    missing = [name for name in names if canonical(name) not in outputs]
+    missing = [name for name in names if canonical(name) not in outputs]  # an unanswerable class would count as AP 0
     if missing:
         raise DataError(mismatch(model, names, missing))
     category_of: list[int | None] = [None] * len(model)

@@ -72,7 +72,7 @@ class CocoGroundTruth:
         if len(set(ids)) != len(ids):
             twice = sorted({str(i) for i in ids if ids.count(i) > 1})[:3]
             raise DataError(f"ground truth: image id {twice[0]} is used more than once; image ids must be unique")
-        self.image_ids = sorted(ids, key=sorting_key)
+        self.image_ids = sorted(ids, key=sorting_key)  # pycocotools breaks ties of scores by image id
         self.number = {image_id: n for n, image_id in enumerate(self.image_ids, start=1)}
         self.category_ids = tuple(sorted(int(category["id"]) for category in self.data["categories"]))
         self._sizes = {image["id"]: (image.get("height"), image.get("width")) for image in self.data["images"]}
@@ -98,7 +98,7 @@ class CocoGroundTruth:
         _, _, width, height = annotation["bbox"]
         area = annotation.get("area")
         copied = {
-            "id": new_id,
+            "id": new_id,  # from 1: pycocotools takes 0 for unmatched
             "image_id": self.number[annotation["image_id"]],
             "category_id": int(annotation["category_id"]),
             "bbox": [float(v) for v in annotation["bbox"]],
@@ -108,7 +108,7 @@ class CocoGroundTruth:
         if annotation.get("segmentation") is not None:
             copied["segmentation"] = annotation["segmentation"]
         if self.honour_ignore and annotation.get("ignore") and not copied["iscrowd"]:
-            copied["area"] = OUT_OF_EVERY_RANGE
+            copied["area"] = OUT_OF_EVERY_RANGE  # ignored without iscrowd, whose IoU is another formula
         return copied
 
     @property
@@ -191,6 +191,7 @@ def prepared_results(detections: Sequence[CocoDict], truth: CocoGroundTruth, iou
             "iscrowd": 0,
             shape: row[shape],
         }
+        # COCO sorts unmatched detections into size ranges by it
         done["area"] = row["bbox"][2] * row["bbox"][3] if iou_type == "bbox" else mask_area(row["segmentation"])
         yield done
 
@@ -235,7 +236,7 @@ def coco_map(
     """
     truth = ground_truth if isinstance(ground_truth, CocoGroundTruth) else CocoGroundTruth(ground_truth)
     _, evaluator = engine_module(engine)
-    with silence():
+    with silence():  # pycocotools prints
         run = evaluator(truth.api(engine, iou_type), truth.results(detections, engine, iou_type), iou_type)
         run.evaluate()
         run.accumulate()
@@ -243,13 +244,13 @@ def coco_map(
     precision = np.array(run.eval["precision"], dtype=np.float64).reshape(shape)
     # pycocotools divides by tp + fp + 2e-16: a perfect 1/1 becomes 0.9999999999999998. The C++ engine does not.
     precision[precision > 1 - 1e-12] = 1.0
-    recall = np.asarray(run.eval["recall"], dtype=np.float64).reshape(shape[0], *shape[2:])
+    recall = np.asarray(run.eval["recall"], dtype=np.float64).reshape(shape[0], *shape[2:])  # [T,K,A,3]
     scores = np.asarray(run.eval["scores"], dtype=np.float64).reshape(shape)
     warnings = [*truth.warnings, *doubts(detections, truth)]
     return CocoResult(
         metrics=summary(precision, recall),
         per_class={c: class_summary(precision, recall, k) for k, c in enumerate(truth.category_ids)},
-        precision=precision[:, :, :, 0, -1],
+        precision=precision[:, :, :, 0, -1],  # all areas, 100 detections
         scores=scores[:, :, :, 0, -1],
         category_ids=truth.category_ids,
         warnings=tuple(warnings),
@@ -272,7 +273,7 @@ def doubts(detections: Sequence[CocoDict], truth: CocoGroundTruth) -> list[str]:
 
 def mean_of_known(values: NDArray[np.float64]) -> float:
     """Mean over entries that are not pycocotools' -1; NaN where none is."""
-    known = values[values > -1]
+    known = values[values > -1]  # -1: no ground truth
     return float(np.mean(known)) if known.size else float("nan")
 
 
@@ -280,9 +281,9 @@ def summary(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> dict
     """precision [T,R,K,A,3], recall [T,K,A,3] (at most 1, 10, 100 detections) -> the twelve numbers."""
     values = [
         precision[:, :, :, 0, 2],
-        precision[0, :, :, 0, 2],
-        precision[5, :, :, 0, 2],
-        *(precision[:, :, :, area, 2] for area in (1, 2, 3)),
+        precision[0, :, :, 0, 2],  # IoU .50
+        precision[5, :, :, 0, 2],  # IoU .75
+        *(precision[:, :, :, area, 2] for area in (1, 2, 3)),  # below 32², to 96², above
         *(recall[:, :, 0, most] for most in (0, 1, 2)),
         *(recall[:, :, area, 2] for area in (1, 2, 3)),
     ]

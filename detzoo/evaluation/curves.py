@@ -43,8 +43,8 @@ def pr_curves(result: CocoResult, names: Mapping[int, str]) -> list[Curve]:
     for k, category in enumerate(result.category_ids):
         for percent, place in THRESHOLDS.items():
             precision = result.precision[place, :, k]
-            if precision.max() > -1:
-                score = np.maximum(result.scores[place, :, k], 0)
+            if precision.max() > -1:  # -1 throughout: no ground truth
+                score = np.maximum(result.scores[place, :, k], 0)  # -1 where a recall is not reached
                 curves.append(Curve(names[category], int(percent) / 100, precision, score))
     return curves
 
@@ -105,11 +105,11 @@ def _pairs(
     free = np.ones(len(truth), bool)
     pairs: list[tuple[int | None, int | None]] = []
     for n, d in enumerate(found):
-        candidates = np.where(free, overlap[n], -1.0)
+        candidates = np.where(free, overlap[n], -1.0)  # a crowd box stays free: it may take many
         best = int(candidates.argmax()) if len(truth) else -1
         if best < 0 or candidates[best] < iou:
             pairs.append((None, int(d["category_id"])))
-        elif not _hard(truth[best]):
+        elif not _hard(truth[best]):  # a detection on a difficult or crowd box is neither right nor wrong
             free[best] = False
             pairs.append((int(truth[best]["category_id"]), int(d["category_id"])))
     pairs += [(int(a["category_id"]), None) for a, left in zip(truth, free, strict=True) if left and not _hard(a)]

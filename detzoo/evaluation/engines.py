@@ -34,7 +34,7 @@ def coco_object(engine: Engine, images: Any, categories: Any, annotations: Any) 
     with silence():
         made = module.COCO()
         made.dataset = {"info": {}, "images": images, "categories": categories, "annotations": annotations}
-        made.createIndex()
+        made.createIndex()  # not loadRes: it refuses an empty list
     return made
 
 

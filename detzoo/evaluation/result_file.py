@@ -99,7 +99,7 @@ def _text(path: Path) -> str:
     if path.suffix != ".gz":
         return path.read_text(encoding="utf-8")
     with gzip.open(path) as file:
-        content = file.read(MOST_BYTES + 1)
+        content = file.read(MOST_BYTES + 1)  # one more: enough to know
     if len(content) > MOST_BYTES:
         raise ValueError(f"it unpacks to more than {MOST_BYTES >> 20} MiB")
     return content.decode("utf-8")
@@ -130,6 +130,7 @@ def row_problem(row: Any) -> str | None:
 
 def is_number(value: Any) -> bool:
     """Whether JSON gave a finite number (true and false are none)."""
+    # bool is an int to Python
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -146,7 +147,7 @@ def match_images(found: ResultFile, truth: Mapping[str, Any], path: Path) -> Non
         return
     for what, key in IMAGE_KEYS.items():
         known = unique((key(image), image["id"]) for image in images)
-        if all(str(row["image_id"]) in known for row in found.rows):
+        if all(str(row["image_id"]) in known for row in found.rows):  # all or none: a mixture would be a guess
             found.rows = [row | {"image_id": known[str(row["image_id"])]} for row in found.rows]
             found.warnings.append(f"{path.name}: image ids were matched by {what}")
             return
@@ -284,7 +285,7 @@ def packed_mask(value: Any, size: tuple[int, int], where: str) -> dict[str, Any]
         )
     try:
         if isinstance(value, dict) and isinstance(value["counts"], str):
-            coco_mask.area(value)
+            coco_mask.area(value)  # raises where the counts are broken
             return {"size": [height, width], "counts": value["counts"]}
         made = coco_mask.frPyObjects(value, height, width)
         packed = coco_mask.merge(made) if isinstance(made, list) else made
@@ -309,13 +310,13 @@ def fit_boxes(found: ResultFile, truth: Mapping[str, Any], form: BoxForm | None,
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
     boxes = [(row["bbox"], *sizes[row["image_id"]]) for row in found.rows]
     largest = max(max(box) for box, _, _ in boxes)
-    if len(boxes) >= 5 and largest <= 1.5:
+    if len(boxes) >= 5 and largest <= 1.5:  # a few tiny boxes may be real
         raise DataError(
             f"{path}: the boxes look like shares of the image (the largest of all numbers is {largest:g}); "
             "COCO's are [x, y, width, height] in px; --boxes xywh takes them as they are"
         )
     beyond = [box for box, height, width in boxes if leaves(box, height, width)]
-    if len(beyond) < SUSPICIOUS * len(boxes):
+    if len(beyond) < SUSPICIOUS * len(boxes):  # a few: a careless detector, not another form
         return
     how_many = f"{len(beyond)} of {len(boxes)} reach beyond their images (the first: {beyond[0]})"
     if all(corners(*one) for one in boxes):

@@ -63,7 +63,7 @@ class Evaluation:
             DataError: a file of that name is there which detzoo did not write.
         """
         folder = Path(folder)
-        refuse_foreign(folder)
+        refuse_foreign(folder)  # a folder given by mistake keeps its files
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "detections.json", json.dumps([dict(row) for row in self.detections]))
         write_text(folder / "results.json", json.dumps(self.as_dict(), indent=1) + "\n")
@@ -117,7 +117,7 @@ def evaluate_detections(
         ground_truth=ground_truth,
         coco=boxes,
         facts=with_counts(given, detections, ground_truth),
-        warnings=tuple(dict.fromkeys((*warnings, *boxes.warnings))),
+        warnings=tuple(dict.fromkeys((*warnings, *boxes.warnings))),  # each once, in order
     )
 
 
@@ -133,7 +133,7 @@ def voc_numbers(
     """VOC AP by metric name and category: matched once, counted twice."""
     found: dict[str, dict[int, float]] = {name: {} for name in VOC}
     for category, boxes in group_boxes(detections, ground_truth).items():
-        matches = match(boxes, VocProtocol())
+        matches = match(boxes, VocProtocol())  # both VOC metrics match alike
         for name, protocol in VOC.items():
             found[name][category] = average_precision(matches, protocol)
     return found
@@ -167,7 +167,7 @@ def protocol_of(engine: Engine, honour_ignore: bool) -> dict[str, Any]:
         "engine": engine,
         "coco": {
             "iou": ".50:.05:.95",
-            "max_detections": 100,
+            "max_detections": 100,  # of each image and class
             "crowd": "ignored",
             "difficult": "ignored" if honour_ignore else "counted",
         },

@@ -95,7 +95,7 @@ def judge(detections: Sequence[Row], annotations: Sequence[Row]) -> Judged:
         else:
             kind, target = _kind(int(row["category_id"]), truth, overlap[d])
             verdicts.append(Verdict(row, kind, target, target is not None and target not in taken))
-    covered = {v.truth for v in verdicts if v.free} | taken
+    covered = {v.truth for v in verdicts if v.free} | taken  # TIDE: missed only if no error covers it
     return Judged(
         verdicts,
         truth,
@@ -162,7 +162,7 @@ def _kind(category: int, truth: Sequence[Row], overlap: Floats) -> tuple[str, in
     same = np.array([int(a["category_id"]) == category for a in truth], dtype=bool)
     right, wrong = np.where(same, overlap, 0.0), np.where(same, 0.0, overlap)
     best_right, best_wrong = (float(values.max(initial=0.0)) for values in (right, wrong))
-    if BACKGROUND <= best_right < FOREGROUND:
+    if BACKGROUND <= best_right < FOREGROUND:  # TIDE's order: localisation before classification
         return "localisation", int(right.argmax())
     if best_wrong >= FOREGROUND:
         return "classification", int(wrong.argmax())
@@ -250,6 +250,7 @@ def _columns(detections: Sequence[Row], ground_truth: Mapping[str, Any]) -> _All
                 category = wanted = int(verdict.row["category_id"])
                 target = -1
                 if verdict.truth is not None and verdict.free:
+                    # over all images
                     target, wanted = first + verdict.truth, int(judged.truth[verdict.truth]["category_id"])
                 columns.append((float(verdict.row["score"]), category, verdict.kind, target, wanted))
         for annotation, lost in zip(judged.truth, judged.missed, strict=True):
@@ -300,10 +301,10 @@ def _ap(
 def _class_ap(scores: Floats, true: NDArray[np.bool_], boxes: int) -> float:
     """Of one class; without a box left to find, 1 where nothing false was found either."""
     if boxes == 0:
-        return float(true.all())
-    hits = true[np.argsort(-scores, kind="stable")].cumsum()
+        return float(true.all())  # all of nothing is true: 1
+    hits = true[np.argsort(-scores, kind="stable")].cumsum()  # stable: COCO's mergesort
     if not len(hits):
         return 0.0
     precision = np.maximum.accumulate((hits / np.arange(1, len(hits) + 1))[::-1])[::-1]
-    reached = np.searchsorted(hits / boxes, RECALL, side="left")
+    reached = np.searchsorted(hits / boxes, RECALL, side="left")  # first place with at least that recall
     return float(np.append(precision, 0.0)[np.minimum(reached, len(hits))].mean())

@@ -80,7 +80,7 @@ def iou_xyxy(a: Floats, b: Floats, extra: float = 0.0) -> Floats:
     area_a = (a[:, 2:] - a[:, :2] + extra).prod(axis=1)
     area_b = (b[:, 2:] - b[:, :2] + extra).prod(axis=1)
     union = area_a[:, None] + area_b[None, :] - overlap
-    iou: Floats = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    iou: Floats = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)  # [D,G]; empty boxes: 0
     return iou
 
 
@@ -114,7 +114,7 @@ def match(boxes: VocBoxes, protocol: VocProtocol) -> ClassMatches:
         rows = rows_of.get(image)
         if rows and len(truth):
             overlap = iou_xyxy(boxes.found[rows], truth, float(protocol.legacy_plus_one))
-            which = overlap.argmax(axis=1)
+            which = overlap.argmax(axis=1)  # VOC: the best box, taken or not; a second detection of it is false
             best_iou[rows] = overlap[np.arange(len(rows)), which]
             best_box[rows] = first_box + which
             hard[rows] = difficult[which]
@@ -125,7 +125,7 @@ def match(boxes: VocBoxes, protocol: VocProtocol) -> ClassMatches:
     # A box belongs to the first detection, by score, whose best box it is.
     _, first = np.unique(best_box[candidates], return_index=True)
     true[candidates[first]] = True
-    counted = ~(enough & hard)
+    counted = ~(enough & hard)  # a detection on a difficult box counts neither way
     return ClassMatches(scores=boxes.scores[counted], true=true[counted], positives=positives)
 
 
@@ -143,6 +143,7 @@ def average_precision(matches: ClassMatches, protocol: VocProtocol) -> float:
         return float((steps * envelope).sum())
     if protocol.recall_steps == "exact":
         found = np.cumsum(matches.true)
+        # whole numbers: no rounding
         reached = [np.flatnonzero(10 * found >= tenth * matches.positives) for tenth in range(11)]
     else:
         reached = [np.flatnonzero(recall >= step) for step in np.arange(0.0, 1.1, 0.1)]
@@ -173,7 +174,7 @@ def sorted_boxes(
     truth: Mapping[Any, list[tuple[Any, bool]]], found: list[tuple[float, Any, Any]], order: Mapping[Any, int]
 ) -> VocBoxes:
     """One class's boxes as arrays."""
-    found = sorted(found, key=lambda row: (-row[0], order[row[1]]))
+    found = sorted(found, key=lambda row: (-row[0], order[row[1]]))  # ties by image: the same for any batch size
     return VocBoxes(
         truth={
             image: (np.array([b for b, _ in rows], dtype=np.float64), np.array([h for _, h in rows], dtype=bool))
@@ -206,5 +207,5 @@ def voc_map(
 
 def mean_ap(per_class: Mapping[int, float]) -> float:
     """Mean over classes that have ground truth; NaN where none has."""
-    known = [value for value in per_class.values() if not np.isnan(value)]
+    known = [value for value in per_class.values() if not np.isnan(value)]  # a class without objects is no 0
     return float(np.mean(known)) if known else float("nan")

@@ -28,7 +28,7 @@ def replacing(path: Path, *, size: int | None = None) -> Iterator[Path]:
     """
     mark = f".{path.name}.{platform.node()}-"
     _remove_abandoned(path.parent, mark)
-    temporary = path.with_name(f"{mark}{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f"{mark}{os.getpid()}.tmp{path.suffix}")  # same folder: a rename across disks is a copy
     try:
         yield temporary
         replace_durably(temporary, path)
@@ -65,7 +65,7 @@ def write_text(path: Path, text: str) -> None:
 
 def replace_durably(temporary: Path, path: Path) -> None:
     """Rename, with the content and the rename itself on the disk before this returns."""
-    _sync(temporary)
+    _sync(temporary)  # before the rename: else a power cut may leave an empty file
     os.replace(temporary, path)
     if os.name == "posix":  # elsewhere a folder cannot be opened
         _sync(path.parent)
@@ -91,9 +91,9 @@ def _remove_abandoned(folder: Path, mark: str) -> None:
 
 def _lives(process: int) -> bool:
     try:
-        os.kill(process, 0)
+        os.kill(process, 0)  # signal 0 only asks
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        return True  # another user's process: it lives
     return True

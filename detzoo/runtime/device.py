@@ -18,7 +18,7 @@ def pick_device(name: str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.empty(0, device=device)  # torch.device accepts names of devices that are not there
     except (RuntimeError, AssertionError) as error:
         unknown = "at start of device string" in str(error)
         reason = "there is no such kind of device" if unknown else str(error).splitlines()[0]

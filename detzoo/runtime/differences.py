@@ -16,6 +16,7 @@ def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]
                 old.get(key, "absent"), new.get(key, "absent"), f"{path}.{key}" if path else str(key)
             )
         ]
+    # JSON turns tuples to lists
     if isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)) and len(old) == len(new):
         return [d for i, (a, b) in enumerate(zip(old, new, strict=True)) for d in differences(a, b, f"{path}[{i}]")]
     return [] if old == new else [(path, old, new)]

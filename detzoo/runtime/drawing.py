@@ -112,7 +112,7 @@ def draw_detections(image: Any, detections: Detections, *, min_score: float = 0.
             mask = None if detections.masks is None else detections.masks[row].numpy()
             text = f"{names[row]} {score:.2f}"
             marks.append(Mark(tuple(box), text, colour_of(label), mask=mask, weight=_weight(mask)))
-    return draw_marks(pixels, marks[::-1])
+    return draw_marks(pixels, marks[::-1])  # the best score last: on top
 
 
 def draw_sample(sample: Sample, classes: Sequence[str | None]) -> ImageArray:
@@ -176,7 +176,7 @@ def _tint(image: ImageArray, mark: Mark) -> None:
         return
     inside = inside[top : top + height, left : left + width]
     part = image[top : top + height, left : left + width]
-    tinted = part[inside > 0] * (1 - _MASK_OPACITY) + np.array(mark.colour) * _MASK_OPACITY
+    tinted = part[inside > 0] * (1 - _MASK_OPACITY) + np.array(mark.colour) * _MASK_OPACITY  # pixels of the mask alone
     part[inside > 0] = tinted.round().astype(np.uint8)
     outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     thickness = max(1, line_width(image.shape[:2]) // 2)
@@ -193,7 +193,9 @@ def _hidden_by_labels(image: ImageArray, marks: Sequence[Mark]) -> float:
 
 def _outline(image: ImageArray, mark: Mark, width: int) -> None:
     """A coloured rectangle with a dark rim, centred on the box's edge."""
+    # OpenCV's fixed-point coordinates overflow
     x1, y1, x2, y2 = (round(float(np.clip(value, -1e4, 1e5))) for value in mark.box)
+    # right and bottom are exclusive
     corners = np.array([[x1, y1], [x2 - 1, y1], [x2 - 1, y2 - 1], [x1, y2 - 1]], np.int32)
     rim = width + max(2, width // 2 * 2)
     lines = ((DARK, rim), (mark.colour, width)) if mark.weight >= 1 else ((mark.colour, width),)

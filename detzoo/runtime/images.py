@@ -116,7 +116,7 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, uprigh
         uint8 [H,W,3] RGB.
     """
     with _open(data, name) as opened:
-        _check_size(opened.size, name, max_pixels)
+        _check_size(opened.size, name, max_pixels)  # before decoding: the header tells the size
         # A JPEG without its end mark is cut short: OpenCV would fill the rest with grey and say nothing.
         if opened.format == "JPEG" and opened.mode == "RGB" and data.rstrip(b"\0\n\r ").endswith(b"\xff\xd9"):
             flags = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
@@ -140,8 +140,9 @@ def header_of(data: bytes, name: str) -> ImageHeader:
     with _open(data, name) as opened:
         orientation = _orientation(opened)
         width, height = opened.size
-        size = (width, height) if orientation >= 5 else (height, width)
+        size = (width, height) if orientation >= 5 else (height, width)  # 5 to 8 are turned by 90 degrees
         frames = getattr(opened, "n_frames", 1)
+        # IHDR's bit depth
         bits = data[24] if opened.format == "PNG" and len(data) > 24 else 16 if opened.mode.startswith("I") else 8
         return ImageHeader(opened.format or "?", opened.mode, size, orientation, frames, bits)
 
@@ -191,7 +192,7 @@ def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
         values = np.asarray(image).astype(np.int64)
         if values.size and (values.min() < 0 or values.max() > 65535):
             raise DataError(f"{name}: 32-bit grey values {values.min()}..{values.max()}: save the image as 8 or 16 bit")
-        grey = ((values + 128) // 257).astype(np.uint8)
+        grey = ((values + 128) // 257).astype(np.uint8)  # 65535 = 255 x 257, rounded to the nearest
         return np.repeat(grey[:, :, None], 3, axis=2)
     raise DataError(f"{name}: pixel format {image.mode} is not supported: save the image as 8-bit RGB")
 
@@ -221,7 +222,7 @@ def _download(url: str) -> bytes:
     request = urllib.request.Request(url, headers={"User-Agent": "detzoo"})
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
-            data: bytes = answer.read(MAX_DOWNLOAD_BYTES + 1)
+            data: bytes = answer.read(MAX_DOWNLOAD_BYTES + 1)  # one more than allowed: enough to refuse
     except urllib.error.HTTPError as error:
         error.close()
         raise DataError(f"{url}: cannot be fetched: {error.code} {error.reason}") from None

@@ -34,7 +34,7 @@ class Interrupts:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.wanted = True
-        self._restore()
+        self._restore()  # a second signal ends the process as usual
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

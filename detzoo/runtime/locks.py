@@ -27,7 +27,7 @@ def take_lock(file: IO[Any], *, wait: bool) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
-    return os.fstat(file.fileno()).st_nlink > 0
+    return os.fstat(file.fileno()).st_nlink > 0  # 0: its owner removed it while we waited
 
 
 @contextlib.contextmanager

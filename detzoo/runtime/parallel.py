@@ -56,12 +56,12 @@ def in_parallel(job: Callable[[T], R], tasks: Iterable[T], workers: int) -> Gene
             ours, theirs = context.Pipe()
             process = context.Process(target=_work, args=(job, theirs, os.getpid()), daemon=True)
             process.start()
-            theirs.close()
+            theirs.close()  # else our own copy would keep the pipe open after the worker's death
             crew[ours] = process
         yield from _results(crew, waiting)
     finally:
         for process in crew.values():
-            process.terminate()
+            process.terminate()  # a task may take minutes
         for connection, process in crew.items():
             process.join()
             connection.close()
@@ -124,7 +124,7 @@ def _end_with(parent: int) -> None:
     """Siblings hold the pipe open, so that the end of a killed parent is not seen there."""
     while os.getppid() == parent:
         time.sleep(0.2)
-    os._exit(1)
+    os._exit(1)  # at once: the main thread is in the middle of a job
 
 
 def _use_one_thread() -> None:
@@ -132,7 +132,7 @@ def _use_one_thread() -> None:
     os.environ |= {name: "1" for module, name in _THREAD_COUNTS if module not in sys.modules}
     import cv2
 
-    cv2.setNumThreads(0)
+    cv2.setNumThreads(0)  # 0: OpenCV's own pool off
     for module in ("torch", "numba"):
         if module in sys.modules:
             sys.modules[module].set_num_threads(1)

@@ -42,6 +42,6 @@ def _lines(what: str, total: int, unit: str) -> Callable[[int], None]:
         done += count
         if done == total or time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            print(f"{what}: {done} of {total} {unit}", file=sys.stderr)
+            print(f"{what}: {done} of {total} {unit}", file=sys.stderr)  # stdout is for results
 
     return advance

@@ -37,7 +37,7 @@ class StepBatches:
             TrainingError: the batches end too early.
         """
         running, size = self._running, self._running.settings.accumulate
-        with rng.untouched(running.device):
+        with rng.untouched(running.device):  # starting workers draws random numbers
             parts = self._parts(epoch, start * size)
             ahead = list(itertools.islice(parts, size if steps else 0))
         for step in range(steps):
@@ -45,8 +45,10 @@ class StepBatches:
                 raise TrainingError(
                     f"the batches of epoch {epoch + 1} end after {start + step} steps of {start + steps}"
                 )
+            # from the step, not a clock: the same on resume
             share = (self._before(epoch) + start + step) / running.settings.steps
             yield [(inputs, self._source.at(targets, share)) for inputs, targets in ahead]
+            # fetched while the device computes the step
             ahead = list(itertools.islice(parts, size if step + 1 < steps else 0))
 
     def _before(self, epoch: int) -> int:
@@ -56,7 +58,7 @@ class StepBatches:
     def _parts(self, epoch: int, start: int) -> Iterator[Part]:
         state, settings = self._running.state, self._running.settings
         return self._source.batches(
-            state.base_epoch + epoch,
+            state.base_epoch + epoch,  # a second stage sees new orders, not the first one's again
             start,
             before=self._before(epoch) * settings.accumulate,
             total=settings.steps * settings.accumulate,

@@ -71,9 +71,9 @@ class _Images(Dataset[tuple[int, Tensor | None, int, tuple[str, str]]]):
             image = torch.from_numpy(read_image(path)).permute(2, 0, 1)
         except DataError as error:
             return index, None, label, (str(path), str(error))
-        if epoch < 0:
+        if epoch < 0:  # validation
             return index, self.middle(image), label, ("", "")
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator; CUDA's is left alone
             torch.manual_seed(
                 int(np.random.SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)[0] >> 1)
             )
@@ -114,8 +114,10 @@ class ClassBatches:
             TrainingError: no image of a batch can be read.
         """
         loading, count = self.loading, len(self.images)
+        # by seed and epoch: a resume finds its place
         order = np.random.default_rng([loading.seed, epoch]).permutation(count)
         size = loading.batch * loading.world
+        # [steps,own images]
         rows = order[: count // size * size].reshape(-1, size)[start:, loading.rank :: loading.world]
         for found in self._load([[(epoch, int(index)) for index in row] for row in rows]):
             if not len(found.labels):
@@ -158,7 +160,7 @@ def normalised(pixels: Tensor, normalisation: Normalisation) -> Tensor:
     """float32 [B,3,S,S] of bytes RGB, in the network's order of channels."""
     x = pixels.float()
     if normalisation.channels == "bgr":
-        x = x.flip(1)
+        x = x.flip(1)  # BGR: mean and std are in the network's order
     if normalisation.pixel_range == 1:
         x = x / 255
     mean, std = (

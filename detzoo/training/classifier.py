@@ -36,6 +36,7 @@ class Classifier(nn.Module):
         channels = backbone.out[self.level].channels
         self.names: tuple[str, ...] = backbone.fully_connected
         side = backbone.pooled if self.names else 1
+        # any input size fits fc6
         self.pool: nn.Module = nn.AdaptiveMaxPool2d(side) if self.names else nn.AdaptiveAvgPool2d(1)
         inputs = [channels * side**2, *[_WIDTH] * len(self.names)]
         self.hidden = nn.ModuleList(nn.Linear(wide, _WIDTH) for wide in inputs[:-1])
@@ -43,6 +44,7 @@ class Classifier(nn.Module):
         self.last = nn.Linear(inputs[-1], num_classes)
         for layer in (*self.hidden, self.last):
             assert isinstance(layer, nn.Linear)
+            # Caffe's CaffeNet: 0.005 for fc6 and fc7
             nn.init.normal_(layer.weight, std=0.005 if layer is not self.last else 0.01)
             nn.init.zeros_(layer.bias)
 

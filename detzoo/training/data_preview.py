@@ -27,10 +27,10 @@ def draw_samples(
 
     out.mkdir(parents=True, exist_ok=True)
     for position in range(min(count, len(data))):
-        rng = np.random.default_rng([seed, position])
+        rng = np.random.default_rng([seed, position])  # each image alone: another count shows the same first ones
         sample = augment(data.sample(position), transforms, rng, another)
         path = out / f"{position:05d}_{Path(sample.path).stem}.png"
-        _, encoded = cv2.imencode(".png", draw_sample(sample, data.classes)[:, :, ::-1])
+        _, encoded = cv2.imencode(".png", draw_sample(sample, data.classes)[:, :, ::-1])  # OpenCV wants BGR
         path.write_bytes(encoded.tobytes())
         yield path
 

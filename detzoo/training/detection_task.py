@@ -68,6 +68,7 @@ class DetectionTask(TrainingTask):
     def _images(self) -> int:
         if self.plan.empty_images == "keep":
             return len(self.dataset)
+        # images with objects, from the index
         return int(np.count_nonzero(np.diff(self.dataset.annotations().ends, prepend=0)))
 
     @property
@@ -125,8 +126,8 @@ class DetectionBatches:
             difficult=plan.difficult,
             crowd=plan.crowd,
             empty_images=plan.empty_images,
-            drop_last=not loading.whole,
-            rank=0 if loading.whole else loading.rank,
+            drop_last=not loading.whole,  # a smaller last step would change the learning rate's meaning
+            rank=0 if loading.whole else loading.rank,  # whole: every process reads all, as a fit needs
             world=1 if loading.whole else loading.world,
             channels_last=loading.channels_last,
             sizes=plan.multi_scale,
@@ -144,6 +145,7 @@ class DetectionBatches:
 
     def at(self, targets: Targets, share: float) -> Targets:
         """The targets with how far training is."""
+        # a tensor: a number would be a constant to the compiler
         return dataclasses.replace(targets, progress=torch.tensor(share))
 
     def paths(self, inputs: ImageBatch) -> list[str]:

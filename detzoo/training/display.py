@@ -27,8 +27,8 @@ class Display:
         self.active, self.total = active, total
         self._bar: Progress | None = None
         self._task = TaskID(0)
-        self._next = time.monotonic() + LINE_EVERY
-        console = Console(file=sys.stderr)
+        self._next = time.monotonic() + LINE_EVERY  # monotonic: a clock that is set does not matter
+        console = Console(file=sys.stderr)  # stdout is for results
         if active and console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, console=console)

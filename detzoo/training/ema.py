@@ -29,19 +29,20 @@ class Ema:
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         """Take the weights after ``step`` (1 for the first) into the average."""
-        decay = min(self.decay, (1.0 + step) / (10.0 + step))
+        decay = min(self.decay, (1.0 + step) / (10.0 + step))  # step 1: 2 / 11, so the first weights soon fade
         averages, values = [], []
         for name, value in module.state_dict().items():
-            if value.is_floating_point():
+            if value.is_floating_point():  # counters of batches have no mean
                 averages.append(self.average[name])
                 values.append(value)
             else:
                 self.average[name].copy_(value)
-        torch._foreach_lerp_(averages, values, 1.0 - decay)
+        torch._foreach_lerp_(averages, values, 1.0 - decay)  # one kernel for all tensors, not one for each
 
     @contextmanager
     def applied(self, module: nn.Module) -> Iterator[None]:
         """Within the block the module holds the average; afterwards its own weights, bit for bit."""
+        # a copy: load_state_dict writes in place
         own = {name: value.detach().clone() for name, value in module.state_dict().items()}
         module.load_state_dict(self.average)
         try:

@@ -31,7 +31,7 @@ def training_only(module: nn.Module, names: Iterable[str], globs: Iterable[str])
     frozen = [p for name, p in module.named_parameters() if p.requires_grad and name not in trained]
     still = [part for name, part in module.named_modules() if _stands_still(name, part, trained, globs)]
     for parameter in frozen:
-        parameter.requires_grad_(False)
+        parameter.requires_grad_(False)  # DDP and autograd skip them
     module.train()
     paused = [norm for norm in still if norm.training]  # those that a recipe has frozen never are
     for norm in paused:
@@ -50,5 +50,5 @@ def _stands_still(name: str, part: nn.Module, trained: set[str], globs: tuple[st
         return False
     own = [f"{name}.{leaf}" for leaf, _ in part.named_parameters(recurse=False)]
     if own:
-        return trained.isdisjoint(own)
+        return trained.isdisjoint(own)  # a norm that learns nothing must not move its statistics either
     return not any(fnmatchcase(f"{name}.running_mean", glob) for glob in globs)

@@ -62,7 +62,7 @@ class RunLog:
         if self._file is None:
             return
         self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        self._file.flush()  # to the operating system: a killed process loses no line
         if self._board is not None:
             self._board.add_scalar("loss/total", record["loss"], record["step"])
             for name, value in record["terms"].items():
@@ -94,7 +94,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
         try:
             found.append(json.loads(line))
         except json.JSONDecodeError:
-            break
+            break  # a line cut short by a kill, and what came after it
     return found
 
 
@@ -107,7 +107,7 @@ def _keep_lines(path: Path, step: int) -> None:
 
 def _keep_rows(folder: Path, epoch: int) -> None:
     rows = read_curve(folder)
-    kept = [row for row in rows if int(row["epoch"]) <= epoch]
+    kept = [row for row in rows if int(row["epoch"]) <= epoch]  # a resumed run writes the later rows again
     if kept != rows:
         _write_rows(folder / CURVE, kept)
 
@@ -147,4 +147,4 @@ def check_board() -> None:
 def _open_board(folder: Path, step: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder), purge_step=step + 1)
+    return SummaryWriter(str(folder), purge_step=step + 1)  # hides what a killed run wrote after its checkpoint

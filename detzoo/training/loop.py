@@ -60,6 +60,7 @@ class OnItsWay:
 
     def __init__(self, tensor: Tensor) -> None:
         self._event = torch.cuda.Event() if tensor.is_cuda else None  # type: ignore[no-untyped-call]
+        # pinned: else the copy waits
         self._host = torch.empty_like(tensor, device="cpu", pin_memory=True) if tensor.is_cuda else tensor
         if self._event is not None:
             self._host.copy_(tensor, non_blocking=True)
@@ -86,7 +87,7 @@ class GradientDescent:
         names = trainable(run.network, stage.train)
         self.stage, self.names = stage, names
         plan, settings = run.plan, run.settings
-        scaled = plan.optimizer.lr * settings.batch / plan.batch
+        scaled = plan.optimizer.lr * settings.batch / plan.batch  # linear scaling: Goyal et al. 2017
         optimizer = build_optimizer(parameter_groups(run.network, plan.optimizer, names, lr=scaled), plan.optimizer)
         self.module = StageModule(
             run.network, stage.losses if stage.prepare is None else stage.prepare(RunContext(run))
@@ -132,6 +133,7 @@ class GradientDescent:
     def _epoch(self) -> None:
         run, state, settings = self.running, self.running.state, self.running.settings
         self._stepped = time.monotonic()
+        # a resume may begin within an epoch
         left = min(settings.steps_per_epoch - state.position, settings.steps - state.step)
         for parts in self.batches.epoch(state.epoch, state.position, left):
             self._step(parts)
@@ -149,9 +151,10 @@ class GradientDescent:
         for batch, targets in parts:
             with run.accelerator.accumulate(self.model):
                 terms = self._forward(batch, targets)
+                # float: the log's sums in half would round
                 own.append({name: value.detach().float() for name, value in terms.items()})
                 report = self._report(own) if run.accelerator.sync_gradients else None
-                run.accelerator.backward(torch.stack(list(terms.values())).sum())
+                run.accelerator.backward(torch.stack(list(terms.values())).sum())  # terms are weighted already
                 norm = self._clip()
                 if report is not None:
                     values, stop, due = self._check(report, own, parts)
@@ -179,7 +182,7 @@ class GradientDescent:
 
     def _clip(self) -> Tensor | None:
         limit, accelerator = self.running.plan.clip_norm, self.running.accelerator
-        if limit is None or not accelerator.sync_gradients:
+        if limit is None or not accelerator.sync_gradients:  # clipped once for each step, not for each part
             return None
         norm = accelerator.clip_grad_norm_(self.parameters, limit)
         return norm if isinstance(norm, Tensor) else None
@@ -193,7 +196,7 @@ class GradientDescent:
         terms = torch.stack([torch.stack(list(part.values())) for part in own]).mean(0)
         due = run.run.main and time.monotonic() - self._saved > run.run.options.checkpoint_seconds
         vector = torch.cat([terms, terms.new_tensor([float(run.interrupts.wanted), float(due)])])
-        if run.accelerator.num_processes > 1:
+        if run.accelerator.num_processes > 1:  # all must stop at one step, or the others would wait for ever
             vector = run.accelerator.reduce(vector, reduction="mean")
         return OnItsWay(vector)
 
@@ -234,6 +237,7 @@ class GradientDescent:
         self._flush()
         for name, value in terms.items():
             state.sums[name] = state.sums.get(name, 0.0) + value
+        # sorted: the checkpoint's bytes do not depend on workers
         state.broken = sorted({*state.broken, *self.batches.broken()})
         now = time.monotonic()
         record = {

@@ -55,10 +55,11 @@ def parameter_groups(
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     for name in names:
         rate = lr * _multiplier(name, settings, norms)
-        decays = settings.decay == "all" or parameters[name].dim() >= 2
+        decays = settings.decay == "all" or parameters[name].dim() >= 2  # biases and norms have one dimension
         decay = settings.weight_decay if decays else 0.0
+        # names: state is saved by them
         new = {"params": [], "names": [], "lr": rate, "base_lr": rate, "weight_decay": decay}
-        group = groups.setdefault((rate, decay), new)
+        group = groups.setdefault((rate, decay), new)  # few groups: foreach kernels work on one at a time
         group["params"].append(parameters[name])
         group["names"].append(name)
     return list(groups.values())
@@ -68,7 +69,7 @@ def _multiplier(name: str, settings: Optimizer, norms: set[str]) -> float:
     parent, _, leaf = name.rpartition(".")
     is_bias = leaf == "bias" and f"{parent}." not in norms
     matching = [value for glob, value in settings.groups.items() if fnmatchcase(name, glob)]
-    return (settings.bias_lr_multiplier if is_bias else 1.0) * (matching[-1] if matching else 1.0)
+    return (settings.bias_lr_multiplier if is_bias else 1.0) * (matching[-1] if matching else 1.0)  # last glob wins
 
 
 def _check_globs(settings: Optimizer, names: list[str]) -> None:
@@ -127,4 +128,4 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch
         parameter = parameters[name]
         # Adam's step counter stays where it was made: moving it to the GPU would slow every step
         target = value if value.dim() == 0 else value.to(parameter.device, parameter.dtype)
-        optimizer.state[parameter][key] = target.clone()
+        optimizer.state[parameter][key] = target.clone()  # a clone: the optimiser changes it in place

@@ -131,6 +131,7 @@ class MultiScale:
         """
         steps = (self.longest - self.shortest) // self.multiple + 1
         short = self.shortest + int(draw * steps) * self.multiple
+        # the ratio is kept
         height, width = (round(side / min(base) * short / self.multiple) * self.multiple for side in base)
         return height, width
 

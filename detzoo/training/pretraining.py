@@ -75,7 +75,7 @@ def pretrain(
     chosen = TrainOptions.of(options)
     config, plan, values = load_plan(backbone, overrides)
     folders = read_class_folders(Path(data), val_fraction=plan.val_fraction, seed=plan.seed)
-    rng.seed_everything(plan.seed if chosen.seed is None else chosen.seed)
+    rng.seed_everything(plan.seed if chosen.seed is None else chosen.seed)  # before the network: it starts at random
     network = build_component("backbone", config, input_size=(plan.size, plan.size))
     task = ClassificationTask(network, plan, values, folders)
     summary = train_task(task, Path(out), chosen)
@@ -107,6 +107,7 @@ class ClassificationTask(TrainingTask):
         self.name, self.values = f"pretrain {values['backbone']['type']}", values
         self.classes, self.plan = tuple(folders.classes), plan.as_train_plan()
         self._plan, self._folders = plan, folders
+        # so that published weights of this backbone would fit the input too
         self._normalisation = backbone.expects or IMAGENET
         self._broken: dict[str, str] = {}
 
@@ -133,7 +134,7 @@ class ClassificationTask(TrainingTask):
 
     def _logits(self, batch: ClassImages) -> Tensor:
         logits: Tensor = self.network(normalised(batch.pixels, self._normalisation))
-        return logits.float()
+        return logits.float()  # cross-entropy in float32 under autocast
 
     def batches(self, plan: TrainPlan, loading: Loading) -> ClassBatches:
         """Random crops of the training images."""
@@ -151,7 +152,7 @@ class ClassificationTask(TrainingTask):
             for found, labels in images.in_order():
                 logits = self._logits(found.to(device))
                 best = logits.topk(min(5, logits.shape[1])).indices.cpu()
-                hits = best == labels[:, None]
+                hits = best == labels[:, None]  # [B,5]
                 right, near = right + int(hits[:, 0].sum()), near + int(hits.any(dim=1).sum())
                 count += len(labels)
         for part, training in modes.items():

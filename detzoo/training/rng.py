@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_PYTHON, _NUMPY = 625, 624
+_PYTHON, _NUMPY = 625, 624  # words of the Mersenne Twister; Python's state has the position too
 
 
 def capture(device: torch.device) -> dict[str, Tensor]:
@@ -22,6 +22,7 @@ def capture(device: torch.device) -> dict[str, Tensor]:
     assert version == 3
     states = {
         "torch": torch.get_rng_state().clone(),
+        # tensors: safetensors
         "numpy": torch.tensor([*(int(k) for k in keys), int(position), int(has_gauss)], dtype=torch.int64),
         "numpy_gauss": torch.tensor([float(gauss)], dtype=torch.float64),
         "python": torch.tensor(words, dtype=torch.int64),
@@ -57,5 +58,5 @@ def untouched(device: torch.device) -> Iterator[None]:
 def seed_everything(seed: int) -> None:
     """Start every generator from one number."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)  # NumPy's legacy generator takes 32 bits
     torch.manual_seed(seed)

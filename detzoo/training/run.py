@@ -141,13 +141,13 @@ def run_settings(task: TrainingTask, options: TrainOptions, processes: int) -> R
     if images == 0:
         raise TrainingError(f"{data['name']} {data['split']}: no images to train on")
     shares = accumulate * processes
-    batch = min(options.batch or plan.batch, images // shares * shares)
+    batch = min(options.batch or plan.batch, images // shares * shares)  # tiny data: one step is all of it
     if batch < shares or batch % shares:
         raise TrainingError(
             f"a batch of {batch or images} images cannot be shared out evenly: {processes} processes x {accumulate} "
             f"parts; choose a --batch that is a multiple of {shares}"
         )
-    per_epoch = images // batch
+    per_epoch = images // batch  # the rest of an epoch is dropped: every step has the same batch
     epochs, steps = options.epochs, options.steps
     if epochs is None and steps is None:
         epochs = plan.epochs

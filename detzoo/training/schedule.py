@@ -63,6 +63,7 @@ def rates(plan: TrainPlan, *, steps_per_epoch: int, total: int) -> Rates:
     """The schedule of a run of ``total`` steps."""
     schedule = plan.schedule
     fractions = milestone_fractions(schedule, plan, steps_per_epoch, total)
+    # it rises itself
     warmup = 0 if schedule.name == "one_cycle" else min(schedule.warmup_steps, int(total * LONGEST_WARMUP))
     return Rates(schedule, total, tuple(round(f * total) for f in fractions), warmup)
 
@@ -78,12 +79,14 @@ def _cosine(rates: Rates, t: int) -> float:
 
 def _poly(rates: Rates, t: int) -> float:
     final = rates.schedule.final_factor
+    # max: rounding at the end
     return final + (1.0 - final) * math.pow(max(0.0, 1.0 - t / rates.total), rates.schedule.power)
 
 
 def _one_cycle(rates: Rates, t: int) -> float:
     """Source: Smith, arXiv:1708.07120, as torch.optim.lr_scheduler.OneCycleLR with anneal_strategy="cos"."""
     schedule = rates.schedule
+    # OneCycleLR counts from 0 and ends on the last step
     top, end = schedule.rise * rates.total - 1.0, rates.total - 1.0
     if t <= top:
         return _half_wave(schedule.start_factor, 1.0, t / top if top > 0 else 1.0)

@@ -80,7 +80,7 @@ class RunContext(StageContext):
             workers=options.loading_processes,
             difficult=plan.difficult,
             crowd=plan.crowd,
-            broken="skip",
+            broken="skip",  # one per batch: a replacement would be counted twice
             channels_last=options.channels_last,
             proposer=detector.proposer,
         )
@@ -88,6 +88,7 @@ class RunContext(StageContext):
 
     def weights_after(self, stage: str) -> dict[str, Tensor]:
         """State dict at the end of an earlier stage."""
+        # from the file: a resume has no memory
         return load_checkpoint(self._run.out / stage_file(stage), parts=("model",)).model
 
     @contextmanager
@@ -107,7 +108,7 @@ class RunContext(StageContext):
 
     def share(self, *modules: nn.Module) -> None:
         """Wait for every process, and take the main process's tensors."""
-        self._run.accelerator.wait_for_everyone()
+        self._run.accelerator.wait_for_everyone()  # the main process may still be fitting
         if self._run.accelerator.num_processes > 1:
             for module in modules:
                 for value in module.state_dict().values():

@@ -100,11 +100,11 @@ class StageRun:
 
     def save(self, name: str = LAST) -> None:
         """Write a checkpoint. Every process calls it: each one's generators are in the file."""
-        states = self._rng_of_all()
+        states = self._rng_of_all()  # a collective: before any process may return
         if not self.run.main:
             return
         now = time.monotonic()
-        self.state.seconds += now - self._counted
+        self.state.seconds += now - self._counted  # sums over resumes
         self._counted = now
         optim = optimizer_tensors(self.optimizer) if self.optimizer is not None else {}
         # A stage may have a length of its own; what a resume is checked against is the whole run's
@@ -112,7 +112,7 @@ class StageRun:
         scaler = self.accelerator.scaler
         if scaler is not None:
             described["scaler"] = scaler.state_dict()
-        self._write(name, ema=self._average(), optim=optim, rng=states, run=described)
+        self._write(name, ema=self._average(), optim=optim, rng=states, run=described)  # whole or not at all
 
     def save_weights(self, name: str) -> None:
         """Write the weights alone, with the average where there is one."""
@@ -121,7 +121,7 @@ class StageRun:
 
     def save_initial(self) -> None:
         """Keep the weights that a later stage starts from again."""
-        if self.run.main and not (self.run.out / INITIAL).exists():
+        if self.run.main and not (self.run.out / INITIAL).exists():  # a resume must not replace them
             self._write(INITIAL)
         self.accelerator.wait_for_everyone()
 
@@ -142,7 +142,7 @@ class StageRun:
             self.accelerator.scaler.load_state_dict(saved.run["scaler"])
         prefix = f"{self.accelerator.process_index}."
         own = {k.removeprefix(prefix): v for k, v in saved.rng.items() if k.startswith(prefix)}
-        rng.restore(own, self.device)
+        rng.restore(own, self.device)  # last: whatever was drawn before does not count
 
     def _average(self) -> dict[str, Tensor]:
         return self.ema.average if self.ema is not None else {}

@@ -29,7 +29,7 @@ def run_stages(run: Run, state: RunState, log: RunLog, interrupts: Interrupts, r
         restored: checkpoint that ``state`` is from; None for a new run, whose first checkpoint is written at once.
     """
     stages = run.task.stages()
-    _check_names(stages)
+    _check_names(stages)  # names are file names of the stages' weights
     while not state.complete:
         stage = stages[state.stage]
         epochs, steps = length_of(run.task.plan, run.settings, stage)
@@ -43,7 +43,7 @@ def run_stages(run: Run, state: RunState, log: RunLog, interrupts: Interrupts, r
             interrupts=interrupts,
             restored=restored,
         )
-        if restored is None and state.stage == 0:
+        if restored is None and state.stage == 0:  # a run killed in its first step can be resumed too
             running.save()
         restored = None
         if any(stage.start_from == "weights" for stage in stages[1:]):
@@ -138,7 +138,7 @@ def _finish_stage(running: StageRun, *, last: bool) -> None:
     running.optimizer = None
     if not last:
         running.accelerator.free_memory()
-    running.save()
+    running.save()  # the new stage's start: a kill from here on does not repeat the old one
 
 
 def _announce(running: StageRun, stages: list[Stage]) -> None:

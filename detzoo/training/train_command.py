@@ -28,12 +28,12 @@ def train_target(command: TrainCommand) -> RunSummary:
     dataset, val = open_splits(command.data, command.train_split, command.val_split)
     recipe = load_recipe(command.target, list(command.overrides))
     seed = recipe.values["train"]["seed"] if command.seed is None else command.seed
-    rng.seed_everything(seed)
+    rng.seed_everything(seed)  # before the detector is built: its head starts at random
     going_on = command.resume and (command.out / LAST).is_file()
     detector = build_resolved(
         recipe,
         classes=dataset.classes,
-        weights=None if going_on or command.weights == "none" else command.weights,
+        weights=None if going_on or command.weights == "none" else command.weights,  # a resume overwrites them anyway
     )
     options = dataclasses.replace(command.options, seed=seed)
     return train_task(DetectionTask(detector, dataset, val), command.out, options)

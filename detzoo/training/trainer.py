@@ -73,18 +73,18 @@ def train_task(task: TrainingTask, out: Path, options: TrainOptions) -> RunSumma
         Interrupted: as ``train``.
     """
     if options.tensorboard:
-        check_board()
+        check_board()  # before anything is written
     accelerator = _accelerator(options, options.accumulate or task.plan.accumulate)
     settings = run_settings(task, options, accelerator.num_processes)
     run = Run(task=task, out=out, settings=settings, options=options, accelerator=accelerator)
-    with locked_folder(out, what="training") if run.main else nullcontext():
+    with locked_folder(out, what="training") if run.main else nullcontext():  # one lock for all processes of a run
         return _train(run)
 
 
 def _train(run: Run) -> RunSummary:
     out, options, task = run.out, run.options, run.task
     saved = _open_run(run)
-    run.accelerator.wait_for_everyone()
+    run.accelerator.wait_for_everyone()  # all have looked before the first file is written
     _place(run)
     state = _begin(run, saved)
     log = RunLog(
@@ -124,7 +124,7 @@ def _open_run(run: Run) -> Checkpoint | None:
             raise TrainingError(f"{out}: exists and is no run of detzoo; choose another --out (nothing was changed)")
         return None
     if not run.options.resume:
-        state = load_checkpoint(last, parts=()).run["state"]
+        state = load_checkpoint(last, parts=()).run["state"]  # the header alone: no tensors are read
         done = state["base_step"] + state["step"]
         if done == 0 and state["stage"] == 0:
             for name in (LAST, INITIAL, RECIPE, LOG, CURVE):
@@ -153,7 +153,7 @@ def _begin(run: Run, saved: Checkpoint | None) -> RunState:
     """Set weights and generators to where the run stands, and say so."""
     if saved is None:
         state = RunState()
-        rng.seed_everything(run.settings.seed + run.accelerator.process_index)
+        rng.seed_everything(run.settings.seed + run.accelerator.process_index)  # processes must sample differently
         if run.main:
             run.out.mkdir(parents=True, exist_ok=True)
             text = run.task.recipe_text()

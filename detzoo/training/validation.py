@@ -64,6 +64,7 @@ def is_due(running: StageRun) -> bool:
     if not running.run.task.evaluates or not running.stage.evaluate:
         return False
     done = running.state.epoch + 1
+    # the last epoch always: a run needs a result
     return done % running.plan.eval_every == 0 or done >= running.settings.epochs
 
 
@@ -71,7 +72,7 @@ def evaluate_now(running: StageRun) -> Evaluated:
     """Numbers of the present weights, of their average where there is one. Training does not notice."""
     run = running.run
     averaged = running.ema.applied(running.network) if running.ema is not None else nullcontext()
-    with rng.untouched(running.device), averaged:
+    with rng.untouched(running.device), averaged:  # an evaluation more or less does not change the training
         found = run.task.evaluate(
             batch=max(1, min(running.settings.part, 32)),
             precision=running.settings.precision,
@@ -95,7 +96,7 @@ def _words(scores: dict[str, float]) -> str:
 def _judge(running: StageRun, found: Evaluated, epoch: int) -> None:
     state, run = running.state, running.run
     value = found.metrics.get(run.task.metric, math.nan)
-    if math.isnan(value) or (state.best is not None and value <= state.best):
+    if math.isnan(value) or (state.best is not None and value <= state.best):  # <=: of equal ones the earlier is kept
         state.worse += 1
         return
     state.best, state.best_epoch, state.worse = value, epoch, 0

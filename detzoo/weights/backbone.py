@@ -75,11 +75,11 @@ def load_backbone_weights(
     path = fetch(location, sha256=sha256, cache_dir=cache_dir, progress=progress)
     state, dropped = _to_own_names(backbone, read_state_dict(path))
     _check_fit(backbone, state, path)
-    _check_finite(state, path)
+    _check_finite(state, path)  # before copying: a refused file leaves the backbone untouched
     with torch.no_grad():
         own = backbone.state_dict()
         for name, value in state.items():
-            own[name].copy_(value)
+            own[name].copy_(value)  # in place, cast on the way: dtype and device stay the backbone's
     told = [key for key in dropped if not is_counter(key)]
     if told:
         _log.info("%s: left out, a detector does not use them: %s", path, ", ".join(told))
@@ -94,7 +94,7 @@ def _to_own_names(backbone: Backbone, state: dict[str, Tensor]) -> tuple[dict[st
     def fitting(prefix: str) -> int:
         return sum(_own_name(key.removeprefix(prefix), own) is not None for key in state if key.startswith(prefix))
 
-    prefix = max(PREFIXES, key=fitting)
+    prefix = max(PREFIXES, key=fitting)  # max keeps the first of equals
     given = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     if not any(key in own for key in given):
         given = backbone.adapt_weights(given)

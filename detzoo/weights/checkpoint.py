@@ -97,7 +97,7 @@ def _separate(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
     for name, value in named:
         whole = value.detach().to("cpu").contiguous()
         place = whole.untyped_storage().data_ptr()
-        found[name] = whole.clone() if place in seen else whole
+        found[name] = whole.clone() if place in seen else whole  # safetensors refuses shared memory
         seen.add(place)
     return found
 
@@ -112,7 +112,7 @@ def load_checkpoint(path: Path, *, parts: Sequence[str] = ("model", "ema", "opti
         raise WeightsError(f"{path}: no such checkpoint")
     found: dict[str, dict[str, Tensor]] = {part: {} for part in ("model", "ema", "optim", "rng")}
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
+        with safe_open(path, framework="pt", device="cpu") as file:  # only the wanted tensors leave the disk
             described = _described(path, file.metadata())
             for key in list(file.keys()):
                 part, _, name = key.partition(".")
@@ -134,7 +134,7 @@ def _described(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]
             "foreign weights come in through `detzoo weights import` or detzoo.convert_weights"
         )
     described: dict[str, Any] = json.loads(metadata[METADATA_KEY])
-    if described.get("format", 0) > FORMAT:
+    if described.get("format", 0) > FORMAT:  # older formats are read, newer ones cannot be known
         version = described.get("versions", {}).get("detzoo", "?")
         raise WeightsError(f"{path}: written by detzoo {version} in a newer format; upgrade detzoo to read it")
     return described
@@ -166,4 +166,4 @@ def load_model_state(place: Path | str) -> tuple[dict[str, Any], tuple[str | Non
         the recipe's values, the class names, and the state dict: the moving average where the run kept one.
     """
     checkpoint = load_checkpoint(checkpoint_of(Path(place)), parts=("model", "ema"))
-    return checkpoint.recipe["values"], checkpoint.classes, checkpoint.ema or checkpoint.model
+    return checkpoint.recipe["values"], checkpoint.classes, checkpoint.ema or checkpoint.model  # what was evaluated

@@ -40,7 +40,7 @@ def load_weights(detector: Detector, weights: str, recipe: Recipe, build: Callab
         own = tuple(detector.recipe.values["weights"]) == tuple(published)
         owner = detector if own else build(recipe, backbone_weights=False)
         convert_weights(owner, file, source=chosen[0]["source"])
-        if owner is not detector:
+        if owner is not detector:  # published weights are for the recipe's own classes
             _load_for(detector, owner.state_dict(), chosen[0]["name"], len(owner.classes))
         return
     path = Path(weights)
@@ -94,7 +94,7 @@ def load_state(detector: Detector, state: Mapping[str, Tensor], where: str) -> N
 
 def _load_for(detector: Detector, state: Mapping[str, Tensor], where: str, count: int) -> None:
     """Load weights that are for ``count`` classes: what depends on another number stays as it was initialised."""
-    step = abs(len(detector.classes) - count)
+    step = abs(len(detector.classes) - count)  # background cancels in the difference
     if step == 0:
         load_state(detector, state, where)
         return
@@ -107,7 +107,7 @@ def _load_for(detector: Detector, state: Mapping[str, Tensor], where: str, count
             f"{where} does not fit {detector.recipe.name}, even but for the layers whose size follows the number of "
             f"classes ({count} there, {len(detector.classes)} here): {wrong}"
         )
-    detector.load_state_dict(own | known)
+    detector.load_state_dict(own | known)  # own: the layers that start afresh
     _log.warning("%s is for %d classes: %s start afresh for %d", where, count, ", ".join(fresh), len(detector.classes))
 
 
@@ -116,7 +116,7 @@ def _differ_by_classes(own: Tensor, other: Tensor, step: int) -> bool:
     if own.dim() != other.dim():
         return False
     gaps = [abs(a - b) for a, b in zip(own.shape, other.shape, strict=True) if a != b]
-    return len(gaps) == 1 and gaps[0] % step == 0
+    return len(gaps) == 1 and gaps[0] % step == 0  # two differing sides are another network
 
 
 def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:

@@ -51,24 +51,25 @@ def download(url: str, part: Path, *, resume: bool, progress: bool, by_hand: str
     except (http.client.HTTPException, urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
         raise WeightsError(f"cannot download {url}: {_plain(reason)}. {by_hand}") from None
-    if total is not None and done < total:
+    if total is not None and done < total:  # http.client ends a cut connection without an error
         kept = "Run again to continue." if resume else "Run again."
         raise WeightsError(f"the download of {url} was cut short: {done} of {total} bytes. {kept} {by_hand}")
 
 
 def _open(url: str, have: int) -> Any:
+    # identity: a gzipped answer has other bytes and length
     headers = {"User-Agent": "detzoo", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code != _BAD_RANGE or not have:
+        if error.code != _BAD_RANGE or not have:  # 416 without a range is the server's own fault
             raise
         error.close()
         return None
     begins = str(response.headers.get("Content-Range", "")).removeprefix("bytes ").partition("-")[0]
-    if response.status == _PARTIAL and begins != str(have):
+    if response.status == _PARTIAL and begins != str(have):  # a server that answers another range: from the start
         response.close()
         return _open(url, 0)
     return response

@@ -27,7 +27,7 @@ def recorded_normalisation(path: Path) -> Normalisation | None:
     """What a file of weights says of the pixels that it was trained on; None where it says nothing."""
     if path.suffix != ".safetensors":
         return None
-    with safe_open(path, framework="numpy") as file:
+    with safe_open(path, framework="numpy") as file:  # the header alone
         written = (file.metadata() or {}).get(NORMALISATION_KEY)
     if written is None:
         return None
@@ -63,6 +63,7 @@ def check_normalisation(
         return
     given = _black_and_white(mean, std, pixel_range, channels)
     wanted = _black_and_white(expects.mean, expects.std, expects.pixel_range, expects.channels)
+    # relative: Caffe's run to 151
     apart = max(abs(g - w) / max(1.0, abs(w)) for g, w in zip(given, wanted, strict=True))
     if channels == expects.channels and apart <= tolerance:
         return

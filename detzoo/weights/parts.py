@@ -36,7 +36,7 @@ def load_parts(module: nn.Module, parts: Mapping[str, str], path: str | Path) ->
         WeightsError: the file has no such layer, or one of another shape or with values that are not finite.
     """
     state = read_state_dict(Path(path))
-    own = module.state_dict(keep_vars=True)
+    own = module.state_dict(keep_vars=True)  # the parameters themselves, to be written
     found: dict[str, Tensor] = {}
     for mine, theirs in parts.items():
         layer = {k.removeprefix(f"{mine}."): v for k, v in own.items() if k.startswith(f"{mine}.")}
@@ -55,7 +55,7 @@ def load_parts(module: nn.Module, parts: Mapping[str, str], path: str | Path) ->
 
 def _layer(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     """What stands below ``name``, behind the first prefix that has anything there."""
-    for prefix in (*PREFIXES, "body."):
+    for prefix in (*PREFIXES, "body."):  # the file may be of a classifier or of a whole detector
         start = f"{prefix}{name}."
         inside = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
         if inside:

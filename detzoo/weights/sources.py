@@ -71,7 +71,7 @@ def fetch(
 
 def cached_path(url: str, cache_dir: str | Path | None = None) -> Path:
     """Where ``fetch`` keeps what it downloads from ``url``: a folder for each address, as names may be equal."""
-    folder = hashlib.sha256(url.encode()).hexdigest()[:12]
+    folder = hashlib.sha256(url.encode()).hexdigest()[:12]  # files of one name from two addresses
     name = Path(unquote(urlparse(url).path)).name or "weights"
     return Path(cache_dir or default_cache()) / "weights" / folder / name
 
@@ -100,7 +100,7 @@ def _fetch_url(url: str, expected: str | None, cache: Path, progress: bool) -> P
     target = cached_path(url, cache)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with locked(target.with_name(target.name + ".lock"), wait=True):
+        with locked(target.with_name(target.name + ".lock"), wait=True):  # one process downloads, the others wait
             if target.is_file():
                 if expected is not None:
                     _check(target, expected, "Delete it and run again to download it anew.")
@@ -109,7 +109,7 @@ def _fetch_url(url: str, expected: str | None, cache: Path, progress: bool) -> P
             download(url, part, resume=expected is not None, progress=progress, by_hand=_by_hand(target, expected))
             if expected is not None:
                 _check_download(url, part, expected)
-            part.replace(target)
+            part.replace(target)  # a rename: other processes see all of it or nothing
     except OSError as error:
         raise WeightsError(
             f"cannot write to the cache folder {target.parent}: {error}. Set {CACHE_VARIABLE} to a folder of your own."
@@ -134,7 +134,7 @@ def _check(path: Path, expected: str, next_step: str) -> None:
 def _check_download(url: str, part: Path, expected: str) -> None:
     found, size = file_sha256(part), part.stat().st_size
     if not found.startswith(expected.lower()):
-        part.unlink()
+        part.unlink()  # else the next call would resume it
         raise WeightsError(
             f"{url} gave another file than expected: {size} bytes, sha256 {found}, expected {expected}. Deleted. "
             "Run again if the transfer was damaged; else the file has changed at its source."
@@ -155,7 +155,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             head = file.read(512)
     except OSError as error:
         raise WeightsError(f"{path}: weights cannot be read ({error.strerror})") from None
-    _refuse_text(path, head)
+    _refuse_text(path, head)  # pickle's own error says nothing of a web page
     state = _read_safetensors(path) if _is_safetensors(path, head) else _read_torch(path)
     for wrapper in _WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
@@ -198,6 +198,7 @@ def _read_torch(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's advice about old file formats is not for the reader of a file
+            # a pickle may run code; a file may name a missing GPU
             return torch.load(path, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError:
         raise WeightsError(
