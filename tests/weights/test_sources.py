@@ -2,10 +2,11 @@
 
 import hashlib
 import http.server
-import multiprocessing
 import os
 import pickle
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,18 +178,30 @@ def test_a_wrong_part_is_thrown_away(server: Server, tmp_path: Path) -> None:
     assert fetch(url, sha256=SHA256, cache_dir=tmp_path, progress=False).read_bytes() == BODY
 
 
-def _fetch_in_process(url: str, cache: str) -> None:
-    assert Path(fetch(url, sha256=SHA256, cache_dir=cache, progress=False)).read_bytes() == BODY
+FETCH_WHEN_TOLD = """
+import sys
+from detzoo.weights.sources import fetch
+
+print("ready", flush=True)
+sys.stdin.readline()
+sys.stdout.write(str(fetch(sys.argv[1], sha256=sys.argv[2], cache_dir=sys.argv[3], progress=False)))
+"""
 
 
 def test_two_processes_fetch_it_once(server: Server, tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_fetch_in_process, args=(f"{server.url}/w.pth", str(tmp_path))) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(120)
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    url = f"{server.url}/w.pth"
+    command = [sys.executable, "-c", FETCH_WHEN_TOLD, url, SHA256, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdin is not None
+        assert other.stdout.readline() == "ready\n"
+        other.stdin.write("now\n")
+        other.stdin.flush()
+        mine = fetch(url, sha256=SHA256, cache_dir=tmp_path, progress=False)
+        theirs = Path(other.stdout.read())
+    assert other.returncode == 0
+    assert mine == theirs
+    assert mine.read_bytes() == BODY
     assert len(server.requests) == 1
     assert files(tmp_path) == ["w.pth"]
 
