@@ -1,6 +1,18 @@
 """The version of the core, written once: in pyproject.toml."""
 
-from importlib.metadata import version
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Final
 
-__version__: Final = version("detzoo")
+
+def _version() -> str:
+    """Of the installed distribution; of the checkout where nothing is installed."""
+    try:
+        return version("detzoo")
+    except PackageNotFoundError:
+        text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+        return str(tomllib.loads(text)["project"]["version"])
+
+
+__version__: Final = _version()
