@@ -37,7 +37,7 @@ class StepBatches:
             TrainingError: the batches end too early.
         """
         running, size = self._running, self._running.settings.accumulate
-        with rng.untouched(running.device):  # starting workers draws random numbers
+        with rng.untouched(running.device):  # starting workers takes random numbers
             parts = self._parts(epoch, start * size)
             ahead = list(itertools.islice(parts, size if steps else 0))
         for step in range(steps):

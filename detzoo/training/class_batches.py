@@ -73,7 +73,7 @@ class _Images(Dataset[tuple[int, Tensor | None, int, tuple[str, str]]]):
             return index, None, label, (str(path), str(error))
         if epoch < 0:  # validation
             return index, self.middle(image), label, ("", "")
-        with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator; CUDA's is left alone
+        with torch.random.fork_rng(devices=[]):  # torchvision uses the global generator; CUDA's is left alone
             torch.manual_seed(
                 int(np.random.SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)[0] >> 1)
             )

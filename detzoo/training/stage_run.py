@@ -142,7 +142,7 @@ class StageRun:
             self.accelerator.scaler.load_state_dict(saved.run["scaler"])
         prefix = f"{self.accelerator.process_index}."
         own = {k.removeprefix(prefix): v for k, v in saved.rng.items() if k.startswith(prefix)}
-        rng.restore(own, self.device)  # last: whatever was drawn before does not count
+        rng.restore(own, self.device)  # last: random numbers taken before do not count
 
     def _average(self) -> dict[str, Tensor]:
         return self.ema.average if self.ema is not None else {}

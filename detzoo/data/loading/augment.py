@@ -37,6 +37,6 @@ def augment(
 
     for count, transform in enumerate(transforms):
         begin, end = transform.active
-        if begin <= progress < end:  # no random number is drawn for those that are off
+        if begin <= progress < end:  # those that are off take no random number
             sample = transform(sample, rng, lambda *, plain=False, count=count: draw_after(count, plain=plain))
     return sample
