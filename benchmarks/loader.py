@@ -1,4 +1,4 @@
-"""How many images a second the loader gives with two workers, against what training consumes.
+"""How many images per second the loader gives with two workers, against what training consumes.
 
     python benchmarks/loader.py --data DATA --split train [--recipe ssd_mobilenet_v2_fpn] [--mosaic] [--out loader.json]
 

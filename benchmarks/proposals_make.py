@@ -1,4 +1,4 @@
-"""``detzoo proposals make`` on two cores against one: images a second, in turn, on the same images.
+"""``detzoo proposals make`` on two cores against one: images per second, in turn, on the same images.
 
 On one core the command is pinned to one core and has one worker; on two, to two cores and has two. Each run is a
 process of its own, as a user starts it, and writes a new file; the files of both must be equal to the byte. Beside the

@@ -52,7 +52,7 @@ def load_detector(
         return build_resolved(recipe, weights="published")
     if weights == "needed":
         raise WeightsError(
-            f"{target} has no published weights, so it would answer at random. Give a run folder instead of the name, "
+            f"{target} has no published weights, so it would give random boxes. Give a run folder instead of the name, "
             f"after: detzoo train {target} --data DATA --out RUN"
         )
     return build_resolved(recipe, classes=classes, weights=None)

@@ -124,7 +124,7 @@ def test_plugins_that_cannot_be_used_are_problems() -> None:
     assert plugin_problems(records) == [
         InstallationProblem(
             "plugin bad (detzoo-bad 2) is broken: no module named x",
-            "detzoo plugins check shows the whole error; DETZOO_DISABLE switches a plugin off",
+            "detzoo plugins check shows the full error; DETZOO_DISABLE switches a plugin off",
         )
     ]
 

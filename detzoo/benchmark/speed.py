@@ -44,7 +44,7 @@ class Benchmark:
         latency_ms: phase (pre, forward, post, total) -> mean, p50, p95, p99 in ms a batch. ``total`` is timed on its
             own, without waiting for the device between the phases. Where image-level regions are made, they are in
             ``proposals`` and in ``total``, and ``without_proposals`` is the total without them, as papers count.
-        images_per_s: images a second, from the mean total.
+        images_per_s: images per second, from the mean total.
         cost: parameters, arithmetic, memory.
         protocol: how it was measured.
     """

@@ -1,4 +1,4 @@
-"""How many images a second a detector manages, at the batch size that suits it best."""
+"""How many images per second a detector manages, at the batch size that suits it best."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Throughput:
     """Images a second by batch size.
 
     Args:
-        tried: batch -> images a second, in the order of trying.
+        tried: batch -> images per second, in the order of trying.
         stopped: why no larger batch was tried.
     """
 
@@ -39,7 +39,7 @@ class Throughput:
 
     @property
     def batch(self) -> int:
-        """The size of the most images a second; the smallest of those within GAIN of it."""
+        """The size of the most images per second; the smallest of those within GAIN of it."""
         most = max(self.tried.values())
         return min(size for size, rate in self.tried.items() if rate * GAIN >= most)
 
@@ -106,7 +106,7 @@ def search(
     """Double the batch while that pays.
 
     Args:
-        rate: images a second of a batch size; may run out of memory.
+        rate: images per second of a batch size; may run out of memory.
         largest: size that is tried.
         max_seconds: after which no larger one is tried.
         clock: seconds.

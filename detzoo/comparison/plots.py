@@ -76,7 +76,7 @@ def speed_ap_figure(points: Sequence[TradeoffPoint], *, note: str = "") -> Figur
     axes.set_xscale("log")
     if there:
         _round_ticks(axes, [x for x, _ in spot])
-    axes.set_xlabel("median time, ms a batch (log)")
+    axes.set_xlabel("median time, ms per batch (log)")
     axes.set_ylabel("AP %")
     axes.margins(0.12)
     if any(p.is_other(cost) for p in there):

@@ -35,7 +35,7 @@ def accuracy_protocol(results: Mapping[str, Any]) -> Protocol:
     protocol = results.get("protocol", {})
     coco, voc = protocol.get("coco", {}), protocol.get("voc", {})
     return {
-        "counting": f"at most {coco.get('max_detections')} detections an image, difficult {coco.get('difficult')}, "
+        "counting": f"at most {coco.get('max_detections')} detections per image, difficult {coco.get('difficult')}, "
         f"VOC at IoU {voc.get('iou')}",
         "device": device_words(results.get("device"), threads=False),
         "precision": str(protocol.get("precision", UNKNOWN)),

@@ -210,7 +210,7 @@ def counted(plan: ComparisonPlan, recorded: Recorded, results: Mapping[str, Any]
     before, now = results.get("metrics", {}).get("AP"), evaluation.metrics["AP"]
     if before is not None and abs(before - now) > 1e-6:
         raise DataError(
-            f"{recorded.files['results.json']} says AP {before:.4f}, but the detections beside it give {now:.4f} on "
+            f"{recorded.files['results.json']} says AP {before:.4f}, but the detections next to it give {now:.4f} on "
             f"{dataset.name} {dataset.split}: they do not belong together, or the dataset has changed"
         )
     return evaluation
@@ -249,7 +249,7 @@ def recipe_values(recorded: Recorded) -> dict[str, Any]:
         return dict(values)
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError):
         raise DataError(
-            f"{recorded.files['recipe.yaml']} is not the recipe of one detector, as detzoo train writes it beside a "
+            f"{recorded.files['recipe.yaml']} is not the recipe of one detector, as detzoo train writes it next to a "
             "run; mend it or take it away"
         ) from None
 

@@ -109,4 +109,4 @@ def check_places(plan: ComparisonPlan) -> None:
         DetzooError: there are such.
     """
     if not plan.train and (plan.devices is not None or plan.ray is not None):
-        raise DetzooError("--devices and --ray say where --train trains; add --train, or leave them out")
+        raise DetzooError("--devices and --ray choose where --train runs; add --train, or leave them out")

@@ -92,7 +92,7 @@ def check_alternation(proposals: Proposals, head: RoiHead) -> None:
         )
     if not any(True for _ in proposals.parameters()):
         raise RecipeError(
-            f"alternation: {type(proposals).__name__} learns nothing, so there is nothing to take turns with; "
+            f"alternation: {type(proposals).__name__} learns nothing, so there is nothing to alternate with; "
             "write alternation: null, or proposals that learn, such as {type: rpn}"
         )
 

@@ -84,7 +84,7 @@ def read_axis(text: str, recipe: Mapping[str, Any]) -> Axis:
     values = [parse_value(value, f"--set {typed}") for value in texts]
     for place, value in enumerate(values):
         if value in values[:place] and not isinstance(value, bool):
-            raise RecipeError(f"--set {text}: {texts[place]} is there twice; each value makes a run of its own")
+            raise RecipeError(f"--set {text}: {texts[place]} is given twice; each value makes one run")
     return Axis(typed, full_key(typed, recipe), tuple(texts))
 
 
@@ -138,7 +138,7 @@ def full_key(key: str, recipe: Mapping[str, Any]) -> str:
     if len(found) > 1:
         shown = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
         raise RecipeError(
-            f"--set {key}: this recipe has {len(found)} keys that end so: {shown}; write one of them whole"
+            f"--set {key}: this recipe has {len(found)} keys that end so: {shown}; write one of them in full"
         )
     return found[0] if found else key
 

@@ -99,7 +99,7 @@ def shared_settings(plan: SweepPlan) -> dict[str, Any]:
     train, val = open_splits(plan.data, plan.train_split, plan.val_split)
     if val is None:
         raise TrainingError(
-            f"{plan.data}: a sweep ranks its runs on a split that they do not learn from, and there is none called "
+            f"{plan.data}: a sweep ranks its runs on a split that they are not trained on, and there is none called "
             "val, valid, validation or test; name one with --val-split"
         )
     names = ("weights", "seed", "epochs", "steps", "batch", "accumulate", "precision")
@@ -170,4 +170,4 @@ def check_all_done(result: SweepResult) -> None:
     """
     failed = sum(entry.outcome.state == "failed" for entry in result.entries)
     if failed:
-        raise DetzooError(f"{failed} of {len(result.entries)} runs failed; the notes below the table say why")
+        raise DetzooError(f"{failed} of {len(result.entries)} runs failed; see the notes below the table")

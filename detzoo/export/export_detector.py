@@ -53,7 +53,7 @@ def export(
     from detzoo.export.program import export_program
 
     if dynamic_size:
-        raise ExportError("--dynamic-size is of --format onnx; leave it out")
+        raise ExportError("--dynamic-size works with --format onnx only; leave it out")
     free = export_program(detector, out, size=size)
     batches = "any number of images" if "batch" in free else "one image at a time"
     return f"written: {out}, for {batches}; torch.export.load reads it after `import detzoo.export`"

@@ -62,7 +62,7 @@ def export_onnx(
         difference = compared(exported, temporary)
         if difference > AGREES:
             raise ExportError(
-                f"{detector.recipe.name}: onnxruntime answers otherwise than PyTorch (by {difference:.2g} of the "
+                f"{detector.recipe.name}: onnxruntime gives other results than PyTorch (by {difference:.2g} of the "
                 "largest value), so nothing was written; please report it"
             )
 

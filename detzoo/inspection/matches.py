@@ -243,7 +243,7 @@ def _sample_of(datasets: Sequence[Dataset], image: Path) -> Sample:
         return dataset.sample(row)
     name = datasets[0].name
     if named:
-        raise DataError(f"{image}: {len(named)} images of {name} have that name; give the whole path")
+        raise DataError(f"{image}: {len(named)} images of {name} have that name; give the full path")
     shown = ", ".join(list(known)[:3])
     raise DataError(f"{image} is not in {name}, which has {len(known)} images: {shown}, ...")
 

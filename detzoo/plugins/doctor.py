@@ -187,7 +187,7 @@ def plugin_problems(records: Iterable[Any]) -> list[InstallationProblem]:
     return [
         InstallationProblem(
             f"plugin {record.name} ({record.distribution}) is {record.status}: {record.message}",
-            "detzoo plugins check shows the whole error; DETZOO_DISABLE switches a plugin off",
+            "detzoo plugins check shows the full error; DETZOO_DISABLE switches a plugin off",
         )
         for record in records
         if record.status not in {"ok", "not-loaded", "disabled"}

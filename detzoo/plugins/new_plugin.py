@@ -140,7 +140,7 @@ def _check_folder(folder: Path) -> None:
     if folder.is_file():
         raise PluginError(f"{folder} is a file; name a folder that is empty, or that does not exist yet")
     if folder.is_dir() and any(folder.iterdir()):
-        raise PluginError(f"{folder} is not empty, and nothing in it is overwritten; name another folder with --out")
+        raise PluginError(f"{folder} is not empty, and nothing in it is overwritten; choose another folder with --out")
 
 
 def _values(name: str, kind: str) -> dict[str, str]:

@@ -142,7 +142,7 @@ def find_sources(sources: Sequence[str]) -> list[str]:
         else:
             raise DataError(f"{source}: no such file or folder")
     if not found:
-        raise DataError("nothing to look at: give files, folders or URLs")
+        raise DataError("no sources: give files, folders or URLs")
     return list(found)
 
 

@@ -62,7 +62,7 @@ class Made:
         time_ = "" if self.seconds is None else f", {self.seconds:.3g} s an image ({self.workers} at once)"
         size = self.path.stat().st_size / 2**20 if self.path.is_file() else 0.0
         reused = f" ({self.reused} reused)" if self.reused else ""
-        lines = [f"{self.path}: {self.images} images{reused}, {self.boxes:.0f} boxes an image{time_}, {size:.1f} MiB"]
+        lines = [f"{self.path}: {self.images} images{reused}, {self.boxes:.0f} boxes per image{time_}, {size:.1f} MiB"]
         if self.broken:
             lines += [f"left out: {len(self.broken)} images that cannot be read:"]
             lines += [f"  {why}" for why in self.broken.values()]

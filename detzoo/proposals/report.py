@@ -98,7 +98,7 @@ def count_figure(results: Mapping[str, Any]) -> Figure:
             axes.plot(row["mean_counts"], row[key], **_line(number), label=row["name"], marker="o", markersize=3)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.set(xlabel="proposals an image (log)", ylabel=title, ylim=(0, 1))
+        axes.set(xlabel="proposals per image (log)", ylabel=title, ylim=(0, 1))
         _plain_axes(axes)
     made.axes[-1].legend(fontsize=8)
     return made

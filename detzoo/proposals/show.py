@@ -94,7 +94,7 @@ def show_proposals(view: View) -> Iterator[tuple[Path, str]]:
     """
     proposer, name = _proposer(view)
     if view.ks and not isinstance(proposer, Segmenter):
-        raise DetzooError(f"--k draws segments, and {name} has none: it is no method that segments images")
+        raise DetzooError(f"--k draws segments, but {name} does not segment images")
     samples = list(_samples(view))
     view.out.mkdir(parents=True, exist_ok=True)
     unique = unique_names([Path(where).stem for where, _, _ in samples])

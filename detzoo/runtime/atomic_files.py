@@ -37,7 +37,7 @@ def replacing(path: Path, *, size: int | None = None) -> Iterator[Path]:
             raise
         much = "" if size is None else f", {size / 1e6:.1f} MB were to be written"
         raise WeightsError(
-            f"{path}: the disk is full{much}; what was there before is whole. Make room and repeat the command, with "
+            f"{path}: the disk is full{much}; the previous file is intact. Make room and repeat the command, with "
             "--resume where a run had begun"
         ) from None
     finally:

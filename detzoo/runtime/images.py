@@ -153,7 +153,7 @@ def _open(data: bytes, name: str) -> Image.Image:
         try:
             return Image.open(io.BytesIO(data))
         except Image.DecompressionBombError:
-            raise DataError(f"{name}: more than {MAX_PIXELS:,} pixels: refused as a decompression bomb") from None
+            raise DataError(f"{name}: more than {MAX_PIXELS:,} pixels: rejected as a decompression bomb") from None
         except UnidentifiedImageError:
             raise DataError(f"{name}: not an image in a known format (it begins with {data[:8]!r})") from None
         except (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError) as error:
@@ -213,7 +213,7 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
 def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
     width, height = size
     if width < 1 or height < 1:
-        raise DataError(f"{name}: {width} x {height} px: there is nothing to see")
+        raise DataError(f"{name}: {width} x {height} px: the image is empty")
     if width * height > max_pixels:
         raise DataError(f"{name}: {width} x {height} px: over the limit of {max_pixels:,} pixels for one image")
 

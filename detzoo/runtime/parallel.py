@@ -96,7 +96,7 @@ def _died(process: Any) -> str:
     process.join()
     how = f"by signal {-process.exitcode}" if process.exitcode < 0 else f"with exit code {process.exitcode}"
     return (
-        f"a worker process ended {how}, perhaps for want of memory; what was done is kept: repeat the command, with "
+        f"a worker process ended {how}, perhaps for lack of memory; finished work is kept: repeat the command, with "
         "fewer --workers"
     )
 

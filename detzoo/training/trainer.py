@@ -179,7 +179,7 @@ def describe(run: Run, state: RunState, *, resuming: bool) -> list[str]:
     warm = f", {warmup} steps of warm-up" if warmup else ""
     lines = [
         f"{task.name} on {settings.data['name']} {settings.data['split']} ({count}) -> {run.out}",
-        f"learning rate {plan.optimizer.lr:g} for {plan.batch} images a step -> {scaled:g} for {settings.batch} "
+        f"learning rate {plan.optimizer.lr:g} for {plan.batch} images per step -> {scaled:g} for {settings.batch} "
         f"({plan.schedule.name}{warm})",
         f"{settings.steps} steps, {settings.steps_per_epoch} an epoch, {settings.epochs} epochs at most; {run.device}, "
         f"{settings.precision}{shares}{parts}",

@@ -103,7 +103,7 @@ def _fetch_url(url: str, expected: str | None, cache: Path, progress: bool) -> P
         with locked(target.with_name(target.name + ".lock"), wait=True):  # one process downloads, the others wait
             if target.is_file():
                 if expected is not None:
-                    _check(target, expected, "Delete it and run again to download it anew.")
+                    _check(target, expected, "Delete it and run again to download it again.")
                 return target
             part = target.with_name(target.name + ".part")
             download(url, part, resume=expected is not None, progress=progress, by_hand=_by_hand(target, expected))
@@ -191,7 +191,7 @@ def _read_safetensors(path: Path) -> Any:
     try:
         return load_file(path, device="cpu")
     except safetensors.SafetensorError as error:
-        raise WeightsError(f"{path} is not a whole safetensors file: {error}. Fetch or write it again.") from None
+        raise WeightsError(f"{path} is not a complete safetensors file: {error}. Fetch or write it again.") from None
 
 
 def _read_torch(path: Path) -> Any:
@@ -202,7 +202,7 @@ def _read_torch(path: Path) -> Any:
             return torch.load(path, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError:
         raise WeightsError(
-            f"{path} is not a plain state dict: reading it would run code from the file, which is refused. Have its "
+            f"{path} is not a plain state dict: reading it would run code from the file, so it is rejected. Have its "
             "maker save model.state_dict(), or better a safetensors file."
         ) from None
     except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:

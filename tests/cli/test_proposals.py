@@ -29,11 +29,11 @@ def test_make_takes_all_splits_or_those_that_are_named(run: Run, tmp_path: Path)
     make = ("proposals", "make", "--method", "uniform:count=9", "--data", DATA, "--workers", "0", "--out", str(path))
     code, out, _ = run(*make, "--split", "train+val", "--set", "seed=3", "--max-boxes", "4", "--max-images", "1")
     assert code == 0
-    assert out.startswith(f"{path}: 2 images, 4 boxes an image, ")
+    assert out.startswith(f"{path}: 2 images, 4 boxes per image, ")
     file = ProposalFile(path)
     assert (file.parameters["count"], file.parameters["seed"], file.parameters["kept_boxes"]) == (9, 3, 4)
     code, out, _ = run(*make, "--set", "seed=3", "--max-boxes", "4")
-    assert out.startswith(f"{path}: 4 images (2 reused), 4 boxes an image, ")
+    assert out.startswith(f"{path}: 4 images (2 reused), 4 boxes per image, ")
     code, out, err = run(*make, "--set", "seed=4", "--max-boxes", "4")
     assert (code, out) == (2, "")
     assert "  seed: 3 in the file, 4 asked for\n" in err

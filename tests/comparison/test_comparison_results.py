@@ -146,7 +146,7 @@ def test_detections_that_are_not_those_of_the_results_are_refused(compared: Comp
     shutil.copytree(compared.sources["good"], mixed)
     shutil.copy(compared.sources["theirs"], mixed / "detections.json")
     assert refusal(mixed, tmp_path) == (
-        f"{mixed / 'results.json'} says AP 0.8365, but the detections beside it give 0.1499 on shapes test: they do "
+        f"{mixed / 'results.json'} says AP 0.8365, but the detections next to it give 0.1499 on shapes test: they do "
         "not belong together, or the dataset has changed"
     )
 
@@ -157,7 +157,7 @@ def test_detections_that_are_not_those_of_the_results_are_refused(compared: Comp
         ("results.json", "{}", "{} is no result of detzoo eval (its format is not detzoo.results/1)"),
         ("results.json", "{", "{} cannot be read as JSON: Expecting property name enclosed in double quotes: "
          "line 1 column 2 (char 1)"),
-        ("recipe.yaml", "detectors: {}", "{} is not the recipe of one detector, as detzoo train writes it beside a "
+        ("recipe.yaml", "detectors: {}", "{} is not the recipe of one detector, as detzoo train writes it next to a "
          "run; mend it or take it away"),
         ("benchmark.json", "[1]", "{} is not one detector of: detzoo bench DETECTOR --json"),
         ("detections.json", "[1]", "{}: row 1 is not an object; a COCO result file is a list of objects with image_id, "

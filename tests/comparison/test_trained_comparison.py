@@ -42,7 +42,7 @@ def detzoo(out: Path, *arguments: str) -> subprocess.Popen[str]:
 def test_places_without_training(tmp_path: Path) -> None:
     with pytest.raises(DetzooError) as caught:
         compare(ComparisonPlan(targets=TARGETS, data=DATA, out=tmp_path / "c", devices="cpu,cpu"))
-    assert str(caught.value) == "--devices and --ray say where --train trains; add --train, or leave them out"
+    assert str(caught.value) == "--devices and --ray choose where --train runs; add --train, or leave them out"
     assert not (tmp_path / "c").exists()
 
 

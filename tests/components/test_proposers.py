@@ -137,7 +137,7 @@ def test_the_recipe_says_what_the_file_must_have_been_made_with(tmp_path: Path) 
         "  k: 100 in the file, 50 asked for\n"
         "  sigma: absent in the file, 0.8 asked for\n"
         "The recipe says what the file must have been made with: name another file under proposals.proposer.path, or "
-        "correct method and parameters beside it."
+        "correct method and parameters next to it."
     )
 
 

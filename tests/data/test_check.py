@@ -126,7 +126,7 @@ def test_entity_bombs_are_refused(tmp_path: Path) -> None:
     bomb = '<!DOCTYPE lolz [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]>\n'
     voc(tmp_path, "<object><name>&b;</name></object>", head=bomb)
     assert report(tmp_path) == [
-        "b.xml:1: error: xml-entity: document types and entities are refused (entity bombs); the image is left out"
+        "b.xml:1: error: xml-entity: document types and entities are rejected (entity bombs); the image is left out"
     ]
     assert len(open_dataset(tmp_path, quiet=True)) == 1
 
@@ -134,7 +134,7 @@ def test_entity_bombs_are_refused(tmp_path: Path) -> None:
 def test_external_entities_are_refused(tmp_path: Path) -> None:
     voc(tmp_path, CAT, head='<!DOCTYPE a SYSTEM "file:///etc/passwd">\n')
     assert report(tmp_path) == [
-        "b.xml:1: error: xml-entity: document types and entities are refused (entity bombs); the image is left out"
+        "b.xml:1: error: xml-entity: document types and entities are rejected (entity bombs); the image is left out"
     ]
 
 

@@ -153,7 +153,7 @@ def test_decompression_bombs_are_refused_before_they_are_decoded(tmp_path: Path)
 
     header[29:33] = zlib.crc32(bytes(header[12:29])).to_bytes(4, "big")
     path.write_bytes(bytes(header))
-    assert message(path) == f"{path}: more than 178,956,970 pixels: refused as a decompression bomb"
+    assert message(path) == f"{path}: more than 178,956,970 pixels: rejected as a decompression bomb"
 
 
 def test_float_pixels_are_refused(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_a_data_yaml_that_is_not_yaml(tmp_path: Path) -> None:
 def test_paths_that_hold_nothing(tmp_path: Path) -> None:
     assert refused(tmp_path) == (
         f"{tmp_path}: no dataset found here; looked for data.yaml, annotations/*.json (COCO), xml files with images "
-        "(VOC), labels/ beside images/ (YOLO), and <id>/images with <id>/masks"
+        "(VOC), labels/ next to images/ (YOLO), and <id>/images with <id>/masks"
     )
     assert refused(tmp_path / "x") == (
         f"{tmp_path / 'x'}: no such dataset: give `shapes`, a data.yaml, a COCO json, a folder in VOC, YOLO or COCO "
@@ -198,7 +198,7 @@ def test_paths_that_hold_nothing(tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     assert refused(tmp_path) == (
         f"{tmp_path}: YOLO labels without class names: "
-        "add a data.yaml with `names:`, or a classes.txt with one name a line"
+        "add a data.yaml with `names:`, or a classes.txt with one name per line"
     )
 
 
@@ -296,7 +296,7 @@ def test_info_show_and_anchors(tmp_path: Path) -> None:
     run = CliRunner()
     assert run.invoke(app, ["info", str(root)]).stdout == (
         "in train: 2 images, 2 boxes, 2 classes\n"
-        "  boxes an image: mean 1.0, max 1; 0 images without objects\n"
+        "  boxes per image: mean 1.0, max 1; 0 images without objects\n"
         "  difficult 1, crowd 0, left out 0\n"
         "  box side px: min 8.5, p10 8.5, median 8.5, p90 8.5, max 8.5\n"
         "  most frequent image sizes, height x width: 10 x 20 (2)\n"

@@ -174,7 +174,7 @@ def test_what_cannot_take_turns_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(RecipeError) as caught:
         check_alternation(ImageLevel(proposer=Uniform()), toy.box.head)
     assert str(caught.value) == (
-        "alternation: ImageLevel learns nothing, so there is nothing to take turns with; "
+        "alternation: ImageLevel learns nothing, so there is nothing to alternate with; "
         "write alternation: null, or proposals that learn, such as {type: rpn}"
     )
     monkeypatch.setattr(CentreSize, "measure", lambda self, examples: None, raising=False)

@@ -145,7 +145,7 @@ def test_sources_that_do_not_exist_are_refused(tmp_path: Path) -> None:
     assert str(caught.value) == f"{tmp_path / 'gone.jpg'}: no such file or folder"
     with pytest.raises(DataError, match="no images in this folder; looked for"):
         find_sources([str(tmp_path)])
-    with pytest.raises(DataError, match=r"^nothing to look at: give files, folders or URLs$"):
+    with pytest.raises(DataError, match=r"^no sources: give files, folders or URLs$"):
         find_sources([])
 
 

@@ -98,7 +98,7 @@ def test_refusals() -> None:
     assert refusal("lr=1,,2") == f"--set lr=1,,2: value 2 of 3 {empty}"
     assert refusal("lr=[1,2") == "--set lr=[1,2: ']' is missing at the end"
     assert refusal("lr='a,b") == "--set lr='a,b: \"'\" is missing at the end"
-    assert refusal("lr=1e-2,0.01") == "--set lr=1e-2,0.01: 0.01 is there twice; each value makes a run of its own"
+    assert refusal("lr=1e-2,0.01") == "--set lr=1e-2,0.01: 0.01 is given twice; each value makes one run"
     assert refusal("lr=1", "train.optimizer.lr=2") == (
         "--set lr: given more than once; put all of its values into one: --set lr=a,b"
     )

@@ -216,7 +216,7 @@ def test_a_cluster_of_its_own_and_a_run_that_fails(tmp_path: Path) -> None:
         (said,) = Path(folder).glob("ray/session_latest/logs/dashboard.log")
         assert "Usage reporting is disabled." in said.read_text()
     assert process.returncode == 2, err
-    assert err.splitlines()[-1] == "error: 1 of 2 runs failed; the notes below the table say why"
+    assert err.splitlines()[-1] == "error: 1 of 2 runs failed; see the notes below the table"
     good, failed = runs(out)
     assert (good["state"], good["epochs"], failed["state"]) == ("done", 1, "failed")
     assert bad in failed["why"]

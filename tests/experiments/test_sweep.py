@@ -102,7 +102,7 @@ def test_what_failed_is_tried_again_and_stops_nothing(rehearsed: list[Job], tmp_
     )
     with pytest.raises(DetzooError) as caught:
         check_all_done(result)
-    assert str(caught.value) == "3 of 4 runs failed; the notes below the table say why"
+    assert str(caught.value) == "3 of 4 runs failed; see the notes below the table"
     before = len(rehearsed)
     run(tmp_path / "again", "neck={type: identity}", "train.seed=13,1")
     assert [job.name for job in rehearsed[before:]] == ["neck=identity,train.seed=13"]
@@ -154,7 +154,7 @@ def test_runs_are_ranked_on_a_split_of_their_own(tmp_path: Path) -> None:
     with pytest.raises(TrainingError) as caught:
         run(tmp_path, "train.seed=0", val_split="none")
     assert str(caught.value) == (
-        f"{DATA}: a sweep ranks its runs on a split that they do not learn from, and there is none called val, valid, "
+        f"{DATA}: a sweep ranks its runs on a split that they are not trained on, and there is none called val, valid, "
         "validation or test; name one with --val-split"
     )
 
@@ -207,7 +207,7 @@ def test_two_workers_train_and_a_bad_run_is_named(tmp_path: Path) -> None:
     with detzoo(tmp_path / "s", "--devices", "cpu,cpu", "--epochs", "1", *grid) as process:
         out, err = process.communicate(timeout=500)
     assert process.returncode == 2, err
-    assert err.splitlines()[-1] == "error: 2 of 4 runs failed; the notes below the table say why"
+    assert err.splitlines()[-1] == "error: 2 of 4 runs failed; see the notes below the table"
     runs = json.loads((tmp_path / "s" / "sweep.json").read_text())["runs"]
     assert [entry["state"] for entry in runs] == ["done", "done", "failed", "failed"]
     assert bad in runs[2]["why"]

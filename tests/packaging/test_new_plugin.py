@@ -112,7 +112,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(PluginError) as caught:
         write_plugin("blur", "neck", tmp_path / "mine")
     assert str(caught.value) == (
-        f"{tmp_path / 'mine'} is not empty, and nothing in it is overwritten; name another folder with --out"
+        f"{tmp_path / 'mine'} is not empty, and nothing in it is overwritten; choose another folder with --out"
     )
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     with pytest.raises(PluginError, match=r"thesis\.txt is a file; name a folder that is empty, or that does not"):

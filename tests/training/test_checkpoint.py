@@ -69,7 +69,7 @@ def test_foreign_and_damaged_files(tmp_path: Path) -> None:
     )
     save_checkpoint(damaged, example())
     damaged.write_bytes(damaged.read_bytes()[:-5])
-    with pytest.raises(WeightsError, match=r"damaged\.safetensors: not a whole safetensors file: "):
+    with pytest.raises(WeightsError, match=r"damaged\.safetensors: not a complete safetensors file: "):
         load_checkpoint(damaged)
 
 

@@ -107,7 +107,7 @@ def test_a_damaged_cache_is_noticed(server: Server, tmp_path: Path) -> None:
         fetch(f"{server.url}/w.pth", sha256=SHA256, cache_dir=tmp_path, progress=False)
     assert str(error.value) == (
         f"{path} is not the expected file: sha256 {hashlib.sha256(b'other').hexdigest()}, expected {SHA256}. "
-        "Delete it and run again to download it anew."
+        "Delete it and run again to download it again."
     )
 
 
@@ -284,7 +284,7 @@ def test_nothing_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(WeightsError) as error:
             read_state_dict(tmp_path / name)
         assert str(error.value) == (
-            f"{tmp_path / name} is not a plain state dict: reading it would run code from the file, which is refused. "
+            f"{tmp_path / name} is not a plain state dict: reading it would run code from the file, so it is rejected. "
             "Have its maker save model.state_dict(), or better a safetensors file."
         )
     assert not (tmp_path / "pwned").exists()

@@ -75,7 +75,7 @@ class Precomputed(Proposer):
             (file.method, {name: file.parameters.get(name, "absent") for name in wanted}),
             (file.method if self.method is None else self.method, wanted),
             "The recipe says what the file must have been made with: name another file under proposals.proposer.path, "
-            "or correct method and parameters beside it.",
+            "or correct method and parameters next to it.",
         )
         return file
 

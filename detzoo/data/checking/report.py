@@ -41,7 +41,7 @@ def describe(summary: dict[str, Any]) -> str:
     lines = [
         f"{summary['name']} {summary['split']}: {summary['images']} images, {summary['boxes']} boxes, "
         f"{len(summary['classes'])} classes{', masks' if summary['masks'] else ''}",
-        f"  boxes an image: mean {boxes['mean']}, max {boxes['max']}; "
+        f"  boxes per image: mean {boxes['mean']}, max {boxes['max']}; "
         f"{summary['images_without_objects']} images without objects",
         f"  difficult {summary['difficult']}, crowd {summary['crowd']}, left out {summary['left_out']}",
     ]

@@ -48,7 +48,7 @@ def describe(path: Path, *, root: Path | None = None) -> DataSource:
     if source is None:
         raise DataError(
             f"{path}: no dataset found here; looked for data.yaml, annotations/*.json (COCO), xml files with images "
-            "(VOC), labels/ beside images/ (YOLO), and <id>/images with <id>/masks"
+            "(VOC), labels/ next to images/ (YOLO), and <id>/images with <id>/masks"
         )
     return source
 
@@ -99,7 +99,7 @@ def _yolo_folder(folder: Path) -> DataSource | None:
     if listed is None:
         raise DataError(
             f"{folder}: YOLO labels without class names: "
-            "add a data.yaml with `names:`, or a classes.txt with one name a line"
+            "add a data.yaml with `names:`, or a classes.txt with one name per line"
         )
     lines = listed.read_text(encoding="utf-8").splitlines()
     names = dict(enumerate(text.strip() for text in lines if text.strip()))

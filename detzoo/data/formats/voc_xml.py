@@ -48,7 +48,7 @@ class _Handler:
 
     def refuse(self, *_: object) -> None:
         raise DataError(
-            f"{self.path}:{self.parser.CurrentLineNumber}: document types and entities are refused (entity bombs)"
+            f"{self.path}:{self.parser.CurrentLineNumber}: document types and entities are rejected (entity bombs)"
         )
 
     def start(self, tag: str, _: dict[str, str]) -> None:

@@ -186,7 +186,7 @@ def test_features_of_other_regions_are_refused(data: Dataset, tmp_path: Path, mo
     assert str(caught.value) == (
         f"{out}/features: holds features of something else:\n"
         "  origin.proposals file.parameters.count: 3 in the store, 4 now\n"
-        f"Nothing was reused or changed. Remove {out}/features to make them anew, or go back to what they were made of."
+        f"Nothing was reused or changed. Remove {out}/features to make them again, or restore what they were made of."
     )
 
 

@@ -135,7 +135,7 @@ def test_another_origin_is_refused(tmp_path: Path) -> None:
         f"{tmp_path}: holds features of something else:\n"
         "  origin.network: 'abc' in the store, 'xyz' now\n"
         "  num_classes: 2 in the store, 3 now\n"
-        f"Nothing was reused or changed. Remove {tmp_path} to make them anew, or go back to what they were made of."
+        f"Nothing was reused or changed. Remove {tmp_path} to make them again, or restore what they were made of."
     )
     assert opened(tmp_path).indices == [0]
 

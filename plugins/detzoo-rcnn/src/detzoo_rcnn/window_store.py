@@ -313,5 +313,5 @@ def _check_same(found: Any, wanted: dict[str, Any], folder: Path) -> None:
     if lines:
         raise TrainingError(
             f"{folder}: holds features of something else:\n" + "\n".join(lines) + "\n"
-            f"Nothing was reused or changed. Remove {folder} to make them anew, or go back to what they were made of."
+            f"Nothing was reused or changed. Remove {folder} to make them again, or restore what they were made of."
         )
