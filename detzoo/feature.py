@@ -1,6 +1,6 @@
-"""What components give to those around them and need from them: one enum, and the two class attributes that use it.
+"""What components give to other components and need from them: one enum, and two class attributes that use it.
 
-Free of torch: recipes are checked by the words that ``detzoo registry sync`` wrote down, without loading a class.
+Imports no torch: recipes are checked by what ``detzoo registry sync`` recorded, without loading a class.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Feature(StrEnum):
 
     # What passes between detector, matcher and loss
     PREDICTIONS = "predictions"
-    """The matcher is shown what was predicted."""
+    """The matcher gets the predictions."""
     QUALITY_TARGETS = "quality_targets"
     """``Assignment.quality`` is filled, or a loss computes such soft targets itself and passes them on."""
     READS_QUALITY = "reads_quality"
@@ -52,17 +52,17 @@ class Feature(StrEnum):
 SCORES: Final = frozenset(
     {Feature.SOFTMAX_SCORES, Feature.CATEGORICAL_SCORES, Feature.SIGMOID_SCORES, Feature.LINEAR_SCORES}
 )
-"""Alternatives: a head gives one of them in the end, and to a component that needs several, each alone is enough."""
+"""Alternatives: a head gives exactly one of them; a component that needs several accepts any of them."""
 
 NOTHING: Final[frozenset[Feature]] = frozenset()
 
 
 class Component:
-    """What a kind's abstract class derives from to take part in the comparison.
+    """Base of the interfaces whose ``gives`` and ``needs`` are compared.
 
-    The attributes of the class say what its objects may give and do need; a constructor may narrow them by its values:
-    a head that is told its scoring keeps that one. The first are compared when a recipe is read, the second when the
-    detector is built. The conformance kit compares both with real outputs.
+    Class attributes name what objects may give and what they need; a constructor may narrow them by its values: a
+    head with a ``scoring`` parameter keeps that one. Class attributes are compared when a recipe is read, those of
+    objects when the detector is built. The conformance kit compares both with real outputs.
     """
 
     gives: frozenset[Feature] = NOTHING
@@ -70,11 +70,11 @@ class Component:
 
 
 class Scored(Component):
-    """A component whose predictions carry logits that become scores in one way: heads."""
+    """A component whose logits become scores in exactly one way: heads."""
 
     @property
     def scoring(self) -> Scoring:
-        """The one way of ``SCORES`` that ``gives`` names; a head that is told which one assigns it."""
+        """The one way of ``SCORES`` that ``gives`` names; a head with a ``scoring`` parameter assigns it."""
         ways = [word.removesuffix("_scores") for word in self.gives & SCORES]
         if len(ways) != 1:
             told = ", ".join(sorted(ways)) or "none"

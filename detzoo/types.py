@@ -41,7 +41,7 @@ FeatureMaps: TypeAlias = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """What a feature map will be, declared before a tensor flows.
+    """Channels, stride and size of a feature map, declared before any tensor is computed.
 
     Args:
         channels: number of channels.
@@ -58,14 +58,14 @@ FeatureSpecs: TypeAlias = dict[str, FeatureSpec]
 
 
 def coarsest_stride(*maps: FeatureSpecs) -> int:
-    """Network px per cell of the coarsest of some feature maps, at least 1; only whole strides count."""
+    """Largest stride of the feature maps in network px, at least 1; only integer strides count."""
     strides = [spec.stride for specs in maps for spec in specs.values()]
     return max([1, *(int(stride) for stride in strides if stride == int(stride))])
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with its annotations, in NumPy, as the loader and the transforms see it.
+    """One image with its annotations, in NumPy, as the loader and the transforms handle it.
 
     Args:
         image: uint8 [H,W,3] RGB, EXIF orientation applied.
@@ -77,7 +77,7 @@ class Sample:
         path: where the image came from, for messages.
         masks: uint8 [M,H,W] of 0 and 1, or None.
         proposals: float32 [P,4] xyxy px, or None.
-        weight: float32 [M], 0..1: how much each box counts in the loss (MixUp), or None: all count 1.
+        weight: float32 [M], 0..1: weight of each box in the loss (MixUp), or None: all 1.
     """
 
     image: NDArray[np.uint8]
@@ -93,7 +93,7 @@ class Sample:
 
 
 class _Movable:
-    """``to`` for dataclasses of tensors: everything nested moves, modules and plain values stay."""
+    """``to`` for dataclasses of tensors: nested tensors move, modules and plain values stay."""
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """A copy with every tensor on ``device``."""
@@ -106,7 +106,7 @@ class Level:
     """One level of a dense grid of candidates, flattened as level, row, column, cell entry.
 
     Args:
-        name: the feature map it stands on.
+        name: the feature map it belongs to.
         height: rows.
         width: columns.
         per_cell: candidates in each cell.
@@ -121,7 +121,7 @@ class Level:
 
     @property
     def count(self) -> int:
-        """Candidates of the level."""
+        """Number of candidates of the level."""
         return self.height * self.width * self.per_cell
 
 
@@ -152,7 +152,7 @@ class Candidates(_Movable):
         return torch.cat([self.boxes.new_full((level.count,), level.stride) for level in self.levels])
 
     def detach(self) -> Candidates:
-        """The same places, cut from the graph."""
+        """The same candidates without gradient."""
         scores = None if self.scores is None else self.scores.detach()
         return dataclasses.replace(self, boxes=self.boxes.detach(), scores=scores)
 
@@ -185,13 +185,13 @@ class Targets(_Movable):
     Args:
         boxes: float32 [B,M,4] xyxy network px.
         labels: int64 [B,M], 0..K-1.
-        ignore: bool [B,M]: never positive; candidates that overlap it leave the loss.
+        ignore: bool [B,M]: never positive; candidates that overlap such a box are ignored in the loss.
         valid: bool [B,M]: False for padding.
         region: float32 [B,4] xyxy network px, as in ImageBatch.
         masks: uint8 [T,H,W] of 0 and 1, or None.
         mask_row: int64 [B,M] row of ``masks`` for each box, -1 where it has none; None without masks.
-        weight: float32 [B,M], 0..1: how much each box counts in the loss, or None: all count 1.
-        progress: float32 scalar, 0..1: the share of the training that is done; None outside training.
+        weight: float32 [B,M], 0..1: weight of each box in the loss, or None: all 1.
+        progress: float32 scalar, 0..1: fraction of the training that is done; None outside training.
     """
 
     boxes: Tensor
@@ -212,18 +212,18 @@ class Targets(_Movable):
 
 @dataclass(frozen=True)
 class Predictions(_Movable):
-    """What a head says about each candidate; float32 once it leaves the network (``float()``).
+    """What a head predicts for each candidate; float32 after the network (``float()``).
 
     Args:
         class_logits: [B,N,C] or None. With ``softmax`` C = K+1 and background is column 0; else C = K.
         scoring: how logits become scores: ``softmax`` over background and classes, ``categorical``: a softmax over the
-            classes alone, beside a quality that says whether there is any (YOLOv2), ``sigmoid`` of each class,
-            ``linear``: classes and quality are no logits but scores as they stand (YOLOv1).
+            classes alone, with objectness in the quality (YOLOv2), ``sigmoid`` of each class,
+            ``linear``: classes and quality are scores already, not logits (YOLOv1).
         deltas: [B,N,1,4] (one box for all classes) or [B,N,K,4]. Always filled, so that post-processing needs nothing
             else: the expectation of ``distribution`` where there is one.
         quality_logits: [B,N] objectness or centreness, or None.
         distribution: [B,N,4,R] logits over bins of the distance to each edge, or None.
-        aux: further predictions that only training looks at.
+        aux: further predictions that only training uses.
     """
 
     class_logits: Tensor | None
@@ -236,7 +236,7 @@ class Predictions(_Movable):
     def float(self) -> Predictions:
         """The same predictions in float32: losses, decoding and NMS run in it under mixed precision."""
 
-        def enough(t: Tensor) -> Tensor:  # masks and indices of auxiliary candidates stay what they are
+        def enough(t: Tensor) -> Tensor:  # masks and indices of auxiliary candidates keep their type
             return t.float() if t.is_floating_point() and t.dtype.itemsize < 4 else t
 
         kept: Predictions = pytree.tree_map_only(Tensor, enough, self)
@@ -245,7 +245,7 @@ class Predictions(_Movable):
 
 @dataclass(frozen=True)
 class Assignment(_Movable):
-    """Which ground truth each candidate answers for.
+    """Which ground truth each candidate is assigned to.
 
     Args:
         index: int64 [B,N]: ground truth >= 0, else BACKGROUND or IGNORE. Invalid candidates are IGNORE.
@@ -271,14 +271,14 @@ class Assignment(_Movable):
 
 @dataclass(frozen=True)
 class Auxiliary(_Movable):
-    """Predictions that are trained on beside the main ones, and never detected with.
+    """Predictions that are trained in addition to the main ones and never used to detect.
 
     Args:
         name: unique in ``Predictions.aux``; prefixes the names of its loss terms.
-        predictions: [B,N,...]; their own ``aux`` is not looked at.
-        candidates: where they look (an encoder's cells, other queries); None: the main candidates.
-        assignment: what they answer for, where that is known beforehand (denoising queries): neither matcher nor
-            sampler is asked. None: a matcher decides.
+        predictions: [B,N,...]; their own ``aux`` is ignored.
+        candidates: their own candidates (an encoder's cells, other queries); None: the main candidates.
+        assignment: their assignment, if it is known beforehand (denoising queries): neither matcher nor
+            sampler is called. None: a matcher decides.
         matcher: name of one of the detector's further ``matchers`` (one-to-many groups); None: the main one.
         weight: factor of its loss terms.
     """
@@ -293,12 +293,12 @@ class Auxiliary(_Movable):
 
 @dataclass(frozen=True)
 class DetectionSettings:
-    """What a caller may set of post-processing, by value.
+    """Settings of post-processing that a caller may change.
 
     Args:
         score_threshold: 0..1: detections below it are dropped.
         nms_iou: 0..1: overlap above which a worse box is suppressed.
-        keep: detections per image at most.
+        keep: maximum number of detections per image.
 
     As a request, None leaves the post-process' own default. As ``PostProcess.settings``, None says that it has no such
     setting, and asking for it is an error.
@@ -389,14 +389,14 @@ class Detections:
         return draw_detections(image, self, min_score=min_score)
 
     def _repr_html_(self) -> str:
-        """A notebook shows the image with its boxes, or a table where the file is not at hand."""
+        """A notebook shows the image with its boxes, or a table if the file cannot be read."""
         from detzoo.runtime.drawing import detections_html
 
         return detections_html(self)
 
 
 def _register(cls: type[Any], static: tuple[str, ...] = ()) -> None:
-    """Make a dataclass a pytree; ``static`` fields ride along unchanged."""
+    """Make a dataclass a pytree; ``static`` fields are kept unchanged."""
     dynamic = [f.name for f in dataclasses.fields(cls) if f.name not in static]
 
     def flatten(value: Any) -> tuple[list[Any], tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""The contracts that plugins implement: six interfaces, and the supporting kinds they are made of."""
+"""The contracts that plugins implement: six interfaces, and the supporting kinds that they use."""
 
 from detzoo.feature import NOTHING, SCORES, Component, Feature
 from detzoo.interfaces.backbone import Backbone

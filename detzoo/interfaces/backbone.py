@@ -12,7 +12,7 @@ from detzoo.interfaces.normalisation import Normalisation
 from detzoo.types import FeatureMaps
 
 CLASSIFIER_KEYS: Final = ("fc.*", "classifier.*", "head.*", "heads.*", "last_linear.*", "AuxLogits.*", "aux*.*")
-"""What comes behind the features in the ImageNet classifiers of torchvision, timm and pretrainedmodels."""
+"""Classifier layers after the features in the ImageNet models of torchvision, timm and pretrainedmodels."""
 
 
 class Backbone(FeatureSource, Component, ABC):
@@ -23,13 +23,13 @@ class Backbone(FeatureSource, Component, ABC):
 
     kind: ClassVar[str] = "backbone"
     expects: Normalisation | None = None
-    """Normalisation under which the usual published weights were trained; None where they differ, or nobody said."""
+    """Normalisation with which the usual published weights were trained; None if they differ or it is unknown."""
     classifier_keys: tuple[str, ...] = CLASSIFIER_KEYS
-    """Globs over keys of its published state dict that a detector does not use: they are left out, and told."""
+    """Globs over keys of its published state dict that a detector does not use: left out, with a log message."""
     fully_connected: tuple[str, ...] = ()
-    """Layers of the published classifier, ReLUs between them and its last left out, as published files name them."""
+    """Fully connected layers of the published classifier without the last, by their names in published files."""
     pooled: int = 1
-    """Side, cells, of the map that the first of them takes; 1: the classifier looks at the mean of the deepest map."""
+    """Side in cells of the map that the first of them takes; 1: the mean of the deepest map."""
     __call__: Callable[..., FeatureMaps]
 
     @abstractmethod
@@ -44,13 +44,13 @@ class Backbone(FeatureSource, Component, ABC):
         """
 
     def adapt_weights(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A published state dict under this backbone's own names and shapes; unchanged unless it says otherwise.
+        """Convert a published state dict to this backbone's own names and shapes; by default unchanged.
 
         Args:
-            state: of a file, prefixes such as ``model.backbone.`` taken off; called where no key is an own name.
+            state: of a file, prefixes such as ``model.backbone.`` removed. Only called where no key has an own name.
 
         Returns:
-            a new dictionary. ``body.`` may be missing before its keys; what it leaves alone is left out where
+            a new dictionary. ``body.`` may be missing before its keys; a key that it keeps is left out where
             ``classifier_keys`` names it, and is an error elsewhere.
         """
         return state

@@ -1,4 +1,4 @@
-"""Detector: what the meta-architectures give: one object that trains, detects and predicts."""
+"""Detector, the interface of the meta-architectures: one object that trains, detects and predicts."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 
 class Detector(nn.Module, Component, ABC):
-    """A detector built from a recipe: what the core's tools read of it is declared here.
+    """A detector built from a recipe. All attributes that the core's tools read are declared here.
 
-    A detector must say ``network``, ``losses`` and ``postprocess``; the rest has defaults. The method that is called
+    A detector must define ``network``, ``losses`` and ``postprocess``; the rest has defaults. The method that is called
     decides between training and inference, never ``.training``.
     ``build`` sets ``recipe``, ``input``, ``classes`` and ``train_plan`` after construction.
     """
 
     kind: ClassVar[str] = "architecture"
     postprocess: PostProcess
-    """The last one: what ``predict`` returns comes out of it."""
+    """The last post-processing: its output is what ``predict`` returns."""
     proposer: Proposer | None = None
-    """Image-level regions that the loader and ``predict`` make for it."""
+    """Makes the image-level proposals, in the loader and in ``predict``; None for detectors without."""
     needs_masks: bool = False
     """Whether its losses read ``Targets.masks``, so that the loader decodes them."""
     stride: int = 1
-    """Network px per cell of the coarsest map: sizes of the input must be multiples of it."""
+    """Network px per cell of the coarsest map: input sizes must be multiples of it."""
     mask_pasting: MaskPasting = MaskPasting()
-    """How the masks of its detections are laid on the image; not read where it finds none."""
+    """How the masks of its detections are pasted into the image; unused without masks."""
     recipe: Recipe
     input: InputSpec
     classes: tuple[str | None, ...]
@@ -48,7 +48,7 @@ class Detector(nn.Module, Component, ABC):
 
     @property
     def name(self) -> str:
-        """For messages and tables: the recipe's, or the class's where there is no recipe."""
+        """Name for messages and tables: the recipe's, or the class name if there is no recipe."""
         recipe: Recipe | None = getattr(self, "recipe", None)
         return type(self).__name__ if recipe is None else recipe.name
 
@@ -58,14 +58,14 @@ class Detector(nn.Module, Component, ABC):
 
     @abstractmethod
     def network(self, batch: ImageBatch, targets: Targets | None = None) -> tuple[Any, ...]:
-        """Pixels to what post-processing reads.
+        """From pixels to the input of post-processing.
 
         Args:
             batch: B images.
-            targets: while training only; what is detected never depends on them.
+            targets: in training only; detections never depend on them.
 
         Returns:
-            candidates and predictions; further values where ``finish`` reads them.
+            candidates and predictions, and further values if ``finish`` reads them.
         """
 
     @abstractmethod
@@ -73,7 +73,7 @@ class Detector(nn.Module, Component, ABC):
         """Weighted terms, to be summed."""
 
     def stages(self) -> list[Stage]:
-        """The training plan; unless it says otherwise, everything at once."""
+        """The training stages; by default one that trains everything."""
         return [GradientStage(name="train", losses=self.losses)]
 
     def detect(self, batch: ImageBatch, settings: DetectionSettings | None = None) -> DetectionBatch:
@@ -81,19 +81,19 @@ class Detector(nn.Module, Component, ABC):
 
         Args:
             batch: B images.
-            settings: in place of the recipe's; None leaves them all.
+            settings: replace those of the recipe; None keeps them.
         """
         return self.finish(self.network(batch), batch, settings)
 
     def finish(
         self, seen: tuple[Any, ...], batch: ImageBatch, settings: DetectionSettings | None = None
     ) -> DetectionBatch:
-        """What ``network`` returned -> detections in network px: post-processing, and what reads its results."""
+        """From the output of ``network`` to detections in network px: post-processing, and what uses its results."""
         candidates, predictions = seen
         return self.postprocess(predictions.float(), candidates, batch, settings)
 
     def settings(self, asked: DetectionSettings | None = None) -> DetectionSettings:
-        """The settings that ``detect`` uses when it is asked for some: what protocols record.
+        """The settings that ``detect`` uses for a request; protocols record them.
 
         Raises:
             SettingError: the post-process does not have a setting that is asked for.
@@ -104,11 +104,11 @@ class Detector(nn.Module, Component, ABC):
             raise SettingError(f"{self.name}: {error}") from None
 
     def compiled_parts(self) -> tuple[nn.Module, ...]:
-        """What ``--compile`` compiles. Nothing unless it says so, and the protocol then says that nothing was."""
+        """Modules that ``--compile`` compiles. By default none, and the protocol then says so."""
         return ()
 
     def prepare_for_export(self) -> None:
-        """Settle what a graph cannot ask while it runs, as whether something is fitted. Called on a copy."""
+        """Fix decisions that an exported graph cannot make, such as whether a part is fitted. Called on a copy."""
 
     def predict(
         self,
@@ -122,9 +122,9 @@ class Detector(nn.Module, Component, ABC):
 
         Args:
             images: paths, URLs, arrays (uint8 [H,W,3] RGB) or PIL images, of any sizes.
-            score_threshold: replaces the recipe's, for this call.
-            nms_iou: replaces the recipe's, for this call.
-            keep: detections kept per image, for this call.
+            score_threshold: replaces the recipe's value for this call.
+            nms_iou: replaces the recipe's value for this call.
+            keep: maximum number of detections per image, for this call.
 
         Returns:
             one Detections per image, in original pixels.

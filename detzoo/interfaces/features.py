@@ -1,4 +1,4 @@
-"""What hands feature maps or vectors on: the parts behind it are built for what it declares."""
+"""Parts that output feature maps or vectors; the parts after them are built for what they declare."""
 
 from torch import nn
 
@@ -6,7 +6,7 @@ from detzoo.types import FeatureSpecs
 
 
 class FeatureSource(nn.Module):
-    """A part whose ``out`` the build supplies as ``features`` to the parts that are built after it."""
+    """A part whose ``out`` is passed as ``features`` to the parts that are built after it."""
 
     out: FeatureSpecs
-    """Name -> channels and stride of what it gives."""
+    """Name -> channels and stride of its outputs."""

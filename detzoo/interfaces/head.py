@@ -1,4 +1,4 @@
-"""The three kinds of heads: dense, of regions, and of masks. A head says where it looks and what it sees there."""
+"""The three kinds of heads: dense heads, region heads and mask heads."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -17,7 +17,7 @@ class DenseHead(nn.Module, Scored, ABC):
     kind: ClassVar[str] = "head"
     coder: BoxCoder
     gives = frozenset({Feature.CLASS_LOGITS, Feature.ONE_BOX, Feature.LEVELS, Feature.SIGMOID_SCORES})
-    """What most dense heads give; one that gives something else says so in its class."""
+    """Default of dense heads; a head that gives something else overrides it."""
     __call__: Callable[..., tuple[Candidates, Predictions]]
 
     @abstractmethod
@@ -33,17 +33,17 @@ class DenseHead(nn.Module, Scored, ABC):
                 never depends on it.
 
         Returns:
-            candidates that carry ``self.coder``, and predictions for each of them in the same order.
+            candidates with ``self.coder``, and predictions for each of them in the same order.
         """
 
 
 class RoiHead(nn.Module, Scored, ABC):
-    """Looks at given regions: the box stage of a two-stage detector."""
+    """Classifies and refines given regions: the box stage of a two-stage detector."""
 
     kind: ClassVar[str] = "roi_head"
     coder: BoxCoder
     gives = frozenset({Feature.CLASS_LOGITS, Feature.SOFTMAX_SCORES})
-    """What most of them give: a box per class, and a column for the background."""
+    """Default: one box per class, and a column for the background."""
     roi_pool: RoiPool
     __call__: Callable[..., tuple[Candidates, Predictions]]
 
@@ -56,7 +56,7 @@ class RoiHead(nn.Module, Scored, ABC):
         Args:
             features: the neck's maps.
             batch: for the network size and the images' regions.
-            candidates: the regions [B,P] to look at.
+            candidates: the regions [B,P].
 
         Returns:
             the same regions with ``self.coder``, and predictions for each of them in the same order.
@@ -64,7 +64,7 @@ class RoiHead(nn.Module, Scored, ABC):
 
 
 class MaskHead(nn.Module, Component, ABC):
-    """A small mask for each given box."""
+    """Predicts a small mask for each given box."""
 
     kind: ClassVar[str] = "mask_head"
     gives = frozenset({Feature.MASK_LOGITS})

@@ -11,10 +11,10 @@ from detzoo.types import Assignment, Candidates, Predictions, Targets
 
 
 class Loss(nn.Module, Component, ABC):
-    """Turns predictions into weighted scalar terms, to be summed by whoever trains.
+    """Turns predictions into weighted scalar terms, which the training loop sums.
 
-    ``needs`` names what it reads of them. A way of scoring is among it only where the loss reads class logits itself: a
-    class loss inside it says its own.
+    ``needs`` names what it reads. It names a way of scoring only if the loss reads class logits itself: a
+    class loss inside it declares its own.
     """
 
     kind: ClassVar[str] = "loss"

@@ -11,7 +11,7 @@ from detzoo.types import Assignment, Candidates, Predictions, Targets
 
 
 class Matcher(nn.Module, Component, ABC):
-    """Decides which ground truth each candidate answers for. No gradient passes through it."""
+    """Assigns ground truth to candidates. No gradient passes through it."""
 
     kind: ClassVar[str] = "matcher"
     __call__: Callable[..., Assignment]
@@ -26,5 +26,5 @@ class Matcher(nn.Module, Component, ABC):
         Args:
             candidates: [1 or B,N].
             targets: [B,M].
-            predictions: for matchers that look at what was predicted; else None.
+            predictions: for matchers that read predictions; else None.
         """

@@ -10,7 +10,7 @@ from detzoo.types import FeatureMaps
 
 
 class Neck(FeatureSource, Component, ABC):
-    """Mixes, adds or drops feature maps. Its first, positional parameter is the FeatureSpecs of what it will get."""
+    """Mixes, adds or drops feature maps. Its first, positional parameter is the FeatureSpecs of its inputs."""
 
     kind: ClassVar[str] = "neck"
     __call__: Callable[..., FeatureMaps]

@@ -20,7 +20,7 @@ class PostProcess(nn.Module, Component, ABC):
     settings: DetectionSettings = DetectionSettings()
     """Its own defaults; None for a setting that it does not have."""
     quality: Literal["ignore", "product", "geometric_mean"] = "ignore"
-    """How ``quality_logits`` enter the score: not at all, as a factor, or under a square root with it."""
+    """How ``quality_logits`` enter the score: not at all, as a factor, or as geometric mean."""
 
     def __call__(
         self,
@@ -29,7 +29,7 @@ class PostProcess(nn.Module, Component, ABC):
         batch: ImageBatch,
         settings: DetectionSettings | None = None,
     ) -> DetectionBatch:
-        """``forward``; what ``settings`` leaves open is filled with its own defaults."""
+        """``forward``; values that ``settings`` leaves open are filled with its own defaults."""
         found: DetectionBatch = super().__call__(predictions, candidates, batch, self.effective(settings))
         return found
 
@@ -43,17 +43,17 @@ class PostProcess(nn.Module, Component, ABC):
             predictions: [B,N], float32.
             candidates: [1 or B,N], with the coder of the head.
             batch: for the images' regions.
-            settings: values to use, in place of those in ``self.settings``; None where that is None.
+            settings: values to use instead of ``self.settings``; None where that is None.
 
         Returns:
             detections in network px, clipped to each image's region, best first.
         """
 
     def effective(self, settings: DetectionSettings | None = None) -> DetectionSettings:
-        """Its own defaults, replaced by what is asked for.
+        """Its own defaults, replaced by the requested values.
 
         Raises:
-            SettingError: it does not have a setting that is asked for; says which it has.
+            SettingError: it does not have a requested setting; the message names those it has.
         """
         if settings is None:
             return self.settings

@@ -15,17 +15,17 @@ from detzoo.types import Candidates, FeatureMaps, ImageBatch, Targets
 
 
 class Proposals(nn.Module, Component, ABC):
-    """Regions computed from feature maps, with a loss of their own."""
+    """Computes regions from feature maps, with its own loss."""
 
     kind: ClassVar[str] = "proposals"
     proposer: Proposer | None = None
     """Makes the regions from the image alone, in the loader and in ``predict``; None where feature maps are read."""
     training_top_k: int | None = None
-    """Regions per image at most in training; None where all are taken, or where it is not known."""
+    """Maximum number of regions per image in training; None if all are taken or it is unknown."""
     __call__: Callable[..., Candidates]
 
     def compiled_parts(self) -> tuple[nn.Module, ...]:
-        """What ``--compile`` compiles of it; nothing unless it says so."""
+        """Modules that ``--compile`` compiles; by default none."""
         return ()
 
     @abstractmethod
@@ -33,18 +33,18 @@ class Proposals(nn.Module, Component, ABC):
         """Regions [B,N] in network px, with scores, best first, without gradient."""
 
     def places(self, features: FeatureMaps, batch: ImageBatch) -> Candidates | None:
-        """The dense candidates from which its regions come, for drawings of them; None unless it says so."""
+        """The dense candidates from which its regions are selected, for drawings; by default None."""
         return None
 
     @abstractmethod
     def losses(
         self, features: FeatureMaps, batch: ImageBatch, targets: Targets
     ) -> tuple[Candidates, dict[str, Tensor]]:
-        """Training regions, and the named terms of this stage."""
+        """Regions for training, and the named loss terms of this stage."""
 
 
 class Proposer(Component, ABC):
-    """Regions from the image alone, in NumPy, in the loader's workers: selective search, files, baselines."""
+    """Computes regions from the image alone, in NumPy, in the loader's workers: selective search, files, baselines."""
 
     kind: ClassVar[str] = "proposer"
 
@@ -62,7 +62,7 @@ class Proposer(Component, ABC):
 
 @runtime_checkable
 class Segmenter(Protocol):
-    """What a Proposer may have besides: the segments from which its regions grow, drawn by ``proposals show``."""
+    """Optional interface of a Proposer: the segments that its regions are made of, for ``proposals show``."""
 
     def segments(self, image: NDArray[np.uint8], k: float) -> NDArray[np.int32]:
         """Segments of an image.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from detzoo.runtime.switches import Precision
 
 Objective = Callable[[ImageBatch, Targets], dict[str, Tensor]]
-"""Weighted terms, to be summed."""
+"""Weighted loss terms, to be summed."""
 
 
 class StageContext(ABC):
@@ -28,22 +28,22 @@ class StageContext(ABC):
     @property
     @abstractmethod
     def device(self) -> torch.device:
-        """Where this process computes."""
+        """Device of this process."""
 
     @property
     @abstractmethod
     def main(self) -> bool:
-        """Whether this process writes files and prints; of several, one does."""
+        """Whether this process writes files and prints; exactly one does."""
 
     @property
     @abstractmethod
     def precision(self) -> Precision:
-        """Of the network."""
+        """Precision of the network."""
 
     @property
     @abstractmethod
     def out(self) -> Path:
-        """The run folder. What a stage writes belongs into a folder of its own name there."""
+        """The run folder. A stage writes into a folder of its own name there."""
 
     @property
     @abstractmethod
@@ -61,9 +61,9 @@ class StageContext(ABC):
 
     @abstractmethod
     def images(self, start: int = 0) -> Iterable[tuple[ImageBatch, Targets]]:
-        """Training images from position ``start`` on, one per batch, in order, as they are.
+        """Training images from position ``start`` on, one per batch, in order, without augmentation.
 
-        Images that cannot be read are left out; ``ImageBatch.index`` tells the position of each.
+        Images that cannot be read are left out; ``ImageBatch.index`` gives the position of each.
         """
 
     @abstractmethod
@@ -72,15 +72,15 @@ class StageContext(ABC):
 
     @abstractmethod
     def progress(self, what: str, total: int, *, unit: str = "images") -> AbstractContextManager[Callable[[int], None]]:
-        """A progress bar; gives a function to call with the number of things just done.
+        """A progress bar; gives a function to call with the number of items just done.
 
-        That function raises ``Interrupted`` where a signal came: what is called between two pieces of work must have
+        That function raises ``Interrupted`` after a signal: before each call the stage must have
         left the disk in order.
         """
 
     @abstractmethod
     def say(self, text: str) -> None:
-        """Show a line."""
+        """Print one line."""
 
     @abstractmethod
     def share(self, *modules: nn.Module) -> None:
@@ -89,7 +89,7 @@ class StageContext(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What every stage has.
+    """Base of all stages.
 
     Args:
         name: unique within the plan; names its checkpoint.
@@ -125,7 +125,7 @@ class FittingStage(Stage):
     """Anything else that learns from the data: statistics of targets, extraction of features, SVMs.
 
     Args:
-        fit: whatever it leaves in the detector's state dict is in the checkpoint. Killed within it, it is called again
+        fit: what it writes to the detector's state dict is saved in the checkpoint. If it is killed, it is called again
             with the same random numbers.
     """
 

@@ -13,17 +13,17 @@ from detzoo.types import Assignment, Candidates, FeatureMaps, Level
 
 
 class Anchors(nn.Module, Component, ABC):
-    """Dense candidates: a function of the maps' sizes and the network size alone."""
+    """Dense candidates, which depend only on the sizes of the maps and of the network input."""
 
     kind: ClassVar[str] = "anchors"
     __call__: Callable[..., tuple[Tensor, tuple[Level, ...]]]
 
     @abstractmethod
     def forward(self, features: FeatureMaps, size: tuple[int, int]) -> tuple[Tensor, tuple[Level, ...]]:
-        """Make them.
+        """Make the candidates.
 
         Args:
-            features: the maps they stand on; only their sizes and device are read.
+            features: the maps they belong to; only their sizes and device are read.
             size: (height, width) of the network input in px.
 
         Returns:
@@ -32,11 +32,11 @@ class Anchors(nn.Module, Component, ABC):
 
     @abstractmethod
     def per_cell(self) -> tuple[int, ...]:
-        """Candidates per cell of each level, known before a tensor flows."""
+        """Candidates per cell of each level, known before any tensor is computed."""
 
 
 class BoxCoder(nn.Module, Component, ABC):
-    """Boxes relative to candidates, and back."""
+    """Encodes boxes relative to candidates, and decodes them."""
 
     kind: ClassVar[str] = "box_coder"
 
@@ -44,14 +44,14 @@ class BoxCoder(nn.Module, Component, ABC):
     def bins(self) -> Tensor | None:
         """float [R]: the distance that each bin of a distribution stands for, ascending, in the units of deltas.
 
-        None for coders that write plain numbers. A head that predicts a distribution asks for it, and fills ``deltas``
+        None for coders without bins. A head that predicts a distribution reads it, and fills ``deltas``
         with the expectation.
         """
         return None
 
     @abstractmethod
     def encode(self, targets: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
-        """Deltas of ``targets`` seen from ``boxes``.
+        """Deltas of ``targets`` relative to ``boxes``.
 
         Args:
             targets: float [...,4] xyxy px, of positive size.
@@ -67,10 +67,10 @@ class BoxCoder(nn.Module, Component, ABC):
         """Inverse of ``encode``: boxes [...,4] xyxy px; not clipped to any image."""
 
     def of_classes(self, labels: Tensor) -> BoxCoder:
-        """The coder for deltas that were read out for classes ``labels`` int64 [...].
+        """The coder for deltas that were selected for classes ``labels`` int64 [...].
 
         Itself, unless its units differ from class to class (Fast R-CNN's normalised targets). Losses and
-        post-processing ask for it wherever they pick deltas by class; a negative label is no class, its row is unused.
+        post-processing call it wherever they select deltas by class; rows with a negative label are unused.
         """
         return self
 
@@ -80,7 +80,7 @@ class ClassLoss(nn.Module, Component, ABC):
 
     ``needs`` names the scores whose logits it can read (``Feature.SOFTMAX_SCORES``: there is a column for the
     background); ``gives`` has ``Feature.READS_QUALITY`` where it can use soft targets, and ``needs``
-    ``Feature.QUALITY_TARGETS`` where it makes no sense without them.
+    ``Feature.QUALITY_TARGETS`` where it requires them.
     """
 
     kind: ClassVar[str] = "class_loss"
@@ -102,7 +102,7 @@ class ClassLoss(nn.Module, Component, ABC):
 
 
 class BoxLoss(nn.Module, Component, ABC):
-    """Unreduced box loss; it encodes or decodes itself, so that smooth L1 and GIoU are one line apart."""
+    """Unreduced box loss. It encodes or decodes itself, so that smooth L1 and GIoU have the same interface."""
 
     kind: ClassVar[str] = "box_loss"
     __call__: Callable[..., Tensor]
@@ -118,7 +118,7 @@ class BoxLoss(nn.Module, Component, ABC):
             boxes: float [B,N,4] xyxy px: the matched ground truth; safe boxes where unmatched.
             candidates: [1 or B,N] with their coder.
             distribution: float [B,N,4,R] logits over the coder's bins, where the head predicts them. A loss that needs
-                them says so: ``needs`` has ``Feature.DISTRIBUTION``.
+                them declares it: ``needs`` has ``Feature.DISTRIBUTION``.
 
         Returns:
             float [B,N], summed over the four coordinates.
@@ -130,18 +130,18 @@ class Sampler(nn.Module, Component, ABC):
 
     kind: ClassVar[str] = "sampler"
     size: int | None
-    """Chosen per image at most; None where all are kept."""
+    """Maximum number of candidates per image; None if all are kept."""
     most_positives: int | None = None
-    """Positives among them at most, where that is known."""
+    """Maximum number of positives among them, if known."""
     __call__: Callable[..., Assignment]
 
     @abstractmethod
     def forward(self, assignment: Assignment) -> Assignment:
-        """Return the thinned assignment [B,N]."""
+        """Return the assignment [B,N] with unchosen candidates set to IGNORE."""
 
 
 class Miner(nn.Module, Component, ABC):
-    """Chooses by loss, inside a Loss: SSD's 3:1 and R-FCN's OHEM are one idea."""
+    """Chooses candidates by their loss, inside a Loss: SSD's 3:1 ratio, R-FCN's OHEM."""
 
     kind: ClassVar[str] = "miner"
     __call__: Callable[..., Tensor]
@@ -152,7 +152,7 @@ class Miner(nn.Module, Component, ABC):
 
 
 class Normaliser(nn.Module, Component, ABC):
-    """The divisor of a loss. Counts are summed over processes, so that N processes equal one."""
+    """The divisor of a loss. Counts are summed over processes, so that N processes give the result of one."""
 
     kind: ClassVar[str] = "normaliser"
     __call__: Callable[..., Tensor]
@@ -167,14 +167,14 @@ class Suppress(nn.Module, Component, ABC):
 
     kind: ClassVar[str] = "suppress"
     iou: float | None = None
-    """Its threshold of overlap; None where it has none."""
+    """Its IoU threshold; None if it has none."""
     __call__: Callable[..., Tensor]
 
     @abstractmethod
     def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor, iou: float | None = None) -> Tensor:
         """New scores; 0 for what is removed.
 
-        Scores never rise, and what becomes of a box depends only on boxes with better scores: post-processing relies
+        Scores never increase, and the score of a box depends only on boxes with better scores: post-processing relies
         on both to stop early.
 
         Args:
@@ -182,7 +182,7 @@ class Suppress(nn.Module, Component, ABC):
             scores: float32 [B,N]; may be -inf where invalid.
             group: int64 [B,N]: boxes of different groups (classes) never suppress each other.
             valid: bool [B,N].
-            iou: 0..1, in place of ``self.iou`` for this call; None leaves it, and where that is None no other comes.
+            iou: 0..1, replaces ``self.iou`` for this call; None keeps it. Always None where ``self.iou`` is None.
 
         Returns:
             float32 [B,N].
@@ -196,13 +196,13 @@ class RoiPool(nn.Module, Component, ABC):
     output: tuple[int, int]
     """(height, width) of the pooled features, in bins."""
     channels: int
-    """Of the pooled features."""
+    """Number of channels of the pooled features."""
     levels: tuple[str, ...]
     """The maps it reads, finest first."""
     position_sensitive: ClassVar[bool] = False
-    """Whether each bin reads channels of its own, so that it wants score maps and not features."""
+    """Whether each bin reads its own channels, so that it needs score maps instead of features."""
     of_pixels: ClassVar[bool] = False
-    """Whether it cuts windows out of the image itself, ahead of the backbone: its only level is ``pixels``."""
+    """Whether it crops windows from the image itself, before the backbone: its only level is ``pixels``."""
     __call__: Callable[..., Tensor]
 
     @abstractmethod

@@ -18,20 +18,20 @@ class Draw(Protocol):
         """A random sample of the dataset; it may be the same image.
 
         Args:
-            plain: as it lies in the dataset; else with the transforms before this one applied.
+            plain: without transforms; else with the transforms before this one applied.
         """
 
 
 class Transform(Component, ABC):
-    """An augmentation: Sample -> Sample in NumPy. All randomness comes from the generator that it is given."""
+    """An augmentation: Sample -> Sample in NumPy. All randomness comes from the generator that is passed in."""
 
     kind: ClassVar[str] = "transform"
     draws: ClassVar[int] = 0
-    """How many other images one call takes, at most."""
+    """Maximum number of other images that one call uses."""
     needs_masks: ClassVar[bool] = False
-    """Whether it reads ``Sample.masks``, so that the loader decodes them for detectors of boxes too."""
+    """Whether it reads ``Sample.masks``, so that the loader also decodes them for detectors without masks."""
     active: tuple[float, float] = (0.0, 1.0)
-    """The share of the training in which it is used: from the first number on, up to the second. The build sets it from
+    """The part of the training in which it is used, from the first fraction up to the second. The build sets it from
     the recipe's ``active``; constructors have no such parameter."""
 
     @abstractmethod

@@ -104,7 +104,7 @@ def test_what_cannot_be_shown(tmp_path: Path) -> None:
         return str(raised.value)
 
     assert message(DetzooError, View("uniform", ("x.png",), tmp_path, ks=(50,))) == (
-        "--k draws segments, and uniform has none: it is no method that segments images"
+        "--k draws segments, but uniform does not segment images"
     )
     assert message(DetzooError, View("uniform", (), tmp_path)) == ("name the images to draw, or a dataset with --data")
     assert message(DataError, View("uniform", ("no.png",), tmp_path)) == "no.png: no such image"

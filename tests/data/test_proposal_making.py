@@ -215,7 +215,7 @@ class Dying:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_worker_that_is_killed_is_told() -> None:
-    with pytest.raises(DetzooError, match="a worker process ended by signal 9, perhaps for want of memory"):
+    with pytest.raises(DetzooError, match="a worker process ended by signal 9, perhaps for lack of memory"):
         list(in_parallel(Dying(), range(8), 2))
 
 

@@ -1,1 +1,1 @@
-"""The plugin's door: hook implementations and nothing heavy. DETR needs none: its manifest says everything."""
+"""Hook implementations of the plugin: none, its manifest says everything. Imports nothing heavy."""

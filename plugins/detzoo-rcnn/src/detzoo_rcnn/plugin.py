@@ -1,1 +1,1 @@
-"""The plugin's door: hook implementations and nothing heavy. There are none yet: the manifest says all."""
+"""Hook implementations of the plugin: none yet, its manifest says everything. Imports nothing heavy."""

@@ -1,4 +1,4 @@
-"""The plugin's door: hook implementations and nothing heavy."""
+"""Hook implementations of the plugin; imports nothing heavy."""
 
 from __future__ import annotations
 
