@@ -75,7 +75,7 @@ def peak_memory(run: Callable[[], Any], device: torch.device) -> tuple[int | Non
 
 @contextlib.contextmanager
 def quiet_profiler() -> Iterator[None]:
-    """The profiler's library writes about missing GPUs to stderr unless told not to, by the environment alone."""
+    """The profiler's library writes about missing GPUs to stderr unless an environment variable forbids it."""
     key = "KINETO_LOG_LEVEL"
     before = os.environ.get(key)
     os.environ.setdefault(key, "99")

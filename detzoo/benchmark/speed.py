@@ -41,7 +41,7 @@ class Benchmark:
 
     Args:
         name: of the detector.
-        latency_ms: phase (pre, forward, post, total) -> mean, p50, p95, p99 in ms a batch. ``total`` is timed on its
+        latency_ms: phase (pre, forward, post, total) -> mean, p50, p95, p99 in ms per batch. ``total`` is timed on its
             own, without waiting for the device between the phases. Where image-level regions are made, they are in
             ``proposals`` and in ``total``, and ``without_proposals`` is the total without them, as papers count.
         images_per_s: images per second, from the mean total.

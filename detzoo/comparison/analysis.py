@@ -1,4 +1,4 @@
-"""What the page shows beside the table, computed once from a detector's detections and kept beside its numbers."""
+"""Data of the page in addition to the table, computed once from detections and stored next to the numbers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def analyse(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def class_names(ground_truth: Mapping[str, Any]) -> dict[int, str]:
-    """Category id -> name, told apart by id where two are the same, as results.json does."""
+    """Category id -> name, distinguished by id where two are the same, as results.json does."""
     pairs = [(int(c["id"]), str(c["name"])) for c in ground_truth["categories"]]
     names = [name for _, name in pairs]
     return {i: name if names.count(name) == 1 else f"{name} ({i})" for i, name in pairs}

@@ -54,7 +54,7 @@ def demonstrate(
         steps: of training each, instead of the recipes'.
         device: None takes the best there is.
         progress: show bars on stderr.
-        say: is told what happens, a line at a time.
+        say: progress callback, one message per call.
 
     Raises:
         DetzooError: ``out`` holds something else.

@@ -1,8 +1,8 @@
 """One row of a comparison: from a detector that is measured, or from results that lie in files.
 
-What is known of a row lies in a folder of its own. ``numbers.json`` is written last and names the key of everything
-that decided the numbers; it is taken away before anything of the folder changes. So whatever is found beside a key that
-fits is whole, wherever an earlier call was stopped.
+Each row has its own folder. ``numbers.json`` is written last and holds the key of everything that decided the numbers;
+it is removed before anything in the folder changes. So all files next to a matching key are complete, wherever an
+earlier call was stopped.
 """
 
 from __future__ import annotations

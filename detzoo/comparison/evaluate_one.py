@@ -42,7 +42,7 @@ def evaluate_target(
     where = pick_device(device)
     dataset = open_dataset(data, evaluation_split(data, split))
     detector = load_detector(target, set_=set_)
-    detector.settings(settings)  # a setting that it does not have is told before anything takes long
+    detector.settings(settings)  # an unsupported setting is reported before the slow work starts
     applied = apply_switches(detector, switches, where)
     return evaluate(
         detector,

@@ -12,8 +12,8 @@ from typing import Any, Final
 PALETTE: Final = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b5a300", "#888888", "#8c4a2f", "#7d5fb2",
 )  # fmt: skip
-"""Okabe and Ito's eight: told apart with any of the common colour-vision deficiencies, on white and on black. Behind
-them brown and violet, which serve where there are still more."""
+"""Okabe and Ito's eight: distinguishable with the common colour-vision deficiencies, on white and on black. After
+them brown and violet, for further entries."""
 ALL: Final = "all classes"
 UNKNOWN: Final = "not recorded"
 MOST_VALUES: Final = 24
@@ -24,7 +24,7 @@ Spec = dict[str, Any]
 
 
 def colour(index: int) -> str:
-    """Of a detector, the same in every drawing that has one colour a detector."""
+    """Of a detector, the same in every drawing that has one colour per detector."""
     return PALETTE[index % len(PALETTE)]
 
 

@@ -26,7 +26,7 @@ class Menu:
 
     Args:
         name: of the menu.
-        label: beside it.
+        label: text next to it.
         options: in order; the first is chosen at the start.
     """
 
@@ -76,7 +76,7 @@ class Page:
     Args:
         title: of the page.
         table: measured numbers, then reported ones.
-        protocols: a row a detector.
+        protocols: one row per detector.
         sections: drawings.
         wall: images, the worst first.
         wall_note: how to read them.

@@ -1,4 +1,4 @@
-"""The image wall: the same images under each detector beside the ground truth, the worst first.
+"""The image grid: the same images under each detector next to the ground truth, the worst first.
 
 An image is embedded once; its boxes are drawn over it as SVG, so that they stay sharp, can be pointed at, and can be
 filtered by class.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 IMAGE_WIDTH: Final = 480
 """Images are made no wider, in px, to keep the page small enough to be mailed."""
 MOST_LABELS: Final = 12
-"""Boxes of an image up to which their names are written beside them; all say them when pointed at."""
+"""Boxes of an image up to which their names are written next to them; all show them on mouse-over."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def image_html(image: WallImage, number: int) -> str:
 
 
 def box_svg(box: Box, width: int, *, label: bool) -> str:
-    """A rectangle that says what it is when it is pointed at, with its class beside it where there is room."""
+    """A rectangle with a tooltip, and its class next to it where there is room."""
     x, y, w, h = (f"{float(v):.1f}" for v in box.xywh)
     unit = width / 400
     name = html.escape(box.name)

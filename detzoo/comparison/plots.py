@@ -22,7 +22,7 @@ Corner: TypeAlias = Literal["outside right upper", "outside right lower"]
 _SYMBOLS = ("o", "s", "D", "^", "P", "X", "*", "p", "h")
 """Of backbones, as the page's."""
 MOST_NAMES = 20
-"""Beyond this many classes names no longer fit beside a figure."""
+"""Beyond this many classes names no longer fit next to a figure."""
 
 
 def figure(width: float = 7.0, height: float = 4.5) -> tuple[Figure, Axes]:
@@ -108,7 +108,7 @@ def _round_ticks(axes: Axes, values: Sequence[float]) -> None:
 
 
 def _explain(made: Figure, title: str, looks: Mapping[str, tuple[str, str]], where: Corner) -> None:
-    """Which colour and symbol is which, beside the axes."""
+    """Which colour and symbol is which, next to the axes."""
     kinds = [
         Line2D([], [], linestyle="", label=name, color=tone, marker=symbol) for name, (tone, symbol) in looks.items()
     ]
@@ -116,7 +116,7 @@ def _explain(made: Figure, title: str, looks: Mapping[str, tuple[str, str]], whe
 
 
 def pr_figure(curves: Sequence[Curve]) -> Figure:
-    """Precision over recall, a line a class; solid at IoU .50, dashed at .75."""
+    """Precision over recall, one line per class; solid at IoU .50, dashed at .75."""
     made, axes = figure()
     classes = list(dict.fromkeys(curve.name for curve in curves))
     recall = np.linspace(0, 1, 101)

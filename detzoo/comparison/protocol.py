@@ -31,7 +31,7 @@ VERSIONS: Final = ("detzoo", "torch", "torchvision")
 
 
 def accuracy_protocol(results: Mapping[str, Any]) -> Protocol:
-    """What decides an AP beside detector and images; not the engine: they agree to the last digit."""
+    """What decides an AP in addition to detector and images; not the engine: they agree to the last digit."""
     protocol = results.get("protocol", {})
     coco, voc = protocol.get("coco", {}), protocol.get("voc", {})
     return {
@@ -45,7 +45,7 @@ def accuracy_protocol(results: Mapping[str, Any]) -> Protocol:
 
 
 def speed_protocol(benchmark: Mapping[str, Any]) -> Protocol | None:
-    """What decides a time beside the detector; None where nothing was timed."""
+    """What decides a time in addition to the detector; None where nothing was timed."""
     if not benchmark:
         return None
     p = benchmark["protocol"]
@@ -139,7 +139,7 @@ PROTOCOL_COLUMNS: Final = tuple(
 
 
 def protocol_table(entries: Sequence[ComparisonEntry]) -> Table:
-    """A row a detector: how its accuracy and its times were measured."""
+    """One row per detector: how its accuracy and its times were measured."""
     return Table("Protocol of each row", PROTOCOL_COLUMNS, [protocol_row(entry) for entry in entries])
 
 

@@ -59,7 +59,7 @@ def innermost(part: Any) -> str | None:
 
 
 def input_size(spec: Any) -> tuple[str | None, float | None]:
-    """(in words, side of a square of that area in px) of an input."""
+    """(as text, side of a square of that area in px) of an input."""
     if not isinstance(spec, Mapping):
         return None, None
     if spec.get("size"):

@@ -1,8 +1,8 @@
 """A row of a comparison that lies in files: a folder of ``detzoo eval`` or of a comparison, or COCO detections.
 
 Detections are counted again, on the dataset of the comparison. Where only results.json is left, its numbers are taken
-as they are, once dataset, classes and counts agree. A speed is shown where one lies beside: in the numbers.json of an
-earlier comparison, or in a benchmark.json (``detzoo bench RUN --json``).
+as they are, once dataset, classes and counts agree. A speed is shown if one is stored next to it: in the numbers.json
+of an earlier comparison, or in a benchmark.json (``detzoo bench RUN --json``).
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def counted(plan: ComparisonPlan, recorded: Recorded, results: Mapping[str, Any]
 
 
 def recorded_numbers(recorded: Recorded, results: Mapping[str, Any]) -> dict[str, Any]:
-    """Speed, cost, recipe and reported results, as far as they lie beside."""
+    """Speed, cost, recipe and reported results, if stored next to it."""
     numbers = recorded.json(NUMBERS) or {}
     benchmark, throughput = numbers.get("benchmark", {}), numbers.get("throughput", {})
     if not benchmark and (timed := recorded.json("benchmark.json")):
@@ -240,7 +240,7 @@ def facts_of(results: Mapping[str, Any]) -> Facts:
 
 
 def recipe_values(recorded: Recorded) -> dict[str, Any]:
-    """The recipe that lies beside; empty where there is none."""
+    """The recipe stored next to it; empty if there is none."""
     if "recipe.yaml" not in recorded.files:
         return {}
     try:

@@ -57,7 +57,7 @@ def compare(plan: ComparisonPlan, say: Callable[[str], None] = lambda _: None) -
 
     Args:
         plan: what and how.
-        say: is told what happens, a line at a time.
+        say: progress callback, one message per call.
 
     Raises:
         DetzooError: nothing could be compared, or ``out`` holds files of somebody else.

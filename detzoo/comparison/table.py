@@ -68,7 +68,7 @@ def same_rounds(protocols: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def table_row(entry: ComparisonEntry) -> dict[str, Any]:
-    """The numbers of one detector, with its protocols in words for files."""
+    """The numbers of one detector, with its protocols as text for files."""
     parameters = entry.results.get("model", {}).get("parameters")
     speed = speed_protocol(entry.benchmark)
     return {

@@ -68,7 +68,7 @@ class TradeoffPoint:
         architecture: decides the colour.
         backbone: decides the symbol.
         side: of the input, px; decides the size.
-        size: of the input, in words.
+        size: of the input, as text.
         other_accuracy: its accuracy was measured under another protocol than most: drawn hollow, never on the front.
         other_speed: the same of its times.
     """
@@ -82,7 +82,7 @@ class TradeoffPoint:
     other_speed: bool = False
 
     def is_other(self, cost: TradeoffAxis) -> bool:
-        """Whether it cannot be read beside the others in a plot over this cost."""
+        """Whether it cannot be compared with the others in a plot over this cost."""
         return self.other_accuracy or (cost.timed and self.other_speed)
 
 

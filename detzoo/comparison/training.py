@@ -36,7 +36,7 @@ def train_missing(
         plan: of the comparison.
         targets: name in the table -> target.
         dataset: that will be evaluated on; nothing is chosen by it while training.
-        say: is told what happens, a line at a time.
+        say: progress callback, one message per call.
 
     Returns:
         name -> key of the numbers of what is trained here, taken before the training: a recipe file that is changed

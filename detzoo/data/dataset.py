@@ -166,7 +166,7 @@ class IndexedDataset(Dataset):
         rows = index.rows(position)
         height, width = image.shape[:2]
         boxes = np.clip(index.boxes[rows], 0, [width, height, width, height]).astype(np.float32)
-        # a box wholly outside the image has no area left; readers that knew the size have dropped it before
+        # a box entirely outside the image has no area left; readers that knew the size have dropped it before
         kept = np.flatnonzero(((boxes[:, 2:] - boxes[:, :2]) > MIN_SIDE).all(axis=1))
         decoded = None
         if masks and index.has_masks:

@@ -36,7 +36,7 @@ class ShapesDataset(Dataset):
     Args:
         split: ``train``, ``val`` or ``test``; they share no image.
         count: images; the split's usual number by default.
-        size: px; sides are drawn from 5/6 to 7/6 of it.
+        size: px; sides are sampled from 5/6 to 7/6 of it.
         seed: another seed is another dataset.
         positions: only these images of the split, in this order.
     """
@@ -140,7 +140,7 @@ def draw_scene(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8], 
 
     Args:
         rng: source of everything in it.
-        size: px; each side is drawn from 5/6 to 7/6 of it.
+        size: px; each side is sampled from 5/6 to 7/6 of it.
 
     Returns:
         image uint8 [H,W,3] RGB, visible masks uint8 [M,H,W], labels int64 [M].

@@ -79,7 +79,7 @@ class Alternation:
 
 
 def check_alternation(proposals: Proposals, head: RoiHead) -> None:
-    """Refuse what cannot take turns.
+    """Reject what cannot take turns.
 
     Raises:
         RecipeError: the proposals have no weights, or the box coder wants to be measured on regions that are there

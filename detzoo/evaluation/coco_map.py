@@ -160,7 +160,7 @@ class CocoGroundTruth:
 
 
 def require_keys(data: CocoDict) -> None:
-    """Refuse what is not COCO ground truth."""
+    """Reject what is not COCO ground truth."""
     missing = [key for key in ("images", "annotations", "categories") if key not in data]
     if missing:
         raise DataError(
@@ -220,7 +220,7 @@ def coco_map(
     iou_type: IouType = "bbox",
     engine: Engine = "pycocotools",
 ) -> CocoResult:
-    """COCO's twelve numbers, and per class: 100 detections an image, crowd and ``ignore`` boxes ignored.
+    """COCO's twelve numbers, and per class: 100 detections per image, crowd and ``ignore`` boxes ignored.
 
     Args:
         detections: COCO result rows: image_id, category_id, score, bbox xywh px or segmentation (run lengths).

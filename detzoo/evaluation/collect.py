@@ -101,7 +101,7 @@ def collect(
     """Run a detector over a dataset, or over every ``shard[1]``-th image of it.
 
     Args:
-        detector: on the device that shall do the work.
+        detector: on the device to use.
         dataset: images.
         category_of: category id by model label, None to leave out.
         batch: images that go through the network together; those of one batch have the same prepared size.

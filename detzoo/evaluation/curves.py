@@ -125,7 +125,7 @@ def _boxes(rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
 
 
 def curves_csv(curves: Sequence[Curve]) -> str:
-    """One line a class, IoU and recall."""
+    """One line per class, IoU and recall."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["class", "iou", "recall", "precision", "score"])

@@ -1,7 +1,7 @@
 """Anybody's COCO result file: read, checked against the dataset, and brought into the dataset's own ids.
 
 What can only be meant in one way is taken so and said (file names for image ids, whole numbers written as text). What
-may be meant in two ways is refused, with the option that decides it.
+may be meant in two ways is rejected, with the option that decides it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def read_results(
         path: of the file.
         truth: COCO ground truth.
         categories: name by the file's category id; None takes its ids as the dataset's.
-        boxes: what four numbers mean; None takes COCO's xywh, and refuses what looks otherwise.
+        boxes: what four numbers mean; None takes COCO's xywh, and rejects what looks different.
 
     Raises:
         DataError: it does not belong to the dataset, or is no result file; the first wrong row is named.
@@ -219,7 +219,7 @@ def category_refusal(path: Path, strange: Sequence[int], used: Counter[int], own
 
 
 def read_categories(text: str) -> dict[int, str]:
-    """``a,b,c``, or a file (one name a line; or JSON: a list, id -> name, or with COCO's ``categories``).
+    """``a,b,c``, or a file (one name per line; or JSON: a list, id -> name, or with COCO's ``categories``).
 
     Returns:
         name by category id; lists are counted from 0.

@@ -153,7 +153,7 @@ def count_rows(
 
 
 def named(per_class: Mapping[int, dict[str, float]], classes: Mapping[int, str]) -> dict[str, dict[str, float]]:
-    """By class name; two categories of one name are told apart by id."""
+    """By class name; two categories of one name are distinguished by id."""
     names = list(classes.values())
     return {
         classes[c] if names.count(classes[c]) == 1 else f"{classes[c]} ({c})": values for c, values in per_class.items()

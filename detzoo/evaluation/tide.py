@@ -58,7 +58,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Judged:
-    """One image's detections and boxes, told apart.
+    """One image's detections and boxes, classified.
 
     Args:
         verdicts: by falling score.

@@ -19,7 +19,7 @@ class Board:
     Args:
         total: runs of the sweep.
         done: of these, those that are finished already.
-        say: is told a line at a time.
+        say: progress callback, one message per call.
     """
 
     def __init__(self, total: int, done: int, say: Callable[[str], None]) -> None:

@@ -45,7 +45,7 @@ def trained(jobs: Sequence[Job], places: Places, logs: Path, board: Board, note:
         jobs: with whole paths.
         places: where.
         logs: folder for what the runs print.
-        board: is told of starts, epochs and ends.
+        board: gets the starts, epochs and ends of runs.
         note: is given every change of a job's state.
 
     Returns:

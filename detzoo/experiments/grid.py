@@ -162,7 +162,7 @@ def override_key(key: str, text: str, recipe: Mapping[str, Any]) -> str:
 
 
 def point_name(pairs: Sequence[tuple[str, str]]) -> str:
-    """A name for a folder; long or unwritable parts are cut and told apart by a digest."""
+    """A name for a folder; long or unwritable parts are cut and made unique by a digest."""
     name = ",".join(f"{key}={value_label(key, text)}" for key, text in pairs) or "as-it-is"
     if len(name) > LONGEST_NAME:
         name = f"{name[: LONGEST_NAME - 9]}~{digest(name)}"

@@ -92,7 +92,7 @@ def train_run(job: Job, *, device: str | None = None, progress: bool = True) -> 
 
 
 def attempt(job: Job, device: str | None) -> Outcome:
-    """Train in a process that is there for nothing else: whatever goes wrong is told, not raised."""
+    """Train in a process that is there for nothing else: every failure is reported, not raised."""
     os.chdir(job.folder)
     try:
         wait_for_folder(job.command.out)  # a sweep that was killed may have left a process that is still writing

@@ -84,7 +84,7 @@ class LocalWorkers:
         return slot.device
 
     def _environment(self, device: str) -> dict[str, str]:
-        """Runs beside each other on the processor share its cores."""
+        """Simultaneous runs on the processor share its cores."""
         shared = sum(slot.device == "cpu" for slot in self.slots)
         if device != "cpu" or shared < 2 or "OMP_NUM_THREADS" in os.environ:
             return dict(os.environ)

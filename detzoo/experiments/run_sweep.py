@@ -53,7 +53,7 @@ def sweep(plan: SweepPlan, say: Callable[[str], None] = lambda _: None) -> Sweep
 
     Args:
         plan: what and how.
-        say: is told what happens, a line at a time.
+        say: progress callback, one message per call.
 
     Raises:
         DetzooError: nothing can be trained, or ``out`` belongs to something else.

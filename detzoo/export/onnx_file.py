@@ -71,14 +71,14 @@ def export_onnx(
 
 
 def check_installed() -> None:
-    """Refuse where the extra is missing."""
+    """Reject where the extra is missing."""
     missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
     if missing:
         raise ExportError(f"--format onnx needs {', '.join(missing)}: pip install 'detzoo[onnx]'")
 
 
 def check_possible(detector: Detector, *, postprocess: bool, dynamic_size: bool) -> None:
-    """Refuse what ONNX, or its graph of a detector, cannot say."""
+    """Reject what ONNX, or its graph of a detector, cannot say."""
     name = detector.recipe.name
     if not isinstance(detector, OneStage):
         raise ExportError(

@@ -10,7 +10,7 @@ from detzoo.runtime.atomic_files import replacing
 
 
 def check_free(path: Path, ending: str) -> None:
-    """Refuse a path that is taken, or cannot be written.
+    """Reject a path that is taken, or cannot be written.
 
     Raises:
         ExportError: with what to do.
@@ -24,6 +24,6 @@ def check_free(path: Path, ending: str) -> None:
 
 
 def write(path: Path, save: Callable[[Path], None]) -> None:
-    """Let ``save`` write beside ``path``, then put the whole file in its place."""
+    """Let ``save`` write next to ``path``, then put the whole file in its place."""
     with replacing(path) as temporary:
         save(temporary)

@@ -50,7 +50,7 @@ def draw_matches_of(target: str, overrides: Sequence[str], data: str, image: Pat
     """Build or load a detector, match one image of a dataset, draw the result to a file.
 
     Returns:
-        how many candidates each box got, a line a box.
+        how many candidates each box got, one line per box.
     """
     from detzoo.builder import build
     from detzoo.data import list_splits, open_dataset
@@ -72,7 +72,7 @@ def draw_priors(detector: Detector, image: ImageArray | None = None) -> tuple[Im
         image: uint8 [H,W,3] RGB below the boxes; plain grey where None.
 
     Returns:
-        the drawing, and a line a level.
+        the drawing, and one line per level.
     """
     given = blank() if image is None else image
     batch = prepare([given], detector.input)
@@ -107,7 +107,7 @@ def draw_matches(detector: Detector, sample: Sample) -> tuple[ImageArray, list[s
         sample: image and annotations.
 
     Returns:
-        the drawing in the network's frame, padding included, and a line a box.
+        the drawing in the network's frame, padding included, and one line per box.
     """
     plan = detector.train_plan
     batch, targets = collate([sample], detector.input, difficult=plan.difficult, crowd=plan.crowd)

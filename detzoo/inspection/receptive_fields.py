@@ -151,7 +151,7 @@ def _candidate_sizes(detector: OneStage | TwoStage) -> dict[str, tuple[float, fl
 
 
 def shown(target: str, overrides: Sequence[str]) -> str:
-    """Build a recipe; a line a level."""
+    """Build a recipe; one line per level."""
     from detzoo.builder import build
 
     detector = build(target, overrides=list(overrides), weights=None)

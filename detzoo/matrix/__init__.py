@@ -1,1 +1,1 @@
-"""Which components work together: every combination built, trained one step and predicted with, or refused in words."""
+"""Which components work together: every combination is built, trained one step and used to predict, or rejected."""

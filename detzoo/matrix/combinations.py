@@ -104,7 +104,7 @@ def starts(combination: Combination) -> list[Start]:
 
 
 def no_place(combination: Combination) -> str:
-    """Why nothing can be started from: which part stands beside the head in no recipe."""
+    """Why nothing can be started from: which part no recipe combines with the head."""
     head = combination.parts.get("head")
     if not frames(head):
         return f"no recipe uses head {head}"

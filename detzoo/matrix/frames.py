@@ -91,7 +91,7 @@ def _area(values: Mapping[str, Any]) -> int:
 
 
 def _slots(head: Place, named: list[Place]) -> dict[str, Place]:
-    """Of each kind, the component that stands nearest: beside the head, else beside what holds it."""
+    """Of each kind, the nearest component: next to the head, else next to what holds it."""
     slots: dict[str, Place] = {}
     for place in named:
         around = place.key[:-1]

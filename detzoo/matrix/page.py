@@ -31,7 +31,7 @@ def write_files(out: Path, rows: Sequence[Row]) -> list[Path]:
 
 
 def csv_text(rows: Sequence[Row]) -> str:
-    """One line a combination; ``values`` says whose are kept for parameters that both components have."""
+    """One line per combination; ``values`` says whose are kept for parameters that both components have."""
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()
@@ -73,7 +73,7 @@ LEGEND: Final = """\
 A combination is made as a user would make it: a recipe that holds the head, with `--set` for what is exchanged, tried
 from up to six recipes, once with the recipe's values for parameters that both components have and once with the
 component's own. ● was built, trained one step and predicted with. A number is the reason, below, for which the nearest
-recipe refuses it: by name where parts cannot go together, and by what must be set beside where they could, such as
+recipe refuses it: by name where parts cannot go together, and by what else must be set where they could, such as
 anchors for another number of maps. Nothing here says how well a combination learns."""
 
 

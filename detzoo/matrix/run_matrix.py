@@ -55,7 +55,7 @@ def run(plan: MatrixPlan, say: Callable[[str], None] = lambda _: None) -> Matrix
 
     Args:
         plan: what and where.
-        say: is told what happens, a line at a time.
+        say: progress callback, one message per call.
 
     Raises:
         RecipeError: a name that is not registered, or kinds that are not combined.

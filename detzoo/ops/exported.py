@@ -1,8 +1,8 @@
 """Suppression as an operation of its own: what ``torch.export`` records where eager code loops.
 
-Greedy suppression written out for a graph of static shapes is a step a box: thousands of nodes. An exported graph
-holds one node instead, ``detzoo::nms_keep`` or ``detzoo::soft_nms``, which runs the ordinary code when a program is
-loaded (after ``import detzoo.export``, which registers both) and which the ONNX exporter translates.
+Greedy suppression written out for a graph of static shapes takes one step per box: thousands of nodes. An exported
+graph holds one node instead, ``detzoo::nms_keep`` or ``detzoo::soft_nms``, which runs the ordinary code when a program
+is loaded (after ``import detzoo.export``, which registers both) and which the ONNX exporter translates.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def paste_masks(
 
 
 def paste_probabilities(logits: Tensor, boxes: Tensor, size: tuple[int, int], *, convention: Paste) -> Tensor:
-    """The same before the threshold: float32 [D,H,W] in [0,1], 4 bytes a mask and pixel."""
+    """The same before the threshold: float32 [D,H,W] in [0,1], 4 bytes per mask pixel."""
     pasted = np.zeros((len(logits), *size), np.float32)
     for row, place, values in _pasted(logits, boxes, size, convention):
         pasted[row][place] = values

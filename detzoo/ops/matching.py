@@ -273,7 +273,7 @@ def overlaps_ignored(
     batch, count = flagged.shape[0], candidates.boxes.shape[1]
     found = torch.zeros(batch, count, dtype=torch.bool, device=flagged.device)
     if allows_dynamic_shapes(flagged) and not flagged.any():
-        return found  # most batches: the CPU may look at the data
+        return found  # most batches: the CPU may read the data
     places = full_precision(candidates.boxes)
     for rows in chunks(batch, flagged.shape[1], count):
         truth = full_precision(targets.boxes[:, rows])

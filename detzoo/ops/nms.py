@@ -2,7 +2,7 @@
 
 Greedy suppression is a recurrence: a box is kept when no kept box before it, in order of score, overlaps it by more
 than the threshold. Within a block the recurrence is solved by iterating it from "all kept" until nothing changes, which
-takes as many rounds as the longest chain of suppressions, not as there are boxes. Groups are told apart by comparing or
+takes as many rounds as the longest chain of suppressions, not as there are boxes. Groups are separated by comparing or
 sorting them, never by shifting the coordinates that IoU is computed from: that costs up to 7e-3 of IoU in float32.
 
 Three ways through. On the CPU only pairs are looked at that are of one group and near enough to each other, so shapes

@@ -70,7 +70,7 @@ class PluginManager:
             self._add(record)
         self.kinds: dict[str, OwnKind] = {}
         while self._refuse_kinds():
-            pass  # a plugin that is refused takes its own kinds away from others
+            pass  # a plugin that is rejected takes its own kinds away from others
 
     @cached_property
     def _hooks(self) -> pluggy.PluginManager:
@@ -185,7 +185,7 @@ class PluginManager:
         """Gather the kinds of usable plugins; plugins whose kinds clash or are unknown are no longer usable.
 
         Returns:
-            whether a plugin was refused.
+            whether a plugin was rejected.
         """
         usable = [(record, record.manifest) for record in self.usable() if record.manifest is not None]
         owners: dict[str, list[PluginRecord]] = {}

@@ -100,7 +100,7 @@ class Manifest:
         converters: ``{source, detectors}``.
         hooks: names of the hooks it implements.
         elsewhere: components that its recipes can take but another distribution provides: ``kind/name`` -> its name.
-        conformance: what the conformance kit must be told.
+        conformance: what the conformance kit needs to know.
         document: as it was read, with marks.
     """
 
@@ -225,7 +225,7 @@ def check_manifest(value: dict[str, Any]) -> list[Problem]:
 
 
 def check_name(kind: str, name: str) -> None:
-    """Refuse a name that could not be written in a recipe.
+    """Reject a name that could not be written in a recipe.
 
     Raises:
         PluginError: with what is allowed.

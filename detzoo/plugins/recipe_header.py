@@ -51,6 +51,6 @@ HEADER: Final[Fields] = {
     "weights": Field(ListOf(Settings(WEIGHTS)), default=[]),
     "reported": Field(ListOf(Settings(REPORTED)), default=[]),
 }
-"""The keys of every recipe; ``input``, ``train`` and the slots of the meta-architecture come beside them."""
+"""The keys of every recipe; ``input``, ``train`` and the slots of the meta-architecture are added to them."""
 EXTENDS: Final[Fields] = {"extends": _OPTIONAL_TEXT}
 """Written in files; gone once a recipe is resolved."""

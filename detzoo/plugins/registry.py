@@ -237,7 +237,7 @@ class Registry:
         return found
 
     def _check_class(self, entry: Entry, cls: type[Any]) -> None:
-        """Refuse a class that is not of its kind, or leaves a method of its interface out."""
+        """Reject a class that is not of its kind, or leaves a method of its interface out."""
         if entry.kind == "settings":
             return
         declared = getattr(cls, "kind", None)

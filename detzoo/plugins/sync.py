@@ -26,7 +26,7 @@ def sync(*, index: Path | None, write: bool, registry: Registry | None = None) -
 
     Args:
         index: file to write the index to, or None. It holds the plugins whose distributions are folders of
-            ``plugins`` beside it; where there is no such folder, all that are installed.
+            ``plugins`` next to it; where there is no such folder, all that are installed.
         write: False only compares.
         registry: that of this process when None.
 

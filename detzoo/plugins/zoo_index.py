@@ -10,7 +10,7 @@ from detzoo.schema.yaml_source import read
 
 
 def zoo_index() -> Path | None:
-    """The zoo's index of all first-party plugins: inside an installed wheel, or beside the package in a checkout."""
+    """The zoo's index of all first-party plugins: inside an installed wheel, or next to the package in a checkout."""
     package = Path(__file__).parents[1]
     for candidate in (package / "registry.yaml", package.parent / "registry.yaml"):
         if candidate.is_file():

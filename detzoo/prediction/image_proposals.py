@@ -55,7 +55,7 @@ class RegionCache:
 
     Args:
         proposer: the detector's.
-        kept_bytes: room; what does not fit is made anew each time.
+        kept_bytes: room; what does not fit is computed again each time.
     """
 
     def __init__(self, proposer: Proposer, kept_bytes: int = KEPT_BYTES) -> None:

@@ -92,7 +92,7 @@ def annotate(
         sources: files, folders (searched with their subfolders) and URLs; ``find_sources`` expands them.
         out: folder; made where it is missing.
         options: thresholds.
-        report: is told of each source that cannot be read.
+        report: callback with a message for each source that cannot be read.
         advance: is called with the number of sources just finished.
     """
     options = options or Options()

@@ -99,7 +99,7 @@ def collate(
     index: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
 ) -> tuple[ImageBatch, Targets]:
-    """``prepare`` and ``make_targets`` in one; image-level proposals of the samples ride in the batch."""
+    """``prepare`` and ``make_targets`` in one; image-level proposals of the samples are stored in the batch."""
     images, proposals = [sample.image for sample in samples], [sample.proposals for sample in samples]
     batch = prepare(images, spec, device=device, index=index, proposals=proposals)
     return batch, make_targets(samples, batch, difficult=difficult, crowd=crowd)

@@ -129,7 +129,7 @@ def _write_regions(
 def check_made_by(
     path: Path, found: tuple[str, Mapping[str, Any]], wanted: tuple[str, Mapping[str, Any]], then: str
 ) -> None:
-    """Refuse regions of another method or of other parameters.
+    """Reject regions of another method or of other parameters.
 
     Args:
         path: where they stand.

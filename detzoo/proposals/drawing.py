@@ -74,7 +74,7 @@ def draw_segments(image: ImageArray, labels: NDArray[np.int32], colours: Colours
     Args:
         image: uint8 [H,W,3] RGB.
         labels: int32 [H,W], 0 or more.
-        colours: the segment's mean colour; or one drawn at random, with dark borders.
+        colours: the segment's mean colour; or a random one, with dark borders.
         seed: of the random colours.
 
     Returns:
@@ -100,7 +100,7 @@ def borders(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
 
 
 def side_by_side(images: Sequence[tuple[str, ImageArray]]) -> ImageArray:
-    """Images of one height beside each other, each with a line of text above it."""
+    """Images of one height next to each other, each with a line of text above it."""
     height = max(image.shape[0] for _, image in images) + _STRIP
     columns = []
     for text, image in images:

@@ -81,7 +81,7 @@ def evaluate_proposals(plan: Plan, say: Callable[[str], None] = lambda _: None) 
 
     Args:
         plan: what and how.
-        say: is told what happens, a line at a time.
+        say: progress callback, one message per call.
 
     Returns:
         what results.json holds.
@@ -235,7 +235,7 @@ def _repeatability(
 
 @dataclass(frozen=True)
 class _Numbered:
-    """Results come as they are done; sums shall not depend on that."""
+    """Results come as they are done; sums must not depend on that."""
 
     job: RepeatJob
 

@@ -44,7 +44,7 @@ class Made:
         path: the file.
         images: of the data that have regions in it.
         reused: of these, images that the file held before.
-        boxes: mean number of boxes an image, over the whole file.
+        boxes: mean number of boxes per image, over the whole file.
         seconds: mean time of an image in the proposer, of those that were made; None where none was.
         workers: that worked at the same time.
         broken: path of each image that could not be read, and why.
@@ -95,7 +95,7 @@ def make_proposals(
     """
     workers = cores() if workers is None else workers
     _existing(out, method)
-    method.build()  # what its constructor refuses is said here, once, and not by every worker
+    method.build()  # what its constructor rejects is reported here, once, and not by every worker
     tasks = list(_tasks(datasets, most))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

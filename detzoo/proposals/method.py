@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from detzoo.interfaces import Proposer
 
 KEPT: Final = "kept_boxes"
-"""Recorded beside a method's own parameters where only the best boxes of an image are kept."""
+"""Recorded with a method's own parameters where only the best boxes of an image are kept."""
 _BETWEEN: Final = re.compile(r",(?![^\[{]*[\]}])")  # commas outside brackets
 
 

@@ -26,7 +26,7 @@ Overlaps = NDArray[np.float64]
 
 
 def objects_of(sample: Sample) -> NDArray[np.float64]:
-    """Boxes [M,4] xyxy px of a sample that proposals shall cover: neither difficult nor crowds."""
+    """Boxes [M,4] xyxy px of a sample that proposals should cover: neither difficult nor crowds."""
     counted = ~(sample.difficult | sample.crowd)
     return sample.boxes[counted].astype(np.float64)
 

@@ -1,4 +1,4 @@
-"""What an evaluation of proposals leaves behind beside results.json: the table, and the plots of Hosang et al."""
+"""What an evaluation of proposals writes in addition to results.json: the table, and the plots of Hosang et al."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_report(out: Path, results: Mapping[str, Any]) -> list[Path]:
 
 
 def proposal_table(results: Mapping[str, Any]) -> Table:
-    """A row a method; recall and AR in percent."""
+    """One row per method; recall and AR in percent."""
     counts = [count for count in results["counts"] if count in TABLE_COUNTS] or list(results["counts"])[-5:]
     columns = [
         Column("name", "method", None),
@@ -120,7 +120,7 @@ def iou_figure(results: Mapping[str, Any]) -> Figure:
 
 
 def repeat_figure(results: Mapping[str, Any]) -> Figure:
-    """Repeatability under each change, a line a method."""
+    """Repeatability under each change, one line per method."""
     made = Figure(figsize=(13, 3.6), layout="constrained")
     for axes, (kind, label) in zip(made.subplots(1, len(CHANGES)), CHANGES.items(), strict=True):
         for number, row in enumerate(results["methods"]):

@@ -119,7 +119,7 @@ def _proposer(view: View) -> tuple[Proposer, str]:
         return method.build(), method.name
     if view.set_:
         raise RecipeError(f"--set changes a method; {view.target} is a file, whose proposals are made: leave --set out")
-    ProposalFile(Path(view.target))  # refused now, not at the first image
+    ProposalFile(Path(view.target))  # rejected now, not at the first image
     return Precomputed(path=view.target), Path(view.target).stem
 
 

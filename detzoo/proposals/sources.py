@@ -136,7 +136,7 @@ def read_truth(dataset: Dataset) -> Truth:
 
 
 def check_holds(file: ProposalFile, truth: Truth, dataset: Dataset, data: str) -> None:
-    """Refuse the file of another dataset.
+    """Reject the file of another dataset.
 
     Raises:
         ProposalsError: it lacks images.

@@ -1,6 +1,6 @@
 """Regions of a file that is not finished: appended image by image, whole after SIGKILL, nothing unpickled.
 
-Beside ``voc.safetensors`` lies ``voc.safetensors.unfinished``: a line of JSON that says what makes the regions, then a
+Next to ``voc.safetensors`` is ``voc.safetensors.unfinished``: a line of JSON that says what makes the regions, then a
 record an image: its key, the number of its boxes, the seconds they took, a checksum, boxes and scores.
 """
 

@@ -1,7 +1,7 @@
 """What components need of those around them: compared by their declared abilities, before anything runs.
 
 When a recipe is read, the words are those of the classes, which ``detzoo registry sync`` has written down. When the
-detector is built they are those of its objects: a head that may score in two ways has been told one of them.
+detector is built they are those of its objects: a head that can score in two ways has been set to one of them.
 
 A component asks those that serve the same head, and the one that holds it. A head is whatever gives predictions.
 """

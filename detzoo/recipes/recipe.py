@@ -51,7 +51,7 @@ class Recipe:
         return str(self.marks[key]) if key in self.marks else "default"
 
     def located(self, key: Key, message: str) -> str:
-        """``file:line: detectors.cells.head: message`` for what a constructor refused.
+        """``file:line: detectors.cells.head: message`` for what a constructor rejected.
 
         The line is that of the key with which the message begins (``levels: ...``), else of the component; of its key
         that was written last where that stands in another file, because a child or ``--set`` is more likely wrong.
@@ -150,7 +150,7 @@ def check(name: str, merged: Merged, registry: Registry, chain: tuple[str, ...])
 
 
 def _deeper(problem: Problem, values: dict[str, Any]) -> Problem:
-    """A hint beside an unknown key of the recipe that is a known one further down: ``lr``."""
+    """A hint for an unknown key of the recipe that is a known one further down: ``lr``."""
     found = [show_key(key) for key in keys_in(values) if len(key) > 1 and key[-1:] == problem.key]
     if len(problem.key) != 1 or not found:
         return problem

@@ -29,7 +29,7 @@ def as_json(recipe: Recipe) -> str:
 
 
 def with_origins(recipe: Recipe) -> str:
-    """One line a value: path, value, where it was written; then what replacing components dropped."""
+    """One line per value: path, value, where it was written; then what replacing components dropped."""
     rows = [(show_key(key), shown(value), recipe.origin(key)) for key, value in leaves(recipe.values)]
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     lines = [f"{path:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for path, value, origin in rows]

@@ -29,7 +29,7 @@ ImageArray: TypeAlias = NDArray[np.uint8]
 Colour: TypeAlias = tuple[int, int, int]
 Rectangle: TypeAlias = tuple[int, int, int, int]
 
-# Okabe and Ito, "Color Universal Design" (2008): told apart with any of the common colour-vision deficiencies. Black is
+# Okabe and Ito, "Color Universal Design" (2008): distinguishable with the common colour-vision deficiencies. Black is
 # left out (it is the outline), and the order puts the most different ones first.
 OKABE_ITO: Final[tuple[Colour, ...]] = (
     (230, 159, 0),
@@ -138,7 +138,7 @@ def draw_sample(sample: Sample, classes: Sequence[str | None]) -> ImageArray:
 
 
 def _weight(mask: object | None) -> float:
-    """Beside an outline the box steps back."""
+    """Next to an outline the box is less prominent."""
     return 1.0 if mask is None else 0.5
 
 

@@ -22,7 +22,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from detzoo.errors import DataError
 
 MAX_PIXELS: Final = 178_956_970
-"""Images beyond this are refused as decompression bombs (Pillow's own limit for an error: 512 MiB of RGB)."""
+"""Images beyond this are rejected as decompression bombs (Pillow's own limit for an error: 512 MiB of RGB)."""
 MAX_DOWNLOAD_BYTES: Final = 100 * 2**20
 ORIENTATION_TAG: Final = 0x0112
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
@@ -66,7 +66,7 @@ def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8
 
     Args:
         source: path, http(s) URL, PIL image, or array: uint8 [H,W,3] RGB or [H,W] grey.
-        max_pixels: larger images are refused.
+        max_pixels: larger images are rejected.
 
     Returns:
         uint8 [H,W,3] RGB, C-contiguous, EXIF orientation applied.
@@ -109,7 +109,7 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, uprigh
     Args:
         data: the file.
         name: for messages.
-        max_pixels: larger images are refused.
+        max_pixels: larger images are rejected.
         upright: apply EXIF orientation; False gives the pixels as they lie in the file.
 
     Returns:

@@ -20,7 +20,7 @@ R = TypeVar("R")
 _AHEAD: Final = 2  # tasks that lie with a worker, so that it need not wait for the next
 _THREAD_COUNTS: Final = (
     ("torch", "OMP_NUM_THREADS"),
-    ("numba", "NUMBA_NUM_THREADS"),  # refuses another number once it has started its threads
+    ("numba", "NUMBA_NUM_THREADS"),  # rejects another number once it has started its threads
     ("numpy", "OPENBLAS_NUM_THREADS"),
     ("numpy", "MKL_NUM_THREADS"),
 )
@@ -34,7 +34,7 @@ def cores() -> int:
 def in_parallel(job: Callable[[T], R], tasks: Iterable[T], workers: int) -> Generator[R, None, None]:
     """Results in the order in which they are done, a few tasks ahead of what was taken.
 
-    A worker is one thread: libraries that count cores are told of one. Closing the iterator, or an exception, stops
+    A worker is one thread: libraries that count cores see one. Closing the iterator, or an exception, stops
     the workers in the middle of what they do; those whose parent was killed end by themselves.
 
     Args:

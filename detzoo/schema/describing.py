@@ -31,7 +31,7 @@ _SIGNS: Final = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "a
 
 
 def describe(node: Node) -> str:  # noqa: C901, PLR0911, PLR0912 - one case per node
-    """What a type allows, in words."""
+    """What a type allows, as text."""
     match node:
         case Boolean():
             return "true or false"

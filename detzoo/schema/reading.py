@@ -155,7 +155,7 @@ def _list(value: Any, key: Key) -> list[Any]:
 
 
 def _keys(value: Any, key: Key, *, required: Iterable[str], optional: Iterable[str] = ()) -> None:
-    """Refuse a mapping that lacks a key, or has one that nothing here reads."""
+    """Reject a mapping that lacks a key, or has one that nothing here reads."""
     for name in required:
         if name not in _mapping(value, key):
             raise _MalformedError(key, f'missing key "{name}"')

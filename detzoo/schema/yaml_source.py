@@ -1,7 +1,7 @@
 """YAML as detzoo reads it: plain values with the file and line of each, and nothing else.
 
 A strict subset of YAML 1.2: ``1e-3`` is a float, ``no`` is a word. Tags, anchors, aliases, duplicate keys and deep
-nesting are refused, so that a recipe from a stranger can neither run code nor fill the memory. Values are built from
+nesting are rejected, so that a recipe from a stranger can neither run code nor fill the memory. Values are built from
 parser events in a loop, not by recursion.
 """
 
@@ -24,7 +24,7 @@ MAX_BYTES: Final = 4_000_000
 MAX_DEPTH: Final = 32
 TOO_DEEP: Final = f"lists and mappings are nested more than {MAX_DEPTH} deep"
 MAX_DIGITS: Final = 18
-"""Longer whole numbers are read as floats, which refuse what is out of range without long arithmetic."""
+"""Longer whole numbers are read as floats, which reject what is out of range without long arithmetic."""
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?[0-9]+")

@@ -47,7 +47,7 @@ def _check_map(name: str, found: torch.Tensor, spec: Any, size: tuple[int, int],
 
 
 def check_same_input_same_output(subject: Subject) -> None:
-    """In evaluation mode nothing is drawn: the same input gives the same maps twice."""
+    """Evaluation is deterministic: the same input gives the same maps twice."""
     component = subject.component.eval()
     given = _input(subject, subject.sizes[0])
     assert_close(component(given), component(given), "the first and the second answer to one input")

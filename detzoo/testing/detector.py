@@ -88,7 +88,7 @@ def _shown(values: Tensor) -> str:
 
 
 def check_same_image_same_detections(trial: Trial) -> None:
-    """Nothing is drawn when predicting: an image gets the same detections twice."""
+    """Prediction is deterministic: an image gets the same detections twice."""
     once, again = trial.found.alone, trial.found.again
     assert len(once) == len(again), f"{len(once)} detections, then {len(again)}"
     for name in ("scores", "boxes", "labels"):

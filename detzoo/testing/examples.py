@@ -66,7 +66,7 @@ def recipe_with(plugin: str, kind: str, name: str) -> str | None:
 def _classes_at(recipe: str, kind: str, name: str) -> int:
     """K at the first place where a recipe has a dense head: an RPN's head knows one class, object.
 
-    Other kinds stand beside specimens of ``NUM_CLASSES`` wherever they are.
+    Other kinds are built with specimens of ``NUM_CLASSES`` wherever they are.
     """
     if kind != "head":
         return NUM_CLASSES
@@ -92,7 +92,7 @@ def _part(detector: Detector, cls: type[Any]) -> Any:
 
 
 def _features_before(detector: Any, kind: str) -> FeatureSpecs:
-    """What a component of a kind is told that it gets."""
+    """The declared inputs of a component of a kind."""
     backbone: Backbone = detector.backbone
     behind_neck = kind != "neck" and isinstance(detector, OneStage | TwoStage)
     return dict(detector.neck.out if behind_neck else backbone.out)

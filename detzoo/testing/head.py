@@ -67,7 +67,7 @@ def _check_predictions(predictions: Predictions, number: int, subject: Subject) 
 
 
 def check_same_input_same_output(subject: Subject) -> None:
-    """In evaluation mode nothing is drawn: the same input gives the same predictions twice."""
+    """Evaluation is deterministic: the same input gives the same predictions twice."""
     subject.component.eval()
     first, second = (run(subject, subject.sizes[0])[1] for _ in range(2))
     assert_close(first, second, "the first and the second answer to one input")

@@ -1,6 +1,6 @@
 """One generator of (component, check) pairs, behind ``check_plugin`` and ``parametrize_with_checks``.
 
-What a plugin's author must tell it, it reads from the manifest (``conformance:``), so that every door says the same.
+What the plugin's author must specify is read from the manifest (``conformance:``), so that every entry point agrees.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def checks(plugin: str, recipes: Collection[str] | None = None) -> Iterator[tupl
 
 
 def recipes_left_out(plugin: str) -> tuple[str, ...]:
-    """Names of the recipes that ``checks`` does not build unless it is told to; for a plugin's slow tests.
+    """Names of the recipes that ``checks`` does not build unless asked to; for a plugin's slow tests.
 
     Raises:
         AssertionError: no such plugin, or its manifest cannot be used.

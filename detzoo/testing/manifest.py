@@ -122,7 +122,7 @@ def check_manifest_lies_in_the_package(plugin: str) -> None:
     assert spec is not None, f"package {record.module} cannot be found"
     assert spec.submodule_search_locations, f"{record.module} is a module, not a package: the manifest has no place"
     path = Path(next(iter(spec.submodule_search_locations))) / "registry.yaml"
-    assert path.is_file(), f"{path} is missing: put registry.yaml beside plugin.py and include it in the wheel"
+    assert path.is_file(), f"{path} is missing: put registry.yaml next to plugin.py and include it in the wheel"
     assert read_manifest(path).plugin == plugin, f"{path} belongs to another plugin"
 
 
@@ -136,7 +136,7 @@ def check_import_is_light(plugin: str) -> None:
 def check_import_draws_no_random_number(plugin: str) -> None:
     """Importing the plugin's module leaves Python's random generator as it was."""
     module = record_of(plugin).module or "detzoo"
-    assert not _imported(module)["random"], f"importing {module} draws random numbers or seeds their generator"
+    assert not _imported(module)["random"], f"importing {module} uses random numbers or seeds their generator"
 
 
 def check_import_opens_no_connection(plugin: str) -> None:

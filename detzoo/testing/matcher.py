@@ -14,7 +14,7 @@ EVERY = tuple(GROUND_TRUTHS)
 
 
 def check_outputs(subject: Subject) -> None:
-    """One whole number a candidate, within the ground truth of its image or BACKGROUND or IGNORE."""
+    """One integer per candidate, within the ground truth of its image or BACKGROUND or IGNORE."""
     places, truth = places_of(subject), targets(EVERY)
     found = match(subject, places, truth)
     _check_range(found, truth, places)

@@ -1,4 +1,4 @@
-"""The kit as tests of pytest: one a check."""
+"""The kit as tests of pytest: one per check."""
 
 from __future__ import annotations
 

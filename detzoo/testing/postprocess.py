@@ -50,7 +50,7 @@ def _check_shapes(found: DetectionBatch) -> None:
 
 
 def check_same_input_same_output(subject: Subject) -> None:
-    """In evaluation mode nothing is drawn: the same input gives the same detections twice."""
+    """Evaluation is deterministic: the same input gives the same detections twice."""
     places, said, batch = _places(subject), _predictions(subject), image_batch()
     first, second = (_run(subject, said, places, batch) for _ in range(2))
     assert_close(first, second, "the first and the second answer to one input")

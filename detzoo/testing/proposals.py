@@ -100,7 +100,7 @@ def _maps(subject: Subject, size: tuple[int, int]) -> FeatureMaps:
 
 
 def _batch(size: tuple[int, int]) -> ImageBatch:
-    """Noise, with image-level regions for a first stage that hands on what rides in the batch."""
+    """Noise, with image-level regions for a first stage that returns what is stored in the batch."""
     batch, places = image_batch(size), candidates(size)
     limit = batch.region[:, None, 2:].repeat(1, 1, 2)
     boxes = places.boxes.expand(2, -1, -1).clamp(min=0).minimum(limit)

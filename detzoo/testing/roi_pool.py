@@ -56,7 +56,7 @@ def check_invalid_regions_are_harmless(subject: Subject) -> None:
     for content in (0.0, -1e6, math.nan):
         boxes = torch.where(valid.unsqueeze(-1), rois.boxes, content)
         pooled = subject.component(maps, Candidates(boxes, valid))
-        assert_close(pooled[valid.flatten()], expected, f"valid regions beside invalid ones of {content}")
+        assert_close(pooled[valid.flatten()], expected, f"valid regions next to invalid ones of {content}")
         assert_finite(pooled, f"the output for invalid regions of {content}")
         for name, gradient in _gradients(pooled, maps).items():
             assert gradient is None or bool(gradient.isfinite().all()), (

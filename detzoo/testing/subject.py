@@ -25,7 +25,7 @@ class Subject:
     Args:
         component: the object; checks may change it, each gets a copy of its own.
         rebuild: seed -> another one, made from scratch.
-        features: what it was told that it will get (necks, heads).
+        features: the declared inputs (necks, heads).
         sizes: (height, width) px of inputs that it must take; two that are not square unless its size is fixed.
         num_classes: K.
         detector: the detector that it is part of, where a recipe uses it; not to be changed.

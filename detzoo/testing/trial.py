@@ -92,7 +92,7 @@ class Trial:
     @cached_property
     def found(self) -> Found:
         """Predicted, in evaluation mode."""
-        torch.manual_seed(1)  # whoever draws when predicting must not get the same numbers twice
+        torch.manual_seed(1)  # a part that samples when predicting must not get the same numbers twice
         self.detector.eval()
         first, other = (sample(size=size, seed=row).image for row, size in enumerate(SIZES))
         mirrored = np.ascontiguousarray(first[:, ::-1])

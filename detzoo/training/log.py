@@ -1,4 +1,4 @@
-"""What a run writes while it trains: ``log.jsonl`` (a line a step), ``curve.csv`` (a line an epoch), TensorBoard."""
+"""Logs of a training run: ``log.jsonl`` (one line per step), ``curve.csv`` (one line per epoch), TensorBoard."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
 
 
 def check_board() -> None:
-    """Refuse before anything is written, where TensorBoard is wanted and cannot be imported.
+    """Reject before anything is written, where TensorBoard is wanted and cannot be imported.
 
     Raises:
         TrainingError: it is not installed.

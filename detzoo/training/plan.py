@@ -23,7 +23,7 @@ class Optimizer:
 
     Args:
         name: the algorithm; ``rmsprop`` is PyTorch's (``alpha`` is TensorFlow's ``decay``).
-        lr: learning rate at ``TrainPlan.batch`` images a step; scaled linearly to the batch that is really used.
+        lr: learning rate at ``TrainPlan.batch`` images per step; scaled linearly to the batch that is really used.
         momentum: of sgd and rmsprop.
         nesterov: Nesterov's momentum, sgd only.
         betas: of adamw.
@@ -156,7 +156,7 @@ class TrainPlan:
         empty_images: whether images without objects are trained on.
         eval_every: epochs between evaluations.
         patience: stop after this many evaluations without a better AP, or None.
-        seed: of the order of images, the augmentations and everything drawn in training.
+        seed: of the order of images, the augmentations and everything random in training.
     """
 
     epochs: Annotated[int, Field(ge=1)] | None = None

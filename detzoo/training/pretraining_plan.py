@@ -25,7 +25,7 @@ class PretrainPlan:
 
     Args:
         epochs: passes over the data.
-        batch: images a step, for which ``optimizer.lr`` is meant.
+        batch: images per step, for which ``optimizer.lr`` is meant.
         size: side of the square that the network sees, px.
         optimizer: algorithm and learning rate.
         schedule: how the learning rate moves.

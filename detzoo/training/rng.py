@@ -34,7 +34,7 @@ def capture(device: torch.device) -> dict[str, Tensor]:
 
 
 def restore(states: dict[str, Tensor], device: torch.device) -> None:
-    """Set every generator back. A run that moves to another device type starts that device's generator anew."""
+    """Set every generator back. A run that moves to another device type restarts that device's generator."""
     torch.set_rng_state(states["torch"])
     numbers = states["numpy"].tolist()
     keys = np.array(numbers[:_NUMPY], dtype=np.uint32)
@@ -47,7 +47,7 @@ def restore(states: dict[str, Tensor], device: torch.device) -> None:
 
 @contextmanager
 def untouched(device: torch.device) -> Iterator[None]:
-    """Whatever is drawn within the block leaves no trace: evaluation and worker start-up do not change training."""
+    """Random numbers used within the block leave no trace: evaluation and worker start-up do not change training."""
     states = capture(device)
     try:
         yield

@@ -170,7 +170,7 @@ def run_settings(task: TrainingTask, options: TrainOptions, processes: int) -> R
 
 
 def check_same(saved: Checkpoint, run: Run) -> None:
-    """Refuse to resume what would not end as it began.
+    """Reject to resume what would not end as it began.
 
     Raises:
         TrainingError: recipe, classes or settings differ; every difference is listed.

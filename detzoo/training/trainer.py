@@ -101,7 +101,7 @@ def _train(run: Run) -> RunSummary:
 
 
 def _accelerator(options: TrainOptions, accumulate: int) -> Accelerator:
-    # accelerate keeps one state for the whole process: a second run with another precision would be refused
+    # accelerate keeps one state for the whole process: a second run with another precision would be rejected
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     GradientState._reset_state()
     place, precision = pick_device(options.device), options.precision
@@ -181,8 +181,8 @@ def describe(run: Run, state: RunState, *, resuming: bool) -> list[str]:
         f"{task.name} on {settings.data['name']} {settings.data['split']} ({count}) -> {run.out}",
         f"learning rate {plan.optimizer.lr:g} for {plan.batch} images per step -> {scaled:g} for {settings.batch} "
         f"({plan.schedule.name}{warm})",
-        f"{settings.steps} steps, {settings.steps_per_epoch} an epoch, {settings.epochs} epochs at most; {run.device}, "
-        f"{settings.precision}{shares}{parts}",
+        f"{settings.steps} steps, {settings.steps_per_epoch} per epoch, {settings.epochs} epochs at most; "
+        f"{run.device}, {settings.precision}{shares}{parts}",
     ]
     if state.complete:
         lines.append("this run is complete; nothing left to do")

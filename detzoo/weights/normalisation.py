@@ -45,7 +45,7 @@ def check_normalisation(
     weights: str,
     tolerance: float = 0.01,
 ) -> None:
-    """Refuse an input whose normalisation is not that of the weights.
+    """Reject an input whose normalisation is not that of the weights.
 
     Args:
         expects: what the weights were trained on; None where nobody said.

@@ -104,5 +104,5 @@ def test_refusals() -> None:
     )
     assert refusal("name=adamw") == (
         "--set name: this recipe has 2 keys that end so: train.optimizer.name, train.schedule.name; write one of them "
-        "whole"
+        "in full"
     )

@@ -77,7 +77,7 @@ def test_the_learning_rate_is_scaled_to_the_batch_and_printed(
     assert capsys.readouterr().err.splitlines()[:3] == [
         f"toy on toy train (24 images, 2 classes) -> {tmp_path / 'run'}",
         "learning rate 0.08 for 16 images per step -> 0.02 for 4 (constant)",
-        "6 steps, 6 an epoch, 1 epochs at most; cpu, fp32",
+        "6 steps, 6 per epoch, 1 epochs at most; cpu, fp32",
     ]
 
 

@@ -94,7 +94,7 @@ def trace_shapes(backbone: nn.Module, size: tuple[int, int]) -> dict[str, tuple[
     """(channels, height, width) of each map of ``backbone`` for an input of ``size`` (height, width)."""
     # functional_call: the backbone itself never leaves its device
     state = {name: value.to("meta") for name, value in (*backbone.named_parameters(), *backbone.named_buffers())}
-    pixels = torch.empty(2, 3, *size, device="meta")  # two images: batch norm in training mode refuses a single value
+    pixels = torch.empty(2, 3, *size, device="meta")  # two images: batch norm in training mode rejects a single value
     try:
         with torch.no_grad():
             maps: FeatureMaps = torch.func.functional_call(backbone, state, (pixels,))
@@ -107,7 +107,7 @@ def trace_shapes(backbone: nn.Module, size: tuple[int, int]) -> dict[str, tuple[
 
 
 def check_levels(owner: str, levels: Sequence[str], known: Sequence[str]) -> None:
-    """Refuse levels that do not exist, repeat, or are not finest first.
+    """Reject levels that do not exist, repeat, or are not finest first.
 
     Raises:
         RecipeError: with the names that exist.

@@ -90,7 +90,7 @@ def freeze(module: nn.Module, what: bool | Sequence[str]) -> list[str]:
 
 
 class _FixedStatistics(nn.Module):
-    """Mixed into a batch norm: it stays in evaluation mode, whatever its parents are told."""
+    """Mixed into a batch norm: it stays in evaluation mode, whatever mode its parents are in."""
 
     def train(self, mode: bool = True) -> Self:
         return super().train(False)  # the trainer's detector.train() must not wake it

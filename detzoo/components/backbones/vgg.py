@@ -40,7 +40,7 @@ class Vgg16(TappedBackbone):
         body = nn.Module()
         table: list[int | str] = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M"]
         table += [512, 512, 512, "M"] * 2
-        body.features = make_layers(table)  # without the classifier: its 124 million weights would be drawn in vain
+        body.features = make_layers(table)  # without the classifier: its 124 million weights would be unused
         _initialise(body)
         last = {"s1": (3, 1), "s2": (8, 2), "s4": (15, 4), "s8": (22, 8), "s16": (29, 16), "s32": (30, 32)}
         super().__init__(

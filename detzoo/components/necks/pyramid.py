@@ -9,7 +9,7 @@ from detzoo.types import FeatureSpec, FeatureSpecs
 
 
 def check_pyramid(neck: str, features: FeatureSpecs, *, equal: bool = False) -> None:
-    """Refuse maps that are not a pyramid, each level coarser than the one before.
+    """Reject maps that are not a pyramid, each level coarser than the one before.
 
     Args:
         neck: its name, for the message.

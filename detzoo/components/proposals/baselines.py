@@ -18,12 +18,12 @@ Seed = Annotated[int, Field(ge=0)]
 
 
 class Uniform(Proposer):
-    """Boxes whose centre, square root of area and logarithm of aspect ratio are drawn evenly.
+    """Boxes whose centre, square root of area and logarithm of aspect ratio are sampled uniformly.
 
     They depend on the image's size and the seed alone. A box that reaches beyond the image is cut to it.
 
     Args:
-        count: boxes an image.
+        count: boxes per image.
         scale: range of the square root of the area, relative to that of the image.
         aspect: range of width to height.
         seed: of the draw.
@@ -53,10 +53,10 @@ class Uniform(Proposer):
 
 
 class Gaussian(Proposer):
-    """Boxes whose centre, square root of area and logarithm of aspect ratio are drawn from normal distributions.
+    """Boxes whose centre, square root of area and logarithm of aspect ratio are sampled from normal distributions.
 
     Args:
-        count: boxes an image.
+        count: boxes per image.
         centre_std: deviation of the centre from the image's, relative to its sides.
         scale: mean and deviation of the square root of the area, relative to that of the image.
         log_aspect: mean and deviation of the logarithm of width to height.
@@ -90,7 +90,7 @@ class SlidingWindow(Proposer):
     """Windows on regular grids, as many of each size, the largest first.
 
     Args:
-        count: windows an image, about: each size gets its share, laid out in whole rows and columns.
+        count: approximate windows per image: each size gets its share, laid out in whole rows and columns.
         scales: square roots of the area, relative to that of the image.
         aspects: widths to heights.
 

@@ -21,7 +21,7 @@ TopK = Annotated[int, Field(gt=0)]
 
 
 class ImageLevel(Proposals):
-    """Hands on the regions that ride in the batch. The loader and ``predict`` ask ``proposer`` for them.
+    """Hands on the regions that are stored in the batch. The loader and ``predict`` ask ``proposer`` for them.
 
     They carry no scores: the samples of the loader hold boxes alone, in the proposer's order, best first.
 
@@ -30,7 +30,7 @@ class ImageLevel(Proposals):
         top_k: the best of each image when detecting; null for all.
         training_top_k: the same in training.
 
-    Source: Girshick 2015 (arXiv:1504.08083), section 2; about 2,000 regions an image.
+    Source: Girshick 2015 (arXiv:1504.08083), section 2; about 2,000 regions per image.
     """
 
     def __init__(self, *, proposer: Proposer, top_k: TopK | None = 2000, training_top_k: TopK | None = 2000) -> None:

@@ -1,4 +1,4 @@
-"""What is wrong with a dataset: one line a defect, with file and line, for ``detzoo data check`` and for training."""
+"""Problems of a dataset: one line per problem, with file and line, for ``detzoo data check`` and for training."""
 
 from __future__ import annotations
 

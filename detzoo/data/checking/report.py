@@ -17,7 +17,7 @@ def as_json(problems: Sequence[DataProblem]) -> str:
 
 
 def as_lines(problems: Sequence[DataProblem], limit: int | None = None) -> str:
-    """One line a problem, errors first, and a summary; of each code at most ``limit``."""
+    """One line per problem, errors first, and a summary; of each code at most ``limit``."""
     rank = {"error": 0, "warning": 1, "info": 2}
     kinds = Counter((problem.severity, problem.code) for problem in problems)
     shown: Counter[tuple[str, str]] = Counter()

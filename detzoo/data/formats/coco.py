@@ -23,7 +23,7 @@ def read_coco(
 
     Args:
         path: the JSON file.
-        images: folder that ``file_name`` is relative to; looked for beside the file by default.
+        images: folder that ``file_name`` is relative to; looked for next to the file by default.
         problems: gets every defect.
         classes: use only these, in this order; all categories by id otherwise.
         lines: find the line of each defect, at the price of a second reading.

@@ -1,4 +1,4 @@
-"""One folder an image, one mask PNG an instance (the Data Science Bowl's layout) -> index.
+"""One folder per image, one mask PNG per instance (the Data Science Bowl's layout) -> index.
 
 ``<root>/<id>/images/<id>.png`` and ``<root>/<id>/masks/*.png``; boxes are those of the masks.
 """
@@ -30,7 +30,7 @@ def read_mask_folders(root: Path, listed: Path | None, problems: Problems) -> In
     """Read one split.
 
     Args:
-        root: holds one folder an image.
+        root: holds one folder per image.
         listed: text file with the folder names of the split; all of them by default.
         problems: gets every defect.
     """

@@ -13,7 +13,7 @@ A data.yaml of detzoo::
       more: {annotations: Annotations/DET/val, images: Data/DET/val, list: ImageSets/DET/val.txt}    # voc, all optional
       val: {annotations: annotations/instances_val2017.json, images: val2017}     # coco
       test: {images: images/test, labels: labels/test}                            # yolo
-      dev: {list: val.txt}          # masks: folder names, one a line
+      dev: {list: val.txt}          # masks: folder names, one per line
       trainval: [train, val]        # a union: names of splits, or entries like the above
 """
 
@@ -85,7 +85,7 @@ def find_source(spec: str | Path) -> DataSource:
 
 
 def _nearby(path: Path, ready_made: Sequence[str]) -> str:
-    """`` (did you mean "my_data"?)``: data beside where it was looked for, and the names of ready-made sets."""
+    """`` (did you mean "my_data"?)``: data near the given path, and the names of ready-made sets."""
     names: list[str] = []
     with contextlib.suppress(OSError):  # no such folder, or not ours to list
         for entry in itertools.islice(path.parent.iterdir(), _LOOKED_AT):

@@ -66,7 +66,7 @@ def _coco_folder(folder: Path) -> DataSource | None:
         if not files:
             continue
         named = {_split_name(path): path for path in files}
-        if len(named) < len(files):  # train2014 beside train2017: the full names tell them apart
+        if len(named) < len(files):  # train2014 next to train2017: the full names tell them apart
             named = {path.stem.removeprefix("instances_"): path for path in files}
         splits = {name: (Part(annotations=path),) for name, path in named.items()}
         return DataSource(str(folder), folder.resolve().name, "coco", folder, splits)
@@ -271,7 +271,7 @@ def _ultralytics_part(path: Path, root: Path, entry: Any) -> Part:
     images = _inside(path, root, entry)
     labels = label_folder(images)
     if not images.exists():
-        # images shared by several label sets lie one level up, beside the folders with the labels
+        # images shared by several label sets lie one level up, next to the folders with the labels
         above = _inside(path, root.resolve().parent, entry)
         images = above if above.exists() else images
     return Part(images=images, labels=labels if labels.is_dir() else None)

@@ -1,4 +1,4 @@
-"""One VOC xml file -> plain values with line numbers; refuses document types and entities."""
+"""One VOC xml file -> plain values with line numbers; rejects document types and entities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing a dataset in another format: COCO, VOC or YOLO, with a data.yaml beside it that ``open_dataset`` reads."""
+"""Writing a dataset in another format: COCO, VOC or YOLO, with a data.yaml next to it that ``open_dataset`` reads."""
 
 from __future__ import annotations
 

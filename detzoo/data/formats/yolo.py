@@ -1,4 +1,4 @@
-"""YOLO txt -> index: ``labels/`` beside ``images/``, one line a box: class and relative cx cy w h, or a polygon."""
+"""YOLO txt -> index: ``labels/`` next to ``images/``, one line per box: class and relative cx cy w h, or a polygon."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from detzoo.runtime.images import SUFFIXES, read_header
 
 
 def list_images(entry: Path, problems: Problems) -> list[Path]:
-    """Images of a split: those of a folder, or those that a text file lists, one path a line."""
+    """Images of a split: those of a folder, or those that a text file lists, one path per line."""
     if entry.is_dir():
         return [path for path in sorted(entry.rglob("*")) if path.suffix.lower() in SUFFIXES]
     if not entry.is_file():
@@ -62,7 +62,7 @@ def read_yolo(
     found = list_images(images, problems)
     expected = set()
     for image in found:
-        # a list may name images of many folders, each with its own labels beside it
+        # a list may name images of many folders, each with its own labels next to it
         folder = labels / image.parent.relative_to(images) if images.is_dir() else label_folder(image.parent)
         label = folder / f"{image.stem}.txt"
         expected.add(label)

@@ -25,7 +25,7 @@ def augment(
     Args:
         sample: is not changed.
         transforms: in order.
-        rng: decides everything: other images are drawn, and augmented, by the same generator.
+        rng: decides everything: other images are sampled, and augmented, by the same generator.
         another: gives a random image to transforms that look at several.
         progress: share of the training that is done, 0..1.
     """

@@ -1,7 +1,7 @@
 """Batches in an order that depends on (seed, epoch) alone: not on workers, not on where a run was interrupted.
 
-Every image is augmented by a generator made from (seed, epoch, position), which also draws the other images that mosaic
-and MixUp look at. So one worker or eight give the same pixels, and batch k of epoch e can be reached without loading
+Every image is augmented by a generator made from (seed, epoch, position), which also samples the other images of
+mosaic and MixUp. So one worker or eight give the same pixels, and batch k of epoch e can be reached without loading
 what comes before it.
 """
 
@@ -64,7 +64,7 @@ class Loader:
         drop_last: leave out the last, smaller batch; by default when shuffling more than one batch.
         rank: this process; it takes elements rank::world of each global batch.
         world: number of processes.
-        masks: give masks; data without any is refused, here and where a transform needs them.
+        masks: give masks; data without any is rejected, here and where a transform needs them.
         proposer: image-level regions, computed on the image as decoded, before cache and transforms, and kept.
         cache: longest side in px of images that are decoded once and kept in memory; 0 keeps none.
         channels_last: memory format of the pixels.
@@ -261,7 +261,7 @@ def _check_presence(dataset: Dataset) -> None:
 
 
 def _check_masks(dataset: Dataset, why: str, instead: str) -> None:
-    """Masks that are wanted from data without any are refused; boxes without one among others are only counted."""
+    """Masks that are wanted from data without any are rejected; boxes without one among others are only counted."""
     if not dataset.has_masks:
         first = f" (the first image: {dataset.paths_of([0])[0]})" if len(dataset) else ""
         raise DataError(

@@ -56,7 +56,7 @@ class Reader(TorchDataset[Loaded]):
         dataset: where the images come from.
         transforms: augmentations, in order.
         seed: of the augmentations.
-        positions: of the images that are used, ascending; other images of mosaic and the like are drawn among them.
+        positions: of the images that are used, ascending; other images of mosaic and the like are sampled from them.
         broken: an image that cannot be read is replaced by the next good one, left out, or raises. Where a transform
             asks for another image, it is replaced in any case but the last.
         masks: whether samples have masks in the end.

@@ -24,7 +24,7 @@ class Expand(Transform):
     """SSD's zoom out: the image at a random place on a canvas of the mean colour; all boxes stay.
 
     Args:
-        ratio: largest ratio of the canvas's sides to the image's; drawn evenly from 1.
+        ratio: largest ratio of the canvas's sides to the image's; sampled uniformly from 1.
         p: how often.
         fill: RGB byte values of the canvas; the mean that the network subtracts.
 
@@ -54,7 +54,7 @@ class Expand(Transform):
 class IouCrop(Transform):
     """SSD's batch sampler: a patch that overlaps some object enough, or the whole image.
 
-    For each wanted overlap, and once with none, up to ``trials`` patches are drawn and the first that meets it is a
+    For each wanted overlap, and once with none, up to ``trials`` patches are sampled and the first that meets it is a
     choice; one of the choices and the whole image is taken, evenly. A box stays when its *centre* lies in the patch,
     cut to it. Images without objects stay whole.
 
@@ -62,7 +62,7 @@ class IouCrop(Transform):
         min_overlaps: wanted IoU of the patch with at least one box; 0 is SSD's last sampler: any patch.
         scale: range of the square root of the patch's share of the image.
         aspect: range of width to height, relative to the image's.
-        trials: patches drawn for each wanted overlap.
+        trials: patches sampled for each wanted overlap.
         p: how often; SSD: always, the whole image being one of the choices.
 
     Source: SSD, section 2.2; caffe ssd branch, sampler.cpp ``GenerateBatchSamples`` and ssd_pascal.py.

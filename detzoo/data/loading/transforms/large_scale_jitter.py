@@ -29,7 +29,7 @@ class LargeScaleJitter(Transform):
         size: (height, width) px of the result; null is the network input.
         scale: range of the factor on the largest image that fits into ``size``: 0.1 to 2 in the paper, whose standard
             jitter is 0.8 to 1.25.
-        fill: RGB byte values beside a smaller image (torchvision: the mean).
+        fill: RGB byte values around a smaller image (torchvision: the mean).
 
     Source: Ghiasi et al. 2021 (arXiv 2012.07177), section 3; torchvision's plan ``lsj``: ``ScaleJitter`` and
     ``FixedSizeCrop`` of references/detection. Deliberate differences: torchvision takes one random number for both

@@ -26,16 +26,16 @@ class MixUp(Transform):
 
     The other image is fitted into the network input, at the top left of it, resized by a random factor, perhaps
     flipped, and cut at random to the size of the first, or filled up at the right and below. Nothing is mixed where
-    either image shows no objects: YOLOX then draws on until one does.
+    either image shows no objects: YOLOX then samples until one does.
 
     Args:
         input_size: (height, width) px of the network input, or None where it follows the images.
         size: (height, width) px into which the other image is fitted; null is the network input.
         scale: range of the factor on the other image.
         flip: how often the other image is flipped.
-        fill: RGB byte values beside the other image, where it does not have the shape of ``size``.
+        fill: RGB byte values around the other image, where it does not have the shape of ``size``.
         outside: RGB byte values beyond that, where it is smaller than the first (YOLOX, mmdetection: black).
-        beta: the first image's share is drawn from Beta(beta, beta); Zhang et al. take 1.5. Null: always a half, as
+        beta: the first image's share is sampled from Beta(beta, beta); Zhang et al. take 1.5. Null: always a half, as
             YOLOX and RTMDet.
         weighted: whether each box weighs the share of its image (Zhang et al., GluonCV), as ``Sample.weight``; else all
             weigh 1, as YOLOX and RTMDet.

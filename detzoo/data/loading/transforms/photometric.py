@@ -64,7 +64,7 @@ class ColourJitter(Transform):
     """Brightness, contrast about the mean, saturation and hue, as torchvision's ColorJitter in a fixed order.
 
     Args:
-        brightness: the factor is drawn from 1 - brightness to 1 + brightness.
+        brightness: the factor is sampled from 1 - brightness to 1 + brightness.
         contrast: the same.
         saturation: the same.
         hue: largest shift, as a fraction of the circle.

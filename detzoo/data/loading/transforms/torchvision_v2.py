@@ -44,7 +44,7 @@ class TorchvisionV2(Transform):
     ``fill`` is that of the image: masks are filled with 0. ``RandomIoUCrop`` leaves an image without boxes as it is, to
     which torchvision comes after some tries, and carries no image-level regions, for which there is ``iou_crop``.
 
-    torchvision draws from torch's global generator. For the call it is seeded from the given one, and put back.
+    torchvision uses torch's global generator. For the call it is seeded from the given one, and put back.
 
     Args:
         name: the class, as ``RandomPhotometricDistort``.

@@ -56,7 +56,7 @@ class MaskBce(MaskLoss):
 
 
 def _mask_rows(mask_row: Tensor, assignment: Assignment) -> Tensor:
-    """int64 [B,P]: row of the mask that each positive shall draw; -1 for all that have none."""
+    """int64 [B,P]: row of the mask that each positive should predict; -1 for all that have none."""
     if mask_row.shape[1] == 0:
         return torch.full_like(assignment.index, -1)
     own = mask_row.gather(1, assignment.index.clamp(min=0))  # negatives read row 0, and are masked out

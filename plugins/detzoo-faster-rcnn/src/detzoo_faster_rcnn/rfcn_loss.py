@@ -21,10 +21,10 @@ class RfcnLoss(Loss):
 
     Online hard example mining: every region of an image is judged by its class loss plus, where it is positive, its box
     loss. ``miner`` (``ohem``: the 128 hardest of an image) sees all of them, duplicates included, and what it leaves
-    out enters neither term. Give the box head ``sampler: {type: all}``, or the miner sees only what was drawn.
+    out enters neither term. Give the box head ``sampler: {type: all}``, or the miner sees only what was sampled.
 
     Both normalisers count after mining. The released code divides the class loss by the mined regions of the batch
-    (``sampled``, at most 128 an image) and the box loss by a constant, 256 for its two images (``fixed``, value 256).
+    (``sampled``, at most 128 per image) and the box loss by a constant, 256 for its two images (``fixed``, value 256).
 
     Args:
         classification: loss of a class, unreduced.

@@ -83,7 +83,7 @@ def fit(context: StageContext, detector: RegionSvm, part: RegionClassifier | Reg
 
 
 def open_store(context: StageContext, detector: RegionSvm) -> WindowStore:
-    """The run's features, new or as they are; features of other weights, data or regions are refused."""
+    """The run's features, new or as they are; features of other weights, data or regions are rejected."""
     origin = {
         "network": fingerprint(detector.backbone, detector.head),
         "data": context.data_facts,
@@ -177,6 +177,6 @@ def describe(rois: Candidates, targets: Targets, proposed: int, num_classes: int
     answer = boxes if row is None else torch.where(touched[:, None], truth[row], boxes)
     label = torch.full_like(touched, -1, dtype=torch.int64) if row is None else torch.where(touched, labels[row], -1)
     given = torch.arange(len(real), device=real.device)[real] >= proposed
-    near = (best > min_overlap) & ~given  # ground truth has nothing to teach about being beside it
+    near = (best > min_overlap) & ~given  # ground truth has nothing to teach about being next to it
     columns = (boxes, answer, label, best, by_class, given, ignored, near)
     return Windows(*(column.cpu().numpy() for column in columns))

@@ -52,7 +52,7 @@ def edges_of(pixels: NDArray[np.float32], graph: GraphKind, neighbours: int = 10
 
     Args:
         pixels: float32 [H,W,C], smoothed.
-        graph: ``grid8``: every pixel and the 8 around it; ``grid4``: the 4 beside it; ``nearest``: its nearest in
+        graph: ``grid8``: every pixel and the 8 around it; ``grid4``: the 4 adjacent ones; ``nearest``: its nearest in
             (x, y, colour), so that regions may lie in several pieces; there the weight is the distance in that space.
         neighbours: of a pixel, for ``nearest``.
 

@@ -28,7 +28,7 @@ class RegionFc(RegionHead):
         num_classes: K, without background.
         roi_pool: where windows come from: ``warp`` (pixels) or a pooling of maps.
         grid: (rows, columns) to which maps of warped windows are averaged, where the backbone gives more; the size it
-            gives where nothing shall change (CaffeNet on 227 px: 6 x 6). null for windows pooled from maps.
+            gives to keep the weights unchanged (CaffeNet on 227 px: 6 x 6). null for windows pooled from maps.
         fc: outputs of the fully connected layers; none is possible.
         dropout: after each of them while fine-tuning.
         init: ``torch``: as PyTorch starts linear layers; ``normal``: deviations of 0.005, in the last 0.01 (Caffe).

@@ -12,7 +12,7 @@ from detzoo.interfaces import BoxCoder, Component, Feature, FeatureSource, RoiPo
 from detzoo_rcnn.window_store import WindowStore
 
 Advance = Callable[[int], None]
-"""Told the number of images just done; raises where the run is to stop."""
+"""Called with the number of images just done; raises if the run must stop."""
 
 
 class RegionHead(FeatureSource, Component, ABC):

@@ -29,7 +29,7 @@ class RandomizedPrim(Proposer):
 
     The probability that an edge joins two superpixels of one object is the logistic function of 3 colour + 3 border + 2
     size - 4: colour is the intersection of their colour histograms, border the larger share that the common border has
-    of the border of either, size 1 less their share of the image. From the edges around a tree one is drawn in
+    of the border of either, size 1 less their share of the image. From the edges around a tree one is sampled in
     proportion to it; the tree takes it, unless it stops there, with the mean of the improbability of the edge and the
     root of the tree's share of the image.
 

@@ -197,7 +197,7 @@ class RegionSvm(Detector):
         """Windows as the head takes them, some at a time; there is always at least one portion.
 
         Which regions are real is looked up on the host, so that no padding goes through the network: the one wait of
-        this meta-architecture, and next to nothing beside hundreds of windows. Where a graph is
+        this meta-architecture, and almost nothing compared with hundreds of windows. Where a graph is
         exported nothing may be looked up: all windows go at once, the padding with them.
 
         Args:

@@ -1,4 +1,4 @@
-"""scikit-learn's solvers, imported without a trace: its import draws from Python's global random generator."""
+"""scikit-learn's solvers, imported without a trace: its import uses Python's global random generator."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ Bins = Annotated[int, Field(ge=1)]
 
 
 class SpatialPyramid(PlainPool):
-    """Each window of the map as grids of maxima, coarse ones beside fine ones.
+    """Each window of the map as grids of maxima, coarse and fine ones together.
 
     A window holds the cells whose centres lie strictly inside the region: left and top ``floor(x / S) + 1``, right and
     bottom ``ceil(x / S) - 1``; the cell nearest to its middle where there is none. Bin i of n of a window of w cells

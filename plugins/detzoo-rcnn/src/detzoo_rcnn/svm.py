@@ -98,7 +98,7 @@ class LinearSvm(RegionClassifier):
         return self.rules.passes
 
     def fit(self, windows: WindowStore, advance: Advance) -> dict[str, float]:
-        """Mine and fit; goes on where it was killed, from a small file beside the vectors."""
+        """Mine and fit; goes on where it was killed, from a small file next to the vectors."""
         scale = self.norm / mean_norm(windows, self.feature)
         mining = Mining(
             windows, self.feature, scale=scale, classes=len(self.bias), rules=self.rules, solver=self.solver

@@ -1,6 +1,6 @@
 """Windows of a dataset and vectors of them on the disk, image by image: what SVMs and regressors learn from.
 
-A folder of flat files that only grow. ``images`` is written last, one row an image, so whenever it was killed, an
+A folder of flat files that only grow. ``images`` is written last, one row per image, so whenever it was killed, an
 image is in the store whole or not at all; what stands beyond the last row is cut off when the store is opened again.
 Vectors are read through memory maps: the operating system holds as much of them as it has room for.
 
@@ -84,7 +84,7 @@ class WindowStore:
 
     Args:
         folder: made if need be.
-        origin: plain values that say what the windows and vectors come from; a store of another origin is refused.
+        origin: plain values that say what the windows and vectors come from; a store of another origin is rejected.
         vectors: what is kept, by name.
         num_classes: K.
         precision: of the vectors on the disk.
@@ -293,7 +293,7 @@ class WindowStore:
 
 
 def human(size: float) -> str:
-    """Bytes in words: ``3.2 GB``."""
+    """Bytes as text: ``3.2 GB``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"

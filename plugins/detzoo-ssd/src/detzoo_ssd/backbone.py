@@ -97,7 +97,7 @@ def decimate(weight: Tensor, step: tuple[int, ...]) -> Tensor:
 
     Args:
         weight: of any shape.
-        step: one a dimension.
+        step: one per dimension.
 
     Returns:
         a view of ``weight``.

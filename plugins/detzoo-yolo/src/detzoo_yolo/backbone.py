@@ -17,7 +17,7 @@ Momentum = Annotated[float, Field(gt=0, le=1)]
 
 
 class Darknet(Backbone):
-    """A network of darknet's layers, written one a line: Extraction, Darknet-19, Darknet-53, tiny ones, yolo-fastest.
+    """A network of darknet's layers, written one per line: Extraction, Darknet-19, Darknet-53, tiny ones, yolo-fastest.
 
     Args:
         input_size: (height, width) px, where fixed; local and fully connected layers need it.

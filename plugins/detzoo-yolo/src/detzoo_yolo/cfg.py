@@ -61,7 +61,7 @@ class Section:
             raise self.refuse(f"{key}={text}; expected a number", key) from None
 
     def allow(self, *known: str) -> None:
-        """Refuse options that are not known: what they would change cannot be told."""
+        """Reject options that are not known: their effect is unknown."""
         for key, (value, _) in self.options.items():
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1)

@@ -20,7 +20,7 @@ class DarknetColour(Transform):
 
     Args:
         hue: largest shift, as a part of the circle; 0.1 in v2 and v3.
-        saturation: largest factor; drawn evenly from 1 to it, and inverted half of the time.
+        saturation: largest factor; sampled uniformly from 1 to it, and inverted half of the time.
         exposure: the same, of the value.
 
     Source: Redmon et al. 2016, section 2.2 (factors up to 1.5); darknet, image.c ``random_distort_image``. Deliberate

@@ -11,7 +11,7 @@ import typer
 def darknet(
     cfg: Annotated[Path, typer.Argument(help="A darknet cfg of YOLO v1, v2, v3, a tiny version or yolo-fastest.")],
     out: Annotated[Path, typer.Option(help="The recipe to write, a YAML file.")],
-    names: Annotated[Path | None, typer.Option(help="Class names, one a line, as coco.names.")] = None,
+    names: Annotated[Path | None, typer.Option(help="Class names, one per line, like coco.names.")] = None,
 ) -> None:
     """Write the recipe that a darknet cfg describes."""
     import yaml

@@ -25,7 +25,7 @@ Weight = Annotated[float, Field(ge=0)]
 class YoloSse(Loss):
     """Squared errors of coordinates, confidences and classes, weighted so that empty cells do not drown the others.
 
-    All boxes but the responsible ones are told a confidence of 0, with weight ``no_object_weight``. A cell with an
+    All boxes but the responsible ones get a target confidence of 0, with weight ``no_object_weight``. A cell with an
     object has its classes corrected once, a cell without never.
 
     Args:

@@ -41,7 +41,7 @@ class DarknetNeck(Neck):
 
 
 class Passthrough(Neck):
-    """YOLOv2's: two convolutions on the coarsest map, beside it the finer one regrouped, one convolution over both.
+    """YOLOv2's: two convolutions on the coarsest map, joined with the finer one regrouped, one convolution over both.
 
     Args:
         features: the backbone's maps: the last is the coarsest, the one before it is passed through.

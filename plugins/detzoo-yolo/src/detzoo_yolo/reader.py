@@ -24,7 +24,7 @@ def recipe_of(path: str | Path, *, names: str | Path | Sequence[str] | None = No
 
     Args:
         path: a cfg of the layers of YOLO v1, v2, v3, their tiny versions and yolo-fastest.
-        names: class names, or a file of them, one a line.
+        names: class names, or a file of them, one per line.
 
     Raises:
         RecipeError: naming line and layer.

@@ -34,7 +34,7 @@ def check_fit_separates_classes(subject: Subject) -> None:
         done: list[int] = []
         part.fit(store, done.append)
         vectors, windows = torch.from_numpy(store.read(part.feature, 0)), store.windows(0)
-    assert sum(done) == part.passes * IMAGES, f"advance was told of {sum(done)} images, not of {IMAGES} a pass"
+    assert sum(done) == part.passes * IMAGES, f"advance got {sum(done)} images, not of {IMAGES} per pass"
     assert part.fitted, "a fitted classifier says that it is not"
     margins = part(vectors)
     assert_shape(margins, (WINDOWS, NUM_CLASSES))

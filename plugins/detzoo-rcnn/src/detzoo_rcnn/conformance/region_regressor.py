@@ -26,7 +26,7 @@ def check_fit_corrects_boxes(subject: Subject) -> None:
         done: list[int] = []
         part.fit(store, done.append)
         vectors, own = torch.from_numpy(store.read(part.feature, 0, near=True)), store.windows(0)
-    assert sum(done) == IMAGES, f"advance was told of {sum(done)} images, not of {IMAGES}"
+    assert sum(done) == IMAGES, f"advance got {sum(done)} images, not of {IMAGES}"
     deltas = part(vectors)
     assert_shape(deltas, (len(vectors), NUM_CLASSES, 4))
     boxes, truth = (torch.from_numpy(values[own.near]) for values in (own.boxes, own.truth))
