@@ -37,15 +37,15 @@ def few_recipes(toy_registry: Registry) -> Registry:
 
 @pytest.mark.parametrize("name", ["toy", "toy-zoo"])
 def test_a_plugin_without_a_fault_by_its_name_and_by_its_distribution(name: str, run: Run) -> None:
-    # 9 of the plugin, 3 of anchors, 8 of a backbone, 9 of a head, 3 of a transform, 11 of each of two recipes
-    assert run("plugins", "check", name) == (0, "toy: 54 of 54 checks passed\n", "")
+    # 10 of the plugin, 3 of anchors, 8 of a backbone, 11 of a head, 4 of a transform, 11 of each of two recipes
+    assert run("plugins", "check", name) == (0, "toy: 58 of 58 checks passed\n", "")
 
 
 def test_a_plugin_named_twice_is_checked_once(run: Run, few_recipes: Registry) -> None:
     code, out, err = run("plugins", "check", "toy", "toy-zoo")
     assert (code, err) == (0, "")
     assert out.splitlines() == [
-        "toy: 32 of 32 checks passed",
+        "toy: 36 of 36 checks passed",
         "toy: 2 of its recipes left out; --all-recipes builds and runs them too",
     ]
 
@@ -98,7 +98,7 @@ def test_findings_say_what_was_expected_what_came_and_where_it_is_explained(tmp_
         "    expected: Names, order, channels and strides of ``out`` are those of real outputs, at every size.\n"
         "    came: s8 has 12 channels, out declares 13\n"
         "    see: docs/plugins.md#backbone-checks\n"
-        "toy: 30 of 32 checks passed\n"
+        "toy: 34 of 36 checks passed\n"
         "toy: 2 of its recipes left out; --all-recipes builds and runs them too\n",
         "",
     )
@@ -120,7 +120,7 @@ def test_a_plugin_whose_manifest_cannot_be_used(tmp_path: Path) -> None:
     code, out, err = process(site, "plugins", "check", "toy")
     message = (
         f'{site}/toy_zoo/registry.yaml:3: hoks: unknown key "hoks" of the manifest; did you mean "hooks"? '
-        "allowed: api, components, conformance, converters, detectors, elsewhere, hooks, plugin"
+        "allowed: api, components, conformance, converters, detectors, elsewhere, hooks, kinds, plugin"
     )
     assert (code, err) == (1, "")
     assert out.splitlines()[:8] == [
@@ -128,12 +128,13 @@ def test_a_plugin_whose_manifest_cannot_be_used(tmp_path: Path) -> None:
         "    expected: The plugin is activated without an error and without a conflict.",
         f"    came: the plugin is invalid: {message}",
         "    see: docs/plugins.md#manifest-checks",
-        "- toy: every_target_is_of_its_kind (failed)",
-        "    expected: Every component's class can be imported, and implements the interface that its manifest names.",
+        "- toy: every_kind_has_its_interface (failed)",
+        "    expected: Every kind that it brings is an abstract class whose ``kind`` is that name; its module of "
+        "checks holds some.",
         f"    came: the manifest cannot be used: {message}",
         "    see: docs/plugins.md#manifest-checks",
     ]
-    assert out.splitlines()[-1] == "toy: 3 of 9 checks passed"  # the three of its import, which is fine
+    assert out.splitlines()[-1] == "toy: 3 of 10 checks passed"  # the three of its import, which is fine
 
 
 def test_what_is_expected_to_fail_what_is_skipped_and_what_is_left_out(run: Run, toy_registry: Registry) -> None:
@@ -143,17 +144,18 @@ def test_what_is_expected_to_fail_what_is_skipped_and_what_is_left_out(run: Run,
             examples={"transform/toy_noise": {"strength": 300}},  # more than its schema allows
             expected_failures={
                 "transform/toy_noise": {
-                    name: "made up" for name in ("outputs", "input_is_not_changed", "same_seed_same_result")
+                    name: "made up"
+                    for name in ("outputs", "draws_are_declared", "input_is_not_changed", "same_seed_same_result")
                 }
             },
             packages={"head/toy_head": "no_such_package"},
             recipes=("toy_child",),
         ),
     )
-    ending = "of 54 checks passed, 3 failed as expected, 9 skipped: the package no_such_package is not installed\n"
-    summary = f"toy: 31 {ending.replace('54', '43')}"
+    ending = "of 58 checks passed, 4 failed as expected, 11 skipped: the package no_such_package is not installed\n"
+    summary = f"toy: 32 {ending.replace('58', '47')}"
     assert run("plugins", "check", "toy") == (0, summary + RECIPES_TOO, "")
-    assert run("plugins", "check", "toy", "--all-recipes") == (0, f"toy: 42 {ending}", "")
+    assert run("plugins", "check", "toy", "--all-recipes") == (0, f"toy: 43 {ending}", "")
 
 
 def test_a_failure_that_does_not_come_is_one(run: Run, toy_registry: Registry) -> None:
@@ -164,7 +166,7 @@ def test_a_failure_that_does_not_come_is_one(run: Run, toy_registry: Registry) -
         "    expected: The plugin is activated without an error and without a conflict.\n"
         "    came: it passes although it was expected to fail: made up\n"
         "    see: docs/plugins.md#manifest-checks\n"
-        "toy: 42 of 43 checks passed\n" + RECIPES_TOO,
+        "toy: 46 of 47 checks passed\n" + RECIPES_TOO,
         "",
     )
 
@@ -174,7 +176,7 @@ def test_json_is_every_result_and_nothing_else(run: Run, few_recipes: Registry) 
     assert (code, err) == (0, "")
     found = json.loads(out)
     assert list(found) == ["toy"]
-    assert len(found["toy"]) == 32
+    assert len(found["toy"]) == 36
     assert found["toy"][0] == {
         "component": "toy",
         "check": "status",
