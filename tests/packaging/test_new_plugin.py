@@ -85,7 +85,8 @@ def test_the_command_of_the_readme_resolves(kind: str, tmp_path: Path, monkeypat
     written = write_plugin("two-words", kind, tmp_path / "made")
     readme = next(path for path in written if path.name == "README.md").read_text()
     ((recipe, override),) = re.findall(r"detzoo train (\w+) .* --set '(.*)'", readme)
-    pytest.importorskip({"retinanet": "detzoo_retinanet", "fasterrcnn": "detzoo_faster_rcnn"}[recipe.split("_")[0]])
+    brings = {"retinanet": "detzoo_retinanet", "fasterrcnn": "detzoo_faster_rcnn", "ssd": "detzoo_ssd"}
+    pytest.importorskip(brings[recipe.split("_")[0]])
     monkeypatch.syspath_prepend(tmp_path / "made" / "src")
     point = EntryPoint("two-words", "detzoo_two_words", "detzoo.plugins")
     registry = Registry([*entry_points(group="detzoo.plugins"), point])
