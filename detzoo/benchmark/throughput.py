@@ -27,7 +27,7 @@ PATIENCE: Final = 2
 
 @dataclass(frozen=True)
 class Throughput:
-    """Images a second by batch size.
+    """Images per second by batch size.
 
     Args:
         tried: batch -> images per second, in the order of trying.
