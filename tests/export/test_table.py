@@ -57,7 +57,8 @@ def by_recipe(rows: list[Row]) -> list[object]:
 
 def kind(values: dict[str, Any]) -> tuple[str | None, ...]:
     """What makes a detector another one to export: meta-architecture, head, pooling, source of regions, cascade."""
-    box, proposals = values.get("box"), values.get("proposals") or {}
+    box: Any = values.get("box")
+    proposals = values.get("proposals") or {}
     cascade = isinstance(box, list)
     head = values.get("head") or (box[0] if cascade else box)["head"]
     pool = head.get("roi_pool") or {}

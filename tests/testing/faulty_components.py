@@ -261,7 +261,8 @@ class LooksAtAQuality(Loss):
 
 class KeepsQualityToItself(Loss):
     def forward(self, *given: Any) -> dict[str, Tensor]:
-        return super().forward(*given[:3], dataclasses.replace(given[3], quality=None))
+        predictions, candidates, targets, assignment = given
+        return super().forward(predictions, candidates, targets, dataclasses.replace(assignment, quality=None))
 
 
 class IgnoresQuality(BinaryCrossEntropy):
