@@ -78,6 +78,7 @@ def test_the_files_are_written_and_a_stranger_is_refused(tmp_path: Path) -> None
 
 def test_a_detector_without_a_network_of_one_stage_is_refused() -> None:
     class Odd(torch.nn.Module):
+        name = "Odd"
         input = InputSpec(size=(8, 8))
 
     with pytest.raises(DetzooError, match=r"^Odd is no one-stage detector: its candidates depend on the image$"):

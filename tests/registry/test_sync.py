@@ -33,7 +33,7 @@ plugin: {name}
 components:
   - {kind: neck, name: plain, target: "zoo_{name}.components:Plain", summary: "a neck: plain"}
 detectors:
-  small: {summary: "small", join: one_stage}
+  small: {summary: "small", architecture: one_stage}
 """
 MODULE = """
 from detzoo.interfaces import Neck

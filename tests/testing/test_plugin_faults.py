@@ -132,7 +132,7 @@ def test_a_manifest_that_is_not_in_the_package(
     record.module = "without_manifest.plugin"
     missing = package / "registry.yaml"
     assert failing_plugin("toy") == {
-        "manifest_lies_in_the_package": f"{missing} is missing: put registry.yaml beside plugin.py and include it in "
+        "manifest_lies_in_the_package": f"{missing} is missing: put registry.yaml next to plugin.py and include it in "
         "the wheel"
     }
     missing.write_text("api: 1\nplugin: another\n")

@@ -111,7 +111,7 @@ def test_faults_of_roi_pooling_are_found() -> None:
     assert_found(
         roi_pool_checks.check_invalid_regions_are_harmless,
         PoolsPadding(),
-        "valid regions beside invalid ones of nan: they differ by nan, more than rounding",
+        "valid regions next to invalid ones of nan: they differ by nan, more than rounding",
     )
     assert_found(
         roi_pool_checks.check_gradient_reaches_the_maps,

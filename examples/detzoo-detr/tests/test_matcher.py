@@ -150,7 +150,7 @@ def test_without_predictions_it_says_where_it_belongs() -> None:
         Hungarian()(candidates(1), targets([AT_LEFT], [0]), None)
     assert str(error.value) == (
         "matcher hungarian: it looks at predicted classes and boxes, and is given none here; it belongs under "
-        "join: one_stage, beside a head with a box coder"
+        "architecture: one_stage, beside a head with a box coder"
     )
 
 
