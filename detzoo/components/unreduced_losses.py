@@ -213,7 +213,7 @@ class DistributionFocal(BoxLoss):
     Being a cross-entropy with a soft target, it is not 0 for the best of distributions, unless the distance is a bin's.
 
     Source: Li et al. 2020 (arXiv:2006.04388), section 3, distribution focal loss. Its release takes the mean of the
-    four edges, and a weight of 0.25 besides.
+    four edges, and a weight of 0.25 in addition.
     """
 
     needs = frozenset({Feature.DISTRIBUTION})

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 BOUNDS: Final = ("ge", "gt", "le", "lt")
 """Of numbers: >=, >, <=, <."""
 WHOLE: Final = ("multiple_of",)
-"""Of whole numbers, besides."""
+"""Further limits of whole numbers."""
 LENGTHS: Final = ("min_length", "max_length")
 """Of text and lists."""
 LIMITS: Final = (*BOUNDS, *WHOLE, *LENGTHS)

@@ -134,5 +134,5 @@ def run(subject: Subject, size: tuple[int, int]) -> tuple[Candidates, Prediction
 
 
 def _regions(subject: Subject, size: tuple[int, int]) -> tuple[Candidates, ...]:
-    """What an RoI head is given besides; dense heads make their own candidates."""
+    """What an RoI head is given as well; dense heads make their own candidates."""
     return (regions(size),) if isinstance(subject.component, RoiHead) else ()

@@ -42,7 +42,7 @@ class Right(OneStage):
         self.add_parts()
 
     def add_parts(self) -> None:
-        """Whatever the fault needs besides the parts of the recipe."""
+        """Whatever the fault needs in addition to the parts of the recipe."""
 
     def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         return self.terms(super().losses(batch, targets), batch, targets)
