@@ -5,25 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Final
 
 from detzoo.errors import DataError
-
-ALIASES: Final[dict[str, str]] = {
-    "aeroplane": "airplane",
-    "diningtable": "dining table",
-    "motorbike": "motorcycle",
-    "pottedplant": "potted plant",
-    "sofa": "couch",
-    "tvmonitor": "tv",
-}
-"""VOC's names that COCO spells otherwise; both sides are looked up, so that either may have either."""
-
-
-def canonical(name: str) -> str:
-    """The name under which two spellings of one class meet."""
-    plain = " ".join(name.replace("_", " ").replace("-", " ").lower().split())
-    return ALIASES.get(plain, plain)
+from detzoo.recipes.class_matching import NameMatches, match_names
 
 
 @dataclass(frozen=True)
@@ -54,22 +38,26 @@ def map_classes(model: Sequence[str | None], names: Sequence[str], category_ids:
     """
     if len(model) and all(name is None for name in model):  # weights without names: only their order can be trusted
         return by_position(model, names, category_ids)
-    outputs = {canonical(name): label for label, name in enumerate(model) if name is not None}
-    wanted = {canonical(name): category for name, category in zip(names, category_ids, strict=True)}
-    missing = [name for name in names if canonical(name) not in outputs]  # an unanswerable class would count as AP 0
-    if missing:
-        raise DataError(mismatch(model, names, missing))
+    found = match_names(names, model)
+    missing = [name for name, place in zip(names, found.places, strict=True) if place is None]
+    if missing:  # an unanswerable class would count as AP 0
+        raise DataError(mismatch(model, names, missing, found))
     category_of: list[int | None] = [None] * len(model)
-    for name, category in wanted.items():
-        category_of[outputs[name]] = category
+    for place, category in zip(found.places, category_ids, strict=True):
+        assert place is not None
+        category_of[place] = category
     unmapped = tuple(n for n, c in zip(model, category_of, strict=True) if n is not None and c is None)
-    warnings: tuple[str, ...] = ()
+    warnings: list[str] = []
     if unmapped:
-        warnings = (
-            f"{len(unmapped)} of the model's {len(outputs)} classes are not in the dataset; "
-            f"their detections are left out ({listed(unmapped)})",
+        outputs = sum(name is not None for name in model)
+        warnings.append(
+            f"{len(unmapped)} of the model's {outputs} classes are not in the dataset; "
+            f"their detections are left out ({listed(unmapped)})"
         )
-    return ClassMap(tuple(category_of), unmapped, warnings)
+    if found.respelled:
+        pairs = listed([f"{known!r} for {name!r}" for name, known in found.respelled])
+        warnings.append(f"class names are spelled differently; the model's output is taken: {pairs}")
+    return ClassMap(tuple(category_of), unmapped, tuple(warnings))
 
 
 def by_position(model: Sequence[str | None], names: Sequence[str], category_ids: Sequence[int]) -> ClassMap:
@@ -83,8 +71,14 @@ def by_position(model: Sequence[str | None], names: Sequence[str], category_ids:
     return ClassMap(tuple(category_ids), (), (warning,))
 
 
-def mismatch(model: Sequence[str | None], names: Sequence[str], missing: Sequence[str]) -> str:
+def mismatch(model: Sequence[str | None], names: Sequence[str], missing: Sequence[str], found: NameMatches) -> str:
     """Why a model cannot be scored on a dataset, with the nearest names."""
+    if found.unclear:
+        name, several = found.unclear[0]
+        return (
+            f"the dataset's class {name!r} is spelled differently in the model, and could be any of {listed(several)}: "
+            "rename the classes in the dataset's yaml, so that they are equal"
+        )
     known = [name for name in model if name is not None]
     near = [(name, get_close_matches(name, known, n=1)) for name in missing]
     absent = [f"{name} (near: {close[0]})" if close else name for name, close in near]

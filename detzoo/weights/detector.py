@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,14 +41,14 @@ def load_weights(detector: Detector, weights: str, recipe: Recipe, build: Callab
         owner = detector if own else build(recipe, backbone_weights=False)
         convert_weights(owner, file, source=chosen[0]["source"])
         if owner is not detector:  # published weights are for the recipe's own classes
-            _load_for(detector, owner.state_dict(), chosen[0]["name"], len(owner.classes))
+            _load_for(detector, owner.state_dict(), chosen[0]["name"], owner.classes)
         return
     path = Path(weights)
     if path.exists():
         from detzoo.weights.checkpoint import load_model_state
 
         _, classes, state = load_model_state(path)
-        _load_for(detector, state, weights, len(classes))
+        _load_for(detector, state, weights, classes)
         return
     names = ", ".join(entry["name"] for entry in published) or "none"
     hint = nearest(weights, [entry["name"] for entry in published])
@@ -92,10 +92,15 @@ def load_state(detector: Detector, state: Mapping[str, Tensor], where: str) -> N
     detector.load_state_dict(dict(state))
 
 
-def _load_for(detector: Detector, state: Mapping[str, Tensor], where: str, count: int) -> None:
-    """Load weights that are for ``count`` classes: what depends on another number stays as it was initialised."""
+def _load_for(detector: Detector, state: Mapping[str, Tensor], where: str, classes: Sequence[str | None]) -> None:
+    """Load weights that are for ``classes``: what depends on another number of them stays as it was initialised."""
+    count = len(classes)
     step = abs(len(detector.classes) - count)  # background cancels in the difference
     if step == 0:
+        other = [(there, here) for there, here in zip(classes, detector.classes, strict=True) if there != here]
+        if other and all(there is not None and here is not None for there, here in other):
+            pairs = ", ".join(f"{there!r} -> {here!r}" for there, here in other[:8])
+            _log.warning("%s is for other classes of the same number, taken in their order: %s", where, pairs)
         load_state(detector, state, where)
         return
     own = detector.state_dict()

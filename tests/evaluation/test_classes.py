@@ -30,6 +30,36 @@ def test_aliases_work_both_ways() -> None:
     assert map_classes(["potted_plant", "Dining Table"], ["pottedplant", "diningtable"], [1, 2]).category_of == (1, 2)
 
 
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        (["P", "K", "p"], ["p", "P", "K"]),
+        (["traffic light", "traffic_light"], ["traffic_light", "traffic light"]),
+        (["sofa", "bus", "couch"], ["bus", "couch", "sofa"]),
+        (["t-shirt", "T shirt", "t shirt"], ["T shirt", "t shirt", "t-shirt"]),
+        (["tv", "tvmonitor", "TV"], ["TV", "tv", "tvmonitor"]),
+    ],
+)
+def test_equal_names_come_before_other_spellings(model: list[str], data: list[str]) -> None:
+    found = map_classes(model, data, range(len(data)))
+    assert found.category_of == tuple(data.index(name) for name in model)
+    assert (found.unmapped, found.warnings) == ((), ())
+
+
+def test_another_spelling_is_taken_only_from_what_is_left_and_told() -> None:
+    found = map_classes(["rbc", "RBC", "WBC"], ["RBC", "wbc"], [1, 2])
+    assert (found.category_of, found.unmapped) == ((None, 1, 2), ("rbc",))
+    assert "'WBC' for 'wbc'" in found.warnings[1]
+
+
+@pytest.mark.parametrize(
+    ("model", "data"), [(["Cell", "CELL"], ["cell"]), (["cell"], ["Cell", "CELL"]), (["couch", "tv"], ["Sofa", "sofa"])]
+)
+def test_several_spellings_that_could_be_meant_are_rejected(model: list[str], data: list[str]) -> None:
+    with pytest.raises(DataError, match="spelled differently"):
+        map_classes(model, data, range(len(data)))
+
+
 def test_names_that_differ_are_refused() -> None:
     with pytest.raises(DataError) as caught:
         map_classes(["cat", "dog"], ["cats", "dog"], [1, 2])

@@ -17,6 +17,7 @@ from detzoo.data.checking.problems import DataProblem, Problems
 from detzoo.data.dataset import Dataset, read_as_annotated
 from detzoo.data.formats.opening import list_splits, open_dataset
 from detzoo.errors import DataError
+from detzoo.recipes.class_matching import near_equal, spelled_alike
 from detzoo.runtime.images import ImageHeader, decode_image, header_of, read_bytes
 
 _DISJOINT: Final = ("train", "val", "test")
@@ -60,6 +61,7 @@ def check(
     problems = Problems()
     names = list_splits(spec) if split is None else (split,)
     opened = [data for name in names if (data := _open(spec, name, problems)) is not None]
+    _check_names(spec, opened, problems)
     sizes: dict[str, tuple[int, int]] = {}
     for data in opened:
         if data.on_disk:
@@ -166,6 +168,17 @@ def _check_frame(path: str, header: ImageHeader, annotated: tuple[int, int], pro
         )
     else:
         problems.info("exif-rotated", path, None, f"EXIF orientation {header.orientation}; turned upright", path)
+
+
+def _check_names(spec: str | Path, opened: Sequence[Dataset], problems: Problems) -> None:
+    for group in near_equal(list(dict.fromkeys(name for data in opened for name in data.classes))):
+        names = " and ".join(repr(name) for name in group)
+        why = "differ only in case, spaces, underscores or hyphens"
+        if len({spelled_alike(name) for name in group}) > 1:
+            why = "are VOC's and COCO's names of one class"
+        problems.warning(
+            "near-equal-names", str(spec), None, f"the classes {names} {why}; kept apart: is it one class?"
+        )
 
 
 def _check_duplicates(digests: dict[str, list[str]], problems: Problems) -> None:
