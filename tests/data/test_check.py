@@ -281,7 +281,9 @@ def test_the_same_image_twice_and_in_two_splits(tmp_path: Path) -> None:
         (tmp_path / split).mkdir()
         image(tmp_path / split / f"{split}.png")
         (tmp_path / split / f"{split}.xml").write_text(xml(CAT))
-    assert report(tmp_path) == ["train/train.png: warning: duplicate-image: the same bytes as test/test.png"]
+    assert report(tmp_path) == [
+        "train/train.png: warning: shared-image: leak: the same image stands in test, as test/test.png, and in train"
+    ]
     sets = tmp_path / "devkit" / "ImageSets" / "Main"
     for name in (sets, tmp_path / "devkit" / "Annotations", tmp_path / "devkit" / "JPEGImages"):
         name.mkdir(parents=True)
@@ -289,7 +291,9 @@ def test_the_same_image_twice_and_in_two_splits(tmp_path: Path) -> None:
     (tmp_path / "devkit" / "Annotations" / "a.xml").write_text(xml(CAT))
     for split in ("train", "trainval", "test"):
         (sets / f"{split}.txt").write_text("a\n")
-    assert report(tmp_path / "devkit") == ["JPEGImages/a.png: warning: shared-image: stands in test and in train"]
+    assert report(tmp_path / "devkit") == [
+        "JPEGImages/a.png: warning: shared-image: leak: the image stands in test and in train"
+    ]
 
 
 def coco(folder: Path, **change: Any) -> Path:

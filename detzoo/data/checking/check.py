@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from detzoo.data.checking.leaks import duplicates, find_leaks
 from detzoo.data.checking.problems import DataProblem, Problems
 from detzoo.data.dataset import Dataset, read_as_annotated
 from detzoo.data.formats.opening import list_splits, open_dataset
@@ -20,7 +21,6 @@ from detzoo.errors import DataError
 from detzoo.recipes.class_matching import near_equal, spelled_alike
 from detzoo.runtime.images import ImageHeader, decode_image, header_of, read_bytes
 
-_DISJOINT: Final = ("train", "val", "test")
 _SUFFIX_OF: Final = {
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
     "MPO": {".jpg", ".jpeg"},
@@ -71,8 +71,8 @@ def check(
                 sizes.setdefault(index.path(position), (height, width))
     known = {problem.path for problem in problems.found if problem.code in ("bad-image", "missing-image")}
     digests = _check_images({path: size for path, size in sizes.items() if path not in known}, problems, progress)
-    _check_duplicates(digests, problems)
-    _check_splits(opened, problems)
+    duplicates(opened, digests, problems)
+    find_leaks(opened, digests, problems)
     return list(dict.fromkeys(problems.found))
 
 
@@ -179,24 +179,6 @@ def _check_names(spec: str | Path, opened: Sequence[Dataset], problems: Problems
         problems.warning(
             "near-equal-names", str(spec), None, f"the classes {names} {why}; kept apart: is it one class?"
         )
-
-
-def _check_duplicates(digests: dict[str, list[str]], problems: Problems) -> None:
-    for paths in digests.values():
-        for path in paths[1:]:
-            problems.warning("duplicate-image", path, None, f"the same bytes as {paths[0]}", path)
-
-
-def _check_splits(opened: Sequence[Dataset], problems: Problems) -> None:
-    """An image that stands in two of train, val and test makes every score a lie."""
-    seen: dict[str, str] = {}
-    for data in opened:
-        if data.split in _DISJOINT and data.on_disk:
-            for path in data.paths:
-                if path in seen:
-                    problems.warning("shared-image", path, None, f"stands in {seen[path]} and in {data.split}", path)
-                else:
-                    seen[path] = data.split
 
 
 def _without(path: str, error: DataError) -> str:

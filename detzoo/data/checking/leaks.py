@@ -1,0 +1,52 @@
+"""Images that stand in several splits: a detector is judged by what it has learned, and every score is a lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+from detzoo.data.checking.problems import Problems
+from detzoo.data.dataset import Dataset
+from detzoo.data.formats.split_names import role_of
+
+
+def find_leaks(opened: Sequence[Dataset], digests: Mapping[str, list[str]], problems: Problems) -> None:
+    """Report each image that stands in two splits, under the same name or another; by its bytes.
+
+    Unions of other splits, such as ``trainval``, are no leaks.
+
+    Args:
+        opened: the splits.
+        digests: paths by digest of the file's bytes.
+        problems: gets a warning for each image and each pair of splits.
+    """
+    content = {path: digest for digest, paths in digests.items() for path in paths}
+    members = {data.split: {content.get(path, path): path for path in data.paths} for data in opened if data.on_disk}
+    unions = {name for name in members if role_of(name) == "union" or _joins_others(name, members)}
+    for one, other in combinations([name for name in members if name not in unions], 2):
+        for key, path in members[other].items():
+            first = members[one].get(key)
+            if first is None:
+                continue
+            if first == path:
+                message = f"leak: the image stands in {one} and in {other}"
+            else:
+                message = f"leak: the same image stands in {one}, as {first}, and in {other}"
+            problems.warning("shared-image", path, None, message, path)
+
+
+def _joins_others(name: str, members: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether a split is exactly what several others, which have nothing in common, hold together."""
+    own = set(members[name])
+    parts = [set(found) for other, found in members.items() if other != name and found and set(found) < own]
+    return len(parts) > 1 and sum(map(len, parts)) == len(own) and set().union(*parts) == own
+
+
+def duplicates(opened: Sequence[Dataset], digests: Mapping[str, list[str]], problems: Problems) -> None:
+    """Report images that are twice in one split, under different names."""
+    splits = [set(data.paths) for data in opened if data.on_disk]
+    for paths in digests.values():
+        for at, path in enumerate(paths[1:], start=1):
+            same = next((first for first in paths[:at] if any(first in own and path in own for own in splits)), None)
+            if same is not None:
+                problems.warning("duplicate-image", path, None, f"the same bytes as {same}", path)
