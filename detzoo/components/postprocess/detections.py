@@ -39,7 +39,10 @@ class PerClassDetections(PostProcess):
         per_level_top_k: pairs of candidate and class of each level that enter suppression; null for all. The paper,
             torchvision and detectron2 keep 1,000 of them.
         keep: detections kept per image.
-        min_side: boxes narrower or lower than this (px, after clipping) are dropped before suppression.
+        min_side: boxes narrower or lower than this (px) are dropped before suppression; sides as ``clip`` leaves them.
+        clip: when boxes are cut to the image: ``before`` suppression compares them (torchvision, Detectron, mmdet,
+            TensorFlow), so that what reaches beyond the image counts for nothing, or ``after`` (Caffe's SSD, darknet,
+            the ports of both, detectron2's RetinaNet). Reported boxes lie in the image either way.
         quality: how ``quality_logits`` enter the score: not at all, as a factor, or under a square root with it (FCOS).
 
     Source: SSD's DetectionOutput; RetinaNet, section 4.1; torchvision's ``SSD``, ``RetinaNet`` and
@@ -56,6 +59,7 @@ class PerClassDetections(PostProcess):
         per_level_top_k: Annotated[int, Field(gt=0)] | None = None,
         keep: Annotated[int, Field(gt=0)] = 100,
         min_side: Annotated[float, Field(ge=0)] = 0.0,
+        clip: Literal["before", "after"] = "before",
         quality: Literal["ignore", "product", "geometric_mean"] = "ignore",
     ) -> None:
         super().__init__()
@@ -70,6 +74,7 @@ class PerClassDetections(PostProcess):
         self.per_class_top_k = per_class_top_k
         self.per_level_top_k = per_level_top_k
         self.min_side = min_side
+        self.clip = clip
         self.quality = quality
 
     @torch.no_grad()
@@ -83,7 +88,11 @@ class PerClassDetections(PostProcess):
         else:
             way = self.class_by_class if self.per_level_top_k is None else self.level_by_level
         boxes, scores, labels = way(predictions, candidates, batch, settings)
-        return best_overall(boxes, scores, labels, settings.keep)
+        found = best_overall(boxes, scores, labels, settings.keep)
+        if self.clip == "before":
+            return found
+        inside = clip(found.boxes, batch.region.unsqueeze(1))
+        return replace(found, boxes=torch.where(found.valid.unsqueeze(-1), inside, found.boxes))  # padding is zeros
 
     def best_first(
         self, predictions: Predictions, candidates: Candidates, batch: ImageBatch, settings: DetectionSettings
@@ -173,7 +182,7 @@ class PerClassDetections(PostProcess):
         label = torch.arange(classes, device=scores.device).view(1, classes, 1).expand_as(row)
         flat = [part.reshape(images, classes * size) for part in (best, best > -math.inf, row, label)]
         boxes = self.boxes_at(flat[2], flat[3], predictions, candidates, batch.region)
-        valid = flat[1] & self.large_enough(boxes)  # after clipping, as torchvision's remove_small_boxes
+        valid = flat[1] & self.large_enough(boxes)  # torchvision's remove_small_boxes
         rows = [part.reshape(images * classes, size, *part.shape[2:]) for part in (boxes, flat[0], valid)]
         one = torch.zeros_like(rows[2], dtype=torch.int64)  # a row is a class
         new = self.suppress(rows[0], rows[1], one, rows[2], settings.nms_iou)
@@ -220,14 +229,15 @@ class PerClassDetections(PostProcess):
     def boxes_at(
         self, row: Tensor, label: Tensor, predictions: Predictions, candidates: Candidates, region: Tensor
     ) -> Tensor:
-        """Decoded boxes [B,S,4] of candidates ``row`` [B,S] for classes ``label`` [B,S], clipped to ``region``."""
+        """Decoded boxes [B,S,4] of candidates ``row`` [B,S] for classes ``label`` [B,S], as suppression reads them."""
         boxes = gather_rows(candidates.boxes, row)
         if candidates.coder is not None:
             per_class = predictions.deltas.shape[2]
             place = row if per_class == 1 else row * per_class + label
             deltas = gather_rows(predictions.deltas.flatten(1, 2), place)  # [B,S,4]: only these are decoded
             boxes = candidates.coder.of_classes(label).decode(deltas, boxes, candidates.strides()[row])
-        return clip(boxes, region.unsqueeze(1))  # to the image, not to the padding
+        # to the image, not to the padding
+        return clip(boxes, region.unsqueeze(1)) if self.clip == "before" else boxes
 
     def large_enough(self, boxes: Tensor) -> Tensor:
         """bool [B,S]."""

@@ -20,6 +20,7 @@ from detzoo.interfaces import Detector
 from detzoo.ops.boxes import xyxy_to_cxcywh
 from detzoo.prediction.prepare import prepare
 from detzoo.runtime.images import read_image
+from detzoo.types import DetectionSettings
 
 FILES = {"yolo_fastest_coco": "yolo-fastest-1.1", "yolo_fastest_xl_coco": "yolo-fastest-1.1-xl"}
 PHOTOS = ("000000000139", "000000000785")
@@ -80,6 +81,48 @@ def test_detections(detector: Detector, name: str, shared: Path, reference: Path
     height, width = found.size
     clipped = torch.minimum(boxes.clamp(min=0), torch.tensor([width, height, width, height], dtype=torch.float32))
     torch.testing.assert_close(found.boxes, clipped, atol=0.02, rtol=0)  # the file rounds to 0.01 px
+
+
+def darknets_way(rows: np.ndarray[Any, Any], threshold: float, iou: float) -> dict[int, list[tuple[float, Any]]]:
+    """Per class, (score, box in network px) of kept rows: do_nms_sort and the cut at the border, in plain loops."""
+    found: dict[int, list[tuple[float, Any]]] = {}
+    centre, sides = rows[:, :2] * 320.0, rows[:, 2:4] * 320.0
+    boxes = np.concatenate([centre - sides / 2, centre + sides / 2], axis=1).astype(np.float64)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    for label in range(80):
+        scores = rows[:, 5 + label]
+        kept: list[int] = []
+        for row in np.argsort(-scores, kind="stable"):
+            if scores[row] <= threshold:
+                break
+            low, high = np.maximum(boxes[kept, :2], boxes[row, :2]), np.minimum(boxes[kept, 2:], boxes[row, 2:])
+            shared = np.clip(high - low, 0, None).prod(axis=1)
+            if not (shared / (areas[kept] + areas[row] - shared) > iou).any():
+                kept.append(int(row))
+        if kept:
+            found[label] = [(float(scores[row]), np.clip(boxes[row], 0, 320)) for row in kept]
+    return found
+
+
+@pytest.mark.parametrize("photo", PHOTOS)
+def test_every_detection_is_that_of_a_plain_loop_over_uncut_boxes(detector: Detector, shared: Path, photo: str) -> None:
+    image = read_image(shared / "data" / "coco128" / "images" / "val2017" / f"{photo}.jpg")
+    assert assert_as_darknet(detector, image) > 20
+
+
+def assert_as_darknet(detector: Detector, image: Any) -> int:
+    """Compare the detections of one image; how many there are."""
+    expected = darknets_way(np.concatenate(list(raw_outputs(detector, image).values())), 0.005, 0.45)
+    batch = prepare([image], detector.input)
+    with torch.no_grad():
+        found = detector.detect(batch, DetectionSettings(score_threshold=0.005, nms_iou=0.45, keep=5000))
+    count = sum(len(rows) for rows in expected.values())
+    assert int(found.valid.sum()) == count > 0
+    for label, rows in expected.items():
+        own = found.valid[0] & (found.labels[0] == label)
+        np.testing.assert_allclose(found.scores[0][own].numpy(), [score for score, _ in rows], atol=1e-5)
+        np.testing.assert_allclose(found.boxes[0][own].numpy(), np.stack([box for _, box in rows]), atol=0.01)
+    return count
 
 
 def test_darknets_class_names_are_aliases(detector: Detector, shared: Path) -> None:

@@ -178,6 +178,7 @@ def _postprocess() -> dict[str, Any]:
         "type": "detections",
         "score_threshold": 0.005,  # darknet's validation; a higher one lowers AP
         "keep": 100,
+        "clip": "after",  # darknet cuts boxes only where it writes them
         "quality": "product",
         "suppress": {"type": "nms", "iou": 0.45},
     }
