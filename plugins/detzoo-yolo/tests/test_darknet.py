@@ -19,7 +19,9 @@ from detzoo.cli import app
 from detzoo.errors import DetzooError, RecipeError, WeightsError
 from detzoo.interfaces import Detector
 from detzoo.testing.specimens import image_batch
+from detzoo_yolo.cfg import Section
 from detzoo_yolo.reader import recipe_of
+from detzoo_yolo.recipe_parts import plan_of
 
 NET = "[net]\nwidth=64\nheight=64\nchannels=3\nlearning_rate=.001\nburn_in=100\nmax_batches=500\npolicy=steps\n"
 NET += "steps=400\nscales=.1\n"
@@ -161,6 +163,17 @@ def test_the_cfg_is_the_recipe(tmp_path: Path) -> None:
     assert (schedule["warmup_steps"], schedule["warmup_power"]) == (100, 4.0)
     assert (list(schedule["milestones"]), list(schedule["factors"])) == ([400], [0.1])
     assert detector.classes == ("cat", "dog")
+
+
+def test_a_scale_before_the_first_step_holds_from_the_beginning() -> None:
+    options = {"policy": ("steps", 2), "steps": ("-1,100,800", 3), "scales": (".1,10,.5", 4)}
+    net = Section("net", 1, "x.cfg", -1, options | {"learning_rate": ("0.004", 5)})
+    plan = plan_of(net, Section("yolo", 9, "x.cfg"))
+    assert plan["optimizer"]["lr"] == pytest.approx(0.0004)
+    assert (plan["schedule"]["milestones"], plan["schedule"]["factors"]) == ([100, 800], [10, 0.5])
+    net.options["scales"] = (".1,10", 4)
+    with pytest.raises(RecipeError, match=r"x.cfg:3.*steps has 3 values and scales 2"):
+        plan_of(net, Section("yolo", 9, "x.cfg"))
 
 
 V1 = "\n".join(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
@@ -202,7 +203,7 @@ def plan_of(net: Section, head: Section) -> dict[str, Any]:
         "batch": net.whole("batch", 64, least=1),
         "optimizer": {
             "name": "sgd",
-            "lr": net.number("learning_rate", 0.001),
+            "lr": _first_rate(net),
             "momentum": net.number("momentum", 0.9),
             "weight_decay": net.number("decay", 0.0001),
             "decay": "filters",  # darknet decays weights alone, no biases or scales
@@ -215,12 +216,29 @@ def plan_of(net: Section, head: Section) -> dict[str, Any]:
     return plan | ({"multi_scale": {}} if head.whole("random", 0) else {})
 
 
+def _scales(net: Section) -> list[tuple[int, float]]:
+    """Each step with the factor that the learning rate is multiplied by from there on."""
+    if net.text("policy", "constant") != "steps":
+        return []
+    steps, scales = net.numbers("steps"), net.numbers("scales")
+    if len(steps) != len(scales):
+        raise net.refuse(
+            f"steps has {len(steps)} values and scales {len(scales)}; one scale per step is needed", "steps"
+        )
+    return [(int(step), scale) for step, scale in zip(steps, scales, strict=True)]
+
+
+def _first_rate(net: Section) -> float:
+    # steps=-1,100 scales=.1,10 is YOLOv2's slow start: a step that is not after the first one holds from the beginning
+    # (darknet, src/network.c, get_current_rate)
+    return net.number("learning_rate", 0.001) * math.prod(scale for step, scale in _scales(net) if step <= 0)
+
+
 def _schedule(net: Section) -> dict[str, Any]:
-    steps = [(int(step), scale) for step, scale in zip(net.numbers("steps"), net.numbers("scales"), strict=False)]
-    kept = [(step, scale) for step, scale in steps if step > 0]
+    later = [(step, scale) for step, scale in _scales(net) if step > 0]
     found: dict[str, Any] = {"name": "constant"}
-    if net.text("policy", "constant") == "steps" and kept:
-        found = {"name": "step", "unit": "step", "milestones": [s for s, _ in kept], "factors": [f for _, f in kept]}
+    if later:
+        found = {"name": "step", "unit": "step", "milestones": [s for s, _ in later], "factors": [f for _, f in later]}
     burn = net.whole("burn_in", 0)
     # darknet's burn-in: power 4
     return found | ({"warmup_steps": burn, "warmup_factor": 0.0, "warmup_power": 4.0} if burn else {})
