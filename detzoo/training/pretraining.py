@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final, Unpack, cast
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from detzoo.runtime.switches import Precision
 from detzoo.training import rng
 from detzoo.training.class_batches import ClassBatches, ClassImages, normalised
 from detzoo.training.classifier import Classifier, save_backbone
+from detzoo.training.keyword_options import TrainKeywords
 from detzoo.training.options import TrainOptions
 from detzoo.training.plan import TrainPlan
 from detzoo.training.pretraining_plan import PretrainPlan, load_plan
@@ -54,7 +55,7 @@ class Pretrained:
 
 
 def pretrain(
-    backbone: str, data: str | Path, out: str | Path, *, overrides: Sequence[str] = (), **options: Any
+    backbone: str, data: str | Path, out: str | Path, *, overrides: Sequence[str] = (), **options: Unpack[TrainKeywords]
 ) -> Pretrained:
     """Train a backbone on a folder of classes and write ``backbone.safetensors``, which ``backbone.weights`` takes.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import torch
 from accelerate import Accelerator
@@ -21,6 +21,7 @@ from detzoo.runtime.interrupts import Interrupts
 from detzoo.training import rng
 from detzoo.training.detection_task import DetectionTask
 from detzoo.training.display import Display
+from detzoo.training.keyword_options import TrainKeywords
 from detzoo.training.log import CURVE, LOG, RunLog, check_board
 from detzoo.training.options import TrainOptions
 from detzoo.training.run import Run, RunState, check_same, run_settings
@@ -37,7 +38,12 @@ RECIPE: Final = "recipe.yaml"
 
 
 def train(
-    detector: Detector, dataset: Dataset, out: str | Path, *, val: Dataset | None = None, **options: Any
+    detector: Detector,
+    dataset: Dataset,
+    out: str | Path,
+    *,
+    val: Dataset | None = None,
+    **options: Unpack[TrainKeywords],
 ) -> RunSummary:
     """Train a detector by the plan of its recipe.
 

@@ -1,0 +1,27 @@
+"""The fields of ``TrainOptions`` as keyword arguments, for type checkers."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from detzoo.runtime.switches import Precision
+
+
+class TrainKeywords(TypedDict, total=False):
+    """The fields of ``TrainOptions``, described there. A test compares the two; Python derives neither."""
+
+    resume: bool
+    epochs: int | None
+    steps: int | None
+    batch: int | None
+    accumulate: int | None
+    seed: int | None
+    precision: Precision
+    device: str | None
+    workers: int | None
+    compile: bool
+    channels_last: bool
+    tensorboard: bool
+    checkpoint_steps: int | None
+    checkpoint_seconds: float
+    progress: bool
