@@ -1,13 +1,18 @@
 """The errors a user can cause. Each is one clear message: what, where, what is allowed, what next.
 
-The command line prints the message and leaves with exit code 2; no traceback is shown for them.
+The command line prints the message and leaves with exit code 2, or 1 where the machine failed; no traceback is shown.
 """
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class DetzooError(Exception):
     """A mistake that the user can mend; the message says how."""
+
+    exit_code: ClassVar[int] = 2
+    """Of a command that ends with this error."""
 
 
 class RecipeError(DetzooError):
@@ -32,3 +37,9 @@ class SettingError(DetzooError):
 
 class TrainingError(DetzooError):
     """A run cannot start, go on or be resumed."""
+
+
+class MachineError(DetzooError):
+    """The machine failed, not the user: a full disk, no memory, a process that was killed."""
+
+    exit_code = 1

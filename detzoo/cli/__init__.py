@@ -12,7 +12,8 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from detzoo.errors import DetzooError
+from detzoo.errors import DetzooError, MachineError
+from detzoo.runtime.machine_failures import machine_failure
 from detzoo.runtime.version import __version__
 
 COMMANDS: Final = (
@@ -52,6 +53,18 @@ class _LazyGroup(TyperGroup):
             ctx.fail(unknown("command", args[0], self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """A reader of the output that has ended is told here: click would leave without a word."""
+        try:
+            result = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # while a failure can still be told
+        except BrokenPipeError:
+            raise MachineError(
+                "standard output: the program that reads it has ended; not everything was printed"
+            ) from None
+        return result
+
 
 @cache
 def _core_command(name: str) -> Any:
@@ -83,22 +96,39 @@ def root(version: bool = typer.Option(False, "--version", help="Print the versio
 
 
 def main() -> None:
-    """Entry point of ``detzoo``: a user's mistake is one message on stderr and exit code 2."""
+    """Entry point of ``detzoo``: one message on stderr, with exit code 2 for a user's mistake, 1 for the machine's."""
     gc.disable()
     try:
         app()
-    except DetzooError as error:
-        if os.environ.get("DETZOO_DEBUG") == "1":
+    except Exception as error:
+        told = _told(error)
+        if told is None or os.environ.get("DETZOO_DEBUG") == "1":
             raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    except OSError as error:
-        if error.filename is None or os.environ.get("DETZOO_DEBUG") == "1":
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
+        message, code = told
+        _leave(message, code)
     finally:
         gc.enable()
+
+
+def _told(error: Exception) -> tuple[str, int] | None:
+    """The message and the exit code of an error; None for a bug of ours, which shows its traceback."""
+    if isinstance(error, DetzooError):
+        return str(error), error.exit_code
+    place = "" if not isinstance(error, OSError) or error.filename is None else f"{error.filename}: "
+    reason = machine_failure(error)
+    if reason is not None:
+        return f"{place}{reason}; what was being written is not complete. Mend this and repeat the command", 1
+    if isinstance(error, OSError) and place:
+        return f"{place}{error.strerror}", 2
+    return None
+
+
+def _leave(message: str, code: int) -> None:
+    for stream, text in ((sys.stdout, ""), (sys.stderr, f"error: {message}\n")):
+        try:
+            if stream is not None:
+                stream.write(text)
+                stream.flush()
+        except OSError:  # a full device or a closed pipe: Python would try, and fail, once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)

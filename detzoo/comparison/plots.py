@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -12,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from detzoo.comparison.figures import UNKNOWN, colour, in_order
 from detzoo.comparison.tradeoff import COSTS, MOST_NAMED, TradeoffPoint, known, log_range, mark_size, pareto
+from detzoo.runtime.atomic_files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +40,10 @@ def save(made: Figure, path: str | Path) -> Path:
     """Write a figure; the ending says PNG or SVG."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    made.savefig(path, dpi=120, metadata={"Software": None} if path.suffix == ".png" else {"Date": None})
+    drawn = io.BytesIO()  # in memory: Pillow hides what a full disk answers
+    kind = path.suffix.removeprefix(".") or "png"
+    made.savefig(drawn, format=kind, dpi=120, metadata={"Software": None} if kind == "png" else {"Date": None})
+    write_bytes(path, drawn.getvalue())
     return path
 
 

@@ -17,6 +17,7 @@ from detzoo.experiments.job import Job, Outcome
 from detzoo.experiments.ledger import SWEEP, Ledger, LedgerEntry, open_ledger, recipe_digest
 from detzoo.experiments.sweep_plan import SweepPlan
 from detzoo.recipes.recipe import load_recipe
+from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.folder_claim import claimed_folder
 from detzoo.training.options import TrainCommand
 from detzoo.training.train_command import open_splits
@@ -76,7 +77,7 @@ def sweep(plan: SweepPlan, say: Callable[[str], None] = lambda _: None) -> Sweep
             stopped = trained(jobs, plan, plan.out / LOGS, Board(len(wanted), kept, say), ledger.note)
         entries = list(ledger.entries.values())
         table = sweep_table(title(plan, settings), entries, plan.out)
-        (plan.out / "table.md").write_text(table.markdown(), encoding="utf-8")
+        write_text(plan.out / "table.md", table.markdown())
     return SweepResult(entries, table, [plan.out / "sweep.json", plan.out / "table.md"], stopped)
 
 

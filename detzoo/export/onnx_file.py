@@ -14,8 +14,9 @@ from detzoo.detectors.one_stage import OneStage
 from detzoo.export.describing import describe
 from detzoo.export.network import Exported, ExportError, exportable, quiet, recorded, sentence, unrecorded
 from detzoo.export.operations import TRANSLATIONS
-from detzoo.export.writing import check_free, write
+from detzoo.export.writing import check_free
 from detzoo.interfaces import Detector
+from detzoo.runtime.atomic_files import replacing
 
 MODULES = ("onnx", "onnxscript", "onnxruntime")
 AGREES = 1e-3
@@ -51,13 +52,10 @@ def export_onnx(
     exported = exportable(detector, postprocess=postprocess, size=size)
     model = translated(detector, exported, dynamic_size=dynamic_size)
     free = ("batch", "size") if dynamic_size else ("batch",)
-    difference = 0.0
+    import onnx
 
-    def save(temporary: Path) -> None:
-        nonlocal difference
-        import onnx
-
-        onnx.helper.set_model_props(model, describe(detector, exported, dynamic=free))
+    onnx.helper.set_model_props(model, describe(detector, exported, dynamic=free))
+    with replacing(path) as temporary:
         onnx.save_model(model, temporary)
         difference = compared(exported, temporary)
         if difference > AGREES:
@@ -66,7 +64,6 @@ def export_onnx(
                 "largest value), so nothing was written; please report it"
             )
 
-    write(path, save)
     return difference
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,8 +10,9 @@ import torch
 
 from detzoo.export.describing import describe
 from detzoo.export.network import Exported, ExportError, exportable, recorded, unrecorded
-from detzoo.export.writing import check_free, write
+from detzoo.export.writing import check_free
 from detzoo.interfaces import Detector
+from detzoo.runtime.atomic_files import write_bytes
 
 MOST_IMAGES: Final = 1024
 MOST_REGIONS: Final = 10_000
@@ -41,7 +43,9 @@ def export_program(detector: Detector, path: Path, *, size: tuple[int, int] | No
         alone = tuple({at: dim for at, dim in shape.items() if at != 0} for shape in shapes)
         program = recorded(detector, exported.alone(), alone, otherwise=unrecorded)
     extra = describe(detector, exported, dynamic=free)
-    write(path, lambda temporary: torch.export.save(program, temporary, extra_files=extra))
+    written = io.BytesIO()  # in memory: torch's own writer hides what a full disk answers
+    torch.export.save(program, written, extra_files=extra)
+    write_bytes(path, written.getvalue())
     return free
 
 

@@ -1,12 +1,10 @@
-"""Files that are whole or not there, and never in the place of a user's."""
+"""Where an export may be written: never in the place of a user's file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from detzoo.export.network import ExportError
-from detzoo.runtime.atomic_files import replacing
 
 
 def check_free(path: Path, ending: str) -> None:
@@ -21,9 +19,3 @@ def check_free(path: Path, ending: str) -> None:
         raise ExportError(f"{path} exists already; choose another --out")
     if not path.parent.is_dir():
         raise ExportError(f"--out {path}: the folder {path.parent} does not exist; make it first")
-
-
-def write(path: Path, save: Callable[[Path], None]) -> None:
-    """Let ``save`` write next to ``path``, then put the whole file in its place."""
-    with replacing(path) as temporary:
-        save(temporary)

@@ -17,6 +17,7 @@ from string import Template
 from typing import Final
 
 from detzoo.errors import PluginError
+from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.version import __version__
 from detzoo.schema.describing import unknown
 
@@ -104,7 +105,7 @@ def write_plugin(name: str, kind: str, folder: Path | None = None) -> list[Path]
         texts |= _rendered(part, folder, values)
     for path, text in sorted(texts.items()):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
     return sorted(texts)
 
 

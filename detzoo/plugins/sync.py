@@ -12,6 +12,7 @@ from detzoo.plugins.listing import detector_rows
 from detzoo.plugins.manager import PluginRecord
 from detzoo.plugins.manifest import SCHEMAS, Entry, Manifest, key_of
 from detzoo.plugins.registry import Registry, get_registry
+from detzoo.runtime.atomic_files import write_text
 from detzoo.schema.writing import write_schema
 from detzoo.schema.yaml_source import write as write_yaml
 
@@ -49,7 +50,7 @@ def sync(*, index: Path | None, write: bool, registry: Registry | None = None) -
         for path in changed:
             if not path.parent.is_dir():
                 raise PluginError(f"{path}: the folder does not exist")
-            path.write_text(texts[path], encoding="utf-8")
+            write_text(path, texts[path])
     return changed
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import errno
+import hashlib
 import os
 import platform
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
-from detzoo.errors import WeightsError
+from detzoo.errors import MachineError
+from detzoo.runtime.machine_failures import machine_failure
+
+_LONGEST_NAME: Final = 150
+"""Bytes of a file name that still stands whole in the temporary one; systems allow 255."""
 
 
 @contextlib.contextmanager
@@ -18,49 +25,74 @@ def replacing(path: Path, *, size: int | None = None) -> Iterator[Path]:
 
     At any moment either the old file or the new one is there, whole, even after a power cut. After an error the old one
     stays. The name holds the process, so that two never write into one file; what a killed one left is removed.
+    A device or a pipe (``/dev/stdout``) is written into, once everything is known.
 
     Args:
         path: of the file.
         size: bytes that will be written, where known, for the message.
 
     Raises:
-        WeightsError: the disk is full.
+        MachineError: the disk is full, or failed otherwise.
+        OSError: the file cannot be written; ``filename`` is ``path``.
     """
-    mark = f".{path.name}.{platform.node()}-"
+    temporary = path
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            with tempfile.TemporaryDirectory() as folder:
+                temporary = Path(folder, path.name).with_suffix(path.suffix)
+                yield temporary
+                with temporary.open("rb") as content, path.open("wb") as device:
+                    shutil.copyfileobj(content, device)
+        else:
+            with _beside(path) as temporary:
+                yield temporary
+                replace_durably(temporary, path)
+    except OSError as error:
+        reason = machine_failure(error)
+        if reason is None:
+            if error.errno is None or error.filename not in (None, str(temporary)):
+                raise  # another file's, which the writer reads
+            raise OSError(error.errno, error.strerror, str(path)) from None  # the temporary name tells nobody anything
+        much = "" if size is None else f", {size / 1e6:.1f} MB were to be written"
+        raise MachineError(
+            f"{path}: {reason}{much}; the previous file is intact. Mend this and repeat the command, with --resume "
+            "where a run had begun"
+        ) from None
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder: a rename across disks would be a copy."""
+    name = path.name
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    mark = f".{name}.{platform.node()}-"
     _remove_abandoned(path.parent, mark)
-    temporary = path.with_name(f"{mark}{os.getpid()}.tmp{path.suffix}")  # same folder: a rename across disks is a copy
+    temporary = path.with_name(f"{mark}{os.getpid()}.tmp{path.suffix if name == path.name else ''}")
     try:
         yield temporary
-        replace_durably(temporary, path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        much = "" if size is None else f", {size / 1e6:.1f} MB were to be written"
-        raise WeightsError(
-            f"{path}: the disk is full{much}; the previous file is intact. Make room and repeat the command, with "
-            "--resume where a run had begun"
-        ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder may be gone, or no folder at all
+            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file, or leave it as it was.
 
     Raises:
-        WeightsError: the disk is full.
+        MachineError: the disk is full, or failed otherwise.
     """
     with replacing(path, size=len(content)) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """The same in UTF-8.
+    """The same in UTF-8; what UTF-8 cannot hold (half a surrogate pair of a broken file name) becomes ``?``.
 
     Raises:
-        WeightsError: the disk is full.
+        MachineError: the disk is full, or failed otherwise.
     """
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="replace"))
 
 
 def replace_durably(temporary: Path, path: Path) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detzoo.errors import DataError
+from detzoo.runtime.atomic_files import write_bytes
 
 if TYPE_CHECKING:
     from detzoo.types import Detections, Sample
@@ -317,5 +318,5 @@ def encode_image(image: ImageArray, suffix: str = ".png", *, quality: int = 92) 
 
 
 def write_image(path: Path, image: ImageArray) -> None:
-    """Write an image; the suffix decides the format. Any path works, also one with letters beyond ASCII."""
-    path.write_bytes(encode_image(image, path.suffix))
+    """Write an image, whole or not at all; the suffix decides the format. Any path works, also beyond ASCII."""
+    write_bytes(path, encode_image(image, path.suffix))

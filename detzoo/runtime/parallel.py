@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any, Final, TypeVar, cast
 
-from detzoo.errors import DetzooError
+from detzoo.errors import DetzooError, MachineError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,7 +43,8 @@ def in_parallel(job: Callable[[T], R], tasks: Iterable[T], workers: int) -> Gene
         workers: processes; 0 runs the job in this one.
 
     Raises:
-        DetzooError: the job's own, or a worker was killed.
+        DetzooError: the job's own.
+        MachineError: a worker was killed.
     """
     if workers == 0:
         yield from map(job, tasks)
@@ -72,7 +73,10 @@ def _results(crew: dict[Connection, Any], waiting: Iterator[Any]) -> Generator[A
 
     def feed(connection: Connection) -> None:
         for task in waiting:
-            connection.send(task)
+            try:
+                connection.send(task)
+            except ConnectionError:
+                raise MachineError(_died(crew[connection])) from None
             owed[connection] += 1
             return
 
@@ -84,7 +88,7 @@ def _results(crew: dict[Connection, Any], waiting: Iterator[Any]) -> Generator[A
             try:
                 fine, result = connection.recv()
             except (EOFError, ConnectionError):
-                raise DetzooError(_died(crew[connection])) from None
+                raise MachineError(_died(crew[connection])) from None
             owed[connection] -= 1
             if not fine:
                 raise result

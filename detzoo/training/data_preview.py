@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from detzoo.builder import build_component
@@ -13,7 +12,7 @@ from detzoo.data.dataset import Dataset
 from detzoo.data.loading.augment import augment
 from detzoo.interfaces import Transform
 from detzoo.recipes.recipe import load_recipe
-from detzoo.runtime.drawing import draw_sample
+from detzoo.runtime.drawing import draw_sample, write_image
 from detzoo.types import Sample
 
 
@@ -30,8 +29,7 @@ def draw_samples(
         rng = np.random.default_rng([seed, position])  # each image alone: another count shows the same first ones
         sample = augment(data.sample(position), transforms, rng, another)
         path = out / f"{position:05d}_{Path(sample.path).stem}.png"
-        _, encoded = cv2.imencode(".png", draw_sample(sample, data.classes)[:, :, ::-1])  # OpenCV wants BGR
-        path.write_bytes(encoded.tobytes())
+        write_image(path, draw_sample(sample, data.classes))
         yield path
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from detzoo.errors import WeightsError
+from detzoo.errors import MachineError, WeightsError
 from detzoo.training import rng
 from detzoo.weights.checkpoint import Checkpoint, checkpoint_of, load_checkpoint, load_model_state, save_checkpoint
 
@@ -100,13 +100,13 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(WeightsError) as caught:
+    with pytest.raises(MachineError) as caught:
         save_checkpoint(place, example())
     monkeypatch.undo()
 
     assert str(caught.value) == (
         f"{place}: the disk is full, {len(before) / 1e6:.1f} MB were to be written; the previous file is intact. "
-        "Make room and repeat the command, with --resume where a run had begun"
+        "Mend this and repeat the command, with --resume where a run had begun"
     )
     assert place.read_bytes() == before
     assert list(tmp_path.iterdir()) == [place]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detzoo.errors import TrainingError
+from detzoo.errors import MachineError, TrainingError
 from detzoo_rcnn import window_store
 from detzoo_rcnn.window_store import Kept, Windows, WindowStore, human
 
@@ -115,7 +115,7 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.Mo
         real(path, values)
 
     monkeypatch.setattr(window_store, "_grow", full)
-    with pytest.raises(TrainingError) as caught:
+    with pytest.raises(MachineError) as caught:
         store.append(1, windows(5, near=2), vectors(5, 2))
 
     assert str(caught.value) == (

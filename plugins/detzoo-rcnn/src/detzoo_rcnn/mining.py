@@ -6,7 +6,6 @@ Letters: n windows of an image, K classes, D length of a vector.
 from __future__ import annotations
 
 import json
-import os
 import time
 import warnings
 from dataclasses import asdict, dataclass
@@ -16,8 +15,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
+from detzoo.runtime.atomic_files import write_bytes
 from detzoo_rcnn.interfaces import Advance
 from detzoo_rcnn.window_store import Windows, WindowStore
 
@@ -212,9 +212,7 @@ class Mining:
             "counts": self.counts,
         }
         tensors |= {f"cache.{label}": rows for label, rows in enumerate(self.cache)}
-        partial = self._path.with_suffix(".partial")
-        save_file(tensors, partial, metadata=self._described())
-        os.replace(partial, self._path)
+        write_bytes(self._path, save(tensors, metadata=self._described()))
 
     def _restore(self) -> None:
         """Go on from the state on the disk, where it is one of this very mining."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, TypeAlias, TypeVar
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from detzoo.interfaces import Proposer
+from detzoo.runtime.parallel import cores
 from detzoo_rcnn.colour import ColourSpace, in_colour_space
 from detzoo_rcnn.features import pixel_bins, regions_of
 from detzoo_rcnn.graph import Edges, GraphKind, edges_of, smoothed
@@ -155,7 +155,7 @@ def _spreader(threads: int | None) -> Callable[[Callable[[T], R], Iterable[T]], 
     """A ``map`` over threads: numba and OpenCV let go of the interpreter's lock."""
     if threads is None:
         alone = multiprocessing.parent_process() is not None  # other workers have the other cores
-        threads = 1 if alone else len(os.sched_getaffinity(0))
+        threads = 1 if alone else cores()
     if threads == 1:
         return lambda function, items: [function(item) for item in items]
 

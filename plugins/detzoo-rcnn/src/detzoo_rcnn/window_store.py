@@ -9,7 +9,6 @@ Letters: n windows of an image, K classes, D length of a vector.
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from collections.abc import Mapping
@@ -20,7 +19,9 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from detzoo.errors import TrainingError
+from detzoo.errors import MachineError, TrainingError
+from detzoo.runtime.atomic_files import write_text
+from detzoo.runtime.machine_failures import machine_failure
 
 FORMAT: Final = 1
 Precision = Literal["float16", "float32"]
@@ -118,7 +119,7 @@ class WindowStore:
         if place.is_file():
             _check_same(json.loads(place.read_text(encoding="utf-8")), described, folder)
         else:
-            place.write_text(json.dumps(described, indent=1), encoding="utf-8")
+            write_text(place, json.dumps(described, indent=1))
         self._images = self._read_images()
         self._cut()
         self._maps: dict[str, NDArray[Any]] = {}
@@ -146,7 +147,7 @@ class WindowStore:
             vectors: float [n,D], or [m,D] of the m that are near, for each name.
 
         Raises:
-            TrainingError: the disk is full; what was there before is whole.
+            MachineError: the disk is full, or failed otherwise; what was there before is whole.
         """
         record = np.zeros(len(windows), self._record)
         for field, values in (
@@ -170,11 +171,12 @@ class WindowStore:
             row = np.array([[index, len(windows), near]], "<i8")
             _grow(self.folder / _IMAGES, row)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            reason = machine_failure(error)
+            if reason is None:
                 raise
             self._cut()
-            raise TrainingError(
-                f"{self.folder}: the disk is full after {len(self)} images ({human(self.size)}). Make room and go on "
+            raise MachineError(
+                f"{self.folder}: {reason} after {len(self)} images ({human(self.size)}). Make room and go on "
                 "with --resume; or start again with fewer windows (proposals.training_top_k) or store: float16"
             ) from None
         self._images = np.concatenate([self._images, row])

@@ -17,13 +17,14 @@ def darknet(
     import yaml
 
     from detzoo.errors import RecipeError
+    from detzoo.runtime.atomic_files import write_text
     from detzoo_yolo.reader import recipe_of
 
     if out.exists():  # a recipe may have been edited by hand
         raise RecipeError(f"{out} exists already; choose another --out")
     name = "".join(letter if letter.isalnum() else "_" for letter in cfg.stem.lower()).strip("_") or "darknet"
     recipe = {"api": 1, "detectors": {name: recipe_of(cfg, names=names)}}
-    out.write_text(yaml.safe_dump(recipe, sort_keys=False, width=120, allow_unicode=True), encoding="utf-8")
+    write_text(out, yaml.safe_dump(recipe, sort_keys=False, width=120, allow_unicode=True))
     typer.echo(
         f"written: {out}; try `detzoo weights import WEIGHTS --from darknet --detector {out} --out mine.safetensors`"
     )
