@@ -37,11 +37,14 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     """Evaluate: COCO's twelve numbers, VOC07 and VOC10+ AP, all per class."""
     from detzoo.comparison.evaluate_one import evaluate_file, evaluate_target, report
     from detzoo.errors import DetzooError
+    from detzoo.evaluation.results import refuse_foreign
     from detzoo.runtime.switches import Switches
     from detzoo.types import DetectionSettings
 
     if from_ is None and (categories or boxes):
         raise DetzooError("--categories and --boxes describe the file of --from, which is missing")
+    if out is not None:
+        refuse_foreign(out)  # before the slow work
     if from_ is not None:
         evaluation = evaluate_file(from_, target, data, split, engine=engine, categories=categories, boxes=boxes)
     else:

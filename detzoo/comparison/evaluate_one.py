@@ -16,6 +16,7 @@ from detzoo.evaluation.result_file import read_categories, read_results
 from detzoo.evaluation.results import Evaluation, evaluate_detections
 from detzoo.prediction.apply_switches import apply_switches
 from detzoo.runtime.device import pick_device
+from detzoo.runtime.folder_claim import locked_folder
 from detzoo.runtime.text_table import PER_CLASS, Column, Table, percent
 
 if TYPE_CHECKING:
@@ -86,11 +87,12 @@ def report(evaluation: Evaluation, out: Path | None, *, curves: bool = True, wid
     """Write the files, if a folder is given, and say what they and the terminal have to show."""
     parts = [summary(evaluation, width or shutil.get_terminal_size().columns)]
     if out is not None:
-        written = [evaluation.write(out), out / "detections.json"]
-        if curves:
-            from detzoo.comparison.curve_files import write_curves
+        with locked_folder(out, what="eval"):
+            written = [evaluation.write(out), out / "detections.json"]
+            if curves:
+                from detzoo.comparison.curve_files import write_curves
 
-            written += write_curves(evaluation, out)
+                written += write_curves(evaluation, out)
         parts.append("\n".join(f"wrote {path}" for path in written))
     return "\n\n".join(parts)
 

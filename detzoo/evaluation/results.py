@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,11 @@ from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.environment import versions
 
 FORMAT: Final = "detzoo.results/1"
+FILES: Final = (
+    "results.json", "detections.json", "curves.json", "pr_curves.csv", "confusion.csv", "pr_curves.png",
+    "confusion.png",
+)  # fmt: skip
+"""Names in the folder of an evaluation, those of its curves among them."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +214,11 @@ def plain(value: Any) -> Any:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Only files that an earlier evaluation wrote may be overwritten."""
+    """Only files that an earlier evaluation wrote may be overwritten: a folder with its results.json is one.
+
+    Raises:
+        DataError: a file of one of an evaluation's names is there, and no results.json of an evaluation.
+    """
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file; --out takes a folder")
     results = folder / "results.json"
@@ -218,6 +228,6 @@ def refuse_foreign(folder: Path) -> None:
             ours = json.loads(results.read_text(encoding="utf-8")).get("format") == FORMAT
         except (ValueError, AttributeError, OSError):
             ours = False
-    for path in (results, folder / "detections.json"):
-        if path.exists() and not ours:
+    for path in (folder / name for name in FILES):
+        if os.path.lexists(path) and not ours:
             raise DataError(f"{path} exists and was not written by detzoo eval; choose another folder or move it")

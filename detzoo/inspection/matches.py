@@ -17,13 +17,16 @@ from detzoo.detectors.one_stage import OneStage
 from detzoo.errors import DataError, DetzooError
 from detzoo.prediction.input_spec import InputSpec
 from detzoo.prediction.prepare import collate, prepare
-from detzoo.runtime.drawing import DARK, GREY, LIGHT, Colour, ImageArray, Mark, colour_of, draw_marks, write_image
+from detzoo.runtime.drawing import DARK, GREY, LIGHT, Colour, ImageArray, Mark, colour_of, draw_marks
+from detzoo.runtime.own_drawings import check_may_write, write_drawing
 from detzoo.types import IGNORE, Assignment, Candidates, ImageBatch, Level, Predictions, Sample, Targets
 
 if TYPE_CHECKING:
     from detzoo.data import Dataset
     from detzoo.interfaces import Detector
 
+DRAWN_BY: Final = "show"
+"""The command whose drawings may be replaced."""
 _PANEL: Final = 420  # px of a panel's image
 _MARGIN: Final = 0.25  # of the image, around it: candidates may reach beyond its edges
 _TITLE: Final = 30  # px
@@ -40,9 +43,10 @@ def draw_priors_of(target: str, overrides: Sequence[str], out: Path) -> str:
     """
     from detzoo.builder import build
 
+    check_may_write(out, DRAWN_BY)
     detector = build(target, overrides=list(overrides), weights=None)
     image, lines = draw_priors(detector)
-    write_image(out, image)
+    write_drawing(out, image, by=DRAWN_BY)
     return "\n".join([*lines, f"drawn to {out}"])
 
 
@@ -55,12 +59,13 @@ def draw_matches_of(target: str, overrides: Sequence[str], data: str, image: Pat
     from detzoo.builder import build
     from detzoo.data import list_splits, open_dataset
 
+    check_may_write(out, DRAWN_BY)
     datasets = [open_dataset(data, split) for split in list_splits(data) or [None]]
     sample = _sample_of(datasets, image)
     dataset = datasets[0]
     detector = build(target, overrides=list(overrides), classes=dataset.classes, weights=None)
     drawn, lines = draw_matches(detector, sample)
-    write_image(out, drawn)
+    write_drawing(out, drawn, by=DRAWN_BY)
     return "\n".join([*lines, f"drawn to {out}"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,13 @@ import numpy as np
 
 from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import run_lengths
+from detzoo.prediction.drawn_video import writing_video
 from detzoo.prediction.predict import detect_images, inference
-from detzoo.runtime.drawing import ImageArray, draw_detections, write_image
+from detzoo.runtime.atomic_files import write_text
+from detzoo.runtime.drawing import ImageArray, draw_detections
+from detzoo.runtime.folder_claim import locked_folder
 from detzoo.runtime.images import SUFFIXES, is_url, read_image
+from detzoo.runtime.own_drawings import may_write, write_drawing
 from detzoo.runtime.switches import Precision
 from detzoo.types import Detections, DetectionSettings
 
@@ -25,6 +30,10 @@ if TYPE_CHECKING:
 
 VIDEOS: Final = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 RESULTS: Final = "detections.json"
+FORMAT: Final = "detzoo.predictions/1"
+"""Of that file; its first key."""
+MAKER: Final = "predict"
+"""The command whose drawings may be replaced."""
 _UNKNOWN_RATE: Final = 25.0  # frames/s of videos that do not say
 
 
@@ -85,7 +94,9 @@ def annotate(
     report: Callable[[str], None] = lambda _: None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Summary:
-    """Detect in every source, write drawn copies and ``detections.json`` to a folder. No input is ever overwritten.
+    """Detect in every source, write drawn copies and ``detections.json`` to a folder.
+
+    Only files of an earlier prediction are replaced; a drawing whose name somebody else's file has gets another one.
 
     Args:
         detector: on its device.
@@ -94,11 +105,28 @@ def annotate(
         options: thresholds.
         report: callback with a message for each source that cannot be read.
         advance: is called with the number of sources just finished.
+
+    Raises:
+        DataError: nothing to look at, another process writes to ``out``, or it holds a detections.json of another kind.
+        MachineError: the disk is full, or failed otherwise.
     """
     options = options or Options()
     settings = detector.settings(options.settings)
-    out.mkdir(parents=True, exist_ok=True)
     files = find_sources(sources)  # before anything is written: a folder may hold its own output
+    with locked_folder(out, what="predict"):
+        _check_results(out / RESULTS)
+        return _annotated(detector, files, out, options, settings, report, advance)
+
+
+def _annotated(
+    detector: Detector,
+    files: Sequence[str],
+    out: Path,
+    options: Options,
+    settings: DetectionSettings,
+    report: Callable[[str], None],
+    advance: Callable[[int], None],
+) -> Summary:
     names = _Names(out, files)
     summary = Summary()
 
@@ -116,9 +144,20 @@ def annotate(
             else:
                 _images(detector, group, names, settings, summary, failed)
             advance(len(group))
-    # paths may have any letters
-    (out / RESULTS).write_text(json.dumps(summary.as_dict(), indent=1) + "\n", encoding="utf-8")
+    write_text(out / RESULTS, json.dumps({"format": FORMAT, **summary.as_dict()}, indent=1) + "\n")
     return summary
+
+
+def _check_results(path: Path) -> None:
+    """Reject to replace somebody else's detections: an evaluation writes a file of this name too."""
+    if not os.path.lexists(path):
+        return
+    own = False
+    if path.is_file():
+        with path.open("rb") as file:
+            own = json.dumps(FORMAT).encode() in file.read(64)  # its first key
+    if not own:
+        raise DataError(f"{path} exists and was not written by detzoo predict; choose another --out, or move it away")
 
 
 def find_sources(sources: Sequence[str]) -> list[str]:
@@ -147,17 +186,17 @@ def find_sources(sources: Sequence[str]) -> list[str]:
 
 
 class _Names:
-    """Names of drawn files: those of the inputs, numbered where they would meet each other or an input."""
+    """Names of drawn files: those of the inputs, numbered where they would meet each other or somebody's file."""
 
     def __init__(self, out: Path, inputs: Iterable[str]) -> None:
         self.out = out
         self.taken = {Path(source).resolve() for source in inputs if not is_url(source)}
 
     def new(self, source: str, suffix: str) -> Path:
-        """A path in the output folder that is neither an input nor written before in this call."""
+        """A path in the output folder where nothing is lost: no input, nothing of this call, no other's file."""
         name = Path(unquote(urlsplit(source).path)).stem if is_url(source) else Path(source).stem
         path, number = self.out / f"{name or 'image'}{suffix}", 1
-        while path.resolve() in self.taken:
+        while path.resolve() in self.taken or not may_write(path, MAKER):
             number += 1
             path = self.out / f"{name or 'image'}_{number}{suffix}"
         self.taken.add(path.resolve())
@@ -201,7 +240,7 @@ def _images(
     for source, image, found in zip(good, images, detected, strict=True):
         # Lossless stays lossless: a drawing of a PNG with flat areas is ugly as JPEG.
         path = names.new(source, ".png" if Path(source).suffix.lower() in {".png", ".gif", ".bmp"} else ".jpg")
-        write_image(path, draw_detections(image, found))
+        write_drawing(path, draw_detections(image, found), by=MAKER)
         summary.written.append(path)
         summary.records.append({"file": source, "drawn": path.name, **_plain(found)})
 
@@ -212,28 +251,19 @@ def _video(
     """Every frame, in batches, into an mp4 of the same size and rate."""
     capture = cv2.VideoCapture(source)
     path = names.new(source, ".mp4")
-    writer: cv2.VideoWriter | None = None
-    number = 0
     try:
         rate = capture.get(cv2.CAP_PROP_FPS)
-        for frames in _frames(capture, batch):
-            if writer is None:
-                height, width = frames[0].shape[:2]
-                # OpenCV gives 0 or NaN where the file does not say
-                rate = rate if np.isfinite(rate) and rate > 0 else _UNKNOWN_RATE
-                writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
-                if not writer.isOpened():
-                    raise DataError(f"{path}: this OpenCV cannot write mp4 videos")
-            for frame, found in zip(frames, detect_images(detector, frames, settings=settings), strict=True):
-                writer.write(cv2.cvtColor(draw_detections(frame, found), cv2.COLOR_RGB2BGR))
-                summary.records.append({"file": source, "frame": number, "drawn": path.name, **_plain(found)})
-                number += 1
+        # OpenCV gives 0 or NaN where the file does not say
+        rate = rate if np.isfinite(rate) and rate > 0 else _UNKNOWN_RATE
+        with writing_video(path, rate, by=MAKER) as video:
+            for frames in _frames(capture, batch):
+                for frame, found in zip(frames, detect_images(detector, frames, settings=settings), strict=True):
+                    summary.records.append({"file": source, "frame": video.count, "drawn": path.name, **_plain(found)})
+                    video.add(draw_detections(frame, found))
+            if video.count == 0:  # OpenCV opens what is no video without an error
+                raise DataError(f"{source}: no frame of this video can be read")
     finally:
         capture.release()
-        if writer is not None:
-            writer.release()
-    if number == 0:  # OpenCV opens what is no video without an error
-        raise DataError(f"{source}: no frame of this video can be read")
     summary.written.append(path)
 
 

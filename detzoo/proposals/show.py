@@ -20,8 +20,10 @@ from detzoo.prediction.proposal_file import ProposalFile
 from detzoo.proposals.drawing import Colours, covers, draw_best, draw_covers, draw_segments, side_by_side
 from detzoo.proposals.method import find_method
 from detzoo.proposals.sources import is_file
-from detzoo.runtime.drawing import ImageArray, write_image
+from detzoo.runtime.drawing import ImageArray
+from detzoo.runtime.folder_claim import locked_folder
 from detzoo.runtime.images import read_image
+from detzoo.runtime.own_drawings import write_drawing
 from detzoo.schema.describing import unknown
 from detzoo.types import Sample
 
@@ -96,7 +98,13 @@ def show_proposals(view: View) -> Iterator[tuple[Path, str]]:
     if view.ks and not isinstance(proposer, Segmenter):
         raise DetzooError(f"--k draws segments, but {name} does not segment images")
     samples = list(_samples(view))
-    view.out.mkdir(parents=True, exist_ok=True)
+    with locked_folder(view.out, what="proposals show"):
+        yield from _drawn(view, proposer, name, samples)
+
+
+def _drawn(
+    view: View, proposer: Proposer, name: str, samples: Sequence[tuple[str, Sample | None, ImageArray]]
+) -> Iterator[tuple[Path, str]]:
     unique = unique_names([Path(where).stem for where, _, _ in samples])
     for number, (where, sample, image) in enumerate(samples):
         boxes = propose(proposer, image, where)
@@ -162,5 +170,5 @@ def _segments(view: View, proposer: Segmenter, image: ImageArray, stem: Path) ->
 
 def _written(stem: Path, what: str, image: ImageArray) -> Path:
     path = stem.with_name(f"{stem.name}_{what}.png")
-    write_image(path, image)
+    write_drawing(path, image, by="proposals show")
     return path

@@ -68,7 +68,8 @@ def _beside(path: Path) -> Iterator[Path]:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
     mark = f".{name}.{platform.node()}-"
     _remove_abandoned(path.parent, mark)
-    temporary = path.with_name(f"{mark}{os.getpid()}.tmp{path.suffix if name == path.name else ''}")
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_NAME // 3 else ""
+    temporary = path.with_name(f"{mark}{os.getpid()}.tmp{suffix}")
     try:
         yield temporary
     finally:

@@ -12,7 +12,9 @@ from detzoo.data.dataset import Dataset
 from detzoo.data.loading.augment import augment
 from detzoo.interfaces import Transform
 from detzoo.recipes.recipe import load_recipe
-from detzoo.runtime.drawing import draw_sample, write_image
+from detzoo.runtime.drawing import draw_sample
+from detzoo.runtime.folder_claim import locked_folder
+from detzoo.runtime.own_drawings import write_drawing
 from detzoo.types import Sample
 
 
@@ -24,13 +26,13 @@ def draw_samples(
     def another(rng: np.random.Generator) -> Sample:
         return data.sample(int(rng.integers(len(data))))
 
-    out.mkdir(parents=True, exist_ok=True)
-    for position in range(min(count, len(data))):
-        rng = np.random.default_rng([seed, position])  # each image alone: another count shows the same first ones
-        sample = augment(data.sample(position), transforms, rng, another)
-        path = out / f"{position:05d}_{Path(sample.path).stem}.png"
-        write_image(path, draw_sample(sample, data.classes))
-        yield path
+    with locked_folder(out, what="data show"):
+        for position in range(min(count, len(data))):
+            rng = np.random.default_rng([seed, position])  # each image alone: another count shows the same first ones
+            sample = augment(data.sample(position), transforms, rng, another)
+            path = out / f"{position:05d}_{Path(sample.path).stem}.png"
+            write_drawing(path, draw_sample(sample, data.classes), by="data show")
+            yield path
 
 
 def recipe_transforms(name: str) -> list[Transform]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import resource
 from pathlib import Path
 
 import cv2
@@ -11,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from detzoo.components.postprocess.top_k import TopK
-from detzoo.errors import DataError
+from detzoo.errors import DataError, MachineError
 from detzoo.interfaces import Detector
+from detzoo.prediction.drawn_video import writing_video
 from detzoo.prediction.input_spec import InputSpec
 from detzoo.prediction.predict_files import Options, annotate, find_sources
 from detzoo.types import Candidates, ImageBatch, Predictions, Targets
@@ -82,6 +84,51 @@ def test_inputs_are_never_overwritten(folder: Path) -> None:
     assert {path: after[path] for path in before} == before
 
 
+def test_a_photograph_of_somebody_is_never_replaced_and_a_drawing_is(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "photos"
+    (out / "deep").mkdir(parents=True)
+    cv2.imwrite(str(out / "a.jpg"), image(7))
+    (out / "b.png").symlink_to(folder / "notes.txt")
+    before = digests(out) | digests(folder)
+    first = annotate(Middle(), [str(folder)], out)
+    assert [path.name for path in first.written] == ["a_2.jpg", "b_2.png", "a.png"]
+    again = annotate(Middle(), [str(folder)], out)
+    assert again.written == first.written
+    assert {path: digest for path, digest in (digests(out) | digests(folder)).items() if path in before} == before
+
+
+def test_the_detections_of_an_evaluation_are_never_replaced(folder: Path, tmp_path: Path) -> None:
+    results = tmp_path / "detections.json"
+    results.write_text('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]')
+    before = digests(tmp_path)
+    with pytest.raises(DataError, match=r"detections\.json exists and was not written by detzoo predict"):
+        annotate(Middle(), [str(folder)], tmp_path)
+    assert digests(tmp_path) == before
+    results.unlink()
+    annotate(Middle(), [str(folder / "a.jpg")], tmp_path)
+    annotate(Middle(), [str(folder / "b.png")], tmp_path)
+    assert json.loads(results.read_text())["images"][0]["drawn"] == "b.png"
+
+
+def test_a_video_that_does_not_fit_on_the_disk_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "made.mp4"
+    path.write_bytes(b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def write() -> None:
+        with writing_video(path, 5.0, by="predict") as video:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
+            for _ in range(3):
+                video.add(np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
+
+    try:
+        with pytest.raises(MachineError, match="0 of 3 frames could be written"):
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"old", [path])
+
+
 def test_two_inputs_of_one_name_get_two_drawings(folder: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(folder / "a.png"), image())
     done = annotate(Middle(), [str(folder)], tmp_path / "out")
@@ -125,6 +172,8 @@ def test_a_video_becomes_a_video_of_the_same_size_rate_and_length(tmp_path: Path
     done = annotate(Middle(), [str(path)], tmp_path / "out", Options(batch=3))
     assert [record["frame"] for record in done.records] == list(range(7))
     assert done.written == [tmp_path / "out" / "clip.mp4"]
+    again = annotate(Middle(), [str(path)], tmp_path / "out", Options(batch=3))
+    assert again.written == done.written  # its own is replaced
     capture = cv2.VideoCapture(str(done.written[0]))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 7
     assert capture.get(cv2.CAP_PROP_FPS) == 5
