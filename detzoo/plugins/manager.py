@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,7 @@ from detzoo.plugins.manifest import IncompatibleError, Manifest, core_manifest, 
 from detzoo.plugins.zoo_index import zoo_plugins
 from detzoo.schema.checking import Problem
 
+_log = logging.getLogger(__name__)
 GROUP: Final = "detzoo.plugins"
 Status = Literal["ok", "not-loaded", "disabled", "conflict", "incompatible", "invalid", "broken"]
 USABLE: Final = ("ok", "not-loaded")
@@ -69,6 +71,7 @@ class PluginManager:
         for record in sorted((_discover(point) for point in found), key=lambda r: (r.name, r.distribution)):
             self._add(record)
         self.kinds: dict[str, OwnKind] = {}
+        self._told: set[tuple[str, str]] = set()  # (plugin, hook) whose failure has been told
         while self._refuse_kinds():
             pass  # a plugin that is rejected takes its own kinds away from others
 
@@ -118,32 +121,49 @@ class PluginManager:
         return [record for record in found if record.status == "ok"]
 
     def call(self, hook: str, **arguments: Any) -> list[Any]:
-        """Call a hook plugin by plugin, so that one failure names its plugin and results keep their order by name.
+        """Call a hook plugin by plugin: what one raises stops neither the others nor the run.
 
-        A hook of which the first result counts is not called again once a plugin has answered.
+        The plugin that raised is named in a warning, once for each hook. A hook of which the first result counts is not
+        called again once a plugin has answered.
+
+        Returns:
+            results that are not None, in the order of the plugins' names.
 
         Raises:
-            PluginError: an implementation raised; the cause is attached.
+            DetzooError: an implementation raised, and DETZOO_STRICT is 1; or it was asked for its result, and no other
+                plugin has one.
         """
         results: list[Any] = []
+        failures: list[tuple[PluginRecord, DetzooError]] = []
+        counts = hook in hookspecs.FIRST_RESULT
         for record in self.implementing(hook):
-            results += self.call_one(record, hook, **arguments)
-            if results and hook in hookspecs.FIRST_RESULT:
+            try:
+                results += self.call_one(record, hook, **arguments)
+            except DetzooError as error:
+                failures.append((record, error))
+                if _strict():
+                    raise
+            if results and counts:
                 break
+        if failures and counts and not results:
+            own = [error for _, error in failures if not isinstance(error, PluginError)]  # it knows what is wrong
+            raise (own or [failures[0][1]])[0]
+        for record, error in failures:
+            self._tell(record, hook, error)
         return results
 
     def call_one(self, record: PluginRecord, hook: str, **arguments: Any) -> list[Any]:
         """Call one activated plugin's implementation of a hook; None is no result.
 
         Raises:
-            PluginError: it raised; the cause is attached.
+            DetzooError: it raised; a PluginError that names it where the error is not one of detzoo's own.
         """
         others = [p for name, p in self._hooks.list_name_plugin() if name != record.name and p is not None]
         try:
             result = self._hooks.subset_hook_caller(hook, others)(**arguments)
         except DetzooError:  # the plugin's own message to the user
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(
                 f"plugin {record.name} ({record.distribution}): {hook} failed: {type(error).__name__}: {error}"
             ) from error
@@ -162,8 +182,23 @@ class PluginManager:
         for record in self.implementing(hook):
             try:
                 self.call_one(record, hook, **arguments(record))
-            except PluginError as error:
-                self._break(record, str(error).partition("): ")[2], error)
+            except DetzooError as error:
+                why = str(error).removeprefix(f"plugin {record.name} ({record.distribution}): ")
+                why = why if why.startswith(hook) else f"{hook} failed: {why}"
+                self._break(record, why, error)
+
+    def _tell(self, record: PluginRecord, hook: str, error: DetzooError) -> None:
+        """Warn of a hook that raised, the first time; the trace stays in the record for `detzoo plugins check`."""
+        if (record.name, hook) in self._told:
+            return
+        self._told.add((record.name, hook))
+        record.trace = "".join(traceback.format_exception(error))
+        named = str(error) if isinstance(error, PluginError) else f"plugin {record.name}: {hook} failed: {error}"
+        _log.warning(
+            "%s; left out, the rest goes on (DETZOO_STRICT=1 stops here, DETZOO_DISABLE=%s leaves the plugin out)",
+            named,
+            record.name,
+        )
 
     def _add(self, record: PluginRecord) -> None:
         other = self.records.get(record.name)
@@ -178,7 +213,7 @@ class PluginManager:
                 self.records[f"{record.name} ({record.distribution})"] = record
         else:
             self.records[record.name] = record
-        if record.status in ("conflict", "invalid", "incompatible") and os.environ.get("DETZOO_STRICT") == "1":
+        if record.status in ("conflict", "invalid", "incompatible") and _strict():
             raise PluginError(describe_failure(record))
 
     def _refuse_kinds(self) -> bool:
@@ -212,7 +247,7 @@ class PluginManager:
 
     def _refuse(self, record: PluginRecord, status: Status, message: str) -> None:
         record.status, record.message = status, message
-        if os.environ.get("DETZOO_STRICT") == "1":
+        if _strict():
             raise PluginError(describe_failure(record))
 
     def _import(self, record: PluginRecord) -> None:
@@ -227,8 +262,13 @@ class PluginManager:
     def _break(self, record: PluginRecord, message: str, error: BaseException) -> None:
         record.status, record.message = "broken", message
         record.trace = "".join(traceback.format_exception(error))
-        if os.environ.get("DETZOO_STRICT") == "1":
+        if _strict():
             raise PluginError(describe_failure(record)) from error
+
+
+def _strict() -> bool:
+    """Whether a faulty plugin is an error instead of a warning."""
+    return os.environ.get("DETZOO_STRICT") == "1"
 
 
 def describe_failure(record: PluginRecord) -> str:
