@@ -146,10 +146,10 @@ class PluginManager:
             if results and counts:
                 break
         if failures and counts and not results:
-            own = [error for _, error in failures if not isinstance(error, PluginError)]  # it knows what is wrong
+            own = [failure for _, failure in failures if not isinstance(failure, PluginError)]  # it knows what is wrong
             raise (own or [failures[0][1]])[0]
-        for record, error in failures:
-            self._tell(record, hook, error)
+        for record, failure in failures:
+            self._tell(record, hook, failure)
         return results
 
     def call_one(self, record: PluginRecord, hook: str, **arguments: Any) -> list[Any]:
