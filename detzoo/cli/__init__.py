@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import os
 import sys
 from functools import cache
@@ -98,6 +99,8 @@ def root(version: bool = typer.Option(False, "--version", help="Print the versio
 def main() -> None:
     """Entry point of ``detzoo``: one message on stderr, with exit code 2 for a user's mistake, 1 for the machine's."""
     gc.disable()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no letters
     try:
         app()
     except Exception as error:

@@ -11,6 +11,7 @@ import numpy as np
 
 from detzoo.data.formats.source import VALIDATION_SPLITS
 from detzoo.errors import DataError
+from detzoo.runtime.foreign_files import files_below, is_ordinary
 from detzoo.runtime.images import SUFFIXES
 
 _TRAIN: Final = ("train", "training")
@@ -79,7 +80,7 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
     """Images by the name of the folder below ``folder`` in which, at any depth, they lie."""
     below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     return {
-        path.name: sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        path.name: [file for file in files_below(path) if file.suffix.lower() in SUFFIXES and is_ordinary(file)]
         for path in below
     }
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from detzoo.errors import DataError
+from detzoo.runtime.images import raw_values, read_bytes
 
 NO_MASK: Final = b""
 # the first byte says what follows
 _POLYGONS, _RLE, _FILE = b"p", b"r", b"f"
+_MOST_STEPS: Final = 4_000_000
+"""Px of the outlines of one mask, for each of which pycocotools takes about 100 bytes."""
+_FARTHEST: Final = 1e12
+"""Px at which points are clipped first, so that differences of two stay finite."""
 
 
 def encode_polygons(parts: Sequence[Sequence[float]]) -> bytes:
@@ -57,26 +62,45 @@ def decode_mask(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
 def decode_counts(counts: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     """uint8 [H,W] of COCO's compressed run lengths; pycocotools' own decoder warns under NumPy 2.
 
-    Source: cocoapi, maskApi.c ``rleFrString``: base 48, 5 bits a byte, bit 5 says that more follow; from the third run
-    on the difference to the run before the last is stored.
+    Raises:
+        DataError: the run lengths are damaged.
     """
-    runs: list[int] = []
-    at = 0
-    while at < len(counts):
-        value, shift, more = 0, 0, True
-        while more:
-            byte = counts[at] - 48
-            value |= (byte & 0x1F) << shift
-            more = bool(byte & 0x20)
-            at, shift = at + 1, shift + 5
-            if not more and byte & 0x10:  # bit 4 of the last group is the sign
-                value |= -1 << shift
-        runs.append(value + runs[-2] if len(runs) > 2 else value)
-    # NumPy's own error would not say that it is a mask
-    if any(run < 0 for run in runs) or sum(runs) != size[0] * size[1]:
-        raise DataError(f"a mask's run lengths do not fill {size[1]} x {size[0]} px")
+    runs = unpack_counts(counts, size[0] * size[1])
     pixels = np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8)
     return np.ascontiguousarray(pixels.reshape(size, order="F"))  # COCO counts down the columns
+
+
+def unpack_counts(counts: bytes, pixels: int) -> NDArray[np.int64]:
+    """Run lengths of COCO's compressed counts, checked: pycocotools itself reads beyond the end of cut ones.
+
+    Args:
+        counts: the compressed counts.
+        pixels: of the mask, which the runs must fill.
+
+    Raises:
+        DataError: another letter, a cut end, a negative run, or another sum.
+
+    Source: cocoapi, maskApi.c ``rleFrString``: base 48, 5 bits a byte, bit 5 says that more follow; from the fourth run
+    on the difference to the run before the last is stored.
+    """
+    values = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
+    if len(values) == 0 or values.min() < 0 or values.max() > 63:
+        raise DataError("the compressed run lengths are empty, or hold letters that stand for none")
+    ends = np.flatnonzero(values < 32)  # bit 5 is not set: the last byte of its number
+    if values[-1] >= 32:
+        raise DataError("the compressed run lengths are cut short")
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    place = np.arange(len(values)) - np.repeat(starts, ends - starts + 1)
+    if place.max() > 7:  # 40 bits: more than any mask needs
+        raise DataError("the compressed run lengths hold a number that is too large")
+    runs = np.add.reduceat((values & 31) << (5 * place), starts)
+    negative = (values[ends] & 16) > 0  # bit 4 of the last byte is the sign
+    runs[negative] -= np.int64(1) << (5 * (ends - starts + 1)[negative])
+    runs[1::2] = runs[1::2].cumsum()
+    runs[2::2] = runs[2::2].cumsum()
+    if runs.min() < 0 or int(runs.sum()) != pixels:
+        raise DataError(f"the run lengths add up to {int(runs.sum())}, the mask has {pixels} px")
+    return runs
 
 
 def run_lengths(masks: NDArray[Any]) -> list[dict[str, Any]]:
@@ -118,18 +142,73 @@ def to_rle(data: bytes, size: tuple[int, int]) -> dict[str, Any]:
 
     height, width = size
     if data[:1] == _POLYGONS:
-        rles = coco_mask.frPyObjects(decode_polygons(data), height, width)  # one per part: an object may be cut in two
-        merged: dict[str, Any] = coco_mask.merge(rles)
-        return merged
+        parts = _drawable(decode_polygons(data), size)
+        if parts:
+            rles = coco_mask.frPyObjects(parts, height, width)  # one per part: an object may be cut in two
+            merged: dict[str, Any] = coco_mask.merge(rles)
+            return merged
+        return cast("dict[str, Any]", coco_mask.encode(np.zeros(size, np.uint8, order="F")))
     if data[:1] == _RLE:
         stored, counts = json.loads(data[1:])
+        if tuple(stored) != size:
+            raise DataError(f"a mask of {stored[1]} x {stored[0]} px lies on an image of {width} x {height} px")
         if isinstance(counts, str):
+            unpack_counts(counts.encode(), height * width)
             return {"size": stored, "counts": counts.encode()}
         packed: dict[str, Any] = coco_mask.frPyObjects({"size": stored, "counts": counts}, stored[0], stored[1])
         return packed
     # pycocotools reads columns only
     encoded: dict[str, Any] = coco_mask.encode(np.asfortranarray(decode_mask(data, size)))
     return encoded
+
+
+def _drawable(parts: list[list[float]], size: tuple[int, int]) -> list[list[float]]:
+    """Polygons that pycocotools can rasterise: those that reach far beyond the image are clipped around it.
+
+    It walks along every outline, five steps per px, also where nobody sees it. Polygons within one image size around
+    the image are given as they are, so that their masks are pycocotools' own to the pixel.
+
+    Raises:
+        DataError: the outlines are longer than memory allows.
+    """
+    margin = max(size)
+    done, steps = [], 0.0
+    for part in parts:
+        if len(part) < 6:
+            continue
+        far = min(part) < -margin or max(part) > min(size) + margin
+        inside = _clipped(part, size, margin) if far else part
+        if len(inside) >= 6:
+            done.append(inside)
+            steps += len(inside) / 2 * (max(inside) - min(inside))
+    if steps > _MOST_STEPS:  # no outline is longer than this; only many long zigzags come near
+        lengths = [np.abs(np.diff(np.reshape(part, (-1, 2)), axis=0)).max(axis=1).sum() for part in done]
+        if sum(lengths) > _MOST_STEPS:
+            raise DataError(f"a mask's outline is {sum(lengths):.3g} px long: more than {_MOST_STEPS:,}")
+    return done
+
+
+def _clipped(part: list[float], size: tuple[int, int], margin: float) -> list[float]:
+    """A polygon cut at a frame around the image (Sutherland and Hodgman); its pixels in the image stay."""
+    points = np.clip(np.reshape(part, (-1, 2)), -_FARTHEST, _FARTHEST)
+    for axis, sign, limit in ((0, -1, margin), (1, -1, margin), (0, 1, size[1] + margin), (1, 1, size[0] + margin)):
+        if len(points) == 0:
+            break
+        following = np.roll(points, -1, axis=0)
+        beyond = sign * points[:, axis] - limit
+        after = np.roll(beyond, -1)
+        crossing = (beyond > 0) != (after > 0)
+        share = np.divide(beyond, beyond - after, out=np.zeros_like(beyond), where=crossing)
+        met = points + share[:, None] * (following - points)
+        met[:, axis] = sign * limit
+        both = np.stack([points, met], axis=1).reshape(-1, 2)
+        points = both[np.stack([beyond <= 0, crossing], axis=1).ravel()]
+    return [float(value) for value in points.ravel()]
+
+
+def is_polygons(data: bytes) -> bool:
+    """Whether an encoded mask is one of polygons."""
+    return data[:1] == _POLYGONS
 
 
 def decode_polygons(data: bytes) -> list[list[float]]:
@@ -142,13 +221,10 @@ def decode_polygons(data: bytes) -> list[list[float]]:
 
 def read_mask_values(path: Path | str) -> NDArray[np.int64]:
     """Raw values [H,W] of a one-channel image: palette indices, grey values; first channel of a colour image."""
-    from PIL import Image
-
     try:
-        with Image.open(path) as opened:
-            values = np.asarray(opened).astype(np.int64)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{path}: the mask cannot be read: {error}") from None
+        values = raw_values(read_bytes(Path(path)), str(path))
+    except DataError as error:
+        raise DataError(f"{path}: the mask cannot be read: {str(error).removeprefix(f'{path}: ')}") from None
     return values if values.ndim == 2 else values[:, :, 0]  # grey masks are at times saved as RGB
 
 

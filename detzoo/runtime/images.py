@@ -17,19 +17,37 @@ from typing import Any, Final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from detzoo.errors import DataError
+from detzoo.runtime.bit_depth import bits_used, reduce_to_8_bits
+from detzoo.runtime.foreign_files import read_file
 
 MAX_PIXELS: Final = 178_956_970
 """Images beyond this are rejected as decompression bombs (Pillow's own limit for an error: 512 MiB of RGB)."""
+MAX_FILE_BYTES: Final = 2**30 + 2**20
+"""Of an image file: 16-bit RGB of MAX_PIXELS, not compressed."""
 MAX_DOWNLOAD_BYTES: Final = 100 * 2**20
 ORIENTATION_TAG: Final = 0x0112
-SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+SUFFIXES: Final = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".j2k",
+    ".ppm", ".pgm", ".pbm", ".pnm",
+})  # fmt: skip
 """File endings that are taken for images when a folder is searched."""
 _EIGHT_BIT: Final = frozenset(
     {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 )
+
+_TURNED: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings an image upright, by its EXIF orientation."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +79,8 @@ def is_url(source: object) -> bool:
 def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Read one image.
 
-    Grey and palette images become RGB, 16-bit values are divided by 257, transparency is dropped (not blended), of
-    an animation the first frame is taken.
+    Grey and palette images become RGB, 16-bit values are reduced to 8 bits (see ``detzoo.runtime.bit_depth``),
+    transparency is dropped (not blended), of an animation the first frame is taken.
 
     Args:
         source: path, http(s) URL, PIL image, or array: uint8 [H,W,3] RGB or [H,W] grey.
@@ -90,14 +108,7 @@ def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8
 
 def read_bytes(path: Path) -> bytes:
     """The file's bytes, or a DataError that names it."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such image") from None
-    except IsADirectoryError:
-        raise DataError(f"{path}: is a folder, not an image") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    data = read_file(path, limit=MAX_FILE_BYTES, what="image")
     if not data:
         raise DataError(f"{path}: the file is empty")
     return data
@@ -123,7 +134,54 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, uprigh
             decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
             if decoded is not None:
                 return np.asarray(decoded, np.uint8)
-        return _from_pil(opened, name, max_pixels, upright)
+        deep, orientation = _is_deep_colour(opened), _orientation(opened) if upright else 1
+        image = _from_pil(opened, name, max_pixels, upright)  # rejects what is damaged
+        return _dark_colour(data, name, orientation, image) if deep else image
+
+
+def _is_deep_colour(image: Image.Image) -> bool:
+    """Whether a colour image has 16 bits per channel, of which Pillow reads the upper 8."""
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
+    return image.mode in _EIGHT_BIT and any(";16" in str(tile[3]) for tile in tiles)
+
+
+def _dark_colour(data: bytes, name: str, orientation: int, read: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A 16-bit colour image scaled by the bits that it uses; as Pillow has read it where it uses all."""
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16 or bits_used(int(values[..., :3].max(initial=0))) == 16:
+        return read
+    colours = values[:, :, 2::-1] if values.ndim == 3 else np.repeat(values[:, :, None], 3, axis=2)
+    reduced = Image.fromarray(reduce_to_8_bits(colours, name))
+    turned = reduced.transpose(_TURNED[orientation]) if orientation > 1 else reduced
+    return np.ascontiguousarray(turned)
+
+
+def bits_in_use(data: bytes, name: str) -> int:
+    """The bits per channel, of 16, that the values of an image use: see ``detzoo.runtime.bit_depth``; 8 for others.
+
+    Raises:
+        DataError: the image is damaged.
+    """
+    with _open(data, name) as opened:
+        if _is_deep_colour(opened):
+            values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            return 8 if values is None else bits_used(int(values[..., :3].max(initial=0)))
+        return bits_used(int(raw_values(data, name).max(initial=0))) if opened.mode.startswith("I") else 8
+
+
+def raw_values(data: bytes, name: str) -> NDArray[np.int64]:
+    """Values of an image file as they are stored: palette indices, grey values, colours [H,W] or [H,W,C].
+
+    Raises:
+        DataError: the file is damaged or too large.
+    """
+    with _open(data, name) as opened, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _check_size(opened.size, name, MAX_PIXELS)
+        try:
+            return np.asarray(opened).astype(np.int64)
+        except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
+            raise DataError(f"{name}: truncated or damaged: {error}") from None
 
 
 def read_header(path: Path) -> ImageHeader:
@@ -143,7 +201,8 @@ def header_of(data: bytes, name: str) -> ImageHeader:
         size = (width, height) if orientation >= 5 else (height, width)  # 5 to 8 are turned by 90 degrees
         frames = getattr(opened, "n_frames", 1)
         # IHDR's bit depth
-        bits = data[24] if opened.format == "PNG" and len(data) > 24 else 16 if opened.mode.startswith("I") else 8
+        deep = opened.mode.startswith("I") or _is_deep_colour(opened)
+        bits = data[24] if opened.format == "PNG" and len(data) > 24 else 16 if deep else 8
         return ImageHeader(opened.format or "?", opened.mode, size, orientation, frames, bits)
 
 
@@ -192,8 +251,7 @@ def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
         values = np.asarray(image).astype(np.int64)
         if values.size and (values.min() < 0 or values.max() > 65535):
             raise DataError(f"{name}: 32-bit grey values {values.min()}..{values.max()}: save the image as 8 or 16 bit")
-        grey = ((values + 128) // 257).astype(np.uint8)  # 65535 = 255 x 257, rounded to the nearest
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        return np.repeat(reduce_to_8_bits(values, name)[:, :, None], 3, axis=2)
     raise DataError(f"{name}: pixel format {image.mode} is not supported: save the image as 8-bit RGB")
 
 

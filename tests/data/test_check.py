@@ -210,7 +210,7 @@ def test_kinds_of_images(tmp_path: Path, mode: str, message: str) -> None:
 def test_16_bit_images(tmp_path: Path) -> None:
     voc(tmp_path)
     Image.fromarray(np.zeros((30, 40), np.uint16)).save(tmp_path / "b.png")
-    assert report(tmp_path) == ["b.png: info: 16-bit-image: 16-bit grey; values are divided by 257"]
+    assert report(tmp_path) == ["b.png: warning: 16-bit-image: 16-bit grey, of which 8 are used; scaled as 8 bits"]
     rows = b"".join(b"\0" + bytes(6 * 40) for _ in range(30))
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -218,7 +218,9 @@ def test_16_bit_images(tmp_path: Path) -> None:
 
     colour = chunk(b"IHDR", struct.pack(">IIBBBBB", 40, 30, 16, 2, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(rows))
     (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n" + colour + chunk(b"IEND", b""))
-    assert report(tmp_path) == ["b.png: info: 16-bit-image: 16 bits a channel; reduced to 8"]
+    assert report(tmp_path) == [
+        "b.png: warning: 16-bit-image: 16 bits per channel, of which 8 are used; scaled as 8 bits"
+    ]
 
 
 def test_cmyk_and_wrong_extension(tmp_path: Path) -> None:
@@ -357,7 +359,8 @@ def test_a_good_coco_file_has_no_problem(tmp_path: Path) -> None:
         (note(2, area=0), "30: warning: no-area: annotation 2: no area; width x height is used", 2),
         (
             note(2, segmentation=[[1, 2, 3]]),
-            "30: warning: bad-mask: annotation 2: segmentation is damaged; the box has no mask",
+            "30: error: bad-mask: annotation 2: a polygon of 3 numbers: x and y must come in pairs; "
+            "the box has no mask",
             2,
         ),
         (7, "30: error: bad-annotation: annotation 1 is not a mapping; left out", 1),
@@ -365,7 +368,9 @@ def test_a_good_coco_file_has_no_problem(tmp_path: Path) -> None:
 )
 def test_coco_annotations(tmp_path: Path, annotation: object, line: str, boxes: int) -> None:
     # images end on line 9, categories on 15, the first annotation stands on 17 to 29
-    assert report(coco(tmp_path, annotations=[note(1), annotation]), tmp_path) == [f"train.json:{line}"]
+    assert report(coco(tmp_path, annotations=[note(1, bbox=[2, 2, 9, 9]), annotation]), tmp_path) == [
+        f"train.json:{line}"
+    ]
     truth = open_dataset(tmp_path / "train.json", quiet=True).coco_ground_truth()
     assert [entry["id"] for entry in truth["annotations"]] == list(range(1, boxes + 1))
 
@@ -387,7 +392,7 @@ def test_coco_annotations(tmp_path: Path, annotation: object, line: str, boxes: 
         ),
         (
             {"id": "8"},
-            "9: error: bad-image: an image needs a whole number `id` and a `file_name`, not {'id': '8'}; left out",
+            "9: error: bad-image: an image needs an `id` and a `file_name`, not {'id': '8'}; left out",
         ),
     ],
 )
@@ -401,7 +406,7 @@ def test_coco_image_without_size_objects_or_file(tmp_path: Path) -> None:
     first = {"id": 7, "file_name": "a.png"}
     second = {"id": 8, "file_name": "gone.png", "width": 4, "height": 4}
     assert report(coco(tmp_path, images=[first, second]), tmp_path) == [
-        "train.json:3: warning: no-size: a.png: width and height are missing or not positive; the image's own are used",
+        "train.json:3: warning: no-size: a.png: width and height are missing or impossible; the image's own are used",
         "train.json:7: info: no-objects: gone.png has no objects",
         "gone.png: error: missing-image: no such image",
     ]
@@ -466,7 +471,7 @@ def yolo(folder: Path, text: str) -> Path:
         ("0 .5 .5 -.1 .1", ":1: error: negative-box: cat: box of -4 x 3 px; left out", 0),
         ("1 1.5 .5 .1 .1", ":1: error: box-outside: dog: box lies outside the image; left out", 0),
         ("1 1 .5 .5 .1", ":1: warning: box-outside: dog: box reaches 10.0 px beyond the image; clipped", 1),
-        ("0 .5 .5 .1 .1\n0 .5 .5 .1 .1", ":2: warning: duplicate-box: the same line again; left out", 1),
+        ("0 .5 .5 .1 .1\n0 .5 .5 .1 .1", ":2: warning: duplicate-box: the same line again; kept", 2),
         *[
             (
                 text,

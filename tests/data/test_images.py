@@ -120,7 +120,7 @@ def message(source: object, **options: int) -> str:
 
 def test_missing_empty_and_foreign_files_are_named(tmp_path: Path) -> None:
     assert message(tmp_path / "x.jpg") == f"{tmp_path / 'x.jpg'}: no such image"
-    assert message(str(tmp_path)) == f"{tmp_path}: is a folder, not an image"
+    assert message(str(tmp_path)) == f"{tmp_path}: is a folder, not an ordinary file (image)"
     (tmp_path / "e.jpg").touch()
     assert message(tmp_path / "e.jpg") == f"{tmp_path / 'e.jpg'}: the file is empty"
     (tmp_path / "t.jpg").write_text("hello, world")

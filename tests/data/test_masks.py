@@ -64,7 +64,7 @@ def test_a_file_is_read_by_value(tmp_path: object) -> None:
 def test_damaged_run_lengths_are_refused() -> None:
     with pytest.raises(DataError) as caught:
         decode_mask(encode_rle("5", (2, 2)), (2, 2))
-    assert str(caught.value) == "a mask's run lengths do not fill 2 x 2 px"
+    assert str(caught.value) == "the run lengths add up to 5, the mask has 4 px"
 
 
 def test_no_masks_have_no_run_lengths() -> None:

@@ -19,7 +19,8 @@ from detzoo.data.dataset import Dataset, read_as_annotated
 from detzoo.data.formats.opening import list_splits, open_dataset
 from detzoo.errors import DataError
 from detzoo.recipes.class_matching import near_equal, spelled_alike
-from detzoo.runtime.images import ImageHeader, decode_image, header_of, read_bytes
+from detzoo.runtime.foreign_files import MissingFileError
+from detzoo.runtime.images import ImageHeader, bits_in_use, decode_image, header_of, read_bytes
 
 _SUFFIX_OF: Final = {
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
@@ -30,6 +31,8 @@ _SUFFIX_OF: Final = {
     "TIFF": {".tif", ".tiff"},
     "WEBP": {".webp"},
     "PPM": {".ppm", ".pgm", ".pbm", ".pnm"},
+    "AVIF": {".avif"},
+    "JPEG2000": {".jp2", ".j2k"},
 }
 _MODES: Final = {
     "1": ("grey-image", "black and white; read as RGB"),
@@ -39,9 +42,6 @@ _MODES: Final = {
     "RGBA": ("alpha-image", "RGBA; transparency is dropped"),
     "P": ("palette-image", "palette colours; read as RGB"),
     "CMYK": ("cmyk-image", "CMYK; converted to RGB without a colour profile"),
-    "I": ("16-bit-image", "16-bit grey; values are divided by 257"),
-    "I;16": ("16-bit-image", "16-bit grey; values are divided by 257"),
-    "I;16B": ("16-bit-image", "16-bit grey; values are divided by 257"),
 }
 
 
@@ -124,7 +124,7 @@ def check_image(path: str, annotated: tuple[int, int]) -> tuple[list[DataProblem
     try:
         data = read_bytes(Path(path))
     except DataError as error:
-        code = "bad-image" if Path(path).exists() else "missing-image"
+        code = "missing-image" if isinstance(error, MissingFileError) else "bad-image"
         problems.error(code, path, None, _without(path, error), path)
         return problems.found, None
     try:
@@ -133,19 +133,26 @@ def check_image(path: str, annotated: tuple[int, int]) -> tuple[list[DataProblem
     except DataError as error:
         problems.error("bad-image", path, None, _without(path, error), path)
         return problems.found, None
-    _check_header(path, header, problems)
+    _check_header(path, header, data, problems)
     _check_frame(path, header, annotated, problems)
     return problems.found, hashlib.sha1(data, usedforsecurity=False).hexdigest()
 
 
-def _check_header(path: str, header: ImageHeader, problems: Problems) -> None:
+def _check_header(path: str, header: ImageHeader, data: bytes, problems: Problems) -> None:
     suffixes = _SUFFIX_OF.get(header.format)
     if suffixes is not None and Path(path).suffix.lower() not in suffixes:
         problems.warning("wrong-extension", path, None, f"holds a {header.format} image; read as such", path)
     if header.mode in _MODES:
         problems.info(_MODES[header.mode][0], path, None, _MODES[header.mode][1], path)
-    if header.bits == 16 and not header.mode.startswith("I"):
-        problems.info("16-bit-image", path, None, "16 bits a channel; reduced to 8", path)
+    if header.bits == 16:
+        kind = "16-bit grey" if header.mode.startswith("I") else "16 bits per channel"
+        used = bits_in_use(data, path)
+        if used == 16:
+            problems.info("16-bit-image", path, None, f"{kind}; reduced to 8", path)
+        else:
+            problems.warning(
+                "16-bit-image", path, None, f"{kind}, of which {used} are used; scaled as {used} bits", path
+            )
     if header.frames > 1:
         problems.info("animated-image", path, None, f"{header.frames} frames; only the first is read", path)
 

@@ -32,7 +32,7 @@ def as_lines(problems: Sequence[DataProblem], limit: int | None = None) -> str:
     counts = Counter(problem.severity for problem in problems)
     found = f"{counts['error']} errors, {counts['warning']} warnings, {counts['info']} notes"
     lines.append(found if problems else "no defect found")
-    return "\n".join(lines)
+    return "\n".join(lines).encode("utf-8", "backslashreplace").decode()  # names of files may be no UTF-8
 
 
 def describe(summary: dict[str, Any]) -> str:

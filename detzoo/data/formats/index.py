@@ -22,7 +22,7 @@ class Index:
 
     Args:
         image_ids: int64 [I], unique; the file's own where it has numbers, else 1, 2, 3, ...
-        path_bytes: uint8 [*] UTF-8 of all paths; path_ends int64 [I] says where each ends.
+        path_bytes: uint8 [*] all paths, as the system writes them; path_ends int64 [I] says where each ends.
         path_ends: see ``path_bytes``.
         sizes: int32 [I,2] (height, width) px as annotated; 0 where unknown.
         ends: int64 [I]: the boxes of image i are rows ends[i-1]..ends[i].
@@ -59,7 +59,7 @@ class Index:
     def path(self, image: int) -> str:
         """Path of an image's file."""
         start = int(self.path_ends[image - 1]) if image else 0
-        return self.path_bytes[start : int(self.path_ends[image])].tobytes().decode()
+        return self.path_bytes[start : int(self.path_ends[image])].tobytes().decode("utf-8", "surrogateescape")
 
     def rows(self, image: int) -> slice:
         """Rows of the boxes of an image."""
@@ -89,7 +89,7 @@ class IndexBuilder:
     def image(self, path: str, size: tuple[int, int], image_id: int | None = None) -> None:
         """Begin the next image; boxes added from now on are its own."""
         self.image_ids.append(len(self.image_ids) + 1 if image_id is None else image_id)
-        self.paths.append(path.encode("utf-8", "surrogateescape"))
+        self.paths.append(path.encode("utf-8", "surrogateescape"))  # names may be no UTF-8
         self.sizes.append(size)
         self.counts.append(0)
 

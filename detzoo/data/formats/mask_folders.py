@@ -13,6 +13,7 @@ from detzoo.data.checking.problems import Problems
 from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import encode_file, read_mask_values
+from detzoo.runtime.foreign_files import files_in, read_text
 from detzoo.runtime.images import SUFFIXES, read_header
 
 
@@ -37,7 +38,7 @@ def read_mask_folders(root: Path, listed: Path | None, problems: Problems) -> In
     builder = IndexBuilder()
     folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir()}
     if listed is not None:
-        names = [text.strip() for text in listed.read_text(encoding="utf-8-sig").splitlines()]
+        names = [text.strip() for text in read_text(listed, what="list").splitlines()]
         for line, name in enumerate(names, start=1):
             if name and name not in folders:
                 problems.error("missing-image", listed, line, f"no folder called {name} in {root}; left out")
@@ -49,7 +50,7 @@ def read_mask_folders(root: Path, listed: Path | None, problems: Problems) -> In
 
 def _read_folder(folder: Path, builder: IndexBuilder, problems: Problems) -> None:
     inside = folder / "images"
-    found = [path for path in sorted(inside.iterdir()) if path.suffix.lower() in SUFFIXES] if inside.is_dir() else []
+    found = [path for path in files_in(inside) if path.suffix.lower() in SUFFIXES] if inside.is_dir() else []
     if len(found) != 1:
         problems.error("missing-image", inside, None, f"one image is needed, {len(found)} are there; left out")
         return
@@ -60,7 +61,8 @@ def _read_folder(folder: Path, builder: IndexBuilder, problems: Problems) -> Non
         return
     builder.image(str(found[0]), size)
     covered = np.zeros(size, np.int64)
-    masks = [path for path in sorted((folder / "masks").glob("*")) if path.suffix.lower() in SUFFIXES]
+    inside = folder / "masks"
+    masks = [path for path in files_in(inside) if path.suffix.lower() in SUFFIXES] if inside.is_dir() else []
     for path in masks:
         _read_mask(path, size, covered, builder, problems)
     if not masks:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
+from typing import Final
 
+from detzoo.data.checking.problems import Problems
+from detzoo.runtime.foreign_files import files_below, files_in
 from detzoo.runtime.images import SUFFIXES
+
+_COMPANIONS: Final = frozenset({
+    "", ".txt", ".xml", ".json", ".yaml", ".yml", ".csv", ".md", ".html", ".names", ".data", ".cache", ".npy", ".zip",
+    ".db", ".ini", ".py", ".sh", ".log", ".pt", ".safetensors",
+})  # fmt: skip
+"""Endings that nobody takes for images."""
 
 
 def escapes(name: str) -> bool:
@@ -16,7 +27,16 @@ def escapes(name: str) -> bool:
 def image_files(folder: Path, *, deep: bool = False) -> dict[str, Path]:
     """Image files of a folder, and with ``deep`` of those below it, by stem; the first of several with one stem."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.glob("**/*" if deep else "*")):
+    for path in files_below(folder) if deep else files_in(folder):
         if path.suffix.lower() in SUFFIXES:
             found.setdefault(path.stem, path)
     return found
+
+
+def tell_passed_over(folder: Path, files: Iterable[Path], problems: Problems) -> None:
+    """Count the files that may be images but are not read, by their endings."""
+    endings = Counter(path.suffix.lower() for path in files if not path.name.startswith("."))
+    strange = {ending: n for ending, n in sorted(endings.items()) if ending not in SUFFIXES | _COMPANIONS}
+    if strange:
+        text = ", ".join(f"{count} {ending}" for ending, count in strange.items())
+        problems.warning("passed-over", folder, None, f"files that are not read: {text}; save them as .png or .jpg")

@@ -12,6 +12,7 @@ from detzoo.data.formats.paths import image_files
 from detzoo.data.formats.source import DataSource, Format, Part
 from detzoo.data.formats.voc import Coordinates, find_roots, image_sets
 from detzoo.errors import DataError
+from detzoo.runtime.foreign_files import read_text
 
 _KEYS = ("format", "name", "path", "classes", "coordinates", "download", "splits")
 _YOLO_SPLITS = ("train", "val", "test")
@@ -101,7 +102,7 @@ def _yolo_folder(folder: Path) -> DataSource | None:
             f"{folder}: YOLO labels without class names: "
             "add a data.yaml with `names:`, or a classes.txt with one name per line"
         )
-    lines = listed.read_text(encoding="utf-8").splitlines()
+    lines = read_text(listed, what="list of class names").splitlines()
     names = dict(enumerate(text.strip() for text in lines if text.strip()))
     below = [path.name for path in sorted(images.iterdir()) if path.is_dir()]
     parts = {name: (Part(images=images / name, labels=labels / name),) for name in below}
@@ -118,10 +119,17 @@ def _mask_folder(folder: Path) -> DataSource | None:
     ids = {path.name for path in root.iterdir()}
     splits = {}
     for name, path in sorted(lists.items()):
-        first = next((text.strip() for text in path.read_text(errors="replace").splitlines() if text.strip()), "")
+        first = next((text.strip() for text in _lines_of(path) if text.strip()), "")
         if first in ids:
             splits[name] = (Part(root=root, listed=path),)
     return DataSource(str(folder), folder.resolve().name, "masks", folder, splits or {"all": (Part(root=root),)})
+
+
+def _lines_of(path: Path) -> list[str]:
+    try:
+        return read_text(path, what="list").splitlines()
+    except DataError:  # a text file that is no list of ours
+        return []
 
 
 def _from_yaml(path: Path, base: Path) -> DataSource:
@@ -161,11 +169,11 @@ def _from_yaml(path: Path, base: Path) -> DataSource:
 def load_yaml(path: Path) -> dict[str, Any]:
     """A YAML file that holds a mapping with text keys."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_text(path, what="data.yaml"))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise DataError(f"{path}:{line}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OSError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a number of thousands of digits
         raise DataError(f"{path}: cannot be read: {error}") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise DataError(f"{path}: a data.yaml holds keys and values, as `format: voc`")

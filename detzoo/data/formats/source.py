@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeAlias
 from detzoo.data.checking.problems import Problems
 from detzoo.data.dataset import IndexedDataset
 from detzoo.data.formats.index import Index, join_indexes
+from detzoo.data.formats.values import as_flag, shown
 from detzoo.data.formats.voc import Coordinates
 from detzoo.errors import DataError
 
@@ -157,10 +158,17 @@ def _read_yolo(source: DataSource, parts: list[Part], problems: Problems, _: boo
                 problems,
                 classes=source.names,
                 label_of=label_of,
-                skip_unlabelled=bool(source.options.get("skip_if_label_file_missing", False)),
+                skip_unlabelled=_flag(source, "skip_if_label_file_missing"),
             )
         )
     return indexes, classes, tuple(number_of[name] for name in classes)
+
+
+def _flag(source: DataSource, key: str) -> bool:
+    flag = as_flag(source.options.get(key))
+    if flag is None:
+        raise DataError(f"{source.place}: {key} must be true or false, not {shown(source.options[key])}")
+    return flag
 
 
 def _read_masks(source: DataSource, parts: list[Part], problems: Problems, _: bool) -> _Read:

@@ -6,7 +6,6 @@ use is taken to continuous boxes is a field.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -14,8 +13,11 @@ from typing import Literal, TypeAlias
 from detzoo.data.checking.problems import Problems
 from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.data.formats.paths import escapes, image_files
+from detzoo.data.formats.values import as_flag, as_pixels, as_side, shown
 from detzoo.data.formats.voc_xml import VocFile, VocObject, read_voc_xml
 from detzoo.errors import DataError
+from detzoo.runtime.foreign_files import files_below, files_in, read_text
+from detzoo.runtime.images import MAX_PIXELS, read_header
 
 Coordinates: TypeAlias = Literal["subtract_min", "subtract_all", "as_is"]
 """``subtract_min``: 1 is taken from xmin and ymin (Detectron2; a box 1..10 is 10 px wide); ``subtract_all``: from all
@@ -49,7 +51,7 @@ def image_sets(root: Path) -> dict[str, Path]:
     """Split lists of a devkit; the per-class lists (two columns) are not splits."""
     found = {}
     for path in sorted((root / "ImageSets" / "Main").glob("*.txt")):
-        first = next((line.split() for line in _list_text(path).splitlines() if line.strip()), [])
+        first = next((line.split() for line in read_text(path, what="list").splitlines() if line.strip()), [])
         if len(first) == 1:
             found[path.stem] = path
     return found
@@ -58,8 +60,8 @@ def image_sets(root: Path) -> dict[str, Path]:
 def annotation_files(folder: Path) -> dict[str, Path]:
     """The xml files of a root, or of a folder of annotations at any depth, by stem."""
     inside = _annotation_folder(folder)
-    found = sorted(inside.glob("*.xml")) or sorted(inside.rglob("*.xml"))
-    return {path.stem: path for path in found}
+    found = [path for path in files_in(inside) if path.suffix == ".xml"]
+    return {path.stem: path for path in found or files_below(inside) if path.suffix == ".xml"}
 
 
 def discover_classes(roots: Sequence[Path]) -> tuple[str, ...]:
@@ -128,19 +130,10 @@ def _image_folder(root: Path) -> Path:
     return next((root / name for name in _IMAGES if (root / name).is_dir()), root)
 
 
-def _list_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8: byte {error.start} is {error.object[error.start]:#04x}") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-
-
 def _read_list(path: Path, problems: Problems) -> list[tuple[str, int]]:
     stems: list[tuple[str, int]] = []
     seen: set[str] = set()
-    for line, text in enumerate(_list_text(path).splitlines(), start=1):
+    for line, text in enumerate(read_text(path, what="list").splitlines(), start=1):
         stem = text.split()[0] if text.split() else ""
         if not stem:
             continue
@@ -203,15 +196,13 @@ class _Reader:
         return image
 
     def _size(self, path: Path, content: VocFile, image: Path) -> tuple[int, int]:
-        sides = [_number(content.size.get(side)) for side in ("height", "width")]
-        if all(side is not None and side >= 1 for side in sides):
-            return int(sides[0] or 0), int(sides[1] or 0)
+        height, width = (as_side(content.size.get(side)) for side in ("height", "width"))
+        if height and width and height * width <= MAX_PIXELS:
+            return height, width
         stated = " x ".join(content.size.get(side, "?") for side in ("width", "height"))
         self.problems.warning(
             "xml-size", path, content.size_line, f"the image's size is given as {stated}; its own is used"
         )
-        from detzoo.runtime.images import read_header
-
         try:
             return read_header(image).size
         except DataError:
@@ -220,14 +211,15 @@ class _Reader:
     def object(self, builder: IndexBuilder, path: Path, found: VocObject) -> None:
         name = found.texts.get("name", "")
         if name not in self.labels:
-            self.problems.error("unknown-class", path, found.line, f"class {name!r} is not in the class list; left out")
+            text = f"class {shown(name)} is not in the class list; left out"
+            self.problems.error("unknown-class", path, found.line, text)
             return
-        numbers = [_number(found.texts.get(tag)) for tag in ("xmin", "ymin", "xmax", "ymax")]
-        x1, y1, x2, y2 = (math.nan if number is None else number for number in numbers)
-        if not all(map(math.isfinite, (x1, y1, x2, y2))):
-            stated = " ".join(found.texts.get(tag) or "?" for tag in ("xmin", "ymin", "xmax", "ymax"))
+        numbers = as_pixels([found.texts.get(tag) for tag in ("xmin", "ymin", "xmax", "ymax")])
+        if numbers is None:
+            stated = " ".join((found.texts.get(tag) or "?")[:40] for tag in ("xmin", "ymin", "xmax", "ymax"))
             self.problems.error("bad-box", path, found.line, f"{name}: coordinates {stated}; left out")
             return
+        x1, y1, x2, y2 = numbers
         if x2 <= x1 or y2 <= y1:
             kind = "negative" if x2 < x1 or y2 < y1 else "zero"
             self.problems.error(f"{kind}-box", path, found.line, f"{name}: box {x1:g} {y1:g} {x2:g} {y2:g}; left out")
@@ -238,8 +230,15 @@ class _Reader:
             )
         box = _continuous((x1, y1, x2, y2), self.coordinates)
         if self._inside(builder.sizes[-1], path, found.line, name, box):
-            difficult = found.texts.get("difficult", "0").strip() not in ("", "0", "false", "False")
-            builder.box(box, self.labels[name], difficult=difficult)
+            builder.box(box, self.labels[name], difficult=self._difficult(path, found, name))
+
+    def _difficult(self, path: Path, found: VocObject, name: str) -> bool:
+        stated = found.texts.get("difficult")
+        flag = as_flag(stated)
+        if flag is None:
+            text = f"{name}: difficult must be 0 or 1, not {shown(stated)}; taken as 0"
+            self.problems.error("bad-flag", path, found.line, text)
+        return flag is True
 
     def _inside(
         self, size: tuple[int, int], path: Path, line: int, name: str, box: tuple[float, float, float, float]
@@ -270,10 +269,3 @@ def _continuous(box: tuple[float, float, float, float], coordinates: Coordinates
     if coordinates == "subtract_all":
         return x1 - 1, y1 - 1, x2 - 1, y2 - 1
     return box
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None

@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.parsers import expat
 
 from detzoo.errors import DataError
+from detzoo.runtime.foreign_files import read_file
 
 MAX_BYTES = 16 * 2**20  # a VOC file is a few kilobytes; anything near this is not one
 MAX_DEPTH = 64
@@ -82,12 +83,7 @@ def read_voc_xml(path: Path) -> VocFile:
     Raises:
         DataError: the file is missing, malformed, in an encoding that cannot be read, or holds entities.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(data) > MAX_BYTES:
-        raise DataError(f"{path}: {len(data)} bytes are too many for a VOC file")
+    data = read_file(path, limit=MAX_BYTES, what="VOC file")
     latin1 = not _declares_encoding(data) and not _is_utf8(data)
     parser = expat.ParserCreate("iso-8859-1" if latin1 else None)
     handler = _Handler(path, parser)

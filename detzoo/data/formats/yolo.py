@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import math
+import os
 from pathlib import Path
+from typing import Final
 
 from detzoo.data.checking.problems import Problems
 from detzoo.data.formats.index import Index, IndexBuilder
-from detzoo.data.formats.paths import escapes
+from detzoo.data.formats.paths import escapes, tell_passed_over
+from detzoo.data.formats.values import as_number
 from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import NO_MASK, encode_polygons
+from detzoo.runtime.foreign_files import MissingFileError, files_below, read_text
 from detzoo.runtime.images import SUFFIXES, read_header
+
+_LARGEST: Final = 1e9
+"""Numbers beyond it are no shares of an image, whatever they are."""
 
 
 def list_images(entry: Path, problems: Problems) -> list[Path]:
     """Images of a split: those of a folder, or those that a text file lists, one path per line."""
     if entry.is_dir():
-        return [path for path in sorted(entry.rglob("*")) if path.suffix.lower() in SUFFIXES]
+        below = files_below(entry)
+        tell_passed_over(entry, below, problems)
+        return [path for path in below if path.suffix.lower() in SUFFIXES]
     if not entry.is_file():
         raise DataError(f"{entry}: no such folder or list of images")
     found = []
-    for line, text in enumerate(entry.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for line, text in enumerate(read_text(entry, what="list of images").splitlines(), start=1):
         name = text.strip()
         if name and escapes(name):
             problems.error("unsafe-path", entry, line, f"{name!r} leaves the dataset's folder; left out")
@@ -67,11 +75,17 @@ def read_yolo(
         label = folder / f"{image.stem}.txt"
         expected.add(label)
         reader.image(builder, image, label)
-    for label in sorted(labels.rglob("*.txt")) if images.is_dir() else []:
-        if label not in expected and label.name != "classes.txt":
-            boxes = sum(1 for text in label.read_text(errors="replace").splitlines() if text.strip())
-            problems.error("missing-image", label, None, f"no image called {label.stem}; {boxes} boxes left out")
+    for label in files_below(labels) if images.is_dir() and labels.is_dir() else []:
+        if label.suffix == ".txt" and label not in expected and label.name != "classes.txt":
+            problems.error("missing-image", label, None, f"no image called {label.stem}; {_boxes(label)} left out")
     return builder.build()
+
+
+def _boxes(label: Path) -> str:
+    try:
+        return f"{sum(1 for text in read_text(label, what='label file').splitlines() if text.strip())} boxes"
+    except DataError:
+        return "its boxes"
 
 
 class _Reader:
@@ -85,37 +99,37 @@ class _Reader:
         try:
             size = read_header(image).size
         except DataError as error:
-            code = "missing-image" if not image.exists() else "bad-image"
+            code = "missing-image" if isinstance(error, MissingFileError) else "bad-image"
             self.problems.error(code, image, None, f"{str(error).removeprefix(f'{image}: ')}; left out")
             return
-        if self.skip_unlabelled and not label.exists():
+        if self.skip_unlabelled and not os.path.lexists(label):
             self.problems.warning("no-annotation", image, None, "no label file; left out")
             return
         builder.image(str(image), size)
         try:
-            text = label.read_text(encoding="utf-8-sig")
-        except FileNotFoundError:
+            text = read_text(label, what="label file")
+        except MissingFileError:
             self.problems.warning("no-annotation", image, None, "no label file; taken for an image without objects")
             return
-        except (OSError, UnicodeDecodeError) as error:
-            self.problems.error("bad-annotation", label, None, f"cannot be read: {error}; the boxes are left out")
+        except DataError as error:
+            reason = str(error).removeprefix(f"{label}: ")
+            self.problems.error("bad-annotation", label, None, f"{reason}; the boxes are left out")
             return
         seen: set[str] = set()
         for line, row in enumerate(text.splitlines(), start=1):
             if not row.strip():
                 continue
             if row.strip() in seen:
-                self.problems.warning("duplicate-box", label, line, "the same line again; left out")
-                continue
+                self.problems.warning("duplicate-box", label, line, "the same line again; kept")
             seen.add(row.strip())
             self.box(builder, label, line, row.split(), size)
         if not seen:
             self.problems.info("no-objects", label, None, "no objects")
 
     def box(self, builder: IndexBuilder, path: Path, line: int, row: list[str], size: tuple[int, int]) -> None:
-        numbers = [_number(text) for text in row]
+        numbers = [number for text in row if (number := as_number(text)) is not None and abs(number) <= _LARGEST]
         polygon = len(row) >= 7 and len(row) % 2 == 1
-        if not all(map(math.isfinite, numbers)) or not (len(row) == 5 or polygon) or numbers[0] != int(numbers[0]):
+        if len(numbers) < len(row) or not (len(row) == 5 or polygon) or numbers[0] != int(numbers[0]):
             self.problems.error(
                 "bad-annotation",
                 path,
@@ -163,10 +177,3 @@ def _polygon(values: list[float], size: tuple[int, int]) -> tuple[tuple[float, f
     xs, ys = [x * width for x in values[0::2]], [y * height for y in values[1::2]]
     points = [value for pair in zip(xs, ys, strict=True) for value in pair]
     return (min(xs), min(ys), max(xs), max(ys)), encode_polygons([points])
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

@@ -1,0 +1,305 @@
+"""The images and annotations of a COCO file: good ones go to the builder, the rest to the problems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from detzoo.data.checking.problems import Problems
+from detzoo.data.formats.index import IndexBuilder
+from detzoo.data.formats.json_file import EntryLines, JsonFile
+from detzoo.data.formats.paths import escapes
+from detzoo.data.formats.units import unit_problem
+from detzoo.data.formats.values import as_flag, as_id, as_number, as_pixels, as_side, is_numeric_id, shown
+from detzoo.errors import DataError
+from detzoo.ops.mask_encoding import NO_MASK, decode_polygons, is_polygons
+from detzoo.ops.segmentation import encode_segmentation, extent
+from detzoo.runtime.images import MAX_PIXELS, read_header
+
+Id: TypeAlias = int | str
+Box: TypeAlias = tuple[float, float, float, float]
+_SHARES: Final = 1.5
+"""Largest number of an outline that is given in shares of the image."""
+
+
+def is_name(value: Any) -> bool:
+    """Whether a ``file_name`` can be one: text that the operating system can write."""
+    if not isinstance(value, str) or not value:
+        return False
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character, as \\ud800
+        return False
+    return True
+
+
+class CocoEntries:
+    """One pass over the entries of a file.
+
+    Args:
+        file: the file, with the lists ``images``, ``annotations``, ``categories``.
+        problems: gets every defect.
+        lines: finds the line of a defect; None leaves lines out.
+    """
+
+    def __init__(self, file: JsonFile, problems: Problems, lines: EntryLines | None) -> None:
+        self.file, self.path, self.problems, self.lines = file, file.path, problems, lines
+        self.images: list[Any] = file.content["images"]
+        self.boxes: list[Any] = file.content["annotations"]
+        self.image_ids: set[Id] = set()
+        self.text_ids = {"category_id": 0, "image_id": 0}
+        known = [as_id(entry.get("id")) for entry in self.images if isinstance(entry, dict)]
+        self.known = {own for own in known if own is not None}
+        self.numbered = all(is_numeric_id(own) for own in self.known)
+
+    def line(self, key: str, row: int) -> int | None:
+        """Line of the n-th entry of a list."""
+        return None if self.lines is None else self.lines.line(key, row)
+
+    def check_keys(self) -> None:
+        """Report keys that stand twice in one object: of their values only the last is there."""
+        for key in self.file.repeated_in(self.file.content):
+            self.problems.error(
+                "duplicate-key", self.path, None, f"the key {shown(key)} stands twice; the last is read"
+            )
+        for name in ("images", "annotations", "categories") if self.file.repeated else ():
+            for row, entry in enumerate(self.file.content[name]):
+                for key in self.file.repeated_in(entry):
+                    text = f"{name}[{row}]: the key {shown(key)} stands twice; the last is read"
+                    self.problems.error("duplicate-key", self.path, self.line(name, row), text)
+
+    def check_categories(self, ids: list[int]) -> None:
+        """Note gaps between category ids, and image ids that result files cannot hold."""
+        if ids and ids != list(range(ids[0], ids[0] + len(ids))):
+            gaps = ids[-1] - ids[0] + 1 - len(ids)
+            self.problems.info(
+                "category-gaps",
+                self.path,
+                self.line("categories", 0),
+                f"{len(ids)} category ids from {ids[0]} to {ids[-1]} with {gaps} gaps; labels are 0..{len(ids) - 1}",
+            )
+        if not self.numbered:
+            first = next(own for own in self.known if not is_numeric_id(own))
+            self.problems.warning(
+                "image-ids",
+                self.path,
+                self.line("images", 0),
+                f"image ids are not all whole numbers below 2^63 (as {shown(first)}); images are numbered 1, 2, 3, ...",
+            )
+
+    def check_units(self) -> None:
+        """Reject a file whose boxes are not x y width height in px.
+
+        Raises:
+            DataError: the boxes look like corners, or like shares of the image.
+        """
+        sizes = {
+            as_id(entry.get("id")): (as_side(entry.get("height")), as_side(entry.get("width")))
+            for entry in self.images
+            if isinstance(entry, dict)
+        }
+        pairs = (
+            (box, sizes.get(as_id(entry.get("image_id")), (0, 0)))
+            for entry in self.boxes
+            if isinstance(entry, dict) and (box := as_pixels(entry.get("bbox"))) is not None
+        )
+        problem = unit_problem(pairs)
+        if problem:
+            raise DataError(f"{self.path}: {problem}")
+
+    def group(self) -> dict[Id, list[int]]:
+        """Rows of the annotations by image; what belongs to no image, and what shares an id, is reported."""
+        groups: dict[Id, list[int]] = {}
+        seen: set[Id] = set()
+        for row, entry in enumerate(self.boxes):
+            if not isinstance(entry, dict):
+                self._bad(row, "bad-annotation", f"annotation {row} is not a mapping; left out")
+                continue
+            own = as_id(entry.get("id"))
+            if own == 0:
+                text = "annotation id 0: pycocotools takes it for unmatched; renumbered here"
+                self.problems.warning("annotation-id-0", self.path, self.line("annotations", row), text)
+            if own is not None and own in seen:
+                text = f"annotation id {_plain(own)} is used twice; both boxes are kept"
+                self._bad(row, "duplicate-annotation-id", text)
+            if own is not None:
+                seen.add(own)
+            image = as_id(entry.get("image_id"))
+            if image is None or image not in self.known:
+                text = f"{_name(entry)}: no image has the id {shown(entry.get('image_id'))}; left out"
+                self._bad(row, "unknown-image", text)
+                continue
+            self.text_ids["image_id"] += isinstance(entry["image_id"], str) and isinstance(image, int)
+            groups.setdefault(image, []).append(row)
+        return groups
+
+    def image(self, builder: IndexBuilder, row: int, entry: Any, folder: Path) -> Id | None:
+        """Begin an image; its id, or None where it is left out."""
+        problem = self._image_problem(entry)
+        if problem:
+            self.problems.error(problem[0], self.path, self.line("images", row), problem[1])
+            return None
+        own, file = as_id(entry["id"]), folder / entry["file_name"]
+        assert own is not None
+        self.image_ids.add(own)
+        size = (as_side(entry.get("height")), as_side(entry.get("width")))
+        if not all(size) or size[0] * size[1] > MAX_PIXELS:
+            self.problems.warning(
+                "no-size",
+                self.path,
+                self.line("images", row),
+                f"{entry['file_name']}: width and height are missing or impossible; the image's own are used",
+            )
+            size = _read_size(file)
+        builder.image(str(file), size, own if self.numbered and isinstance(own, int) else None)
+        return own
+
+    def _image_problem(self, entry: Any) -> tuple[str, str] | None:
+        own, name = (as_id(entry.get("id")), entry.get("file_name")) if isinstance(entry, dict) else (None, None)
+        if own is None or name is None or not is_name(name):
+            return "bad-image", f"an image needs an `id` and a `file_name`, not {shown(entry, 80)}; left out"
+        if own in self.image_ids:
+            return "duplicate-image-id", f"image id {_plain(own)} is used twice; {name} is left out"
+        if escapes(name):
+            return "unsafe-path", f"file_name {name!r} leaves the image folder; the image is left out"
+        return None
+
+    def annotations(self, builder: IndexBuilder, rows: list[int], label_of: dict[Id, int | None]) -> None:
+        """Add the boxes of the image that was begun last.
+
+        Args:
+            builder: gets them.
+            rows: of the annotations.
+            label_of: label by category id; None for categories that are left out on purpose.
+        """
+        seen: set[tuple[int, Box]] = set()
+        for row in rows:
+            entry = self.boxes[row]
+            category, name = as_id(entry.get("category_id")), _name(entry)
+            if category is None or category not in label_of:
+                text = f"{name}: no category has the id {shown(entry.get('category_id'))}; left out"
+                self._bad(row, "unknown-class", text)
+                continue
+            label = label_of[category]
+            if label is None:
+                continue
+            self.text_ids["category_id"] += isinstance(entry["category_id"], str)
+            box = self._box(builder, row, name, entry.get("bbox"))
+            if box is None:
+                continue
+            if (label, box) in seen:
+                text = f"{name}: the same box again; kept"
+                self.problems.warning("duplicate-box", self.path, self.line("annotations", row), text)
+            seen.add((label, box))
+            builder.box(
+                box,
+                label,
+                difficult=self._flag(row, name, entry, "ignore"),
+                crowd=self._flag(row, name, entry, "iscrowd"),
+                area=self._area(row, name, entry.get("area")),
+                mask=self._mask(builder.sizes[-1], row, name, entry.get("segmentation"), box),
+            )
+
+    def tell_text_ids(self) -> None:
+        """Note ids that were written as text."""
+        for key, count in self.text_ids.items():
+            if count:
+                text = f"{count} annotations have their {key} as text; taken as numbers"
+                self.problems.info("text-id", self.path, None, text)
+
+    def _box(self, builder: IndexBuilder, row: int, name: str, value: Any) -> Box | None:
+        numbers = as_pixels(value)
+        if numbers is None:
+            self._bad(row, "bad-box", f"{name}: bbox must be four finite numbers x y w h, not {shown(value)}; left out")
+            return None
+        x, y, width, height = numbers
+        if width <= 0 or height <= 0:
+            kind = "negative" if min(width, height) < 0 else "zero"
+            self._bad(row, f"{kind}-box", f"{name}: box of {width:g} x {height:g} px; left out")
+            return None
+        box = (x, y, x + width, y + height)
+        return box if self._inside(builder, row, name, box) else None
+
+    def _inside(self, builder: IndexBuilder, row: int, name: str, box: Box) -> bool:
+        height, width = builder.sizes[-1]
+        if not (height and width):
+            return True
+        if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
+            self._bad(row, "box-outside", f"{name}: box lies outside the image of {width} x {height} px; left out")
+            return False
+        beyond = max(-box[0], -box[1], box[2] - width, box[3] - height)
+        if beyond > 1:
+            self.problems.warning(
+                "box-outside",
+                self.path,
+                self.line("annotations", row),
+                f"{name}: box reaches {beyond:g} px beyond the image of {width} x {height} px; clipped",
+            )
+        return True
+
+    def _flag(self, row: int, name: str, entry: dict[str, Any], key: str) -> bool:
+        flag = as_flag(entry.get(key))
+        if flag is None:
+            self._bad(row, "bad-flag", f"{name}: {key} must be 0 or 1, not {shown(entry[key])}; taken as 0")
+        return flag is True
+
+    def _area(self, row: int, name: str, value: Any) -> float | None:
+        area = as_number(value)
+        if area is not None and area > 0:
+            return area
+        text = f"{name}: no area; width x height is used"
+        self.problems.warning("no-area", self.path, self.line("annotations", row), text)
+        return None
+
+    def _mask(self, size: tuple[int, int], row: int, name: str, value: Any, box: Box) -> bytes:
+        try:
+            mask = encode_segmentation(value, size)
+            if not is_polygons(mask):
+                if mask == NO_MASK and value:
+                    text = f"{name}: a segmentation of less than three points; the box has no mask"
+                    self.problems.warning("bad-mask", self.path, self.line("annotations", row), text)
+                return mask
+            self._check_outline(size, row, name, extent(decode_polygons(mask)), box)
+        except DataError as error:
+            self._bad(row, "bad-mask", f"{name}: {error}; the box has no mask")
+            return NO_MASK
+        return mask
+
+    def _check_outline(self, size: tuple[int, int], row: int, name: str, outline: Box, box: Box) -> None:
+        """Report an outline that reaches beyond the image.
+
+        Raises:
+            DataError: it lies elsewhere than its box, which the mask would contradict.
+        """
+        if max(outline) <= _SHARES and min(outline) >= 0 and max(box[2] - box[0], box[3] - box[1]) > 2 * _SHARES:
+            raise DataError("the outline lies within 0..1: it looks like shares of the image, COCO's is in px")
+        if outline[0] > box[2] or outline[1] > box[3] or outline[2] < box[0] or outline[3] < box[1]:
+            raise DataError("the outline lies outside its box")
+        height, width = size
+        beyond = max(-outline[0], -outline[1], outline[2] - width, outline[3] - height)
+        if all(size) and beyond > 1:
+            self.problems.warning(
+                "mask-outside",
+                self.path,
+                self.line("annotations", row),
+                f"{name}: the outline reaches {beyond:g} px beyond the image of {width} x {height} px; clipped",
+            )
+
+    def _bad(self, row: int, code: str, message: str) -> None:
+        self.problems.error(code, self.path, self.line("annotations", row), message)
+
+
+def _name(entry: dict[str, Any]) -> str:
+    own = as_id(entry.get("id"))
+    return f"annotation {shown(entry.get('id')) if own is None else _plain(own)}"
+
+
+def _plain(own: Id) -> str:
+    return own if isinstance(own, str) and len(own) <= 60 and own.isprintable() else shown(own)
+
+
+def _read_size(path: Path) -> tuple[int, int]:
+    try:
+        return read_header(path).size
+    except DataError:
+        return 0, 0  # the image itself is reported when it is read
