@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import platform
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -35,10 +38,23 @@ def locked_folder(out: Path, *, what: str) -> Iterator[None]:
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file; --out takes a folder")
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out / LOCK, wait=False) as ours:
+    us = f"{what}, process {os.getpid()} on {platform.node()}, since {datetime.now():%H:%M}"
+    with locked(out / LOCK, wait=False, holder=us) as ours:
         if not ours:
-            raise DataError(f"{out}: another detzoo {what} is at work in this folder; wait for it, or end it")
+            raise DataError(
+                f"{out}: another detzoo {_holder(out / LOCK)} is at work in this folder; wait for it or end it, or "
+                "choose another --out (nothing was changed)"
+            )
         yield
+
+
+def _holder(lock: Path) -> str:
+    """Who has the lock, as it wrote there itself: ``training (process 4711 on gpu1, since 12:30)``."""
+    with contextlib.suppress(OSError):  # it may have ended just now
+        what, comma, rest = lock.read_text(encoding="utf-8", errors="replace").partition(", ")
+        if comma:
+            return f"{what} ({rest})"
+    return "command"
 
 
 @contextlib.contextmanager

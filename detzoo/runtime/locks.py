@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
+
+_log: Final = logging.getLogger("detzoo.runtime")
 
 
 def take_lock(file: IO[Any], *, wait: bool) -> bool:
@@ -25,18 +28,21 @@ def take_lock(file: IO[Any], *, wait: bool) -> bool:
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError as error:  # some network disks have no locks; another command there would not be noticed
+        _log.warning("%s: this disk has no locks (%s); start nothing else that writes there", file.name, error.strerror)
     return os.fstat(file.fileno()).st_nlink > 0  # 0: its owner removed it while we waited
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool) -> Iterator[bool]:
+def locked(path: Path, *, wait: bool, holder: str = "") -> Iterator[bool]:
     """Hold the lock file ``path``; it is removed at the end.
 
     Args:
         path: in a folder that exists.
         wait: until it is free.
+        holder: written into the file, for whoever finds it taken.
 
     Returns:
         whether it is ours; always True with ``wait``.
@@ -46,6 +52,10 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
             ours = take_lock(file, wait=wait)
             if ours or not (wait or not path.exists()):  # removed just now: look again
                 try:
+                    if ours and holder:
+                        file.truncate(0)
+                        file.write(holder)
+                        file.flush()
                     yield ours
                 finally:
                     if ours:

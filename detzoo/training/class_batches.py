@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from detzoo.data.loading.worker_failures import batches_of
 from detzoo.errors import DataError, TrainingError
 from detzoo.interfaces import Normalisation
 from detzoo.runtime.images import read_image
@@ -148,10 +149,11 @@ class ClassBatches:
             self.images,
             batch_sampler=tasks,
             num_workers=self.loading.workers,
+            timeout=self.loading.timeout if self.loading.workers else 0,
             collate_fn=_collate,
             generator=torch.Generator(),
         )
-        for found in loader:
+        for found in batches_of(loader):
             self.broken_images.update(found.broken)
             yield found
 

@@ -122,6 +122,7 @@ class DetectionBatches:
             detector.input,
             loading.batch,
             workers=loading.workers,
+            timeout=loading.timeout,
             seed=loading.seed,
             difficult=plan.difficult,
             crowd=plan.crowd,

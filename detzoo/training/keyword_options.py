@@ -19,6 +19,7 @@ class TrainKeywords(TypedDict, total=False):
     precision: Precision
     device: str | None
     workers: int | None
+    worker_timeout: int
     compile: bool
     channels_last: bool
     tensorboard: bool

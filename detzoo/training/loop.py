@@ -117,18 +117,8 @@ class GradientDescent:
             run.restore()
             self._saved = time.monotonic()
             with Display(active=run.run.shown, total=run.settings.steps, done=state.step) as self.display:
-                try:
-                    while state.epoch < run.settings.epochs and not should_stop(run):
-                        self._epoch()
-                except RuntimeError as error:
-                    # a signal to the whole process group (timeout, a scheduler) ends the loader's workers first, at any
-                    # point of a step, so what is in memory may be half a step: the last checkpoint is what counts
-                    if not (run.interrupts.wanted and "DataLoader worker" in str(error)):
-                        raise
-                    raise Interrupted(
-                        "stopped by a signal that ended the loading processes too; "
-                        "repeat the command with --resume to continue from the last checkpoint"
-                    ) from None
+                while state.epoch < run.settings.epochs and not should_stop(run):
+                    self._epoch()
 
     def _epoch(self) -> None:
         run, state, settings = self.running, self.running.state, self.running.settings

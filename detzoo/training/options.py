@@ -37,6 +37,7 @@ class TrainOptions:
         precision: fp32, bf16 or fp16. Box coding, losses and non-maximum suppression stay in float32.
         device: cpu, cuda, cuda:1, mps (default: the fastest available).
         workers: Number of processes that load images. By default two fewer than processor cores, at most eight.
+        worker_timeout: Seconds within which the loading processes must give a batch; then they count as stopped.
         compile: Run the network through torch.compile first.
         channels_last: NHWC (channels-last) memory layout. Faster convolutions on most GPUs.
         tensorboard: Write TensorBoard files. Losses, learning rates and histograms of the parameters.
@@ -57,6 +58,7 @@ class TrainOptions:
     precision: Precision = "fp32"
     device: str | None = None
     workers: int | None = at_least(0)
+    worker_timeout: int = field(default=600, metadata={"min": 1})
     compile: bool = False
     channels_last: bool = False
     tensorboard: bool = False

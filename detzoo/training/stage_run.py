@@ -77,6 +77,7 @@ class StageRun:
             batch=self.settings.part,
             seed=self.settings.seed,
             workers=run.options.loading_processes,
+            timeout=run.options.worker_timeout,
             rank=run.accelerator.process_index,
             world=self.settings.processes,
             channels_last=run.options.channels_last,

@@ -61,6 +61,7 @@ class Loading:
         batch: images of one forward pass.
         seed: of order and augmentations.
         workers: processes that load.
+        timeout: seconds within which they must give a batch; 0 waits for ever.
         rank: of this process.
         world: number of processes.
         channels_last: memory format of the images.
@@ -71,6 +72,7 @@ class Loading:
     batch: int
     seed: int
     workers: int
+    timeout: float = 600.0
     rank: int = 0
     world: int = 1
     channels_last: bool = False

@@ -65,7 +65,9 @@ def test_a_folder_is_had_by_one_process_and_waited_for(tmp_path: Path) -> None:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         with (
-            pytest.raises(DataError, match="another detzoo training is at work in this folder"),
+            pytest.raises(
+                DataError, match=rf"another detzoo training \(process {other.pid} on .*at work in this folder"
+            ),
             locked_folder(tmp_path, what="training"),
         ):
             pass

@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -23,12 +23,12 @@ from detzoo.data.dataset import Dataset
 from detzoo.data.loading.cache import ImageCache
 from detzoo.data.loading.reader import Key, Loaded, Reader
 from detzoo.data.loading.threads import one_thread
-from detzoo.errors import DataError
+from detzoo.data.loading.worker_failures import batches_of
+from detzoo.errors import DataError, DetzooError
 from detzoo.interfaces import Proposer, Transform
 from detzoo.prediction.image_proposals import RegionCache
 from detzoo.prediction.input_spec import InputSpec
 from detzoo.prediction.prepare import Treatment, collate
-from detzoo.prediction.proposal_file import ProposalsError
 from detzoo.types import ImageBatch, Targets
 
 _LOG = logging.getLogger("detzoo.data")
@@ -70,6 +70,7 @@ class Loader:
         channels_last: memory format of the pixels.
         sizes: other input sizes, the same for all processes; None keeps that of ``spec``.
         pin_memory: for copies to a GPU while it computes.
+        timeout: seconds within which a batch must come from the workers; 0 waits for ever.
 
     Attributes:
         epoch: the epoch that ``iter()`` gives.
@@ -99,6 +100,7 @@ class Loader:
         channels_last: bool = False,
         sizes: Sizes | None = None,
         pin_memory: bool = False,
+        timeout: float = 0.0,
     ) -> None:
         if batch_size < 1:
             raise DataError(f"a batch needs at least one image, not {batch_size}")
@@ -139,6 +141,7 @@ class Loader:
             worker_init_fn=_start_worker,
             persistent_workers=workers > 0,  # starting a worker costs seconds; the cache stays too
             pin_memory=pin_memory,
+            timeout=timeout if workers else 0,
             generator=torch.Generator(),  # its own: the global one belongs to the model
         )
 
@@ -161,12 +164,17 @@ class Loader:
             before: batches of the training ahead of this epoch; with ``total`` it says how much of the training is
                 done, which decides what transforms are active.
             total: batches of the whole training; None: nothing is done yet.
+
+        Raises:
+            WorkerError: a worker was killed, or gave nothing in time.
+            DetzooError: what a worker rejects: too many broken images, proposals that do not fit.
         """
         self._order.epoch, self._order.start = epoch, start
         self._order.before, self._order.total = before, total
-        for batch, targets, failures, refused in self._loader:
-            if refused is not None:  # as a value: an exception out of a worker would bring its traceback as its message
-                raise ProposalsError(refused)
+        for found in batches_of(self._loader):
+            if isinstance(found, DetzooError):  # as a value: raised in a worker, its message would be a traceback
+                raise found
+            batch, targets, failures = found
             for path, message in failures:
                 self._note(path, message)
             if len(batch.index):  # all images of a batch may be broken
@@ -215,11 +223,24 @@ class _Order:
                 yield [Key(epoch, int(position), input_size, progress) for position in mine]
 
 
+_Collated: TypeAlias = tuple[ImageBatch, Targets, list[tuple[str, str]]]
+"""A batch, its targets, and (path, message) of the images that failed."""
+
+
 class _Collate:
     def __init__(self, spec: InputSpec, difficult: Treatment, crowd: Treatment, channels_last: bool) -> None:
         self.spec, self.difficult, self.crowd, self.channels_last = spec, difficult, crowd, channels_last
 
-    def __call__(self, loaded: list[Loaded]) -> tuple[ImageBatch, Targets, list[tuple[str, str]], str | None]:
+    def __call__(self, loaded: list[Loaded]) -> _Collated | DetzooError:
+        refused = next((item.refused for item in loaded if item.refused is not None), None)
+        if refused is not None:
+            return refused
+        try:
+            return self._collated(loaded)
+        except DetzooError as error:
+            return error
+
+    def _collated(self, loaded: list[Loaded]) -> _Collated:
         failures = [failure for item in loaded for failure in item.failures]
         good = [(item.sample, item.position) for item in loaded if item.sample is not None]
         samples, index = [sample for sample, _ in good], [position for _, position in good]
@@ -229,7 +250,7 @@ class _Collate:
         if self.channels_last:
             pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
             batch = dataclasses.replace(batch, pixels=pixels)
-        return batch, targets, failures, next((item.refused for item in loaded if item.refused), None)
+        return batch, targets, failures
 
 
 def _start_worker(_: int) -> None:

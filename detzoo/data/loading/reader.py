@@ -13,10 +13,10 @@ from torch.utils.data import Dataset as TorchDataset
 from detzoo.data.dataset import Dataset
 from detzoo.data.loading.augment import augment
 from detzoo.data.loading.cache import ImageCache
-from detzoo.errors import DataError
+from detzoo.errors import DataError, DetzooError, MachineError
 from detzoo.interfaces import Transform
 from detzoo.prediction.image_proposals import RegionCache
-from detzoo.prediction.proposal_file import ProposalsError
+from detzoo.runtime.machine_failures import machine_failure
 from detzoo.types import Sample
 
 AUGMENT = 1  # the stream of random numbers of one (seed, epoch, position); the loader has others
@@ -46,7 +46,7 @@ class Loaded:
     position: int
     failures: Failures
     size: tuple[int, int] | None = None
-    refused: str | None = None
+    refused: DetzooError | None = None
 
 
 class Reader(TorchDataset[Loaded]):
@@ -90,8 +90,13 @@ class Reader(TorchDataset[Loaded]):
                 return Loaded(None, key.position, failures, key.size)
             position, sample = found
             return Loaded(self._augmented(sample, position, key, failures), position, failures, key.size)
-        except ProposalsError as error:
-            return Loaded(None, key.position, failures, key.size, str(error))  # as text: see Loader.batches
+        except DetzooError as error:
+            return Loaded(None, key.position, failures, key.size, error)  # as a value: see Loader.batches
+        except (OSError, MemoryError) as error:
+            reason = machine_failure(error)
+            if reason is None:
+                raise
+            return Loaded(None, key.position, failures, key.size, MachineError(f"while images were loaded: {reason}"))
 
     def _augmented(self, sample: Sample, position: int, key: Key, failures: Failures) -> Sample:
         def another(rng: np.random.Generator) -> Sample:
