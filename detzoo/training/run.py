@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from accelerate import Accelerator
 
-from detzoo.errors import TrainingError
+from detzoo.errors import TrainingError, WeightsError
 from detzoo.runtime.differences import differences
 from detzoo.training.options import TrainOptions
 from detzoo.training.task import TrainingTask
@@ -18,6 +18,8 @@ from detzoo.weights.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from detzoo.runtime.switches import Precision
+
+_ALTERED: Final = "the run cannot go on from it, its metadata were altered"
 
 
 @dataclass(frozen=True)
@@ -169,13 +171,40 @@ def run_settings(task: TrainingTask, options: TrainOptions, processes: int) -> R
     )
 
 
+def state_of(saved: Checkpoint, path: Path) -> RunState:
+    """Where the run of a checkpoint stands; ``path`` is for messages.
+
+    Raises:
+        WeightsError: the file says nothing of it, or nothing that can be: it was altered.
+    """
+    try:
+        written = saved.run["state"]
+        state = RunState(**written)
+    except (KeyError, TypeError):
+        raise WeightsError(f"{path}: {_ALTERED}: no state of a training in it") from None
+    usual = vars(RunState())
+    wrong = [f"{name} is {value!r}" for name, value in written.items() if not _is_like(value, usual[name])]
+    if wrong:
+        raise WeightsError(f"{path}: {_ALTERED}: {', '.join(wrong)}")
+    return state
+
+
+def _is_like(value: Any, usual: Any) -> bool:
+    """Whether a value of a state is of the kind of the usual one; None stands for a number that is not there yet."""
+    if usual is None:
+        return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    if isinstance(usual, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is type(usual) and not (isinstance(value, int) and value < 0)
+
+
 def check_same(saved: Checkpoint, run: Run) -> None:
     """Reject to resume what would not end as it began.
 
     Raises:
         TrainingError: recipe, classes or settings differ; every difference is listed.
     """
-    old = {"recipe": saved.recipe["values"], "classes": list(saved.classes), "run": saved.run["settings"]}
+    old = {"recipe": saved.recipe["values"], "classes": list(saved.classes), "run": saved.run.get("settings")}
     new = {"recipe": run.task.values, "classes": list(run.task.classes), "run": dataclasses.asdict(run.settings)}
     found = [f"  {path}: {was!r} in the run, {now!r} now" for path, was, now in differences(old, new)]
     if found:

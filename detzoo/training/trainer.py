@@ -26,12 +26,13 @@ from detzoo.training.display import Display
 from detzoo.training.keyword_options import TrainKeywords
 from detzoo.training.log import CURVE, LOG, RunLog, check_board
 from detzoo.training.options import TrainOptions
-from detzoo.training.run import Run, RunState, check_same, run_settings
+from detzoo.training.run import Run, RunState, check_same, run_settings, state_of
 from detzoo.training.schedule import rates
 from detzoo.training.stages import run_stages
 from detzoo.training.summary import RunSummary
 from detzoo.training.task import TrainingTask
 from detzoo.weights.checkpoint import INITIAL, LAST, Checkpoint, load_checkpoint
+from detzoo.weights.detector import check_values
 
 if TYPE_CHECKING:
     from detzoo.data.dataset import Dataset
@@ -154,9 +155,9 @@ def _open_run(run: Run) -> Checkpoint | None:
             raise TrainingError(f"{out}: exists and is no run of detzoo; choose another --out (nothing was changed)")
         return None
     if not run.options.resume:
-        state = load_checkpoint(last, parts=()).run["state"]  # the header alone: no tensors are read
-        done = state["base_step"] + state["step"]
-        if done == 0 and state["stage"] == 0:
+        state = state_of(load_checkpoint(last, parts=()), last)  # the header alone: no tensors are read
+        done = state.base_step + state.step
+        if done == 0 and state.stage == 0:
             for name in (LAST, INITIAL, RECIPE, LOG, CURVE):
                 (out / name).unlink(missing_ok=True)
             return None
@@ -190,7 +191,8 @@ def _begin(run: Run, saved: Checkpoint | None) -> RunState:
             if text is not None:
                 write_text(run.out / RECIPE, text)
     else:
-        state = RunState(**saved.run["state"])
+        state = state_of(saved, run.out / LAST)
+        check_values(run.task.network, saved.model, run.out / LAST)
         run.task.network.load_state_dict(saved.model)
     show = Display(active=run.shown, total=0, done=0)
     for line in describe(run, state, resuming=saved is not None):

@@ -16,6 +16,7 @@ from detzoo.errors import WeightsError
 from detzoo.interfaces import Backbone, Normalisation
 from detzoo.weights.normalisation import recorded_normalisation
 from detzoo.weights.sources import fetch, file_sha256, read_state_dict
+from detzoo.weights.values import value_problems
 
 _log = logging.getLogger("detzoo.weights")
 _MOST: Final = 10  # names in a message
@@ -75,7 +76,7 @@ def load_backbone_weights(
     path = fetch(location, sha256=sha256, cache_dir=cache_dir, progress=progress)
     state, dropped = _to_own_names(backbone, read_state_dict(path))
     _check_fit(backbone, state, path)
-    _check_finite(state, path)  # before copying: a refused file leaves the backbone untouched
+    _check_values(backbone, state, path)  # before copying: a refused file leaves the backbone untouched
     with torch.no_grad():
         own = backbone.state_dict()
         for name, value in state.items():
@@ -145,11 +146,12 @@ def _check_fit(backbone: Backbone, state: dict[str, Tensor], path: Path) -> None
     )
 
 
-def _check_finite(state: dict[str, Tensor], path: Path) -> None:
-    bad = [name for name, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+def _check_values(backbone: Backbone, state: dict[str, Tensor], path: Path) -> None:
+    bad = value_problems(backbone.state_dict(), state)
     if bad:
         raise WeightsError(
-            f"{path} holds values that are not finite: {_listed(bad)}. The file is damaged, or its training diverged."
+            f"{path} holds values that cannot be weights: {_listed(bad)}. The file is damaged, or its training "
+            "diverged."
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -123,8 +123,7 @@ def load_checkpoint(path: Path, *, parts: Sequence[str] = ("model", "ema", "opti
             f"{path}: not a complete safetensors file: {error}; copy it again or resume another run; a .pth of another "
             "library goes through `detzoo weights import`, one of a backbone under backbone.weights"
         ) from None
-    classes = tuple(described["classes"])
-    return Checkpoint(described["recipe"], classes, **found, run=described["run"])
+    return Checkpoint(described["recipe"], tuple(described["classes"]), **found, run=described["run"])
 
 
 def _described(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
@@ -133,11 +132,40 @@ def _described(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]
             f"{path}: a safetensors file, but not a checkpoint of detzoo (no {METADATA_KEY!r} in its metadata); "
             "foreign weights come in through `detzoo weights import` or detzoo.convert_weights"
         )
-    described: dict[str, Any] = json.loads(metadata[METADATA_KEY])
-    if described.get("format", 0) > FORMAT:  # older formats are read, newer ones cannot be known
-        version = described.get("versions", {}).get("detzoo", "?")
+    try:
+        described = json.loads(metadata[METADATA_KEY])
+    except (ValueError, RecursionError):
+        raise WeightsError(f"{path}: {_ALTERED}: they are no JSON") from None
+    if not isinstance(described, dict):
+        raise WeightsError(f"{path}: {_ALTERED}: they are a {type(described).__name__}, not a mapping")
+    number = described.get("format")
+    if isinstance(number, int) and number > FORMAT:  # older formats are read, newer ones cannot be known
+        made_by = described.get("versions")
+        version = made_by.get("detzoo", "?") if isinstance(made_by, dict) else "?"
         raise WeightsError(f"{path}: written by detzoo {version} in a newer format; upgrade detzoo to read it")
+    wrong = [name for name, fits in _PARTS.items() if not fits(described.get(name))]
+    if wrong:
+        shown = ", ".join(f"{name} is {described.get(name)!r:.80}" for name in wrong)
+        raise WeightsError(f"{path}: {_ALTERED}: {shown}")
     return described
+
+
+def _is_recipe(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("name"), str) and isinstance(value.get("values"), dict)
+
+
+def _are_classes(value: Any) -> bool:
+    return isinstance(value, list) and all(name is None or isinstance(name, str) for name in value)
+
+
+_ALTERED: Final = "the metadata were altered or damaged; take another checkpoint of the run"
+_PARTS: Final[dict[str, Callable[[Any], bool]]] = {
+    "format": lambda value: type(value) is int and value > 0,
+    "recipe": _is_recipe,
+    "classes": _are_classes,
+    "run": lambda value: isinstance(value, dict),
+}
+"""What the metadata must hold, and how to tell."""
 
 
 def checkpoint_of(place: Path) -> Path:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from detzoo.errors import WeightsError
 from detzoo.interfaces import Detector
 from detzoo.plugins.registry import get_registry
 from detzoo.schema.describing import nearest, unknown
 from detzoo.weights.sources import fetch, read_state_dict
+from detzoo.weights.values import value_problems
 
 if TYPE_CHECKING:
     from detzoo.recipes.recipe import Recipe
@@ -89,7 +90,23 @@ def load_state(detector: Detector, state: Mapping[str, Tensor], where: str) -> N
     wrong = _differences(detector.state_dict(), state)
     if wrong:
         raise WeightsError(f"{where} does not fit {detector.recipe.name}: {wrong}; is num_classes the same?")
+    check_values(detector, state, where)
     detector.load_state_dict(dict(state))
+
+
+def check_values(network: nn.Module, state: Mapping[str, Tensor], where: object) -> None:
+    """Reject values that no weights have, before anything changes.
+
+    Raises:
+        WeightsError: the first of them are named.
+    """
+    bad = value_problems(network.state_dict(), state)
+    if bad:
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        raise WeightsError(
+            f"{where} holds values that cannot be weights: {'; '.join(bad[:5])}{more}. The file is damaged, or its "
+            "training diverged; take an earlier checkpoint, or fetch it again"
+        )
 
 
 def _load_for(detector: Detector, state: Mapping[str, Tensor], where: str, classes: Sequence[str | None]) -> None:
@@ -112,6 +129,7 @@ def _load_for(detector: Detector, state: Mapping[str, Tensor], where: str, class
             f"{where} does not fit {detector.recipe.name}, even but for the layers whose size follows the number of "
             f"classes ({count} there, {len(detector.classes)} here): {wrong}"
         )
+    check_values(detector, known, where)
     detector.load_state_dict(own | known)  # own: the layers that start afresh
     _log.warning("%s is for %d classes: %s start afresh for %d", where, count, ", ".join(fresh), len(detector.classes))
 

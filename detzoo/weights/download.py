@@ -19,7 +19,7 @@ _TIMEOUT: Final = 30.0  # s without a byte
 _OK, _PARTIAL, _BAD_RANGE = 200, 206, 416
 
 
-def download(url: str, part: Path, *, resume: bool, progress: bool, by_hand: str) -> None:
+def download(url: str, part: Path, *, resume: bool, progress: bool, by_hand: str) -> bool:
     """Fetch ``url`` into ``part``.
 
     Args:
@@ -29,6 +29,9 @@ def download(url: str, part: Path, *, resume: bool, progress: bool, by_hand: str
         progress: show it on stderr.
         by_hand: end of the message when the file cannot be had.
 
+    Returns:
+        whether the server said how long the file is: without that a transfer that was cut ends like a whole one.
+
     Raises:
         WeightsError: not reachable, refused, or cut short; ``part`` is then kept for the next call if ``resume``.
     """
@@ -36,11 +39,11 @@ def download(url: str, part: Path, *, resume: bool, progress: bool, by_hand: str
     try:
         response = _open(url, have)
         if response is None:  # nothing after what is there: whole, or not this file's beginning. The hash decides
-            return
+            return True
         with response, part.open("ab" if response.status == _PARTIAL else "wb") as file:
             start = have if response.status == _PARTIAL else 0
-            length = response.headers.get("Content-Length")
-            total = None if length is None else start + int(length)
+            length = _length(response)
+            total = None if length is None else start + length
             with _shown(url, total, start, progress) as advance:
                 done = start + _copy(response, file, advance)
     except urllib.error.HTTPError as error:
@@ -48,12 +51,29 @@ def download(url: str, part: Path, *, resume: bool, progress: bool, by_hand: str
             raise WeightsError(
                 f"cannot download {url}: the server answers {error.code} {error.reason}. {by_hand}"
             ) from None
-    except (http.client.HTTPException, urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (http.client.HTTPException, urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise WeightsError(f"cannot download {url}: {_plain(reason)}. {by_hand}") from None
     if total is not None and done < total:  # http.client ends a cut connection without an error
         kept = "Run again to continue." if resume else "Run again."
         raise WeightsError(f"the download of {url} was cut short: {done} of {total} bytes. {kept} {by_hand}")
+    if done == 0:
+        raise WeightsError(f"cannot download {url}: the server gave an empty answer ({response.status}). {by_hand}")
+    return total is not None or bool(response.chunked)  # chunks have an end of their own
+
+
+def _length(response: Any) -> int | None:
+    """Bytes that the server states, or None.
+
+    Raises:
+        ValueError: it states something else.
+    """
+    stated = response.headers.get("Content-Length")
+    if stated is None:
+        return None
+    if not (stated.isascii() and stated.isdigit() and len(stated) < 19):
+        raise ValueError(f"the server states the length {stated[:40]!r}")
+    return int(stated)
 
 
 def _open(url: str, have: int) -> Any:
@@ -77,11 +97,18 @@ def _open(url: str, have: int) -> Any:
 
 def _copy(response: Any, file: BinaryIO, advance: Callable[[int], None]) -> int:
     done = 0
-    while chunk := response.read(_CHUNK):
+    while chunk := _read(response):
         file.write(chunk)
         done += len(chunk)
         advance(len(chunk))
     return done
+
+
+def _read(response: Any) -> bytes:
+    try:
+        return bytes(response.read(_CHUNK))
+    except OSError as error:  # of the network; what the disk says is another matter
+        raise ConnectionError(*error.args) from None
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from detzoo.errors import RecipeError, WeightsError
 from detzoo.weights.backbone import PREFIXES, is_counter
 from detzoo.weights.sources import read_state_dict
+from detzoo.weights.values import value_problems
 
 
 def load_parts(module: nn.Module, parts: Mapping[str, str], path: str | Path) -> int:
@@ -71,11 +72,7 @@ def _check(layer: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) 
         for name, value in given.items()
         if name in layer and value.shape != layer[name].shape
     ]
-    wrong += [
-        f"{name} holds values that are not finite"
-        for name, value in given.items()
-        if value.is_floating_point() and not bool(value.isfinite().all())
-    ]
+    wrong += value_problems(layer, given)
     if wrong:
         raise WeightsError(
             f"{what}: {'; '.join(wrong[:5])}. Change the widths of the head to those of the file, or leave the layer "

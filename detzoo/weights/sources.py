@@ -6,24 +6,28 @@ Nothing is unpickled: safetensors, or ``torch.load(weights_only=True)``.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pickle
 import re
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlparse
+from urllib.parse import ParseResult, quote, unquote, urlparse
 from urllib.request import url2pathname
 
 import torch
 from torch import Tensor
 
-from detzoo.errors import WeightsError
+from detzoo.errors import MachineError, WeightsError
 from detzoo.runtime.locks import locked
+from detzoo.runtime.machine_failures import machine_failure
 from detzoo.weights.download import download
 
 CACHE_VARIABLE: Final = "DETZOO_CACHE"
 _HASH_IN_NAME: Final = re.compile(r"-([0-9a-f]{8,64})\.[a-z]+$")
+_LONGEST_HEADER: Final = 100_000_000  # bytes; safetensors' own limit
 _WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "params", "net")
 
 
@@ -56,10 +60,10 @@ def fetch(
     """
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{8,64}", sha256):
         raise WeightsError(f"sha256 of {location} must be 8 to 64 hexadecimal digits, found: {sha256!r}")
-    url = urlparse(str(location))
+    url = _parsed(str(location))
     if url.scheme in ("http", "https"):
         expected = sha256 or _hash_in_name(url.path)
-        return _fetch_url(str(location), expected, Path(cache_dir or default_cache()), progress)
+        return _fetch_url(_ascii(url), expected, Path(cache_dir or default_cache()), progress)
     if url.scheme == "file":
         return _local(Path(url2pathname(unquote(url.path))), sha256)
     if "://" in str(location):
@@ -72,8 +76,43 @@ def fetch(
 def cached_path(url: str, cache_dir: str | Path | None = None) -> Path:
     """Where ``fetch`` keeps what it downloads from ``url``: a folder for each address, as names may be equal."""
     folder = hashlib.sha256(url.encode()).hexdigest()[:12]  # files of one name from two addresses
-    name = Path(unquote(urlparse(url).path)).name or "weights"
+    name = Path(unquote(urlparse(url).path)).name
+    if name in ("", ".", "..") or len(os.fsencode(name)) > 200:  # systems allow 255, and a suffix follows
+        name = "weights"
     return Path(cache_dir or default_cache()) / "weights" / folder / name
+
+
+def _parsed(location: str) -> ParseResult:
+    """The parts of an address.
+
+    Raises:
+        WeightsError: it is none: a bracket of IPv6 without its other half, no host, control characters.
+    """
+    try:
+        url = urlparse(location)
+        if url.scheme in ("http", "https"):
+            if not url.hostname:
+                raise ValueError("it has no host")
+            _ = url.port  # computed when asked for; a ValueError where it is no number
+            if any(ord(letter) < 32 or ord(letter) == 127 for letter in unquote(location)):
+                raise ValueError("it holds control characters")
+    except ValueError as error:
+        raise WeightsError(f"cannot read weights from {location!r}: not an address ({error}); correct it") from None
+    return url
+
+
+def _ascii(url: ParseResult) -> str:
+    """The address as it is sent: letters beyond ASCII in percent form, those of the host as IDNA.
+
+    Raises:
+        WeightsError: the host cannot be written so.
+    """
+    try:
+        host = url.netloc if url.netloc.isascii() else url.netloc.encode("idna").decode()
+    except UnicodeError:
+        raise WeightsError(f"cannot read weights from {url.geturl()!r}: the host cannot be looked up") from None
+    safe = "/%:=&?~#+!$,;'@()*[]"
+    return url._replace(netloc=host, path=quote(url.path, safe), query=quote(url.query, safe)).geturl()
 
 
 def file_sha256(path: Path) -> str:
@@ -106,15 +145,43 @@ def _fetch_url(url: str, expected: str | None, cache: Path, progress: bool) -> P
                     _check(target, expected, "Delete it and run again to download it again.")
                 return target
             part = target.with_name(target.name + ".part")
-            download(url, part, resume=expected is not None, progress=progress, by_hand=_by_hand(target, expected))
+            known = download(
+                url, part, resume=expected is not None, progress=progress, by_hand=_by_hand(target, expected)
+            )
             if expected is not None:
                 _check_download(url, part, expected)
+            elif not known and not _is_whole(part):
+                part.unlink()
+                raise WeightsError(
+                    f"{url}: the server does not say how long the file is, and what came is no whole file of weights. "
+                    f"Run again, or give sha256, which tells. {_by_hand(target, expected)}"
+                )
             part.replace(target)  # a rename: other processes see all of it or nothing
     except OSError as error:
+        if (reason := machine_failure(error)) is not None:
+            raise MachineError(f"{target}: {reason}; make room, or set {CACHE_VARIABLE} to another folder") from None
         raise WeightsError(
             f"cannot write to the cache folder {target.parent}: {error}. Set {CACHE_VARIABLE} to a folder of your own."
         ) from None
     return target
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file ends where its own format says; False too for formats that do not say."""
+    with path.open("rb") as file:
+        head = file.read(9)
+        if head.startswith(b"PK"):  # torch.save: a zip archive, whose list of contents stands at its end
+            return zipfile.is_zipfile(path)
+        length = int.from_bytes(head[:8], "little")
+        if head[8:] != b"{" or length > _LONGEST_HEADER:
+            return False
+        file.seek(8)
+        try:
+            tensors = json.loads(file.read(length))
+            ends = [one["data_offsets"][1] for name, one in tensors.items() if name != "__metadata__"]
+            return path.stat().st_size == 8 + length + max(ends, default=0)
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError, AttributeError):
+            return False
 
 
 def _by_hand(target: Path, expected: str | None) -> str:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from safetensors.torch import save_file
 
 from detzoo.errors import MachineError, WeightsError
 from detzoo.training import rng
+from detzoo.training.run import RunState, state_of
 from detzoo.weights.checkpoint import Checkpoint, checkpoint_of, load_checkpoint, load_model_state, save_checkpoint
 
 
@@ -71,6 +74,67 @@ def test_foreign_and_damaged_files(tmp_path: Path) -> None:
     damaged.write_bytes(damaged.read_bytes()[:-5])
     with pytest.raises(WeightsError, match=r"damaged\.safetensors: not a complete safetensors file: "):
         load_checkpoint(damaged)
+
+
+WHOLE = {"format": 1, "recipe": {"name": "toy", "values": {}}, "classes": ["cat", None], "versions": {}, "run": {}}
+ALTERED: dict[str, str] = {
+    "no JSON": "{not json",
+    "cut": json.dumps(WHOLE)[:-20],
+    "deep": "[" * 100_000,
+    "a list": "[1, 2]",
+    "a number": "7",
+    "null": "null",
+    **{f"no {key}": json.dumps({k: v for k, v in WHOLE.items() if k != key}) for key in WHOLE if key != "versions"},
+    **{
+        f"{key} is {value!r}": json.dumps(WHOLE | {key: value})
+        for key, values in {
+            "format": ("1", None, 0, -1, 1.5, True, [1]),
+            "recipe": (None, "ssd", [], {"name": "ssd"}, {"name": 3, "values": {}}, {"name": "ssd", "values": []}),
+            "classes": (None, "abcde", {"a": 1}, [1, 2], 3),
+            "run": (None, "state", []),
+        }.items()
+        for value in values
+    },
+}
+
+
+@pytest.mark.parametrize("case", ALTERED)
+def test_altered_metadata_are_told_with_the_file(case: str, tmp_path: Path) -> None:
+    path = tmp_path / "last.safetensors"
+    save_file({"model.x": torch.zeros(1)}, path, metadata={"detzoo": ALTERED[case]})
+    with pytest.raises(WeightsError, match=r"last\.safetensors: the metadata were altered or damaged"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("versions", [{"versions": {"detzoo": "9.9"}}, {"versions": "9"}, {}])
+def test_a_newer_format_asks_for_an_upgrade(versions: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "last.safetensors"
+    save_file({"model.x": torch.zeros(1)}, path, metadata={"detzoo": json.dumps({"format": 2} | versions)})
+    with pytest.raises(WeightsError, match="in a newer format; upgrade detzoo"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"steps": 3},
+        {"step": "3"},
+        {"step": -1},
+        {"step": 1.5},
+        {"broken": "a.jpg"},
+        {"sums": [1]},
+        {"complete": 0},
+        {"best": "high"},
+        [],
+        None,
+    ],
+)
+def test_an_altered_state_of_a_run_is_told(state: Any, tmp_path: Path) -> None:
+    saved = Checkpoint({"name": "toy", "values": {}}, (), {}, run={"state": state})
+    with pytest.raises(WeightsError, match="cannot go on from it, its metadata were altered"):
+        state_of(saved, tmp_path / "last.safetensors")
+    good = Checkpoint({"name": "toy", "values": {}}, (), {}, run={"state": RunState(step=3, best=0.5).as_dict()})
+    assert state_of(good, tmp_path).step == 3
 
 
 def test_generators_continue_where_they_were() -> None:

@@ -127,7 +127,8 @@ def test_values_that_are_not_finite_are_refused(published: dict[str, Tensor], tm
     with pytest.raises(WeightsError) as error:
         load_backbone_weights(ResNet18(), path)
     assert str(error.value) == (
-        f"{path} holds values that are not finite: body.bn1.weight. The file is damaged, or its training diverged."
+        f"{path} holds values that cannot be weights: body.bn1.weight: 64 of 64 values are NaN or infinite. "
+        "The file is damaged, or its training diverged."
     )
 
 

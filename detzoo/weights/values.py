@@ -1,0 +1,39 @@
+"""Values that no weights have: not finite, another kind of number, a negative variance; named before loading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+
+def value_problems(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """What is wrong with the values of a state dict, ``name: reason`` each; empty where nothing is.
+
+    Args:
+        own: state of the module that they are for; names that only one of the two has are passed over.
+        given: to be loaded. Half precision is as good as float32.
+    """
+    found = []
+    for name, value in given.items():
+        if name in own and (reason := _problem(name, own[name], value)) is not None:
+            found.append(f"{name}: {reason}")
+    return found
+
+
+def _problem(name: str, own: Tensor, value: Tensor) -> str | None:
+    if not own.is_floating_point():
+        counted = name.endswith(".num_batches_tracked")  # some files keep it as a float; evaluation never reads it
+        return f"is {_kind(value)}, must be {_kind(own)}" if value.is_floating_point() and not counted else None
+    if not value.is_floating_point():
+        return f"is {_kind(value)}, must be a floating-point number"
+    finite = value.isfinite()
+    if not bool(finite.all()) and bool(own.isfinite().all()):
+        return f"{int((~finite).sum())} of {value.numel()} values are NaN or infinite"
+    if name.endswith("running_var") and value.numel() and bool((value < 0).any()):
+        return f"a variance is negative ({float(value.min()):g})"
+    return None
+
+
+def _kind(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
