@@ -10,7 +10,7 @@ from detzoo.comparison.entry import NUMBERS, finished
 from detzoo.comparison.measuring import fingerprint
 from detzoo.comparison.recorded import is_trained_here
 from detzoo.data import list_splits
-from detzoo.data.formats.source import VALIDATION_SPLITS
+from detzoo.data.formats.split_names import with_role
 from detzoo.errors import DetzooError, PluginError, RecipeError
 from detzoo.experiments.board import Board
 from detzoo.experiments.dispatch import trained
@@ -87,9 +87,8 @@ def missing(
 
 def job_of(plan: ComparisonPlan, target: str, name: str, run: Path, dataset: Dataset) -> Job:
     """The training of one detector."""
-    there = list_splits(plan.data)
     taken = f"{dataset.split}+{plan.train_split}".split("+")
-    spare = [split for split in VALIDATION_SPLITS if split in there and split not in taken]
+    spare = [split for split in with_role(list_splits(plan.data), "val") if split not in taken]
     command = TrainCommand(
         target=target,
         data=plan.data,

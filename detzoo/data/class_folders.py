@@ -9,13 +9,11 @@ from typing import Final
 
 import numpy as np
 
-from detzoo.data.formats.source import VALIDATION_SPLITS
+from detzoo.data.formats.split_names import with_role
 from detzoo.errors import DataError
 from detzoo.runtime.foreign_files import files_below, is_ordinary
 from detzoo.runtime.images import SUFFIXES
 
-_TRAIN: Final = ("train", "training")
-_VAL: Final = (*VALIDATION_SPLITS, "test")
 _LAYOUT: Final = (
     "write FOLDER/train/CLASS/*.jpg and FOLDER/val/CLASS/*.jpg, or FOLDER/CLASS/*.jpg, of which a part is kept for "
     "validation"
@@ -55,8 +53,10 @@ def read_class_folders(folder: Path, *, val_fraction: float = 0.1, seed: int = 0
     """
     if not folder.is_dir():
         raise DataError(_no_folder(folder))
-    learnt = next((folder / name for name in _TRAIN if (folder / name).is_dir()), folder)
-    checked = None if learnt == folder else next((folder / name for name in _VAL if (folder / name).is_dir()), None)
+    below = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    learnt = next((folder / name for name in with_role(below, "train")), folder)
+    validation = with_role(below, "val")
+    checked = None if learnt == folder or not validation else folder / validation[0]
     found = _classes(learnt)
     problem = _problem(learnt, found)
     if problem is not None:

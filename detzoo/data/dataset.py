@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -202,12 +203,21 @@ class IndexedDataset(Dataset):
 
 
 def announce(name: str, split: str, problems: Sequence[DataProblem]) -> None:
-    """Say once what was left out; ``detzoo data check`` has the details."""
+    """Say once what was guessed and what was left out; ``detzoo data check`` has the details."""
     from detzoo.data.checking.problems import Problems
 
+    for problem in problems:
+        if problem.code == "guess":
+            _tell(f"{problem.path}: {problem.message}")
     summary = Problems(list(problems)).summary()
     if summary:
         _LOG.warning("%s %s: left out: %s (`detzoo data check` names each with file and line)", name, split, summary)
+
+
+@functools.lru_cache(1000)
+def _tell(guess: str) -> None:
+    """Each guess once, however many splits are opened."""
+    _LOG.warning("%s", guess)
 
 
 def read_as_annotated(path: str, annotated: tuple[int, int]) -> NDArray[np.uint8]:

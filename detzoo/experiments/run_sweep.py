@@ -100,8 +100,8 @@ def shared_settings(plan: SweepPlan) -> dict[str, Any]:
     train, val = open_splits(plan.data, plan.train_split, plan.val_split)
     if val is None:
         raise TrainingError(
-            f"{plan.data}: a sweep ranks its runs on a split that they are not trained on, and there is none called "
-            "val, valid, validation or test; name one with --val-split"
+            f"{plan.data}: a sweep ranks its runs on images that they are not trained on, and there is no split called "
+            "val, valid, validation or dev, and too few images to hold some out; name a split with --val-split"
         )
     names = ("weights", "seed", "epochs", "steps", "batch", "accumulate", "precision")
     return {

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from detzoo.components.proposals.precomputed import Precomputed
+from detzoo.data.checking.statistics import opening_lines, reject_without_boxes
+from detzoo.data.formats.split_names import role_of
 from detzoo.errors import DataError, TrainingError
 from detzoo.evaluation import evaluate
 from detzoo.evaluation.classes import map_classes
@@ -35,7 +37,7 @@ class DetectionTask(TrainingTask):
 
     Raises:
         TrainingError: the detector has other classes than the data.
-        DataError: ``val`` has other classes.
+        DataError: ``val`` has other classes; or there is no box to learn from, or to evaluate on.
         ProposalsError: a file of proposals does not know the data.
     """
 
@@ -49,6 +51,7 @@ class DetectionTask(TrainingTask):
         self.name, self.values = detector.recipe.name, detector.recipe.values
         self.classes, self.plan = tuple(detector.classes), detector.train_plan
         _check_classes(detector, dataset)
+        _check_boxes(self.plan, dataset, val)
         if val is not None:
             map_classes(detector.classes, val.classes, val.category_ids)  # fails now where evaluation would fail later
         for data in (dataset, val):
@@ -64,6 +67,24 @@ class DetectionTask(TrainingTask):
             "images": self._images(),
             "classes": list(dataset.classes),
         }
+
+    @property
+    def selection(self) -> dict[str, Any] | None:
+        """Split, number of images and metric by which the best epoch is chosen."""
+        if self.val is None or not self.evaluates:
+            return None
+        return {"data": self.val.name, "split": self.val.split, "images": len(self.val), "metric": self.metric}
+
+    def opening_lines(self) -> list[str]:
+        """Images and boxes of each class, what selects the best epoch, and what the classes' names made of it."""
+        lines = opening_lines(self.dataset, use="learned from")
+        if self.val is None or not self.evaluates:
+            return [*lines, "no split selects the best epoch: the weights of the last one are the result"]
+        use = f"selects the best epoch by {self.metric}"
+        if role_of(self.val.split) == "test":
+            use += ", so its numbers are no test of the result"
+        matched = map_classes(self.network.classes, self.val.classes, self.val.category_ids)
+        return [*lines, *opening_lines(self.val, use=use), *matched.warnings]
 
     def _images(self) -> int:
         if self.plan.empty_images == "keep":
@@ -87,7 +108,7 @@ class DetectionTask(TrainingTask):
     def evaluate(self, *, batch: int, precision: Precision, workers: int) -> Evaluated:
         """COCO's metrics on ``val``."""
         assert self.val is not None
-        return evaluate(
+        found = evaluate(
             self.network,
             self.val,
             batch=batch,
@@ -95,6 +116,7 @@ class DetectionTask(TrainingTask):
             workers=max(1, workers),
             progress=False,
         )
+        return dataclasses.replace(found, facts=found.facts | {"selection": self.selection})
 
     def keep(self, out: Path, found: Evaluated | None) -> None:
         """Results and detections."""
@@ -162,6 +184,22 @@ def _check_classes(detector: Detector, dataset: Dataset) -> None:
             f"the detector has {len(names)} classes ({_some(names)}), {dataset.name} has {len(dataset.classes)} "
             f"({_some(list(dataset.classes))}); build it with classes=dataset.classes"
         )
+
+
+def _check_boxes(plan: TrainPlan, dataset: Dataset, val: Dataset | None) -> None:
+    """Training on nothing, and choosing by nothing, would go to the end without a word."""
+    index = dataset.annotations()
+    unused = np.zeros(len(index.labels), np.bool_)
+    for treatment, flags in ((plan.difficult, index.difficult), (plan.crowd, index.crowd)):
+        if treatment != "train":
+            unused |= flags
+    why = "all difficult or crowd, which train.difficult and train.crowd leave out"
+    reject_without_boxes(dataset, unused, why=why, next_step="learn from")
+    if val is not None and len(val):
+        index = val.annotations()
+        ignored = index.difficult | index.crowd
+        step = "select the best epoch by; choose another --val-split, or none"
+        reject_without_boxes(val, ignored, why="all difficult or crowd, which count neither way", next_step=step)
 
 
 def _some(names: list[Any]) -> str:

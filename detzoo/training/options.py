@@ -105,7 +105,8 @@ class TrainCommand(TrainOptions):
         out: Output folder of the run; an existing run is never overwritten.
         overrides: Recipe override key=value; may be repeated.
         train_split: Split to train on. By default `train`, else the only split; `train+val` joins two.
-        val_split: Split that is evaluated after each epoch, or `none`. By default val, valid, validation or test.
+        val_split: Split that selects the best epoch, or `none`. By default val, valid, validation or dev, else a tenth
+            of the training images that is held out.
         weights: Initial weights: backbone, published, none, or a file.
     """
 

@@ -109,7 +109,11 @@ class StageRun:
         self._counted = now
         optim = optimizer_tensors(self.optimizer) if self.optimizer is not None else {}
         # A stage may have a length of its own; what a resume is checked against is the whole run's
-        described = {"settings": dataclasses.asdict(self.run.settings), "state": self.state.as_dict()}
+        described: dict[str, Any] = {
+            "settings": dataclasses.asdict(self.run.settings),
+            "state": self.state.as_dict(),
+            "selection": self.run.task.selection,
+        }
         scaler = self.accelerator.scaler
         if scaler is not None:
             described["scaler"] = scaler.state_dict()
@@ -118,7 +122,9 @@ class StageRun:
     def save_weights(self, name: str) -> None:
         """Write the weights alone, with the average where there is one."""
         if self.run.main:
-            self._write(name, ema=self._average(), run={"state": self.state.as_dict()})
+            self._write(
+                name, ema=self._average(), run={"state": self.state.as_dict(), "selection": self.run.task.selection}
+            )
 
     def save_initial(self) -> None:
         """Keep the weights that a later stage starts from again."""

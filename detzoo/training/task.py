@@ -131,6 +131,15 @@ class TrainingTask(ABC):
             found: their evaluation; None after an epoch where there is nothing to evaluate on.
         """
 
+    @property
+    def selection(self) -> dict[str, Any] | None:
+        """The data by which the best weights are chosen, for results and checkpoints; None: the last are the result."""
+        return None
+
+    def opening_lines(self) -> list[str]:
+        """What enters the training, for its first lines."""
+        return []
+
     def recipe_text(self) -> str | None:
         """Contents of ``recipe.yaml`` in the run folder, or None for no such file."""
         return None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from detzoo.builder import build_resolved
 from detzoo.data import list_splits, open_dataset
-from detzoo.data.formats.source import VALIDATION_SPLITS
+from detzoo.data.formats.split_names import role_of, with_role
+from detzoo.data.hold_out import hold_out
+from detzoo.errors import DataError
 from detzoo.recipes.recipe import load_recipe
 from detzoo.training import rng
 from detzoo.training.detection_task import DetectionTask
@@ -18,9 +20,6 @@ from detzoo.weights.checkpoint import LAST
 
 if TYPE_CHECKING:
     from detzoo.data import Dataset
-
-EVALUATED: Final = (*VALIDATION_SPLITS, "test")
-"""Names of splits that are not trained on; the first that exists is evaluated during training."""
 
 
 def train_target(command: TrainCommand) -> RunSummary:
@@ -40,13 +39,35 @@ def train_target(command: TrainCommand) -> RunSummary:
 
 
 def open_splits(data: str, train_split: str | None, val_split: str | None) -> tuple[Dataset, Dataset | None]:
-    """The data to learn from, and the data to evaluate on where there is some."""
+    """The data to learn from, and the data to choose the best epoch by.
+
+    A split called after validation chooses, else a part of the training images that is held out; never a test split,
+    unless it is named. ``none`` and too few images leave nothing to choose by.
+
+    Raises:
+        DataError: several splits could be meant.
+    """
     names = list_splits(data)
-    learned = train_split or ("train" if "train" in names else None)
-    dataset = open_dataset(data, learned)
+    learned = train_split or _train_split(data, names)
     if val_split == "none" and "none" not in names:
-        return dataset, None
+        return open_dataset(data, learned), None
     if val_split is None:
-        others = [name for name in EVALUATED if name in names and name not in (learned or "").split("+")]
+        others = [name for name in with_role(names, "val") if name not in learned.split("+")]
+        if len(others) > 1 and role_of(others[0]) != others[0]:
+            raise DataError(
+                f"{data}: choose the split that selects the best epoch with --val-split: {', '.join(others)}"
+            )
         val_split = others[0] if others else None
-    return dataset, None if val_split is None else open_dataset(data, val_split)
+    dataset = open_dataset(data, learned)
+    if val_split is not None:
+        return dataset, open_dataset(data, val_split)
+    parts = hold_out(dataset)
+    return parts if parts is not None else (dataset, None)
+
+
+def _train_split(data: str, names: tuple[str, ...]) -> str:
+    found = with_role(names, "train")
+    if len(names) == 1 or "train" in names or len(found) == 1:
+        return "train" if "train" in names else (found or names)[0]
+    known = ", ".join(names)
+    raise DataError(f"{data}: choose the split to train on with --train-split: {known}; a+b joins two")

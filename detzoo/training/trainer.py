@@ -211,6 +211,7 @@ def describe(run: Run, state: RunState, *, resuming: bool) -> list[str]:
     warm = f", {warmup} steps of warm-up" if warmup else ""
     lines = [
         f"{task.name} on {settings.data['name']} {settings.data['split']} ({count}) -> {run.out}",
+        *task.opening_lines(),
         f"learning rate {plan.optimizer.lr:g} for {plan.batch} images per step -> {scaled:g} for {settings.batch} "
         f"({plan.schedule.name}{warm})",
         f"{settings.steps} steps, {settings.steps_per_epoch} per epoch, {settings.epochs} epochs at most; "

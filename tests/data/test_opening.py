@@ -159,7 +159,7 @@ def test_difficult_boxes_are_flagged_and_the_loader_decides(tmp_path: Path) -> N
         ("format: voc\npath: 3\nsplits: {a: {}}\n", "a path must be text, not 3"),
         ("names: {0: a, 1: a}\ntrain: x\n", "two classes in names have the same name"),
         ("names: 5\ntrain: x\n", "names must be a list of class names, or number: name, not 5"),
-        ("names: [a]\n", "names, but none of train, val, test: where are the images?"),
+        ("names: [a]\n", "names, but none of train, val (valid, validation, dev), test: where are the images?"),
     ],
 )  # fmt: skip
 def test_wrong_data_yaml_files(tmp_path: Path, text: str, message: str) -> None:

@@ -153,10 +153,8 @@ def test_other_settings_and_changed_recipes_are_refused(rehearsed: list[Job], tm
 def test_runs_are_ranked_on_a_split_of_their_own(tmp_path: Path) -> None:
     with pytest.raises(TrainingError) as caught:
         run(tmp_path, "train.seed=0", val_split="none")
-    assert str(caught.value) == (
-        f"{DATA}: a sweep ranks its runs on a split that they are not trained on, and there is none called val, valid, "
-        "validation or test; name one with --val-split"
-    )
+    assert DATA in str(caught.value)
+    assert "--val-split" in str(caught.value)
 
 
 def test_devices() -> None:

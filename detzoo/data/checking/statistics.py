@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from detzoo.data.dataset import Dataset
 from detzoo.errors import DataError
 from detzoo.prediction.input_spec import InputSpec
 from detzoo.prediction.prepare import resized_size
+
+_SHOWN_CLASSES: Final = 20
+_SHOWN_REASONS: Final = 3
 
 
 def summarise(data: Dataset) -> dict[str, Any]:
@@ -41,6 +44,57 @@ def summarise(data: Dataset) -> dict[str, Any]:
         "image_sizes": [[int(sizes[row][0]), int(sizes[row][1]), int(counts[row])] for row in order[:5]],
         "left_out": sum(problem.severity == "error" for problem in data.problems),
     }
+
+
+def opening_lines(data: Dataset, *, use: str = "") -> list[str]:
+    """What enters a training or an evaluation: images, boxes of each class, and the classes without a box.
+
+    Args:
+        data: that is learned from or evaluated on.
+        use: what it is used for, put at the end of the first line.
+    """
+    index = data.annotations()
+    counts = np.bincount(index.labels, minlength=len(data.classes))
+    order = [int(label) for label in np.argsort(-counts, kind="stable") if counts[label]]
+    shown = ", ".join(f"{data.classes[label]} {counts[label]}" for label in order[:_SHOWN_CLASSES])
+    more = f" and {len(order) - _SHOWN_CLASSES} more classes" if len(order) > _SHOWN_CLASSES else ""
+    apart = [f"{int(flags.sum())} {name}" for name, flags in _flags(data).items() if flags.any()]
+    boxes = f"{len(index.labels)} boxes{f' ({shown}{more})' if shown else ''}"
+    lines = [f"{data.split}: {len(data)} images, {', '.join([boxes, *apart])}{f'; {use}' if use else ''}"]
+    unseen = [name for name, count in zip(data.classes, counts, strict=True) if not count]
+    if unseen:
+        noun = "class" if len(unseen) == 1 else "classes"
+        named = ", ".join(unseen[:_SHOWN_CLASSES]) + (" ..." if len(unseen) > _SHOWN_CLASSES else "")
+        lines.append(f"{data.split}: {len(unseen)} {noun} without a box: {named}")
+    return lines
+
+
+def _flags(data: Dataset) -> dict[str, NDArray[np.bool_]]:
+    index = data.annotations()
+    return {"difficult": index.difficult, "crowd": index.crowd}
+
+
+def reject_without_boxes(data: Dataset, left_out: NDArray[np.bool_], *, why: str, next_step: str) -> None:
+    """Reject data in which no box is left.
+
+    Args:
+        data: that would be used.
+        left_out: bool [T], the boxes that do not count.
+        why: they do not.
+        next_step: what the user can do.
+
+    Raises:
+        DataError: there is no box that counts.
+    """
+    if len(left_out) and not left_out.all():
+        return
+    reasons = [f"{len(left_out)} boxes, but {why}"] if len(left_out) else []
+    first = {
+        problem.code: problem for problem in reversed(data.problems) if problem.code not in ("no-objects", "guess")
+    }
+    reasons += [f"{problem.path}: {problem.message}" for problem in first.values()]
+    said = f" ({'; '.join(reasons[:_SHOWN_REASONS])})" if reasons else ""
+    raise DataError(f"{data.name} {data.split}: none of {len(data)} images has a box to {next_step}{said}")
 
 
 def _quantiles(values: NDArray[np.float64]) -> dict[str, float]:

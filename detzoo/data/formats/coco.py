@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from detzoo.data.checking.problems import Problems
-from detzoo.data.formats.coco_entries import CocoEntries, is_name
+from detzoo.data.formats.coco_entries import CocoEntries
+from detzoo.data.formats.coco_images import find_images
 from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.data.formats.json_file import EntryLines, JsonFile, read_json
-from detzoo.data.formats.paths import escapes
 from detzoo.data.formats.values import as_id, is_numeric_id, shown
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import is_ordinary
 
 
 def read_coco(
@@ -44,7 +43,7 @@ def read_coco(
     label_of |= {own: label for label, own in enumerate(ids)}
     reader.check_categories(sorted(found))
     reader.check_units()
-    folder = images or _find_images(path, content["images"])
+    folder = images or find_images(path, content["images"], problems)
     groups = reader.group()
     builder = IndexBuilder()
     for row, entry in enumerate(content["images"]):
@@ -98,18 +97,3 @@ def _chosen(
     if missing:
         raise DataError(f"{path}: no category is called {missing[0]!r}; there are {', '.join(sorted(id_of))}")
     return classes, tuple(id_of[name] for name in classes)
-
-
-def _find_images(path: Path, entries: list[Any]) -> Path:
-    """The folder beside the annotation file in which the first images lie; its own if none does."""
-    stem = path.stem.removeprefix("instances_")
-    up = path.parent.parent
-    candidates = [up / "images" / stem, up / stem, up / "images", path.parent / "images", path.parent, up]
-    candidates += sorted(folder for folder in (up / "images").glob("*") if folder.is_dir())
-    names = [
-        entry["file_name"] for entry in entries[:20] if isinstance(entry, dict) and is_name(entry.get("file_name"))
-    ]
-    for folder in candidates:
-        if any(is_ordinary(folder / name) for name in names if not escapes(name)):
-            return folder
-    return path.parent

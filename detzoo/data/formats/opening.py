@@ -28,7 +28,8 @@ from typing import Any, Final
 from detzoo.data.checking.problems import Problems
 from detzoo.data.dataset import Dataset
 from detzoo.data.formats.sniff import describe
-from detzoo.data.formats.source import VALIDATION_SPLITS, DataSource, read_source
+from detzoo.data.formats.source import DataSource, read_source
+from detzoo.data.formats.split_names import with_role
 from detzoo.data.shapes import COUNTS, ShapesDataset
 from detzoo.errors import DataError
 from detzoo.schema.describing import nearest
@@ -154,8 +155,11 @@ def _shapes(options: Mapping[str, Any], split: str | None) -> ShapesDataset:
 
 
 def evaluation_split(data: str, split: str | None) -> str | None:
-    """The split to evaluate on: the given one, else ``test``, else ``val``; None leaves it to the dataset."""
+    """The split to evaluate on: the given one, else that of testing, else of validation, whatever they are called.
+
+    None leaves it to the dataset.
+    """
     if split is not None:
         return split
     there = list_splits(data)
-    return next((name for name in ("test", *VALIDATION_SPLITS) if name in there), None)
+    return next(iter((*with_role(there, "test"), *with_role(there, "val"))), None)

@@ -24,13 +24,18 @@ def escapes(name: str) -> bool:
     return bool(windows.drive or windows.root) or ".." in windows.parts or name.startswith("~") or "\0" in name
 
 
-def image_files(folder: Path, *, deep: bool = False) -> dict[str, Path]:
-    """Image files of a folder, and with ``deep`` of those below it, by stem; the first of several with one stem."""
-    found: dict[str, Path] = {}
+def image_files(folder: Path, *, deep: bool = False) -> dict[str, list[Path]]:
+    """Image files of a folder, and with ``deep`` of those below it, by stem, each list sorted."""
+    found: dict[str, list[Path]] = {}
     for path in files_below(folder) if deep else files_in(folder):
         if path.suffix.lower() in SUFFIXES:
-            found.setdefault(path.stem, path)
+            found.setdefault(path.stem, []).append(path)
     return found
+
+
+def has_images(folder: Path) -> bool:
+    """Whether there is an image in a folder, at any depth."""
+    return any(path.suffix.lower() in SUFFIXES for path in files_below(folder))
 
 
 def tell_passed_over(folder: Path, files: Iterable[Path], problems: Problems) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from detzoo.data.checking.problems import Problems
 from detzoo.data.dataset import IndexedDataset
@@ -15,8 +15,6 @@ from detzoo.data.formats.voc import Coordinates
 from detzoo.errors import DataError
 
 Format: TypeAlias = Literal["voc", "coco", "yolo", "masks", "shapes"]
-VALIDATION_SPLITS: Final = ("val", "valid", "validation")
-"""Names under which datasets keep the split that choices are made on."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,7 @@ class DataSource:
         coordinates: VOC: see ``detzoo.data.formats.voc``.
         download: where to get it.
         options: of ``shapes`` and of Ultralytics' data.yaml.
+        notes: what was guessed, or passed over, when it was found.
     """
 
     place: str
@@ -65,6 +64,7 @@ class DataSource:
     coordinates: Coordinates = "subtract_min"
     download: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def read_source(
@@ -76,6 +76,8 @@ def read_source(
         DataError: a file is missing or unusable, or nothing is left.
     """
     parts = list(dict.fromkeys(part for split in splits for part in source.splits[split]))
+    for note in source.notes:
+        problems.warning("guess", source.place, None, note)
     _check_files(source, parts)
     readers = {"voc": _read_voc, "coco": _read_coco, "yolo": _read_yolo, "masks": _read_masks}
     indexes, classes, ids = readers[source.format](source, parts, problems, lines)
@@ -139,7 +141,8 @@ def _read_coco(source: DataSource, parts: list[Part], problems: Problems, lines:
 
 
 def _read_yolo(source: DataSource, parts: list[Part], problems: Problems, _: bool) -> _Read:
-    from detzoo.data.formats.yolo import label_folder, read_yolo
+    from detzoo.data.formats.yolo import read_yolo
+    from detzoo.data.formats.yolo_labels import find_labels, label_folder
 
     classes = source.classes or tuple(source.names[number] for number in sorted(source.names))
     number_of = {name: number for number, name in source.names.items()}
@@ -150,7 +153,7 @@ def _read_yolo(source: DataSource, parts: list[Part], problems: Problems, _: boo
     indexes = []
     for part in parts:
         assert part.images is not None
-        labels = part.labels or label_folder(part.images)
+        labels = part.labels or find_labels(part.images, source.root) or label_folder(part.images)
         indexes.append(
             read_yolo(
                 part.images,

@@ -6,7 +6,8 @@ use is taken to continuous boxes is a field.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -14,6 +15,7 @@ from detzoo.data.checking.problems import Problems
 from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.data.formats.paths import escapes, image_files
 from detzoo.data.formats.values import as_flag, as_pixels, as_side, shown
+from detzoo.data.formats.voc_sets import listed_name
 from detzoo.data.formats.voc_xml import VocFile, VocObject, read_voc_xml
 from detzoo.errors import DataError
 from detzoo.runtime.foreign_files import files_below, files_in, read_text
@@ -47,21 +49,19 @@ def _has_xml(folder: Path) -> bool:
     return next(folder.glob("*.xml"), None) is not None
 
 
-def image_sets(root: Path) -> dict[str, Path]:
-    """Split lists of a devkit; the per-class lists (two columns) are not splits."""
-    found = {}
-    for path in sorted((root / "ImageSets" / "Main").glob("*.txt")):
-        first = next((line.split() for line in read_text(path, what="list").splitlines() if line.strip()), [])
-        if len(first) == 1:
-            found[path.stem] = path
-    return found
-
-
 def annotation_files(folder: Path) -> dict[str, Path]:
-    """The xml files of a root, or of a folder of annotations at any depth, by stem."""
+    """The xml files of a root, or of a folder of annotations at any depth, by stem.
+
+    Files of one stem in several folders are called by their path below the root, as ``a/0001``.
+    """
     inside = _annotation_folder(folder)
-    found = [path for path in files_in(inside) if path.suffix == ".xml"]
-    return {path.stem: path for path in found or files_below(inside) if path.suffix == ".xml"}
+    beside = [path for path in files_in(inside) if path.suffix == ".xml"]
+    found = beside or [path for path in files_below(inside) if path.suffix == ".xml"]
+    times = Counter(path.stem for path in found)
+    return {
+        path.stem if times[path.stem] == 1 else path.relative_to(inside).with_suffix("").as_posix(): path
+        for path in found
+    }
 
 
 def discover_classes(roots: Sequence[Path]) -> tuple[str, ...]:
@@ -102,14 +102,15 @@ def read_voc(
         images: folder of the images, at any depth, where they are not in the root.
     """
     folder = _annotation_folder(root)
-    found = image_files(_image_folder(root)) if images is None else image_files(images, deep=True)
     files = annotation_files(root)
+    below = any(path.parent != folder for path in files.values())
+    found = image_files(images or _image_folder(root), deep=below or images is not None)
     if image_set is None:
         stems: list[tuple[str, Path | None, int | None]] = [(stem, None, None) for stem in files]
-        for stem in sorted(found.keys() - files.keys()):
-            problems.warning("no-annotation", found[stem], None, "the image has no xml; left out")
+        for stem in sorted(found.keys() - {path.stem for path in files.values()}):
+            problems.warning("no-annotation", found[stem][0], None, "the image has no xml; left out")
     else:
-        stems = [(stem, image_set, line) for stem, line in _read_list(image_set, problems)]
+        stems = [(stem, image_set, line) for stem, line in _read_list(image_set, files, problems)]
     builder = IndexBuilder()
     reader = _Reader(problems, {name: label for label, name in enumerate(classes)}, coordinates, found)
     for stem, listed_in, line in stems:
@@ -130,15 +131,15 @@ def _image_folder(root: Path) -> Path:
     return next((root / name for name in _IMAGES if (root / name).is_dir()), root)
 
 
-def _read_list(path: Path, problems: Problems) -> list[tuple[str, int]]:
+def _read_list(path: Path, files: Mapping[str, Path], problems: Problems) -> list[tuple[str, int]]:
     stems: list[tuple[str, int]] = []
     seen: set[str] = set()
     for line, text in enumerate(read_text(path, what="list").splitlines(), start=1):
-        stem = text.split()[0] if text.split() else ""
+        stem = listed_name(text, files)
         if not stem:
             continue
-        if escapes(stem):
-            problems.error("unsafe-path", path, line, f"{stem!r} leaves the annotation folder; left out")
+        if escapes(text.split()[0]):
+            problems.error("unsafe-path", path, line, f"{text.split()[0]!r} leaves the annotation folder; left out")
         elif stem in seen:
             problems.error("duplicate-image-id", path, line, f"{stem} is listed twice; the second is left out")
         else:
@@ -149,7 +150,7 @@ def _read_list(path: Path, problems: Problems) -> list[tuple[str, int]]:
 
 class _Reader:
     def __init__(
-        self, problems: Problems, labels: dict[str, int], coordinates: Coordinates, found: dict[str, Path]
+        self, problems: Problems, labels: dict[str, int], coordinates: Coordinates, found: dict[str, list[Path]]
     ) -> None:
         self.problems, self.labels, self.coordinates, self.found = problems, labels, coordinates, found
 
@@ -183,17 +184,40 @@ class _Reader:
         self.problems.error(code, path, line, f"{text}; the image is left out")
 
     def _image(self, path: Path, content: VocFile) -> Path | None:
-        """The image with the xml's stem; the one that ``filename`` names only where there is none."""
+        """The image with the xml's stem; the one that ``filename`` names where there is none, or several."""
         name, line = content.filename or ("", None)
         unsafe = escapes(name)
         if unsafe:
             self.problems.error("unsafe-path", path, line, f"filename {name!r} leaves the image folder; not followed")
-        image = self.found.get(path.stem)
-        if image is None and name and not unsafe:
-            image = self.found.get(Path(name).stem)
-        if image is None:
+        named = [] if unsafe or not name else self.found.get(Path(name).stem, [])
+        several = self.found.get(path.stem) or named
+        if not several:
             self.problems.error("missing-image", path, line, f"no image called {path.stem}; left out")
+            return None
+        image = several[0] if len(several) == 1 else self._one_of(several, path, content)
+        if image is not None and image.stem != Path(name).stem and [other.name for other in named] == [Path(name).name]:
+            self.problems.warning(
+                "filename-differs", path, line, f"filename says {name}, which is there too; {image.name} is read"
+            )
         return image
+
+    def _one_of(self, several: list[Path], path: Path, content: VocFile) -> Path | None:
+        """Of images with one stem: the one that ``filename`` names, else the only one of the annotated size."""
+        beside = [image for image in several if image.parent.name == path.parent.name] or several
+        name, line = content.filename or ("", None)
+        called = [image for image in beside if image.name == Path(name).name]
+        if len(called or beside) == 1:
+            return (called or beside)[0]
+        stated = tuple(as_side(content.size.get(side)) for side in ("height", "width"))
+        fitting = [image for image in called or beside if _header_size(image) == stated]
+        names = ", ".join(image.name for image in several)
+        if len(fitting) == 1:
+            text = f"several images are called {path.stem} ({names}); {fitting[0].name} is read: it alone has the size"
+            self.problems.warning("several-images", path, line, text)
+            return fitting[0]
+        text = f"several images are called {path.stem} ({names}), and <filename> names none of them; left out"
+        self.problems.error("several-images", path, line, text)
+        return None
 
     def _size(self, path: Path, content: VocFile, image: Path) -> tuple[int, int]:
         height, width = (as_side(content.size.get(side)) for side in ("height", "width"))
@@ -203,10 +227,7 @@ class _Reader:
         self.problems.warning(
             "xml-size", path, content.size_line, f"the image's size is given as {stated}; its own is used"
         )
-        try:
-            return read_header(image).size
-        except DataError:
-            return 0, 0  # the image is reported when it is read
+        return _header_size(image)
 
     def object(self, builder: IndexBuilder, path: Path, found: VocObject) -> None:
         name = found.texts.get("name", "")
@@ -260,6 +281,13 @@ class _Reader:
                 f"{name}: box reaches {beyond:g} px beyond the image of {width} x {height} px; clipped",
             )
         return True
+
+
+def _header_size(image: Path) -> tuple[int, int]:
+    try:
+        return read_header(image).size
+    except DataError:
+        return 0, 0  # the image is reported when it is read
 
 
 def _continuous(box: tuple[float, float, float, float], coordinates: Coordinates) -> tuple[float, float, float, float]:

@@ -10,6 +10,7 @@ from detzoo.data.checking.problems import Problems
 from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.data.formats.paths import escapes, tell_passed_over
 from detzoo.data.formats.values import as_number
+from detzoo.data.formats.yolo_labels import label_folder
 from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import NO_MASK, encode_polygons
 from detzoo.runtime.foreign_files import MissingFileError, files_below, read_text
@@ -35,15 +36,6 @@ def list_images(entry: Path, problems: Problems) -> list[Path]:
         elif name:
             found.append(entry.parent / name)
     return found
-
-
-def label_folder(images: Path) -> Path:
-    """``.../images/train`` -> ``.../labels/train``: the last ``images`` of the path, as Ultralytics has it."""
-    parts = list(images.parts)
-    for at in range(len(parts) - 1, -1, -1):
-        if parts[at] == "images":
-            return Path(*parts[:at], "labels", *parts[at + 1 :])
-    return images
 
 
 def read_yolo(
@@ -103,13 +95,14 @@ class _Reader:
             self.problems.error(code, image, None, f"{str(error).removeprefix(f'{image}: ')}; left out")
             return
         if self.skip_unlabelled and not os.path.lexists(label):
-            self.problems.warning("no-annotation", image, None, "no label file; left out")
+            self.problems.warning("no-annotation", image, None, f"no label file {label}; left out")
             return
         builder.image(str(image), size)
         try:
             text = read_text(label, what="label file")
         except MissingFileError:
-            self.problems.warning("no-annotation", image, None, "no label file; taken for an image without objects")
+            text = f"no label file {label}; taken for an image without objects"
+            self.problems.warning("no-annotation", image, None, text)
             return
         except DataError as error:
             reason = str(error).removeprefix(f"{label}: ")
