@@ -97,10 +97,12 @@ def predict(theirs: Any, ours: Any, batch: int, args: Any) -> dict[str, Any]:
     tensors = [as_tensor(image) for image in images]
     with torch.inference_mode():
         found = [len(one["scores"]) for one in theirs(tensors)]
-        mine = [len(one) for one in ours.predict(images)]
+        mine = [len(one) for one in ours.predict(images, channels="rgb")]
         # compiled and folded networks round otherwise, which may move a score across the threshold
         assert all(abs(a - b) <= (args.compile or args.fold) for a, b in zip(found, mine, strict=True)), (found, mine)
-        return in_turn(lambda: theirs(tensors), lambda: ours.predict(images), args) | {"detections": found[0]}
+        return in_turn(lambda: theirs(tensors), lambda: ours.predict(images, channels="rgb"), args) | {
+            "detections": found[0]
+        }
 
 
 def train(theirs: Any, ours: Any, args: Any) -> dict[str, Any]:
@@ -140,7 +142,7 @@ def runner(name: str, side: str, what: str, state: dict[str, Tensor], images: li
     if side == "detzoo":
         ours = build(name, weights=None).eval()
         convert_weights(ours, state, source="torchvision")
-        return our_step(ours, images) if what == "train" else lambda: ours.predict(images)
+        return our_step(ours, images) if what == "train" else lambda: ours.predict(images, channels="rgb")
     theirs: Any = torchvision.models.get_model(name, weights=None, weights_backbone=None).eval()
     freeze_norms(theirs.backbone.body, FROZEN_EPS[name])
     theirs.load_state_dict(state)

@@ -76,8 +76,8 @@ def compare(name: str, batch: int, args: Any) -> dict[str, Any]:
     apply_switches(ours, switches)
     with torch.inference_mode():
         found = [len(one["scores"]) for one in theirs(tensors)]
-        assert [len(one) for one in ours.predict(images)] == found, "not the same detections"
-        times = in_turn([lambda: theirs(tensors), lambda: ours.predict(images)], args.repeats)
+        assert [len(one) for one in ours.predict(images, channels="rgb")] == found, "not the same detections"
+        times = in_turn([lambda: theirs(tensors), lambda: ours.predict(images, channels="rgb")], args.repeats)
     row = {
         "detector": name,
         "batch": batch,

@@ -342,59 +342,6 @@ class DetectionBatch(_Movable):
     mask_logits: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Detections:
-    """Detections of one image in its original pixels, best first, on the CPU.
-
-    Args:
-        boxes: float32 [D,4] xyxy, right and bottom exclusive, clipped to the image.
-        scores: float32 [D].
-        labels: int64 [D], 0..K-1.
-        classes: class names by label; None for outputs that the training data never used.
-        size: (height, width) of the image.
-        masks: bool [D,H,W] or None.
-        path: where the image came from, if it came from a file.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
-    classes: tuple[str | None, ...]
-    size: tuple[int, int]
-    masks: Tensor | None = None
-    path: str | None = None
-
-    def __len__(self) -> int:
-        return int(self.scores.numel())
-
-    @property
-    def names(self) -> list[str]:
-        """Class name of each detection; ``class 7`` where the class has no name."""
-        known = self.classes
-        labels = [int(label) for label in self.labels]
-        return [(known[i] if i < len(known) else None) or f"class {i}" for i in labels]
-
-    def draw(self, image: Any, *, min_score: float = 0.0) -> NDArray[np.uint8]:
-        """Boxes, names and scores drawn on a copy of ``image``.
-
-        Args:
-            image: array uint8 [H,W,3] RGB, PIL image or path.
-            min_score: detections below it are left out.
-
-        Returns:
-            uint8 [H,W,3] RGB.
-        """
-        from detzoo.runtime.drawing import draw_detections
-
-        return draw_detections(image, self, min_score=min_score)
-
-    def _repr_html_(self) -> str:
-        """A notebook shows the image with its boxes, or a table if the file cannot be read."""
-        from detzoo.runtime.drawing import detections_html
-
-        return detections_html(self)
-
-
 def _register(cls: type[Any], static: tuple[str, ...] = ()) -> None:
     """Make a dataclass a pytree; ``static`` fields are kept unchanged."""
     dynamic = [f.name for f in dataclasses.fields(cls) if f.name not in static]

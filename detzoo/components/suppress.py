@@ -46,6 +46,8 @@ class SoftNms(Suppress):
     Source: Bodla et al., Soft-NMS, ICCV 2017.
     """
 
+    fits_onnx = False
+
     def __init__(
         self,
         *,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,20 @@ class Dataset(ABC):
     @abstractmethod
     def __len__(self) -> int:
         """Number of images."""
+
+    def __getitem__(self, position: int) -> Sample:
+        """``sample``, counted from the end where negative.
+
+        Raises:
+            IndexError: there is no such position.
+            DataError: the image is missing or damaged.
+        """
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"image {position} of {len(self)}")
+        return self.sample(position % len(self))
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self.sample(position) for position in range(len(self)))
 
     @property
     @abstractmethod

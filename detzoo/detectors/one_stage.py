@@ -90,6 +90,11 @@ class OneStage(Detector):
             f"matchers: {known}. Write matchers: {{{aux.matcher}: {{type: ...}}}}"
         )
 
+    @property
+    def raw_head(self) -> DenseHead:
+        """The head: there are no later stages."""
+        return self.head
+
     def compiled_parts(self) -> tuple[nn.Module, ...]:
         """Everything up to the predictions."""
         return self.backbone, self.neck, self.head  # post-processing has shapes that depend on the data

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from detzoo.errors import DataError, DetzooError
 from detzoo.ops.mask_encoding import run_lengths
+from detzoo.prediction.detections import Detections
 from detzoo.prediction.image_proposals import propose
 from detzoo.prediction.predict import detect_images, inference
 from detzoo.prediction.prepare import resized_size
 from detzoo.runtime.progress import progress_bar
-from detzoo.types import Detections, DetectionSettings
+from detzoo.types import DetectionSettings
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector, Proposer

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from detzoo.detectors.one_stage import OneStage
 from detzoo.export.network import Exported
-from detzoo.interfaces import Detector
 from detzoo.runtime.version import __version__
+
+if TYPE_CHECKING:
+    from detzoo.interfaces import Detector
 
 
 def describe(detector: Detector, exported: Exported, *, dynamic: tuple[str, ...]) -> dict[str, str]:
@@ -29,7 +30,7 @@ def describe(detector: Detector, exported: Exported, *, dynamic: tuple[str, ...]
         "detzoo.dynamic": list(dynamic),
         "detzoo.size_step": exported.step,
         "detzoo.meaning": exported.meanings(),
-        "detzoo.scoring": detector.head.scoring if isinstance(detector, OneStage) else None,
+        "detzoo.scoring": None if detector.raw_head is None else detector.raw_head.scoring,
         "detzoo.quality": detector.postprocess.quality,
         "detzoo.score_threshold": detector.settings().score_threshold,
     }

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from detzoo.export.network import ExportError
-from detzoo.interfaces import Detector
+
+if TYPE_CHECKING:
+    from detzoo.interfaces import Detector
+
+Format: TypeAlias = Literal["onnx", "torch"]
+SUFFIXES: Final[dict[str, Format]] = {".onnx": "onnx", ".pt2": "torch"}
+
+
+def format_of(path: Path) -> Format:
+    """The format that a file name asks for.
+
+    Raises:
+        ExportError: it asks for none.
+    """
+    if path.suffix not in SUFFIXES:
+        raise ExportError(f"{path}: the name must end in {' or '.join(SUFFIXES)}")
+    return SUFFIXES[path.suffix]
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -27,7 +43,7 @@ def export(
     detector: Detector,
     out: Path,
     *,
-    format: Literal["onnx", "torch"],
+    format: Format,
     postprocess: bool = False,
     size: tuple[int, int] | None = None,
     dynamic_size: bool = False,

@@ -13,15 +13,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from detzoo.detectors.one_stage import OneStage
 from detzoo.errors import DetzooError
-from detzoo.interfaces import Detector
 from detzoo.types import Candidates, ImageBatch, Predictions
+
+if TYPE_CHECKING:
+    from detzoo.interfaces import Detector
 
 RAW: Final = ("boxes", "class_logits", "quality_logits", "deltas", "candidates")
 FOUND: Final = ("boxes", "scores", "labels", "valid", "mask_logits")
@@ -98,7 +99,6 @@ class Network(nn.Module):
             found = self.detector.detect(batch)
             values: dict[str, Tensor | None] = {name: getattr(found, name) for name in FOUND}
         else:
-            assert isinstance(self.detector, OneStage)
             values = raw(*self.detector.network(batch))
         return {name: value for name, value in values.items() if value is not None}
 
@@ -151,7 +151,7 @@ def exportable(detector: Detector, *, postprocess: bool, size: tuple[int, int] |
     Raises:
         ExportError: the detector has no raw head, or needs a size.
     """
-    if not postprocess and not isinstance(detector, OneStage):
+    if not postprocess and detector.raw_head is None:
         raise ExportError(
             f"{detector.recipe.name}: raw outputs of a head are of one-stage detectors; this one is "
             f"{detector.recipe.values['architecture']}, whose later stages look at what the earlier found"

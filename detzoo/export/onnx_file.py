@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from detzoo.components.suppress import SoftNms
-from detzoo.detectors.one_stage import OneStage
 from detzoo.export.describing import describe
 from detzoo.export.network import Exported, ExportError, exportable, quiet, recorded, sentence, unrecorded
 from detzoo.export.operations import TRANSLATIONS
 from detzoo.export.writing import check_free
-from detzoo.interfaces import Detector
 from detzoo.runtime.atomic_files import replacing
+
+if TYPE_CHECKING:
+    from detzoo.interfaces import Detector
 
 MODULES = ("onnx", "onnxscript", "onnxruntime")
 AGREES = 1e-3
@@ -77,7 +77,7 @@ def check_installed() -> None:
 def check_possible(detector: Detector, *, postprocess: bool, dynamic_size: bool) -> None:
     """Reject what ONNX, or its graph of a detector, cannot say."""
     name = detector.recipe.name
-    if not isinstance(detector, OneStage):
+    if detector.raw_head is None:
         raise ExportError(
             f"{name} cannot be exported as ONNX: it looks at regions, and ONNX has no counterpart of every way to pool "
             "them (none of position-sensitive RoIAlign); use --format torch"
@@ -87,9 +87,9 @@ def check_possible(detector: Detector, *, postprocess: bool, dynamic_size: bool)
             "--postprocess and --dynamic-size exclude each other: how many candidates are sorted is part of the "
             "graph; leave one out, or write one file for each size (--size)"
         )
-    if postprocess and any(isinstance(part, SoftNms) for part in detector.postprocess.modules()):
+    if postprocess and not detector.postprocess.fits_onnx:
         raise ExportError(
-            f"{name} cannot be exported as ONNX with --postprocess: ONNX has no operation for soft_nms; leave "
+            f"{name} cannot be exported as ONNX with --postprocess: ONNX has no operation for its suppression; leave "
             "--postprocess out, or --set postprocess.suppress.type=nms"
         )
 

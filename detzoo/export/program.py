@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 from detzoo.export.describing import describe
 from detzoo.export.network import Exported, ExportError, exportable, recorded, unrecorded
 from detzoo.export.writing import check_free
-from detzoo.interfaces import Detector
 from detzoo.runtime.atomic_files import write_bytes
+
+if TYPE_CHECKING:
+    from detzoo.interfaces import Detector
 
 MOST_IMAGES: Final = 1024
 MOST_REGIONS: Final = 10_000

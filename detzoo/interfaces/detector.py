@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
@@ -13,10 +14,13 @@ from detzoo.feature import Component
 from detzoo.interfaces.postprocess import PostProcess
 from detzoo.interfaces.stages import GradientStage, Stage
 from detzoo.ops.masks import MaskPasting
-from detzoo.types import DetectionBatch, Detections, DetectionSettings, ImageBatch, Targets
+from detzoo.prediction.detections import Detections
+from detzoo.types import DetectionBatch, DetectionSettings, ImageBatch, Targets
 
 if TYPE_CHECKING:
+    from detzoo.interfaces.head import DenseHead
     from detzoo.interfaces.proposals import Proposer
+    from detzoo.prediction.given_images import Channels
     from detzoo.prediction.input_spec import InputSpec
     from detzoo.recipes.recipe import Recipe
     from detzoo.training.plan import TrainPlan
@@ -52,8 +56,19 @@ class Detector(nn.Module, Component, ABC):
         recipe: Recipe | None = getattr(self, "recipe", None)
         return type(self).__name__ if recipe is None else recipe.name
 
-    def forward(self, batch: ImageBatch, targets: Targets | None = None) -> dict[str, Tensor] | DetectionBatch:
-        """``losses`` with targets, ``detect`` without: the one entry for data-parallel wrappers."""
+    def forward(
+        self, batch: Any, targets: Targets | None = None
+    ) -> dict[str, Tensor] | DetectionBatch | Detections | list[Detections]:
+        """``detector(image)``: what ``predict`` finds in one image, or in each of a list.
+
+        Given an ``ImageBatch``, it is ``losses`` with targets and ``detect`` without: the one entry for data-parallel
+        wrappers.
+        """
+        from detzoo.prediction.given_images import is_one_image
+
+        if not isinstance(batch, ImageBatch):
+            found = self.predict(batch)
+            return found[0] if is_one_image(batch) else found
         return self.detect(batch) if targets is None else self.losses(batch, targets)
 
     @abstractmethod
@@ -107,6 +122,14 @@ class Detector(nn.Module, Component, ABC):
         """Modules that ``--compile`` compiles. By default none, and the protocol then says so."""
         return ()
 
+    @property
+    def raw_head(self) -> DenseHead | None:
+        """The head of whose outputs alone detections are made: those can be exported without post-processing.
+
+        None where later stages look at what earlier ones have found, as in Faster R-CNN.
+        """
+        return None
+
     def prepare_for_export(self) -> None:
         """Fix decisions that an exported graph cannot make, such as whether a part is fitted. Called on a copy."""
 
@@ -117,21 +140,52 @@ class Detector(nn.Module, Component, ABC):
         score_threshold: float | None = None,
         nms_iou: float | None = None,
         keep: int | None = None,
+        channels: Channels | None = None,
     ) -> list[Detections]:
         """Detect objects in images.
 
         Args:
-            images: paths, URLs, arrays (uint8 [H,W,3] RGB) or PIL images, of any sizes.
+            images: of any sizes: paths, URLs, PIL images, arrays (uint8 [H,W,3]), tensors (uint8, or float in 0..1,
+                [3,H,W]).
             score_threshold: replaces the recipe's value for this call.
             nms_iou: replaces the recipe's value for this call.
             keep: maximum number of detections per image, for this call.
+            channels: order of the colours in arrays, ``rgb`` or ``bgr`` (what OpenCV reads). Arrays need it.
 
         Returns:
             one Detections per image, in original pixels.
 
         Raises:
             SettingError: the post-process does not have such a setting.
+            PredictionError: an image of the wrong kind, or an array without ``channels``.
         """
         from detzoo.prediction.predict import predict
 
-        return predict(self, images, score_threshold=score_threshold, nms_iou=nms_iou, keep=keep)
+        return predict(self, images, score_threshold=score_threshold, nms_iou=nms_iou, keep=keep, channels=channels)
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        postprocess: bool = False,
+        size: tuple[int, int] | None = None,
+        dynamic_size: bool = False,
+    ) -> str:
+        """Write an ONNX file, or a program of ``torch.export`` (``.pt2``).
+
+        Args:
+            path: ``FILE.onnx`` or ``FILE.pt2``, which must not exist.
+            postprocess: of ONNX: detections come out, else what the head says; a program always gives detections.
+            size: (height, width) px of the network input; the recipe's without it.
+            dynamic_size: of ONNX without ``postprocess``: the size is free.
+
+        Returns:
+            one sentence about what was written.
+
+        Raises:
+            ExportError: it cannot be done; says why.
+        """
+        from detzoo.export.export_detector import export, format_of
+
+        out = Path(path)
+        return export(self, out, format=format_of(out), postprocess=postprocess, size=size, dynamic_size=dynamic_size)

@@ -22,6 +22,9 @@ class PostProcess(nn.Module, Component, ABC):
     quality: Literal["ignore", "product", "geometric_mean"] = "ignore"
     """How ``quality_logits`` enter the score: not at all, as a factor, or as geometric mean."""
 
+    fits_onnx: bool = True
+    """Whether ONNX has operations for it."""
+
     def __call__(
         self,
         predictions: Predictions,

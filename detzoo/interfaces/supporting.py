@@ -168,6 +168,8 @@ class Suppress(nn.Module, Component, ABC):
     kind: ClassVar[str] = "suppress"
     iou: float | None = None
     """Its IoU threshold; None if it has none."""
+    fits_onnx: bool = True
+    """Whether ONNX has operations for it."""
     __call__: Callable[..., Tensor]
 
     @abstractmethod

@@ -93,7 +93,7 @@ def _exercise(detector: Detector) -> str:
     loss.backward()
     optimizer.step()
     lowest = None if detector.settings().score_threshold is None else 0.0
-    (found,) = detector.predict([images[0].image], score_threshold=lowest)
+    (found,) = detector.predict([images[0].image], score_threshold=lowest, channels="rgb")
     if not bool(torch.isfinite(found.boxes).all() and torch.isfinite(found.scores).all()):
         return "predictions are not finite"
     return ""

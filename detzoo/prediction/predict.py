@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,11 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from detzoo.errors import DetzooError
 from detzoo.ops.masks import paste_masks
+from detzoo.prediction.detections import Detections
+from detzoo.prediction.given_images import Channels, PredictionError, as_list, origin, read_given
 from detzoo.runtime.device import device_of
 from detzoo.runtime.switches import Precision
-from detzoo.types import DetectionBatch, Detections, DetectionSettings, ImageBatch
+from detzoo.types import DetectionBatch, DetectionSettings, ImageBatch
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -31,10 +31,6 @@ _AUTOCAST: Final[dict[str, torch.dtype]] = {"bf16": torch.bfloat16, "fp16": torc
 _PACKED: Final = 7  # box (4), score, label, valid: one row of what crosses to the host
 
 
-class PredictionError(DetzooError):
-    """An image or an argument that ``predict`` cannot take."""
-
-
 def predict(
     detector: Detector,
     images: Sequence[Any],
@@ -42,6 +38,7 @@ def predict(
     score_threshold: float | None = None,
     nms_iou: float | None = None,
     keep: int | None = None,
+    channels: Channels | None = None,
     batch: int = 8,
     precision: Precision = "fp32",
 ) -> list[Detections]:
@@ -49,10 +46,13 @@ def predict(
 
     Args:
         detector: on the device that does the work.
-        images: paths, URLs, arrays (uint8 [H,W,3] RGB) or PIL images, of any sizes; or a single one of them.
+        images: of any sizes: paths, URLs, PIL images, arrays (uint8 [H,W,3]), tensors (uint8, or float in 0..1,
+            [3,H,W]); or a single one of them.
         score_threshold: 0..1, replaces the recipe's for this call.
         nms_iou: 0..1, replaces the recipe's for this call.
         keep: detections kept per image, replaces the recipe's for this call.
+        channels: order of the colours in arrays, ``rgb`` or ``bgr`` (what OpenCV reads). Arrays need it; tensors are
+            RGB without it.
         batch: images that go through the network together.
         precision: of the network; scores, decoding and suppression stay in float32.
 
@@ -61,10 +61,9 @@ def predict(
 
     Raises:
         SettingError: a value out of its range, or a setting that the detector's post-process does not have.
+        PredictionError: an image or an argument of the wrong kind.
     """
-    from detzoo.runtime.images import read_image
-
-    given = _as_list(images)
+    given = as_list(images)
     settings = detector.settings(DetectionSettings(score_threshold, nms_iou, keep))
     if batch < 1:
         raise PredictionError(f"batch is {batch}; it must be 1 or more")
@@ -72,7 +71,7 @@ def predict(
     with inference(detector, precision=precision):
         for start in range(0, len(given), batch):
             chunk = given[start : start + batch]  # decoded chunk by chunk: a long list does not fill the memory
-            read, paths = [read_image(one) for one in chunk], [_origin(one) for one in chunk]
+            read, paths = [read_given(one, channels) for one in chunk], [origin(one) for one in chunk]
             found += detect_images(detector, read, paths, settings=settings)
     return found
 
@@ -224,23 +223,3 @@ def _pasted(logits: Tensor, boxes: Tensor, size: tuple[int, int], detector: Dete
     side, how = math.isqrt(logits.shape[1]), detector.mask_pasting
     small = logits.view(len(logits), side, side)
     return paste_masks(small, boxes, size, convention=how.convention, threshold=how.threshold)
-
-
-def _as_list(images: Any) -> list[Any]:
-    """A single image counts as a list of one: a path is a sequence of letters, an array one of rows."""
-    if isinstance(images, str | Path) or hasattr(images, "__array_interface__"):
-        return [images]
-    # bytes are a sequence of numbers
-    if isinstance(images, dict | bytes) or not isinstance(images, Sequence | Iterator):
-        raise PredictionError(
-            f"predict got {type(images).__name__}; "
-            "give it a list of paths, URLs, uint8 arrays [H,W,3] RGB or PIL images"
-        )
-    return list(images)
-
-
-def _origin(image: Any) -> str | None:
-    """The path or URL of an image that has one."""
-    if isinstance(image, str | Path):
-        return str(image)
-    return getattr(image, "filename", None) or None

@@ -15,6 +15,7 @@ import numpy as np
 
 from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import run_lengths
+from detzoo.prediction.detections import Detections
 from detzoo.prediction.drawn_video import writing_video
 from detzoo.prediction.predict import detect_images, inference
 from detzoo.runtime.atomic_files import write_text
@@ -23,7 +24,7 @@ from detzoo.runtime.folder_claim import locked_folder
 from detzoo.runtime.images import SUFFIXES, is_url, read_image
 from detzoo.runtime.own_drawings import may_write, write_drawing
 from detzoo.runtime.switches import Precision
-from detzoo.types import Detections, DetectionSettings
+from detzoo.types import DetectionSettings
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector

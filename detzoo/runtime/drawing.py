@@ -24,7 +24,8 @@ from detzoo.errors import DataError
 from detzoo.runtime.atomic_files import write_bytes
 
 if TYPE_CHECKING:
-    from detzoo.types import Detections, Sample
+    from detzoo.prediction.detections import Detections
+    from detzoo.types import Sample
 
 ImageArray: TypeAlias = NDArray[np.uint8]
 Colour: TypeAlias = tuple[int, int, int]

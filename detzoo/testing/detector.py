@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detzoo.prediction.detections import Detections
 from detzoo.testing.specimens import NUM_CLASSES
 from detzoo.testing.subject import assert_close
 from detzoo.testing.trial import SIZES, Trial
-from detzoo.types import Detections
 
 
 def check_loss_is_finite(trial: Trial) -> None:

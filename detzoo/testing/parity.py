@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from detzoo.types import Detections
+from detzoo.prediction.detections import Detections
 
 BLOCK = """
 import importlib, sys
@@ -51,7 +51,7 @@ for recipe in RECIPES:
     detector = build(recipe, num_classes=2, weights=None, overrides=OVERRIDES)
     losses = detector.losses(*collate([sample, sample], detector.input))
     sum(losses.values()).backward()
-    assert len(detector.eval().predict([image])) == 1
+    assert len(detector.eval().predict([image], channels="rgb")) == 1
 print("fine")
 """
 

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detzoo.prediction.detections import Detections
 from detzoo.prediction.image_proposals import propose
 from detzoo.testing.specimens import NUM_CLASSES, sample, total
 from detzoo.testing.subject import assert_unchanged, snapshot
-from detzoo.types import Detections, Sample
+from detzoo.types import Sample
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -101,7 +102,7 @@ class Trial:
         lowest = None if self.detector.settings().score_threshold is None else 0.0
         for images in ([first, mirrored], [first], [first], [other]):
             given = [image.copy() for image in images]
-            found.append(tuple(self.detector.predict(given, score_threshold=lowest)))
+            found.append(tuple(self.detector.predict(given, score_threshold=lowest, channels="rgb")))
             if not all(np.array_equal(old, new) for old, new in zip(images, given, strict=True)):
                 changed = "an image changed in place: copy it before writing to it"
         together, (alone,), (again,), (another,) = found

@@ -76,21 +76,21 @@ def check_phases_are_the_whole(detector: Detector) -> None:
 def check_prediction(detector: Detector, own: DetectionSettings) -> None:
     """Settings that it has are obeyed, for the call alone; one that it has not is an error that names it."""
     image = _image()
-    (usual,) = detector.predict([image])
+    (usual,) = detector.predict([image], channels="rgb")
     if own.score_threshold is not None and len(usual):
         middle = float(usual.scores.median().clamp(0, 1))
-        (found,) = detector.predict([image], score_threshold=middle)
+        (found,) = detector.predict([image], score_threshold=middle, channels="rgb")
         assert bool((found.scores >= middle).all()), f"score_threshold = {middle:g} gives scores below it"
         assert len(found) <= len(usual), "a higher threshold gives more detections"
     if own.keep is not None:
-        (found,) = detector.predict([image], keep=1)
+        (found,) = detector.predict([image], keep=1, channels="rgb")
         assert len(found) <= 1, f"keep = 1 gives {len(found)} detections"
     asked = {"score_threshold": 0.5, "nms_iou": 0.5, "keep": 1}
     for name in asked.keys() - own.given().keys():
         said = _refusal(detector, image, **{name: asked[name]})
         assert said, f"{name} is accepted, but it has no such setting"
         assert detector.name in said, f"the error does not name {detector.name}: {said}"
-    (again,) = detector.predict([image])
+    (again,) = detector.predict([image], channels="rgb")
     assert_close(usual.scores, again.scores, "the scores before and after a call with other settings")
 
 
@@ -129,7 +129,7 @@ def check_compiling(detector: Detector) -> None:
 def _refusal(detector: Detector, image: Any, **settings: Any) -> str:
     """The message of the error; empty where the settings are accepted."""
     try:
-        detector.predict([image], **settings)
+        detector.predict([image], **settings, channels="rgb")
     except SettingError as error:
         return str(error)
     return ""

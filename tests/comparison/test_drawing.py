@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from detzoo.errors import DataError
+from detzoo.prediction.detections import Detections
 from detzoo.runtime import drawing
 from detzoo.runtime.drawing import (
     OKABE_ITO,
@@ -24,7 +25,7 @@ from detzoo.runtime.drawing import (
     line_width,
     write_image,
 )
-from detzoo.types import Detections, Sample
+from detzoo.types import Sample
 
 
 def blank(height: int = 200, width: int = 300, value: int = 255) -> NDArray[np.uint8]:

@@ -23,11 +23,12 @@ from detzoo.evaluation.engines import Engine
 from detzoo.interfaces import Detector
 from detzoo.ops.mask_encoding import decode_counts
 from detzoo.ops.masks import MaskPasting
+from detzoo.prediction.detections import Detections
 from detzoo.prediction.input_spec import InputSpec
 from detzoo.prediction.predict import predict
 from detzoo.prediction.predict_files import annotate
 from detzoo.runtime.drawing import colour_of
-from detzoo.types import Candidates, DetectionBatch, Detections, DetectionSettings, ImageBatch, Predictions, Targets
+from detzoo.types import Candidates, DetectionBatch, DetectionSettings, ImageBatch, Predictions, Targets
 
 LETTERBOX = InputSpec(size=(64, 64), resize="letterbox", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
@@ -76,14 +77,16 @@ def masks_of(found: Detections) -> Tensor:
 
 
 def test_no_detections_have_no_masks_but_their_shape() -> None:
-    (found,) = predict(Halves(count=0), [image(20, 30)])
+    (found,) = predict(Halves(count=0), [image(20, 30)], channels="rgb")
     assert masks_of(found).shape == (0, 20, 30)
     assert masks_of(found).dtype == torch.bool
 
 
 def test_masks_come_back_in_original_pixels_of_images_of_any_size() -> None:
     for found, (height, width) in zip(
-        predict(Halves(), [image(40, 80), image(90, 60), image(7, 5)]), [(40, 80), (90, 60), (7, 5)], strict=True
+        predict(Halves(), [image(40, 80), image(90, 60), image(7, 5)], channels="rgb"),
+        [(40, 80), (90, 60), (7, 5)],
+        strict=True,
     ):
         upper_left, whole = masks_of(found)
         assert whole.shape == (height, width)
@@ -95,24 +98,24 @@ def test_masks_come_back_in_original_pixels_of_images_of_any_size() -> None:
 
 def test_the_recipe_chooses_how_masks_are_pasted() -> None:
     images = [image(37, 80)]
-    (exact,) = predict(Halves(pasting=MaskPasting("half_pixel", 0.5)), images)
-    (whole,) = predict(Halves(pasting=MaskPasting("integer", 0.5)), images)
+    (exact,) = predict(Halves(pasting=MaskPasting("half_pixel", 0.5)), images, channels="rgb")
+    (whole,) = predict(Halves(pasting=MaskPasting("integer", 0.5)), images, channels="rgb")
     assert not torch.equal(masks_of(exact), masks_of(whole))
     theirs = paste_masks_in_image(logits().sigmoid()[:, None], whole.boxes, (37, 80))[:, 0]
     assert torch.equal(masks_of(whole), theirs > 0.5)
-    (strict,) = predict(Halves(pasting=MaskPasting("integer", 0.9)), images)
+    (strict,) = predict(Halves(pasting=MaskPasting("integer", 0.9)), images, channels="rgb")
     assert torch.equal(masks_of(strict), theirs > 0.9)
 
 
 def test_an_image_gets_the_same_masks_alone_and_in_a_batch() -> None:
     images = [image(40, 80), image(64, 64)]
-    together = predict(Halves(), images)
+    together = predict(Halves(), images, channels="rgb")
     for one, found in zip(images, together, strict=True):
-        assert torch.equal(masks_of(predict(Halves(), [one])[0]), masks_of(found))
+        assert torch.equal(masks_of(predict(Halves(), [one], channels="rgb")[0]), masks_of(found))
 
 
 def test_masks_are_drawn_below_the_boxes() -> None:
-    (found,) = predict(Halves(), [image(200, 300)])
+    (found,) = predict(Halves(), [image(200, 300)], channels="rgb")
     drawn = found.draw(image(200, 300), min_score=0.8)
     tinted = tuple(round(0.55 * 255 + 0.45 * value) for value in colour_of(0))
     assert tuple(drawn[60, 60]) == tinted
@@ -125,7 +128,7 @@ def test_predict_writes_run_lengths(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), image(40, 80))
     summary = annotate(Halves(), [str(tmp_path / "a.png")], tmp_path / "out")
     assert summary.records == json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
-    (found,) = predict(Halves(), [image(40, 80)])
+    (found,) = predict(Halves(), [image(40, 80)], channels="rgb")
     for record, mask in zip(summary.records[0]["detections"], masks_of(found).numpy(), strict=True):
         assert record["segmentation"]["size"] == [40, 80]
         decoded = decode_counts(record["segmentation"]["counts"].encode(), (40, 80))

@@ -48,7 +48,7 @@ def test_a_batch_holds_one_prepared_size(finder: Make, paintings: Make) -> None:
 def test_same_boxes_as_predict(finder: Make, paintings: Make) -> None:
     data, detector = paintings(), finder()
     result = evaluate(detector, data, batch=4, progress=False)
-    predicted = detector.predict([data.sample(2).image])[0]
+    predicted = detector.predict([data.sample(2).image], channels="rgb")[0]
     rows = [row for row in result.detections if row["image_id"] == 102]
     for row, box, points in zip(rows, predicted.boxes.tolist(), predicted.scores.tolist(), strict=True):
         assert row["bbox"] == [box[0], box[1], box[2] - box[0], box[3] - box[1]]

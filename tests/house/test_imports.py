@@ -19,6 +19,7 @@ ROOMS = (
     "recipes",
     "ops",
     "prediction",  # below interfaces: Detector.predict is made of it
+    "export",  # the same: Detector.export
     "interfaces",
     "weights",
     "components",
@@ -29,7 +30,6 @@ ROOMS = (
     "evaluation",
     "training",
     "benchmark",
-    "export",
     "inspection",
     "testing",
     "matrix",

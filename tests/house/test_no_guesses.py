@@ -24,10 +24,13 @@ FOREIGN = {
         "hasattr(module, name)",
     ): "frozen norms of other packages have these statistics",
     (
-        "detzoo/prediction/predict.py",
+        "detzoo/prediction/given_images.py",
         "hasattr(images, '__array_interface__')",
     ): "an array, of NumPy or not, is an image",
-    ("detzoo/prediction/predict.py", "getattr(image, 'filename', None)"): "Pillow's images that were opened have one",
+    (
+        "detzoo/prediction/given_images.py",
+        "getattr(image, 'filename', None)",
+    ): "Pillow's images that were opened have one",
     ("detzoo/benchmark/cost.py", "getattr(trace.profiler, 'kineto_results', None)"): "inside torch's profiler",
     ("detzoo/weights/download.py", "getattr(error, 'reason', None)"): "of urllib's errors one has a reason",
     ("detzoo/weights/download.py", "getattr(reason, 'strerror', None)"): "not every OSError has the system's words",

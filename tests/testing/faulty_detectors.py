@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from detzoo.detectors.one_stage import OneStage
 from detzoo.interfaces import Backbone, DenseHead, Loss, Matcher, Neck, PostProcess, Sampler
-from detzoo.types import DetectionBatch, Detections, DetectionSettings, ImageBatch, Targets
+from detzoo.prediction.detections import Detections
+from detzoo.types import DetectionBatch, DetectionSettings, ImageBatch, Targets
 
 
 class Right(OneStage):

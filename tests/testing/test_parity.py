@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from detzoo.prediction.detections import Detections
 from detzoo.testing.parity import assert_runs_without, assert_same_detections, freeze_norms, leaves, spread_chain
-from detzoo.types import Detections
 
 BOXES = torch.tensor([[0.0, 0.0, 10.0, 10.0], [5.0, 5.0, 20.0, 20.0], [1.0, 2.0, 3.0, 4.0]])
 LABELS = torch.tensor([0, 1, 1])

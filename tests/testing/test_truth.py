@@ -24,7 +24,7 @@ def test_of_a_detector_with_the_abstract_members_alone() -> None:
     detector = minimal()
     assert detector.compiled_parts() == ()
     assert detector.settings() == DetectionSettings(0.1, None, 8)
-    assert len(detector.predict([torch.full((64, 64, 3), 128, dtype=torch.uint8).numpy()])[0]) > 2
+    assert len(detector.predict([torch.full((64, 64, 3), 128, dtype=torch.uint8).numpy()], channels="rgb")[0]) > 2
     check_tools_tell_the_truth(detector)
     assert [stage.name for stage in detector.stages()] == ["train"]
 

@@ -40,7 +40,7 @@ def test_a_recipe_trains_and_its_run_loads(tmp_path: Path) -> None:
     states = detector.state_dict(), again.state_dict()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     image = np.full((60, 80, 3), 127, np.uint8)
-    assert detector.predict([image])[0].size == (60, 80)
+    assert detector.predict([image], channels="rgb")[0].size == (60, 80)
 
 
 def test_the_same_seed_gives_the_same_weights_whatever_loads_the_images(tmp_path: Path) -> None:

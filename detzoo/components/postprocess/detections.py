@@ -64,6 +64,7 @@ class PerClassDetections(PostProcess):
     ) -> None:
         super().__init__()
         self.suppress = suppress
+        self.fits_onnx = suppress.fits_onnx
         self.settings = DetectionSettings(score_threshold, suppress.iou, keep)  # what predict's arguments may replace
         self.strict = strict
         if per_class_top_k is not None and per_level_top_k is not None:  # torchvision has one or the other, never both

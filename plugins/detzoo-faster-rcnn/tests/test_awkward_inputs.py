@@ -104,7 +104,7 @@ def test_images_of_16_and_of_4000_px_train_and_predict(detector: Detector, heigh
     # masks of a photo this large are tested with the mask branch; one object is enough here
     step(detector, [sample(detector, image, spread(1, height, width, 10.0))])
 
-    found = detector.predict([image], score_threshold=0.3)[0]
+    found = detector.predict([image], score_threshold=0.3, channels="rgb")[0]
 
     assert found.size == (height, width)
     assert bool((found.boxes[:, 2] <= width).all())
@@ -120,7 +120,7 @@ def test_a_network_input_of_16_px(name: str) -> None:
 
     step(detector, [sample(detector, photo(16, 16), spread(2, 16, 16, 6.0)) for _ in range(2)])
 
-    assert detector.predict([photo(16, 16)])[0].size == (16, 16)
+    assert detector.predict([photo(16, 16)], channels="rgb")[0].size == (16, 16)
 
 
 def test_no_regions_at_all(detector: Detector) -> None:

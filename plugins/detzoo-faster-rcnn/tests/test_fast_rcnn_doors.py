@@ -80,7 +80,7 @@ def image(seed: int = 0) -> NDArray[np.uint8]:
 
 def test_predict_asks_once_an_image() -> None:
     detector, proposer = counted()
-    found = detector.predict([image(0), image(1)[:50]])
+    found = detector.predict([image(0), image(1)[:50]], channels="rgb")
     assert proposer.asked == 2
     assert [one.size for one in found] == [(60, 80), (50, 80)]
     assert all(len(one) > 0 for one in found)
@@ -99,7 +99,7 @@ def test_evaluate_equals_predict() -> None:
     result = detzoo.evaluate(detector, val, progress=False)
     assert proposer.asked == 3
     with torch.random.fork_rng():
-        alone = [detector.predict([val.sample(i).image])[0] for i in range(3)]
+        alone = [detector.predict([val.sample(i).image], channels="rgb")[0] for i in range(3)]
     for position, image_id in enumerate(val.image_ids):
         scores = sorted(row["score"] for row in result.detections if row["image_id"] == image_id)
         np.testing.assert_allclose(scores, sorted(alone[position].scores.tolist()), atol=1e-5)
@@ -174,7 +174,7 @@ def test_a_file_serves_training_evaluation_and_prediction(tmp_path: Path) -> Non
     a, b = detector.state_dict(), same.state_dict()
     assert [name for name in a if not torch.equal(a[name], b[name])] == []  # the file holds what was made
     again = detzoo.load(tmp_path / "file")
-    (found,) = again.predict([images_of("val")[0]])
+    (found,) = again.predict([images_of("val")[0]], channels="rgb")
     assert len(found) > 0
 
 
@@ -191,7 +191,7 @@ def test_an_image_that_is_not_in_the_file(tmp_path: Path) -> None:
         from_file(path).predict([str(tmp_path / "other.png")])
     assert str(caught.value) == f"{tmp_path / 'other.png'}: {message}"
     with pytest.raises(ProposalsError) as caught:
-        from_file(path).predict([image()])
+        from_file(path).predict([image()], channels="rgb")
     assert str(caught.value) == message
     with pytest.raises(ProposalsError, match="holds no proposals for this image"):  # no image is left out for it
         detzoo.evaluate(from_file(path), open_dataset(DATA, "val"), progress=False)
@@ -207,7 +207,7 @@ def test_training_without_a_file_stops_with_the_message(tmp_path: Path, workers:
 def test_the_papers_recipes_want_a_file() -> None:
     small = {"box.head.fc": [8, 8], "box.head.pretrained": None}
     with pytest.raises(ProposalsError) as caught:
-        detzoo.build("fastrcnn_caffenet_voc", overrides=small, weights=None).predict([image()])
+        detzoo.build("fastrcnn_caffenet_voc", overrides=small, weights=None).predict([image()], channels="rgb")
     assert str(caught.value) == (
         "this detector looks at proposals from a file, and none is named: write one with `detzoo proposals "
         "make --method METHOD --data DATA --out FILE`, and name it with --set proposals.proposer.path=FILE; to try the "
@@ -238,7 +238,7 @@ def test_the_advice_to_try_it_without_a_file_works() -> None:
     small = {"box.head.fc": [8, 8], "box.head.pretrained": None, "input.min_size": 64, "input.max_size": 100}
     changes = {**small, "proposals.proposer.type": "uniform", "proposals.top_k": 10}
     detector = detzoo.build("fastrcnn_vgg16_voc", overrides=changes, weights=None)
-    assert len(detector.predict([image()])[0]) > 0
+    assert len(detector.predict([image()], channels="rgb")[0]) > 0
 
 
 # ------------------------------------------------------------------------------------------------ fed by each method

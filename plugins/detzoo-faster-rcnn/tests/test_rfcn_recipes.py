@@ -128,7 +128,7 @@ def test_without_regions_and_objects_there_is_nothing_to_learn_in_the_box_head()
 def test_images_of_any_size(height: int, width: int) -> None:
     detector = built(num_classes=3).eval()
     image = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    (found,) = detector.predict([image], score_threshold=0.0)
+    (found,) = detector.predict([image], score_threshold=0.0, channels="rgb")
     assert len(found) > 0
     assert found.scores.isfinite().all()
     assert (found.boxes[:, 2] <= width).all()
@@ -142,7 +142,7 @@ def test_dilated_resnet_trains_and_predicts() -> None:
     learnt = {name.split(".")[2] for name, p in detector.backbone.named_parameters(prefix="b") if p.grad is not None}
     assert learnt == {"layer2", "layer3", "layer4"}
     image = np.zeros((16, 16, 3), dtype=np.uint8)
-    (found,) = detector.eval().predict([image], score_threshold=0.0)
+    (found,) = detector.eval().predict([image], score_threshold=0.0, channels="rgb")
     assert found.scores.isfinite().all()
 
 

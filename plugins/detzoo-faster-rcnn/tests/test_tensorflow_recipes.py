@@ -102,7 +102,7 @@ def test_they_build_train_a_step_and_predict(name: str) -> None:
     for layer in ("classification", "regression"):  # norms without statistics let deep networks send all anchors astray
         torch.nn.init.zeros_(rpn.get_parameter(f"{layer}.weight"))
     image = np.random.default_rng(0).integers(0, 255, (90, 130, 3), dtype=np.uint8)
-    (found,) = detector.predict([image], score_threshold=0.0)
+    (found,) = detector.predict([image], score_threshold=0.0, channels="rgb")
     assert len(found) > 0
     assert found.scores.isfinite().all()
     assert (found.masks is not None) == name.startswith("mask")

@@ -191,7 +191,7 @@ def test_boxes_are_corrected_or_left_as_proposed() -> None:
     assert kept.proposer is not None
     proposed = torch.from_numpy(propose(kept.proposer, image))
 
-    (plain,), (moved,) = (one.predict([image], score_threshold=0.0) for one in (kept, corrected))
+    (plain,), (moved,) = (one.predict([image], score_threshold=0.0, channels="rgb") for one in (kept, corrected))
 
     def far(boxes: Tensor) -> Tensor:
         return (boxes[:, None] - proposed[None]).abs().amax(-1).amin(1)

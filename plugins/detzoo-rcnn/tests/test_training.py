@@ -98,7 +98,7 @@ def test_a_run_ends_with_svms_and_boxes_in_its_checkpoint(trained: Path, data: D
     assert rows[2].startswith("1,2,")
     store = (trained / "features" / "images").read_bytes()
     assert len(store) == 6 * 24
-    assert len(detector.predict([data.sample(0).image], score_threshold=0.0)[0]) > 0
+    assert len(detector.predict([data.sample(0).image], score_threshold=0.0, channels="rgb")[0]) > 0
 
 
 def test_a_run_without_svms(data: Dataset, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_swapped_detector_learns_and_predicts(kind: str) -> None:
     history = trained(detector)
     assert np.mean(history[-5:]) < 0.8 * np.mean(history[:3]), history
     image = open_dataset("shapes", "val").sample(0).image
-    assert len(detector.eval().predict([image], score_threshold=0.0)[0]) > 0
+    assert len(detector.eval().predict([image], score_threshold=0.0, channels="rgb")[0]) > 0
 
 
 def test_task_alignment_rises() -> None:

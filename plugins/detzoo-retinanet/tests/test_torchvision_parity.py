@@ -127,7 +127,11 @@ def test_same_detections_at_full_size(full_pair: Pair, together: bool) -> None:
 
 def check_detections(pair: Pair, together: bool) -> None:
     theirs = pair.found(together)
-    ours = pair.ours.predict(pair.photos) if together else [pair.ours.predict([photo])[0] for photo in pair.photos]
+    ours = (
+        pair.ours.predict(pair.photos, channels="rgb")
+        if together
+        else [pair.ours.predict([photo], channels="rgb")[0] for photo in pair.photos]
+    )
     for mine, their in zip(ours, theirs, strict=True):
         assert len(their["scores"]) >= 30
         assert len(set(their["labels"].tolist())) >= 5

@@ -66,13 +66,13 @@ def test_swapped_detector_learns_predicts_and_is_saved(kind: str, tmp_path: Path
     history = train(detector, STEPS)
     assert np.mean(history[-10:]) < 0.7 * np.mean(history[:5]), history
     image = open_dataset("shapes", "val").sample(0).image
-    before = detector.eval().predict([image], score_threshold=0.0)[0]
+    before = detector.eval().predict([image], score_threshold=0.0, channels="rgb")[0]
     assert len(before) > 0
     recipe = {"name": detector.recipe.name, "values": detector.recipe.values}
     save_checkpoint(tmp_path / "swapped.safetensors", Checkpoint(recipe, detector.classes, detector.state_dict()))
     again = load(tmp_path / "swapped.safetensors").eval()
     assert again.recipe.values == detector.recipe.values
-    after = again.predict([image], score_threshold=0.0)[0]
+    after = again.predict([image], score_threshold=0.0, channels="rgb")[0]
     assert torch.equal(before.boxes, after.boxes)
     assert torch.equal(before.scores, after.scores)
     assert after.names == before.names

@@ -95,9 +95,9 @@ def test_every_parameter_is_accounted_for(pair: Pair) -> None:
 @pytest.mark.parametrize("batch", ["one by one", "together"])
 def test_same_detections(pair: Pair, batch: str) -> None:
     if batch == "together":
-        ours = pair.ours.predict(pair.photos)
+        ours = pair.ours.predict(pair.photos, channels="rgb")
     else:
-        ours = [pair.ours.predict([photo])[0] for photo in pair.photos]
+        ours = [pair.ours.predict([photo], channels="rgb")[0] for photo in pair.photos]
     for mine, their in zip(ours, pair.found, strict=True):
         assert_same_detections(mine, their["scores"], their["labels"] - 1, their["boxes"], tie=1e-5)
 

@@ -358,7 +358,7 @@ def test_from_cfg_to_checkpoint_on_the_command_line(tmp_path: Path) -> None:
     second = runner.invoke(app, arguments)
     assert second.exit_code == 0, second.output
     detector = load(out).eval()
-    found = detector.predict([np.zeros((40, 50, 3), np.uint8)], score_threshold=0.0)[0]
+    found = detector.predict([np.zeros((40, 50, 3), np.uint8)], score_threshold=0.0, channels="rgb")[0]
     assert len(found) > 0
     assert detector.state_dict()["backbone.network.layers.0.norm.bias"].tolist() == numbers.all[0][:8].tolist()
     again = runner.invoke(app, ["darknet", str(cfg), "--out", str(recipe)])

@@ -58,12 +58,12 @@ def test_swapped_detector_learns_predicts_and_is_saved(name: str, tmp_path: Path
     history = train(detector, STEPS)
     assert np.mean(history[-4:]) < 0.7 * history[0], history
     image = open_dataset("shapes", "val").sample(0).image
-    before = detector.eval().predict([image], score_threshold=0.0)[0]
+    before = detector.eval().predict([image], score_threshold=0.0, channels="rgb")[0]
     assert len(before) > 0
     recipe = {"name": detector.recipe.name, "values": detector.recipe.values}
     save_checkpoint(tmp_path / "swapped.safetensors", Checkpoint(recipe, detector.classes, detector.state_dict()))
     again = load(tmp_path / "swapped.safetensors").eval()
-    after = again.predict([image], score_threshold=0.0)[0]
+    after = again.predict([image], score_threshold=0.0, channels="rgb")[0]
     assert torch.equal(before.boxes, after.boxes)
     assert torch.equal(before.scores, after.scores)
     assert after.names == before.names

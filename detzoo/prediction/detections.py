@@ -1,0 +1,217 @@
+"""Detections: what ``predict`` returns for each image."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from detzoo.errors import DataError, DetzooError
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One detected object.
+
+    Args:
+        box: (x1, y1, x2, y2) px of the image.
+        score: 0..1.
+        label: 0..K-1.
+        name: of the class.
+        mask: bool [H,W], or None.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    label: int
+    name: str
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Detections of one image in its original pixels, best first, on the CPU.
+
+    It is a list too: ``len(found)``, ``found[0]`` and ``for one in found`` give a ``Detection``, ``found[:5]`` and
+    ``found[found.scores > 0.5]`` give ``Detections``.
+
+    Args:
+        boxes: float32 [D,4] xyxy, right and bottom exclusive, clipped to the image.
+        scores: float32 [D].
+        labels: int64 [D], 0..K-1.
+        classes: class names by label; None for outputs that the training data never used.
+        size: (height, width) of the image.
+        masks: bool [D,H,W] or None.
+        path: where the image came from, if it came from a file.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    classes: tuple[str | None, ...]
+    size: tuple[int, int]
+    masks: Tensor | None = None
+    path: str | None = None
+
+    def __len__(self) -> int:
+        return int(self.scores.numel())
+
+    def __iter__(self) -> Iterator[Detection]:
+        return (self[row] for row in range(len(self)))
+
+    @overload
+    def __getitem__(self, which: int) -> Detection: ...
+
+    @overload
+    def __getitem__(self, which: slice | Tensor) -> Detections: ...
+
+    def __getitem__(self, which: int | slice | Tensor) -> Detection | Detections:
+        """One detection by position; several by a slice, a bool [D] or positions [n]."""
+        if isinstance(which, int):
+            if not -len(self) <= which < len(self):
+                raise IndexError(f"detection {which} of {len(self)}")
+            x1, y1, x2, y2 = self.boxes[which].tolist()
+            mask = None if self.masks is None else self.masks[which]
+            score, label = float(self.scores[which]), int(self.labels[which])
+            return Detection((x1, y1, x2, y2), score, label, self.names[which], mask)
+        return dataclasses.replace(
+            self,
+            boxes=self.boxes[which],
+            scores=self.scores[which],
+            labels=self.labels[which],
+            masks=None if self.masks is None else self.masks[which],
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """Class name of each detection; ``class 7`` where the class has no name."""
+        known = self.classes
+        labels = [int(label) for label in self.labels]
+        return [(known[i] if i < len(known) else None) or f"class {i}" for i in labels]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON: ``path``, ``height``, ``width``, and ``detections``, best first.
+
+        Each detection has ``name``, ``label``, ``score``, ``box`` [x1, y1, x2, y2] px, and where there are masks
+        ``mask``, a COCO run-length encoding.
+        """
+        rows: list[dict[str, Any]] = [
+            {"name": one.name, "label": one.label, "score": one.score, "box": list(one.box)} for one in self
+        ]
+        for row, mask in zip(rows, self._encoded_masks(), strict=False):
+            row["mask"] = mask
+        return {"path": self.path, "height": self.size[0], "width": self.size[1], "detections": rows}
+
+    def to_coco(self, image_id: int, category_ids: tuple[int, ...] | None = None) -> list[dict[str, Any]]:
+        """Rows of a COCO result file.
+
+        Args:
+            image_id: of the image in the annotation file.
+            category_ids: id of each label there; by default the labels themselves (0..K-1).
+
+        Returns:
+            one mapping per detection: ``image_id``, ``category_id``, ``bbox`` [x, y, width, height] px, ``score``, and
+            ``segmentation`` where there are masks.
+        """
+        rows: list[dict[str, Any]] = []
+        for one in self:
+            x1, y1, x2, y2 = one.box
+            category = one.label if category_ids is None else category_ids[one.label]
+            box = [x1, y1, x2 - x1, y2 - y1]
+            rows.append({"image_id": image_id, "category_id": category, "bbox": box, "score": one.score})
+        for row, mask in zip(rows, self._encoded_masks(), strict=False):
+            row["segmentation"] = mask
+        return rows
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A table with the columns ``name``, ``label``, ``score``, ``x1``, ``y1``, ``x2``, ``y2``.
+
+        Raises:
+            DetzooError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise DetzooError("to_pandas needs pandas: pip install pandas") from None
+        corners = self.boxes.numpy()
+        columns = {"name": self.names, "label": self.labels.numpy(), "score": self.scores.numpy()}
+        return pandas.DataFrame(columns | {name: corners[:, at] for at, name in enumerate(("x1", "y1", "x2", "y2"))})
+
+    def draw(self, image: Any = None, *, min_score: float = 0.0) -> NDArray[np.uint8]:
+        """Boxes, names and scores drawn on a copy of the image.
+
+        Args:
+            image: array uint8 [H,W,3] RGB, PIL image or path; by default the file that was given to ``predict``.
+            min_score: detections below it are left out.
+
+        Returns:
+            uint8 [H,W,3] RGB.
+
+        Raises:
+            DetzooError: no image is given and ``predict`` got none from a file.
+        """
+        from detzoo.runtime.drawing import draw_detections
+
+        if image is None and self.path is None:
+            raise DetzooError("these detections do not come from a file: give the image that was given to predict")
+        return draw_detections(self.path if image is None else image, self, min_score=min_score)
+
+    def save(self, path: str | Path, image: Any = None, *, min_score: float = 0.0) -> Path:
+        """Write the drawn image, or the values if ``path`` ends in ``.json``.
+
+        Args:
+            path: ``.jpg``, ``.png`` or another image format, or ``.json`` (see ``to_dict``).
+            image: as in ``draw``.
+            min_score: detections below it are left out.
+
+        Returns:
+            ``path``.
+
+        Raises:
+            DataError: a file is there that ``save`` did not write: nobody's photograph is replaced.
+        """
+        from detzoo.runtime.own_drawings import write_drawing
+
+        out = Path(path)
+        if out.suffix.lower() == ".json":
+            _write_values(out, self[self.scores >= min_score].to_dict())
+        else:
+            write_drawing(out, self.draw(image, min_score=min_score), by="save")
+        return out
+
+    def _encoded_masks(self) -> list[dict[str, Any]]:
+        from detzoo.ops.mask_encoding import run_lengths
+
+        return [] if self.masks is None else run_lengths(self.masks.numpy())
+
+    def _repr_html_(self) -> str:
+        """A notebook shows the image with its boxes, or a table if the file cannot be read."""
+        from detzoo.runtime.drawing import detections_html
+
+        return detections_html(self)
+
+
+def _write_values(path: Path, values: dict[str, Any]) -> None:
+    from detzoo.runtime.atomic_files import write_text
+
+    if path.exists() and not _is_written_values(path, values):
+        raise DataError(f"{path}: a file is there that save did not write; choose another name, or remove it first")
+    write_text(path, json.dumps(values, indent=1) + "\n")
+
+
+def _is_written_values(path: Path, values: dict[str, Any]) -> bool:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.keys() == values.keys()
