@@ -32,7 +32,7 @@ def detections(count: int = 2, **more: Any) -> Detections:
 
 
 def test_an_array_must_tell_the_order_of_its_colours() -> None:
-    with pytest.raises(PredictionError, match='channels="bgr".*channels="rgb"'):
+    with pytest.raises(PredictionError, match=r'channels="bgr".*channels="rgb"'):
         read_given(RED, None)
     with pytest.raises(PredictionError, match="allowed: rgb, bgr"):
         read_given(RED, "gbr")  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ FOREIGN = {
     (
         "detzoo/prediction/given_images.py",
         "getattr(image, 'filename', None)",
-    ): "Pillow's images that were opened have one",
+    ): "Pillow sets it on opened files",
     ("detzoo/benchmark/cost.py", "getattr(trace.profiler, 'kineto_results', None)"): "inside torch's profiler",
     ("detzoo/weights/download.py", "getattr(error, 'reason', None)"): "of urllib's errors one has a reason",
     ("detzoo/weights/download.py", "getattr(reason, 'strerror', None)"): "not every OSError has the system's words",
