@@ -11,7 +11,7 @@ from typing import Any
 
 from detzoo.errors import RecipeError, WeightsError
 from detzoo.interfaces import Detector, FeatureSource
-from detzoo.plugins.manifest import Entry
+from detzoo.plugins.entries import Entry
 from detzoo.plugins.registry import Registry, get_registry
 from detzoo.recipes.class_names import class_names
 from detzoo.recipes.compatibility import unmet_needs

@@ -29,6 +29,5 @@ def command(
     typer.echo(f"""
 next:
   pip install -e '{folder}[dev]'
-  detzoo registry sync    # and after every change of a signature
   pytest {folder}    # the conformance kit
 The class in {folder / "src"} is yours to change.""")

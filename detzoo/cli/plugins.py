@@ -33,7 +33,8 @@ def check(
 ) -> None:
     """Load everything that plugins declare, or run the conformance kit on the named ones; exit code 1 on failure."""
     from detzoo.errors import DetzooError
-    from detzoo.testing.plugin_check import check_all, plugins_named
+    from detzoo.plugins.naming import plugins_named
+    from detzoo.testing.plugin_check import check_all
 
     if names:
         _conformance(plugins_named(names), all_recipes=all_recipes, json_=json_)

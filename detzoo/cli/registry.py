@@ -17,6 +17,10 @@ def root() -> None:
 
 @app.command()
 def sync(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Plugins or distributions (default: all that are installed with `pip install -e`)."),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; exit code 1 if something would change.")
     ] = False,
@@ -24,13 +28,16 @@ def sync(
         Path | None, typer.Option(help="Index file of the zoo to write; leave it out for your own plugin.")
     ] = None,
 ) -> None:
-    """Write each component's schema into its plugin's manifest, and the index of all plugins."""
+    """Write what the classes of your plugins tell (kind, name, signature) next to their manifests."""
+    from detzoo.errors import PluginError
     from detzoo.plugins.sync import sync as run
 
-    changed = run(index=index, write=not check)
-    for path in changed:
+    done = run(names or [], index=index, write=not check)
+    for path in done.changed:
         typer.echo(f"{'differs' if check else 'written'}: {path}")
-    if not changed:
-        typer.echo("manifests and index are up to date")
-    if check and changed:
+    if done.problems:
+        raise PluginError("\n".join(done.problems))
+    if not done.changed:
+        typer.echo(f"up to date: {', '.join(done.plugins)}")
+    if check and done.changed:
         raise typer.Exit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from abc import abstractmethod
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import torch
 from pydantic import Field
@@ -153,6 +153,8 @@ class RoiMaxPool(PlainPool):
         canonical_size: side in px of a region that is pooled from ``canonical_level``.
         canonical_level: that level; level k is the map of stride 2^k.
     """
+
+    name: ClassVar[str] = "roi_pool"
 
     def __init__(
         self,

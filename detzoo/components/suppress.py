@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -79,6 +79,8 @@ class SoftNms(Suppress):
 
 class KeepAll(Suppress):
     """No suppression, for heads that give one box per object."""
+
+    name: ClassVar[str] = "none"
 
     def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor, iou: float | None = None) -> Tensor:
         """Scores [B,N]; 0 where invalid."""

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, Final
 
 from detzoo.errors import DetzooError
-from detzoo.plugins.manifest import key_of
+from detzoo.plugins.entries import key_of
 from detzoo.plugins.registry import get_registry
 from detzoo.recipes.compatibility import is_head
 from detzoo.recipes.places import Place, places

@@ -22,6 +22,7 @@ import pluggy
 
 from detzoo.errors import DetzooError, PluginError
 from detzoo.plugins import hooks as hookspecs
+from detzoo.plugins.distributions import core_is_editable, is_editable, normalised, requirements
 from detzoo.plugins.kinds import CORE_KINDS, OwnKind, unknown_kind
 from detzoo.plugins.manifest import IncompatibleError, Manifest, core_manifest, locate, read_manifest
 from detzoo.plugins.zoo_index import zoo_plugins
@@ -44,6 +45,8 @@ class PluginRecord:
         status: ``ok`` once activated, ``not-loaded`` before; the others say why it is not used.
         message: why, in one sentence.
         manifest: where it could be read.
+        requires: names of the distributions that its own one depends on, normalised.
+        editable: whether it was installed from a folder that is worked on (``pip install -e``): the caller's own.
         trace: the saved traceback of a failed import.
     """
 
@@ -53,6 +56,8 @@ class PluginRecord:
     status: Status = "not-loaded"
     message: str = ""
     manifest: Manifest | None = None
+    requires: frozenset[str] = frozenset()
+    editable: bool = False
     trace: str = ""
 
 
@@ -65,7 +70,8 @@ class PluginManager:
 
     def __init__(self, found: Iterable[EntryPoint] | None = None) -> None:
         core = PluginRecord("core", "", _core_distribution(), status="ok")
-        core.manifest = read_manifest(core_manifest())
+        core.manifest = read_manifest(core_manifest(), "core")
+        core.editable = core_is_editable()
         found = entry_points(group=GROUP) if found is None else found
         self.records: dict[str, PluginRecord] = {"core": core}
         for record in sorted((_discover(point) for point in found), key=lambda r: (r.name, r.distribution)):
@@ -89,6 +95,11 @@ class PluginManager:
     def unusable(self) -> list[PluginRecord]:
         """Records with a problem, for messages about names that were not found."""
         return [record for record in self.records.values() if record.status not in USABLE]
+
+    def dependencies(self, name: str) -> list[str]:
+        """Plugins of the distributions that a plugin's own one declares as dependencies; sorted."""
+        wanted = self.records[name].requires if name in self.records else frozenset()
+        return sorted(r.name for r in self.usable() if normalised(r.distribution.rpartition(" ")[0]) in wanted)
 
     def kind_names(self) -> tuple[str, ...]:
         """Every kind there is, sorted."""
@@ -235,10 +246,11 @@ class PluginManager:
                 self._refuse(record, "conflict", f'{both} both bring the kind "{name}"; uninstall one')
                 refused = True
         for record, manifest in usable if not refused else ():
+            kinds = {entry.target: entry.kind for entry in manifest.entries}
             unknown = [
-                locate(Problem(("components", i, "kind"), self.unknown_kind(entry.kind)), manifest.document)
-                for i, entry in enumerate(manifest.entries)
-                if entry.kind not in (*CORE_KINDS, *self.kinds)
+                locate(Problem(("components", i), f"{target}: {self.unknown_kind(kinds[target])}"), manifest.document)
+                for i, target in enumerate(manifest.targets)
+                if target in kinds and kinds[target] not in (*CORE_KINDS, *self.kinds)
             ]
             if unknown:
                 self._refuse(record, "invalid", "\n".join(unknown))
@@ -282,13 +294,15 @@ def describe_failure(record: PluginRecord) -> str:
 def _discover(point: EntryPoint) -> PluginRecord:
     dist = point.dist
     record = PluginRecord(point.name, point.module, f"{dist.name} {dist.version}" if dist else "unknown distribution")
+    if dist is not None:
+        record.requires, record.editable = frozenset(requirements(dist.requires or ())), is_editable(dist)
     if point.name in _listed("DETZOO_DISABLE") or (
         "DETZOO_PLUGINS" in os.environ and point.name not in _listed("DETZOO_PLUGINS")
     ):
         record.status, record.message = "disabled", "switched off by DETZOO_DISABLE or DETZOO_PLUGINS"
         return record
     try:
-        record.manifest = read_manifest(_manifest_path(point.module))
+        record.manifest = read_manifest(_manifest_path(point.module), point.name)
     except IncompatibleError as error:
         record.status, record.message = "incompatible", str(error)
         return record
@@ -302,11 +316,6 @@ def _discover(point: EntryPoint) -> PluginRecord:
 def _check(record: PluginRecord) -> None:
     manifest = record.manifest
     assert manifest is not None
-    if manifest.plugin != record.name:
-        record.status = "invalid"
-        record.message = (
-            f'its manifest says plugin "{manifest.plugin}", its entry point "{record.name}"; make them equal'
-        )
     unknown = sorted(set(manifest.hooks) - set(hookspecs.HOOKS))
     if unknown:
         record.status = "invalid"

@@ -1,55 +1,41 @@
 """The manifest: ``registry.yaml`` in a plugin's package. It says what the plugin holds, so that nothing is imported.
 
-It is written by the author alone. ``schemas.json`` next to it is written by ``detzoo registry sync``: the signatures of
-the components, and what they give and need.
+It is written by the author alone. ``schemas.json`` next to it is written by ``detzoo registry sync``: what the classes
+of the components say of themselves.
 """
 
 from __future__ import annotations
 
-import json
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from detzoo.errors import PluginError, RecipeError
 from detzoo.plugins.conformance import FIELDS as CONFORMANCE
 from detzoo.plugins.conformance import Conformance, check_conformance, read_conformance
+from detzoo.plugins.entries import NAME, NAME_RULE, SCHEMAS, Entry, StoredComponents, key_of
 from detzoo.plugins.kinds import FIELDS as KIND
 from detzoo.plugins.kinds import OwnKind, check_kinds, check_target
 from detzoo.plugins.recipe_header import EXTENDS, HEADER
 from detzoo.schema.checking import Problem, check_fields
 from detzoo.schema.describing import shown
-from detzoo.schema.nodes import DictOf, Field, Fields, Integer, ListOf, Null, Schema, Settings, Text
-from detzoo.schema.reading import read_schema
+from detzoo.schema.nodes import DictOf, Field, Fields, Integer, ListOf, Null, Settings, Text
 from detzoo.schema.yaml_source import Document, Key, Origin, parse, show_key
 
 API_VERSION: Final = 1
 OLDEST_API: Final = 1
-SCHEMAS: Final = "schemas.json"
-"""Name of the file that ``detzoo registry sync`` writes next to the manifest."""
 
-_STORED: Final = {"supplies", "fields", "gives", "needs"}
-_NAME: Final = re.compile(r"\w[\w.+-]*")
-_NAME_RULE: Final = "expected a name of letters, digits, _ - + and ."
 _TEXT: Final = Text(min_length=1)
 _STRINGS: Final = Field(ListOf(_TEXT), default=[])
-_COMPONENT: Final[Fields] = {
-    "kind": Field(_TEXT),
-    "name": Field(_TEXT),
-    "target": Field(_TEXT),
-    "summary": Field(_TEXT),
-}
 _CONVERTER: Final[Fields] = {
     "source": Field(_TEXT),
     "detectors": Field(ListOf(_TEXT)),
 }
 _MANIFEST: Final[Fields] = {
     "api": Field(Integer(ge=1)),
-    "plugin": Field(_TEXT),
     "kinds": Field(ListOf(Settings(KIND)), default=[]),
-    "components": Field(ListOf(Settings(_COMPONENT)), default=[]),
+    "components": _STRINGS,
     "converters": Field(ListOf(Settings(_CONVERTER)), default=[]),
     "hooks": _STRINGS,
     "elsewhere": Field(DictOf(_TEXT), default={}),
@@ -64,95 +50,51 @@ class IncompatibleError(PluginError):
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One component as its manifest declares it.
-
-    Args:
-        plugin: name of the plugin that holds it; ``core`` for detzoo's own.
-        kind: its interface.
-        name: short name; ``plugin/name`` is the full id.
-        target: ``package.module:Class``, or the class itself when registered by a hook.
-        summary: one line.
-    """
-
-    plugin: str
-    kind: str
-    name: str
-    target: str | type[Any]
-    summary: str
-
-    @property
-    def id(self) -> str:
-        """``ssd/ssd_head``."""
-        return f"{self.plugin}/{self.name}"
-
-
-@dataclass(frozen=True)
 class Manifest:
     """A checked manifest.
 
     Args:
-        plugin: its name, equal to that of its entry point.
+        plugin: name of its entry point; ``core`` for detzoo itself.
         api: version of the contract it was written for.
         kinds: that it brings.
-        entries: components.
+        targets: ``package.module:Class`` of its components.
+        entries: of those components that ``detzoo registry sync`` has written down, in that order; the registry adds
+            the others, whose classes it must load.
         detectors: recipes by name, as written.
         converters: ``{source, detectors}``.
         hooks: names of the hooks it implements.
         elsewhere: components that its recipes can take but another distribution provides: ``kind/name`` -> its name.
         conformance: what the conformance kit needs to know.
         document: as it was read, with marks.
+        stored: what is written down of the components.
     """
 
     plugin: str
     api: int
+    targets: tuple[str, ...]
     entries: tuple[Entry, ...]
     detectors: dict[str, Any]
     converters: tuple[dict[str, Any], ...]
     hooks: tuple[str, ...]
     document: Document
+    stored: StoredComponents
     elsewhere: dict[str, str] = field(default_factory=dict)
     conformance: Conformance = field(default_factory=Conformance)
     kinds: tuple[OwnKind, ...] = ()
 
-    @cached_property
-    def schemas(self) -> dict[str, dict[str, Any]]:
-        """By ``kind/name``: supplies, fields, gives and needs; read when they are asked for, `detzoo list` does not.
-
-        What is missing, or was written by another detzoo, is read from the classes in its place.
-        """
-        try:
-            found = json.loads(self._schemas_text)
-        except ValueError:
-            return {}
-        items = found.items() if isinstance(found, dict) else ()
-        return {name: one for name, one in items if isinstance(one, dict) and set(one) == _STORED}
-
-    def schema(self, kind: str, name: str) -> Schema | None:
-        """The stored schema of a component; None where there is none.
-
-        Raises:
-            PluginError: it is not what ``detzoo registry sync`` writes.
-        """
-        key = key_of(kind, name)
-        stored = self.schemas.get(key)
-        if stored is None:
-            return None
-        text = self._schemas_text
-        line = text.count("\n", 0, text.find(json.dumps(key))) + 1
-        where = f"{Path(self.document.file).with_name(SCHEMAS)}:{line}"
-        return read_schema({name: stored[name] for name in ("supplies", "fields")}, where, (key,))
-
-    @cached_property
-    def _schemas_text(self) -> str:
-        try:
-            return Path(self.document.file).with_name(SCHEMAS).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            return ""
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Targets of which nothing is known yet: kind, name and summary are the class's."""
+        known = {entry.target for entry in self.entries}
+        return tuple(target for target in self.targets if target not in known)
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path, plugin: str) -> Manifest:
     """Read and check a manifest.
+
+    Args:
+        path: of ``registry.yaml``.
+        plugin: name of the entry point that it belongs to.
 
     Raises:
         IncompatibleError: it was written for another api; its keys are not looked at.
@@ -172,17 +114,23 @@ def read_manifest(path: Path) -> Manifest:
         raise PluginError(f"{path}: a manifest is a mapping with the keys {', '.join([*_MANIFEST, 'detectors'])}")
     _check_api(value.get("api"))
     problems = check_manifest(value)
+    targets = () if problems else tuple(value.get("components", []))
+    stored = StoredComponents(path.with_name(SCHEMAS))
+    entries = tuple(entry for target in targets if (entry := stored.entry(plugin, target)))
+    if not problems and len(entries) == len(targets):
+        problems += check_entries(value, entries)
     if problems:
         raise PluginError("\n".join(locate(problem, document) for problem in problems))
-    plugin = value["plugin"]
     return Manifest(
         plugin=plugin,
         api=value["api"],
-        entries=tuple(_entry(plugin, item) for item in value.get("components", [])),
+        targets=targets,
+        entries=entries,
         detectors=value.get("detectors") or {},
         converters=tuple(value.get("converters", [])),
         hooks=tuple(value.get("hooks", [])),
         document=document,
+        stored=stored,
         elsewhere=value.get("elsewhere") or {},
         conformance=read_conformance(value.get("conformance", {})),
         kinds=tuple(_kind(plugin, item) for item in value.get("kinds", [])),
@@ -212,32 +160,35 @@ def check_manifest(value: dict[str, Any]) -> list[Problem]:
     if problems:
         return problems
     problems += check_kinds(value.get("kinds", []))
-    seen: set[tuple[str, str]] = set()
-    for i, item in enumerate(value.get("components", [])):
-        if (item["kind"], item["name"]) in seen:
-            problems.append(Problem(("components", i), f'{item["kind"]} "{item["name"]}" is declared twice'))
-        seen.add((item["kind"], item["name"]))
-        problems += check_target(item["target"], ("components", i, "target"))
-        if not _NAME.fullmatch(item["name"]):
-            problems.append(Problem(("components", i, "name"), f"found {shown(item['name'])}; {_NAME_RULE}"))
-    keys = [key_of(kind, name) for kind, name in sorted(seen)]
-    return problems + check_conformance(value.get("conformance", {}), keys, detectors or {})
+    targets = value.get("components", [])
+    for i, target in enumerate(targets):
+        problems += check_target(target, ("components", i))
+        if target in targets[:i]:
+            problems.append(Problem(("components", i), f"{target} is named twice"))
+    return problems
 
 
-def check_name(kind: str, name: str) -> None:
-    """Reject a name that could not be written in a recipe.
+def check_entries(value: dict[str, Any], entries: Sequence[Entry]) -> list[Problem]:
+    """What is wrong once kind and name of every component are known.
 
-    Raises:
-        PluginError: with what is allowed.
+    Args:
+        value: the manifest's, which ``check_manifest`` finds right.
+        entries: of all its components, in their order.
     """
-    if not _NAME.fullmatch(name):
-        raise PluginError(f"name of a {kind}: found {shown(name)}; {_NAME_RULE}")
+    problems = []
+    keys = [key_of(entry.kind, entry.name) for entry in entries]
+    for i, (key, entry) in enumerate(zip(keys, entries, strict=True)):
+        if key in keys[:i]:
+            other = entries[keys.index(key)].target
+            told = f'{entry.kind} "{entry.name}" is {other} already; give one of the classes another `name`'
+            problems.append(Problem(("components", i), told))
+    return problems + check_conformance(value.get("conformance", {}), sorted(keys), value.get("detectors") or {})
 
 
 def _check_recipe(name: str, recipe: Any) -> list[Problem]:
     key = ("detectors", name)
-    if not _NAME.fullmatch(name):
-        return [Problem(key, f"found {shown(name)}; {_NAME_RULE}")]
+    if not NAME.fullmatch(name):
+        return [Problem(key, f"found {shown(name)}; {NAME_RULE}")]
     if not isinstance(recipe, dict):
         return [Problem(key, f"found {shown(recipe)}; expected a mapping of the recipe's keys")]
     header = {k: v for k, v in recipe.items() if k in HEADER or k in EXTENDS}
@@ -254,16 +205,6 @@ def locate(problem: Problem, document: Document) -> str:
     return f"{mark}: {path}: {problem.message}" if path else f"{mark}: {problem.message}"
 
 
-def _entry(plugin: str, item: dict[str, Any]) -> Entry:
-    return Entry(
-        plugin=plugin,
-        kind=item["kind"],
-        name=item["name"],
-        target=item["target"],
-        summary=item["summary"],
-    )
-
-
 def _kind(plugin: str, item: dict[str, Any]) -> OwnKind:
     return OwnKind(plugin, item["kind"], item["interface"], item.get("conformance"))
 
@@ -273,23 +214,15 @@ def core_manifest() -> Path:
     return Path(__file__).parents[1] / "components" / "registry.yaml"
 
 
-def key_of(kind: str, name: str) -> str:
-    """Key of a component in ``Manifest.schemas``."""
-    return f"{kind}/{name}"
-
-
 __all__ = [
     "API_VERSION",
     "OLDEST_API",
-    "SCHEMAS",
-    "Entry",
     "IncompatibleError",
     "Key",
     "Manifest",
+    "check_entries",
     "check_manifest",
-    "check_name",
     "core_manifest",
-    "key_of",
     "locate",
     "read_manifest",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import keyword
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -17,6 +18,7 @@ from string import Template
 from typing import Final
 
 from detzoo.errors import PluginError
+from detzoo.plugins.entries import snake_case
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.version import __version__
 from detzoo.schema.describing import unknown
@@ -27,53 +29,29 @@ class Pattern:
     """What is written for a kind.
 
     Args:
-        summary: one line on what the written component does.
-        module: the module that holds it.
+        module: the module that holds the class.
         use: the ``--set`` that puts it into a recipe; empty for what is a recipe itself.
         also: further folders of templates.
     """
 
-    summary: str
     module: str
     use: str
     also: tuple[str, ...] = ()
 
 
 PATTERNS: Final = {
-    "backbone": Pattern("a convolution every time the stride doubles", "backbone", "backbone={type: {name}}"),
-    "neck": Pattern("every map to the same number of channels", "neck", "neck={type: {name}}"),
-    "head": Pattern(
-        "a square in every cell, a sigmoid per class and a box",
-        "head",
-        "head={type: {name}, box_coder: {type: centre_size}}",
-    ),
-    "matcher": Pattern("highest IoU, and the best candidate of every object", "matcher", "matcher={type: {name}}"),
+    "backbone": Pattern("backbone", "backbone={type: NAME}"),
+    "neck": Pattern("neck", "neck={type: NAME}"),
+    "head": Pattern("head", "head={type: NAME, box_coder: {type: centre_size}}"),
+    "matcher": Pattern("matcher", "matcher={type: NAME}"),
     "loss": Pattern(
-        "classes over all candidates, boxes over the positives",
         "loss",
-        "loss={type: {name}, classification: {type: focal}, box: {type: giou}, normaliser: {type: positives}}",
+        "loss={type: NAME, classification: {type: focal}, box: {type: giou}, normaliser: {type: positives}}",
     ),
-    "postprocess": Pattern(
-        "the best pairs of candidate and class, without duplicates",
-        "postprocess",
-        "postprocess={type: {name}, suppress: {type: nms}}",
-    ),
-    "proposals": Pattern(
-        "a square in every cell, with a learnt objectness",
-        "proposals",
-        "proposals={type: {name}}",
-    ),
-    "kind": Pattern(
-        "a kind of your own, a neck that takes one of it, and what the kit checks of it",
-        "gate",
-        "neck={type: {name}, gate: {type: {name}}}",
-    ),
-    "detector": Pattern(
-        "a small one-stage detector with a head of its own",
-        "head",
-        "",
-        ("head",),
-    ),
+    "postprocess": Pattern("postprocess", "postprocess={type: NAME, suppress: {type: nms}}"),
+    "proposals": Pattern("proposals", "proposals={type: NAME}"),
+    "kind": Pattern("gate", "neck={type: NAME, gate: {type: factor}}"),
+    "detector": Pattern("head", "", ("head",)),
 }
 """By kind, in the order of the help text."""
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
@@ -98,11 +76,15 @@ def write_plugin(name: str, kind: str, folder: Path | None = None) -> list[Path]
     _check_name(name)
     folder = Path(f"detzoo-{name}") if folder is None else folder
     _check_folder(folder)
-    values = _values(name, kind)
-    texts: dict[Path, str] = {}
     root = files("detzoo.plugins") / "templates" / "plugin"
+    templates: dict[str, str] = {}
     for part in (root / "common", *(root / also for also in PATTERNS[kind].also), root / kind):
-        texts |= _rendered(part, folder, values)
+        templates |= _templates(part)
+    values = _values(name, kind, _class_name(name, kind, templates.values()))
+    texts = {
+        folder / path.replace("PACKAGE", values["package"]): Template(text).substitute(values)
+        for path, text in templates.items()
+    }
     for path, text in sorted(texts.items()):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
@@ -144,28 +126,36 @@ def _check_folder(folder: Path) -> None:
         raise PluginError(f"{folder} is not empty, and nothing in it is overwritten; choose another folder with --out")
 
 
-def _values(name: str, kind: str) -> dict[str, str]:
+def _class_name(name: str, kind: str, templates: Iterable[str]) -> str:
+    """``two-words`` -> ``TwoWords``; the kind is added where the templates have a class of that name themselves."""
+    made = "".join(word.capitalize() for word in re.split("[-_]", name))
+    suffix = "Neck" if kind == "kind" else "".join(word.capitalize() for word in kind.split("_"))
+    return made + suffix if any(re.search(rf"\b{made}\b", text) for text in templates) else made
+
+
+def _values(name: str, kind: str, class_name: str) -> dict[str, str]:
     pattern = PATTERNS[kind]
-    words = re.split("[-_]", name)
-    suffix = {"detector": "Head", "kind": "Neck"}.get(kind) or "".join(word.capitalize() for word in kind.split("_"))
+    component = snake_case(class_name)
+    what = {"kind": f"a kind of components, and the neck {component}", "detector": f"the detector {name}"}
     return {
         "name": name,
         "kind": kind,
         "own_kind": _own_kind(name),
         "distribution": f"detzoo-{name}",
         "package": f"detzoo_{name.replace('-', '_')}",
-        "Class": "".join(word.capitalize() for word in words) + suffix,
+        "Class": class_name,
+        "component": component,
         "module": pattern.module,
-        "summary": pattern.summary,
-        "use": _use(kind, name),
+        "what": what.get(kind, f"the {kind} {component}"),
+        "use": _use(kind, name, component),
         "core_range": _core_range(__version__),
     }
 
 
-def _use(kind: str, name: str) -> str:
+def _use(kind: str, name: str, component: str) -> str:
     """Commands that work, in Markdown: in a detector of the zoo, which the templates name, for the core names none."""
     command = f"detzoo train {name} --data shapes --out runs/{name}"
-    value = PATTERNS[kind].use.replace("{name}", name)
+    value = PATTERNS[kind].use.replace("NAME", component)
     if not value:
         return f"```\n{command}\n```"
     text = (files("detzoo.plugins") / "templates" / "plugin" / "tried_in.json").read_text(encoding="utf-8")
@@ -184,19 +174,16 @@ def _own_kind(name: str) -> str:
 
 
 def _core_range(version: str) -> str:
-    """``>=0.1,<0.2`` for 0.1.x, ``>=1.2,<2`` for 1.2.x: what semantic versions promise to keep."""
-    major, minor = (int(part) for part in version.split(".")[:2])
-    return f">={major}.{minor},<{f'0.{minor + 1}' if major == 0 else major + 1}"
+    """``>=0.1`` for 0.1.x: what it was written with. What it no longer works with, ``api`` in the manifest says."""
+    return f">={'.'.join(version.split('.')[:2])}"
 
 
-def _rendered(template: Traversable, folder: Path, values: dict[str, str]) -> dict[Path, str]:
-    found: dict[Path, str] = {}
-    for item in template.iterdir():
-        name = item.name.replace("PACKAGE", values["package"])
-        target = folder / name
+def _templates(folder: Traversable, inside: str = "") -> dict[str, str]:
+    """Texts by path; a file that does not end in ``.in`` is no template."""
+    found: dict[str, str] = {}
+    for item in folder.iterdir():
         if item.is_dir():
-            found |= _rendered(item, target, values)
+            found |= _templates(item, f"{inside}{item.name}/")
         elif item.name.endswith(".in"):
-            text = Template(item.read_text(encoding="utf-8")).substitute(values)
-            found[target.with_name(target.name.removesuffix(".in"))] = text
+            found[inside + item.name.removesuffix(".in")] = item.read_text(encoding="utf-8")
     return found

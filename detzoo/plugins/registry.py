@@ -1,23 +1,29 @@
-"""The registry: names of components and detectors -> what their manifests say. Torch-free until a class is loaded."""
+"""The registry: names of components and detectors -> what their manifests say. Torch-free until a class is loaded.
+
+A short name means, in this order: a component (or detector) of the plugin that writes it, of the core, of a plugin
+that the writing one depends on, of any other plugin while it is the only one. What is registered by hand is the user's
+own and comes first in what the user writes.
+"""
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import os
-import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache, cached_property
 from importlib.metadata import EntryPoint
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from detzoo.errors import PluginError, RecipeError
 from detzoo.feature import Abilities, abilities_of
+from detzoo.plugins.classes import check_class, import_class, place_of, with_all_entries
+from detzoo.plugins.entries import Entry, StoredComponents, check_name, key_of, summary_of
 from detzoo.plugins.manager import PluginManager, PluginRecord, describe_failure
-from detzoo.plugins.manifest import Entry, Manifest, check_name, key_of
 from detzoo.plugins.zoo_index import zoo_plugins
 from detzoo.schema.describing import nearest
 from detzoo.schema.nodes import Schema
+
+LOCAL: Final = "local"
+"""The plugin of what is registered by hand."""
+_One = TypeVar("_One")
 
 
 class Registry:
@@ -36,8 +42,11 @@ class Registry:
         for record in self.plugins.usable():
             for entry in record.manifest.entries if record.manifest else ():
                 self._entries.setdefault((entry.kind, entry.name), []).append(entry)
+        self._unread = {r.name for r in self.plugins.usable() if r.manifest is not None and r.manifest.unread}
         self._registering = False
-        self._registrant = "local"
+        self._registrant = LOCAL
+        self.failures: dict[str, list[str]] = {}
+        """By plugin: why components that ``detzoo registry sync`` has not written down cannot be read."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -48,29 +57,56 @@ class Registry:
 
     def entries(self, kind: str | None = None) -> list[Entry]:
         """All components, or those of one kind, sorted by kind and name."""
+        self.read_classes()
         self._run_register_hooks()
         found = [e for entries in self._entries.values() for e in entries if kind in (None, e.kind)]
         return sorted(found, key=lambda e: (e.kind, e.name, e.plugin))
 
-    def find(self, kind: str, name: str) -> Entry:
-        """The component of a kind with a short name (while it is unique) or a full id ``plugin/name``.
+    def find(self, kind: str, name: str, asker: str | None = None) -> Entry:
+        """The component of a kind with a short name or a full id ``plugin/name``.
+
+        Args:
+            kind: of the component.
+            name: short, or a full id.
+            asker: the plugin whose manifest writes the name; None for the user, and for full ids.
 
         Raises:
             RecipeError: no such name, with the nearest ones and where it could come from; or an ambiguous one.
         """
         plugin, slash, short = name.rpartition("/")
-        found = self._entries.get((kind, short), [])
-        if not found:
+        if self._may_be_unread(kind, short, plugin if slash else asker):
+            self.read_classes()
+        if (kind, short) not in self._entries:
             self._run_register_hooks()
-            found = self._entries.get((kind, short), [])
-        if slash:
-            found = [entry for entry in found if entry.plugin == plugin]
+        found = [entry for entry in self._entries.get((kind, short), ()) if not slash or entry.plugin == plugin]
+        found = self._meant(found, lambda entry: entry.plugin, asker)
         if len(found) == 1:
             return found[0]
         if found:
             ids = " or ".join(sorted(entry.id for entry in found))
             raise RecipeError(f'{kind} "{name}" is ambiguous; write {ids}')
         raise RecipeError(self.missing_component(kind, name))
+
+    def canonical(self, entry: Entry) -> str:
+        """The name by which a user means a component: the short one, or its full id where that means another one."""
+        same = self._entries.get((entry.kind, entry.name), [])
+        return entry.name if self._meant(same, lambda one: one.plugin, None) == [entry] else entry.id
+
+    def _meant(self, found: list[_One], plugin: Callable[[_One], str], asker: str | None) -> list[_One]:
+        """Of all that have one short name: those that the asker means. More than one is ambiguous."""
+        for plugins in ([asker or LOCAL], ["core"], self.plugins.dependencies(asker) if asker else []):
+            nearest_ones = [one for one in found if plugin(one) in plugins]
+            if nearest_ones:
+                return nearest_ones
+        return found
+
+    def writer(self, file: str) -> str | None:
+        """The plugin whose manifest a file is; None for a user's."""
+        return self._writers.get(file)
+
+    @cached_property
+    def _writers(self) -> dict[str, str]:
+        return {r.manifest.document.file: name for name, r in self.plugins.records.items() if r.manifest is not None}
 
     def schema(self, entry: Entry) -> Schema:
         """What a component is configured with: what was written by ``registry sync``, else from the class.
@@ -80,22 +116,19 @@ class Registry:
         """
         key = (entry.kind, entry.id)
         if key not in self._schemas:
-            manifest = self._synced(entry)
-            stored = None if manifest is None else manifest.schema(entry.kind, entry.name)
-            self._schemas[key] = stored or self.derive(entry)
+            stored = self._stored(entry)
+            self._schemas[key] = (stored and stored.schema(entry)) or self.derive(entry)
         return self._schemas[key]
 
     def abilities(self, entry: Entry) -> Abilities:
         """What a component's class gives and needs: what was written by ``registry sync``, else from the class."""
-        manifest = self._synced(entry)
-        stored = None if manifest is None else manifest.schemas.get(key_of(entry.kind, entry.name))
-        if stored is None:
-            return abilities_of(self.load(entry))
-        return Abilities(frozenset(stored["gives"]), frozenset(stored["needs"]))
+        stored = self._stored(entry)
+        return (stored and stored.abilities(entry)) or abilities_of(self.load(entry))
 
-    def _synced(self, entry: Entry) -> Manifest | None:
-        """The manifest that declares a component; None where a hook registered its class."""
-        return None if isinstance(entry.target, type) else self.plugins.records[entry.plugin].manifest
+    def _stored(self, entry: Entry) -> StoredComponents | None:
+        """What is written down next to the manifest that declares a component; None where a hook registered it."""
+        manifest = None if isinstance(entry.target, type) else self.plugins.records[entry.plugin].manifest
+        return None if manifest is None else manifest.stored
 
     def derive(self, entry: Entry) -> Schema:
         """The schema read from the class itself; loads it."""
@@ -116,8 +149,9 @@ class Registry:
         if key in self._classes:
             return self._classes[key]
         self.plugins.activate(entry.plugin)
-        cls = entry.target if isinstance(entry.target, type) else self._import(entry)
-        self._check_class(entry, cls)
+        target = entry.target
+        cls = target if isinstance(target, type) else import_class(target, f'{entry.kind} "{entry.id}"')
+        check_class(entry, cls)
         self._classes[key] = cls
         return cls
 
@@ -145,19 +179,18 @@ class Registry:
         from detzoo.schema.signature import schema_of
 
         plugin = plugin or self._registrant
-        summary = summary or (inspect.getdoc(cls) or name).splitlines()[0]
-        entry = Entry(plugin, kind, name, cls, summary)
-        where = _place(cls)
+        entry = Entry(plugin, kind, name, cls, summary or summary_of(cls) or name)
+        where = place_of(cls)
         for other in self._entries.get((kind, name), []):
             if other.plugin == plugin:
                 if other.target is cls or other.target == where:
                     return
-                theirs = other.target if isinstance(other.target, str) else _place(other.target)
+                theirs = other.target if isinstance(other.target, str) else place_of(other.target)
                 raise PluginError(f'{kind} "{entry.id}" is {theirs} already, not {where}; choose another name')
         if kind not in self.kinds:
             raise PluginError(self.plugins.unknown_kind(kind))
         check_name(kind, name)
-        self._check_class(entry, cls)
+        check_class(entry, cls)
         self._derived[(kind, entry.id)] = schema_of(cls)
         self.plugins.records.setdefault(plugin, PluginRecord(plugin, "", "registered by hand", status="ok"))
         self._entries.setdefault((kind, name), []).append(entry)
@@ -176,18 +209,22 @@ class Registry:
                 names[name if len(records) == 1 else f"{record.name}/{name}"] = record
         return dict(sorted(names.items()))
 
-    def written(self, name: str) -> Any:
+    def written(self, name: str, asker: str | None = None) -> Any:
         """A recipe as its manifest writes it.
 
         Raises:
             RecipeError: no such name.
         """
-        record, short = self.locate(name)
+        record, short = self.locate(name, asker)
         assert record.manifest is not None
         return record.manifest.detectors[short]
 
-    def locate(self, name: str) -> tuple[PluginRecord, str]:
+    def locate(self, name: str, asker: str | None = None) -> tuple[PluginRecord, str]:
         """The plugin that holds a recipe, and its short name.
+
+        Args:
+            name: short, or a full id.
+            asker: the plugin whose manifest writes the name; None for the user.
 
         Raises:
             RecipeError: no such name, with the nearest ones and where it could come from; or an ambiguous one.
@@ -198,6 +235,7 @@ class Registry:
             for record in self.plugins.usable()
             if record.manifest and short in record.manifest.detectors and (not slash or record.name == plugin)
         ]
+        found = self._meant(found, lambda record: record.name, asker)
         if len(found) == 1:
             return found[0], short
         if found:
@@ -222,35 +260,35 @@ class Registry:
 
     # How it works
 
-    def _import(self, entry: Entry) -> type[Any]:
-        assert isinstance(entry.target, str)
-        module, _, attribute = entry.target.partition(":")
-        try:
-            found = getattr(importlib.import_module(module), attribute)
-        except Exception as error:
-            if os.environ.get("DETZOO_STRICT") == "1":
-                raise
-            trace = "".join(traceback.format_exception_only(error)).strip()
-            raise PluginError(f'{entry.kind} "{entry.id}": importing {entry.target} failed: {trace}') from error
-        if not isinstance(found, type):
-            raise PluginError(f'{entry.kind} "{entry.id}": {entry.target} is not a class')
-        return found
+    def read_classes(self) -> None:
+        """Add the components whose classes must tell kind and name: those that were never written down.
 
-    def _check_class(self, entry: Entry, cls: type[Any]) -> None:
-        """Reject a class that is not of its kind, or leaves a method of its interface out."""
-        if entry.kind == "settings":
-            return
-        declared = getattr(cls, "kind", None)
-        missing = sorted(getattr(cls, "__abstractmethods__", ()))
-        if declared != entry.kind or missing:
-            why = f"it does not implement {', '.join(missing)}" if missing else f"its `kind` is {declared!r}"
-            raise PluginError(f'{entry.kind} "{entry.id}" ({_place(cls)}) is not a {entry.kind}: {why}')
+        An author has such until ``detzoo registry sync`` runs; others never. What cannot be read stands in
+        ``failures``, for it has no name that a message could be about.
+
+        Raises:
+            PluginError: something cannot be read, and DETZOO_STRICT is 1.
+        """
+        for record in self.plugins.usable() if self._unread else ():
+            if record.name in self._unread and record.manifest is not None:
+                self._unread.remove(record.name)  # first: the plugin's import may ask for a name
+                before = record.manifest.entries
+                record.manifest, self.failures[record.name] = with_all_entries(record.manifest, self.plugins)
+                for entry in record.manifest.entries:
+                    if entry not in before:
+                        self._entries.setdefault((entry.kind, entry.name), []).append(entry)
+
+    def _may_be_unread(self, kind: str, short: str, plugin: str | None) -> bool:
+        """Whether classes must tell what a name means: nobody pays for those of a plugin that it does not mean."""
+        if not self._unread or plugin in self._unread:
+            return bool(self._unread)
+        return not any(one.plugin in (plugin or LOCAL, "core") for one in self._entries.get((kind, short), ()))
 
     def _run_register_hooks(self) -> None:
         if not self._registering:
             self._registering = True
             self.plugins.collect("detzoo_register", self._registering_for)
-            self._registrant = "local"
+            self._registrant = LOCAL
 
     def _registering_for(self, record: PluginRecord) -> dict[str, Any]:
         self._registrant = record.name
@@ -280,11 +318,8 @@ class Registry:
     def _joined(self, parts: list[str]) -> str:
         """The parts that say something, then the plugins that could have held the name and are not used."""
         failures = [describe_failure(record) for record in self.plugins.unusable()]
+        failures += [told for unread in self.failures.values() for told in unread]
         return "; ".join(part for part in [*parts, *failures] if part).replace("?; ", "? ")
-
-
-def _place(cls: type[Any]) -> str:
-    return f"{cls.__module__}:{cls.__qualname__}"
 
 
 @cache
@@ -298,4 +333,4 @@ def list_detectors() -> list[str]:
     return list(get_registry().detectors())
 
 
-__all__ = ["Registry", "get_registry", "list_detectors"]
+__all__ = ["LOCAL", "Registry", "get_registry", "list_detectors"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -40,6 +40,8 @@ class InputSpec:
         RecipeError: the fields do not fit together.
     """
 
+    name: ClassVar[str] = "input"
+    kind: ClassVar[str] = "settings"
     size: tuple[Side, Side] | None = None
     resize: Literal["stretch", "letterbox", "shortest"] = "stretch"
     channels: Literal["rgb", "bgr"] = "rgb"

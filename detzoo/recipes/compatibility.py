@@ -19,7 +19,7 @@ from detzoo.schema.checking import Problem
 from detzoo.schema.yaml_source import Key, Origin
 
 if TYPE_CHECKING:
-    from detzoo.plugins.manifest import Entry
+    from detzoo.plugins.entries import Entry
     from detzoo.plugins.registry import Registry
 
 PREDICTED: Final = frozenset({Feature.CLASS_LOGITS, Feature.QUALITY_LOGITS, Feature.MASK_LOGITS, Feature.DISTRIBUTION})

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from detzoo.plugins.manifest import key_of
+from detzoo.plugins.entries import key_of
 from detzoo.plugins.registry import Registry, get_registry
 from detzoo.recipes.places import places
 from detzoo.schema.yaml_source import show_key

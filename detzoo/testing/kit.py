@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from detzoo.errors import DetzooError
 from detzoo.plugins.conformance import PLUGIN
-from detzoo.plugins.manifest import key_of, locate
+from detzoo.plugins.entries import key_of
+from detzoo.plugins.manifest import locate
 from detzoo.schema.checking import Problem
 from detzoo.schema.describing import unknown
 from detzoo.testing.catalogue import DETECTOR_CHECKS, PLUGIN_CHECKS, Group, checks_of, group_of
 
 if TYPE_CHECKING:
-    from detzoo.plugins.manifest import Entry, Manifest
+    from detzoo.plugins.entries import Entry
+    from detzoo.plugins.manifest import Manifest
     from detzoo.testing.subject import Subject
     from detzoo.testing.trial import Trial
 

@@ -10,7 +10,6 @@ from detzoo.errors import DetzooError, PluginError
 from detzoo.plugins.manager import describe_failure
 from detzoo.plugins.registry import Registry, get_registry
 from detzoo.recipes.recipe import load_recipe
-from detzoo.schema.describing import unknown
 
 if TYPE_CHECKING:
     from detzoo.plugins.manifest import Manifest
@@ -39,7 +38,7 @@ def rows(registry: Registry | None = None) -> list[dict[str, Any]]:
 def _holds(manifest: Manifest) -> str:
     """``3 kinds, 9 components, 6 detectors``; kinds are what few plugins bring."""
     kinds = f"{len(manifest.kinds)} kinds, " if manifest.kinds else ""
-    return f"{kinds}{len(manifest.entries)} components, {len(manifest.detectors)} detectors"
+    return f"{kinds}{len(manifest.targets)} components, {len(manifest.detectors)} detectors"
 
 
 def check_all(registry: Registry | None = None) -> list[str]:
@@ -61,37 +60,13 @@ def check_all(registry: Registry | None = None) -> list[str]:
                 )
         except PluginError as error:
             problems.append(str(error))
+    problems += [told for unread in registry.failures.values() for told in unread]
     for name in registry.detectors():
         try:
             load_recipe(name, registry=registry)
         except DetzooError as error:
             problems.append(str(error))
     return problems
-
-
-def plugins_named(names: Sequence[str], registry: Registry | None = None) -> list[str]:
-    """Names of plugins; a distribution stands for all of its plugins.
-
-    Args:
-        names: of plugins (``ssd``) or distributions (``detzoo-ssd``).
-        registry: that of this process when None.
-
-    Raises:
-        PluginError: a name is neither; with the nearest and those there are.
-    """
-    records = (registry or get_registry()).plugins.records
-    distributions: dict[str, list[str]] = {}
-    for record in records.values():
-        name, _, version = record.distribution.rpartition(" ")
-        if version[:1].isdecimal():  # neither registered by hand nor of an unknown distribution
-            distributions.setdefault(name, []).append(record.name)
-    found: list[str] = []
-    for name in names:
-        if name not in records and name not in distributions:
-            raise PluginError(unknown("plugin", name, {*records, *distributions}))
-        whole = distributions.get(name, [])  # a plugin may be called as its distribution is, which may hold others too
-        found += [name] if name in records and name not in whole else whole
-    return list(dict.fromkeys(found))
 
 
 def conformance(plugin: str, *, all_recipes: bool = False) -> list[CheckResult]:

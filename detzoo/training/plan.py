@@ -7,7 +7,7 @@ counts) is a field here, so that a recipe says it instead of the code.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -159,6 +159,8 @@ class TrainPlan:
         seed: of the order of images, the augmentations and everything random in training.
     """
 
+    name: ClassVar[str] = "train"
+    kind: ClassVar[str] = "settings"
     epochs: Annotated[int, Field(ge=1)] | None = None
     steps: Annotated[int, Field(ge=1)] | None = None
     batch: Annotated[int, Field(ge=1)]

@@ -119,8 +119,8 @@ def test_a_plugin_whose_manifest_cannot_be_used(tmp_path: Path) -> None:
     site = copied(tmp_path / "site", {"registry.yaml": ("hooks: [detzoo_cli]", "hoks: [detzoo_cli]")})
     code, out, err = process(site, "plugins", "check", "toy")
     message = (
-        f'{site}/toy_zoo/registry.yaml:3: hoks: unknown key "hoks" of the manifest; did you mean "hooks"? '
-        "allowed: api, components, conformance, converters, detectors, elsewhere, hooks, kinds, plugin"
+        f'{site}/toy_zoo/registry.yaml:2: hoks: unknown key "hoks" of the manifest; did you mean "hooks"? '
+        "allowed: api, components, conformance, converters, detectors, elsewhere, hooks, kinds"
     )
     assert (code, err) == (1, "")
     assert out.splitlines()[:8] == [

@@ -35,8 +35,9 @@ FOREIGN = {
     ("detzoo/weights/download.py", "getattr(error, 'reason', None)"): "of urllib's errors one has a reason",
     ("detzoo/weights/download.py", "getattr(reason, 'strerror', None)"): "not every OSError has the system's words",
     ("detzoo/cli/__init__.py", "getattr(module, 'app', None)"): "a command's module has one command or several",
-    ("detzoo/plugins/registry.py", "getattr(cls, 'kind', None)"): "what a manifest names may be any object",
-    ("detzoo/plugins/registry.py", "getattr(cls, '__abstractmethods__', ())"): "a class that is not abstract has none",
+    ("detzoo/plugins/classes.py", "getattr(cls, 'kind', None)"): "what a manifest names may be any object",
+    ("detzoo/plugins/entries.py", "getattr(cls, 'kind', None)"): "what a manifest names may be any object",
+    ("detzoo/plugins/classes.py", "getattr(cls, '__abstractmethods__', ())"): "a class that is not abstract has none",
     ("detzoo/plugins/manifest.py", "getattr(error, 'strerror', None)"): "not every OSError has the system's words",
 }
 

@@ -22,10 +22,10 @@ ORDINARY: Final = frozenset({"regions"})
 
 def plugin_names() -> frozenset[str]:
     """Packages, distributions, recipes, and components by ``kind/name``, id and name, of the zoo's plugins."""
-    own = {entry.name for entry in read_manifest(core_manifest()).entries}
+    own = {entry.name for entry in read_manifest(core_manifest(), "core").entries}
     names: set[str] = set()
     for package in ZOO:
-        manifest = read_manifest(package / "registry.yaml")
+        manifest = read_manifest(package / "registry.yaml", package.name.removeprefix("detzoo_"))
         names |= {package.name, package.parents[1].name, *manifest.detectors, *(kind.name for kind in manifest.kinds)}
         for entry in manifest.entries:
             names |= {entry.id, f"{entry.kind}/{entry.name}"} | ({entry.name} - own)

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import tomllib
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -46,8 +47,8 @@ def test_a_new_plugin_builds_installs_and_passes_its_tests(kind: str, core: Path
     assert f"written: {plugin}/pyproject.toml" in said
     wheel = build_wheels([plugin], tmp_path / "dist")["detzoo_fresh"]
     clean.install(str(wheel))
-    assert "schemas.json" in clean.detzoo("registry", "sync")
-    assert "manifests and index are up to date" in clean.detzoo("registry", "sync", "--check")
+    assert "schemas.json" in clean.detzoo("registry", "sync", "fresh")
+    assert "up to date: fresh" in clean.detzoo("registry", "sync", "--check", "detzoo-fresh")
     run([sys.executable, "-m", "ruff", "check", "--no-cache", "--config", str(plugin / "pyproject.toml"), str(plugin)])
     done = run([str(clean.python), "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=plugin, env=clean_variables())
     assert " passed" in done
@@ -70,9 +71,8 @@ def test_files_of_a_kind(kind: str, tmp_path: Path) -> None:
         "tests/test_plugin.py",
     }
     manifest = yaml.safe_load((folder / "src/detzoo_two_words/registry.yaml").read_text())
-    component = manifest["components"][-1]
-    assert component["kind"] == {"detector": "head", "kind": "neck"}.get(kind, kind)
-    assert set(manifest) <= {"api", "plugin", "kinds", "components", "detectors"}
+    assert manifest["components"][-1] == f"detzoo_two_words.{module}:TwoWords"
+    assert set(manifest) <= {"api", "kinds", "components", "detectors"}
     texts = [path.read_text() for path in written]
     assert not [text for text in texts if "${name}" in text or "${package}" in text]
     for path in written:
@@ -92,9 +92,29 @@ def test_the_command_of_the_readme_resolves(kind: str, tmp_path: Path, monkeypat
     registry = Registry([*entry_points(group="detzoo.plugins"), point])
     assert registry.plugins.records["two-words"].status == "not-loaded"
     values = load_recipe(recipe, [override], registry=registry).values
-    assert values[override.partition("=")[0]]["type"] == "two-words"
+    assert values[override.partition("=")[0]]["type"] == "two_words"
     for name in [name for name in sys.modules if name.startswith("detzoo_two_words")]:
         del sys.modules[name]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_name_that_its_template_uses_gets_the_kind(kind: str, tmp_path: Path) -> None:
+    """A class ``Neck(Neck)`` would be its own parent."""
+    used = {"head": "dense_head", "detector": "dense_head", "kind": "gate"}.get(kind, kind)
+    manifest = write_plugin(used.replace("_", "-"), kind, tmp_path / "made")[4].read_text()
+    name = "".join(word.capitalize() for word in used.split("_"))
+    suffix = {"kind": "Neck", "postprocess": "Postprocess"}.get(kind, kind.capitalize())
+    assert f":{name}{suffix if kind != 'postprocess' else ''}\n" in manifest
+
+
+def test_nothing_of_the_template_s_class_is_said_in_the_metadata(tmp_path: Path) -> None:
+    written = write_plugin("blur", "neck", tmp_path / "made")
+    texts = {path.name: path.read_text() for path in written}
+    summary = "same number of channels"
+    assert [name for name, text in texts.items() if summary in text] == ["neck.py"]
+    project = tomllib.loads(texts["pyproject.toml"])["project"]
+    assert project["description"] == "A plugin for detzoo: the neck blur."
+    assert project["dependencies"] == ["detzoo>=0.1"]
 
 
 def test_a_plugin_s_kind_has_no_template(tmp_path: Path) -> None:
@@ -158,7 +178,6 @@ def test_the_command_says_what_comes_next(tmp_path: Path, monkeypatch: pytest.Mo
     assert done.exit_code == 0
     assert done.output.partition("next:\n")[2] == (
         "  pip install -e 'detzoo-blur[dev]'\n"
-        "  detzoo registry sync    # and after every change of a signature\n"
         "  pytest detzoo-blur    # the conformance kit\n"
         "The class in detzoo-blur/src is yours to change.\n"
     )

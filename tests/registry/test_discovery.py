@@ -16,11 +16,12 @@ from detzoo.plugins.listing import detector_rows
 from detzoo.plugins.manager import PluginManager
 from detzoo.plugins.registry import Registry
 from detzoo.testing.plugin_check import check_all, rows
+from tests.registry.conftest import stored
 
 MakePlugin = Callable[..., list[EntryPoint]]
 
-NECK = 'components: [{kind: neck, name: %s, target: "zoo_{name}.components:Neck", summary: a neck}]\n'
-MANIFEST = "api: 1\nplugin: {name}\n"
+NECK = "components: [zoo_{name}.components:Neck]\n"
+MANIFEST = "api: 1\n"
 
 
 def status(manager: PluginManager) -> dict[str, str]:
@@ -40,10 +41,10 @@ def test_all_statuses_at_once_and_no_plugin_imported(make_plugin: MakePlugin, mo
     monkeypatch.setenv("DETZOO_DISABLE", "off, unheard_of")
     before = set(sys.modules)
     points = [
-        *make_plugin("good", MANIFEST + NECK % "good_neck"),
+        *make_plugin("good", MANIFEST + NECK, stored=stored(Neck="neck/good_neck")),
         *make_plugin("off"),
-        *make_plugin("new", "api: 2\nplugin: {name}\nkeys_of_the_future: [1]\n"),
-        *make_plugin("wrong", "api: 1\nplugin: {name}\ncomponents: [{kind: nekc}]\nhoks: []\n"),
+        *make_plugin("new", "api: 2\nkeys_of_the_future: [1]\n"),
+        *make_plugin("wrong", "api: 1\ncomponents: [{kind: nekc}]\nhoks: []\n"),
         *make_plugin("bare", None),
         *make_plugin("breaks", plugin="raise ImportError('no such library')"),
         *make_plugin("leaves", plugin="raise SystemExit(3)"),
@@ -82,16 +83,13 @@ def message(registry: Registry, name: str) -> str:
 
 def test_messages_say_what_is_wrong_and_where(make_plugin: MakePlugin, tmp_path: Path) -> None:
     points = [
-        *make_plugin("new", "api: 2\nplugin: {name}\n"),
+        *make_plugin("new", "api: 2\n"),
         *make_plugin(
             "wrong",
-            "api: 1\nplugin: {name}\nhoks: []\ncomponents:\n"
-            "  - {kind: nekc, name: n, target: 'a:B', summary: s}\n"
-            "detectors:\n  x: 3\n  y: {reported: [{value: high}]}\n",
+            "api: 1\nhoks: []\ncomponents:\n  - a:B\ndetectors:\n  x: 3\n  y: {reported: [{value: high}]}\n",
         ),
         *make_plugin("bare", None),
-        *make_plugin("renamed", "api: 1\nplugin: other\n"),
-        *make_plugin("hooked", "api: 1\nplugin: {name}\nhooks: [detzoo_register, detzoo_paint]\n"),
+        *make_plugin("hooked", "api: 1\nhooks: [detzoo_register, detzoo_paint]\n"),
         *make_plugin("words", "just words\n"),
         *make_plugin("twice", distribution="zoo-two"),
         *make_plugin("twice", distribution="zoo-one"),
@@ -102,24 +100,21 @@ def test_messages_say_what_is_wrong_and_where(make_plugin: MakePlugin, tmp_path:
 
     assert message(registry, "new") == "it was written for api 2, this detzoo has api 1; upgrade detzoo"
     assert message(registry, "wrong").splitlines() == [
-        f'{wrong}:3: hoks: unknown key "hoks" of the manifest; did you mean "hooks"? '
-        "allowed: api, components, conformance, converters, detectors, elsewhere, hooks, kinds, plugin",
-        f"{wrong}:7: detectors.x: found 3; expected a mapping of the recipe's keys",
-        f'{wrong}:8: detectors.y.reported[0].value: found "high"; expected a number',
-        f'{wrong}:8: detectors.y.reported[0]: missing key "dataset" of detectors.y.reported[0]; expected text',
-        f'{wrong}:8: detectors.y.reported[0]: missing key "metric" of detectors.y.reported[0]; expected text',
-        f'{wrong}:8: detectors.y.reported[0]: missing key "protocol" of detectors.y.reported[0]; expected text',
-        f'{wrong}:8: detectors.y.reported[0]: missing key "source" of detectors.y.reported[0]; expected text',
+        f'{wrong}:2: hoks: unknown key "hoks" of the manifest; did you mean "hooks"? '
+        "allowed: api, components, conformance, converters, detectors, elsewhere, hooks, kinds",
+        f"{wrong}:6: detectors.x: found 3; expected a mapping of the recipe's keys",
+        f'{wrong}:7: detectors.y.reported[0].value: found "high"; expected a number',
+        f'{wrong}:7: detectors.y.reported[0]: missing key "dataset" of detectors.y.reported[0]; expected text',
+        f'{wrong}:7: detectors.y.reported[0]: missing key "metric" of detectors.y.reported[0]; expected text',
+        f'{wrong}:7: detectors.y.reported[0]: missing key "protocol" of detectors.y.reported[0]; expected text',
+        f'{wrong}:7: detectors.y.reported[0]: missing key "source" of detectors.y.reported[0]; expected text',
     ]
     bare = tmp_path / "zoo-bare" / "zoo_bare" / "registry.yaml"
     assert message(registry, "bare") == f"{bare}: the manifest cannot be read (No such file or directory)"
-    assert message(registry, "renamed") == (
-        'its manifest says plugin "other", its entry point "renamed"; make them equal'
-    )
     assert message(registry, "hooked") == f"unknown hook detzoo_paint; known: {', '.join(HOOKS)}"
     words = tmp_path / "zoo-words" / "zoo_words" / "registry.yaml"
     assert message(registry, "words") == (
-        f"{words}: a manifest is a mapping with the keys api, plugin, kinds, components, converters, hooks, elsewhere, "
+        f"{words}: a manifest is a mapping with the keys api, kinds, components, converters, hooks, elsewhere, "
         "conformance, detectors"
     )
     assert message(registry, "twice") == (
@@ -136,7 +131,7 @@ def test_an_older_api_is_refused_before_import(make_plugin: MakePlugin, monkeypa
     monkeypatch.setattr(manifest, "OLDEST_API", 2)
     monkeypatch.setattr(manifest, "API_VERSION", 3)
     monkeypatch.setattr(manifest, "core_manifest", lambda: None)
-    points = make_plugin("old", "api: 1\nplugin: {name}\n", plugin="raise AssertionError('imported')")
+    points = make_plugin("old", "api: 1\n", plugin="raise AssertionError('imported')")
     from detzoo.plugins.manager import _discover
 
     record = _discover(points[0])
@@ -148,8 +143,8 @@ def test_an_older_api_is_refused_before_import(make_plugin: MakePlugin, monkeypa
 @pytest.mark.parametrize("order", [1, -1])
 def test_nothing_depends_on_the_order_of_discovery(make_plugin: MakePlugin, order: int) -> None:
     points = [
-        *make_plugin("a", MANIFEST + NECK % "same"),
-        *make_plugin("b", MANIFEST + NECK % "same"),
+        *make_plugin("a", MANIFEST + NECK, stored=stored(Neck="neck/same")),
+        *make_plugin("b", MANIFEST + NECK, stored=stored(Neck="neck/same")),
         *make_plugin("twice", distribution="zoo-one"),
         *make_plugin("twice", distribution="zoo-two"),
     ]
@@ -204,8 +199,8 @@ def test_two_disabled_plugins_of_one_name_are_no_conflict(
 
 def test_a_broken_import_is_saved_with_its_traceback(make_plugin: MakePlugin) -> None:
     points = [
-        *make_plugin("bad", MANIFEST + NECK % "bad_neck", plugin="import library_that_is_gone\n"),
-        *make_plugin("good", MANIFEST + NECK % "good_neck", module=CLASSES),
+        *make_plugin("bad", MANIFEST + NECK, stored=stored(Neck="neck/bad_neck"), plugin="import gone_library\n"),
+        *make_plugin("good", MANIFEST + NECK, stored=stored(Neck="neck/good_neck"), module=CLASSES),
     ]
     registry = Registry(points)
 
@@ -214,9 +209,9 @@ def test_a_broken_import_is_saved_with_its_traceback(make_plugin: MakePlugin) ->
 
     assert str(caught.value) == (
         "plugin bad (zoo-bad 2.0) is broken: importing zoo_bad.plugin failed: ModuleNotFoundError: "
-        "No module named 'library_that_is_gone'; see `detzoo plugins check` for details"
+        "No module named 'gone_library'; see `detzoo plugins check` for details"
     )
-    assert "import library_that_is_gone" in registry.plugins.records["bad"].trace
+    assert "import gone_library" in registry.plugins.records["bad"].trace
     assert registry.load(registry.find("neck", "good_neck")).__name__ == "Neck"
     row = next(row for row in rows(registry) if row["name"] == "bad")
     assert row["status"] == "broken"
@@ -240,8 +235,8 @@ def test_a_name_that_a_broken_plugin_could_hold_says_so(make_plugin: MakePlugin)
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("api: 2\nplugin: a\n", "incompatible"),
-        ("api: 1\nplugin: b\n", "invalid"),
+        ("api: 2\n", "incompatible"),
+        ("api: 1\nplugins: b\n", "invalid"),
         (None, "invalid"),
     ],
 )
@@ -264,7 +259,7 @@ def test_strict_mode_raises_for_two_of_one_name(make_plugin: MakePlugin, monkeyp
 
 
 def test_strict_mode_raises_at_import(make_plugin: MakePlugin, monkeypatch: pytest.MonkeyPatch) -> None:
-    manager = PluginManager(make_plugin("a", "api: 1\nplugin: a\nhooks: [detzoo_register]\n", plugin="1 / 0"))
+    manager = PluginManager(make_plugin("a", "api: 1\nhooks: [detzoo_register]\n", plugin="1 / 0"))
     monkeypatch.setenv("DETZOO_STRICT", "1")
 
     with pytest.raises(PluginError, match="ZeroDivisionError"):

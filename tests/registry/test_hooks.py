@@ -14,7 +14,7 @@ from detzoo.plugins.registry import Registry
 
 MakePlugin = Callable[..., list[EntryPoint]]
 
-MANIFEST = "api: 1\nplugin: {name}\nhooks: [%s]\n"
+MANIFEST = "api: 1\nhooks: [%s]\n"
 START = "from detzoo.plugins import hookimpl\n\n\n@hookimpl\n"
 CONVERT = START + "def detzoo_convert_weights(detector, state_dict, source):\n    %s\n"
 REGISTER = (

@@ -17,20 +17,20 @@ from detzoo.recipes.compatibility import heads
 from detzoo.recipes.editor_schema import recipe_file_schema
 from detzoo.schema.nodes import ComponentOf, Null, Union
 from detzoo.schema.signature import schema_of
+from tests.registry.conftest import stored
 
 MakePlugin = Callable[..., list[EntryPoint]]
 
 OWNER = """\
 api: 1
-plugin: {name}
 kinds: [{kind: track, interface: "zoo_{name}.components:Track"}]
-components: [{kind: track, name: straight, target: "zoo_{name}.components:Straight", summary: a line}]
+components: [zoo_{name}.components:Straight]
 """
 GUEST = """\
 api: 1
-plugin: {name}
-components: [{kind: track, name: bent, target: "zoo_{name}.components:Bent", summary: a curve}]
+components: [zoo_{name}.components:Bent]
 """
+STRAIGHT, BENT = stored(Straight="track/straight"), stored(Bent="track/bent")
 MODULE = """\
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -62,7 +62,9 @@ def test_without_plugins_there_are_the_core_s() -> None:
 
 
 def test_a_kind_is_known_before_its_plugin_is_imported(make_plugin: MakePlugin) -> None:
-    registry = Registry([*make_plugin("tracks", OWNER, module=MODULE), *make_plugin("curves", GUEST)])
+    registry = Registry(
+        [*make_plugin("tracks", OWNER, module=MODULE, stored=STRAIGHT), *make_plugin("curves", GUEST, stored=BENT)]
+    )
 
     assert registry.plugins.kinds == {
         "track": OwnKind("tracks", "track", "zoo_tracks.components:Track", None),
@@ -97,11 +99,13 @@ def test_a_kind_whose_components_give_class_logits_counts_as_a_head(make_plugin:
 
 
 def test_a_component_of_a_missing_kind_says_so_with_its_line(make_plugin: MakePlugin) -> None:
-    registry = Registry(make_plugin("curves", GUEST.replace("track", "trakc")))
+    registry = Registry(make_plugin("curves", GUEST, stored=BENT.replace("track", "trakc")))
 
     record = registry.plugins.records["curves"]
     assert record.status == "invalid"
-    assert record.message.startswith(f'{record.manifest.document.file}:3: components[0].kind: unknown kind "trakc"')  # type: ignore[union-attr]
+    assert record.manifest is not None
+    told = f'{record.manifest.document.file}:2: components[0]: zoo_curves.components:Bent: unknown kind "trakc"'
+    assert record.message.startswith(told)
 
 
 def test_the_zoo_s_index_says_who_brings_a_kind(make_plugin: MakePlugin, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,9 +113,9 @@ def test_the_zoo_s_index_says_who_brings_a_kind(make_plugin: MakePlugin, monkeyp
     monkeypatch.setattr("detzoo.plugins.manager.zoo_plugins", lambda: zoo)
     told = 'kind "track" is not installed; provided by zoo-tracks: pip install zoo-tracks'
 
-    registry = Registry(make_plugin("curves", GUEST))
+    registry = Registry(make_plugin("curves", GUEST, stored=BENT))
 
-    assert registry.plugins.records["curves"].message.endswith(f"components[0].kind: {told}")
+    assert registry.plugins.records["curves"].message.endswith(f"components[0]: zoo_curves.components:Bent: {told}")
     with pytest.raises(RecipeError) as listed:
         component_rows("track", registry)
     with pytest.raises(RecipeError) as found:
@@ -133,12 +137,12 @@ def test_a_kind_of_a_plugin_that_is_switched_off(make_plugin: MakePlugin, monkey
 
 
 def test_two_plugins_with_one_kind_stop_each_other_and_no_third(make_plugin: MakePlugin) -> None:
-    good = 'api: 1\nplugin: {name}\nkinds: [{kind: lane, interface: "zoo_{name}.components:Lane"}]\n'
+    good = 'api: 1\nkinds: [{kind: lane, interface: "zoo_{name}.components:Lane"}]\n'
     registry = Registry(
         [
             *make_plugin("one", OWNER),
             *make_plugin("two", OWNER),
-            *make_plugin("curves", GUEST),
+            *make_plugin("curves", GUEST, stored=BENT),
             *make_plugin("good", good),
         ]
     )
@@ -159,11 +163,11 @@ def test_two_plugins_with_one_kind_stop_each_other_and_no_third(make_plugin: Mak
     [
         (
             "{kind: neck, interface: 'a:B'}",
-            """:3: kinds[0].kind: "neck" is one of detzoo's own kinds""",
+            """:2: kinds[0].kind: "neck" is one of detzoo's own kinds""",
         ),
-        ("{kind: my-kind, interface: 'a:B'}", ':3: kinds[0].kind: found "my-kind"; expected a name of letters'),
-        ("{kind: lane, interface: a.B}", ':3: kinds[0].interface: found "a.B"; expected "package.module:Class"'),
-        ("{kind: lane}", ':3: kinds[0]: missing key "interface" of kinds[0]; expected text'),
+        ("{kind: my-kind, interface: 'a:B'}", ':2: kinds[0].kind: found "my-kind"; expected a name of letters'),
+        ("{kind: lane, interface: a.B}", ':2: kinds[0].interface: found "a.B"; expected "package.module:Class"'),
+        ("{kind: lane}", ':2: kinds[0]: missing key "interface" of kinds[0]; expected text'),
         (
             "{kind: lane, interface: 'a:B'}, {kind: lane, interface: 'a:B'}",
             'kinds[1]: kind "lane" is declared twice',
@@ -171,7 +175,7 @@ def test_two_plugins_with_one_kind_stop_each_other_and_no_third(make_plugin: Mak
     ],
 )
 def test_mistakes_in_the_key_are_told_with_their_line(make_plugin: MakePlugin, written: str, message: str) -> None:
-    registry = Registry(make_plugin("lanes", f"api: 1\nplugin: {{name}}\nkinds: [{written}]\n"))
+    registry = Registry(make_plugin("lanes", f"api: 1\nkinds: [{written}]\n"))
 
     record = registry.plugins.records["lanes"]
     assert record.status == "invalid"

@@ -42,7 +42,7 @@ def hook(name: str, body: str) -> str:
 
 
 def manifest(name: str) -> str:
-    return f"api: 1\nplugin: {{name}}\nhooks: [{name}]\n"
+    return f"api: 1\nhooks: [{name}]\n"
 
 
 def test_every_hook_is_tried_here() -> None:

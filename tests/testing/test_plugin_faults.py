@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from detzoo.plugins.entries import SCHEMAS, StoredComponents
 from detzoo.plugins.manifest import Manifest, read_manifest
 from detzoo.plugins.registry import Registry
 from detzoo.testing import manifest as manifest_checks
@@ -53,11 +54,11 @@ def test_faults_of_an_import(
     assert found == [IMPORTS[code]]
 
 
-def with_schemas(manifest: Manifest, schemas: dict[str, Any]) -> Manifest:
-    """The manifest with other schemas next to it."""
-    changed = dataclasses.replace(manifest)
-    changed.__dict__["schemas"] = schemas
-    return changed
+def with_stored(manifest: Manifest, stored: dict[str, Any]) -> Manifest:
+    """The manifest with something else next to it."""
+    changed = StoredComponents(manifest.stored.path)
+    changed.__dict__["by_target"] = stored
+    return dataclasses.replace(manifest, stored=changed)
 
 
 def test_faults_of_a_manifest(toy_registry: Registry) -> None:
@@ -66,20 +67,25 @@ def test_faults_of_a_manifest(toy_registry: Registry) -> None:
     right = record.manifest
     assert right is not None
     changes: dict[str, dict[str, Any]] = {
-        "anchors/toy_anchors": {"supplies": []},
-        "transform/toy_noise": {"gives": ["levels"]},
+        "toy_zoo.components:ToyAnchors": {"supplies": []},
+        "toy_zoo.components:ToyNoise": {"gives": ["levels"]},
+        "toy_zoo.components:ToyHead": {"name": "toy_hat"},
+        "toy_zoo.components:ToyBackbone": {"summary": "a backbone of toys"},
     }
     for name, changed in changes.items():
-        old = right.schemas | {name: right.schemas[name] | changed}
-        record.manifest = with_schemas(right, old)
+        stored = right.stored.by_target
+        record.manifest = with_stored(right, stored | {name: stored[name] | changed})
         assert failing_plugin("toy") == {
             "schemas_are_synced": f"what is stored of {name} is out of date: run `detzoo registry sync`"
         }
-    without = {name: stored for name, stored in right.schemas.items() if name != "transform/toy_noise"}
-    record.manifest = with_schemas(right, without)
-    assert failing_plugin("toy") == {
-        "schemas_are_synced": "no schema is stored for transform/toy_noise: run `detzoo registry sync`"
-    }
+    without = {name: one for name, one in right.stored.by_target.items() if not name.endswith("ToyNoise")}
+    record.manifest = with_stored(right, without)
+    told = "nothing is stored of toy_zoo.components:ToyNoise: run `detzoo registry sync`"
+    assert failing_plugin("toy") == {"schemas_are_synced": told}
+    record.manifest = with_stored(right, {})
+    assert list(failing_plugin("toy")) == ["schemas_are_synced"]  # it was built without
+    record.editable = True  # nothing has been built yet
+    assert failing_plugin("toy") == {}
     record.manifest = dataclasses.replace(right, hooks=())
     assert failing_plugin("toy") == {
         "hooks_are_implemented": "the manifest lists the hooks [], the module implements ['detzoo_cli']"
@@ -90,11 +96,11 @@ def test_a_target_of_another_kind(toy_registry: Registry) -> None:
     record = toy_registry.plugins.records["toy"]
     assert record.manifest is not None
     wrong = tuple(
-        dataclasses.replace(entry, target="toy_zoo.components:ToyHead") if entry.name == "toy_noise" else entry
+        dataclasses.replace(entry, kind="miner") if entry.name == "toy_noise" else entry
         for entry in record.manifest.entries
     )
     record.manifest = dataclasses.replace(record.manifest, entries=wrong)
-    message = "transform \"toy/toy_noise\" (toy_zoo.components:ToyHead) is not a transform: its `kind` is 'head'"
+    message = "miner \"toy/toy_noise\" (toy_zoo.components:ToyNoise) is not a miner: its `kind` is 'transform'"
     # whoever loads the class to compare its schema meets the same
     assert failing_plugin("toy") == {"every_target_is_of_its_kind": message, "schemas_are_synced": message}
 
@@ -103,10 +109,11 @@ def test_a_recipe_that_does_not_resolve(tmp_path: Path, toy_registry: Registry) 
     record = toy_registry.plugins.records["toy"]
     text = (TOY_ZOO / "toy_zoo" / "registry.yaml").read_text()
     path = tmp_path / "registry.yaml"
+    path.with_name(SCHEMAS).write_text((TOY_ZOO / "toy_zoo" / SCHEMAS).read_text())
     path.write_text(text.replace("    num_classes: 3\n", "    num_classes: 3\n    neck: {type: identty}\n"))
-    record.manifest = read_manifest(path)
+    record.manifest = read_manifest(path, "toy")
     assert failing_plugin("toy") == {
-        "every_recipe_resolves": f'{path}:51: detectors.toy_child.neck.type: unknown neck "identty"; did you mean '
+        "every_recipe_resolves": f'{path}:50: detectors.toy_child.neck.type: unknown neck "identty"; did you mean '
         '"identity"? installed: fpn, identity, unet'
     }
 
@@ -135,8 +142,8 @@ def test_a_manifest_that_is_not_in_the_package(
         "manifest_lies_in_the_package": f"{missing} is missing: put registry.yaml next to plugin.py and include it in "
         "the wheel"
     }
-    missing.write_text("api: 1\nplugin: another\n")
-    assert failing_plugin("toy") == {"manifest_lies_in_the_package": f"{missing} belongs to another plugin"}
+    missing.write_text("api: 1\n")
+    assert failing_plugin("toy") == {"manifest_lies_in_the_package": f"{missing} is not the manifest that was read"}
 
 
 def test_every_check_of_a_plugin_has_a_fault() -> None:

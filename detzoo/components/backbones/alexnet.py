@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import nn
 
 from detzoo.components.backbones.feature_extractor import Tap, TappedBackbone
@@ -19,6 +21,7 @@ class AlexNet(TappedBackbone):
             features.11, 256), ``s32`` (pool5 = features.12, 256).
     """
 
+    name: ClassVar[str] = "alexnet"
     fully_connected = ("classifier.1", "classifier.4")
     pooled = 6
 

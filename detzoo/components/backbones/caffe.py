@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -47,6 +48,7 @@ class CaffeNet(TappedBackbone):
             none of them is (the published network, R-CNN: 227 px become 13 cells, 6 after pool5).
     """
 
+    name: ClassVar[str] = "caffenet"
     expects: Normalisation | None = CAFFE
     fully_connected = ("fc6", "fc7")
     pooled = 6

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torchvision
 from pydantic import Field
@@ -28,6 +28,8 @@ class EfficientNetB0(TappedBackbone):
         norm_eps: torchvision 1e-5; TensorFlow and Keras 1e-3.
         norm_momentum: share of the new batch in the running statistics.
     """
+
+    name: ClassVar[str] = "efficientnet_b0"
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 from torch import nn
 
@@ -45,6 +45,7 @@ class InceptionResNetV2(TappedBackbone):
             level ``s8_dilated`` takes the place of ``s16`` and is the last.
     """
 
+    name: ClassVar[str] = "inception_resnet_v2"
     expects = INCEPTION
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torchvision
 from pydantic import Field
@@ -36,6 +36,8 @@ class MobileNetV1(TappedBackbone):
         norm_eps: TensorFlow's detection configs and Keras: 1e-3.
         norm_momentum: share of the new batch in the running statistics.
     """
+
+    name: ClassVar[str] = "mobilenet_v1"
 
     def __init__(
         self,
@@ -110,6 +112,8 @@ class MobileNetV2(TappedBackbone):
         norm_momentum: share of the new batch in the running statistics.
     """
 
+    name: ClassVar[str] = "mobilenet_v2"
+
     def __init__(
         self,
         input_size: tuple[int, int] | None = None,
@@ -169,6 +173,8 @@ class MobileNetV3Large(TappedBackbone):
         init_std: draw all convolutions from a normal distribution of this width instead of He's; null for He's.
     """
 
+    name: ClassVar[str] = "mobilenet_v3_large"
+
     def __init__(
         self,
         input_size: tuple[int, int] | None = None,
@@ -227,6 +233,8 @@ class MobileNetV3Small(TappedBackbone):
         norm_momentum: share of the new batch in the running statistics.
         init_std: draw all convolutions from a normal distribution of this width instead of He's; null for He's.
     """
+
+    name: ClassVar[str] = "mobilenet_v3_small"
 
     def __init__(
         self,

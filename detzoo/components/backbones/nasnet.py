@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import torch
 from pydantic import Field
@@ -33,6 +33,7 @@ class NasNet(Backbone):
         filters: of the cells: 168 (large).
     """
 
+    name: ClassVar[str] = "nasnet"
     expects = INCEPTION
 
     def __init__(

@@ -60,14 +60,16 @@ class _BasicResNet(TappedBackbone):
 
 
 class ResNet18(_BasicResNet):
-    """ResNet-18; fields as above."""
+    """ResNet-18."""
 
+    name: ClassVar[str] = "resnet18"
     builder = "resnet18"
 
 
 class ResNet34(_BasicResNet):
-    """ResNet-34; fields as above."""
+    """ResNet-34."""
 
+    name: ClassVar[str] = "resnet34"
     builder = "resnet34"
 
 
@@ -124,20 +126,23 @@ class _BottleneckResNet(TappedBackbone):
 
 
 class ResNet50(_BottleneckResNet):
-    """ResNet-50; fields as above."""
+    """ResNet-50."""
 
+    name: ClassVar[str] = "resnet50"
     builder = "resnet50"
 
 
 class ResNet101(_BottleneckResNet):
-    """ResNet-101; fields as above."""
+    """ResNet-101."""
 
+    name: ClassVar[str] = "resnet101"
     builder = "resnet101"
 
 
 class ResNeXt50(_BottleneckResNet):
-    """ResNeXt-50, 32 groups of 4 channels; fields as above."""
+    """ResNeXt-50, 32 groups of 4 channels."""
 
+    name: ClassVar[str] = "resnext50"
     builder = "resnext50_32x4d"
 
 

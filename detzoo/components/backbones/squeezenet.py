@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torchvision
 
 from detzoo.components.backbones.feature_extractor import Tap, TappedBackbone
@@ -18,6 +20,8 @@ class SqueezeNet11(TappedBackbone):
         levels: of ``s2`` (features.1, 64 channels), ``s4`` (features.4, 128), ``s8`` (features.7, 256), ``s16``
             (features.12, 512).
     """
+
+    name: ClassVar[str] = "squeezenet1_1"
 
     def __init__(
         self, input_size: tuple[int, int] | None = None, /, *, levels: tuple[str, ...] = ("s8", "s16")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import torch
 from pydantic import Field
@@ -42,6 +42,8 @@ class MultiBox(Loss):
 
     Source: SSD, eq. 1; Caffe SSD MultiBoxLoss. Faster R-CNN, eq. 1; py-faster-rcnn RPN_POSITIVE_WEIGHT.
     """
+
+    name: ClassVar[str] = "multibox"
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -50,6 +50,7 @@ class QualityMultiBox(Loss):
     (``GFLHead.loss_single``); Feng et al. 2021 (arXiv:2108.07755), section 3.2; Zhang et al. 2020 (arXiv:2008.13367).
     """
 
+    name: ClassVar[str] = "quality_multibox"
     gives = frozenset({Feature.QUALITY_TARGETS})
     needs = frozenset({Feature.CLASS_LOGITS, Feature.SIGMOID_SCORES})
 

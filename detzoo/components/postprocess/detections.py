@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import numpy as np
 import torch
@@ -48,6 +48,8 @@ class PerClassDetections(PostProcess):
     Source: SSD's DetectionOutput; RetinaNet, section 4.1; torchvision's ``SSD``, ``RetinaNet`` and
     ``FCOS.postprocess_detections``, whose results are matched.
     """
+
+    name: ClassVar[str] = "detections"
 
     def __init__(
         self,

@@ -48,6 +48,7 @@ class MixUp(Transform):
     Megvii-BaseDetection/YOLOX, mosaicdetection.py ``mixup``. Deliberate difference: the mean is rounded, not cut off.
     """
 
+    name: ClassVar[str] = "mixup"
     draws: ClassVar[int] = 1
 
     def __init__(

@@ -6,7 +6,7 @@ Letters: B images, Q queries, S cells, K classes, F width of the transformer, E 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ class AnchorDetrHead(DenseHead):
     conditional attention, one learned width of the Gaussian for each head of each layer, no offsets.
     """
 
+    name: ClassVar[str] = "detr_anchors"
     gives = frozenset({Feature.CLASS_LOGITS, Feature.ONE_BOX, Feature.SOFTMAX_SCORES, Feature.SIGMOID_SCORES})
 
     def __init__(

@@ -6,7 +6,7 @@ Letters: B images, Q queries (the candidates N), K classes, F width of the trans
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -38,6 +38,7 @@ class DetrHead(DenseHead):
     the column for no object stands in front, as everywhere in detzoo, not at the end.
     """
 
+    name: ClassVar[str] = "detr"
     gives = frozenset({Feature.CLASS_LOGITS, Feature.ONE_BOX, Feature.SOFTMAX_SCORES, Feature.SIGMOID_SCORES})
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import torch
 from pydantic import Field
@@ -42,6 +42,7 @@ class SetLoss(Loss):
     Difference: over several processes the sum of the weights is that of all of them, as the number of objects is.
     """
 
+    name: ClassVar[str] = "set"
     needs = frozenset({Feature.CLASS_LOGITS, Feature.ONE_BOX})
 
     def __init__(

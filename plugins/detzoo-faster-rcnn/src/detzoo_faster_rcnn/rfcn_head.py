@@ -6,7 +6,7 @@ Letters: B images, P regions, K classes, h w a map's cells, k the bins of a regi
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -44,6 +44,7 @@ class RfcnHead(RoiHead):
     train_val.prototxt (layers conv_new_1, rfcn_cls, rfcn_bbox, ave_cls_score_rois).
     """
 
+    name: ClassVar[str] = "rfcn"
     gives = RoiHead.gives | {Feature.ONE_BOX}
 
     def __init__(

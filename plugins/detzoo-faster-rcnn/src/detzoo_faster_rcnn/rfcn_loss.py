@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -40,6 +40,8 @@ class RfcnLoss(Loss):
     BoxAnnotatorOHEM, SoftmaxWithLossOHEM and SmoothL1LossOHEM. Difference: the released one-image port (py-R-FCN)
     divides the boxes by 128; ``{type: fixed, value: 128, scope: image}`` is both.
     """
+
+    name: ClassVar[str] = "rfcn"
 
     def __init__(
         self,

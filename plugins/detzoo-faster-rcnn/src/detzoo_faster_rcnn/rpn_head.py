@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -33,6 +33,7 @@ class RpnHead(DenseHead):
     Source: Ren et al. 2015, section 3.1; torchvision ``RPNHead``.
     """
 
+    name: ClassVar[str] = "rpn"
     gives = DenseHead.gives | {Feature.SOFTMAX_SCORES}
 
     def __init__(

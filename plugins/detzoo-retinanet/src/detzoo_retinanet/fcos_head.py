@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,7 @@ class FcosHead(DenseHead):
     Source: Tian et al. 2019 (arXiv:1904.01355) and 2020 (arXiv:2006.09214), section 3; torchvision ``FCOSHead``.
     """
 
+    name: ClassVar[str] = "fcos"
     gives = DenseHead.gives | {Feature.QUALITY_LOGITS, Feature.ONE_PER_CELL}
 
     def __init__(

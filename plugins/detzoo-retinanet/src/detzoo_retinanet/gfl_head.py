@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +37,7 @@ class GflHead(DenseHead):
     Source: Li et al. 2020 (arXiv:2006.04388), section 3; its release (implus/GFocal), ``GFLHead``.
     """
 
+    name: ClassVar[str] = "gfl"
     gives = DenseHead.gives | {Feature.DISTRIBUTION, Feature.ONE_PER_CELL}
 
     def __init__(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -28,6 +30,8 @@ class RetinaNetHead(DenseHead):
 
     Source: Lin et al. 2017 (arXiv:1708.02002), section 4; torchvision ``RetinaNetHead``.
     """
+
+    name: ClassVar[str] = "retinanet"
 
     def __init__(
         self,

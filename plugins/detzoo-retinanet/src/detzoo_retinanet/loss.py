@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -35,6 +35,7 @@ class FcosLoss(Loss):
     release also weighs the boxes by their centreness; neither the equation nor torchvision does.
     """
 
+    name: ClassVar[str] = "fcos"
     needs = frozenset({Feature.CLASS_LOGITS, Feature.QUALITY_LOGITS, Feature.LEVELS})
 
     def __init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import torch
 from pydantic import Field
@@ -42,6 +42,7 @@ class SsdHead(DenseHead):
     Source: Liu et al. 2016, section 2.1; SSDLite: Sandler et al. 2018, section 6.2, torchvision's ssdlite.py.
     """
 
+    name: ClassVar[str] = "ssd"
     gives = DenseHead.gives | {Feature.SOFTMAX_SCORES}
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -33,6 +33,7 @@ class SsdSharedHead(DenseHead):
     Source: TensorFlow Object Detection API, ``WeightSharedConvolutionalBoxPredictor``, without its batch norms.
     """
 
+    name: ClassVar[str] = "ssd_shared"
     gives = DenseHead.gives | {Feature.SOFTMAX_SCORES}
 
     def __init__(

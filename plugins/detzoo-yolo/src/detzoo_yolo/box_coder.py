@@ -6,7 +6,7 @@ Letters: [...] any leading dimensions.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import torch
 from pydantic import Field
@@ -29,6 +29,8 @@ class AnchorCoder(BoxCoder):
 
     Source: YOLO9000, section 2, "Direct location prediction".
     """
+
+    name: ClassVar[str] = "yolo_anchor"
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -33,6 +33,7 @@ class YoloAnchorHead(DenseHead):
     Source: YOLO9000, section 2; YOLOv3, sections 2.1 to 2.3.
     """
 
+    name: ClassVar[str] = "yolo_anchor"
     gives = DenseHead.gives | {Feature.QUALITY_LOGITS, Feature.CATEGORICAL_SCORES}
 
     def __init__(

@@ -5,7 +5,7 @@ Letters: B images, N candidates, K classes, P positives.
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
 import torch
 from pydantic import Field
@@ -49,6 +49,7 @@ class YoloAnchorLoss(Loss):
     later and the classes of both; here the later one has it all.
     """
 
+    name: ClassVar[str] = "yolo_anchor"
     needs = frozenset(
         {
             Feature.CLASS_LOGITS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -27,6 +27,8 @@ class DarknetNeck(Neck):
 
     Source: YOLOv3, section 2.3, is one such: predictions at three scales.
     """
+
+    name: ClassVar[str] = "darknet"
 
     def __init__(
         self, features: FeatureSpecs, /, *, layers: list[str], norm_eps: Eps = 1e-6, norm_momentum: Momentum = 0.01
