@@ -34,7 +34,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     from detzoo.runtime.switches import Switches
 
     switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
-    files = find_sources(sources)
+    files = find_sources(sources, report=lambda message: typer.echo(message, err=True))
     detector = load_detector(target, set_=set_)
     options = Options(score_threshold, nms_iou, keep, batch, switches.precision)
     detector.settings(options.settings)  # an unsupported setting is reported before the slow work starts

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from detzoo.comparison.analysis import DRAWN_FROM, class_names
 from detzoo.errors import DataError
+from detzoo.evaluation.annotation_flags import is_flagged
 from detzoo.evaluation.tide import IGNORED, TRUE, Judged, by_image, judge
 from detzoo.ops.mask_encoding import decode_counts
 from detzoo.runtime.drawing import encode_image
@@ -128,7 +129,7 @@ def f1(judged: Judged) -> float:
 
 def truth_box(annotation: Mapping[str, Any], names: Mapping[int, str]) -> Box:
     """Of an annotation; difficult and crowd boxes say so."""
-    hard = [flag for flag, key in (("difficult", "ignore"), ("crowd", "iscrowd")) if annotation.get(key)]
+    hard = [flag for flag, key in (("difficult", "ignore"), ("crowd", "iscrowd")) if is_flagged(annotation, key)]
     name = names[int(annotation["category_id"])]
     return Box(
         annotation["bbox"],

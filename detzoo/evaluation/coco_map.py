@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detzoo.errors import DataError
+from detzoo.evaluation.annotation_flags import is_flagged
 from detzoo.evaluation.engines import Engine, coco_object, engine_module, silence
+from detzoo.ops.segmentation import pack_segmentation
 
 CocoDict: TypeAlias = Mapping[str, Any]
 IouType: TypeAlias = Literal["bbox", "segm"]
@@ -103,11 +105,11 @@ class CocoGroundTruth:
             "category_id": int(annotation["category_id"]),
             "bbox": [float(v) for v in annotation["bbox"]],
             "area": float(width) * float(height) if area is None else float(area),
-            "iscrowd": int(annotation.get("iscrowd") or 0),
+            "iscrowd": int(is_flagged(annotation, "iscrowd")),
         }
         if annotation.get("segmentation") is not None:
             copied["segmentation"] = annotation["segmentation"]
-        if self.honour_ignore and annotation.get("ignore") and not copied["iscrowd"]:
+        if self.honour_ignore and is_flagged(annotation, "ignore") and not copied["iscrowd"]:
             copied["area"] = OUT_OF_EVERY_RANGE  # ignored without iscrowd, whose IoU is another formula
         return copied
 
@@ -150,7 +152,16 @@ class CocoGroundTruth:
             raise DataError(
                 f"mask AP needs a segmentation on every annotation; {lacking} of {len(self._annotations)} have none"
             )
-        return [dict(a) for a in self._annotations]
+        return [self._packed(a) for a in self._annotations]
+
+    def _packed(self, annotation: dict[str, Any]) -> dict[str, Any]:
+        """With its mask checked and as run lengths: pycocotools crashes on damaged ones."""
+        height, width = self._sizes[self.image_ids[annotation["image_id"] - 1]]
+        try:
+            packed = pack_segmentation(annotation["segmentation"], (int(height or 0), int(width or 0)))
+        except DataError as error:
+            raise DataError(f"ground truth: the mask of annotation {annotation['id']}: {error}") from None
+        return annotation | {"segmentation": packed}
 
     def results(self, detections: Sequence[CocoDict], engine: Engine, iou_type: IouType) -> Any:
         """The engine's COCO object of detections; an empty list is a normal case."""

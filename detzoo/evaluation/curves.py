@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detzoo.evaluation.annotation_flags import is_flagged
 from detzoo.evaluation.coco_map import CocoResult
 from detzoo.evaluation.voc_map import iou_xyxy, xyxy
 
@@ -117,7 +118,7 @@ def _pairs(
 
 
 def _hard(annotation: Mapping[str, Any]) -> bool:
-    return bool(annotation.get("ignore") or annotation.get("iscrowd"))
+    return is_flagged(annotation, "ignore", "iscrowd")
 
 
 def _boxes(rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:

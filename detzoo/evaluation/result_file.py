@@ -7,6 +7,7 @@ may be meant in two ways is rejected, with the option that decides it.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import math
 import zlib
@@ -16,8 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
+from detzoo.data.formats.json_file import JSON_BYTES
+from detzoo.data.formats.values import as_id, as_number, as_pixels, is_numeric_id, shown
 from detzoo.errors import DataError
 from detzoo.evaluation.classes import listed, map_classes
+from detzoo.ops.segmentation import pack_segmentation
+from detzoo.runtime.foreign_files import MissingFileError, decode_text, is_ordinary, read_file, read_text
 
 Row: TypeAlias = dict[str, Any]
 BoxForm: TypeAlias = Literal["xywh", "xyxy"]
@@ -78,15 +83,18 @@ def read_detections(path: Path) -> list[Row]:
     """
     try:
         rows = json.loads(_text(path))
-    except FileNotFoundError:
+    except MissingFileError:
         raise DataError(f"{path} does not exist; --from takes a COCO result file") from None
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}") from None
     if not isinstance(rows, list):
         raise DataError(f"{path} holds {type(rows).__name__}, not a list; {WANTED}")
     for number, row in enumerate(rows, start=1):
         if (problem := row_problem(row)) is not None:
             raise DataError(f"{path}: row {number} {problem}; {WANTED}")
+        row["category_id"] = as_id(row["category_id"])  # "2" and 2.0 can only mean 2
+        if isinstance(row["image_id"], float):
+            row["image_id"] = as_id(row["image_id"])
     return rows
 
 
@@ -97,12 +105,13 @@ def _text(path: Path) -> str:
         ValueError: more than MOST_BYTES come out: a file that would fill the memory.
     """
     if path.suffix != ".gz":
-        return path.read_text(encoding="utf-8")
-    with gzip.open(path) as file:
+        return read_text(path, limit=JSON_BYTES, what="result file")
+    packed = read_file(path, limit=MOST_BYTES, what="result file")
+    with gzip.open(io.BytesIO(packed)) as file:
         content = file.read(MOST_BYTES + 1)  # one more: enough to know
     if len(content) > MOST_BYTES:
         raise ValueError(f"it unpacks to more than {MOST_BYTES >> 20} MiB")
-    return content.decode("utf-8")
+    return decode_text(content, path)
 
 
 def row_problem(row: Any) -> str | None:
@@ -115,23 +124,23 @@ def row_problem(row: Any) -> str | None:
     if missing:
         return f"has no {', '.join(missing)}"
     box = row.get("bbox", [0, 0, 0, 0])
-    if not isinstance(box, list) or len(box) != 4 or not all(is_number(v) for v in box):
-        return f"has the bbox {box!r}, not four numbers [x, y, width, height]"
+    if not isinstance(box, list) or as_pixels(box) is None or not all(is_number(v) for v in box):
+        return f"has the bbox {shown(box)}, not four numbers [x, y, width, height]"
     if box[2] < 0 or box[3] < 0:
         return f"has the bbox {box!r} with a negative width or height (it is [x, y, width, height])"
     if not is_number(row["score"]):
-        return f"has the score {row['score']!r}, not a number"
-    if not isinstance(row["category_id"], int) or isinstance(row["category_id"], bool):
-        return f"has the category_id {row['category_id']!r}, not a whole number"
-    if not isinstance(row["image_id"], int | str) or isinstance(row["image_id"], bool):
-        return f"has the image_id {row['image_id']!r}, neither a whole number nor a text"
+        return f"has the score {shown(row['score'])}, not a number"
+    category = as_id(row["category_id"])
+    if not isinstance(category, int) or not is_numeric_id(category):
+        return f"has the category_id {shown(row['category_id'])}, not a whole number"
+    if as_id(row["image_id"]) is None:
+        return f"has the image_id {shown(row['image_id'])}, neither a whole number nor a text"
     return None
 
 
 def is_number(value: Any) -> bool:
     """Whether JSON gave a finite number (true and false are none)."""
-    # bool is an int to Python
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return not isinstance(value, str) and as_number(value) is not None
 
 
 def match_images(found: ResultFile, truth: Mapping[str, Any], path: Path) -> None:
@@ -228,11 +237,11 @@ def read_categories(text: str) -> dict[int, str]:
         DataError: the file is none of these.
     """
     path = Path(text)
-    if not path.is_file():
+    if not is_ordinary(path):
         if path.suffix in (".json", ".txt", ".names"):
             raise DataError(f"--categories {text}: no such file")
         return dict(enumerate(name.strip() for name in text.split(",")))
-    content = path.read_text(encoding="utf-8")
+    content = read_text(path, what="list of categories")
     if path.suffix != ".json":
         return dict(enumerate(line.strip() for line in content.splitlines() if line.strip()))
     try:
@@ -240,12 +249,19 @@ def read_categories(text: str) -> dict[int, str]:
         if isinstance(value, list) and all(isinstance(name, str) for name in value):
             return dict(enumerate(value))
         if "categories" in value:
-            return {int(category["id"]): str(category["name"]) for category in value["categories"]}
-        return {int(key): str(name) for key, name in value.items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
+            return {_category(category["id"]): str(category["name"]) for category in value["categories"]}
+        return {_category(key): str(name) for key, name in value.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DataError(
             f"--categories {text}: expected a list of names, an object of id -> name, or COCO's categories"
         ) from None
+
+
+def _category(value: Any) -> int:
+    own = as_id(value)
+    if not isinstance(own, int):
+        raise ValueError(f"{shown(value)} is no category id")
+    return own
 
 
 def fit_masks(found: ResultFile, truth: Mapping[str, Any], path: Path) -> None:
@@ -275,23 +291,10 @@ def fit_masks(found: ResultFile, truth: Mapping[str, Any], path: Path) -> None:
 
 def packed_mask(value: Any, size: tuple[int, int], where: str) -> dict[str, Any]:
     """Polygons or run lengths of any kind -> {size, counts: text}."""
-    from pycocotools import mask as coco_mask
-
-    height, width = size
-    if isinstance(value, dict) and [int(side) for side in value.get("size", size)] != [height, width]:
-        stated = value["size"]
-        raise DataError(
-            f"{where} is {stated[1]} x {stated[0]} px (size is [height, width]), the image {width} x {height}"
-        )
     try:
-        if isinstance(value, dict) and isinstance(value["counts"], str):
-            coco_mask.area(value)  # raises where the counts are broken
-            return {"size": [height, width], "counts": value["counts"]}
-        made = coco_mask.frPyObjects(value, height, width)
-        packed = coco_mask.merge(made) if isinstance(made, list) else made
-    except Exception as error:  # pycocotools raises bare Exception
-        raise DataError(f"{where} cannot be read ({error}); allowed: COCO's run lengths, or polygons") from None
-    return {"size": [height, width], "counts": packed["counts"].decode()}
+        return pack_segmentation(value, size)
+    except DataError as error:
+        raise DataError(f"{where}: {error}; allowed: COCO's run lengths, or polygons") from None
 
 
 def fit_boxes(found: ResultFile, truth: Mapping[str, Any], form: BoxForm | None, path: Path) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detzoo.evaluation.annotation_flags import is_flagged
 from detzoo.evaluation.coco_map import sorting_key
 from detzoo.evaluation.voc_map import iou_xyxy, xyxy
 
@@ -121,7 +122,7 @@ def _matched(
     """COCO's matching at FOREGROUND: (detection -> ground truth, detections on boxes that do not count)."""
     classes = np.array([int(a["category_id"]) for a in truth])
     hard_classes = np.array([int(a["category_id"]) for a in hard])
-    crowd = np.array([bool(a.get("iscrowd")) for a in hard], dtype=bool)
+    crowd = np.array([is_flagged(a, "iscrowd") for a in hard], dtype=bool)
     beyond = _hard_overlap(found, hard, crowd)
     free, hard_free = np.ones(len(truth), bool), np.ones(len(hard), bool)
     owner: dict[int, int] = {}
@@ -174,7 +175,7 @@ def _kind(category: int, truth: Sequence[Row], overlap: Floats) -> tuple[str, in
 
 
 def _hard(annotation: Row) -> bool:
-    return bool(annotation.get("ignore") or annotation.get("iscrowd"))
+    return is_flagged(annotation, "ignore", "iscrowd")
 
 
 def _boxes(rows: Sequence[Row]) -> Floats:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from detzoo.evaluation.annotation_flags import is_flagged
 from detzoo.evaluation.coco_map import sorting_key
 
 Floats = NDArray[np.float64]
@@ -160,7 +161,7 @@ def group_boxes(detections: Sequence[Mapping[str, Any]], ground_truth: Mapping[s
     """COCO rows -> boxes by category; ``ignore`` and ``iscrowd`` boxes are the difficult ones."""
     truth: dict[int, dict[Any, list[tuple[Any, bool]]]] = {int(c["id"]): {} for c in ground_truth["categories"]}
     for a in ground_truth["annotations"]:
-        hard = bool(a.get("ignore") or a.get("iscrowd"))
+        hard = is_flagged(a, "ignore", "iscrowd")
         truth[int(a["category_id"])].setdefault(a["image_id"], []).append((xyxy(a["bbox"]), hard))
     found: dict[int, list[tuple[float, Any, Any]]] = {category: [] for category in truth}
     order = {i: n for n, i in enumerate(sorted({d["image_id"] for d in detections}, key=sorting_key))}

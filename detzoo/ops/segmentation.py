@@ -97,6 +97,8 @@ def pack_segmentation(value: Any, size: tuple[int, int]) -> dict[str, Any]:
     Raises:
         DataError: what is wrong, without a place.
     """
+    if isinstance(value, dict) and value.get("size") == list(size) and isinstance(value.get("counts"), str):
+        return {"size": list(size), "counts": _checked_counts(value["counts"], size[0] * size[1])}
     rle = to_rle(encode_segmentation(value, size), size)
     counts = rle["counts"]
     return {"size": list(size), "counts": counts.decode() if isinstance(counts, bytes) else counts}

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
-import cv2
-import numpy as np
-
 from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import run_lengths
 from detzoo.prediction.detections import Detections
 from detzoo.prediction.drawn_video import writing_video
 from detzoo.prediction.predict import detect_images, inference
+from detzoo.prediction.video_source import VideoSource
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.drawing import ImageArray, draw_detections
 from detzoo.runtime.folder_claim import locked_folder
-from detzoo.runtime.images import SUFFIXES, is_url, read_image
+from detzoo.runtime.foreign_files import check_ordinary, files_below, is_ordinary
+from detzoo.runtime.images import MAX_FILE_BYTES, SUFFIXES, is_url, read_image
 from detzoo.runtime.own_drawings import may_write, write_drawing
+from detzoo.runtime.passed_over import passed_over
 from detzoo.runtime.switches import Precision
 from detzoo.types import DetectionSettings
 
@@ -35,7 +35,6 @@ FORMAT: Final = "detzoo.predictions/1"
 """Of that file; its first key."""
 MAKER: Final = "predict"
 """The command whose drawings may be replaced."""
-_UNKNOWN_RATE: Final = 25.0  # frames/s of videos that do not say
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ def _check_results(path: Path) -> None:
         raise DataError(f"{path} exists and was not written by detzoo predict; choose another --out, or move it away")
 
 
-def find_sources(sources: Sequence[str]) -> list[str]:
+def find_sources(sources: Sequence[str], report: Callable[[str], None] = lambda _: None) -> list[str]:
     """Files and URLs, folders replaced by the images and videos in them, sorted; each once.
 
     Raises:
@@ -170,17 +169,20 @@ def find_sources(sources: Sequence[str]) -> list[str]:
     found: dict[str, None] = {}
     for source in sources:
         path = Path(source)
-        if is_url(source) or path.is_file():
+        if is_url(source) or is_ordinary(path):
             found[source] = None  # a dict: each once, in the given order
-        elif path.is_dir():
-            inside = sorted(str(p) for p in path.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES | VIDEOS)
+        elif os.path.isdir(path):
+            below = files_below(path)
+            inside = [str(p) for p in below if p.suffix.lower() in SUFFIXES | VIDEOS]
+            if others := passed_over(below, SUFFIXES | VIDEOS):
+                report(f"{source}: files that are not read: {others}")
             if not inside:
                 raise DataError(
                     f"{source}: no images in this folder; looked for {', '.join(sorted(SUFFIXES | VIDEOS))}"
                 )
             found |= dict.fromkeys(inside)
         else:
-            raise DataError(f"{source}: no such file or folder")
+            check_ordinary(path, limit=MAX_FILE_BYTES, what="file or folder")  # says why not
     if not found:
         raise DataError("no sources: give files, folders or URLs")
     return list(found)
@@ -249,36 +251,28 @@ def _images(
 def _video(
     detector: Detector, source: str, names: _Names, batch: int, settings: DetectionSettings, summary: Summary
 ) -> None:
-    """Every frame, in batches, into an mp4 of the same size and rate."""
-    capture = cv2.VideoCapture(source)
+    """Every readable frame, in batches, into an mp4 of the same size and rate.
+
+    Raises:
+        DataError: no frame can be read; or, after the others were written, some cannot.
+    """
+    video = VideoSource(source)
     path = names.new(source, ".mp4")
     try:
-        rate = capture.get(cv2.CAP_PROP_FPS)
-        # OpenCV gives 0 or NaN where the file does not say
-        rate = rate if np.isfinite(rate) and rate > 0 else _UNKNOWN_RATE
-        with writing_video(path, rate, by=MAKER) as video:
-            for frames in _frames(capture, batch):
-                for frame, found in zip(frames, detect_images(detector, frames, settings=settings), strict=True):
-                    summary.records.append({"file": source, "frame": video.count, "drawn": path.name, **_plain(found)})
-                    video.add(draw_detections(frame, found))
-            if video.count == 0:  # OpenCV opens what is no video without an error
+        with writing_video(path, video.rate, by=MAKER) as drawn:
+            for frames in video.batches(batch):
+                found_in = detect_images(detector, [frame for _, frame in frames], settings=settings)
+                for (number, frame), found in zip(frames, found_in, strict=True):
+                    summary.records.append({"file": source, "frame": number, "drawn": path.name, **_plain(found)})
+                    drawn.add(draw_detections(frame, found))
+            if video.read == 0:  # OpenCV opens what is no video without an error
                 raise DataError(f"{source}: no frame of this video can be read")
     finally:
-        capture.release()
+        video.close()
     summary.written.append(path)
-
-
-def _frames(capture: cv2.VideoCapture, batch: int) -> Iterator[list[ImageArray]]:
-    frames: list[ImageArray] = []
-    while True:
-        fine, frame = capture.read()
-        if fine:
-            frames.append(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8))
-        if frames and (not fine or len(frames) == batch):
-            yield frames
-            frames = []
-        if not fine:
-            return
+    loss = video.loss()
+    if loss is not None:
+        raise DataError(loss)
 
 
 def _plain(found: Detections) -> dict[str, Any]:

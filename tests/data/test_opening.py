@@ -286,7 +286,7 @@ def test_convert_copies_links_and_turns_upright(tmp_path: Path) -> None:
     assert not (images / "b.png").is_symlink()
     assert read_header(images / "b.png").orientation == 1
     data = open_dataset(tmp_path / "out")
-    assert [len(data.sample(position).boxes) for position in range(len(data))] == [1, 1]
+    assert [len(data.sample(position).boxes) for position in range(len(data))] == [1, 0]  # b's is difficult
     wrong = CliRunner().invoke(app, ["convert", str(root), "--to", "kitti", "--out", str(tmp_path / "k")])
     assert str(wrong.exception) == "cannot write 'kitti'; choose one of coco, voc, yolo"
 

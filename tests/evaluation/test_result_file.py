@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from detzoo.cli import main
 from detzoo.comparison.evaluate_one import evaluate_file
 from detzoo.errors import DataError
-from detzoo.evaluation.result_file import read_categories, read_results
+from detzoo.evaluation.result_file import read_categories, read_detections, read_results
 
 OFFICIAL = {
     "bbox": "0.5046 0.6970 0.5730 0.5856 0.5194 0.5014 0.3868 0.5937 0.5954 0.6398 0.5664 0.5643",
@@ -211,11 +212,53 @@ def test_masks_of_every_kind(tmp_path: Path) -> None:
 
 
 def test_masks_that_do_not_fit(tmp_path: Path) -> None:
-    assert refusal(tmp_path, row(segmentation={"size": [200, 100], "counts": "0"})) == (
-        "mask of image 17 is 100 x 200 px (size is [height, width]), the image 200 x 100"
+    swapped = refusal(tmp_path, row(segmentation={"size": [200, 100], "counts": "0"}))
+    assert (
+        "mask of image 17: the mask is 100 x 200 px, its image 200 x 100 px (height and width are swapped)" in swapped
     )
     assert refusal(tmp_path, row(segmentation="round")).endswith("allowed: COCO's run lengths, or polygons")
-    assert "cannot be read" in refusal(tmp_path, row(segmentation={"size": [100, 200]}))
+    assert "must be text" in refusal(tmp_path, row(segmentation={"size": [100, 200]}))
+    for counts in ("5", "cut`", "é", [10**9], [10**18], [-1, 20001], [1.5], [True], 7, ""):
+        assert "mask of image 17" in refusal(tmp_path, row(segmentation={"size": [100, 200], "counts": counts}))
+    for size in ([10**9, 10**9], [100], "100x200", None, [0, 0], [1e400, 1]):
+        assert "mask of image 17" in refusal(tmp_path, row(segmentation={"size": size, "counts": [20000]}))
+
+
+def test_a_far_point_of_a_polygon_is_clipped(tmp_path: Path) -> None:
+    far = [[10, 10, 1e9, 10, 1e9, 60, 10, 60]]
+    near = [[10, 10, 200, 10, 200, 60, 10, 60]]
+    rows, _ = read(tmp_path, row(segmentation=far), row(segmentation=near))
+    assert rows[0]["segmentation"] == rows[1]["segmentation"]
+
+
+@pytest.mark.parametrize(("category", "image"), [("3", 17.0), (3.0, "17"), (3, 17)])
+def test_ids_that_can_only_mean_one_number(tmp_path: Path, category: Any, image: Any) -> None:
+    rows, _ = read(tmp_path, row(image, category=category))
+    assert [(found["image_id"], found["category_id"]) for found in rows] == [(17, 3)]
+
+
+@pytest.mark.parametrize("value", [[3], {}, None, True, 1.5, 2**64, "x"])
+def test_categories_that_are_no_ids(tmp_path: Path, value: Any) -> None:
+    assert "has the category_id" in refusal(tmp_path, row(category=value))
+
+
+def test_numbers_that_no_box_has(tmp_path: Path) -> None:
+    for box in ([1, 2, 10**400, 3], [1, 2, 1e300, 3], [1, 2, "3", 4], [1, 2, [3], 4]):
+        assert "has the bbox" in refusal(tmp_path, row(bbox=box))
+
+
+def test_files_that_are_no_ordinary_text(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(DataError, match="FIFO"):
+        read_detections(tmp_path / "pipe.json")
+    (tmp_path / "marked.json").write_bytes("[]".encode("utf-16"))
+    assert read_detections(tmp_path / "marked.json") == []
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="cannot be read as JSON"):
+        read_detections(tmp_path / "deep.json")
+    (tmp_path / "long.json").write_text("9" * 5000)
+    with pytest.raises(DataError, match="cannot be read as JSON"):
+        read_detections(tmp_path / "long.json")
 
 
 @pytest.mark.parametrize("kind", ["bbox", "segm"])

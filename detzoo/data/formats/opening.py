@@ -27,11 +27,13 @@ from typing import Any, Final
 
 from detzoo.data.checking.problems import Problems
 from detzoo.data.dataset import Dataset
+from detzoo.data.formats.json_file import JSON_BYTES
 from detzoo.data.formats.sniff import describe
 from detzoo.data.formats.source import DataSource, read_source
 from detzoo.data.formats.split_names import with_role
 from detzoo.data.shapes import COUNTS, ShapesDataset
 from detzoo.errors import DataError
+from detzoo.runtime.foreign_files import check_ordinary
 from detzoo.schema.describing import nearest
 
 READY = Path(__file__).with_name("ready")
@@ -82,6 +84,8 @@ def find_source(spec: str | Path) -> DataSource:
             f"{spec}: no such dataset{hint}: give `shapes`, a data.yaml, a COCO json, a folder in VOC, YOLO or COCO "
             f"layout, or one of {', '.join(ready_made)}"
         )
+    if not path.is_dir():
+        check_ordinary(path, limit=JSON_BYTES, what="dataset")
     return describe(path)
 
 

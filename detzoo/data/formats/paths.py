@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
-from typing import Final
 
 from detzoo.data.checking.problems import Problems
 from detzoo.runtime.foreign_files import files_below, files_in
 from detzoo.runtime.images import SUFFIXES
-
-_COMPANIONS: Final = frozenset({
-    "", ".txt", ".xml", ".json", ".yaml", ".yml", ".csv", ".md", ".html", ".names", ".data", ".cache", ".npy", ".zip",
-    ".db", ".ini", ".py", ".sh", ".log", ".pt", ".safetensors",
-})  # fmt: skip
-"""Endings that nobody takes for images."""
+from detzoo.runtime.passed_over import passed_over
 
 
 def escapes(name: str) -> bool:
@@ -40,8 +33,6 @@ def has_images(folder: Path) -> bool:
 
 def tell_passed_over(folder: Path, files: Iterable[Path], problems: Problems) -> None:
     """Count the files that may be images but are not read, by their endings."""
-    endings = Counter(path.suffix.lower() for path in files if not path.name.startswith("."))
-    strange = {ending: n for ending, n in sorted(endings.items()) if ending not in SUFFIXES | _COMPANIONS}
-    if strange:
-        text = ", ".join(f"{count} {ending}" for ending, count in strange.items())
+    text = passed_over(files)
+    if text:
         problems.warning("passed-over", folder, None, f"files that are not read: {text}; save them as .png or .jpg")

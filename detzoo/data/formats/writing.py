@@ -15,6 +15,7 @@ import yaml
 from numpy.typing import NDArray
 
 from detzoo.data.dataset import Dataset, read_as_annotated
+from detzoo.data.formats.index import Index
 from detzoo.errors import DataError
 from detzoo.runtime.images import read_header
 
@@ -31,8 +32,9 @@ def target_of(name: str) -> Target:
 def write_datasets(splits: dict[str, Dataset], out: Path, target: Target, *, copy: bool = True) -> list[str]:
     """Write all splits of a dataset.
 
-    Images with EXIF orientation, and made-up ones, are written as PNG; all others are copied or linked. Masks go into
-    COCO only.
+    Images with EXIF orientation, and made-up ones, are written as PNG; all others are copied or linked. Only COCO has
+    masks and crowds, and YOLO has no difficult boxes: crowds and difficult boxes are left out there, as ordinary
+    objects they would be learnt and counted.
 
     Args:
         splits: by name; all with the same classes.
@@ -41,7 +43,7 @@ def write_datasets(splits: dict[str, Dataset], out: Path, target: Target, *, cop
         copy: copy images; False makes symbolic links.
 
     Returns:
-        messages about images that could not be read and were left out.
+        messages about what was left out: images that could not be read, and what the format cannot say.
 
     Raises:
         DataError: ``out`` is not empty.
@@ -52,10 +54,32 @@ def write_datasets(splits: dict[str, Dataset], out: Path, target: Target, *, cop
     taken: set[str] = set()
     for name, data in splits.items():
         records = _write_images(data, out, name, target, taken, left_out, copy=copy)
+        left_out += [f"{name}: {message}" for message in _losses(data.annotations(), target)]
         {"coco": _write_coco, "voc": _write_voc, "yolo": _write_yolo}[target](data, out, name, records)
     first = next(iter(splits.values()))
     (out / "data.yaml").write_text(yaml.safe_dump(_description(first, splits, target), sort_keys=False))
     return left_out
+
+
+def _losses(index: Index, target: Target) -> list[str]:
+    """What a format cannot say, in words."""
+    if target == "coco":
+        return []
+    left = [f"{int(index.crowd.sum())} crowd regions ({target} has none)"] if index.crowd.any() else []
+    difficult = index.difficult & ~index.crowd
+    if target == "yolo" and difficult.any():
+        left.append(f"{int(difficult.sum())} difficult boxes (yolo has no such flag)")
+    if index.has_masks:
+        kept = int((np.diff(index.mask_ends, prepend=0) > 0).sum())
+        left.append(f"{kept} masks ({target} is written with boxes only)")
+    return left
+
+
+def _written_rows(index: Index, position: int, target: Target) -> list[int]:
+    """Rows of the boxes of an image that a format can hold; see ``_losses``."""
+    rows = index.rows(position)
+    lost = index.crowd | index.difficult if target == "yolo" else index.crowd
+    return [row for row in range(rows.start, rows.stop) if not lost[row]]
 
 
 class _Record:
@@ -76,9 +100,8 @@ def _write_images(
     folder.mkdir(parents=True, exist_ok=True)
     records = []
     for position, path in enumerate(data.paths):
-        stem = (
-            Path(path).stem if f"{folder}/{Path(path).stem}" not in taken else f"{split}_{position}_{Path(path).stem}"
-        )
+        stem = os.fsencode(Path(path).stem).decode("utf-8", "replace")  # lists and xml files are UTF-8
+        stem = stem if f"{folder}/{stem}" not in taken else f"{split}_{position}_{stem}"
         taken.add(f"{folder}/{stem}")
         try:
             records.append(_write_image(data, position, path, folder, stem, copy=copy))
@@ -130,10 +153,9 @@ def _write_voc(data: Dataset, out: Path, split: str, records: list[_Record]) -> 
     index = data.annotations()
     (out / "Annotations").mkdir(exist_ok=True)
     for record in records:
-        rows = index.rows(record.position)
         objects = "".join(
             _voc_object(data.classes[int(index.labels[row])], index.boxes[row], bool(index.difficult[row]))
-            for row in range(rows.start, rows.stop)
+            for row in _written_rows(index, record.position, "voc")
         )
         height, width = record.size
         text = (
@@ -165,9 +187,8 @@ def _write_yolo(data: Dataset, out: Path, split: str, records: list[_Record]) ->
     folder.mkdir(parents=True, exist_ok=True)
     for record in records:
         height, width = record.size
-        rows = index.rows(record.position)
         lines = []
-        for row in range(rows.start, rows.stop):
+        for row in _written_rows(index, record.position, "yolo"):
             x1, y1, x2, y2 = np.clip(index.boxes[row], 0, [width, height, width, height])
             values = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
             lines.append(" ".join([str(int(index.labels[row])), *(f"{value:.8g}" for value in values)]))

@@ -100,11 +100,11 @@ class _Reader:
         builder.image(str(image), size)
         try:
             text = read_text(label, what="label file")
-        except MissingFileError:
-            text = f"no label file {label}; taken for an image without objects"
-            self.problems.warning("no-annotation", image, None, text)
-            return
         except DataError as error:
+            if isinstance(error, MissingFileError) and not label.is_symlink():
+                text = f"no label file {label}; taken for an image without objects"
+                self.problems.warning("no-annotation", image, None, text)
+                return
             reason = str(error).removeprefix(f"{label}: ")
             self.problems.error("bad-annotation", label, None, f"{reason}; the boxes are left out")
             return
