@@ -1,8 +1,8 @@
-"""Boxes in other units than they should be: COCO's are x y width height in px of the original image."""
+"""Boxes in other units than they should be: COCO's are x y width height, VOC's corners, both in px of the image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 _FEW: Final = 5
@@ -44,5 +44,28 @@ def unit_problem(boxes: Iterable[tuple[Numbers, tuple[int, int]]]) -> str | None
         return (
             f"the boxes look like corners [x1, y1, x2, y2]: taken as [x, y, width, height], {leaving} of {count} leave "
             f"their images (the first: {first}); write [x, y, width, height] in px"
+        )
+    return None
+
+
+def corner_problem(boxes: Sequence[tuple[Numbers, tuple[int, int]]]) -> str | None:
+    """``unit_problem`` for VOC: what the numbers look like where they cannot be xmin ymin xmax ymax in px."""
+    if len(boxes) < _FEW:
+        return None
+    largest = max(max(box) for box, _ in boxes)
+    if largest <= _LARGEST_SHARE:
+        return (
+            f"the boxes look like shares of the image (the largest of all {len(boxes)} x 4 numbers is {largest:g}); "
+            "write xmin ymin xmax ymax in px"
+        )
+    turned = [box for box, _ in boxes if box[2] < box[0] or box[3] < box[1]]
+    sized = all(
+        rows and columns and x + width <= columns + _SLACK and y + height <= rows + _SLACK
+        for (x, y, width, height), (rows, columns) in boxes
+    )
+    if sized and len(turned) >= _SUSPICIOUS * len(boxes):
+        return (
+            f"the boxes look like [x, y, width, height]: taken as xmin ymin xmax ymax, {len(turned)} of {len(boxes)} "
+            f"are turned round (the first: {list(turned[0])}); write xmin ymin xmax ymax in px"
         )
     return None

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 from detzoo.data.checking.problems import Problems
 from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.data.formats.paths import escapes, image_files
+from detzoo.data.formats.units import corner_problem
 from detzoo.data.formats.values import as_flag, as_pixels, as_side, shown
 from detzoo.data.formats.voc_sets import listed_name
 from detzoo.data.formats.voc_xml import VocFile, VocObject, read_voc_xml
@@ -100,6 +101,9 @@ def read_voc(
         classes: names by label; boxes of other classes are left out and reported.
         coordinates: how the file's numbers become continuous boxes.
         images: folder of the images, at any depth, where they are not in the root.
+
+    Raises:
+        DataError: the boxes are in other units.
     """
     folder = _annotation_folder(root)
     files = annotation_files(root)
@@ -120,6 +124,9 @@ def read_voc(
             problems.error(
                 "no-annotation", listed_in or folder, line, f"{stem}: no xml of that name in {folder}; left out"
             )
+    problem = corner_problem(reader.raw)
+    if problem is not None:
+        raise DataError(f"{folder}: {problem}")
     return builder.build()
 
 
@@ -153,6 +160,7 @@ class _Reader:
         self, problems: Problems, labels: dict[str, int], coordinates: Coordinates, found: dict[str, list[Path]]
     ) -> None:
         self.problems, self.labels, self.coordinates, self.found = problems, labels, coordinates, found
+        self.raw: list[tuple[tuple[float, float, float, float], tuple[int, int]]] = []
 
     def file(self, builder: IndexBuilder, path: Path) -> None:
         try:
@@ -241,6 +249,7 @@ class _Reader:
             self.problems.error("bad-box", path, found.line, f"{name}: coordinates {stated}; left out")
             return
         x1, y1, x2, y2 = numbers
+        self.raw.append(((x1, y1, x2, y2), builder.sizes[-1]))
         if x2 <= x1 or y2 <= y1:
             kind = "negative" if x2 < x1 or y2 < y1 else "zero"
             self.problems.error(f"{kind}-box", path, found.line, f"{name}: box {x1:g} {y1:g} {x2:g} {y2:g}; left out")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,11 +13,14 @@ from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.data.formats.paths import escapes, tell_passed_over
 from detzoo.data.formats.values import as_number
 from detzoo.data.formats.yolo_labels import label_folder
+from detzoo.data.formats.yolo_rows import RowForm, row_form, unit_problem
 from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import NO_MASK, encode_polygons
 from detzoo.runtime.foreign_files import MissingFileError, files_below, read_text
 from detzoo.runtime.images import SUFFIXES, read_header
 
+_SAMPLED: Final = 500
+"""Label files that are looked at before they are read."""
 _LARGEST: Final = 1e9
 """Numbers beyond it are no shares of an image, whatever they are."""
 
@@ -46,6 +51,8 @@ def read_yolo(
     classes: dict[int, str],
     label_of: dict[int, int],
     skip_unlabelled: bool = False,
+    kpt_shape: Sequence[int] | None = None,
+    task: str | None = None,
 ) -> Index:
     """Read one split.
 
@@ -56,21 +63,56 @@ def read_yolo(
         classes: name by the number that stands in the files.
         label_of: label by the same number; numbers in ``classes`` but not here are left out on purpose.
         skip_unlabelled: leave out images without a label file, instead of taking them for empty.
+        kpt_shape: keypoints of a row and numbers of each, which are left out.
+        task: ``segment`` or ``obb``: long rows are outlines, without a look at them.
+
+    Raises:
+        DataError: the numbers are no shares of the image.
     """
     builder = IndexBuilder()
-    reader = _Reader(problems, classes, label_of, skip_unlabelled)
-    found = list_images(images, problems)
-    expected = set()
-    for image in found:
-        # a list may name images of many folders, each with its own labels next to it
-        folder = labels / image.parent.relative_to(images) if images.is_dir() else label_folder(image.parent)
-        label = folder / f"{image.stem}.txt"
-        expected.add(label)
+    pairs = [(image, _label_of(image, images, labels)) for image in list_images(images, problems)]
+    expected = {label for _, label in pairs}
+    shared = Counter(label for _, label in pairs)
+    rows = _sample([label for _, label in pairs])
+    problem = unit_problem(rows)
+    if problem is not None:
+        raise DataError(f"{labels}: {problem}")
+    form = row_form(rows, kpt_shape=kpt_shape, task=task)
+    if form.guess is not None:
+        problems.warning("guess", labels, None, form.guess)
+    reader = _Reader(problems, classes, label_of, skip_unlabelled, form)
+    for image, label in pairs:
+        if shared[label] > 1:
+            problems.warning("shared-label", image, None, f"{shared[label]} images have the label file {label}")
         reader.image(builder, image, label)
     for label in files_below(labels) if images.is_dir() and labels.is_dir() else []:
         if label.suffix == ".txt" and label not in expected and label.name != "classes.txt":
             problems.error("missing-image", label, None, f"no image called {label.stem}; {_boxes(label)} left out")
     return builder.build()
+
+
+def _label_of(image: Path, images: Path, labels: Path) -> Path:
+    if images.is_dir():
+        return labels / image.parent.relative_to(images) / f"{image.stem}.txt"
+    # a list may name images of many folders, each with its own labels next to it
+    there = label_folder(image.parent) / f"{image.stem}.txt"
+    beside = image.with_suffix(".txt")
+    return beside if not there.exists() and beside.exists() else there
+
+
+def _sample(labels: list[Path]) -> list[list[float]]:
+    """The rows of label files from all over the split, as numbers; rows with anything else are left to the reader."""
+    rows = []
+    for label in labels[:: max(1, len(labels) // _SAMPLED)]:
+        try:
+            texts = read_text(label, what="label file").splitlines() if label.is_file() else []
+        except DataError:
+            continue
+        for text in texts:
+            numbers = [as_number(word) for word in text.split()]
+            if len(numbers) >= 5 and None not in numbers:
+                rows.append([number for number in numbers if number is not None])
+    return rows
 
 
 def _boxes(label: Path) -> str:
@@ -82,8 +124,14 @@ def _boxes(label: Path) -> str:
 
 class _Reader:
     def __init__(
-        self, problems: Problems, classes: dict[int, str], label_of: dict[int, int], skip_unlabelled: bool
+        self,
+        problems: Problems,
+        classes: dict[int, str],
+        label_of: dict[int, int],
+        skip_unlabelled: bool,
+        form: RowForm,
     ) -> None:
+        self.form = form
         self.problems, self.classes, self.label_of = problems, classes, label_of
         self.skip_unlabelled = skip_unlabelled
 
@@ -121,14 +169,15 @@ class _Reader:
 
     def box(self, builder: IndexBuilder, path: Path, line: int, row: list[str], size: tuple[int, int]) -> None:
         numbers = [number for text in row if (number := as_number(text)) is not None and abs(number) <= _LARGEST]
-        polygon = len(row) >= 7 and len(row) % 2 == 1
-        if len(numbers) < len(row) or not (len(row) == 5 or polygon) or numbers[0] != int(numbers[0]):
-            self.problems.error(
-                "bad-annotation",
-                path,
-                line,
-                f"{' '.join(row)[:60]!r}: needed: class cx cy w h, or class and the x y of at least 3 points; left out",
-            )
+        keypoints, problem = self.form.keypoints, self.form.problem
+        polygon = len(row) >= 7 and len(row) % 2 == 1 and not keypoints and problem is None
+        boxed = len(row) in (5, 5 + keypoints)
+        if len(numbers) < len(row) or not (boxed or polygon) or numbers[0] != int(numbers[0]):
+            needed = "needed: class cx cy w h, or class and the x y of at least 3 points"
+            if keypoints:
+                needed = f"needed: class cx cy w h, and {keypoints} numbers of keypoints (kpt_shape)"
+            why = needed if problem is None or len(row) <= 5 else problem
+            self.problems.error("bad-annotation", path, line, f"{' '.join(row)[:60]!r}: {why}; left out")
             return
         number = int(numbers[0])
         if number not in self.classes:
@@ -137,7 +186,7 @@ class _Reader:
         if number not in self.label_of:
             return
         name = self.classes[number]
-        box, mask = _polygon(numbers[1:], size) if polygon else (_centre_box(numbers[1:], size), NO_MASK)
+        box, mask = _polygon(numbers[1:], size) if polygon else (_centre_box(numbers[1:5], size), NO_MASK)
         width, height = box[2] - box[0], box[3] - box[1]
         if width <= 0 or height <= 0:
             kind = "negative" if min(width, height) < 0 else "zero"
