@@ -20,6 +20,9 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         str | None, typer.Option(help="Class names of the category ids in --from: a,b,c (ids from 0), or a file.")
     ] = None,
     boxes: Annotated[str | None, typer.Option(help="Box format of --from: xywh or xyxy.")] = None,
+    image_ids: Annotated[
+        str | None, typer.Option(help="What image_id in --from is: own (the dataset's ids), name, stem or number.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
     batch: Annotated[int, typer.Option(help="Images per batch.")] = 8,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps (default: the fastest available).")] = None,
@@ -41,12 +44,14 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     from detzoo.runtime.switches import Switches
     from detzoo.types import DetectionSettings
 
-    if from_ is None and (categories or boxes):
-        raise DetzooError("--categories and --boxes describe the file of --from, which is missing")
+    if from_ is None and (categories or boxes or image_ids):
+        raise DetzooError("--categories, --boxes and --image-ids describe the file of --from, which is missing")
     if out is not None:
         refuse_foreign(out)  # before the slow work
     if from_ is not None:
-        evaluation = evaluate_file(from_, target, data, split, engine=engine, categories=categories, boxes=boxes)
+        evaluation = evaluate_file(
+            from_, target, data, split, engine=engine, categories=categories, boxes=boxes, image_ids=image_ids
+        )
     else:
         switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
         evaluation = evaluate_target(

@@ -68,6 +68,7 @@ def evaluate_file(
     engine: Any,
     categories: str | None = None,
     boxes: Any = None,
+    image_ids: Any = None,
 ) -> Evaluation:
     """Score a COCO result file, whoever made it; arguments as on the command line."""
     if target is not None:
@@ -79,7 +80,7 @@ def evaluate_file(
     }
     truth = dataset.coco_ground_truth()
     names = None if categories is None else read_categories(categories)
-    found = read_results(path, truth, categories=names, boxes=boxes)
+    found = read_results(path, truth, categories=names, boxes=boxes, image_ids=image_ids)
     return evaluate_detections(found.rows, truth, engine=engine, facts=facts, warnings=found.warnings)
 
 

@@ -12,7 +12,7 @@ import json
 import math
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -21,6 +21,8 @@ from detzoo.data.formats.json_file import JSON_BYTES
 from detzoo.data.formats.values import as_id, as_number, as_pixels, is_numeric_id, shown
 from detzoo.errors import DataError
 from detzoo.evaluation.classes import listed, map_classes
+from detzoo.evaluation.result_content import shifted_by
+from detzoo.evaluation.result_images import ImageIds, match_images
 from detzoo.ops.segmentation import pack_segmentation
 from detzoo.runtime.foreign_files import MissingFileError, decode_text, is_ordinary, read_file, read_text
 
@@ -54,6 +56,7 @@ def read_results(
     *,
     categories: Mapping[int, str] | None = None,
     boxes: BoxForm | None = None,
+    image_ids: ImageIds | None = None,
 ) -> ResultFile:
     """Read a result file for a dataset.
 
@@ -62,13 +65,15 @@ def read_results(
         truth: COCO ground truth.
         categories: name by the file's category id; None takes its ids as the dataset's.
         boxes: what four numbers mean; None takes COCO's xywh, and rejects what looks different.
+        image_ids: what the file calls images by; None finds out, and says so.
 
     Raises:
         DataError: it does not belong to the dataset, or is no result file; the first wrong row is named.
     """
     rows = read_detections(path)
-    found = ResultFile(rows)
-    match_images(found, truth, path)
+    turned = [row | {"bbox": xywh(row["bbox"], path)} for row in rows] if boxes == "xyxy" else rows
+    matched, warnings = match_images(turned, truth, path, wanted=image_ids)
+    found = ResultFile([row | {"image_id": new["image_id"]} for row, new in zip(rows, matched, strict=True)], warnings)
     match_categories(found, truth, categories, path)
     fit_masks(found, truth, path)
     fit_boxes(found, truth, boxes, path)
@@ -143,47 +148,6 @@ def is_number(value: Any) -> bool:
     return not isinstance(value, str) and as_number(value) is not None
 
 
-def match_images(found: ResultFile, truth: Mapping[str, Any], path: Path) -> None:
-    """Bring image ids into the dataset's own: as they are, else as text, file name, or file name without its end.
-
-    Raises:
-        DataError: some rows name images that the dataset does not have.
-    """
-    images = truth["images"]
-    own = {image["id"] for image in images}
-    strangers = [row["image_id"] for row in found.rows if row["image_id"] not in own]
-    if not strangers:
-        return
-    for what, key in IMAGE_KEYS.items():
-        known = unique((key(image), image["id"]) for image in images)
-        if all(str(row["image_id"]) in known for row in found.rows):  # all or none: a mixture would be a guess
-            found.rows = [row | {"image_id": known[str(row["image_id"])]} for row in found.rows]
-            found.warnings.append(f"{path.name}: image ids were matched by {what}")
-            return
-    ids, rows = len(set(strangers)), len(strangers)
-    raise DataError(
-        f"{path}: {rows} of {len(found.rows)} rows name {ids} image ids that the dataset does not have "
-        f"({listed(sorted({str(i) for i in strangers}), 5)}); it has {len(own)}: "
-        f"{listed([str(image['id']) for image in images], 5)}. Is this the right dataset and --split?"
-    )
-
-
-IMAGE_KEYS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
-    "their text": lambda image: str(image["id"]),
-    "file name": lambda image: Path(image["file_name"]).name,
-    "file name without its ending": lambda image: Path(image["file_name"]).stem,
-    "the number in the file name": lambda image: Path(image["file_name"]).stem.lstrip("0") or "0",
-}
-"""Ways in which others call an image, each tried for all rows together."""
-
-
-def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """A mapping without the keys that stand for several values."""
-    pairs = list(pairs)
-    times = Counter(key for key, _ in pairs)
-    return {key: value for key, value in pairs if times[key] == 1}
-
-
 def match_categories(found: ResultFile, truth: Mapping[str, Any], names: Mapping[int, str] | None, path: Path) -> None:
     """Bring category ids into the dataset's own.
 
@@ -196,6 +160,12 @@ def match_categories(found: ResultFile, truth: Mapping[str, Any], names: Mapping
         strange = sorted(used.keys() - own.keys())
         if strange:
             raise DataError(category_refusal(path, strange, used, own))
+        shift = shifted_by(found.rows, truth)
+        if shift is not None:
+            raise DataError(
+                f"{path}: the category ids look {abs(shift)} too {'large' if shift > 0 else 'small'}: shifted, they "
+                "agree with the objects that the boxes cover; name the file's own classes with --categories"
+            )
         return
     nameless = sorted(used.keys() - names.keys())
     if nameless:

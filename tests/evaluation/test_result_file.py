@@ -98,6 +98,71 @@ def test_other_names_of_images(ids: tuple[Any, Any], how: str, tmp_path: Path) -
     assert warnings == [f"found.json: image ids were matched by {how}"]
 
 
+def numbered(first: int, count: int = 8) -> dict[str, Any]:
+    """Images whose running ids 1, 2, ... are the numbers in the names of other images; one object in each."""
+    ids = range(1, count + 1)
+    return {
+        "images": [{"id": n, "file_name": f"cell{first + n:05d}.jpg", "height": 100, "width": 400} for n in ids],
+        "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}, {"id": 3, "name": "c"}],
+        "annotations": [
+            {"id": n, "image_id": n, "category_id": 1 + n % 2, "bbox": [n * 50 % 350, 10, 30 + n % 5, 40]} for n in ids
+        ],
+    }
+
+
+def answers(truth: dict[str, Any], name: str, *, shift: int = 0) -> list[dict[str, Any]]:
+    """A perfect row for each of the images that both readings know."""
+    of = {
+        "own": lambda image: image["id"],
+        "number": lambda image: int(image["file_name"][4:9]),
+        "stem": lambda image: image["file_name"][:-4],
+    }[name]
+    images = {image["id"]: image for image in truth["images"]}
+    rows = [row(of(images[one["image_id"]]), one["category_id"] + shift, one["bbox"]) for one in truth["annotations"]]
+    known = {of(image) for image in truth["images"]} & (set(images) | {of(image) for image in truth["images"]})
+    both = {n for n in known if not isinstance(n, int) or n in images}
+    return [one for one in rows if one["image_id"] in both]
+
+
+@pytest.mark.parametrize("first", [0, 1, 2, 3])
+@pytest.mark.parametrize("name", ["own", "number", "stem"])
+def test_numbers_that_can_be_ids_and_file_names_are_held_against_the_objects(
+    tmp_path: Path, first: int, name: str
+) -> None:
+    truth = numbered(first, 24)
+    rows = answers(truth, name)
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps(rows))
+    found = read_results(path, truth)
+    boxes = {one["image_id"]: one["bbox"] for one in truth["annotations"]}
+    assert all(boxes[one["image_id"]] == one["bbox"] for one in found.rows)
+    assert len(found.warnings) == (name == "stem" or (name == "number" and first > 0))
+
+
+def test_ids_that_remain_unclear_are_asked_for(tmp_path: Path) -> None:
+    truth = numbered(1)
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps(answers(truth, "number")[:2]))  # too few to decide
+    with pytest.raises(DataError, match="--image-ids own, number"):
+        read_results(path, truth)
+    assert [one["image_id"] for one in read_results(path, truth, image_ids="number").rows] == [1, 2]
+    assert [one["image_id"] for one in read_results(path, truth, image_ids="own").rows] == [2, 3]
+    with pytest.raises(DataError, match="by --image-ids stem"):
+        read_results(path, truth, image_ids="stem")
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_category_ids_that_are_shifted_are_asked_for(tmp_path: Path, shift: int) -> None:
+    truth = numbered(0, 24)
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps(answers(truth, "own", shift=shift)))
+    if shift:
+        with pytest.raises(DataError, match=r"1 too large.*--categories"):
+            read_results(path, truth)
+    else:
+        assert read_results(path, truth).warnings == []
+
+
 def test_images_that_the_data_set_does_not_have(tmp_path: Path) -> None:
     assert refusal(tmp_path, row(), row(5), row(5), row(6)) == (
         "3 of 4 rows name 2 image ids that the dataset does not have (5, 6); it has 2: 17, 18. "
