@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import detzoo
+from detzoo.benchmark import TimingOptions, benchmark
 from detzoo.benchmark.bench_command import images_of
-from detzoo.benchmark.speed import benchmark
 from detzoo.comparison.plots import figure, save
 from detzoo.detector_loading import is_run
 from detzoo.interfaces import Detector
@@ -43,7 +43,8 @@ def main() -> None:
         for count in args.proposals:
             show(detector, count)
             result = benchmark(
-                detector, device=device, batch=args.batch, images=images, iterations=args.iterations, warmup=2
+                detector,
+                TimingOptions(device=device, batch=args.batch, images=images, iterations=args.iterations, warmup=2),
             )
             times[count].append(result.latency_ms["total"])
             print(count, f"{result.latency_ms['total']['p50']:.1f} ms", flush=True)

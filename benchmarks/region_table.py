@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 import detzoo
+from detzoo.benchmark import TimingOptions, benchmark
 from detzoo.benchmark.bench_command import images_of
-from detzoo.benchmark.speed import benchmark
 from detzoo.builder import build_component
 from detzoo.data.dataset import Dataset
 from detzoo.interfaces import Detector
@@ -112,7 +112,10 @@ def speed(detectors: dict[str, Detector], data: Dataset, args: argparse.Namespac
     for _ in range(args.repeat):
         for name, detector in detectors.items():
             detector.proposer = proposer
-            found = benchmark(detector, device="cpu", images=images, iterations=len(images), warmup=1, max_seconds=600)
+            found = benchmark(
+                detector,
+                TimingOptions(device="cpu", images=images, iterations=len(images), warmup=1, max_seconds=600),
+            )
             times[name].append({phase: values["p50"] for phase, values in found.latency_ms.items()})
     rows = []
     for name, all_ in times.items():

@@ -26,7 +26,7 @@ import torch
 from zoo_rows import IMAGES, TIMED_ON, WINDOWS  # type: ignore[import-not-found]
 from zoo_text import pages  # type: ignore[import-not-found]
 
-from detzoo.benchmark import benchmark
+from detzoo.benchmark import TimingOptions, benchmark
 from detzoo.benchmark.cost import count_flops, count_parameters
 from detzoo.builder import build
 from detzoo.detectors.two_stage import TwoStage
@@ -127,7 +127,7 @@ def times(name: str) -> dict[str, Any]:
     rounds = 3 if (read()[name]["flops"] or 0) > LARGE else 20
     # R-CNN is timed on as few windows as it is counted on
     result = benchmark(
-        built(name), device="cpu", batch=1, size=IMAGES[name], iterations=rounds, warmup=1, max_seconds=20
+        built(name), TimingOptions(device="cpu", size=IMAGES[name], iterations=rounds, warmup=1, max_seconds=20)
     )
     total = result.latency_ms["total"]
     return {"p50_ms": total["p50"], "p95_ms": total["p95"], "protocol": result.protocol, "timed_on": TIMED_ON}

@@ -1,6 +1,6 @@
 """Benchmark: latency, throughput and cost of a detector."""
 
 from detzoo.benchmark.cost import Cost
-from detzoo.benchmark.speed import Benchmark, benchmark
+from detzoo.benchmark.speed import Benchmark, TimingOptions, benchmark
 
-__all__ = ["Benchmark", "Cost", "benchmark"]
+__all__ = ["Benchmark", "Cost", "TimingOptions", "benchmark"]

@@ -6,15 +6,20 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detzoo.benchmark.speed import Benchmark, benchmark
+from detzoo.benchmark.in_turn import benchmark_in_turn
+from detzoo.benchmark.other_load import busy_warning
+from detzoo.benchmark.speed import BLOCKS, Benchmark, Timing, TimingOptions
 from detzoo.data import open_dataset
 from detzoo.detector_loading import is_run, load_detector
 from detzoo.errors import DataError, DetzooError
+from detzoo.runtime.isolated import Failure, isolated
 from detzoo.runtime.progress import progress_bar
 from detzoo.runtime.text_table import MEASURED, Table, protocol_note
 
@@ -22,6 +27,19 @@ if TYPE_CHECKING:
     from detzoo.data import Dataset
     from detzoo.runtime.switches import Switches
     from detzoo.types import DetectionSettings
+
+
+@dataclass(frozen=True)
+class Benched:
+    """What ``detzoo bench`` gives.
+
+    Args:
+        results: of the targets that could be timed.
+        failed: target -> why not.
+    """
+
+    results: list[Benchmark]
+    failed: dict[str, str]
 
 
 def bench_targets(
@@ -37,32 +55,48 @@ def bench_targets(
     set_: Sequence[str] | None,
     settings: DetectionSettings,
     switches: Switches,
-) -> list[Benchmark]:
-    """Benchmark each target in turn; arguments as on the command line."""
-    shape = parse_size(size)
-    images = images_of(open_dataset(data, split), max(8, batch)) if data is not None else None
+) -> Benched:
+    """Benchmark targets in turns; arguments as on the command line.
+
+    Raises:
+        DetzooError: wrong arguments, or no target could be timed.
+    """
+    options = TimingOptions(
+        device=device,
+        batch=batch,
+        size=parse_size(size),
+        images=images_of(open_dataset(data, split), max(8, batch)) if data is not None else None,
+        iterations=iterations,
+        warmup=warmup,
+        switches=switches,
+        settings=settings,
+    )
+    timings, untrained, failed = {}, set(), {}
+    for target in targets:
+        made = isolated(partial(_loaded, target, set_, options))
+        if isinstance(made, Failure):
+            failed[target] = made.message
+        else:
+            timings[target] = made
+            if not is_run(target) and not made.detector.recipe.values["weights"]:
+                untrained.add(target)
+    with progress_bar("benchmarking", BLOCKS, unit="turns") as advance:
+        found = benchmark_in_turn(timings, turn_done=advance)
     results = []
-    with progress_bar("benchmarking", len(targets), unit="detectors") as advance:
-        for target in targets:
-            detector = load_detector(target, set_=set_, weights="optional")
-            result = benchmark(
-                detector,
-                device=device,
-                batch=batch,
-                size=shape,
-                images=images,
-                iterations=iterations,
-                warmup=warmup,
-                score_threshold=settings.score_threshold,
-                nms_iou=settings.nms_iou,
-                keep=settings.keep,
-                switches=switches,
-            )
-            if not is_run(target) and not detector.recipe.values["weights"]:
-                result.protocol["weights"] = "untrained: post-processing takes another time after training"
-            results.append(result)
-            advance(1)
-    return results
+    for target, result in found.items():
+        if isinstance(result, Failure):
+            failed[target] = result.message
+            continue
+        if target in untrained:
+            result.protocol["weights"] = "untrained: post-processing takes another time after training"
+        results.append(result)
+    if not results:
+        raise DetzooError("\n".join(why if target in why else f"{target}: {why}" for target, why in failed.items()))
+    return Benched(results, failed)
+
+
+def _loaded(target: str, set_: Sequence[str] | None, options: TimingOptions) -> Timing:
+    return Timing(load_detector(target, set_=set_, weights="optional"), options)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -88,12 +122,18 @@ def images_of(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:
     return images
 
 
-def render(results: Sequence[Benchmark], *, as_json: bool) -> str:
+def render(benched: Benched, *, as_json: bool) -> str:
     """A table with its protocol, or everything as JSON."""
+    results = benched.results
     if as_json:
-        return json.dumps([result.as_dict() for result in results], indent=1)
+        failures = [{"name": target, "failed": why} for target, why in benched.failed.items()]
+        return json.dumps([*(result.as_dict() for result in results), *failures], indent=1)
     rows: list[dict[str, Any]] = [{"name": result.name, **result.row()} for result in results]
     notes = list(dict.fromkeys(protocol_note(result.protocol) for result in results))
     notes += [f"{r.name}: {r.protocol['weights']}" for r in results if "weights" in r.protocol]
     notes += [f"memory: {kind}" for kind in dict.fromkeys(r.cost.peak_memory_of for r in results)]
-    return Table("benchmark", MEASURED, rows, notes).terminal(shutil.get_terminal_size().columns)
+    notes += [f"{r.name}: {name} could not be measured: {why}" for r in results for name, why in r.cost.failed.items()]
+    notes += [f"{target}: not timed: {why}" for target, why in benched.failed.items()]
+    notes += [warning for r in results if (warning := busy_warning(r.name, r.busy)) is not None]
+    absent = [dict.fromkeys(r.cost.failed, "failed") for r in results]
+    return Table("benchmark", MEASURED, rows, notes, absent=absent).terminal(shutil.get_terminal_size().columns)

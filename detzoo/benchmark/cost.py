@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+
+from detzoo.runtime.isolated import Failure, isolated
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -27,6 +29,7 @@ class Cost:
             counted.
         peak_memory_bytes: beyond what was in use before the pass, or None.
         peak_memory_of: what exactly was measured.
+        failed: what could not be measured, by name, and why.
     """
 
     parameters: int
@@ -34,6 +37,7 @@ class Cost:
     flops: int | None
     peak_memory_bytes: int | None
     peak_memory_of: str
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def count_parameters(detector: Detector) -> int:
@@ -46,15 +50,29 @@ def weights_bytes(detector: Detector) -> int:
     return sum(t.numel() * t.element_size() for t in detector.state_dict().values())
 
 
-def count_flops(run: Callable[[], Any]) -> int | None:
+class _NoModules:
+    """In place of the counter's record of which module is at work.
+
+    That record hooks into autograd, and raises where a parameter is given to a module without gradients (PyTorch 2.14:
+    every DETR does that with its queries). Only the sum is wanted here.
+    """
+
+    parents: ClassVar[frozenset[str]] = frozenset({"Global"})
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def count_flops(run: Callable[[], Any]) -> int:
     """Multiply-adds times two of convolutions and matrix products; pointwise work and NMS are not counted."""
     counter = FlopCounterMode(display=False)
-    try:
-        # eagerly: the counter sees single operations, and what was compiled has none
-        with torch.compiler.set_stance("force_eager"), counter:
-            run()
-    except (RuntimeError, NotImplementedError):
-        return None
+    counter.mod_tracker = _NoModules()
+    # eagerly: the counter sees single operations, and what was compiled has none
+    with torch.compiler.set_stance("force_eager"), counter:
+        run()
     return int(counter.get_total_flops())
 
 
@@ -113,11 +131,15 @@ def measure_cost(detector: Detector, one: ImageBatch, run: Callable[[], Any], de
         run: one whole pass of the batch under test, for the memory.
         device: where the detector is.
     """
-    memory, kind = peak_memory(run, device)
+    memory = isolated(lambda: peak_memory(run, device))
+    flops = isolated(lambda: count_flops(lambda: detector.detect(one)))
+    failed = {"peak_memory_mib": memory, "gflops": flops}
+    peak, kind = (None, "not measured") if isinstance(memory, Failure) else memory
     return Cost(
         parameters=count_parameters(detector),
         weights_bytes=weights_bytes(detector),
-        flops=count_flops(lambda: detector.detect(one)),
-        peak_memory_bytes=memory,
+        flops=None if isinstance(flops, Failure) else flops,
+        peak_memory_bytes=peak,
         peak_memory_of=kind,
+        failed={name: found.message for name, found in failed.items() if isinstance(found, Failure)},
     )

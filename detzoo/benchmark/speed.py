@@ -1,6 +1,7 @@
 """How long a detector takes, phase by phase: before, in and after the network, and the three together.
 
-Every number carries its protocol: times of different protocols do not belong into one column.
+Every number carries its protocol: times of different protocols do not belong into one column. Several detectors are
+timed in turn, in blocks, so that a machine that becomes slower or busy meanwhile does so for all of them.
 """
 
 from __future__ import annotations
@@ -8,18 +9,21 @@ from __future__ import annotations
 import dataclasses
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from detzoo.benchmark.cost import Cost, measure_cost
+from detzoo.benchmark.other_load import OtherLoad
+from detzoo.benchmark.phases import PHASES, PROPOSAL_PHASES, Phases, one_round, percentiles, synchroniser
 from detzoo.errors import DetzooError
 from detzoo.prediction.apply_switches import apply_switches, noise
-from detzoo.prediction.predict import detect_images, inference, prepared, regions_of, split
+from detzoo.prediction.predict import inference
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.environment import device_facts, short_name, versions
 from detzoo.runtime.switches import Switches
@@ -27,12 +31,11 @@ from detzoo.types import DetectionSettings
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
-    from detzoo.types import ImageBatch
 
-PHASES: Final = ("pre", "forward", "post", "total")
-PROPOSAL_PHASES: Final = ("proposals", "without_proposals")
-"""Further columns of a detector that looks at regions of the image: theirs, and the total less theirs."""
-Regions: TypeAlias = "list[NDArray[np.float32]] | None"
+BLOCKS: Final = 5
+"""Turns that each detector takes."""
+FEWEST: Final = 5
+"""Rounds that are made however long they take."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ class Benchmark:
             ``proposals`` and in ``total``, and ``without_proposals`` is the total without them, as papers count.
         images_per_s: images per second, from the mean total.
         cost: parameters, arithmetic, memory.
+        spread: half the range of the medians of the blocks that were timed at different moments, as a part of the
+            median; None where there was one block.
+        busy: part of the machine's processor time that other programs used meanwhile; None where it is not known.
         protocol: how it was measured.
     """
 
@@ -53,6 +59,8 @@ class Benchmark:
     latency_ms: dict[str, dict[str, float]]
     images_per_s: float
     cost: Cost
+    spread: float | None = None
+    busy: float | None = None
     protocol: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -68,6 +76,7 @@ class Benchmark:
             "latency_p50_ms": total["p50"],
             "latency_p95_ms": total["p95"],
             "latency_p99_ms": total["p99"],
+            "latency_spread": self.spread,
             "images_per_s": self.images_per_s,
             **{
                 f"{phase}_p50_ms": self.latency_ms[phase]["p50"]
@@ -81,26 +90,11 @@ class Benchmark:
         }
 
 
-def benchmark(
-    detector: Detector,
-    *,
-    device: torch.device | str | None = None,
-    batch: int = 1,
-    size: tuple[int, int] = (480, 640),
-    images: Sequence[NDArray[np.uint8]] | None = None,
-    iterations: int = 50,
-    warmup: int = 10,
-    max_seconds: float = 20.0,
-    switches: Switches | None = None,
-    score_threshold: float | None = None,
-    nms_iou: float | None = None,
-    keep: int | None = None,
-    prepared: bool = False,
-) -> Benchmark:
-    """Time a detector from decoded images to detections in original pixels.
+@dataclass(frozen=True)
+class TimingOptions:
+    """What is timed, and how long.
 
     Args:
-        detector: with its weights.
         device: None takes the best there is.
         batch: images at once.
         size: (height, width) px of the images of noise that are used where ``images`` is None.
@@ -110,37 +104,136 @@ def benchmark(
         warmup: rounds before, which also compile and choose kernels.
         max_seconds: of measuring; fewer rounds are made where they do not fit, at least 5.
         switches: ``compile``, ``channels_last``, ``fold``, ``precision``; applied here.
-        score_threshold: replaces the recipe's.
-        nms_iou: replaces the recipe's.
-        keep: detections kept per image, replaces the recipe's.
+        settings: in place of the recipe's.
         prepared: the switches were applied to the detector before; they are only recorded.
 
     Raises:
-        DetzooError: a number out of its range, or no images.
+        DetzooError: a number out of its range.
+    """
+
+    device: torch.device | str | None = None
+    batch: int = 1
+    size: tuple[int, int] = (480, 640)
+    images: Sequence[NDArray[np.uint8]] | None = None
+    iterations: int = 50
+    warmup: int = 10
+    max_seconds: float = 20.0
+    switches: Switches = field(default_factory=Switches)
+    settings: DetectionSettings = field(default_factory=DetectionSettings)
+    prepared: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.iterations < 1 or self.warmup < 0:
+            raise DetzooError("batch and iterations must be 1 or more, warmup 0 or more")
+
+
+class Timing:
+    """The timing of one detector, a block of rounds at a time.
+
+    Args:
+        detector: with its weights.
+        options: what is timed.
+
+    Raises:
+        DetzooError: no images.
         SettingError: the detector's post-process does not have a setting that is given.
     """
-    if batch < 1 or iterations < 1 or warmup < 0:
-        raise DetzooError("batch and iterations must be 1 or more, warmup 0 or more")
-    settings = detector.settings(DetectionSettings(score_threshold, nms_iou, keep))
-    switches = switches or Switches()
-    where = pick_device(None if device is None else str(device))
-    groups = grouped(images, batch) if images is not None else [noise(batch, size)]
-    applied = apply_switches(detector, Switches() if prepared else switches, where)
-    applied = switches if prepared else applied
-    with inference(detector, precision=switches.precision):
-        runs = _Phases(detector, groups, where, settings)
-        times = measure(runs, where, iterations, warmup, max_seconds)
-        regions = runs.proposals()
-        cost = measure_cost(detector, runs.one(), lambda: runs.total(regions), where)
-        protocol = _protocol(detector, where, groups, len(times["total"]), warmup, applied, settings)
-    protocol["images"] = "given" if images is not None else "noise"
-    return Benchmark(
-        name=short_name(detector.name),
-        latency_ms={phase: percentiles(values) for phase, values in times.items()},
-        images_per_s=batch * len(times["total"]) / sum(times["total"]),
-        cost=cost,
-        protocol=protocol,
-    )
+
+    def __init__(self, detector: Detector, options: TimingOptions) -> None:
+        self.detector, self.options = detector, options
+        self.settings = detector.settings(options.settings)
+        self.device = pick_device(None if options.device is None else str(options.device))
+        images = options.images
+        self.groups = grouped(images, options.batch) if images is not None else [noise(options.batch, options.size)]
+        applied = apply_switches(detector, Switches() if options.prepared else options.switches, self.device)
+        self.switches = options.switches if options.prepared else applied
+        self.phases = Phases(detector, self.groups, self.device, self.settings)
+        self.times: dict[str, list[float]] = {phase: [] for phase in self.phases.names}
+        self.blocks: list[float] = []
+        self.load = OtherLoad()
+        self.seconds = 0.0
+
+    def warm_up(self) -> None:
+        """Rounds that do not count."""
+        with inference(self.detector, precision=self.switches.precision):
+            for _ in range(self.options.warmup):
+                self.phases.turn()
+                regions = self.phases.proposals()
+                self.phases.total(regions)
+                batch = self.phases.pre(regions)
+                self.phases.post(batch, self.phases.forward(batch))
+
+    def block(self, rounds: int) -> None:
+        """Some rounds; rounds of phases and of the whole take turns, so that drift hits both."""
+        wait, before, begin = synchroniser(self.device), len(self.times["total"]), time.perf_counter()
+        with inference(self.detector, precision=self.switches.precision), without_collection(), self.load:
+            for _ in range(rounds):
+                if len(self.times["total"]) >= FEWEST and self._over(begin):
+                    break
+                one_round(self.phases, wait, self.times)
+        self.seconds += time.perf_counter() - begin
+        if found := self.times["total"][before:]:
+            self.blocks.append(float(np.median(found)))
+
+    def _over(self, begin: float) -> bool:
+        return self.seconds + time.perf_counter() - begin > self.options.max_seconds
+
+    def result(self) -> Benchmark:
+        """Times and costs."""
+        phases, total = self.phases, self.times["total"]
+        regions = phases.proposals()
+        with inference(self.detector, precision=self.switches.precision):
+            cost = measure_cost(self.detector, phases.one(), lambda: phases.total(regions), self.device)
+            protocol = _protocol(
+                self.detector, self.device, self.groups, len(total), self.options.warmup, self.switches, self.settings
+            )
+        protocol["images"] = "given" if self.options.images is not None else "noise"
+        several = len(self.blocks) > 1
+        return Benchmark(
+            name=short_name(self.detector.name),
+            latency_ms={phase: percentiles(values) for phase, values in self.times.items()},
+            images_per_s=self.options.batch * len(total) / sum(total),
+            spread=(max(self.blocks) - min(self.blocks)) / 2 / float(np.median(total)) if several else None,
+            busy=self.load.share,
+            cost=cost,
+            protocol=protocol,
+        )
+
+
+def benchmark(detector: Detector, options: TimingOptions | None = None) -> Benchmark:
+    """Time one detector from decoded images to detections in original pixels.
+
+    Args:
+        detector: with its weights.
+        options: what is timed, and how long.
+
+    Raises:
+        DetzooError: no images.
+        SettingError: the detector's post-process does not have a setting that is given.
+    """
+    timing = Timing(detector, options or TimingOptions())
+    timing.warm_up()
+    for rounds in blocks_of(timing.options.iterations):
+        timing.block(rounds)
+    return timing.result()
+
+
+def blocks_of(iterations: int) -> list[int]:
+    """Rounds of each turn: at most ``BLOCKS`` turns of nearly the same length."""
+    count = min(BLOCKS, iterations)
+    return [iterations // count + (turn < iterations % count) for turn in range(count)]
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """No garbage collection inside: it would fall into some round."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def grouped(images: Sequence[NDArray[np.uint8]], batch: int) -> list[list[NDArray[np.uint8]]]:
@@ -149,115 +242,6 @@ def grouped(images: Sequence[NDArray[np.uint8]], batch: int) -> list[list[NDArra
         raise DetzooError("benchmark got an empty list of images; give at least one, or None for noise")
     count = max(1, -(-len(images) // batch))
     return [[images[(n * batch + i) % len(images)] for i in range(batch)] for n in range(count)]
-
-
-class _Phases:
-    """The steps of ``predict``, one by one and together; ``turn`` goes on to the next batch of images."""
-
-    def __init__(
-        self,
-        detector: Detector,
-        groups: list[list[NDArray[np.uint8]]],
-        device: torch.device,
-        settings: DetectionSettings,
-    ) -> None:
-        self.detector, self.groups, self.device, self.settings = detector, groups, device, settings
-        self.images, self.round = groups[0], 0
-
-    def turn(self) -> None:
-        self.round += 1
-        self.images = self.groups[self.round % len(self.groups)]
-
-    def proposals(self) -> Regions:
-        return regions_of(self.detector, self.images)
-
-    def pre(self, regions: Regions) -> ImageBatch:
-        return prepared(self.detector, self.images, proposals=regions)
-
-    def one(self) -> ImageBatch:
-        return prepared(self.detector, self.images[:1])
-
-    def forward(self, batch: ImageBatch) -> Any:
-        return self.detector.network(batch)
-
-    def post(self, batch: ImageBatch, seen: Any) -> Any:
-        return split(self.detector, self.detector.finish(seen, batch, self.settings), batch)
-
-    def total(self, regions: Regions) -> Any:
-        return detect_images(self.detector, self.images, proposals=regions, settings=self.settings)
-
-
-def measure(
-    runs: _Phases, device: torch.device, iterations: int, warmup: int, max_seconds: float
-) -> dict[str, list[float]]:
-    """Seconds of each round by phase; rounds of phases and of the whole take turns, so that drift hits both."""
-    wait = synchroniser(device)
-    for _ in range(warmup):
-        runs.turn()
-        regions = runs.proposals()
-        runs.total(regions)
-        batch = runs.pre(regions)
-        runs.post(batch, runs.forward(batch))
-    names = PHASES if runs.detector.proposer is None else (*PROPOSAL_PHASES, *PHASES)
-    times: dict[str, list[float]] = {phase: [] for phase in names}
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        begin = time.perf_counter()
-        for done in range(iterations):
-            if done >= 5 and time.perf_counter() - begin > max_seconds:
-                break
-            one_round(runs, wait, times)
-    finally:
-        if collecting:
-            gc.enable()
-    return times
-
-
-def one_round(runs: _Phases, wait: Callable[[], None], times: dict[str, list[float]]) -> None:
-    """Each phase once with the device waited for, then the whole at one go; regions of the image are made once."""
-    runs.turn()
-    begin = time.perf_counter()
-    regions = runs.proposals()
-    proposing = time.perf_counter() - begin
-    wait()
-    marks = [time.perf_counter()]
-    batch = runs.pre(regions)
-    wait()
-    marks.append(time.perf_counter())
-    result = runs.forward(batch)
-    wait()
-    marks.append(time.perf_counter())
-    runs.post(batch, result)
-    wait()
-    marks.append(time.perf_counter())
-    for phase, start, end in zip(PHASES, marks, marks[1:], strict=False):
-        times[phase].append(end - start)
-    start = time.perf_counter()
-    runs.total(regions)
-    wait()
-    network = time.perf_counter() - start
-    if "proposals" in times:
-        times["proposals"].append(proposing)
-        times["without_proposals"].append(network)
-        network += proposing
-    times["total"].append(network)
-
-
-def synchroniser(device: torch.device) -> Callable[[], None]:
-    """What waits until the device has done everything asked of it."""
-    if device.type == "cuda":
-        return lambda: torch.cuda.synchronize(device)
-    if device.type == "mps":
-        return torch.mps.synchronize
-    return lambda: None
-
-
-def percentiles(seconds: Sequence[float]) -> dict[str, float]:
-    """Mean and percentiles in ms."""
-    values = np.asarray(seconds) * 1e3
-    p50, p95, p99 = (float(v) for v in np.percentile(values, [50, 95, 99]))
-    return {"mean": float(values.mean()), "p50": p50, "p95": p95, "p99": p99}
 
 
 def _protocol(

@@ -28,11 +28,12 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
 ) -> None:
     """Benchmark detectors from decoded image to detections: preprocessing, network, post-processing and total."""
     from detzoo.benchmark.bench_command import bench_targets, render
+    from detzoo.errors import DetzooError
     from detzoo.runtime.switches import Switches
     from detzoo.types import DetectionSettings
 
     switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
-    results = bench_targets(
+    benched = bench_targets(
         targets,
         device=device,
         batch=batch,
@@ -45,4 +46,6 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         settings=DetectionSettings(score_threshold, nms_iou, keep),
         switches=switches,
     )
-    typer.echo(render(results, as_json=json_))
+    typer.echo(render(benched, as_json=json_))
+    if benched.failed:
+        raise DetzooError("\n".join(f"not timed: {target}: {why}" for target, why in benched.failed.items()))

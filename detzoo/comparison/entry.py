@@ -41,6 +41,7 @@ class ComparisonEntry:
         throughput: at the best batch; empty where it is not known.
         facts: what it is made of.
         analysis: curves, confusion and errors; empty where its detections are not known.
+        failed: what could not be measured, by column of the table, and why.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ComparisonEntry:
     throughput: dict[str, Any] = field(default_factory=dict)
     facts: Facts = field(default_factory=Facts)
     analysis: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def detections(self) -> Path | None:
@@ -113,6 +115,7 @@ def entry_from(folder: Path, name: str, source: str, numbers: dict[str, Any], ru
         run=run,
         throughput=numbers["throughput"],
         facts=Facts(**numbers["facts"]),
+        failed=numbers.get("failed", {}) | numbers["benchmark"].get("cost", {}).get("failed", {}),
         analysis=json.loads(analysis.read_text(encoding="utf-8")) if analysis.is_file() else {},
     )
 

@@ -1,14 +1,21 @@
-"""A row of a comparison that is measured here: the detector is loaded, evaluated, then timed."""
+"""Rows of a comparison that are measured here: detectors are evaluated one by one, then timed in turn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detzoo.benchmark import benchmark
+import numpy as np
+from numpy.typing import NDArray
+
 from detzoo.benchmark.bench_command import images_of
-from detzoo.benchmark.throughput import best_batch
+from detzoo.benchmark.in_turn import benchmark_in_turn
+from detzoo.benchmark.other_load import busy_warning
+from detzoo.benchmark.speed import Benchmark, Timing, TimingOptions
+from detzoo.benchmark.throughput import Throughput, best_batch
 from detzoo.builder import load
 from detzoo.comparison.entry import (
     NUMBERS,
@@ -29,39 +36,122 @@ from detzoo.evaluation import evaluate
 from detzoo.prediction.apply_switches import apply_switches
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.environment import versions
+from detzoo.runtime.isolated import Failure, isolated
+from detzoo.runtime.switches import Switches
 from detzoo.weights.checkpoint import checkpoint_of
 
 if TYPE_CHECKING:
     from detzoo.comparison.plan import ComparisonPlan
     from detzoo.data import Dataset
     from detzoo.interfaces import Detector
-    from detzoo.runtime.switches import Switches
 
 Say = Callable[[str], None]
 
 
-def measure_detector(
+@dataclass
+class Measuring:
+    """One detector's row while it is measured.
+
+    Args:
+        name: in the table.
+        folder: of its files.
+        run: folder with its learning curve, where there is one.
+        numbers: what is known; the evaluation lies in files.
+        detector: on its device, where it is still to be timed.
+        applied: switches that were applied to it.
+    """
+
+    name: str
+    folder: Path
+    run: Path | None
+    numbers: dict[str, Any]
+    detector: Detector | None = None
+    applied: Switches = field(default_factory=Switches)
+
+    def entry(self) -> ComparisonEntry:
+        """The finished row."""
+        return entry_from(self.folder, self.name, "measured here", self.numbers, self.run)
+
+
+def evaluate_detector(
     plan: ComparisonPlan, target: str, name: str, folder: Path, dataset: Dataset, say: Say, key: str | None
-) -> ComparisonEntry:
-    """One detector's numbers: its evaluation is kept before the timing begins."""
-    run = folder / "run" if plan.train and is_trained_here(target) else None
+) -> Measuring:
+    """One detector's evaluation; its timing follows, with all others in turn."""
+    trained = folder / "run" if plan.train and is_trained_here(target) else None
+    where = trained or (Path(target) if Path(target).is_dir() else None)
     key = key or fingerprint(plan, target, dataset)
     numbers = finished(folder / NUMBERS, key)
-    if numbers is not None and "benchmark" in numbers:
+    if numbers is not None and "benchmark" in numbers and not numbers.get("failed"):
         say(f"{name}: already done")
+        return Measuring(name, folder, where, numbers)
+    if numbers is None:
+        start_over(folder)
+    detector = load_detector(target, set_=plan.overrides) if trained is None else load(trained)
+    applied = apply_switches(detector, plan.switches, pick_device(plan.device))
+    if numbers is None:
+        accuracy(plan, name, detector, dataset, folder, say, applied)
+        numbers = write_numbers(folder, {"key": key} | recipe_part(detector))
     else:
-        if numbers is None:
-            start_over(folder)
-        detector = made(plan, target, run)
-        applied = prepare(plan, detector)
-        if numbers is None:
-            accuracy(plan, name, detector, dataset, folder, say, applied)
-            numbers = write_numbers(folder, {"key": key} | recipe_part(detector))
-        else:
-            say(f"{name}: already evaluated")
-        numbers = write_numbers(folder, numbers | speed(plan, name, detector, dataset, say, applied))
-    where = run or (Path(target) if Path(target).is_dir() else None)
-    return entry_from(folder, name, "measured here", numbers, where)
+        say(f"{name}: already evaluated")
+    return Measuring(name, folder, where, numbers, detector, applied)
+
+
+def time_detectors(plan: ComparisonPlan, rows: Sequence[Measuring], dataset: Dataset, say: Say) -> None:
+    """Time those rows that are not timed yet: batches of one in turn, then the batch that suits each best.
+
+    What fails is written into the numbers of its own row, and tried again by a repeated command.
+    """
+    due = {row.name: row for row in rows if row.detector is not None}
+    if not due:
+        return
+    images = images_of(dataset, max(8, plan.bench_batch))
+    made = {name: isolated(partial(timing_of, plan, row, images)) for name, row in due.items()}
+    timings = {name: timing for name, timing in made.items() if isinstance(timing, Timing)}
+    timed = benchmark_in_turn(timings, say=say)
+    for name, row in due.items():
+        benchmark = timed.get(name, made[name])
+        say(f"{name}: throughput")
+        rates = isolated(partial(rates_of, plan, row, images))
+        row.numbers = write_numbers(row.folder, row.numbers | speed_part(name, benchmark, rates, say))
+        row.detector = None
+
+
+def timing_of(plan: ComparisonPlan, row: Measuring, images: list[NDArray[np.uint8]]) -> Timing:
+    """Of one detector; the switches are applied already, only their record and the precision are wanted."""
+    assert row.detector is not None
+    options = TimingOptions(
+        device=plan.device,
+        batch=plan.bench_batch,
+        images=images,
+        iterations=plan.iterations,
+        switches=row.applied,
+        prepared=True,
+    )
+    return Timing(row.detector, options)
+
+
+def rates_of(plan: ComparisonPlan, row: Measuring, images: list[NDArray[np.uint8]]) -> Throughput:
+    """Images per second by batch."""
+    assert row.detector is not None
+    device, precision = pick_device(plan.device), plan.switches.precision
+    return best_batch(row.detector, images, device, precision=precision, largest=plan.largest_batch)
+
+
+def speed_part(name: str, timed: object, rates: Throughput | Failure, say: Say) -> dict[str, Any]:
+    """What numbers.json keeps of the timing."""
+    part: dict[str, Any] = {"benchmark": {}, "throughput": {}, "failed": {}}
+    if isinstance(timed, Benchmark):
+        part["benchmark"] = timed.as_dict() | {"row": timed.row()}
+        if (warning := busy_warning(name, timed.busy)) is not None:
+            say(warning)
+    elif isinstance(timed, Failure):
+        part["failed"]["latency_p50_ms"] = timed.message
+        say(f"{name}: not timed: {timed.message}\n{timed.trace}".rstrip())
+    if isinstance(rates, Failure):
+        part["failed"]["best_images_per_s"] = rates.message
+    else:
+        part["throughput"] = rates.as_dict()
+    return part
 
 
 def fingerprint(plan: ComparisonPlan, target: str, dataset: Dataset) -> str:
@@ -89,16 +179,6 @@ def training_facts(plan: ComparisonPlan) -> list[Any]:
     return [plan.train_split, options.epochs, options.steps, *([] if options.seed is None else [options.seed])]
 
 
-def made(plan: ComparisonPlan, target: str, run: Path | None) -> Detector:
-    """The detector: as it was trained for the comparison, or as it is."""
-    return load_detector(target, set_=plan.overrides) if run is None else load(run)
-
-
-def prepare(plan: ComparisonPlan, detector: Detector) -> Switches:
-    """Onto its device, as the switches say; returns what was done."""
-    return apply_switches(detector, plan.switches, pick_device(plan.device))
-
-
 def recipe_part(detector: Detector) -> dict[str, Any]:
     """What numbers.json keeps of the recipe."""
     values = detector.recipe.values
@@ -123,29 +203,3 @@ def accuracy(
     write_evaluation(folder, evaluation)
     for warning in evaluation.warnings:
         say(f"{name}: warning: {warning}")
-
-
-def speed(
-    plan: ComparisonPlan, name: str, detector: Detector, dataset: Dataset, say: Say, applied: Switches
-) -> dict[str, Any]:
-    """Time one detector on the dataset's first images: a batch of one, then the batch that suits it best."""
-    say(f"{name}: timing")
-    images = images_of(dataset, max(8, plan.bench_batch))
-    # The switches are applied already; only their record and the precision are wanted here.
-    timed = benchmark(
-        detector,
-        device=plan.device,
-        batch=plan.bench_batch,
-        images=images,
-        iterations=plan.iterations,
-        switches=applied,
-        prepared=True,
-    )
-    rates = best_batch(
-        detector,
-        images,
-        pick_device(plan.device),
-        precision=plan.switches.precision,
-        largest=plan.largest_batch,
-    )
-    return {"benchmark": timed.as_dict() | {"row": timed.row()}, "throughput": rates.as_dict()}

@@ -50,7 +50,7 @@ def comparison_page(dataset: Dataset, entries: Sequence[ComparisonEntry], table:
 def points_of(entries: Sequence[ComparisonEntry], table: Table) -> list[TradeoffPoint]:
     """Every detector as a plot of accuracy over cost draws it."""
     points = []
-    for entry, row, marks in zip(entries, table.rows, table.marks, strict=True):
+    for entry, row, marks in zip(entries, table.rows, table.marks, strict=False):
         facts = entry.facts
         other = {"other_accuracy": bool(marks.get("AP")), "other_speed": bool(marks.get("latency_p50_ms"))}
         points.append(TradeoffPoint(row, facts.architecture, facts.backbone, facts.side, facts.size, **other))

@@ -10,21 +10,26 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from detzoo.comparison.entry import ComparisonEntry
-from detzoo.comparison.files import write_files
-from detzoo.comparison.measuring import measure_detector
+from detzoo.comparison.measuring import Measuring, evaluate_detector, time_detectors
+from detzoo.comparison.page import comparison_page, points_of
 from detzoo.comparison.plan import ComparisonPlan
+from detzoo.comparison.plots import save, speed_ap_figure
+from detzoo.comparison.protocol import protocol_table
 from detzoo.comparison.recorded import PACKED, PARTS, find_recorded, run_around, take_recorded
 from detzoo.comparison.table import comparison_table
 from detzoo.comparison.training import check_places, train_missing
 from detzoo.data import Dataset, open_dataset
 from detzoo.data.formats.opening import evaluation_split
 from detzoo.errors import DetzooError
+from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.environment import short_name
 from detzoo.runtime.folder_claim import claimed_folder
+from detzoo.runtime.isolated import Failure, isolated
 from detzoo.runtime.text_table import Table
 
 if TYPE_CHECKING:
@@ -75,31 +80,34 @@ def _compared(plan: ComparisonPlan, say: Callable[[str], None]) -> Comparison:
     names = unique_names(plan.targets)
     targets = dict(zip(names, plan.targets, strict=True))
     keys, untrained = train_missing(plan, targets, dataset, say) if plan.train else ({}, {})
-    entries, failures = [], {}
+    failures = {targets[name]: why for name, why in untrained.items()}
+    rows: dict[str, Measuring | ComparisonEntry] = {}
     for name, target in targets.items():
         if name in untrained:
-            failures[target] = untrained[name]
             continue
-        try:
-            entries.append(one_entry(plan, target, name, dataset, say, keys.get(name)))
-        except DetzooError as error:
-            failures[target] = str(error)
-            say(f"{name}: left out: {error}")
+        found = isolated(partial(evaluated, plan, target, name, dataset, say, keys.get(name)))
+        if isinstance(found, Failure):
+            failures[target] = found.message
+            say(f"{name}: left out: {found.message}\n{found.trace}".rstrip())
+        else:
+            rows[name] = found
+    time_detectors(plan, [row for row in rows.values() if isinstance(row, Measuring)], dataset, say)
+    entries = [row.entry() if isinstance(row, Measuring) else row for row in rows.values()]
     if not entries:
         raise DetzooError("\n".join(f"{target}: {why}" for target, why in failures.items()))
-    table = comparison_table(dataset, entries)
+    table = comparison_table(dataset, entries, {name: failures[t] for name, t in targets.items() if t in failures})
     return Comparison(entries, failures, table, write_files(plan, dataset, entries, table))
 
 
-def one_entry(
+def evaluated(
     plan: ComparisonPlan, target: str, name: str, dataset: Dataset, say: Callable[[str], None], key: str | None = None
-) -> ComparisonEntry:
-    """One row's numbers, from its folder where they are still good; ``key`` where it was taken before a training."""
+) -> Measuring | ComparisonEntry:
+    """One row's accuracy, from its folder where it is still good; ``key`` where it was taken before a training."""
     folder = plan.out / "detectors" / name
     recorded = find_recorded(target)
     if recorded is not None:
         return take_recorded(plan, recorded, name, folder, dataset, say)
-    return measure_detector(plan, target, name, folder, dataset, say, key)
+    return evaluate_detector(plan, target, name, folder, dataset, say, key)
 
 
 def unique_names(targets: Sequence[str]) -> list[str]:
@@ -124,3 +132,14 @@ def without_file(target: str) -> str:
     if path.is_dir() and (path / "results.json").is_file() and (run := run_around(path)) is not None:
         return str(run)
     return target if path == Path(target) else str(path)
+
+
+def write_files(plan: ComparisonPlan, dataset: Dataset, entries: Sequence[ComparisonEntry], table: Table) -> list[Path]:
+    """Write everything; returns the paths, the page first."""
+    out = plan.out
+    write_text(out / "index.html", comparison_page(dataset, entries, table, plan.examples).html())
+    write_text(out / "table.md", table.markdown() + "\n" + protocol_table(entries).markdown())
+    write_text(out / "table.csv", table.csv())
+    write_text(out / "table.json", table.json())
+    save(speed_ap_figure(points_of(entries, table)), out / "speed_ap.png")
+    return [out / name for name in ("index.html", "table.md", "table.csv", "table.json", "speed_ap.png")]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from detzoo.benchmark.other_load import busy_warning
 from detzoo.comparison.protocol import SPEED, accuracy_protocol, marks_of, speed_protocol
 from detzoo.runtime.text_table import MEASURED, Column, Table, protocol_note, reported_columns, reported_notes
 
@@ -25,15 +26,27 @@ FOR_FILES: Final = (
 )
 NO_SPEED: Final = "not timed"
 """In place of a speed that no result file recorded."""
+FAILED: Final = "failed"
+"""In place of what could not be measured; a note says why."""
 NOT_RECORDED: Final = "not recorded"
 COST: Final = ("params_m", "gflops", "weights_mib")
 
 
-def comparison_table(dataset: Dataset, entries: Sequence[ComparisonEntry]) -> Table:
-    """All rows; a number measured under another protocol than most carries a letter."""
+def comparison_table(
+    dataset: Dataset, entries: Sequence[ComparisonEntry], failures: Mapping[str, str] | None = None
+) -> Table:
+    """All rows; a number measured under another protocol than most carries a letter.
+
+    Args:
+        dataset: that all were evaluated on.
+        entries: the rows with numbers.
+        failures: name of each row without any -> why.
+    """
+    left_out = failures or {}
     reported, cells = reported_columns([entry.reported for entry in entries])
     marks, explained = marks_of(entries)
     rows = [table_row(entry) | cell for entry, cell in zip(entries, cells, strict=True)]
+    rows += [{"name": name} for name in left_out]
     counts = entries[0].results["counts"]
     notes = [
         f"accuracy: {dataset.name} {dataset.split}, {counts['images']} images, {counts['annotations']} boxes, "
@@ -42,10 +55,19 @@ def comparison_table(dataset: Dataset, entries: Sequence[ComparisonEntry]) -> Ta
     usual = [e.benchmark for e, m in zip(entries, marks, strict=True) if e.benchmark and not m["latency_p50_ms"]]
     notes += dict.fromkeys(map(protocol_note, same_rounds([benchmark["protocol"] for benchmark in usual])))
     if any(entry.throughput for entry in entries):
-        notes.append("best img/s: batches of 1, 2, 4, ... as long as that pays; `at batch` says which was best")
+        notes.append("img/s: batches of 1, 2, 4, ... as long as that pays; `at batch` says which was best")
+    if any(entry.benchmark.get("spread") is not None for entry in entries):
+        notes.append("± %: half the range of the median latencies of turns at different moments, in percent of p50")
     notes += explained
     notes += [
-        f"{entry.name}: {NO_SPEED}: no speed was recorded ({entry.source})" for entry in entries if not entry.benchmark
+        f"{entry.name}: {NO_SPEED}: no speed was recorded ({entry.source})"
+        for entry in entries
+        if not entry.benchmark and not entry.failed
+    ]
+    notes += [f"{entry.name}: {key} {FAILED}: {why}" for entry in entries for key, why in entry.failed.items()]
+    notes += [f"{name} {FAILED}: {why}" for name, why in left_out.items()]
+    notes += [
+        warning for entry in entries if (warning := busy_warning(entry.name, entry.benchmark.get("busy"))) is not None
     ]
     notes += reported_notes([entry.name for entry in entries], [entry.reported for entry in entries])
     notes += [f"{entry.name}: {warning}" for entry in entries for warning in entry.results["warnings"]]
@@ -55,8 +77,8 @@ def comparison_table(dataset: Dataset, entries: Sequence[ComparisonEntry]) -> Ta
         [first, *ABOUT, *measured, *FOR_FILES, *reported],
         rows,
         notes,
-        marks=marks,
-        absent=[absent_words(entry) for entry in entries],
+        marks=[*marks, *({} for _ in left_out)],
+        absent=[*map(absent_words, entries), *(dict.fromkeys((c.key for c in measured), FAILED) for _ in left_out)],
     )
 
 
@@ -79,7 +101,7 @@ def table_row(entry: ComparisonEntry) -> dict[str, Any]:
         "input": entry.facts.size,
         **entry.results["metrics"],
         "params_m": None if parameters is None else parameters / 1e6,
-        **entry.benchmark.get("row", {}),
+        **{key: value for key, value in entry.benchmark.get("row", {}).items() if key != "images_per_s"},
         **{key: entry.throughput[key] for key in ("best_images_per_s", "best_batch") if key in entry.throughput},
         "source": entry.source,
         "accuracy_protocol": words(accuracy_protocol(entry.results)),
@@ -98,4 +120,4 @@ def absent_words(entry: ComparisonEntry) -> dict[str, str]:
     if not entry.benchmark:
         phases_of_some = ("proposals_p50_ms", "without_proposals_p50_ms")
         gaps |= {key: NO_SPEED for key in SPEED if key not in phases_of_some} | dict.fromkeys(COST, NOT_RECORDED)
-    return gaps
+    return gaps | dict.fromkeys(entry.failed, FAILED)

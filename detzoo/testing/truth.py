@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from detzoo.interfaces import Detector
 from detzoo.prediction.input_spec import InputSpec
 from detzoo.testing.subject import assert_close
 from detzoo.types import Candidates, DetectionSettings, ImageBatch, Predictions, Targets
+
+QUICK: Final[dict[str, Any]] = {"size": (64, 64), "iterations": 1, "warmup": 0, "device": "cpu"}
 
 
 class Minimal(Detector):
@@ -96,7 +98,7 @@ def check_prediction(detector: Detector, own: DetectionSettings) -> None:
 
 def check_protocols(detector: Detector, own: DetectionSettings) -> None:
     """Evaluation and benchmark record the settings that were used: the recipe's, or those of the call."""
-    from detzoo.benchmark import benchmark
+    from detzoo.benchmark import TimingOptions, benchmark
     from detzoo.evaluation import evaluate
 
     data = ShapesDataset(split="val", count=2, size=64)
@@ -104,7 +106,7 @@ def check_protocols(detector: Detector, own: DetectionSettings) -> None:
     for asked in ({}, changed):
         expected = own.given() | asked
         evaluated = evaluate(detector, data, workers=1, progress=False, **asked).facts["protocol"]
-        timed = benchmark(detector, size=(64, 64), iterations=1, warmup=0, device="cpu", **asked).protocol
+        timed = benchmark(detector, TimingOptions(settings=DetectionSettings(**asked), **QUICK)).protocol
         for place, protocol in (("evaluation", evaluated), ("benchmark", timed)):
             recorded = {name: protocol[name] for name in ("score_threshold", "nms_iou", "keep") if name in protocol}
             assert recorded == expected, f"the protocol of the {place} says {recorded}; it ran with {expected}"
@@ -112,7 +114,7 @@ def check_protocols(detector: Detector, own: DetectionSettings) -> None:
 
 def check_compiling(detector: Detector) -> None:
     """The parts that are compiled are its own; where there are none, the protocol says that nothing was compiled."""
-    from detzoo.benchmark import benchmark
+    from detzoo.benchmark import TimingOptions, benchmark
     from detzoo.prediction.apply_switches import apply_switches
     from detzoo.runtime.switches import Switches
 
@@ -122,7 +124,7 @@ def check_compiling(detector: Detector) -> None:
     asked = Switches(compile=True)
     assert apply_switches(copy.deepcopy(detector), asked).compile == bool(parts), "compile is not what was done"
     if not parts:  # whatever has parts would take a minute to compile
-        timed = benchmark(detector, size=(64, 64), iterations=1, warmup=0, device="cpu", switches=asked)
+        timed = benchmark(detector, TimingOptions(switches=asked, **QUICK))
         assert timed.protocol["compile"] is False, "the protocol says that it was compiled; nothing was"
 
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack as active_modes
+from torch.utils.flop_counter import FlopCounterMode
 
-from detzoo.benchmark import benchmark
+from detzoo.benchmark import TimingOptions, benchmark
 from detzoo.benchmark.cost import count_flops, cpu_peak
-from detzoo.benchmark.speed import percentiles
+from detzoo.benchmark.in_turn import benchmark_in_turn
+from detzoo.benchmark.other_load import STAT, OtherLoad, busy_warning
+from detzoo.benchmark.phases import percentiles
+from detzoo.benchmark.speed import Benchmark, Timing
 from detzoo.components.postprocess.top_k import TopK
 from detzoo.errors import DetzooError
 from detzoo.interfaces import Detector
@@ -20,8 +29,9 @@ from detzoo.prediction.apply_switches import apply_switches, example_batch, nois
 from detzoo.prediction.fold_batch_norm import fold_batch_norm
 from detzoo.prediction.input_spec import InputSpec
 from detzoo.runtime.device import devices, pick_device
+from detzoo.runtime.isolated import Failure
 from detzoo.runtime.switches import Switches
-from detzoo.types import Candidates, ImageBatch, Predictions, Targets
+from detzoo.types import Candidates, DetectionBatch, DetectionSettings, ImageBatch, Predictions, Targets
 
 
 class Small(Detector):
@@ -55,7 +65,7 @@ class Small(Detector):
 
 
 def test_phases_percentiles_and_protocol() -> None:
-    result = benchmark(Small(), batch=2, size=(40, 50), iterations=6, warmup=1, device="cpu")
+    result = benchmark(Small(), TimingOptions(batch=2, size=(40, 50), iterations=6, warmup=1, device="cpu"))
     assert set(result.latency_ms) == {"pre", "forward", "post", "total"}
     assert all(0 < p["p50"] <= p["p95"] <= p["p99"] for p in result.latency_ms.values())
     assert result.images_per_s == pytest.approx(2000 / result.latency_ms["total"]["mean"])
@@ -69,7 +79,7 @@ def test_phases_percentiles_and_protocol() -> None:
 
 
 def test_costs_are_those_of_paper_and_pencil() -> None:
-    result = benchmark(Small(), iterations=1, warmup=0, device="cpu")
+    result = benchmark(Small(), TimingOptions(iterations=1, warmup=0, device="cpu"))
     # stem 3*4*9 + norm 8, shared 16 + 4, two norms of 8
     assert result.cost.parameters == 108 + 8 + 20 + 16
     # buffers: three norms with 2 x 4 floats and one int64 counter
@@ -94,6 +104,84 @@ def test_cpu_peak_counts_what_lives_together() -> None:
 def test_flops_of_a_product() -> None:
     a, b = torch.ones(2, 3), torch.ones(3, 5)
     assert count_flops(lambda: a @ b) == 2 * 2 * 3 * 5
+
+
+def test_a_parameter_given_to_a_module_without_gradients_is_counted() -> None:
+    """As queries are, in every DETR: PyTorch's own counter raises there."""
+    layer, queries = nn.Linear(3, 5), nn.Parameter(torch.ones(2, 3))
+    with torch.no_grad():
+        assert count_flops(lambda: layer(queries)) == 2 * 2 * 3 * 5
+
+
+class Uncountable(Small):
+    """Raises where its arithmetic is counted and nowhere else."""
+
+    def detect(self, batch: ImageBatch, settings: DetectionSettings | None = None) -> DetectionBatch:
+        if any(isinstance(mode, FlopCounterMode) or "Flop" in type(mode).__name__ for mode in active_modes()):
+            raise KeyError("no formula")
+        return super().detect(batch, settings)
+
+
+def test_a_cost_that_cannot_be_measured_costs_no_other_number() -> None:
+    result = benchmark(Uncountable(), TimingOptions(iterations=1, warmup=0, device="cpu"))
+    assert (result.cost.flops, result.cost.parameters) == (None, 152)
+    assert result.cost.failed == {"gflops": "KeyError: 'no formula'"}
+    assert result.row()["latency_p50_ms"] > 0
+
+
+class Failing(Small):
+    """Finds nothing but an error."""
+
+    def network(self, batch: ImageBatch, targets: Targets | None = None) -> tuple[Candidates, Predictions]:
+        raise ZeroDivisionError("by design\nand more")
+
+
+def test_detectors_take_turns_and_one_that_fails_drops_out_alone() -> None:
+    order: list[str] = []
+
+    class Told(Timing):
+        def block(self, rounds: int) -> None:
+            order.append(f"{self.detector.classes[0]} {rounds}")
+            super().block(rounds)
+
+    made = {"a": Small(), "bad": Failing(), "b": Small()}
+    made["b"].classes, made["bad"].classes = ("other",), ("bad",)
+    options = TimingOptions(iterations=7, warmup=1, device="cpu", size=(32, 32))
+    found = benchmark_in_turn({name: Told(detector, options) for name, detector in made.items()})
+    assert order == [f"{name} {rounds}" for rounds in (2, 2, 1, 1, 1) for name in ("thing", "other")]
+    assert isinstance(found["bad"], Failure)
+    assert found["bad"].message == "ZeroDivisionError: by design"
+    for name in ("a", "b"):
+        result = found[name]
+        assert isinstance(result, Benchmark)
+        assert result.protocol["rounds"] == 7
+        assert result.spread is not None
+        assert result.spread >= 0
+
+
+def test_nothing_to_time() -> None:
+    assert benchmark_in_turn({}) == {}
+
+
+@pytest.mark.parametrize(("share", "said"), [(None, False), (0.0, False), (0.1, False), (0.4, True)])
+def test_a_busy_machine_is_told(share: float | None, said: bool) -> None:
+    warning = busy_warning("ssd", share)
+    assert (warning is not None) == said
+    if warning is not None:
+        assert "ssd" in warning
+        assert "40%" in warning
+
+
+@pytest.mark.skipif(not STAT.exists(), reason="Linux only")
+def test_the_processor_time_of_others_is_seen() -> None:
+    burn = "import time\nend = time.monotonic() + 1.2\nwhile time.monotonic() < end: pass"
+    load = OtherLoad()
+    with subprocess.Popen([sys.executable, "-c", burn]) as other, load:
+        time.sleep(1.0)
+        other.kill()
+    share = load.share
+    assert share is not None
+    assert share > 0.3 / (os.cpu_count() or 1)  # of one processor's second at least a third
 
 
 def test_percentiles() -> None:
@@ -133,9 +221,8 @@ def test_switches() -> None:
     assert isinstance(detector.get_submodule("stem.1"), nn.Identity)
     weight = detector.get_parameter("stem.0.weight")
     assert weight.is_contiguous(memory_format=torch.channels_last)
-    assert (
-        benchmark(Small(), iterations=1, warmup=0, switches=Switches(precision="bf16")).protocol["precision"] == "bf16"
-    )
+    half = TimingOptions(iterations=1, warmup=0, switches=Switches(precision="bf16"))
+    assert benchmark(Small(), half).protocol["precision"] == "bf16"
 
 
 def test_wrong_settings() -> None:
@@ -143,10 +230,10 @@ def test_wrong_settings() -> None:
         Switches(precision="fp8")  # type: ignore[arg-type]
     assert str(caught.value) == "precision 'fp8' is unknown; allowed: fp32, bf16, fp16"
     with pytest.raises(DetzooError) as caught:
-        benchmark(Small(), batch=0)
+        TimingOptions(batch=0)
     assert str(caught.value) == "batch and iterations must be 1 or more, warmup 0 or more"
     with pytest.raises(DetzooError) as caught:
-        benchmark(Small(), images=[])
+        benchmark(Small(), TimingOptions(images=[]))
     assert str(caught.value) == "benchmark got an empty list of images; give at least one, or None for noise"
     with pytest.raises(DetzooError) as caught:
         pick_device("gpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,29 @@ class Guess(Detector):
         return {}
 
 
+class Untimed(Guess):
+    """Can be evaluated, not timed."""
+
+    def network(self, batch: ImageBatch, targets: Targets | None = None) -> tuple[Candidates, Predictions]:
+        if any(call.name == "warm_up" for call in traceback.extract_stack()):
+            raise RuntimeError("out of luck\nwhile timing")
+        return super().network(batch, targets)
+
+
+class Broken(Guess):
+    """Raises what is no error of detzoo's."""
+
+    def network(self, batch: ImageBatch, targets: Targets | None = None) -> tuple[Candidates, Predictions]:
+        raise AttributeError("'NoneType' object has no attribute 'next_functions'")
+
+
 @pytest.fixture(autouse=True)
 def _guess(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(target: str, **_: Any) -> Detector:
         if target == "missing":
             raise DetzooError("there is no such detector")
         BUILT.append(target)
-        return Guess()
+        return {"slow": Untimed, "broken": Broken}.get(target, Guess)()
 
     BUILT.clear()
     monkeypatch.setattr("detzoo.comparison.measuring.load_detector", load)
@@ -80,8 +97,10 @@ def test_files_and_going_on(tmp_path: Path) -> None:
     assert {path.name for path in done.files} == {"index.html", "table.md", "table.csv", "table.json", "speed_ap.png"}
     assert all(path.stat().st_size for path in done.files)
     rows = json.loads((tmp_path / "table.json").read_text())["rows"]
-    assert [row["name"] for row in rows] == ["a", "b"]
-    assert {"AP", "voc07_AP50", "latency_p50_ms", "images_per_s", "params_m", "peak_memory_mib"} <= set(rows[0])
+    assert [row["name"] for row in rows] == ["a", "b", "missing"]  # the last without numbers
+    timed = {"latency_p50_ms", "best_images_per_s", "peak_memory_mib"}
+    assert timed | {"AP", "voc07_AP50", "params_m"} <= set(rows[0])
+    assert "images_per_s" not in rows[0]  # one throughput, not two that disagree
     page = (tmp_path / "index.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 3  # three images, once each
     assert page.count("<figure>") == 3 * 3  # as the ground truth and two detectors have them
@@ -94,6 +113,25 @@ def test_files_and_going_on(tmp_path: Path) -> None:
     assert again.entries[0] == done.entries[0]
     compare(plan(tmp_path, "a", batch=2))
     assert BUILT == ["a", "b", "c", "a"]
+
+
+def test_one_detector_s_failure_costs_no_other_row(tmp_path: Path) -> None:
+    said: list[str] = []
+    done = compare(plan(tmp_path, "broken", "slow", "a"), said.append)
+    assert [entry.name for entry in done.entries] == ["slow", "a"]
+    assert list(done.failures) == ["broken"]
+    assert "next_functions" in done.failures["broken"]
+    assert any("Traceback" in line for line in said)  # for whoever wrote the detector
+    table = (tmp_path / "table.md").read_text().split("### ")[1]  # the second one is of protocols
+    rows = {line.split("|")[1].strip(): line for line in table.splitlines() if line.startswith("| ")}
+    assert "failed" in rows["slow"]
+    assert "failed" in rows["broken"]
+    assert "failed" not in rows["a"]
+    assert "out of luck" in table
+    assert (tmp_path / "index.html").read_text().count("failed") >= 2
+    # what failed is tried again, what was measured is not
+    compare(plan(tmp_path, "slow", "a"))
+    assert BUILT == ["broken", "slow", "a", "slow"]
 
 
 def test_interrupted_while_writing_its_numbers(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 import detzoo
-from detzoo.benchmark import benchmark
+from detzoo.benchmark import TimingOptions, benchmark
 from detzoo.cli import app
 from detzoo.comparison.plan import ComparisonPlan
 from detzoo.comparison.run_comparison import compare
@@ -107,7 +107,7 @@ def test_evaluate_equals_predict() -> None:
 
 def test_bench_times_the_regions_on_their_own() -> None:
     detector, proposer = counted()
-    result = benchmark(detector, batch=2, size=(40, 50), iterations=5, warmup=1, device="cpu")
+    result = benchmark(detector, TimingOptions(batch=2, size=(40, 50), iterations=5, warmup=1, device="cpu"))
     assert set(result.latency_ms) == {"proposals", "without_proposals", "pre", "forward", "post", "total"}
     mean = {phase: values["mean"] for phase, values in result.latency_ms.items()}
     assert mean["total"] == pytest.approx(mean["proposals"] + mean["without_proposals"], rel=1e-6)
