@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detzoo.benchmark.speed import synchroniser
+from detzoo.benchmark.phases import synchroniser
 from detzoo.prediction.predict import detect_images, inference
 from detzoo.runtime.switches import Precision
 
