@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from detzoo.recipes.recipe import short_name
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -40,22 +42,25 @@ def recipe_facts(values: Mapping[str, Any]) -> Facts:
 
 def architecture(values: Mapping[str, Any]) -> str | None:
     """``ssd``, ``rpn + roi_box``, ``rpn + 3 x roi_box``, ``image_level + roi_box``, ``region_svm``."""
-    if values.get("architecture") not in ("one_stage", "two_stage"):
-        return values.get("architecture")
+    kind = values.get("architecture")
+    kind = short_name(kind) if isinstance(kind, str) else None  # a run's recipe has full ids
+    if kind not in ("one_stage", "two_stage"):
+        return kind
     box = values.get("box")
     stages = box if isinstance(box, list) else [box]
     heads = [stage.get("head") for stage in stages if isinstance(stage, Mapping)] or [values.get("head")]
-    parts = [part.get("type") for part in (values.get("proposals"), heads[-1]) if isinstance(part, Mapping)]
+    named = [part.get("type") for part in (values.get("proposals"), heads[-1]) if isinstance(part, Mapping)]
+    parts = [short_name(str(part)) for part in named if part]
     if len(heads) > 1:
         parts[-1] = f"{len(heads)} x {parts[-1]}"
-    return " + ".join(str(part) for part in parts if part) or values.get("architecture")
+    return " + ".join(part for part in parts if part) or kind
 
 
 def innermost(part: Any) -> str | None:
     """A backbone's name; what only wraps one (``image_pyramid``) steps back."""
     while isinstance(part, Mapping) and isinstance(part.get("backbone"), Mapping):
         part = part["backbone"]
-    return str(part["type"]) if isinstance(part, Mapping) and "type" in part else None
+    return short_name(str(part["type"])) if isinstance(part, Mapping) and "type" in part else None
 
 
 def input_size(spec: Any) -> tuple[str | None, float | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -72,13 +71,12 @@ def _pairs(kinds: Iterable[tuple[str, str]], names: Mapping[str, list[str]]) -> 
 
 
 def component_names() -> dict[str, list[str]]:
-    """kind -> every registered name, whole where two plugins have the short one; heads of regions are heads."""
+    """kind -> every registered name, full where the short one means another; heads of regions are heads."""
     names: dict[str, list[str]] = {}
     registry = get_registry()
     for kind in KINDS:
         of_kind = heads(registry) if kind == "head" else registry.entries(kind)
-        times = Counter((entry.kind, entry.name) for entry in of_kind)
-        names[kind] = sorted({e.name if times[e.kind, e.name] == 1 else e.id for e in of_kind})
+        names[kind] = sorted(map(registry.canonical, of_kind))
     return names
 
 

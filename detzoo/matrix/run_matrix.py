@@ -14,6 +14,7 @@ from detzoo.matrix.combinations import Combination, all_combinations, chosen, co
 from detzoo.matrix.ledger import LEDGER, MatrixLedger, Row
 from detzoo.matrix.page import write_files
 from detzoo.plugins.registry import get_registry
+from detzoo.recipes.compatibility import heads
 from detzoo.runtime.folder_claim import claimed_folder
 
 EVERY: Final = 5.0
@@ -83,12 +84,17 @@ def asked_for(everything: list[Combination], only: Mapping[str, tuple[str, ...]]
     Raises:
         RecipeError: a name that is not registered, or kinds that are not combined.
     """
-    names = component_names()
+    registry, names = get_registry(), component_names()
+    asked: dict[str, tuple[str, ...]] = {}
     for kind, wanted in only.items():
-        for name in wanted:
+        ids = {
+            one.id: registry.canonical(one) for one in (heads(registry) if kind == "head" else registry.entries(kind))
+        }
+        asked[kind] = tuple(ids.get(name, name) for name in wanted)
+        for name in asked[kind]:
             if name not in names[kind]:
-                raise RecipeError(f"--{kind}: {get_registry().missing_component(kind, name)}")
-    found = chosen(everything, only)
+                raise RecipeError(f"--{kind}: {registry.missing_component(kind, name)}")
+    found = chosen(everything, asked)
     if not found:
         raise RecipeError(
             f"{', '.join(f'--{kind}' for kind in only)}: these kinds are not combined all at once: backbone, neck and "

@@ -19,13 +19,13 @@ def detector_rows(registry: Registry | None = None) -> list[dict[str, Any]]:
     registry = registry or get_registry()
     rows = []
     for name, record in registry.detectors().items():
-        value = registry.written(name)
+        value = record.manifest.detectors[name.rpartition("/")[2]] if record.manifest else {}
         rows.append(
             {
                 "name": name,
                 "plugin": record.name,
-                "gives": "boxes+masks" if _inherited(registry, value, "mask") else "boxes",
-                "profile": _inherited(registry, value, "profile") or "modern",
+                "gives": "boxes+masks" if _inherited(registry, name, "mask") else "boxes",
+                "profile": _inherited(registry, name, "profile") or "modern",
                 "reported": [_short(result) for result in value.get("reported", [])],
                 "weights": [entry["name"] for entry in value.get("weights", [])],
                 "summary": value.get("summary", ""),
@@ -113,16 +113,19 @@ def render(
     return "\n".join(lines)
 
 
-def _inherited(registry: Registry, value: Any, key: str) -> Any:
+def _inherited(registry: Registry, name: str, key: str) -> Any:
     """A top-level key of a recipe or of the parents it names, without resolving all of it."""
+    asker = None
     for _ in range(20):
-        if not isinstance(value, dict) or key in value or "extends" not in value:
-            break
         try:
-            value = registry.written(value["extends"])
+            record, short = registry.locate(name, asker)
         except RecipeError:
             return None
-    return value.get(key) if isinstance(value, dict) else None
+        value = record.manifest.detectors[short] if record.manifest else None
+        if not isinstance(value, dict) or key in value or "extends" not in value:
+            return value.get(key) if isinstance(value, dict) else None
+        name, asker = value["extends"], record.name
+    return None
 
 
 def _short(result: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import importlib.util
 import logging
 import os
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -131,11 +131,16 @@ class PluginManager:
                 self._import(record)
         return [record for record in found if record.status == "ok"]
 
-    def call(self, hook: str, **arguments: Any) -> list[Any]:
+    def call(self, hook: str, first: Sequence[str] = (), /, **arguments: Any) -> list[Any]:
         """Call a hook plugin by plugin: what one raises stops neither the others nor the run.
 
         The plugin that raised is named in a warning, once for each hook. A hook of which the first result counts is not
         called again once a plugin has answered.
+
+        Args:
+            hook: its name.
+            first: names of the plugins that are asked before the others.
+            arguments: of the hook.
 
         Returns:
             results that are not None, in the order of the plugins' names.
@@ -147,7 +152,7 @@ class PluginManager:
         results: list[Any] = []
         failures: list[tuple[PluginRecord, DetzooError]] = []
         counts = hook in hookspecs.FIRST_RESULT
-        for record in self.implementing(hook):
+        for record in sorted(self.implementing(hook), key=lambda one: one.name not in first):
             try:
                 results += self.call_one(record, hook, **arguments)
             except DetzooError as error:
@@ -241,7 +246,9 @@ class PluginManager:
         self.kinds = {kind.name: kind for _, manifest in usable for kind in manifest.kinds}
         refused = False
         for name, records in owners.items():
-            for record in records if len(records) > 1 else ():
+            owner = next((p for p, holds in zoo_plugins().items() if name in holds.get("kinds", ())), None)
+            theirs = [record for record in records if record.name != owner]  # what the zoo's index names keeps its kind
+            for record in theirs if len(records) > 1 else ():
                 both = " and ".join(one.distribution for one in records)
                 self._refuse(record, "conflict", f'{both} both bring the kind "{name}"; uninstall one')
                 refused = True

@@ -52,5 +52,5 @@ HEADER: Final[Fields] = {
     "reported": Field(ListOf(Settings(REPORTED)), default=[]),
 }
 """The keys of every recipe; ``input``, ``train`` and the slots of the meta-architecture are added to them."""
-EXTENDS: Final[Fields] = {"extends": _OPTIONAL_TEXT}
-"""Written in files; gone once a recipe is resolved."""
+EXTENDS: Final[Fields] = {"extends": _OPTIONAL_TEXT, "providers": Field(DictOf(_TEXT), default={})}
+"""Written in files (``providers`` in those of runs: plugin -> ``detzoo-ssd 0.1.0``); gone once a recipe is resolved."""

@@ -59,7 +59,7 @@ def find_method(text: str, overrides: Sequence[str] = (), kept: int | None = Non
     inline = [part for part in _BETWEEN.split(written) if part]
     values = load_component("proposer", name, [*inline, *overrides])
     del values["type"]
-    return Method(get_registry().find("proposer", name).name, values, kept)
+    return Method(get_registry().canonical(get_registry().find("proposer", name)), values, kept)
 
 
 def method_of_file(method: str, recorded: Mapping[str, Any]) -> Method | None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from detzoo.plugins.entries import Entry
 from detzoo.plugins.recipe_header import HEADER
 from detzoo.plugins.registry import Registry, get_registry
 from detzoo.recipes.filling import component_fields
@@ -23,7 +24,7 @@ def recipe_file_schema(registry: Registry | None = None) -> dict[str, Any]:
     for kind in registry.kinds:
         if kind in ("architecture", "settings"):
             continue
-        variants = [_component(registry, kind, entry.name, definitions) for entry in registry.entries(kind)]
+        variants = [_component(registry, entry, definitions) for entry in registry.entries(kind)]
         definitions[kind] = {"anyOf": [*variants, {"type": "null"}]}
     detector = _detector(registry, definitions)
     return {
@@ -37,16 +38,17 @@ def recipe_file_schema(registry: Registry | None = None) -> dict[str, Any]:
     }
 
 
-def _component(registry: Registry, kind: str, name: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    fields = component_fields(kind, name, registry)
-    schema = _lifted(_json_schema(fields), definitions, f"{kind}.{name}", partial=True)
-    properties = {"type": {"const": name}} | schema["properties"]
+def _component(registry: Registry, entry: Entry, definitions: dict[str, Any]) -> dict[str, Any]:
+    fields = component_fields(entry.kind, entry.id, registry)
+    schema = _lifted(_json_schema(fields), definitions, f"{entry.kind}.{entry.plugin}.{entry.name}", partial=True)
+    names = dict.fromkeys([registry.canonical(entry), entry.id])
+    properties = {"type": {"enum": list(names)}} | schema["properties"]
     new, edit = {"required": ["type", *schema.get("required", [])]}, {"not": {"required": ["type"]}}
     return {"type": "object", "properties": properties, "additionalProperties": False, "anyOf": [new, edit]}
 
 
 def _detector(registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]:
-    properties: dict[str, Any] = {"extends": {"type": "string"}}
+    properties: dict[str, Any] = {"extends": {"type": "string"}, "providers": {"type": "object"}}
     properties |= _lifted(_json_schema(HEADER), definitions, "recipe")["properties"]
     for entry in registry.entries("settings"):
         schema = _lifted(_json_schema(registry.schema(entry).fields), definitions, entry.name, partial=True)

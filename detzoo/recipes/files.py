@@ -74,7 +74,7 @@ def _find(name: str, beside: _Source | None, registry: Registry) -> tuple[_Sourc
         source = _Source(_read(path), f"{path}#", path.parent)
         return source, _choose(source.document, inner)
     try:
-        record, short = registry.locate(name)
+        record, short = registry.locate(name, None if beside is None else registry.writer(beside.document.file))
     except RecipeError as error:
         if beside is None or beside.prefix.endswith("/"):
             raise

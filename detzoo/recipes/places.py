@@ -20,7 +20,7 @@ class Place:
 
     Args:
         kind: of the component.
-        type: its name, as the recipe writes it.
+        type: its name: the one by which a user means it, full where the short one means another.
         key: where it stands.
         values: its configuration, with its type.
         num_classes: K as it is supplied there: an RPN's head knows one class, object. None is the recipe's own.
@@ -33,8 +33,8 @@ class Place:
     num_classes: int | None
 
     def is_of(self, kind: str, name: str) -> bool:
-        """Whether it is the component of a kind with a short name."""
-        return self.kind == kind and self.type.rpartition("/")[2] == name.rpartition("/")[2]
+        """Whether it is the component of a kind with a name, as ``Registry.canonical`` gives it."""
+        return self.kind == kind and self.type == name
 
 
 def places(values: Mapping[str, Any], registry: Registry | None = None) -> list[Place]:

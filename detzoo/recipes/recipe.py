@@ -15,6 +15,7 @@ from detzoo.recipes.class_names import class_names
 from detzoo.recipes.compatibility import unmet_needs
 from detzoo.recipes.files import layers_of
 from detzoo.recipes.filling import component_fields, filled
+from detzoo.recipes.full_names import PROVIDERS, missing_provider, resolve_name, with_resolved_names
 from detzoo.recipes.merge import Layer, Merged, keys_in, parse_override
 from detzoo.schema.checking import Problem, check_fields, fits
 from detzoo.schema.describing import describe, nearest, shown
@@ -128,25 +129,45 @@ def check(name: str, merged: Merged, registry: Registry, chain: tuple[str, ...])
     Raises:
         RecipeError: everything that is wrong with it.
     """
-    values = merged.value
+
+    def origin(key: Key) -> Origin:
+        return nearest_mark(key, merged.marks, name)
+
+    values = dict(merged.value)
     architecture = values.get("architecture")
     fields: Fields = {}
     if isinstance(architecture, str):
+        architecture = resolve_name("architecture", architecture, origin(("architecture",)).file, registry)
+        values["architecture"] = architecture
         fields, problems = _fields_of(architecture, registry)
     else:
         problems = _without_join(values, registry)
     if fields:
+        values = with_resolved_names(fields, values, (), origin, registry)
         problems += [_deeper(one, values) for one in check_fields(fields | EXTENDS, values, (), what="the recipe")]
         problems += check_inside(fields, values, (), registry)
         problems += _check_classes(values, merged)
     if fields and not problems:
         problems += unmet_needs(values, registry, merged.marks)
     if problems:
+        problems = [_with_provider(problem, values, registry) for problem in problems]
         title = short_name(chain[-1] if chain else name)
         problems.sort(key=lambda problem: nearest_mark(problem.key, merged.marks, name).line)
         lines = (located(problem, merged.marks, title, name) for problem in problems)
         raise RecipeError("\n".join(dict.fromkeys(lines)))
     return Recipe(name, filled(fields, values, registry), dict(merged.marks), chain, tuple(merged.dropped))
+
+
+def _with_provider(problem: Problem, values: dict[str, Any], registry: Registry) -> Problem:
+    """For a component whose plugin is gone: the distribution that the recipe was stored with."""
+    found: Any = values
+    for part in problem.key:
+        found = found[part] if isinstance(found, list | dict) and (isinstance(found, list) or part in found) else None
+    providers = values.get(PROVIDERS)
+    if problem.key[-1:] not in (("type",), ("architecture",)) or not isinstance(found, str):
+        return problem
+    told = missing_provider(found, providers if isinstance(providers, dict) else {}, registry)
+    return Problem(problem.key, f"{problem.message.partition(';')[0]}; {told}") if told else problem
 
 
 def _deeper(problem: Problem, values: dict[str, Any]) -> Problem:

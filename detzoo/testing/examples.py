@@ -46,7 +46,7 @@ def make_subject(plugin: str, kind: str, name: str, example: Mapping[str, Any]) 
         rebuild=lambda seed: _part(build_seeded(recipe, seed), cls),
         features=features,
         sizes=(base,) if fixed else ((base[0], base[1] + 64), (base[0] + 96, base[1])),
-        num_classes=_classes_at(recipe, kind, name),
+        num_classes=_classes_at(recipe, kind, _meant(plugin, kind, name)),
         detector=detector,
     )
 
@@ -55,12 +55,18 @@ def make_subject(plugin: str, kind: str, name: str, example: Mapping[str, Any]) 
 def recipe_with(plugin: str, kind: str, name: str) -> str | None:
     """The recipe with the smallest input that uses a component; the plugin's own first. None where there is none."""
     found: list[tuple[bool, int, str]] = []
+    meant = _meant(plugin, kind, name)
     for recipe, record in get_registry().detectors().items():
         values = load_recipe(recipe).values
-        if any(place.is_of(kind, name) for place in places(values)):
+        if any(place.is_of(kind, meant) for place in places(values)):
             size = values.get("input", {}).get("size") or (10_000, 10_000)
             found.append((record.name != plugin, int(size[0]) * int(size[1]), recipe))
     return min(found)[2] if found else None
+
+
+def _meant(plugin: str, kind: str, name: str) -> str:
+    """The name by which resolved recipes have a component."""
+    return get_registry().canonical(get_registry().find(kind, f"{plugin}/{name}"))
 
 
 def _classes_at(recipe: str, kind: str, name: str) -> int:

@@ -18,6 +18,7 @@ from detzoo.evaluation import evaluate
 from detzoo.evaluation.classes import map_classes
 from detzoo.interfaces import Detector, Stage
 from detzoo.prediction.image_proposals import propose
+from detzoo.recipes.full_names import stored_values
 from detzoo.training.plan import TrainPlan
 from detzoo.training.task import Evaluated, Loading, TrainingTask
 from detzoo.types import ImageBatch, Targets
@@ -48,7 +49,7 @@ class DetectionTask(TrainingTask):
 
     def __init__(self, detector: Detector, dataset: Dataset, val: Dataset | None) -> None:
         self.network, self.dataset, self.val = detector, dataset, val
-        self.name, self.values = detector.recipe.name, detector.recipe.values
+        self.name, self.values = detector.recipe.name, stored_values(detector.recipe.values)
         self.classes, self.plan = tuple(detector.classes), detector.train_plan
         _check_classes(detector, dataset)
         _check_boxes(self.plan, dataset, val)
@@ -125,7 +126,7 @@ class DetectionTask(TrainingTask):
 
     def recipe_text(self) -> str:
         """The resolved recipe."""
-        return self.network.recipe.to_yaml()
+        return dataclasses.replace(self.network.recipe, values=self.values).to_yaml()
 
 
 class DetectionBatches:

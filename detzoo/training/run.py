@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from detzoo.errors import TrainingError, WeightsError
+from detzoo.recipes.full_names import PROVIDERS
 from detzoo.runtime.differences import differences
 from detzoo.training.options import TrainOptions
 from detzoo.training.task import TrainingTask
@@ -204,8 +205,12 @@ def check_same(saved: Checkpoint, run: Run) -> None:
     Raises:
         TrainingError: recipe, classes or settings differ; every difference is listed.
     """
-    old = {"recipe": saved.recipe["values"], "classes": list(saved.classes), "run": saved.run.get("settings")}
-    new = {"recipe": run.task.values, "classes": list(run.task.classes), "run": dataclasses.asdict(run.settings)}
+    recipes = [  # another version of a plugin is no other training
+        {key: value for key, value in values.items() if key != PROVIDERS}
+        for values in (saved.recipe["values"], run.task.values)
+    ]
+    old = {"recipe": recipes[0], "classes": list(saved.classes), "run": saved.run.get("settings")}
+    new = {"recipe": recipes[1], "classes": list(run.task.classes), "run": dataclasses.asdict(run.settings)}
     found = [f"  {path}: {was!r} in the run, {now!r} now" for path, was, now in differences(old, new)]
     if found:
         raise TrainingError(

@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from detzoo.errors import WeightsError
+from detzoo.recipes.full_names import stored_values
 from detzoo.runtime.atomic_files import write_bytes
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def stage_file(name: str) -> str:
 
 def save_model(detector: Detector, path: Path) -> None:
     """Write a detector's weights, recipe and class names: all that ``detzoo.load`` needs."""
-    recipe = {"name": detector.recipe.name, "values": detector.recipe.values}
+    recipe = {"name": detector.recipe.name, "values": stored_values(detector.recipe.values)}
     save_checkpoint(path, Checkpoint(recipe, detector.classes, detector.state_dict()))
 
 

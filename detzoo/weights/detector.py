@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from detzoo.errors import WeightsError
 from detzoo.interfaces import Detector
 from detzoo.plugins.registry import get_registry
+from detzoo.recipes.full_names import PROVIDERS, stored_values
 from detzoo.schema.describing import nearest, unknown
 from detzoo.weights.sources import fetch, read_state_dict
 from detzoo.weights.values import value_problems
@@ -70,10 +71,10 @@ def convert_weights(detector: Detector, weights: Mapping[str, Tensor] | str | Pa
     Raises:
         WeightsError: no converter, or keys and shapes that do not fit.
     """
-    state = dict(weights) if isinstance(weights, Mapping) else _read_weights(Path(weights), source)
+    state = dict(weights) if isinstance(weights, Mapping) else _read_weights(Path(weights), source, _own(detector))
     if source != "detzoo":
         found = get_registry().plugins.call(
-            "detzoo_convert_weights", detector=detector, state_dict=state, source=source
+            "detzoo_convert_weights", _own(detector), detector=detector, state_dict=state, source=source
         )
         if not found:
             raise WeightsError(f"{detector.recipe.name}: {_no_converter(source)}")
@@ -156,9 +157,14 @@ def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     return "; ".join(f"{len(v)} {name}: {', '.join(v[:5])}" for name, v in wrong.items() if v)
 
 
-def _read_weights(path: Path, source: str) -> dict[str, Tensor]:
+def _own(detector: Detector) -> list[str]:
+    """The plugins that a detector is made of: their converters are asked before those of others."""
+    return list(stored_values(detector.recipe.values)[PROVIDERS])
+
+
+def _read_weights(path: Path, source: str, first: Sequence[str]) -> dict[str, Tensor]:
     """By the plugin that knows the source's own format, else as a state dict."""
-    found = get_registry().plugins.call("detzoo_read_weights", path=path, source=source)
+    found = get_registry().plugins.call("detzoo_read_weights", first, path=path, source=source)
     return found[0] if found else read_state_dict(path)
 
 

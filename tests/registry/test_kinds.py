@@ -84,7 +84,7 @@ def test_the_interface_is_an_annotation_and_a_definition_of_the_editor_s_schema(
     fields = schema_of(cls).fields
     assert fields["inner"].type == Union((ComponentOf("track"), Null()))
     variants = recipe_file_schema(registry)["$defs"]["track"]["anyOf"]
-    assert variants[0]["properties"]["type"] == {"const": "straight"}
+    assert variants[0]["properties"]["type"] == {"enum": ["straight", "tracks/straight"]}
 
 
 def test_a_kind_whose_components_give_class_logits_counts_as_a_head(make_plugin: MakePlugin) -> None:
