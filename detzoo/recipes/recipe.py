@@ -162,7 +162,8 @@ def _with_provider(problem: Problem, values: dict[str, Any], registry: Registry)
     """For a component whose plugin is gone: the distribution that the recipe was stored with."""
     found: Any = values
     for part in problem.key:
-        found = found[part] if isinstance(found, list | dict) and (isinstance(found, list) or part in found) else None
+        at = dict(enumerate(found)) if isinstance(found, list) else found
+        found = at.get(part) if isinstance(at, dict) else None
     providers = values.get(PROVIDERS)
     if problem.key[-1:] not in (("type",), ("architecture",)) or not isinstance(found, str):
         return problem

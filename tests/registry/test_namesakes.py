@@ -184,7 +184,7 @@ def test_a_detector_s_own_plugins_convert_its_weights_first(make_plugin: MakePlu
     )
     points = [point for name in ("aaa", "mine", "zzz") for point in make_plugin(name, hook, plugin=body % name)]
     plugins = Registry(points).plugins
-    arguments = {"detector": None, "state_dict": {}, "source": "somewhere"}
+    arguments: dict[str, Any] = {"detector": None, "state_dict": {}, "source": "somewhere"}
 
     assert plugins.call("detzoo_convert_weights", ["mine"], **arguments) == [{"mine": 1}]
     assert plugins.call("detzoo_convert_weights", **arguments) == [{"aaa": 1}]
