@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from detzoo.errors import RecipeError
+from detzoo.plugins.distributions import normalised
+from detzoo.plugins.manager import USABLE, PluginRecord, describe_failure
 from detzoo.plugins.registry import Registry, get_registry
 
 WIDTH: Final = 100
@@ -47,29 +49,52 @@ def component_rows(kind: str, registry: Registry | None = None) -> list[dict[str
     return [{"name": e.name, "plugin": e.plugin, "summary": e.summary, "target": str(e.target)} for e in entries]
 
 
-def matching(rows: list[dict[str, Any]], words: Sequence[str]) -> list[dict[str, Any]]:
+def matching(
+    rows: list[dict[str, Any]], words: Sequence[str], registry: Registry | None = None
+) -> list[dict[str, Any]]:
     """The rows that hold every word in their name, plugin or summary, in small letters or capitals.
 
     Raises:
-        RecipeError: there is none.
+        RecipeError: there is none, and no plugin is called so; with the plugins that could have had some and cannot be
+            used.
     """
+    registry = registry or get_registry()
     texts = [" ".join(str(row[key]) for key in ("name", "plugin", "summary")).casefold() for row in rows]
     found = [row for row, text in zip(rows, texts, strict=True) if all(word.casefold() in text for word in words)]
-    if words and not found:
+    if words and not found and not plugins_called(words, registry):
+        failures = [describe_failure(one) for one in registry.plugins.unusable() if one.status != "disabled"]
         raise RecipeError(
             f"none of the {len(rows)} rows holds {' and '.join(map(repr, words))}; `detzoo list` shows all"
-            f"{_components_called(words)}"
+            f"{_components_called(words, registry)}{''.join(f'; {failure}' for failure in failures)}"
         )
     return found
 
 
-def _components_called(words: Sequence[str], registry: Registry | None = None) -> str:
+def plugins_called(words: Sequence[str], registry: Registry | None = None) -> list[PluginRecord]:
+    """The plugins whose name, or whose distribution's, is the only word; those that cannot be used too."""
+    records = (registry or get_registry()).plugins.records.values()
+    wanted = normalised(words[0]) if len(words) == 1 else None
+    return [one for one in records if wanted in (normalised(one.name), normalised(one.distribution.rpartition(" ")[0]))]
+
+
+def plugin_lines(record: PluginRecord, registry: Registry | None = None) -> list[str]:
+    """What there is to say of one plugin besides its detectors: why it is not used, or its components by kind."""
+    registry = registry or get_registry()
+    if record.status not in USABLE:
+        return [describe_failure(record)]
+    by_kind: dict[str, list[str]] = {}
+    for entry in registry.entries():
+        if entry.plugin == record.name:
+            by_kind.setdefault(entry.kind, []).append(entry.name)
+    lines = [f"{record.name} ({record.distribution}), components:" if by_kind else f"{record.name}: no components"]
+    for kind, names in by_kind.items():
+        lines += textwrap.wrap(f"{kind}: {', '.join(names)}", WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return [*lines, *registry.failures.get(record.name, [])]
+
+
+def _components_called(words: Sequence[str], registry: Registry) -> str:
     """Where components have such names; a few of them."""
-    entries = [
-        entry
-        for entry in (registry or get_registry()).entries()
-        if all(word.casefold() in entry.name.casefold() for word in words)
-    ]
+    entries = [entry for entry in registry.entries() if all(word.casefold() in entry.name.casefold() for word in words)]
     named = ", ".join(f"{entry.kind} {entry.name}" for entry in entries[:3])
     return f"; `detzoo list --kind {entries[0].kind}` has {named}" if entries else ""
 
