@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from detzoo.interfaces import Detector
 
 RECIPE_ENDINGS: Final = (".yaml", ".yml")
+EXPORTED: Final = {".onnx": "an exported ONNX file", ".pt2": "an exported program of PyTorch"}
 
 
 def is_run(target: str) -> bool:
@@ -45,6 +46,11 @@ def load_detector(
     from detzoo.builder import build_resolved, load
     from detzoo.recipes.recipe import load_recipe
 
+    if (exported := EXPORTED.get(Path(target).suffix.lower())) is not None:
+        raise WeightsError(
+            f"{target} is {exported}: it holds the network alone, and other programs run it (docs/export.md). "
+            "Give the run that it was exported from; to score what it finds: detzoo eval --from detections.json"
+        )
     if is_run(target):
         return load(target, list(set_ or []))
     recipe = load_recipe(target, list(set_ or []))

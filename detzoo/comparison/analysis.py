@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from detzoo.evaluation import Evaluation
-from detzoo.evaluation.curves import confusion, pr_curves
+from detzoo.evaluation.curves import SHOWN_FROM, confusion, pr_curves
 from detzoo.evaluation.results import plain
 from detzoo.evaluation.tide import error_split
 
-DRAWN_FROM: Final = 0.3
+DRAWN_FROM: Final = SHOWN_FROM
 """Score of detections that are drawn, and that the confusion matrix counts."""
 
 

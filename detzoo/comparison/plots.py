@@ -132,7 +132,7 @@ def pr_figure(curves: Sequence[Curve]) -> Figure:
         axes.plot(recall, curve.precision, "-" if first else "--", color=colour, alpha=1 if first else 0.5, label=label)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     if curves and len(classes) <= MOST_NAMES:
-        axes.legend(fontsize=7, title="class (AP50 %)", title_fontsize=7)
+        axes.legend(fontsize=7, title="class (AP50 %); dashed: IoU .75", title_fontsize=7)
     return made
 
 

@@ -20,6 +20,9 @@ RECALL: Final = np.linspace(0.0, 1.0, 101)
 THRESHOLDS: Final = {"50": 0, "75": 5}
 """IoU in percent -> its place among COCO's ten."""
 
+SHOWN_FROM: Final = 0.3
+"""Score from which detections are drawn and counted in confusions: the same in ``predict``, ``eval`` and the page."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -68,7 +71,11 @@ class Confusion:
 
 
 def confusion(
-    detections: Sequence[Mapping[str, Any]], ground_truth: Mapping[str, Any], *, score: float = 0.25, iou: float = 0.5
+    detections: Sequence[Mapping[str, Any]],
+    ground_truth: Mapping[str, Any],
+    *,
+    score: float = SHOWN_FROM,
+    iou: float = 0.5,
 ) -> Confusion:
     """Match boxes whatever their class: by falling score each detection takes the free box it overlaps most.
 

@@ -41,7 +41,7 @@ class Board:
             rows = read_curve(run)
             # A run that goes on first takes back the epochs after its last checkpoint
             for row in rows[min(self._seen[name], len(rows)) :]:
-                scores = f"  AP {float(row['AP']):.4f}" if row.get("AP") else ""
+                scores = f"  AP {float(row['AP']):.1%}" if row.get("AP") else ""
                 loss = f"  loss {float(row['loss']):.4f}" if row.get("loss") else ""
                 self.say(f"{name}: epoch {row['epoch']}{loss}{scores}")
             self._seen[name] = len(rows)
@@ -50,7 +50,7 @@ class Board:
         """A run has ended."""
         self.look()
         self._runs.pop(outcome.name, None)
-        reached = "" if outcome.AP is None else f": AP {outcome.AP:.4f} in epoch {outcome.best_epoch}"
+        reached = "" if outcome.AP is None else f": AP {outcome.AP:.1%} in epoch {outcome.best_epoch}"
         self.say(f"{outcome.name}: {outcome.state}{reached}{': ' + outcome.why if outcome.why else ''}")
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from detzoo.errors import RecipeError
+from detzoo.recipes.short_keys import full_key
 from detzoo.schema.yaml_source import parse_value
 
 OPENING: Final = {"[": "]", "{": "}"}
@@ -124,32 +125,6 @@ def outer_commas(text: str, key: str) -> Iterator[int]:
             yield at
     if quote or open_:
         raise RecipeError(f"--set {key}={text}: {(quote or open_[-1])!r} is missing at the end")
-
-
-def full_key(key: str, recipe: Mapping[str, Any]) -> str:
-    """``lr`` -> ``train.optimizer.lr``, where just one key of the recipe ends so; other keys as they are.
-
-    Raises:
-        RecipeError: several keys end so.
-    """
-    if key.partition(".")[0].partition("[")[0] in recipe:
-        return key
-    found = [path for path in paths(recipe) if path.endswith(f".{key}")]
-    if len(found) > 1:
-        shown = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
-        raise RecipeError(
-            f"--set {key}: this recipe has {len(found)} keys that end so: {shown}; write one of them in full"
-        )
-    return found[0] if found else key
-
-
-def paths(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """Keys of nested mappings, joined by dots."""
-    for name, value in values.items():
-        path = f"{above}.{name}" if above else str(name)
-        yield path
-        if isinstance(value, Mapping):
-            yield from paths(value, path)
 
 
 def override_key(key: str, text: str, recipe: Mapping[str, Any]) -> str:

@@ -133,7 +133,9 @@ def compared(exported: Exported, path: Path) -> float:
     """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors: it warns about its own optimisations
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     given = {name: tensor.numpy() for name, tensor in zip(exported.inputs, exported.examples, strict=True)}
     found = session.run(list(exported.outputs), given)
     with torch.no_grad():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from detzoo.recipes.files import layers_of
 from detzoo.recipes.filling import component_fields, filled
 from detzoo.recipes.full_names import PROVIDERS, missing_provider, resolve_name, with_resolved_names
 from detzoo.recipes.merge import Layer, Merged, keys_in, parse_override
+from detzoo.recipes.short_keys import full_key
 from detzoo.schema.checking import Problem, check_fields, fits
 from detzoo.schema.describing import describe, nearest, shown
 from detzoo.schema.nodes import ComponentOf, Field, Fields, Settings
@@ -98,8 +99,9 @@ def load_recipe(
         _check_join(merged, layer)
         merged.add(layer)
     merged.value.pop("extends", None)
-    _override(merged, overrides)
-    return check(str(target), merged, registry, tuple(layer.label for layer in layers))
+    chain = tuple(layer.label for layer in layers)
+    _override(merged, overrides, lambda: check(str(target), merged, registry, chain).values)
+    return check(str(target), merged, registry, chain)
 
 
 def recipe_from_values(
@@ -119,7 +121,7 @@ def recipe_from_values(
             raise RecipeError(f"--set {path}: a trained detector keeps its classes; train again for other ones")
     merged = Merged(value=values)
     merged.marks |= {(): Origin(name)} | {key: Origin(name) for key in keys_in(values)}
-    _override(merged, overrides)
+    _override(merged, overrides, lambda: values)
     return check(name, merged, registry or get_registry(), (name,))
 
 
@@ -278,8 +280,18 @@ def check_inside(fields: Fields, values: dict[str, Any], key: Key, registry: Reg
     return problems
 
 
-def _override(merged: Merged, overrides: Mapping[str, Any] | Sequence[str] | None) -> None:
-    for path, value in _override_items(overrides):
+def _override(
+    merged: Merged, overrides: Mapping[str, Any] | Sequence[str] | None, whole: Callable[[], dict[str, Any]]
+) -> None:
+    items = _override_items(overrides)
+    top = [path for path, _ in items if path.partition(".")[0].partition("[")[0] not in merged.value]
+    if top:  # a short key, one that has its default so far, or a misspelt one
+        try:
+            values = whole()
+        except RecipeError:  # of the recipe itself: told with the overrides' errors
+            values = merged.value
+        items = [(full_key(path, values) if path in top else path, value) for path, value in items]
+    for path, value in items:
         if path == "architecture" or path.startswith("architecture."):
             raise RecipeError(
                 f"--set {path}: the meta-architecture cannot be changed; extend a recipe that has the one you want"

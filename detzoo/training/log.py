@@ -67,8 +67,8 @@ class RunLog:
             self._board.add_scalar("loss/total", record["loss"], record["step"])
             for name, value in record["terms"].items():
                 self._board.add_scalar(f"loss/{name}", value, record["step"])
-            for i, rate in enumerate(record["rates"]):
-                self._board.add_scalar(f"rate/group{i}", rate, record["step"])
+            for label, rate in record["rates"].items():
+                self._board.add_scalar(f"rate/{label}", rate, record["step"])
 
     def epoch(self, row: dict[str, Any], module: nn.Module) -> None:
         """One epoch of the curve; columns that appear later are added to the earlier rows."""

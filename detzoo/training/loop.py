@@ -87,7 +87,7 @@ class GradientDescent:
         names = trainable(run.network, stage.train)
         self.stage, self.names = stage, names
         plan, settings = run.plan, run.settings
-        scaled = plan.optimizer.lr * settings.batch / plan.batch  # linear scaling: Goyal et al. 2017
+        self._scaled = scaled = plan.optimizer.lr * settings.batch / plan.batch  # linear scaling: Goyal et al. 2017
         optimizer = build_optimizer(parameter_groups(run.network, plan.optimizer, names, lr=scaled), plan.optimizer)
         self.module = StageModule(
             run.network, stage.losses if stage.prepare is None else stage.prepare(RunContext(run))
@@ -236,7 +236,7 @@ class GradientDescent:
             "loss": math.fsum(terms.values()),
             "terms": terms,
             "lr": self._rate,
-            "rates": [group["lr"] for group in cast("torch.optim.Optimizer", run.optimizer).param_groups],
+            "rates": {group["label"]: group["lr"] for group in self._groups},
             "images_per_second": round(run.settings.batch / max(now - self._stepped, 1e-9), 2),
         }
         self._stepped = now
@@ -266,7 +266,12 @@ class GradientDescent:
 
     @property
     def _rate(self) -> float:
-        return float(cast("torch.optim.Optimizer", self.running.optimizer).param_groups[0]["lr"])
+        """The recipe's learning rate at this step; single groups may have a multiple of it."""
+        return self._scaled * float(self._groups[0]["lr"]) / float(self._groups[0]["base_lr"])
+
+    @property
+    def _groups(self) -> list[dict[str, Any]]:
+        return cast("torch.optim.Optimizer", self.running.optimizer).param_groups
 
 
 def _step_hooks() -> list[Callable[..., Any]]:

@@ -44,7 +44,7 @@ def parameter_groups(
         lr: base learning rate, already scaled to the real batch.
 
     Returns:
-        groups with ``params``, ``names``, ``lr``, ``base_lr`` and ``weight_decay``.
+        groups with ``label``, ``params``, ``names``, ``lr``, ``base_lr`` and ``weight_decay``.
 
     Raises:
         TrainingError: a glob of ``settings.groups`` matches no parameter.
@@ -58,18 +58,28 @@ def parameter_groups(
         decays = settings.decay == "all" or parameters[name].dim() >= 2  # biases and norms have one dimension
         decay = settings.weight_decay if decays else 0.0
         # names: state is saved by them
-        new = {"params": [], "names": [], "lr": rate, "base_lr": rate, "weight_decay": decay}
+        new = {"label": "", "params": [], "names": [], "lr": rate, "base_lr": rate, "weight_decay": decay}
         group = groups.setdefault((rate, decay), new)  # few groups: foreach kernels work on one at a time
         group["params"].append(parameters[name])
         group["names"].append(name)
+        label = _glob_of(name, settings) or "others"
+        if label not in group["label"].split(", "):
+            group["label"] = f"{group['label']}, {label}".removeprefix(", ")
+    for group in groups.values():
+        group["label"] += f" x{group['base_lr'] / lr:g}, weight decay {group['weight_decay']:g}"
     return list(groups.values())
+
+
+def _glob_of(name: str, settings: Optimizer) -> str | None:
+    """The glob whose multiplier a parameter has: the last that matches."""
+    return next((glob for glob in reversed(settings.groups) if fnmatchcase(name, glob)), None)
 
 
 def _multiplier(name: str, settings: Optimizer, norms: set[str]) -> float:
     parent, _, leaf = name.rpartition(".")
     is_bias = leaf == "bias" and f"{parent}." not in norms
-    matching = [value for glob, value in settings.groups.items() if fnmatchcase(name, glob)]
-    return (settings.bias_lr_multiplier if is_bias else 1.0) * (matching[-1] if matching else 1.0)  # last glob wins
+    glob = _glob_of(name, settings)
+    return (settings.bias_lr_multiplier if is_bias else 1.0) * (1.0 if glob is None else settings.groups[glob])
 
 
 def _check_globs(settings: Optimizer, names: list[str]) -> None:

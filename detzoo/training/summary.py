@@ -35,7 +35,7 @@ class RunSummary:
     stopped_early: bool = False
 
     def __str__(self) -> str:
-        reached = "" if self.best is None else f", best {self.metric} {self.best:.4f} in epoch {self.best_epoch}"
+        reached = "" if self.best is None else f", best {self.metric} {self.best:.1%} in epoch {self.best_epoch}"
         early = " (stopped early)" if self.stopped_early else ""
         skipped = f", {len(self.broken)} broken images skipped" if self.broken else ""
         return f"{self.out}: {self.steps} steps, {self.epochs} epochs{early}{reached}{skipped}, {self.seconds:.0f} s"

@@ -39,7 +39,7 @@ def end_epoch(running: StageRun, steps_done: int, rate: float) -> str:
         task.keep(running.run.out, None)
     running.log.epoch(row, running.network)
     shown = _words(scores)
-    best = f"  (best {state.best:.4f}, epoch {state.best_epoch})" if state.best is not None and shown else ""
+    best = f"  (best {state.best:.1%}, epoch {state.best_epoch})" if state.best is not None and shown else ""
     return f"epoch {epoch} of {state.base_epoch + running.settings.epochs}  loss {row['loss']:.4f}{shown}{best}"
 
 
@@ -90,7 +90,7 @@ def _scores(running: StageRun, found: Evaluated) -> dict[str, float]:
 
 
 def _words(scores: dict[str, float]) -> str:
-    return "".join(f"  {name.replace('_', ' ')} {value:.4f}" for name, value in scores.items())
+    return "".join(f"  {name.replace('_', ' ')} {value:.1%}" for name, value in scores.items())
 
 
 def _judge(running: StageRun, found: Evaluated, epoch: int) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from detzoo.detector_loading import load_detector
 from detzoo.errors import DataError, DetzooError
 from detzoo.prediction.detections import Detections
 from detzoo.prediction.given_images import PredictionError, as_list, read_given
@@ -128,3 +129,10 @@ def test_save_draws_and_replaces_only_what_it_wrote(tmp_path: Path) -> None:
 def test_drawing_needs_the_image() -> None:
     with pytest.raises(DetzooError, match="give the image"):
         detections().draw()
+
+
+def test_an_exported_file_is_called_by_its_name(tmp_path: Path) -> None:
+    for name, kind in (("a.onnx", "ONNX"), ("a.pt2", "program")):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(DetzooError, match=kind):
+            load_detector(str(tmp_path / name))

@@ -136,8 +136,8 @@ def test_what_is_told_while_runs_go_on(tmp_path: Path) -> None:
     assert said == [
         "[2/3] lr=1: training on cuda:1",
         "lr=1: epoch 1  loss 2.5000",
-        "lr=1: epoch 2  loss 2.0000  AP 0.1250",
-        "lr=1: done: AP 0.1250 in epoch 2",
+        "lr=1: epoch 2  loss 2.0000  AP 12.5%",
+        "lr=1: done: AP 12.5% in epoch 2",
         "[3/3] lr=1: training on cpu, after epoch 2",
         "lr=1: failed: no",
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from detzoo.errors import RecipeError
 from detzoo.plugins.registry import Registry
 from detzoo.recipes.recipe import Recipe, load_recipe, recipe_from_values
 from detzoo.recipes.text import as_json, difference, with_origins
@@ -123,6 +124,16 @@ def test_a_sibling_hides_a_recipe_of_the_zoo(tmp_path: Path) -> None:
     path = written(tmp_path, "  mine: {extends: toy_child}\n  toy_child: {extends: toy_detector, num_classes: 9}\n")
 
     assert load_recipe(f"{path}#mine").values["num_classes"] == 9
+
+
+def test_a_key_may_be_written_short_where_no_other_ends_so() -> None:
+    short = load_recipe("toy_detector", ["lr=0.25"])
+    assert short.values["train"]["optimizer"]["lr"] == 0.25
+    assert recipe_from_values("again", short.values, {"lr": 0.5}).values["train"]["optimizer"]["lr"] == 0.5
+    with pytest.raises(RecipeError, match=r"--set type: this recipe has \d+ keys that end so: .*in full"):
+        load_recipe("toy_detector", ["type=fpn"])
+    with pytest.raises(RecipeError, match="lrr"):
+        load_recipe("toy_detector", ["lrr=1"])
 
 
 def test_overrides_as_a_mapping_and_as_text_are_the_same() -> None:

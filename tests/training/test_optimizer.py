@@ -44,6 +44,16 @@ def test_caffe_ssd_doubles_biases_and_decays_filters_only() -> None:
     }
 
 
+def test_groups_are_told_by_what_sets_them_apart() -> None:
+    settings = Optimizer(lr=1e-3, weight_decay=5e-4, groups={"backbone.*": 0.3})
+    module = model()
+    groups = parameter_groups(module, settings, trainable(module, ("*",)), lr=1e-3)
+    assert [group["label"] for group in groups] == [
+        "backbone.* x0.3, weight decay 0.0005", "backbone.* x0.3, weight decay 0",
+        "others x1, weight decay 0.0005", "others x1, weight decay 0",
+    ]  # fmt: skip
+
+
 def test_decay_all_decays_everything() -> None:
     found = by_name(Optimizer(lr=1.0, weight_decay=0.1, decay="all"))
     assert {decay for _, decay in found.values()} == {0.1}
