@@ -65,5 +65,6 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
             workers=workers,
             engine=engine,
             switches=switches,
+            say=lambda line: typer.echo(line, err=True),
         )
     typer.echo(report(evaluation, out, curves=curves))

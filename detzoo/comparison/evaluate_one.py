@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detzoo.comparison.weights_facts import weights_words, with_weights
 from detzoo.data import open_dataset
+from detzoo.data.checking.statistics import opening_lines, reject_without_boxes
 from detzoo.data.formats.opening import evaluation_split
-from detzoo.detector_loading import load_detector
+from detzoo.detector_loading import is_run, load_detector
 from detzoo.errors import DetzooError
 from detzoo.evaluation import evaluate
+from detzoo.evaluation.classes import listed
 from detzoo.evaluation.result_file import read_categories, read_results
 from detzoo.evaluation.results import Evaluation, evaluate_detections
 from detzoo.prediction.apply_switches import apply_switches
@@ -20,6 +23,7 @@ from detzoo.runtime.folder_claim import locked_folder
 from detzoo.runtime.text_table import PER_CLASS, Column, Table, percent
 
 if TYPE_CHECKING:
+    from detzoo.data import Dataset
     from detzoo.runtime.switches import Switches
     from detzoo.types import DetectionSettings
 
@@ -36,16 +40,19 @@ def evaluate_target(
     workers: int,
     engine: Any,
     switches: Switches,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
-    """Build or load a detector and evaluate it; arguments as on the command line."""
+    """Build or load a detector and evaluate it; arguments as on the command line, ``say`` gets the first lines."""
     if target is None:
         raise DetzooError("detzoo eval needs a detector (a name, a recipe file or a run) or --from detections.json")
     where = pick_device(device)
-    dataset = open_dataset(data, evaluation_split(data, split))
+    dataset = _opened(data, split)
+    for line in opening_lines(dataset, use="evaluated on"):
+        say(line)
     detector = load_detector(target, set_=set_)
     detector.settings(settings)  # an unsupported setting is reported before the slow work starts
     applied = apply_switches(detector, switches, where)
-    return evaluate(
+    found = evaluate(
         detector,
         dataset,
         batch=batch,
@@ -57,6 +64,20 @@ def evaluate_target(
         engine=engine,
         switches=applied.as_dict(),
     )
+    return with_weights(found, Path(target)) if is_run(target) else found
+
+
+def _opened(data: str, split: str | None) -> Dataset:
+    """The data to evaluate on.
+
+    Raises:
+        DataError: no object that counts is in it.
+    """
+    dataset = open_dataset(data, evaluation_split(data, split))
+    index = dataset.annotations()
+    why = "all difficult or crowd, which count neither way"
+    reject_without_boxes(dataset, index.difficult | index.crowd, why=why, next_step="be found")
+    return dataset
 
 
 def evaluate_file(
@@ -73,7 +94,7 @@ def evaluate_file(
     """Score a COCO result file, whoever made it; arguments as on the command line."""
     if target is not None:
         raise DetzooError(f"give either a detector ({target}) or --from {path}, not both")
-    dataset = open_dataset(data, evaluation_split(data, split))
+    dataset = _opened(data, split)
     facts = {
         "model": {"name": path.name, "classes": None, "parameters": None},
         "data": {"name": dataset.name, "split": dataset.split, "classes": list(dataset.classes)},
@@ -113,4 +134,8 @@ def summary(evaluation: Evaluation, width: int) -> str:
     classes = [{"class": name, **values} for name, values in evaluation.per_class.items()]
     per_class = Table("per class", PER_CLASS, classes).terminal(width)
     warnings = "\n".join(f"warning: {line}" for line in evaluation.warnings)
-    return "\n\n".join(part for part in (whole, per_class, warnings) if part)
+    weights = facts.get("model", {}).get("weights")
+    used = f"weights: {weights_words(weights)}" if weights else ""
+    unseen = [name for name, values in evaluation.per_class.items() if not values["ground_truths"]]
+    without = f"{len(unseen)} classes without a box, and without AP: {listed(unseen)}" if unseen else ""
+    return "\n\n".join(part for part in (whole, per_class, used, without, warnings) if part)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from detzoo.benchmark.other_load import busy_warning
 from detzoo.comparison.protocol import SPEED, accuracy_protocol, marks_of, speed_protocol
+from detzoo.comparison.weights_facts import weights_words
 from detzoo.runtime.text_table import MEASURED, Column, Table, protocol_note, reported_columns, reported_notes
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def comparison_table(
         warning for entry in entries if (warning := busy_warning(entry.name, entry.benchmark.get("busy"))) is not None
     ]
     notes += reported_notes([entry.name for entry in entries], [entry.reported for entry in entries])
+    weights = [(entry.name, entry.results.get("model", {}).get("weights")) for entry in entries]
+    notes += [f"{name}: weights: {weights_words(facts)}" for name, facts in weights if facts]
     notes += [f"{entry.name}: {warning}" for entry in entries for warning in entry.results["warnings"]]
     first, *measured = MEASURED
     return Table(

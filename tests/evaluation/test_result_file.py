@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def numbered(first: int, count: int = 8) -> dict[str, Any]:
 
 def answers(truth: dict[str, Any], name: str, *, shift: int = 0) -> list[dict[str, Any]]:
     """A perfect row for each of the images that both readings know."""
-    of = {
+    of: Callable[[dict[str, Any]], Any] = {
         "own": lambda image: image["id"],
         "number": lambda image: int(image["file_name"][4:9]),
         "stem": lambda image: image["file_name"][:-4],
