@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from detzoo.data import Dataset, list_splits, open_dataset
+from detzoo.data.checking.check import check
+from detzoo.data.formats.writing import target_of, write_datasets
 from detzoo.errors import DataError
 
 
@@ -287,3 +289,23 @@ def test_xml_of_one_stem_in_several_folders_are_all_read(tmp_path: Path) -> None
         picture(tmp_path / "JPEGImages" / folder / "a.png")
     write(tmp_path / "data.yaml", "format: voc\nsplits: {train: {annotations: Annotations, images: JPEGImages}}\n")
     assert [Path(path).parent.name for path in open_dataset(tmp_path).paths] == ["one", "two"]
+
+
+@pytest.mark.parametrize("target", ["voc", "yolo", "coco"])
+def test_what_convert_writes_is_read_with_the_same_splits(tmp_path: Path, target: str) -> None:
+    lists = {"ImageSets/Main/training.txt": "red cell 1\n", "ImageSets/Main/holdout.txt": "b\nred cell 2\n"}
+    voc(tmp_path / "in", "red cell 1", "red cell 2", "b", lists=lists)
+    splits = {name: open_dataset(tmp_path / "in", name) for name in list_splits(tmp_path / "in")}
+    write_datasets(dict(splits), tmp_path / "out", target_of(target))
+    for name, data in splits.items():
+        assert stems(tmp_path / "out", name) == sorted(Path(path).stem for path in data.paths)
+
+
+@pytest.mark.parametrize(
+    ("names", "near"),
+    [("dog|Dog", True), ("traffic light|traffic_light", True), ("sofa|couch", True), ("dog|dogs", False)],
+)
+def test_near_equal_class_names_are_reported(tmp_path: Path, names: str, near: bool) -> None:
+    yolo(tmp_path, "train")
+    write(tmp_path / "classes.txt", names.replace("|", "\n"))
+    assert [problem.code for problem in check(tmp_path)] == ["near-equal-names"] * near
