@@ -9,6 +9,7 @@ Letters: T IoU thresholds (.50:.05:.95), R recall points (0:.01:1), K categories
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
@@ -72,7 +73,7 @@ class CocoGroundTruth:
         require_keys(self.data)
         ids = [image["id"] for image in self.data["images"]]
         if len(set(ids)) != len(ids):
-            twice = sorted({str(i) for i in ids if ids.count(i) > 1})[:3]
+            twice = sorted(str(own) for own, count in Counter(ids).items() if count > 1)
             raise DataError(f"ground truth: image id {twice[0]} is used more than once; image ids must be unique")
         self.image_ids = sorted(ids, key=sorting_key)  # pycocotools breaks ties of scores by image id
         self.number = {image_id: n for n, image_id in enumerate(self.image_ids, start=1)}

@@ -246,3 +246,12 @@ def test_masks_are_checked_and_never_crash(tmp_path: Path, value: Any, code: str
         sampled = data.sample(0).masks
         assert sampled is not None
         assert sampled.shape == (1, 30, 40)
+
+
+@pytest.mark.parametrize("path", ["x" * 300, r"a\0b", "loop", "~nobody-of-that-name/x", "9" * 5000])
+def test_paths_of_a_data_yaml_that_cannot_be(tmp_path: Path, path: str) -> None:
+    yolo(tmp_path)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "data.yaml").write_text(f'train: "{path}"\nnames: [cat]\n')
+    with pytest.raises(DataError, match=r"data\.yaml"):
+        open_dataset(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,8 +52,8 @@ def read_json(path: Path) -> JsonFile:
     def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            keys = [key for key, _ in pairs]
-            repeated[id(found)] = [key for key in found if keys.count(key) > 1]
+            times = Counter(key for key, _ in pairs)
+            repeated[id(found)] = [key for key, count in times.items() if count > 1]
         return found
 
     try:

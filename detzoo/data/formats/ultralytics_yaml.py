@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from detzoo.data.formats.folder_layouts import yolo_folder
 from detzoo.data.formats.paths import has_images
 from detzoo.data.formats.source import DataSource, Part
 from detzoo.data.formats.split_names import EXPECTED, role_of
+from detzoo.data.formats.values import shown
 from detzoo.data.formats.yolo_labels import find_labels, label_folder
 from detzoo.errors import DataError
 
@@ -67,7 +69,15 @@ def inside(path: Path, base: Path, value: Any) -> Path:
     """A path of a YAML file, relative to ``base``."""
     if not isinstance(value, str):
         raise DataError(f"{path}: a path must be text, not {value!r}")
-    return base / Path(value).expanduser()
+    found = base / value
+    try:
+        found = base / Path(value).expanduser()
+        os.stat(found)
+    except (FileNotFoundError, NotADirectoryError):
+        return found  # said where it is needed
+    except (OSError, ValueError, RuntimeError) as error:  # too long, impossible, links in a circle, no such user
+        raise DataError(f"{path}: the path {shown(value)} cannot be used: {error.args[-1]}") from None
+    return found
 
 
 def class_names(path: Path, value: Any) -> dict[int, str]:
