@@ -1,5 +1,6 @@
 """Fixtures of the whole suite."""
 
+import gc
 from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
@@ -12,6 +13,12 @@ from detzoo.plugins.registry import Registry, get_registry
 SHARED = Path(__file__).parents[2] / "shared"
 TOY_ZOO = Path(__file__).parent / "toy_zoo"
 """A folder with one installed plugin, its ``.dist-info`` included, as ``sys.path`` would hold it."""
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported out of garbage collection: every training collects, and would look at all of it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

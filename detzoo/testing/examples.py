@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from detzoo.detectors.one_stage import OneStage
 from detzoo.detectors.two_stage import TwoStage
 from detzoo.errors import DetzooError
 from detzoo.interfaces import Backbone, Detector
-from detzoo.plugins.registry import get_registry
+from detzoo.plugins.registry import Registry, get_registry
 from detzoo.recipes.places import places
 from detzoo.recipes.recipe import load_recipe
 from detzoo.schema.nodes import ComponentOf, Node
@@ -41,32 +42,54 @@ def make_subject(plugin: str, kind: str, name: str, example: Mapping[str, Any]) 
     base = detector.input.size or SIZES[1]
     features = _features_before(detector, kind)
     fixed = any(spec.size is not None for spec in features.values())
+    if kind == "backbone":  # whatever sizes it declares for the recipe's input, its layers take any
+        sizes: tuple[tuple[int, int], ...] = SMALL
+    elif fixed:
+        sizes = (base,)
+    else:
+        sizes = ((base[0], base[1] + 64), (base[0] + 96, base[1]))
     return Subject(
         component=_part(detector, cls),
         rebuild=lambda seed: _part(build_seeded(recipe, seed), cls),
         features=features,
-        sizes=(base,) if fixed else ((base[0], base[1] + 64), (base[0] + 96, base[1])),
+        sizes=sizes,
         num_classes=_classes_at(recipe, kind, _meant(plugin, kind, name)),
         detector=detector,
     )
 
 
-@cache
 def recipe_with(plugin: str, kind: str, name: str) -> str | None:
     """The recipe with the smallest input that uses a component; the plugin's own first. None where there is none."""
-    found: list[tuple[bool, int, str]] = []
-    meant = _meant(plugin, kind, name)
-    for recipe, record in get_registry().detectors().items():
-        values = load_recipe(recipe).values
-        if any(place.is_of(kind, meant) for place in places(values)):
-            size = values.get("input", {}).get("size") or (10_000, 10_000)
-            found.append((record.name != plugin, int(size[0]) * int(size[1]), recipe))
+    part = (kind, _meant(plugin, kind, name))
+    found = [(one.plugin != plugin, one.pixels, one.recipe) for one in _uses(get_registry()) if part in one.parts]
     return min(found)[2] if found else None
 
 
 def _meant(plugin: str, kind: str, name: str) -> str:
     """The name by which resolved recipes have a component."""
     return get_registry().canonical(get_registry().find(kind, f"{plugin}/{name}"))
+
+
+@dataclass(frozen=True)
+class _Use:
+    """A recipe, its plugin, the px of its input, and the (kind, name) of what it is made of."""
+
+    recipe: str
+    plugin: str
+    pixels: int
+    parts: frozenset[tuple[str, str]]
+
+
+@lru_cache(maxsize=2)
+def _uses(registry: Registry) -> tuple[_Use, ...]:
+    """Every recipe, read once: reading them all takes longer than most checks."""
+    uses = []
+    for recipe, record in registry.detectors().items():
+        values = load_recipe(recipe, registry=registry).values
+        height, width = values.get("input", {}).get("size") or (10_000, 10_000)
+        parts = frozenset((place.kind, place.type) for place in places(values, registry))
+        uses.append(_Use(recipe, record.name, int(height) * int(width), parts))
+    return tuple(uses)
 
 
 def _classes_at(recipe: str, kind: str, name: str) -> int:

@@ -130,8 +130,8 @@ def candidates(
 
 
 def regions(size: tuple[int, int] = SIZES[0], count: int = 2) -> Candidates:
-    """The same boxes as regions of each image: [B,P,4], without levels."""
-    made = candidates(size)
+    """Boxes of 128 and 256 px as regions of each image: [B,P,4], without levels; few, for each costs a head's pass."""
+    made = candidates(size, stride=64)
     return Candidates(made.boxes.expand(count, -1, -1).contiguous(), made.valid.expand(count, -1).contiguous())
 
 

@@ -53,12 +53,12 @@ def test_help_lists_all_commands_without_torch() -> None:
 
 
 @pytest.mark.parametrize("command", ["train toy_detector --data shapes", "new-plugin mine --kind loss"])
-def test_a_folder_that_cannot_be_made(command: str, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made(command: str, run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = process(*command.split(), "--out", str(tmp_path / "file" / "out"))
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {tmp_path / 'file' / 'out'}")
-    assert done.stderr.endswith(": Not a directory\n")
+    code, _, err = run(*command.split(), "--out", str(tmp_path / "file" / "out"))
+    assert code == 2
+    assert err.startswith(f"error: {tmp_path / 'file' / 'out'}")
+    assert err.endswith(": Not a directory\n")
 
 
 def test_a_key_that_stands_further_down(run: Run) -> None:

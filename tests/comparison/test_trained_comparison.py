@@ -76,6 +76,7 @@ def test_nothing_is_chosen_by_what_is_learned_from_or_compared_on(tmp_path: Path
     assert job.command.val_split == "none"
 
 
+@pytest.mark.slow
 def test_a_recipe_that_is_changed_during_training_does_not_pass_for_the_trained_one(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(DEMO.read_text())

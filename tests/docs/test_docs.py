@@ -20,11 +20,17 @@ PAGES = [  # the README's is run by test_readme.py, which has its weights
 ]
 
 
+SLOW = ("export",)
+"""It writes a file of ONNX with detections inside, as tests/export does with a smaller network."""
+
+
 def test_there_are_pages_with_code() -> None:
     assert len(PAGES) >= 2
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=page.stem, marks=[pytest.mark.slow] * (page.stem in SLOW)) for page in PAGES]
+)
 def test_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {"__name__": "docs"}

@@ -13,6 +13,7 @@ def test_there_is_one() -> None:
     assert [path.stem for path in NOTEBOOKS] == ["swap-a-part"]
 
 
+@pytest.mark.slow  # it trains
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path: Path, tmp_path: Path) -> None:
     nbformat = pytest.importorskip("nbformat", reason="notebooks want the extra detzoo[docs]")

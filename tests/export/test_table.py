@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from detzoo.cli import app
+from detzoo.cli import app, main
 from detzoo.export import ExportError, export_program
 from detzoo.interfaces import Detector
 from detzoo.plugins.registry import get_registry
@@ -141,10 +141,13 @@ def test_what_the_table_denies_is_refused_with_its_reason(
     assert list(tmp_path.iterdir()) == [weights]
 
 
-def test_a_refusal_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+def test_a_refusal_is_one_line_and_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     weights = tmp_path / "run.safetensors"
     save_model(small("rcnn"), weights)
-    command = [sys.executable, "-m", "detzoo", "export", str(weights), "--out", str(tmp_path / "no.onnx")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    monkeypatch.setattr(sys, "argv", ["detzoo", "export", str(weights), "--out", str(tmp_path / "no.onnx")])
+    with pytest.raises(SystemExit) as done:
+        main()
     message = REFUSALS["¹"].format(name=weights, why=reasons()["¹"])
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message}\n")
+    assert (done.value.code, *capsys.readouterr()) == (2, "", f"error: {message}\n")

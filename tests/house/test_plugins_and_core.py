@@ -120,3 +120,13 @@ def test_what_is_public(source: str, public: bool) -> None:
     shown = frozenset({"detzoo.types", "detzoo.interfaces.neck", "detzoo.schema.nodes.Scope", "detzoo.ops.boxes"})
     ((_, module, name),) = imported(source)
     assert is_public(module, name, shown) is public
+
+
+def test_torchvisions_detectors_are_a_reference_for_tests_alone() -> None:
+    """Nothing that is installed imports ``torchvision.models.detection``, or is given a name of it to import."""
+    sources = [*CORE.rglob("*.py"), *(path for package in PACKAGES for path in package.rglob("*.py"))]
+    assert len(sources) > 200
+    naming = [
+        path.name for path in sources if re.search(r"models\.detection|models import detection", path.read_text())
+    ]
+    assert naming == []

@@ -11,9 +11,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Backbone, Normalisation
@@ -21,6 +24,20 @@ from detzoo.types import FeatureMaps, FeatureSpec
 from detzoo.weights.normalisation import IMAGENET
 
 _PROBE = (256, 256)  # network px; large enough for stride 32, and only sizes are computed
+_SAME_SHAPE: Final = frozenset(
+    {
+        functional.batch_norm,
+        functional.group_norm,
+        functional.hardsigmoid,
+        functional.hardswish,
+        functional.hardtanh,
+        functional.leaky_relu,
+        functional.relu,
+        functional.relu6,
+        functional.silu,
+        torch.sigmoid,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +113,7 @@ def trace_shapes(backbone: nn.Module, size: tuple[int, int]) -> dict[str, tuple[
     state = {name: value.to("meta") for name, value in (*backbone.named_parameters(), *backbone.named_buffers())}
     pixels = torch.empty(2, 3, *size, device="meta")  # two images: batch norm in training mode rejects a single value
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _ShapesAlone():
             maps: FeatureMaps = torch.func.functional_call(backbone, state, (pixels,))
     except RuntimeError as error:
         raise RecipeError(
@@ -104,6 +121,15 @@ def trace_shapes(backbone: nn.Module, size: tuple[int, int]) -> dict[str, tuple[
             "Choose a larger input.size, or fewer levels."
         ) from None
     return {name: (value.shape[1], value.shape[2], value.shape[3]) for name, value in maps.items()}
+
+
+class _ShapesAlone(TorchFunctionMode):
+    """Leaves out what changes no shape: on meta tensors norms and activations take nine tenths of the time."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return args[0] if func in _SAME_SHAPE else func(*args, **(kwargs or {}))
 
 
 def check_levels(owner: str, levels: Sequence[str], known: Sequence[str]) -> None:

@@ -68,11 +68,12 @@ def test_decimation_keeps_every_nth() -> None:
 def test_imagenet_weights_are_decimated(vgg: Vgg16Ssd) -> None:
     state: dict[str, Tensor] = {}
     state |= {f"features.{name}": value for name, value in vgg.get_submodule("body.features").named_parameters()}
-    state["classifier.0.weight"] = torch.zeros(4096, 512 * 49).index_fill_(1, torch.tensor([3 * 7 + 6]), 1.0)
+    one = torch.zeros(1, 512 * 49).index_fill_(1, torch.tensor([3 * 7 + 6]), 1.0)
+    state["classifier.0.weight"] = one.expand(4096, -1)
     state["classifier.0.bias"] = torch.arange(4096.0)
     state["classifier.3.weight"] = torch.arange(4096.0).expand(4096, 4096)
     state["classifier.3.bias"] = -torch.arange(4096.0)
-    state["classifier.6.weight"] = torch.zeros(1000, 4096)
+    state["classifier.6.weight"] = torch.zeros(1000, 1)
     adapted = vgg.adapt_weights(state)
     del adapted["classifier.6.weight"]
     assert {k: v.shape for k, v in adapted.items()} == {k: v.shape for k, v in vgg.state_dict().items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from functools import cache
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ def convolution(inputs: int, outputs: int, kernel: int) -> dict[str, Tensor]:
     return {"weight": torch.randn(outputs, inputs, kernel, kernel) / math.sqrt(inputs), "bias": torch.randn(outputs)}
 
 
+@cache
 def tutorial_state(classes: int = 20) -> dict[str, Tensor]:
     """A state dict with the names and shapes of the tutorial's ``SSD300``, values drawn here."""
     torch.manual_seed(0)

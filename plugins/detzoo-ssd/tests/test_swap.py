@@ -13,7 +13,6 @@ from detzoo.data import open_dataset
 from detzoo.interfaces import Detector
 from detzoo.prediction.prepare import collate
 from detzoo.recipes.recipe import load_recipe
-from detzoo.types import Sample
 from detzoo.weights.checkpoint import Checkpoint, save_checkpoint
 
 FILE = Path(__file__).parent / "swaps.yaml"
@@ -25,25 +24,18 @@ REPLACED = {
     "loss": "softmax_focal",
     "postprocess": "top_k",
 }
-STEPS, BATCH = 50, 4
+STEPS, BATCH = 14, 2
 
 
 def train(detector: Detector, steps: int) -> list[float]:
-    """Loss of each step on shapes."""
+    """Loss of each step on the same images."""
     dataset = open_dataset("shapes", "train")
-    rng = np.random.default_rng(0)
-
-    def draw(*, plain: bool = False) -> Sample:
-        raise AssertionError("a flip needs no other image")
-
+    batch = collate([dataset.sample(place) for place in range(BATCH)], detector.input)
     optimizer = torch.optim.AdamW(detector.parameters(), lr=detector.train_plan.optimizer.lr)
     detector.train()
     history = []
-    for step in range(steps):
-        samples = [dataset.sample((step * BATCH + place) % 64) for place in range(BATCH)]
-        for transform in detector.train_plan.transforms:
-            samples = [transform(sample, rng, draw) for sample in samples]
-        losses = detector.losses(*collate(samples, detector.input))
+    for _ in range(steps):
+        losses = detector.losses(*batch)
         total = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()
         torch.autograd.backward(total)
@@ -64,7 +56,7 @@ def test_swapped_detector_learns_predicts_and_is_saved(kind: str, tmp_path: Path
     torch.manual_seed(0)
     detector = build(f"{FILE}#{kind}")
     history = train(detector, STEPS)
-    assert np.mean(history[-10:]) < 0.7 * np.mean(history[:5]), history
+    assert np.mean(history[-2:]) < 0.7 * history[0], history
     image = open_dataset("shapes", "val").sample(0).image
     before = detector.eval().predict([image], score_threshold=0.0, channels="rgb")[0]
     assert len(before) > 0

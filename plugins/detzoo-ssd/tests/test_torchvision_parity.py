@@ -1,4 +1,7 @@
-"""torchvision's own weights give torchvision's own detections and losses, on real photographs of odd sizes."""
+"""torchvision's own weights give torchvision's own detections and losses, on real photographs of odd sizes.
+
+VGG16 takes a second per photograph: it looks at one, and at all of them in the slow tests.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ from detzoo.runtime.images import read_image
 from detzoo.testing.parity import assert_same_detections
 from detzoo.types import Sample
 
-BUILDERS = ("ssd300_vgg16", "ssdlite320_mobilenet_v3_large")
+PHOTOS_OF = {"ssd300_vgg16": 1, "ssdlite320_mobilenet_v3_large": 4}
+EVERY = pytest.param(("ssd300_vgg16", 4), marks=pytest.mark.slow, id="ssd300_vgg16 on all")
 PHOTOS = ("000000000049", "000000000077", "000000000260", "000000000490")
 """500x381, 375x500, 333x500, 495x500 (height x width)."""
 
@@ -51,8 +55,9 @@ def make_it_find_things(model: Any, images: list[Tensor]) -> None:
     for norm in momenta:
         norm.momentum = None  # the mean over all calls
     pixels = model.transform(images, None)[0].tensors
-    model.train()
-    model.head(list(model.backbone(pixels).values()))
+    if momenta:
+        model.train()
+        model.head(list(model.backbone(pixels).values()))
     model.eval()
     for norm, momentum in momenta.items():
         norm.momentum = momentum
@@ -62,14 +67,15 @@ def make_it_find_things(model: Any, images: list[Tensor]) -> None:
             last_conv(predictor).weight.mul_(spread / predictor(feature).std())
 
 
-@pytest.fixture(scope="module", params=BUILDERS)
+@pytest.fixture(scope="module", params=[*(pytest.param(item, id=item[0]) for item in PHOTOS_OF.items()), EVERY])
 def pair(request: pytest.FixtureRequest, shared: Path) -> Pair:
+    name, count = request.param
     folder = shared / "data" / "coco128" / "images" / "train2017"
-    photos = [read_image(folder / f"{name}.jpg") for name in PHOTOS]
+    photos = [read_image(folder / f"{photo}.jpg") for photo in PHOTOS[:count]]
     torch.manual_seed(0)
-    theirs = torchvision.models.get_model(request.param, weights=None, weights_backbone=None)
+    theirs = torchvision.models.get_model(name, weights=None, weights_backbone=None)
     make_it_find_things(theirs, [as_torchvision(photo) for photo in photos])
-    ours = build(request.param, weights=None).eval()
+    ours = build(name, weights=None).eval()
     convert_weights(ours, theirs.state_dict(), source="torchvision")
     with torch.no_grad():
         found = theirs([as_torchvision(photo) for photo in photos])
