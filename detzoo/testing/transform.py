@@ -25,16 +25,18 @@ _PER_BOX = (
 
 def check_outputs(subject: Subject) -> None:
     """An image with boxes inside it, arrays of the contract's dtypes and of one length."""
+    others = _others()
     for name in GROUND_TRUTHS:
         for seed in range(6):
-            _check_sample(_applied(subject, _given(name), seed), name)
+            _check_sample(_applied(subject, _given(name), seed, others), name)
 
 
 def check_draws_are_declared(subject: Subject) -> None:
     """It asks for no more other images than ``draws`` says."""
+    others = _others()
     for name in GROUND_TRUTHS:
         for seed in range(6):
-            draw = _Counted(draw_from(*_others()))
+            draw = _Counted(draw_from(*others))
             subject.component(_given(name), np.random.default_rng(seed), draw)
             declared = subject.component.draws
             assert draw.taken <= declared, f"{name}: it took {draw.taken} other images, its `draws` says {declared}"
@@ -49,8 +51,8 @@ class _Counted:
         return self.draw(plain=plain)
 
 
-def _applied(subject: Subject, given: Sample, seed: int) -> Sample:
-    found: Sample = subject.component(given, np.random.default_rng(seed), draw_from(*_others()))
+def _applied(subject: Subject, given: Sample, seed: int, others: list[Sample]) -> Sample:
+    found: Sample = subject.component(given, np.random.default_rng(seed), draw_from(*others))
     return found
 
 
@@ -100,7 +102,7 @@ def check_input_is_not_changed(subject: Subject) -> None:
 def check_same_seed_same_result(subject: Subject) -> None:
     """All randomness comes from the generator it is given."""
     state = torch.random.get_rng_state()
-    first, second = (_applied(subject, _given(), 3) for _ in range(2))
+    first, second = (_applied(subject, _given(), 3, _others()) for _ in range(2))
     assert torch.equal(state, torch.random.get_rng_state()), "it drew from torch's global random generator"
     assert np.array_equal(first.image, second.image), "one seed gave two images"
     assert np.array_equal(first.boxes, second.boxes), "one seed gave two sets of boxes"
