@@ -31,6 +31,7 @@ from detzoo.comparison.entry import (
 )
 from detzoo.comparison.recipe_facts import Facts, recipe_facts
 from detzoo.comparison.recorded import is_trained_here
+from detzoo.comparison.weights_facts import with_weights
 from detzoo.detector_loading import is_run, load_detector
 from detzoo.evaluation import evaluate
 from detzoo.prediction.apply_switches import apply_switches
@@ -89,7 +90,8 @@ def evaluate_detector(
     detector = load_detector(target, set_=plan.overrides) if trained is None else load(trained)
     applied = apply_switches(detector, plan.switches, pick_device(plan.device))
     if numbers is None:
-        accuracy(plan, name, detector, dataset, folder, say, applied)
+        place = trained or (Path(target) if is_run(target) else None)
+        accuracy(plan, name, detector, dataset, folder, say, applied, place)
         numbers = write_numbers(folder, {"key": key} | recipe_part(detector))
     else:
         say(f"{name}: already evaluated")
@@ -187,9 +189,16 @@ def recipe_part(detector: Detector) -> dict[str, Any]:
 
 
 def accuracy(
-    plan: ComparisonPlan, name: str, detector: Detector, dataset: Dataset, folder: Path, say: Say, applied: Switches
+    plan: ComparisonPlan,
+    name: str,
+    detector: Detector,
+    dataset: Dataset,
+    folder: Path,
+    say: Say,
+    applied: Switches,
+    place: Path | None,
 ) -> None:
-    """Evaluate one detector; its detections and results go into its folder."""
+    """Evaluate one detector, loaded from ``place`` where that is a run; the results go into its folder."""
     say(f"{name}: evaluating on {dataset.name} {dataset.split}, {len(dataset)} images")
     evaluation = evaluate(
         detector,
@@ -200,6 +209,8 @@ def accuracy(
         precision=plan.switches.precision,
         switches=applied.as_dict(),
     )
+    if place is not None:
+        evaluation = with_weights(evaluation, place)
     write_evaluation(folder, evaluation)
     for warning in evaluation.warnings:
         say(f"{name}: warning: {warning}")

@@ -59,8 +59,10 @@ def with_weights(evaluation: Evaluation, place: Path) -> Evaluation:
 
     Args:
         evaluation: of the detector.
-        place: run folder or checkpoint that it was loaded from.
+        place: run folder or checkpoint that it was loaded from; of other files nothing is known.
     """
+    if not place.is_dir() and place.suffix != ".safetensors":
+        return evaluation
     facts = weights_facts(place)
     data, chosen, learned = evaluation.facts["data"], facts["selection"], facts["trained_on"]
     warnings = [*evaluation.warnings]
