@@ -177,10 +177,7 @@ def test_a_data_yaml_that_is_not_yaml(tmp_path: Path) -> None:
 
 
 def test_paths_that_hold_nothing(tmp_path: Path) -> None:
-    assert refused(tmp_path) == (
-        f"{tmp_path}: no dataset found here; looked for data.yaml, annotations/*.json (COCO), xml files with images "
-        "(VOC), labels/ next to images/ (YOLO), and <id>/images with <id>/masks"
-    )
+    assert refused(tmp_path).startswith(f"{tmp_path}: no dataset found here; looked for data.yaml, ")
     assert refused(tmp_path / "x") == (
         f"{tmp_path / 'x'}: no such dataset: give `shapes`, a data.yaml, a COCO json, a folder in VOC, YOLO or COCO "
         "layout, or one of coco2017, voc0712, voc2007, voc2012"

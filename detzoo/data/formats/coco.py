@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from detzoo.data.checking.problems import Problems
-from detzoo.data.formats.coco_entries import CocoEntries
+from detzoo.data.formats.coco_entries import CocoEntries, file_name
 from detzoo.data.formats.coco_images import find_images
 from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.data.formats.json_file import EntryLines, JsonFile, read_json
 from detzoo.data.formats.values import as_id, is_numeric_id, shown
 from detzoo.errors import DataError
+
+_NOTHING_ABOVE: Final = (None, "", "none", "None")
+"""What stands for the supercategory of a category that has none."""
 
 
 def read_coco(
@@ -37,22 +40,22 @@ def read_coco(
     content = file.content
     reader = CocoEntries(file, problems, EntryLines(file.text) if lines else None)
     reader.check_keys()
-    found = _categories(content, path)
+    found = _without_roots(_categories(content, path), content, path, classes, problems)
     names, ids = _chosen(found, path, classes)
     label_of: dict[int | str, int | None] = dict.fromkeys(found)  # None: a category that the user chose not to read
     label_of |= {own: label for label, own in enumerate(ids)}
     reader.check_categories(sorted(found))
     reader.check_units()
-    folder = images or find_images(path, content["images"], problems)
+    place = find_images(path, images, content["images"], problems)
     groups = reader.group()
     builder = IndexBuilder()
     for row, entry in enumerate(content["images"]):
-        own = reader.image(builder, row, entry, folder)
+        own = reader.image(builder, row, entry, place)
         if own is None:
             continue
         rows = groups.get(own, [])
         if not rows:
-            problems.info("no-objects", path, reader.line("images", row), f"{entry['file_name']} has no objects")
+            problems.info("no-objects", path, reader.line("images", row), f"{file_name(entry)} has no objects")
         reader.annotations(builder, rows, label_of)
     reader.tell_text_ids()
     return builder.build(), names, ids
@@ -79,10 +82,31 @@ def _categories(content: dict[str, Any], path: Path) -> dict[int, str]:
         if own in found:
             raise DataError(f"{path}: category id {own} stands for both {found[own]!r} and {name!r}")
         found[own] = name
-    doubled = [name for name, count in Counter(found.values()).items() if count > 1]
+    return found
+
+
+def _without_roots(
+    found: dict[int, str], content: dict[str, Any], path: Path, classes: tuple[str, ...] | None, problems: Problems
+) -> dict[int, str]:
+    """The categories without the one that only groups the others: Roboflow writes the project's name as id 0.
+
+    Raises:
+        DataError: two of the others share a name.
+    """
+    used = {as_id(entry.get("category_id")) for entry in content["annotations"] if isinstance(entry, dict)}
+    above = {as_id(entry["id"]): entry.get("supercategory") for entry in content["categories"]}
+    kept = dict(found)
+    for own, name in found.items():
+        others = [above[other] for other in found if other != own]
+        root = own not in used and above[own] in _NOTHING_ABOVE and bool(others) and set(others) == {name}
+        if root and (name not in (classes or ()) or list(found.values()).count(name) > 1):
+            text = f"the category {name!r} (id {own}) has no box and only groups the others; it is no class"
+            problems.warning("guess", path, None, text)
+            del kept[own]
+    doubled = [name for name, count in Counter(kept.values()).items() if count > 1]
     if doubled:
         raise DataError(f"{path}: two categories are called {doubled[0]!r}")
-    return found
+    return kept
 
 
 def _chosen(

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from detzoo.data.checking.problems import Problems
+from detzoo.data.formats.image_names import ImageFolder
 from detzoo.data.formats.index import IndexBuilder
 from detzoo.data.formats.json_file import EntryLines, JsonFile
-from detzoo.data.formats.paths import escapes
 from detzoo.data.formats.units import unit_problem
 from detzoo.data.formats.values import as_flag, as_id, as_number, as_pixels, as_side, is_numeric_id, shown
 from detzoo.errors import DataError
@@ -31,6 +31,11 @@ def is_name(value: Any) -> bool:
     except UnicodeEncodeError:  # half a character, as \\ud800
         return False
     return True
+
+
+def file_name(entry: dict[str, Any]) -> Any:
+    """What an image is called; LVIS gives no ``file_name`` but the URL."""
+    return entry.get("file_name", entry.get("coco_url"))
 
 
 class CocoEntries:
@@ -133,14 +138,15 @@ class CocoEntries:
             groups.setdefault(image, []).append(row)
         return groups
 
-    def image(self, builder: IndexBuilder, row: int, entry: Any, folder: Path) -> Id | None:
+    def image(self, builder: IndexBuilder, row: int, entry: Any, place: ImageFolder) -> Id | None:
         """Begin an image; its id, or None where it is left out."""
-        problem = self._image_problem(entry)
+        problem = self._image_problem(entry, place)
         if problem:
             self.problems.error(problem[0], self.path, self.line("images", row), problem[1])
             return None
-        own, file = as_id(entry["id"]), folder / entry["file_name"]
+        own, file = as_id(entry["id"]), place.file(file_name(entry))
         assert own is not None
+        assert file is not None
         self.image_ids.add(own)
         size = (as_side(entry.get("height")), as_side(entry.get("width")))
         if not all(size) or size[0] * size[1] > MAX_PIXELS:
@@ -148,19 +154,19 @@ class CocoEntries:
                 "no-size",
                 self.path,
                 self.line("images", row),
-                f"{entry['file_name']}: width and height are missing or impossible; the image's own are used",
+                f"{file_name(entry)}: width and height are missing or impossible; the image's own are used",
             )
             size = _read_size(file)
         builder.image(str(file), size, own if self.numbered and isinstance(own, int) else None)
         return own
 
-    def _image_problem(self, entry: Any) -> tuple[str, str] | None:
-        own, name = (as_id(entry.get("id")), entry.get("file_name")) if isinstance(entry, dict) else (None, None)
+    def _image_problem(self, entry: Any, place: ImageFolder) -> tuple[str, str] | None:
+        own, name = (as_id(entry.get("id")), file_name(entry)) if isinstance(entry, dict) else (None, None)
         if own is None or name is None or not is_name(name):
             return "bad-image", f"an image needs an `id` and a `file_name`, not {shown(entry, 80)}; left out"
         if own in self.image_ids:
             return "duplicate-image-id", f"image id {_plain(own)} is used twice; {name} is left out"
-        if escapes(name):
+        if place.file(name) is None:
             return "unsafe-path", f"file_name {name!r} leaves the image folder; the image is left out"
         return None
 

@@ -8,7 +8,8 @@ from typing import Any, Final, cast, get_args
 
 import yaml
 
-from detzoo.data.formats.folder_layouts import find_layout, listed_names
+from detzoo.data.formats.class_lists import listed_names
+from detzoo.data.formats.folder_layouts import find_layout
 from detzoo.data.formats.source import DataSource, Format, Part
 from detzoo.data.formats.split_names import role_of
 from detzoo.data.formats.ultralytics_yaml import class_names, inside, ultralytics

@@ -10,10 +10,11 @@ from typing import Final
 
 from detzoo.data.formats.json_file import JSON_BYTES
 from detzoo.data.formats.mask_folders import find_mask_root
-from detzoo.data.formats.paths import has_images, image_files
+from detzoo.data.formats.paths import has_images
 from detzoo.data.formats.source import DataSource, Format, Part
 from detzoo.data.formats.voc import annotation_files, find_roots
 from detzoo.data.formats.voc_sets import image_sets
+from detzoo.data.formats.yolo_layouts import yolo_folder
 from detzoo.errors import DataError
 from detzoo.runtime.foreign_files import check_ordinary, read_text
 
@@ -55,12 +56,17 @@ def find_layout(folder: Path, kind: Format | None = None, *, classes: Sequence[s
 def split_of_json(path: Path) -> str:
     """``train`` for instances_train2017.json, else the whole stem."""
     stem = path.stem.removeprefix("instances_")
+    if stem == "_annotations.coco":  # Roboflow's, in the folder of the split
+        return path.resolve().parent.name
     short = stem.rstrip("0123456789").rstrip("_-")
     return short if short in _SPLITS else stem
 
 
 def coco_folder(folder: Path) -> DataSource | None:
-    """COCO files in ``annotations`` or in the folder itself; other JSON files are passed over."""
+    """COCO files in ``annotations``, in the folder itself, or beside the images of each split, as Roboflow has it.
+
+    Other JSON files are passed over.
+    """
     notes: list[str] = []
     for place in (folder / "annotations", folder):
         files, said = _json_files(place)
@@ -74,7 +80,19 @@ def coco_folder(folder: Path) -> DataSource | None:
             notes.append("COCO json and VOC xml are both here; the json is read (`format: voc` in a data.yaml decides)")
         splits: dict[str, tuple[Part, ...]] = {name: (Part(annotations=path),) for name, path in named.items()}
         return _source(folder, "coco", splits, notes=notes)
-    return None
+    splits, notes = _coco_of_each_split(folder)
+    return _source(folder, "coco", splits, notes=notes) if splits else None
+
+
+def _coco_of_each_split(folder: Path) -> tuple[dict[str, tuple[Part, ...]], list[str]]:
+    splits: dict[str, tuple[Part, ...]] = {}
+    notes: list[str] = []
+    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
+        files, said = _json_files(place)
+        if len(files) == 1 and has_images(place):
+            splits[place.name] = (Part(annotations=files[0], images=place),)
+            notes += said
+    return splits, notes
 
 
 def _json_files(place: Path) -> tuple[list[Path], list[str]]:
@@ -116,79 +134,6 @@ def voc_folder(folder: Path) -> DataSource | None:
     return _source(folder, "voc", splits or {"all": (Part(root=roots[0]),)}, notes=notes)
 
 
-def yolo_folder(folder: Path, names: dict[int, str] | None = None, *, classes: Sequence[str] = ()) -> DataSource | None:
-    """``images`` next to ``labels``, or both in the folder of each split.
-
-    Args:
-        folder: that is looked at.
-        names: of the classes by number; those of a file such as classes.txt by default.
-        classes: names in the order of their numbers, where there is no such file either.
-    """
-    images, labels = folder / "images", folder / "labels"
-    if images.is_dir() and labels.is_dir():
-        below = [path.name for path in sorted(images.iterdir()) if path.is_dir() and has_images(path)]
-        parts: dict[str, tuple[Part, ...]] = {
-            name: (Part(images=images / name, labels=labels / name),) for name in below
-        }
-    else:
-        inside = [
-            path for path in sorted(folder.iterdir()) if (path / "images").is_dir() and (path / "labels").is_dir()
-        ]
-        parts = {path.name: (Part(images=path / "images", labels=path / "labels"),) for path in inside}
-        if not parts or find_mask_root(folder) is not None:
-            return None
-    loose = sum(map(len, image_files(images).values())) if images.is_dir() else 0
-    notes = []
-    if loose and any((labels / name).is_dir() for name in parts):
-        notes.append(f"{loose} images lie in {images} itself and belong to no split ({', '.join(parts)}); not read")
-    elif loose or not parts:
-        parts = {"all": (Part(images=images, labels=labels),)}
-    names = names or listed_names(folder) or dict(enumerate(classes))
-    if not names:
-        raise DataError(
-            f"{folder}: YOLO labels without class names: "
-            "add a data.yaml with `names:`, or a classes.txt with one name per line"
-        )
-    return _source(folder, "yolo", parts, names=names, notes=notes)
-
-
-def listed_names(folder: Path) -> dict[int, str]:
-    """YOLO's class names by number, of the file that lists them; empty where there is none.
-
-    Raises:
-        DataError: two files list different names.
-    """
-    places = [
-        folder / "classes.txt",
-        folder / "labels" / "classes.txt",
-        folder / "obj.names",
-        *folder.glob("*/labels/classes.txt"),
-    ]
-    lists = {path: names_in(path) for path in places if path.is_file()}
-    if not lists:
-        return {}
-    first, *others = lists
-    for other in others:
-        if lists[other] != lists[first]:
-            raise DataError(f"{first} and {other} name different classes: remove one, or write `names:` in a data.yaml")
-    return lists[first]
-
-
-def names_in(path: Path) -> dict[int, str]:
-    """Class names by number, one per line.
-
-    Raises:
-        DataError: a line between two names is empty, so that the numbers are in doubt; or a name stands twice.
-    """
-    lines = [text.strip() for text in read_text(path, what="list of class names").rstrip().splitlines()]
-    for line, name in enumerate(lines, start=1):
-        if not name:
-            raise DataError(f"{path}:{line}: an empty line between class names: which number has the next one?")
-        if name in lines[: line - 1]:
-            raise DataError(f"{path}:{line}: the class {name!r} is there twice")
-    return dict(enumerate(lines))
-
-
 def mask_folder(folder: Path) -> DataSource | None:
     """One folder per image, with a PNG per mask; text files that name them are splits."""
     root = find_mask_root(folder)
@@ -219,7 +164,6 @@ def _source(
     kind: Format,
     splits: dict[str, tuple[Part, ...]],
     *,
-    names: dict[int, str] | None = None,
     notes: list[str],
 ) -> DataSource:
-    return DataSource(str(folder), folder.resolve().name, kind, folder, splits, names=names or {}, notes=tuple(notes))
+    return DataSource(str(folder), folder.resolve().name, kind, folder, splits, notes=tuple(notes))

@@ -38,8 +38,8 @@ def describe(path: Path, *, root: Path | None = None) -> DataSource:
     if source is None:
         said = "".join(f"\n{note}" for note in notes)
         raise DataError(
-            f"{path}: no dataset found here; looked for data.yaml, annotations/*.json (COCO), xml files with images "
-            f"(VOC), labels/ next to images/ (YOLO), and <id>/images with <id>/masks{said}"
+            f"{path}: no dataset found here; looked for data.yaml, json files of boxes (COCO), xml files with "
+            f"images (VOC), label files with images (YOLO), and <id>/images with <id>/masks{said}"
         )
     return dataclasses.replace(source, notes=(*notes, *source.notes))
 

@@ -164,6 +164,7 @@ def _read_yolo(source: DataSource, parts: list[Part], problems: Problems, _: boo
                 skip_unlabelled=_flag(source, "skip_if_label_file_missing"),
                 kpt_shape=source.options.get("kpt_shape"),
                 task=source.options.get("task"),
+                root=source.root,
             )
         )
     return indexes, classes, tuple(number_of[name] for name in classes)

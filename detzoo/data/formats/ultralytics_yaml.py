@@ -7,12 +7,13 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from detzoo.data.formats.folder_layouts import yolo_folder
+from detzoo.data.formats.image_names import ending_below
 from detzoo.data.formats.paths import has_images
 from detzoo.data.formats.source import DataSource, Part
 from detzoo.data.formats.split_names import EXPECTED, role_of
 from detzoo.data.formats.values import shown
 from detzoo.data.formats.yolo_labels import find_labels, label_folder
+from detzoo.data.formats.yolo_layouts import yolo_folder
 from detzoo.errors import DataError
 
 _OPTIONS: Final = ("skip_if_label_file_missing", "kpt_shape", "task")
@@ -48,7 +49,7 @@ def ultralytics(path: Path, content: dict[str, Any]) -> DataSource:
                 raise DataError(f"{path}: {key} must be a folder of images, a list file, or several, not {value!r}")
             notes.append(f"the key {key!r} means nothing here; not read")
             continue
-        parts = tuple(_part(path, root, entry) for entry in entries)
+        parts = tuple(_part(path, root, entry, notes) for entry in entries)
         if role_of(key) is not None or any(_holds_images(part.images) for part in parts):
             splits[key] = parts
         else:
@@ -114,14 +115,21 @@ def _check_options(path: Path, options: dict[str, Any]) -> None:
         raise DataError(f"{path}: task must be one of {', '.join(_TASKS)}, not {options['task']!r}")
 
 
-def _part(path: Path, root: Path, entry: str) -> Part:
+def _part(path: Path, root: Path, entry: str, notes: list[str]) -> Part:
     images = inside(path, root, entry)
     labels = label_folder(images)
     if not images.exists():
         # images shared by several label sets lie one level up, next to the folders with the labels
         above = inside(path, root.resolve().parent, entry)
         below = inside(path, root, entry.removeprefix("../"))  # Roboflow writes ../train/images for train/images
-        images = next((place for place in (above, below) if place.exists()), images)
+        there = next((place for place in (above, below) if place.exists()), None)
+        if there is None:
+            there = ending_below(root, entry)  # Windows' backslashes, or a path of the machine it was written on
+            note = f"{entry} is not here; {there} is taken"
+            if any(text.endswith(f"; {there} is taken") for text in notes):  # what made two paths differ is not here
+                there = None
+            notes += [] if there is None else [note]
+        images = there or images
     return Part(images=images, labels=find_labels(images, root) or (labels if labels.is_dir() else None))
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from detzoo.data.checking.problems import Problems
+from detzoo.data.formats.image_names import choose_folder
 from detzoo.data.formats.index import Index, IndexBuilder
-from detzoo.data.formats.paths import escapes, tell_passed_over
+from detzoo.data.formats.paths import tell_passed_over
 from detzoo.data.formats.values import as_number
-from detzoo.data.formats.yolo_labels import label_folder
+from detzoo.data.formats.yolo_labels import NO_LABELS, label_folder
 from detzoo.data.formats.yolo_rows import RowForm, row_form, unit_problem
 from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import NO_MASK, encode_polygons
@@ -21,25 +22,41 @@ from detzoo.runtime.images import SUFFIXES, read_header
 
 _SAMPLED: Final = 500
 """Label files that are looked at before they are read."""
+_LOOKED_FOR: Final = 50
+"""Images of a list that are looked for."""
 _LARGEST: Final = 1e9
 """Numbers beyond it are no shares of an image, whatever they are."""
 
 
-def list_images(entry: Path, problems: Problems) -> list[Path]:
-    """Images of a split: those of a folder, or those that a text file lists, one path per line."""
+def list_images(entry: Path, problems: Problems, root: Path | None = None) -> list[Path]:
+    """Images of a split: those of a folder, or those that a text file lists, one path per line.
+
+    Args:
+        entry: the folder, or the list.
+        problems: gets every defect.
+        root: of the dataset; the paths of a list are relative to the folder of the list, or to this one.
+    """
     if entry.is_dir():
         below = files_below(entry)
         tell_passed_over(entry, below, problems)
         return [path for path in below if path.suffix.lower() in SUFFIXES]
     if not entry.is_file():
         raise DataError(f"{entry}: no such folder or list of images")
+    lines = enumerate(read_text(entry, what="list of images").splitlines(), start=1)
+    names = {line: text.strip() for line, text in lines if text.strip()}
+    listed = list(names.values())
+    folders = list(dict.fromkeys((entry.parent, root or entry.parent)))
+    place = choose_folder(folders, listed[:: max(1, len(listed) // _LOOKED_FOR)], listed)
+    guess = place.guess(listed[0]) if listed else None
+    if guess is not None:
+        problems.warning("guess", entry, None, guess)
     found = []
-    for line, text in enumerate(read_text(entry, what="list of images").splitlines(), start=1):
-        name = text.strip()
-        if name and escapes(name):
+    for line, name in names.items():
+        file = place.file(name)
+        if file is None:
             problems.error("unsafe-path", entry, line, f"{name!r} leaves the dataset's folder; left out")
-        elif name:
-            found.append(entry.parent / name)
+        else:
+            found.append(file)
     return found
 
 
@@ -53,6 +70,7 @@ def read_yolo(
     skip_unlabelled: bool = False,
     kpt_shape: Sequence[int] | None = None,
     task: str | None = None,
+    root: Path | None = None,
 ) -> Index:
     """Read one split.
 
@@ -65,12 +83,13 @@ def read_yolo(
         skip_unlabelled: leave out images without a label file, instead of taking them for empty.
         kpt_shape: keypoints of a row and numbers of each, which are left out.
         task: ``segment`` or ``obb``: long rows are outlines, without a look at them.
+        root: of the dataset.
 
     Raises:
         DataError: the numbers are no shares of the image.
     """
     builder = IndexBuilder()
-    pairs = [(image, _label_of(image, images, labels)) for image in list_images(images, problems)]
+    pairs = [(image, _label_of(image, images, labels)) for image in list_images(images, problems, root)]
     expected = {label for _, label in pairs}
     shared = Counter(label for _, label in pairs)
     rows = _sample([label for _, label in pairs])
@@ -86,7 +105,7 @@ def read_yolo(
             problems.warning("shared-label", image, None, f"{shared[label]} images have the label file {label}")
         reader.image(builder, image, label)
     for label in files_below(labels) if images.is_dir() and labels.is_dir() else []:
-        if label.suffix == ".txt" and label not in expected and label.name != "classes.txt":
+        if label.suffix == ".txt" and label not in expected and label.name not in NO_LABELS:
             problems.error("missing-image", label, None, f"no image called {label.stem}; {_boxes(label)} left out")
     return builder.build()
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
+
+NO_LABELS: Final = ("classes.txt", "notes.txt", "readme.txt", "README.roboflow.txt", "README.dataset.txt")
+"""Text files that stand among label files and are none."""
 
 
 def label_folder(images: Path) -> Path:
@@ -37,4 +41,4 @@ def find_labels(images: Path, root: Path) -> Path | None:
 
 
 def _has_labels(folder: Path) -> bool:
-    return any(path.name != "classes.txt" for path in folder.rglob("*.txt"))
+    return any(path.name not in NO_LABELS for path in folder.rglob("*.txt"))
