@@ -121,6 +121,7 @@ def accuracy(backbone: Path | None, epochs: int) -> dict[str, Any]:
     overrides = {
         "box.head.fc": list(WIDTHS),
         "backbone.weights": None if backbone is None else str(backbone),
+        "backbone.padding": "keras",
         "train.epochs": epochs,
     }
     seed_everything(0)

@@ -89,6 +89,7 @@ def learned(gamma: float, prior: float | None, train: Dataset, val: Dataset, arg
     seed_everything(0)
     overrides: dict[str, Any] = {
         "backbone.weights": str(args.backbone),
+        "backbone.padding": "keras",
         "input.size": [args.size, args.size],
         "loss.classification.gamma": gamma,
         "loss.classification.alpha": ALPHA[gamma],

@@ -81,7 +81,13 @@ def main() -> None:
     experiment = EXPERIMENTS[args.data]
     dataset = detzoo.open_dataset(experiment.data, experiment.train)
     test = detzoo.open_dataset(experiment.data, experiment.test)
-    own = [f"backbone.weights={BACKBONE}", f"train.eval_every={args.eval_every}", *experiment.overrides, *args.set]
+    own = [
+        f"backbone.weights={BACKBONE}",
+        "backbone.padding=keras",
+        f"train.eval_every={args.eval_every}",
+        *experiment.overrides,
+        *args.set,
+    ]
     detector = detzoo.build(args.detector, classes=dataset.classes, overrides=own)
     start = time.monotonic()
     summary = detzoo.train(

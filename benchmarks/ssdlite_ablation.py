@@ -17,6 +17,7 @@ from typing import Any, Final
 import detzoo
 
 BACKBONE: Final = "../shared/weights/mobilenet_v2-imagenet/mobilenet_v2_tf2ptq_dequant.pth"
+PRETRAINED: Final = (f"backbone.weights={BACKBONE}", "backbone.padding=keras")
 DATA: Final = "../shared/data/bccd"
 SMALL: Final = "head.anchors.sizes=[[0.08, 0.14], [0.2, 0.28], [0.35], [0.5], [0.65], [0.8]]"
 FULL: Final = ("head.predictors=[conv3x3]", "head.norm=none", "head.init=xavier")
@@ -47,7 +48,9 @@ def main() -> None:
 def measure(name: str, epochs: int) -> dict[str, Any]:
     dataset, test = detzoo.open_dataset(DATA, "trainval"), detzoo.open_dataset(DATA, "test")
     detector = detzoo.build(
-        "ssdlite_mobilenet_v2", classes=dataset.classes, overrides=[f"backbone.weights={BACKBONE}", *VARIANTS[name]]
+        "ssdlite_mobilenet_v2",
+        classes=dataset.classes,
+        overrides=[*PRETRAINED, *VARIANTS[name]],
     )
     folder = Path(tempfile.mkdtemp())
     detzoo.train(detector, dataset, folder / "run", epochs=epochs, channels_last=True, progress=False)

@@ -35,7 +35,7 @@ from detzoo.weights.checkpoint import LAST
 SQUEEZENET: Final = "../shared/weights/squeezenet1_1-imagenet/squeezenet1_1_fp16.pth"
 RECIPES: Final = {"ssd": "ssd_mobilenet_v2_fpn", "retinanet": "retinanet_mobilenet_v2", "yolov1": "yolov1_mobilenet_v2"}
 FREEZE: Final = "[norm_stats, features.0, features.1, features.2, features.3]"
-MOBILENET: Final = (f"backbone.weights={BACKBONE}", f"backbone.freeze={FREEZE}")
+MOBILENET: Final = (f"backbone.weights={BACKBONE}", "backbone.padding=keras", f"backbone.freeze={FREEZE}")
 SQUEEZED: Final = f"backbone={{type: squeezenet1_1, levels: [s8, s16], weights: {SQUEEZENET}}}"
 BACKBONES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "mobilenet_v2": dict.fromkeys(RECIPES, MOBILENET),
@@ -86,8 +86,8 @@ def families(data: str, regions: Path) -> list[Member]:
     size = SIZES[data][-1]
     large = [side * 3 // 2 for side in size]
     proposer = f"proposals.proposer={{type: precomputed, path: {regions}}}"
-    windows = (*MOBILENET[:1], f"input.size={large}", proposer, "proposals.top_k=300", "proposals.training_top_k=300")
-    whole = (*MOBILENET[:1], f"input.size={size}")
+    windows = (*MOBILENET[:2], f"input.size={large}", proposer, "proposals.top_k=300", "proposals.training_top_k=300")
+    whole = (*MOBILENET[:2], f"input.size={size}")
     return [
         *(Member(name, f"{name}_mobilenet_v2", 5, windows) for name in ("rcnn", "sppnet", "fastrcnn")),
         Member("fasterrcnn", "fasterrcnn_mobilenet_v2_fpn", 8, whole),

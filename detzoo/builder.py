@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detzoo.errors import RecipeError, WeightsError
 from detzoo.interfaces import Detector, FeatureSource
@@ -32,6 +32,10 @@ from detzoo.schema.nodes import (
 )
 from detzoo.schema.yaml_source import Key, show_key
 from detzoo.weights.detector import load_state, load_weights
+from detzoo.weights.starting_point import fetches_backbones, is_address, or_choose, starting_point
+
+if TYPE_CHECKING:
+    from detzoo.weights.backbone import LoadedWeights
 
 _log = logging.getLogger("detzoo.builder")
 
@@ -128,6 +132,7 @@ def build_recipe(
     if unmet:
         raise RecipeError("\n".join(recipe.located(problem.key, problem.message) for problem in unmet))
     detector.classes = class_names(values["classes"], values["num_classes"])
+    detector.start = starting_point(builder.made, builder.types, builder.loaded)
     return detector
 
 
@@ -171,6 +176,9 @@ class _Builder:
         self.recipe, self.registry, self.backbone_weights = recipe, registry, backbone_weights
         self.made: dict[Key, object] = {}
         """The components by where the recipe has them, the detector itself under ()."""
+        self.types: dict[Key, str] = {}
+        self.loaded: dict[Key, str] = {}
+        """Where the weights of a backbone come from, by where the recipe has it."""
         self.pretrained: Path | None = None  # the file that the backbone came from, for heads that go on from there
 
     def component(self, kind: str, config: dict[str, Any], supplies: dict[str, Any], key: Key) -> Any:
@@ -204,6 +212,7 @@ class _Builder:
             with self._located((*key, "pretrained")):
                 load_parts(made, config["pretrained"], self.pretrained)
         self.made[key] = made
+        self.types[key] = entry.name
         return made
 
     def _check_again(self, entry: Entry, fields: Fields, config: dict[str, Any], key: Key) -> None:
@@ -272,17 +281,16 @@ class _Builder:
 
     def _prepare_backbone(self, backbone: Any, config: dict[str, Any], key: Key) -> None:
         from detzoo.components.backbones.freeze import freeze
-        from detzoo.weights.backbone import load_backbone_weights
         from detzoo.weights.normalisation import check_normalisation
 
         location = config.get("weights")
-        if location and self.backbone_weights:
+        if location and self.backbone_weights and (not is_address(location) or fetches_backbones()):
             written = self.recipe.marks.get((*key, "weights"))
             beside = Path(written.file).parent / location if written and written.line else Path(location)
             path = str(beside) if beside.exists() else location
             with self._located((*key, "weights")):
-                loaded = load_backbone_weights(backbone, path)
-            self.pretrained = loaded.path
+                loaded = _load_backbone(backbone, path, show_key((*key, "weights")))
+            self.pretrained, self.loaded[key] = loaded.path, location
             pixels = {k: self.recipe.values["input"].get(k) for k in ("channels", "mean", "std", "pixel_range")}
             if loaded.expects is not None and None not in pixels.values():
                 with self._located(("input",)):
@@ -308,6 +316,17 @@ class _Builder:
 def _slots(values: dict[str, Any], registry: Registry) -> dict[str, Any]:
     fields = registry.schema(registry.find("architecture", values["architecture"])).fields
     return {name: values[name] for name in fields if name in values}
+
+
+def _load_backbone(backbone: Any, location: str, setting: str) -> LoadedWeights:
+    from detzoo.weights.backbone import load_backbone_weights
+
+    try:
+        return load_backbone_weights(backbone, location)
+    except WeightsError as error:
+        if not is_address(location):
+            raise
+        raise or_choose(error, setting) from None
 
 
 def _announce(detector: Detector, recipe: Recipe) -> None:

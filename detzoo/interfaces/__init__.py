@@ -2,7 +2,7 @@
 
 from detzoo.feature import NOTHING, SCORES, Component, Feature
 from detzoo.interfaces.backbone import Backbone
-from detzoo.interfaces.detector import Detector
+from detzoo.interfaces.detector import Detector, StartingPoint
 from detzoo.interfaces.features import FeatureSource
 from detzoo.interfaces.head import DenseHead, MaskHead, RoiHead
 from detzoo.interfaces.loss import Loss, MaskLoss
@@ -58,6 +58,7 @@ __all__ = [
     "Segmenter",
     "Stage",
     "StageContext",
+    "StartingPoint",
     "Suppress",
     "Transform",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,12 +27,27 @@ if TYPE_CHECKING:
     from detzoo.training.plan import TrainPlan
 
 
+@dataclass(frozen=True)
+class StartingPoint:
+    """Where the weights of a detector come from, before it is trained.
+
+    Args:
+        loaded: file or address by component (``backbone (mobilenet_v2)``), or under ``detector`` for all of it.
+        random: components that start at random, by path and type (``head (ssd)``); layers where the rest was loaded.
+        frozen: number of frozen tensors of those that start at random, by component; only where there are some.
+    """
+
+    loaded: Mapping[str, str] = field(default_factory=dict)
+    random: tuple[str, ...] = ()
+    frozen: Mapping[str, int] = field(default_factory=dict)
+
+
 class Detector(nn.Module, Component, ABC):
     """A detector built from a recipe. All attributes that the core's tools read are declared here.
 
     A detector must define ``network``, ``losses`` and ``postprocess``; the rest has defaults. The method that is called
     decides between training and inference, never ``.training``.
-    ``build`` sets ``recipe``, ``input``, ``classes`` and ``train_plan`` after construction.
+    ``build`` sets ``recipe``, ``input``, ``classes``, ``train_plan`` and ``start`` after construction.
     """
 
     kind: ClassVar[str] = "architecture"
@@ -49,6 +65,8 @@ class Detector(nn.Module, Component, ABC):
     input: InputSpec
     classes: tuple[str | None, ...]
     train_plan: TrainPlan
+    start: StartingPoint = StartingPoint()
+    """Where its weights come from; empty where nobody said."""
 
     @property
     def name(self) -> str:

@@ -22,6 +22,7 @@ from detzoo.recipes.full_names import stored_values
 from detzoo.training.plan import TrainPlan
 from detzoo.training.task import Evaluated, Loading, TrainingTask
 from detzoo.types import ImageBatch, Targets
+from detzoo.weights.starting_point import starting_lines
 
 if TYPE_CHECKING:
     from detzoo.data.dataset import Dataset
@@ -123,6 +124,10 @@ class DetectionTask(TrainingTask):
         """Results and detections."""
         if found is not None:
             found.write(out)
+
+    def starting_lines(self) -> list[str]:
+        """What is pretrained and what starts from scratch."""
+        return starting_lines(self.network.start)
 
     def recipe_text(self) -> str:
         """The resolved recipe."""

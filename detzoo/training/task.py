@@ -140,6 +140,10 @@ class TrainingTask(ABC):
         """What enters the training, for its first lines."""
         return []
 
+    def starting_lines(self) -> list[str]:
+        """What a new run says of the weights it starts from."""
+        return []
+
     def recipe_text(self) -> str | None:
         """Contents of ``recipe.yaml`` in the run folder, or None for no such file."""
         return None

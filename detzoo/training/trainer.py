@@ -221,6 +221,8 @@ def describe(run: Run, state: RunState, *, resuming: bool) -> list[str]:
         lines.append("this run is complete; nothing left to do")
     elif resuming:
         lines.append(f"resuming after step {state.base_step + state.step}")
+    else:
+        lines[1:1] = task.starting_lines()
     return lines
 
 
