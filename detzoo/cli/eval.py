@@ -30,6 +30,17 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     nms_iou: Annotated[float | None, typer.Option(help="Replaces the recipe's value.")] = None,
     keep: Annotated[int | None, typer.Option(help="Detections kept per image; replaces the recipe's value.")] = None,
     engine: Annotated[str, typer.Option(help="pycocotools or faster.")] = "pycocotools",
+    max_dets: Annotated[
+        int, typer.Option("--max-dets", help="Detections of each image and class that COCO's AP looks at, 100 or more.")
+    ] = 100,
+    voc_protocol: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--voc-protocol",
+            help="recall_steps=exact|float, inclusive=true|false (a match at IoU 0.5 exactly), "
+            "legacy_plus_one=true|false (sizes of inclusive pixels); may be repeated.",
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Number of threads that read images.")] = 2,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     compile_: Annotated[bool, typer.Option("--compile", help="Run the network through torch.compile first.")] = False,
@@ -50,7 +61,16 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         refuse_foreign(out)  # before the slow work
     if from_ is not None:
         evaluation = evaluate_file(
-            from_, target, data, split, engine=engine, categories=categories, boxes=boxes, image_ids=image_ids
+            from_,
+            target,
+            data,
+            split,
+            engine=engine,
+            categories=categories,
+            boxes=boxes,
+            image_ids=image_ids,
+            max_detections=max_dets,
+            voc=voc_protocol or (),
         )
     else:
         switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
@@ -66,5 +86,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
             engine=engine,
             switches=switches,
             say=lambda line: typer.echo(line, err=True),
+            max_detections=max_dets,
+            voc=voc_protocol or (),
         )
     typer.echo(report(evaluation, out, curves=curves))

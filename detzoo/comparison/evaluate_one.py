@@ -15,8 +15,10 @@ from detzoo.detector_loading import is_run, load_detector
 from detzoo.errors import DetzooError
 from detzoo.evaluation import evaluate
 from detzoo.evaluation.classes import listed
+from detzoo.evaluation.coco_map import MAX_DETECTIONS, check_limit
 from detzoo.evaluation.result_file import read_categories, read_results
 from detzoo.evaluation.results import Evaluation, evaluate_detections
+from detzoo.evaluation.voc_map import voc_protocol
 from detzoo.prediction.apply_switches import apply_switches
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.folder_claim import locked_folder
@@ -41,10 +43,14 @@ def evaluate_target(
     engine: Any,
     switches: Switches,
     say: Callable[[str], None] = lambda _: None,
+    max_detections: int = MAX_DETECTIONS,
+    voc: Sequence[str] = (),
 ) -> Evaluation:
     """Build or load a detector and evaluate it; arguments as on the command line, ``say`` gets the first lines."""
     if target is None:
         raise DetzooError("detzoo eval needs a detector (a name, a recipe file or a run) or --from detections.json")
+    check_limit(max_detections)
+    protocol = voc_protocol(voc)  # a wrong word is reported before the slow work starts
     where = pick_device(device)
     dataset = _opened(data, split)
     for line in opening_lines(dataset, use="evaluated on"):
@@ -62,6 +68,8 @@ def evaluate_target(
         precision=switches.precision,
         workers=workers,
         engine=engine,
+        max_detections=max_detections,
+        voc=protocol,
         switches=applied.as_dict(),
     )
     return with_weights(found, Path(target)) if is_run(target) else found
@@ -90,10 +98,14 @@ def evaluate_file(
     categories: str | None = None,
     boxes: Any = None,
     image_ids: Any = None,
+    max_detections: int = MAX_DETECTIONS,
+    voc: Sequence[str] = (),
 ) -> Evaluation:
     """Score a COCO result file, whoever made it; arguments as on the command line."""
     if target is not None:
         raise DetzooError(f"give either a detector ({target}) or --from {path}, not both")
+    check_limit(max_detections)
+    protocol = voc_protocol(voc)
     dataset = _opened(data, split)
     facts = {
         "model": {"name": path.name, "classes": None, "parameters": None},
@@ -102,7 +114,15 @@ def evaluate_file(
     truth = dataset.coco_ground_truth()
     names = None if categories is None else read_categories(categories)
     found = read_results(path, truth, categories=names, boxes=boxes, image_ids=image_ids)
-    return evaluate_detections(found.rows, truth, engine=engine, facts=facts, warnings=found.warnings)
+    return evaluate_detections(
+        found.rows,
+        truth,
+        engine=engine,
+        max_detections=max_detections,
+        voc=protocol,
+        facts=facts,
+        warnings=found.warnings,
+    )
 
 
 def report(evaluation: Evaluation, out: Path | None, *, curves: bool = True, width: int | None = None) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from detzoo.evaluation.classes import ClassMap, map_classes
+from detzoo.evaluation.coco_map import MAX_DETECTIONS, check_limit
 from detzoo.evaluation.collect import Collected, EvaluationSet, collect, gathered, share_of_this_process
 from detzoo.evaluation.engines import Engine
 from detzoo.evaluation.results import Evaluation, evaluate_detections
+from detzoo.evaluation.voc_map import VocProtocol
 from detzoo.plugins.registry import get_registry
 from detzoo.runtime.device import device_of
 from detzoo.runtime.environment import device_facts, short_name
@@ -35,6 +38,8 @@ def evaluate(
     precision: Precision = "fp32",
     workers: int = 2,
     engine: Engine = "pycocotools",
+    max_detections: int = MAX_DETECTIONS,
+    voc: VocProtocol | None = None,
     progress: bool = True,
     switches: dict[str, Any] | None = None,
 ) -> Evaluation:
@@ -53,13 +58,16 @@ def evaluate(
         precision: of the network; scores, decoding and suppression stay in float32.
         workers: threads that read images ahead.
         engine: pycocotools, or faster-coco-eval (an extra).
+        max_detections: of each image and class that COCO's AP looks at, 100 or more.
+        voc: how VOC AP matches and reads recall.
         progress: a bar on stderr.
         switches: how the detector was prepared (``compile``, ...), to be recorded.
 
     Raises:
         DataError: the model's class names differ from the dataset's.
-        SettingError: the detector's post-process does not have a setting that is given.
+        SettingError: the detector's post-process does not have a setting that is given, or max_detections is below 100.
     """
+    check_limit(max_detections)
     asked = DetectionSettings(score_threshold, nms_iou, keep)
     settings = detector.settings(asked)  # before any image: a wrong setting fails at once
     classes = map_classes(detector.classes, dataset.classes, dataset.category_ids)
@@ -78,7 +86,16 @@ def evaluate(
     )
     protocol = {"batch": batch, "precision": precision, **asked.given(), **(switches or {})}
     # each process scores all
-    evaluation = score(detector, dataset, gathered(found), classes, protocol=protocol, engine=engine)
+    evaluation = score(
+        detector,
+        dataset,
+        gathered(found),
+        classes,
+        protocol=protocol,
+        engine=engine,
+        max_detections=max_detections,
+        voc=voc,
+    )
     get_registry().plugins.call("detzoo_eval_finished", evaluation=evaluation)
     return evaluation
 
@@ -91,6 +108,8 @@ def score(
     *,
     protocol: dict[str, Any] | None = None,
     engine: Engine = "pycocotools",
+    max_detections: int = MAX_DETECTIONS,
+    voc: VocProtocol | None = None,
 ) -> Evaluation:
     """Score what ``collect`` found in a whole dataset, in one process or several.
 
@@ -101,9 +120,15 @@ def score(
         classes: how labels became categories.
         protocol: how it was run.
         engine: pycocotools, or faster-coco-eval.
+        max_detections: of each image and class that COCO's AP looks at.
+        voc: how VOC AP matches and reads recall.
     """
     truth, ids = dataset.coco_ground_truth(), dataset.image_ids
-    warnings = [*classes.warnings, *_doubts(detector, dataset, found, protocol or {})]
+    warnings = [
+        *classes.warnings,
+        *_doubts(detector, dataset, found, protocol or {}),
+        *_cut_by_keep(detector, truth, protocol or {}),
+    ]
     if found.broken:
         lost = {ids[position] for position in found.broken}
         truth = {
@@ -123,7 +148,9 @@ def score(
         "protocol": _run_facts(detector) | {k: v for k, v in (protocol or {}).items() if v is not None},
         "device": _device_facts(detector),
     }
-    return evaluate_detections(found.rows, truth, engine=engine, facts=facts, warnings=warnings)
+    return evaluate_detections(
+        found.rows, truth, engine=engine, max_detections=max_detections, voc=voc, facts=facts, warnings=warnings
+    )
 
 
 def _doubts(detector: Detector, dataset: EvaluationSet, found: Collected, protocol: dict[str, Any]) -> list[str]:
@@ -139,6 +166,20 @@ def _doubts(detector: Detector, dataset: EvaluationSet, found: Collected, protoc
     if threshold is not None and threshold > 0.05:  # the low-score tail of the curve is cut off
         warnings.append(f"detections below a score of {threshold} were not kept: AP is lower than with 0.05 or less")
     return warnings
+
+
+def _cut_by_keep(detector: Detector, truth: dict[str, Any], protocol: dict[str, Any]) -> list[str]:
+    """A warning where an image has more objects than the detector reports."""
+    keep = protocol.get("keep")
+    keep = _run_facts(detector).get("keep") if keep is None else keep
+    objects = Counter(a["image_id"] for a in truth["annotations"] if not is_flagged(a, "iscrowd") and not is_flagged(a, "ignore"))
+    over = [count for count in objects.values() if keep is not None and count > keep]
+    if not over:
+        return []
+    return [
+        f"{len(over)} of {len(truth['images'])} images have more than {keep} objects (the most: {max(over)}), and the "
+        f"detector reports {keep} at most: --keep {max(over)} reports more"
+    ]
 
 
 def _run_facts(detector: Detector) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from detzoo.errors import DataError
+from detzoo.errors import DataError, SettingError
 from detzoo.evaluation.annotation_flags import is_flagged
 from detzoo.evaluation.engines import Engine, coco_object, engine_module, silence
 from detzoo.ops.segmentation import pack_segmentation
@@ -26,6 +26,8 @@ CocoDict: TypeAlias = Mapping[str, Any]
 IouType: TypeAlias = Literal["bbox", "segm"]
 
 METRICS: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+MAX_DETECTIONS: Final = 100
+"""Of each image and class: COCO's own limit."""
 OUT_OF_EVERY_RANGE: Final = 1e12
 """An area beyond the largest range (1e5 squared): both engines then ignore the box at every size."""
 
@@ -122,6 +124,15 @@ class CocoGroundTruth:
             if not a["iscrowd"] and a["area"] < OUT_OF_EVERY_RANGE:
                 counts[a["category_id"]] = counts.get(a["category_id"], 0) + 1
         return counts
+
+    def objects_of_images(self) -> dict[tuple[int, int], int]:
+        """(image, category id) -> boxes that count."""
+        counted = (a for a in self._annotations if not a["iscrowd"] and a["area"] < OUT_OF_EVERY_RANGE)
+        return Counter((a["image_id"], a["category_id"]) for a in counted)
+
+    def name_of(self, category: int) -> str:
+        """The class name of a category id."""
+        return next(str(c.get("name", category)) for c in self.data["categories"] if int(c["id"]) == category)
 
     @property
     def has_masks(self) -> bool:
@@ -231,47 +242,62 @@ def coco_map(
     *,
     iou_type: IouType = "bbox",
     engine: Engine = "pycocotools",
+    max_detections: int = MAX_DETECTIONS,
 ) -> CocoResult:
-    """COCO's twelve numbers, and per class: 100 detections per image, crowd and ``ignore`` boxes ignored.
+    """COCO's twelve numbers, and per class; crowd and ``ignore`` boxes are ignored.
 
     Args:
         detections: COCO result rows: image_id, category_id, score, bbox xywh px or segmentation (run lengths).
         ground_truth: COCO ground truth, or what was prepared from it once.
         iou_type: overlap of boxes or of masks.
         engine: pycocotools, or faster-coco-eval (an extra).
+        max_detections: of each image and class that AP looks at, 100 or more; AR1 to ARl keep COCO's own limits.
 
     Raises:
         DataError: rows that do not belong to the ground truth.
+        SettingError: fewer than 100 detections.
 
     Source: https://cocodataset.org/#detection-eval; pycocotools.cocoeval. Deliberate differences: the ``ignore``
     flag of ground truth is honoured; no detections give 0, not an error; a precision of 1 is exactly 1.
     """
     truth = ground_truth if isinstance(ground_truth, CocoGroundTruth) else CocoGroundTruth(ground_truth)
+    check_limit(max_detections)
     _, evaluator = engine_module(engine)
     with silence():  # pycocotools prints
         run = evaluator(truth.api(engine, iou_type), truth.results(detections, engine, iou_type), iou_type)
+        run.params.maxDets = sorted({1, 10, MAX_DETECTIONS, max_detections})
         run.evaluate()
         run.accumulate()
     shape = tuple(run.eval["counts"])
     precision = np.array(run.eval["precision"], dtype=np.float64).reshape(shape)
     # pycocotools divides by tp + fp + 2e-16: a perfect 1/1 becomes 0.9999999999999998. The C++ engine does not.
     precision[precision > 1 - 1e-12] = 1.0
-    recall = np.asarray(run.eval["recall"], dtype=np.float64).reshape(shape[0], *shape[2:])  # [T,K,A,3]
+    recall = np.asarray(run.eval["recall"], dtype=np.float64).reshape(shape[0], *shape[2:])  # [T,K,A,M]
     scores = np.asarray(run.eval["scores"], dtype=np.float64).reshape(shape)
-    warnings = [*truth.warnings, *doubts(detections, truth)]
+    warnings = [*truth.warnings, *doubts(detections, truth, max_detections)]
     return CocoResult(
         metrics=summary(precision, recall),
         per_class={c: class_summary(precision, recall, k) for k, c in enumerate(truth.category_ids)},
-        precision=precision[:, :, :, 0, -1],  # all areas, 100 detections
+        precision=precision[:, :, :, 0, -1],  # all areas, the most detections
         scores=scores[:, :, :, 0, -1],
         category_ids=truth.category_ids,
         warnings=tuple(warnings),
     )
 
 
-def doubts(detections: Sequence[CocoDict], truth: CocoGroundTruth) -> list[str]:
+def check_limit(max_detections: int) -> None:
+    """Reject a limit below COCO's own.
+
+    Raises:
+        SettingError: it is.
+    """
+    if max_detections < MAX_DETECTIONS:
+        raise SettingError(f"max-dets must be {MAX_DETECTIONS} (COCO's own limit) or more, found {max_detections}")
+
+
+def doubts(detections: Sequence[CocoDict], truth: CocoGroundTruth, max_detections: int) -> list[str]:
     """Warnings about the input as a whole."""
-    found = []
+    found = crowded(truth, max_detections)
     if not detections:
         found.append("there are no detections at all: AP is 0")
     if not any(truth.counted.values()):
@@ -283,6 +309,20 @@ def doubts(detections: Sequence[CocoDict], truth: CocoGroundTruth) -> list[str]:
     return found
 
 
+def crowded(truth: CocoGroundTruth, max_detections: int) -> list[str]:
+    """A warning where an image has more objects of a class than detections of it are counted."""
+    over = {place: count for place, count in truth.objects_of_images().items() if count > max_detections}
+    if not over:
+        return []
+    (_, category), most = max(over.items(), key=lambda pair: pair[1])
+    images = len({image for image, _ in over})
+    return [
+        f"{images} image{'s have' if images > 1 else ' has'} more than {max_detections} objects of a class (the most: "
+        f"{most} of {truth.name_of(category)!r}), of which COCO counts {max_detections}: perfect detections cannot "
+        f"reach an AP of 100; --max-dets {most} counts them all"
+    ]
+
+
 def mean_of_known(values: NDArray[np.float64]) -> float:
     """Mean over entries that are not pycocotools' -1; NaN where none is."""
     known = values[values > -1]  # -1: no ground truth
@@ -290,12 +330,12 @@ def mean_of_known(values: NDArray[np.float64]) -> float:
 
 
 def summary(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> dict[str, float]:
-    """precision [T,R,K,A,3], recall [T,K,A,3] (at most 1, 10, 100 detections) -> the twelve numbers."""
+    """precision [T,R,K,A,M], recall [T,K,A,M] (at most 1, 10, 100, ... detections) -> the twelve numbers."""
     values = [
-        precision[:, :, :, 0, 2],
-        precision[0, :, :, 0, 2],  # IoU .50
-        precision[5, :, :, 0, 2],  # IoU .75
-        *(precision[:, :, :, area, 2] for area in (1, 2, 3)),  # below 32², to 96², above
+        precision[:, :, :, 0, -1],
+        precision[0, :, :, 0, -1],  # IoU .50
+        precision[5, :, :, 0, -1],  # IoU .75
+        *(precision[:, :, :, area, -1] for area in (1, 2, 3)),  # below 32², to 96², above
         *(recall[:, :, 0, most] for most in (0, 1, 2)),
         *(recall[:, :, area, 2] for area in (1, 2, 3)),
     ]

@@ -6,12 +6,12 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from detzoo.errors import DataError
-from detzoo.evaluation.coco_map import CocoGroundTruth, CocoResult, coco_map
+from detzoo.evaluation.coco_map import MAX_DETECTIONS, CocoGroundTruth, CocoResult, coco_map
 from detzoo.evaluation.engines import Engine
 from detzoo.evaluation.voc_map import VocProtocol, average_precision, group_boxes, match, mean_ap
 from detzoo.runtime.atomic_files import write_text
@@ -82,6 +82,8 @@ def evaluate_detections(
     *,
     engine: Engine = "pycocotools",
     honour_ignore: bool = True,
+    max_detections: int = MAX_DETECTIONS,
+    voc: VocProtocol | None = None,
     facts: Mapping[str, Any] | None = None,
     warnings: Sequence[str] = (),
 ) -> Evaluation:
@@ -92,28 +94,34 @@ def evaluate_detections(
         ground_truth: COCO ground truth; boxes with ``ignore`` (difficult) or ``iscrowd`` count neither way.
         engine: pycocotools, or faster-coco-eval (an extra).
         honour_ignore: False counts difficult boxes in the COCO numbers, as pycocotools itself would.
+        max_detections: of each image and class that COCO's AP looks at, 100 or more.
+        voc: how VOC AP matches and reads recall; its ``metric`` plays no part, both are counted.
         facts: what else belongs into results.json.
         warnings: put before those of the scoring.
+
+    Raises:
+        SettingError: fewer than 100 detections.
     """
+    choices = voc or VocProtocol()
     truth = CocoGroundTruth(ground_truth, honour_ignore=honour_ignore)
-    boxes = coco_map(detections, truth, engine=engine)
+    boxes = coco_map(detections, truth, engine=engine, max_detections=max_detections)
     metrics = dict(boxes.metrics)
     classes = {int(c["id"]): str(c["name"]) for c in ground_truth["categories"]}
     per_class = {c: dict(values) for c, values in boxes.per_class.items()}
     if truth.has_masks and any("segmentation" in row for row in detections):
-        masks = coco_map([row for row in detections if "segmentation" in row], truth, iou_type="segm", engine=engine)
+        outlined = [row for row in detections if "segmentation" in row]
+        masks = coco_map(outlined, truth, iou_type="segm", engine=engine, max_detections=max_detections)
         metrics |= {f"mask_{name}": value for name, value in masks.metrics.items()}
         for category, values in masks.per_class.items():
             per_class[category]["mask_AP"] = values["AP"]
     elif any("segmentation" in row for row in detections):
         warnings = [*warnings, "there is no mask AP: not every object of the ground truth has a segmentation"]
-    voc = voc_numbers(detections, ground_truth)
-    for metric, by_category in voc.items():
+    for metric, by_category in voc_numbers(detections, ground_truth, choices).items():
         metrics[metric] = mean_ap(by_category)
         for category, value in by_category.items():
             per_class[category][metric] = value
     count_rows(per_class, detections, truth)
-    protocol = protocol_of(engine, truth.honour_ignore)
+    protocol = protocol_of(engine, truth.honour_ignore, max_detections, choices)
     given = dict(facts or {})
     given["protocol"] = protocol | given.get("protocol", {})
     return Evaluation(
@@ -127,21 +135,18 @@ def evaluate_detections(
     )
 
 
-VOC: Final = {
-    "voc07_AP50": VocProtocol(metric="11point"),
-    "voc10_AP50": VocProtocol(metric="area"),
-}
+VOC: Final[Mapping[str, Literal["11point", "area"]]] = {"voc07_AP50": "11point", "voc10_AP50": "area"}
 
 
 def voc_numbers(
-    detections: Sequence[Mapping[str, Any]], ground_truth: Mapping[str, Any]
+    detections: Sequence[Mapping[str, Any]], ground_truth: Mapping[str, Any], choices: VocProtocol
 ) -> dict[str, dict[int, float]]:
     """VOC AP by metric name and category: matched once, counted twice."""
     found: dict[str, dict[int, float]] = {name: {} for name in VOC}
     for category, boxes in group_boxes(detections, ground_truth).items():
-        matches = match(boxes, VocProtocol())  # both VOC metrics match alike
-        for name, protocol in VOC.items():
-            found[name][category] = average_precision(matches, protocol)
+        matches = match(boxes, choices)  # both VOC metrics match alike
+        for name, metric in VOC.items():
+            found[name][category] = average_precision(matches, replace(choices, metric=metric))
     return found
 
 
@@ -166,23 +171,22 @@ def named(per_class: Mapping[int, dict[str, float]], classes: Mapping[int, str])
     }
 
 
-def protocol_of(engine: Engine, honour_ignore: bool) -> dict[str, Any]:
+def protocol_of(engine: Engine, honour_ignore: bool, max_detections: int, voc: VocProtocol) -> dict[str, Any]:
     """How the counting was done."""
-    first = VOC["voc10_AP50"]
     return {
         "engine": engine,
         "coco": {
             "iou": ".50:.05:.95",
-            "max_detections": 100,  # of each image and class
+            "max_detections": max_detections,  # of each image and class
             "crowd": "ignored",
             "difficult": "ignored" if honour_ignore else "counted",
         },
         "voc": {
-            "iou": first.iou,
+            "iou": voc.iou,
             "difficult": "ignored",
-            "plus_one_sizes": first.legacy_plus_one,
-            "match_at_threshold": first.inclusive,
-            "recall_steps": first.recall_steps,
+            "plus_one_sizes": voc.legacy_plus_one,
+            "match_at_threshold": voc.inclusive,
+            "recall_steps": voc.recall_steps,
         },
     }
 

@@ -13,13 +13,14 @@ Letters: D detections of a class, G ground truths of a class.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detzoo.errors import SettingError
 from detzoo.evaluation.annotation_flags import is_flagged
 from detzoo.evaluation.coco_map import sorting_key
 
@@ -46,6 +47,33 @@ class VocProtocol:
     legacy_plus_one: bool = False
     inclusive: bool = True
     recall_steps: Literal["exact", "float"] = "exact"
+
+
+CHOICES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "recall_steps": {"exact": "exact", "float": "float"},
+    "inclusive": {"true": True, "false": False},
+    "legacy_plus_one": {"true": True, "false": False},
+}
+"""Fields of ``VocProtocol`` that a command may set, with what each may be: written -> value."""
+
+
+def voc_protocol(choices: Iterable[str]) -> VocProtocol:
+    """The protocol of ``["recall_steps=float", "inclusive=false"]``; what is not named keeps its default.
+
+    Raises:
+        SettingError: an unknown key or value, or a key given twice.
+    """
+    chosen: dict[str, Any] = {}
+    for text in choices:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if key not in CHOICES or not equals:
+            raise SettingError(f"voc-protocol {text!r}: write key=value; keys are {', '.join(CHOICES)}")
+        if value not in CHOICES[key]:
+            raise SettingError(f"voc-protocol {key}: found {value!r}, allowed: {', '.join(CHOICES[key])}")
+        if key in chosen:
+            raise SettingError(f"voc-protocol {key} is given twice")
+        chosen[key] = CHOICES[key][value]
+    return VocProtocol(**chosen)
 
 
 @dataclass(frozen=True)
