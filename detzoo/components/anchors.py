@@ -30,6 +30,8 @@ class Grid(Anchors):
             middle (fizyr).
         rounding: ``none``, or ``int``: the anchors of a cell are rounded to whole px (torchvision).
         stride: px per cell: ``exact`` (network side / map side) or ``floor``: divided without remainder (torchvision).
+        steps: px per cell of each level, whatever the sizes of map and image are: the nominal strides of detectron2,
+            mmdet and fizyr, as [8, 16, 32, 64, 128]; null: as ``stride`` says.
 
     Source: torchvision ``AnchorGenerator`` (offset 0, rounding int, stride floor); detectron2 (offset 0, no rounding).
     RetinaNet, section 4 (three scales in an octave). Order within a cell: ratio, then size.
@@ -45,6 +47,7 @@ class Grid(Anchors):
         offset: Annotated[float, Field(ge=0, le=1)] = 0.0,
         rounding: Literal["none", "int"] = "none",
         stride: Literal["exact", "floor"] = "exact",
+        steps: list[Positive] | None = None,
     ) -> None:
         super().__init__()
         self.sizes = [_with_octave(level, octave, whole=octave_rounding == "down") for level in sizes]
@@ -52,6 +55,12 @@ class Grid(Anchors):
         self.offset = offset
         self.rounding = rounding
         self.stride = stride
+        if steps is not None and len(steps) != len(sizes):
+            raise RecipeError(
+                f"anchors grid: sizes are given for {len(sizes)} levels and steps for {len(steps)}; write one step for "
+                "each level, or null"
+            )
+        self.steps = steps
 
     def per_cell(self) -> tuple[int, ...]:
         """Anchors per cell of each level."""
@@ -65,9 +74,10 @@ class Grid(Anchors):
                 f"maps ({', '.join(features)}); write one list of sizes for each map"
             )
         boxes, levels = [], []
-        for (name, feature), sizes in zip(features.items(), self.sizes, strict=True):
+        for row, ((name, feature), sizes) in enumerate(zip(features.items(), self.sizes, strict=True)):
             height, width = feature.shape[-2:]
-            stride = self.strides(size, (height, width))
+            step = None if self.steps is None else float(self.steps[row])
+            stride = self.strides(size, (height, width)) if step is None else (step, step)
             cell = cell_anchors(sizes, self.ratios, rounded=self.rounding == "int").to(feature.device)
             boxes.append(shift_over_grid(cell, height, width, stride, offset=self.offset))
             levels.append(Level(name, height, width, cell.shape[0], stride[0]))

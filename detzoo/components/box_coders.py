@@ -27,8 +27,10 @@ class CentreSize(BoxCoder):
         variances: the same as Caffe's SSD writes it: divisors, 0.1, 0.1, 0.2, 0.2. Give one of the two.
         clamp: upper bound of log side ratios when decoding; log(1000 / 16) in Detectron and torchvision, null for none.
         legacy_plus_one: sides are x2 - x1 + 1, as in Caffe, py-faster-rcnn and Detectron; only for their old weights.
+        legacy_extra_pixel: decoded boxes are 1 px wider and higher than they were encoded: py-faster-rcnn and its ports
+            add 1 to the sides and do not take it off the right and bottom edges; Detectron does.
 
-    Source: R-CNN, appendix C.
+    Source: R-CNN, appendix C; py-faster-rcnn, lib/fast_rcnn/bbox_transform.py.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class CentreSize(BoxCoder):
         variances: tuple[Positive, Positive, Positive, Positive] | None = None,
         clamp: Positive | None = DEFAULT_CLAMP,
         legacy_plus_one: bool = False,
+        legacy_extra_pixel: bool = False,
     ) -> None:
         super().__init__()
         if weights is not None and variances is not None:
@@ -50,7 +53,7 @@ class CentreSize(BoxCoder):
             weights = (1 / variances[0], 1 / variances[1], 1 / variances[2], 1 / variances[3])
         self.weights = DEFAULT_WEIGHTS if weights is None else weights
         self.clamp = clamp
-        self.legacy_plus_one = legacy_plus_one
+        self.legacy_plus_one, self.legacy_extra_pixel = legacy_plus_one, legacy_extra_pixel
 
     def encode(self, targets: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
         """Deltas [...,4] of ``targets`` [...,4] seen from ``boxes`` [...,4]; strides play no part."""
@@ -58,7 +61,14 @@ class CentreSize(BoxCoder):
 
     def decode(self, deltas: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
         """Boxes [...,4] xyxy px; strides play no part."""
-        return decode_centre_size(deltas, boxes, self.weights, clamp=self.clamp, plus_one=self.legacy_plus_one)
+        return decode_centre_size(
+            deltas,
+            boxes,
+            self.weights,
+            clamp=self.clamp,
+            plus_one=self.legacy_plus_one,
+            extra_pixel=self.legacy_extra_pixel,
+        )
 
 
 class Edges(BoxCoder):

@@ -19,17 +19,21 @@ class Nms(Suppress):
 
     Args:
         iou: a box that overlaps a better one of its class by more than this is removed.
+        legacy_plus_one: sides are x2 - x1 + 1, for boxes whose right and bottom edges are the last pixels themselves
+            (R-CNN, Fast R-CNN, py-faster-rcnn).
     """
 
     iou: float
 
-    def __init__(self, *, iou: Fraction = 0.5) -> None:
+    def __init__(self, *, iou: Fraction = 0.5, legacy_plus_one: bool = False) -> None:
         super().__init__()
-        self.iou = iou
+        self.iou, self.legacy_plus_one = iou, legacy_plus_one
 
     def forward(self, boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor, iou: float | None = None) -> Tensor:
         """Scores [B,N] as they are for the kept, 0 for the removed."""
         threshold = self.iou if iou is None else iou
+        if self.legacy_plus_one:  # the same overlaps as those of boxes that end 1 px later
+            boxes = boxes + boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
         # 0 marks removed: static shapes
         return torch.where(nms_keep(boxes, scores, group, iou=threshold, valid=valid), scores, 0)
 

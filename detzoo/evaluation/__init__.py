@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from detzoo.evaluation.annotation_flags import is_flagged
 from detzoo.evaluation.classes import ClassMap, map_classes
 from detzoo.evaluation.coco_map import MAX_DETECTIONS, check_limit
 from detzoo.evaluation.collect import Collected, EvaluationSet, collect, gathered, share_of_this_process
@@ -172,7 +173,9 @@ def _cut_by_keep(detector: Detector, truth: dict[str, Any], protocol: dict[str, 
     """A warning where an image has more objects than the detector reports."""
     keep = protocol.get("keep")
     keep = _run_facts(detector).get("keep") if keep is None else keep
-    objects = Counter(a["image_id"] for a in truth["annotations"] if not is_flagged(a, "iscrowd") and not is_flagged(a, "ignore"))
+    objects = Counter(
+        a["image_id"] for a in truth["annotations"] if not is_flagged(a, "iscrowd") and not is_flagged(a, "ignore")
+    )
     over = [count for count in objects.values() if keep is not None and count > keep]
     if not over:
         return []

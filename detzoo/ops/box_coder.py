@@ -43,7 +43,13 @@ def encode_centre_size(targets: Tensor, boxes: Tensor, weights: Four, *, plus_on
 
 
 def decode_centre_size(
-    deltas: Tensor, boxes: Tensor, weights: Four, *, clamp: float | None, plus_one: bool = False
+    deltas: Tensor,
+    boxes: Tensor,
+    weights: Four,
+    *,
+    clamp: float | None,
+    plus_one: bool = False,
+    extra_pixel: bool = False,
 ) -> Tensor:
     """Boxes [...,4] xyxy px that ``deltas`` [...,4] describe as seen from ``boxes`` [...,4].
 
@@ -53,6 +59,7 @@ def decode_centre_size(
         weights: as in ``encode_centre_size``.
         clamp: upper bound of dw / w_w and dh / w_h, against an overflowing exp; None for no bound.
         plus_one: sides are ``x2 - x1 + 1``, and the right edge is moved back by 1, as in Detectron.
+        extra_pixel: right and bottom edges lie 1 px further, as py-faster-rcnn leaves them.
 
     Returns:
         float [...,4] xyxy px, not clipped to any image.
@@ -66,7 +73,7 @@ def decode_centre_size(
         dw, dh = dw.clamp(max=clamp), dh.clamp(max=clamp)  # above only: exp of a very negative number is 0
     x, y = dx * width + (boxes[..., 0] + 0.5 * width), dy * height + (boxes[..., 1] + 0.5 * height)
     half_width, half_height = 0.5 * (torch.exp(dw) * width), 0.5 * (torch.exp(dh) * height)
-    back = 1.0 if plus_one else 0.0  # x2 is the last pixel itself, not the one behind it
+    back = float(plus_one) - float(extra_pixel)  # plus_one: x2 is the last pixel itself, not the one behind it
     return torch.stack([x - half_width, y - half_height, x + half_width - back, y + half_height - back], dim=-1)
 
 

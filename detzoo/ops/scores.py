@@ -13,23 +13,29 @@ from detzoo.types import Predictions, Scoring
 
 
 def scores_of(
-    predictions: Predictions, *, quality: Literal["ignore", "product", "geometric_mean"] = "ignore"
+    predictions: Predictions,
+    *,
+    quality: Literal["ignore", "product", "geometric_mean"] = "ignore",
+    cut: bool = True,
 ) -> Tensor:
     """Scores of every candidate and class, without background.
 
     Args:
         predictions: with class logits [B,N,C]; ``softmax`` has background in column 0.
         quality: how objectness or centreness [B,N] enters: not at all, as a factor, or sqrt(score x quality).
+        cut: what ``linear`` heads say is cut to [0,1]; else below 0 alone.
 
     Returns:
-        float32 [B,N,K] in [0,1].
+        float32 [B,N,K] in [0,1]; without ``cut`` above 1 where a linear head says so.
     """
     assert predictions.class_logits is not None
     logits = full_precision(predictions.class_logits)
-    scores = _SCORED[predictions.scoring](logits)
+    raw = predictions.scoring == "linear" and not cut
+    scores = logits.clamp(min=0) if raw else _SCORED[predictions.scoring](logits)
     if quality == "ignore" or predictions.quality_logits is None:
         return scores
-    product = scores * quality_of(predictions).unsqueeze(-1)
+    said = full_precision(predictions.quality_logits).clamp(min=0) if raw else quality_of(predictions)
+    product = scores * said.unsqueeze(-1)
     return product if quality == "product" else product.sqrt()
 
 

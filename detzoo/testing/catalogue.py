@@ -30,6 +30,7 @@ PLUGIN_CHECKS: Final = (
     "manifest:every_recipe_resolves",
     "manifest:hooks_are_implemented",
     "manifest:manifest_lies_in_the_package",
+    "manifest:wheel_requires_what_recipes_use",
     "manifest:import_is_light",
     "manifest:import_draws_no_random_number",
     "manifest:import_opens_no_connection",
@@ -46,8 +47,13 @@ _HEAD: Final = (
 )
 KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
     "backbone": _MAPS,
-    "neck": _MAPS,
-    "head": (*_HEAD, "head:targets_change_aux_alone"),
+    "neck": (*_MAPS, "odd_sizes:maps_of_odd_sizes", "exporting:neck_leaves_the_number_of_images_free"),
+    "head": (
+        *_HEAD,
+        "head:targets_change_aux_alone",
+        "odd_sizes:head_on_maps_of_odd_sizes",
+        "exporting:head_leaves_the_number_of_images_free",
+    ),
     "roi_head": _HEAD,
     "mask_head": (
         "mask_head:outputs",
@@ -70,6 +76,7 @@ KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
         "matcher:padding_changes_nothing",
         "matcher:batch_equals_singles",
         "matcher:input_is_not_changed",
+        "cells:matcher_knows_candidates_of_a_cell_apart",
     ),
     "sampler": ("sampling:sampler_only_ignores", "sampling:sampler_takes_the_empty_case"),
     "miner": ("sampling:miner_chooses_among_the_offered", "sampling:miner_takes_the_empty_case"),
@@ -81,6 +88,7 @@ KIND_CHECKS: Final[dict[str, tuple[str, ...]]] = {
         "loss:padding_changes_nothing",
         "loss:ground_truth_weights_count",
         "loss:input_is_not_changed",
+        "cells:loss_knows_candidates_of_a_cell_apart",
         "abilities:loss_passes_quality_on",
         "abilities:loss_needs_what_it_declares",
         *_MODULE,

@@ -76,7 +76,8 @@ def check_results_are_in_original_pixels(trial: Trial) -> None:
         limit = torch.tensor([size[1], size[0], size[1], size[0]])
         beyond = boxes[((boxes < 0) | (boxes > limit) | boxes.isnan()).any(1)]
         assert not len(beyond), f"a box reaches beyond the image of {size[1]}x{size[0]} px: {_shown(beyond[0])}"
-        assert bool(((scores >= 0) & (scores <= 1)).all()), f"scores from {scores.min():g} to {scores.max():g}"
+        most = 1.0 if trial.detector.postprocess.cut_scores else float("inf")
+        assert bool(((scores >= 0) & (scores <= most)).all()), f"scores from {scores.min():g} to {scores.max():g}"
         assert bool((scores[:-1] >= scores[1:]).all()), f"they are not sorted by score: {_shown(scores[:4])}"
         assert bool(((labels >= 0) & (labels < NUM_CLASSES)).all()), (
             f"labels from {int(labels.min())} to {int(labels.max())}; there are {NUM_CLASSES} classes"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -129,6 +132,48 @@ def check_manifest_lies_in_the_package(plugin: str) -> None:
     assert path.is_file(), f"{path} is missing: put registry.yaml next to plugin.py and include it in the wheel"
     same = read_manifest(path, plugin).targets == manifest_of(plugin).targets
     assert same, f"{path} is not the manifest that was read"
+
+
+def check_wheel_requires_what_recipes_use(plugin: str) -> None:
+    """Whose recipes it extends, and whose components they name, it requires: ``dependencies`` in pyproject.toml."""
+    record = record_of(plugin)
+    if not record.module:
+        return
+    own = distribution_name(record)
+    wanted = [line for line in importlib.metadata.requires(own) or () if "extra ==" not in line]
+    required = {_plain(re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]) for line in wanted}
+    lacking: dict[str, str] = {}
+    for name, other in _used(plugin):
+        theirs = distribution_name(record_of(other))
+        if _plain(theirs) not in required:
+            lacking.setdefault(theirs, name)
+    told = "; ".join(f"{theirs} (used by {name})" for theirs, name in lacking.items())
+    assert not lacking, f"{own} does not require {told}: add it to dependencies in pyproject.toml"
+
+
+def _used(plugin: str) -> Iterator[tuple[str, str]]:
+    """(recipe, other plugin) for each parent and each component of the plugin's recipes that is not its own."""
+    from detzoo.recipes.places import places
+    from detzoo.recipes.recipe import load_recipe
+
+    registry = get_registry()
+    for name, written in manifest_of(plugin).detectors.items():
+        parent = written.get("extends")
+        providers = [registry.locate(parent)[0].name] if parent else []
+        values = load_recipe(f"{plugin}/{name}").values
+        providers += [registry.find(place.kind, place.type).plugin for place in places(values, registry)]
+        providers.append(registry.find("architecture", values["architecture"]).plugin)
+        yield from ((name, other) for other in dict.fromkeys(providers) if other not in (plugin, "core"))
+
+
+def distribution_name(record: PluginRecord) -> str:
+    """``detzoo-ssd`` of ``detzoo-ssd 0.1.0``."""
+    return record.distribution.partition(" ")[0]
+
+
+def _plain(name: str) -> str:
+    """A distribution's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def check_import_is_light(plugin: str) -> None:

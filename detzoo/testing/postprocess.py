@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from detzoo.detectors.one_stage import OneStage
-from detzoo.testing.specimens import candidates, image_batch, no_candidates, predictions
+from detzoo.testing.specimens import candidates, generator, image_batch, no_candidates, predictions
 from detzoo.testing.subject import Subject, assert_close, assert_finite, assert_unchanged, image, snapshot
 from detzoo.types import Candidates, DetectionBatch, DetectionSettings, ImageBatch, Predictions
 
@@ -130,7 +130,7 @@ def check_suppress_takes_the_empty_case(subject: Subject) -> None:
     for number in (0, 3):
         found = subject.component(
             torch.zeros(2, number, 4),
-            torch.rand(2, number),
+            torch.rand(2, number, generator=generator(3)),
             torch.zeros(2, number, dtype=torch.int64),
             torch.zeros(2, number, dtype=torch.bool),
         )

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from typing import Final
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+
+_MOST: Final = 6  # names in a message
 
 
 @contextmanager
@@ -43,6 +46,22 @@ def training_only(module: nn.Module, names: Iterable[str], globs: Iterable[str])
             parameter.requires_grad_(True)
         for norm in paused:
             norm.train()
+
+
+def untrained(module: nn.Module) -> str:
+    """A warning that names the parameters that no gradient has reached; empty where it reached all.
+
+    Args:
+        module: after a backward pass, before its gradients are cleared.
+    """
+    names = [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
+    if not names:
+        return ""
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return (
+        f"warning: no gradient reaches {', '.join(names[:_MOST])}{more}: nothing in the loss reads them, and they "
+        "stay as they started; exchange the loss, or leave them out of the score (postprocess.quality: ignore)"
+    )
 
 
 def _stands_still(name: str, part: nn.Module, trained: set[str], globs: tuple[str, ...]) -> bool:

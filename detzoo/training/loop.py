@@ -25,7 +25,7 @@ from detzoo.runtime.interrupts import Interrupted
 from detzoo.training.batches import Part, StepBatches
 from detzoo.training.display import Display
 from detzoo.training.ema import Ema
-from detzoo.training.freezing import training_only
+from detzoo.training.freezing import training_only, untrained
 from detzoo.training.optimizer import build_optimizer, parameter_groups, set_rates, trainable
 from detzoo.training.schedule import rates
 from detzoo.training.stage_context import RunContext
@@ -100,6 +100,7 @@ class GradientDescent:
         self.display = Display(active=False, total=0, done=0)
         self._pending: _Pending | None = None
         self._hooks = _step_hooks()
+        self._looked = False  # for parameters without a gradient
 
     def train(self) -> None:
         """Run the stage to its end, from wherever the run's state says it stands.
@@ -148,6 +149,7 @@ class GradientDescent:
                 norm = self._clip()
                 if report is not None:
                     values, stop, due = self._check(report, own, parts)
+                    self._tell_untrained()
                 self.stepper.step()
                 self.stepper.zero_grad()
         state.step, state.position = state.step + 1, state.position + 1
@@ -162,6 +164,15 @@ class GradientDescent:
         steps = run.run.options.checkpoint_steps
         if due or (steps is not None and state.step % steps == 0):
             self._save()
+
+    def _tell_untrained(self) -> None:
+        """Name what no gradient reaches, after the first step of this process: it would stay as it started."""
+        if self._looked:
+            return
+        self._looked = True
+        message = untrained(self.running.network)
+        if message:
+            self.display.say(message)
 
     def _forward(self, batch: Any, targets: Any) -> dict[str, Tensor]:
         device = self.running.device

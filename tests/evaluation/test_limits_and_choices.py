@@ -21,7 +21,7 @@ def crowd(count: int, *, ignored: int = 0) -> tuple[list[dict[str, Any]], dict[s
     """Perfect detections, by falling score, and ground truth: ``count`` squares side by side in one image."""
     boxes = [[30.0 * (n % 30), 30.0 * (n // 30), 20.0, 20.0] for n in range(count)]
     truth = {
-        "images": [{"id": 1, "height": 1000, "width": 1000}],
+        "images": [{"id": 1, "height": 1000, "width": 1000, "file_name": "1.jpg"}],
         "categories": [{"id": 1, "name": "cell"}],
         "annotations": [
             {"id": n + 1, "image_id": 1, "category_id": 1, "bbox": box, "area": 400.0, "iscrowd": 0,

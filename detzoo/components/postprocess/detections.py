@@ -44,6 +44,8 @@ class PerClassDetections(PostProcess):
             TensorFlow), so that what reaches beyond the image counts for nothing, or ``after`` (Caffe's SSD, darknet,
             the ports of both, detectron2's RetinaNet). Reported boxes lie in the image either way.
         quality: how ``quality_logits`` enter the score: not at all, as a factor, or under a square root with it (FCOS).
+        cut_scores: what heads with linear scores say (YOLOv1) is cut to 0..1; false leaves scores above 1 as they are
+            (darknet).
 
     Source: SSD's DetectionOutput; RetinaNet, section 4.1; torchvision's ``SSD``, ``RetinaNet`` and
     ``FCOS.postprocess_detections``, whose results are matched.
@@ -63,6 +65,7 @@ class PerClassDetections(PostProcess):
         min_side: Annotated[float, Field(ge=0)] = 0.0,
         clip: Literal["before", "after"] = "before",
         quality: Literal["ignore", "product", "geometric_mean"] = "ignore",
+        cut_scores: bool = True,
     ) -> None:
         super().__init__()
         self.suppress = suppress
@@ -79,6 +82,7 @@ class PerClassDetections(PostProcess):
         self.min_side = min_side
         self.clip = clip
         self.quality = quality
+        self.cut_scores = cut_scores
 
     @torch.no_grad()
     def forward(
@@ -138,8 +142,9 @@ class PerClassDetections(PostProcess):
 
     def passing(self, predictions: Predictions, candidates: Candidates, threshold: float) -> tuple[Tensor, Tensor, int]:
         """Scores [B,P] that pass the threshold, their places in the flattened [N*K], and K."""
-        if self.quality == "ignore" or predictions.quality_logits is None:
-            scores = scores_of(predictions)  # [B,N,K]
+        bounded = self.cut_scores or predictions.scoring != "linear"
+        if self.quality == "ignore" or predictions.quality_logits is None or not bounded:
+            scores = scores_of(predictions, quality=self.quality, cut=self.cut_scores)  # [B,N,K]
             passed = self.high_enough(scores, threshold)
             if not candidates.valid.all():
                 passed &= candidates.valid.unsqueeze(-1).numpy()
@@ -173,7 +178,7 @@ class PerClassDetections(PostProcess):
         Returns:
             boxes [B,K*k,4], scores [B,K*k] with 0 for the removed, labels [B,K*k].
         """
-        scores = scores_of(predictions, quality=self.quality)  # [B,N,K]
+        scores = scores_of(predictions, quality=self.quality, cut=self.cut_scores)  # [B,N,K]
         images, count, classes = scores.shape
         values = self.passed(scores, candidates, threshold_of(settings)).transpose(1, 2)
         if self.per_class_top_k is None:  # of equal scores the earlier candidate goes first; topk promises no order
@@ -200,7 +205,7 @@ class PerClassDetections(PostProcess):
             boxes [B,S,4], scores [B,S] with 0 for the removed, labels [B,S]; S is at most levels * per_level_top_k.
         """
         assert self.per_level_top_k is not None
-        scores = scores_of(predictions, quality=self.quality)  # [B,N,K]
+        scores = scores_of(predictions, quality=self.quality, cut=self.cut_scores)  # [B,N,K]
         classes = max(1, scores.shape[2])
         counts = [level.count for level in candidates.levels] or [scores.shape[1]]  # no levels: all are one
         best, index = [], []

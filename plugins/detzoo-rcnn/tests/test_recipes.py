@@ -72,7 +72,7 @@ def test_svms_and_boxes_of_the_release() -> None:
     }
     regressor = recipe["regressor"]
     assert (regressor["feature"], regressor["penalty"], regressor["min_overlap"]) == ("pool5", 1000.0, 0.6)
-    assert recipe["postprocess"]["suppress"] == {"type": "nms", "iou": 0.3}
+    assert recipe["postprocess"]["suppress"] == {"type": "nms", "iou": 0.3, "legacy_plus_one": False}
 
 
 def test_spp_net_of_the_release() -> None:

@@ -239,6 +239,10 @@ def test_windows_are_described_by_what_they_overlap() -> None:
     assert found.given.tolist() == [False] * 5 + [True] * 2
     assert found.ignored.tolist() == [False] * 4 + [True] + [False] * 2
     assert found.near.tolist() == [True, False, True, False, False, False, False]
+    # the release learns from ground truth too, whose targets are zeros
+    among = describe(rois, targets, 5, 3, 0.6, ground_truth=True)
+    assert among.near.tolist() == [True, False, True, False, False, True, True]
+    np.testing.assert_array_equal(among.truth[5:], among.boxes[5:])
     np.testing.assert_allclose(found.truth[1], [0, 0, 40, 40])
     np.testing.assert_allclose(found.truth[3], [200, 0, 220, 20])
 

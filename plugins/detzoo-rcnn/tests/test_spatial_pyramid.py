@@ -101,3 +101,19 @@ def test_windows_come_from_their_own_scale() -> None:
 
     torch.testing.assert_close(pooled[0], plain(maps["s16@1.0"][0], given[0, 0].tolist(), 16.0, 0.0))
     torch.testing.assert_close(pooled[1], plain(maps["s16@0.5"][0], given[0, 1].tolist(), 32.0, 0.0))
+
+
+def test_the_release_maps_right_and_bottom_unlike_left_and_top() -> None:
+    """spm_response_boxes.m with offset0 21 and offset 6.5 of stride 16, counted from 0."""
+    offset0, offset, stride = 21.0, 6.5, 16.0
+    pool = SpatialPyramid(
+        {"s16": FeatureSpec(1, stride)},
+        offset=-offset0 + offset - stride / 2,
+        end_offset=-offset0 - offset + stride / 2,
+    )
+    given = boxes(60, 5) + torch.tensor([60.0, 60, 140, 140])
+    found = pool.windows(torch.cat([torch.zeros(60, 1), given], 1), 1 / stride, (100, 100))[:, 1:].tolist()
+    for box, window in zip(given.tolist(), found, strict=True):
+        low = [math.floor((x - offset0 + offset) / stride + 0.5) for x in box[:2]]
+        high = [math.ceil((x - offset0 - offset) / stride - 0.5) for x in box[2:]]
+        assert window == [*low, *high]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torchvision.models.mobilenetv2 import InvertedResidual
 
 from detzoo.errors import RecipeError
 from detzoo.types import FeatureSpec
@@ -99,3 +100,27 @@ def test_mistakes_are_named() -> None:
         "layer extra1 (kernel 3, padding 0) would shrink a map of 2x2 to nothing. "
         "Ask for fewer layers in channels, or a larger input.size."
     )
+
+
+def test_a_linear_last_layer_is_torchvisions_inverted_residual() -> None:
+    """The extra layers of qfgaohao's and lufficc's MobileNetV2 SSDs: 1280 to 512 with a factor of 0.2, and so on."""
+    shapes = ((512, 256), (256, 128), (256, 128), (64, 64))  # (channels, hidden)
+    neck = SsdExtra(
+        {"s32": FeatureSpec(1280, 32.0)},
+        channels=[width for width, _ in shapes],
+        bottleneck=[hidden for _, hidden in shapes],
+        depthwise=True,
+        norm="batch",
+        activation="relu6",
+        last_activation=False,
+    ).eval()
+    given = torch.randn(1, 1280, 10, 10, generator=torch.Generator().manual_seed(0))
+    found = neck({"s32": given})
+    feature, inputs = given, 1280
+    for number, (width, hidden) in enumerate(shapes, start=1):
+        theirs = InvertedResidual(inputs, width, 2, hidden / inputs).eval()
+        own = neck.extra[f"extra{number}"].state_dict()
+        theirs.load_state_dict(dict(zip(theirs.state_dict(), own.values(), strict=True)))
+        feature, inputs = theirs(feature), width
+        torch.testing.assert_close(found[f"extra{number}"], feature)
+    assert min(float(found[f"extra{number}"].detach().min()) for number in (1, 2, 3, 4)) < 0

@@ -140,7 +140,15 @@ def seen(detector: RegionSvm, batch: ImageBatch, targets: Targets) -> tuple[Wind
     """Windows of one image, its ground truth among them, and the vectors that are kept of them."""
     proposed, _ = detector.proposals.losses({}, batch, targets)
     rois = append_ground_truth(proposed, targets)
-    windows = describe(rois, targets, proposed.boxes.shape[1], len(detector.classes), detector.regressor.min_overlap)
+    regressor = detector.regressor
+    windows = describe(
+        rois,
+        targets,
+        proposed.boxes.shape[1],
+        len(detector.classes),
+        regressor.min_overlap,
+        ground_truth=regressor.ground_truth,
+    )
     near = torch.from_numpy(windows.near)
     wanted = kept(detector)
     found: dict[str, list[Tensor]] = {name: [torch.zeros(0, one.width)] for name, one in wanted.items()}
@@ -154,7 +162,15 @@ def seen(detector: RegionSvm, batch: ImageBatch, targets: Targets) -> tuple[Wind
     return windows, {name: torch.cat(parts).numpy() for name, parts in found.items()}
 
 
-def describe(rois: Candidates, targets: Targets, proposed: int, num_classes: int, min_overlap: float) -> Windows:
+def describe(
+    rois: Candidates,
+    targets: Targets,
+    proposed: int,
+    num_classes: int,
+    min_overlap: float,
+    *,
+    ground_truth: bool = False,
+) -> Windows:
     """What there is to say about the windows of one image.
 
     Args:
@@ -163,6 +179,7 @@ def describe(rois: Candidates, targets: Targets, proposed: int, num_classes: int
         proposed: number of regions before the ground truth.
         num_classes: K.
         min_overlap: IoU that a window must exceed to be near.
+        ground_truth: whether ground truth is near itself; else it has nothing to teach about being next to it.
     """
     real = rois.valid[0]
     boxes, usable = rois.boxes[0][real], targets.usable[0]
@@ -177,6 +194,7 @@ def describe(rois: Candidates, targets: Targets, proposed: int, num_classes: int
     answer = boxes if row is None else torch.where(touched[:, None], truth[row], boxes)
     label = torch.full_like(touched, -1, dtype=torch.int64) if row is None else torch.where(touched, labels[row], -1)
     given = torch.arange(len(real), device=real.device)[real] >= proposed
-    near = (best > min_overlap) & ~given  # ground truth has nothing to teach about being next to it
+    near = best > min_overlap
+    near = near if ground_truth else near & ~given
     columns = (boxes, answer, label, best, by_class, given, ignored, near)
     return Windows(*(column.cpu().numpy() for column in columns))

@@ -83,6 +83,8 @@ class RegionRegressor(nn.Module, Component, ABC):
     coder: BoxCoder
     min_overlap: float
     """IoU that a window must exceed to be learnt from: only those need vectors on the disk."""
+    ground_truth: bool = False
+    """Whether the ground-truth boxes themselves are among those windows."""
     __call__: Callable[..., Tensor]
 
     @abstractmethod

@@ -34,13 +34,14 @@ class Ridge(RegionRegressor):
         feature: the vector that is read.
         penalty: lambda.
         min_overlap: IoU that a window must exceed.
+        ground_truth: learn from the ground-truth boxes too, whose targets are zeros (the release).
         norm: mean norm to which vectors are scaled.
         whiten: added to the variances before the root is taken.
         most_windows: windows of a class that are used at most, evenly chosen; the solution takes memory of their number
             squared, or of the vector's length squared if that is less.
 
     Source: Girshick et al. 2014 (arXiv:1311.2524), appendix C; rcnn ``rcnn_train_bbox_regressor.m``. Difference: there
-    every window is used, and windows of one class are compared with ground truth of that class alone.
+    every window of a class is used, here ``most_windows`` at most.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class Ridge(RegionRegressor):
         feature: str = "pool5",
         penalty: Positive = 1000.0,
         min_overlap: Annotated[float, Field(ge=0, lt=1)] = 0.6,
+        ground_truth: bool = False,
         norm: Positive = 20.0,
         whiten: Positive = 1e-3,
         most_windows: Annotated[int, Field(ge=1)] = 20000,
     ) -> None:
         super().__init__()
         self.coder, self.feature, self.min_overlap = box_coder, feature, min_overlap
+        self.ground_truth = ground_truth
         self.penalty, self.norm, self.whiten, self.most_windows = penalty, norm, whiten, most_windows
         length = length_of(features, feature)
         self.weight: Tensor

@@ -31,6 +31,9 @@ class SpatialPyramid(PlainPool):
         cells: side in cells of a region that fits best; 14 are 224 px of stride 16.
         offset: px added to every corner before it is mapped: 0 where cell (0, 0) is centred on pixel 0, that is where
             every layer pads by half its kernel. With padding elsewhere set it to the difference.
+        end_offset: px added to right and bottom corners instead; null: the same as ``offset``. The release maps them
+            unlike left and top: its ``offset0`` and ``offset`` of stride S are -offset0 + offset - S / 2 here, and
+            -offset0 - offset + S / 2.
 
     Source: He et al. 2014 (arXiv:1406.4729), sections 3.1, 4.1 and appendix A.
     """
@@ -44,11 +47,13 @@ class SpatialPyramid(PlainPool):
         levels: tuple[str, ...] | None = None,
         cells: Annotated[float, Field(gt=0)] = 14.0,
         offset: float = 0.0,
+        end_offset: float | None = None,
     ) -> None:
         count = sum(n * n for n in bins)
         super().__init__(features, output=(1, count), levels=levels, canonical_size=224.0, canonical_level=4)
         self.set_channels()
         self.bins, self.cells, self.offset = bins, cells, offset
+        self.end_offset = offset if end_offset is None else end_offset
 
     def forward(self, features: FeatureMaps, candidates: Candidates) -> Tensor:
         """[B*P,C,1,sum of n*n], image by image; grid by grid, row by row within each."""
@@ -71,7 +76,8 @@ class SpatialPyramid(PlainPool):
 
     def windows(self, regions: Tensor, scale: float, size: tuple[int, ...]) -> Tensor:
         """Regions [R,5] in px as windows of cells: left, top, right, bottom, the last ones included."""
-        corners = (regions[:, 1:] + self.offset) * scale
+        added = regions.new_tensor([self.offset, self.offset, self.end_offset, self.end_offset])
+        corners = (regions[:, 1:] + added) * scale
         first, last = torch.floor(corners[:, :2]) + 1, torch.ceil(corners[:, 2:]) - 1
         middle = torch.round((corners[:, :2] + corners[:, 2:]) / 2)
         empty = last < first

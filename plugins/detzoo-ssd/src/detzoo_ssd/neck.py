@@ -58,6 +58,8 @@ class SsdExtra(Neck):
         depthwise: SSDLite's layers.
         norm: batch norm after every convolution, or none (then convolutions have biases).
         activation: after every convolution.
+        last_activation: also after the last one of each layer; false leaves it linear, as in the inverted residuals and
+            separable convolutions of qfgaohao's and lufficc's MobileNet SSDs.
         norm_eps: batch norm's; SSDLite uses 1e-3.
         norm_momentum: batch norm's; SSDLite uses 0.03.
         init: ``xavier`` or ``normal``, see detzoo_ssd.initialisation.
@@ -79,6 +81,7 @@ class SsdExtra(Neck):
         depthwise: bool = False,
         norm: Literal["none", "batch"] = "none",
         activation: Literal["relu", "relu6"] = "relu",
+        last_activation: bool = True,
         norm_eps: Annotated[float, Field(gt=0)] = 1e-5,
         norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1,
         init: Init = "xavier",
@@ -101,7 +104,8 @@ class SsdExtra(Neck):
         last = list(features.values())[-1]
         for number, (width, middle, stride, padding, kernel) in enumerate(plan, start=1):
             name = f"extra{number}"
-            self.extra[name] = _layer(conv, last.channels, middle, width, kernel, stride, padding, depthwise)
+            layer = _layer(conv, last.channels, middle, width, kernel, stride, padding, depthwise)
+            self.extra[name] = layer if last_activation else layer[:-1]
             last = FeatureSpec(width, last.stride * stride, _shrunk(last.size, kernel, stride, padding, name))
             self.out[name] = last
         initialise(self.extra, init)

@@ -72,7 +72,7 @@ def grid_parts(section: Section, predictor: Section) -> dict[str, Any]:
             "half": True,  # darknet's learning rates are for gradients output - target
             "normaliser": PER_IMAGE,
         },
-        "postprocess": _postprocess(),
+        "postprocess": _postprocess() | {"cut_scores": False},
     }
 
 
