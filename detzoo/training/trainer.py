@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Unpack
 
@@ -12,14 +11,13 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import GradientAccumulationPlugin, patch_environment
 
-from detzoo.data.loading.worker_failures import WorkerError, worker_failure
 from detzoo.errors import TrainingError
 from detzoo.interfaces import Detector
 from detzoo.prediction.apply_switches import compile_parts
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.folder_claim import contents, locked_folder
-from detzoo.runtime.interrupts import Interrupted, Interrupts
+from detzoo.runtime.interrupts import Interrupts
 from detzoo.training import rng
 from detzoo.training.detection_task import DetectionTask
 from detzoo.training.display import Display
@@ -29,6 +27,7 @@ from detzoo.training.options import TrainOptions
 from detzoo.training.run import Run, RunState, check_same, run_settings, state_of
 from detzoo.training.schedule import rates
 from detzoo.training.stages import run_stages
+from detzoo.training.step_failures import telling_failures
 from detzoo.training.summary import RunSummary
 from detzoo.training.task import TrainingTask
 from detzoo.weights.checkpoint import INITIAL, LAST, Checkpoint, load_checkpoint
@@ -104,31 +103,9 @@ def _train(run: Run) -> RunSummary:
         epoch=state.base_epoch + state.epoch,
         metrics=task.curve,
     )
-    with Interrupts() as interrupts, log, telling_lost_workers(run, interrupts):
+    with Interrupts() as interrupts, log, telling_failures(run, interrupts):
         run_stages(run, state, log, interrupts, saved)
     return _summary(run, state)
-
-
-@contextmanager
-def telling_lost_workers(run: Run, interrupts: Interrupts) -> Iterator[None]:
-    """How to go on after loading processes were killed or stopped.
-
-    They end at any point of a step, so what is in memory may be half a step: the last checkpoint is what counts.
-    """
-    try:
-        yield
-    except (RuntimeError, WorkerError) as error:
-        told = str(error) if isinstance(error, WorkerError) else worker_failure(error)
-        if told is None:
-            raise
-        if interrupts.wanted:  # a signal to the whole process group (timeout, a scheduler) ends the workers first
-            raise Interrupted(
-                "stopped by a signal that ended the loading processes too; "
-                "repeat the command with --resume to continue from the last checkpoint"
-            ) from None
-        raise WorkerError(
-            f"{told}. Repeat the command with --resume to continue from the last checkpoint in {run.out}"
-        ) from None
 
 
 def _accelerator(options: TrainOptions, accumulate: int) -> Accelerator:
