@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from detzoo.evaluation.annotation_flags import is_flagged
 from detzoo.evaluation.coco_map import CocoResult
 from detzoo.evaluation.voc_map import iou_xyxy, xyxy
+from detzoo.runtime.report_text import csv_text
 
 RECALL: Final = np.linspace(0.0, 1.0, 101)
 THRESHOLDS: Final = {"50": 0, "75": 5}
@@ -134,21 +133,16 @@ def _boxes(rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
 
 def curves_csv(curves: Sequence[Curve]) -> str:
     """One line per class, IoU and recall."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["class", "iou", "recall", "precision", "score"])
-    for curve in curves:
-        for recall, precision, score in zip(RECALL, curve.precision, curve.score, strict=True):
-            writer.writerow([curve.name, curve.iou, f"{recall:.2f}", f"{precision:.6f}", f"{score:.6f}"])
-    return out.getvalue()
+    rows = (
+        [curve.name, curve.iou, f"{recall:.2f}", f"{precision:.6f}", f"{score:.6f}"]
+        for curve in curves
+        for recall, precision, score in zip(RECALL, curve.precision, curve.score, strict=True)
+    )
+    return csv_text([["class", "iou", "recall", "precision", "score"], *rows])
 
 
 def confusion_csv(matrix: Confusion) -> str:
     """Truth by row, detection by column."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     titles = [*matrix.names, "background"]
-    writer.writerow(["truth / detected", *titles])
-    for name, row in zip(titles, matrix.counts.tolist(), strict=True):
-        writer.writerow([name, *row])
-    return out.getvalue()
+    rows = ([name, *row] for name, row in zip(titles, matrix.counts.tolist(), strict=True))
+    return csv_text([["truth / detected", *titles], *rows])

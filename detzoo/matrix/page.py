@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 import re
 from collections import Counter
@@ -15,7 +14,9 @@ from typing import Final
 from detzoo.matrix.combinations import KINDS, Combination
 from detzoo.matrix.ledger import Row, versions
 from detzoo.matrix.outcome import TrialOutcome
+from detzoo.runtime import report_text
 from detzoo.runtime.atomic_files import write_text
+from detzoo.runtime.report_text import markdown_text, read_csv_cell
 
 PAGE: Final = "matrix.md"
 ROWS: Final = "matrix.csv"
@@ -32,21 +33,20 @@ def write_files(out: Path, rows: Sequence[Row]) -> list[Path]:
 
 def csv_text(rows: Sequence[Row]) -> str:
     """One line per combination; ``values`` says whose are kept for parameters that both components have."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n", restval="")
-    writer.writeheader()
+    lines = []
     for row in rows:
         outcome = row.outcome
         values = "" if not outcome.recipe else "recipe's" if outcome.carry else "defaults"
         told = {"status": outcome.status, "recipe": outcome.recipe, "values": values, "reason": outcome.reason}
-        writer.writerow(dict(row.combination.parts) | told)
-    return text.getvalue()
+        cells = dict(row.combination.parts) | told
+        lines.append([cells.get(column, "") for column in _COLUMNS])
+    return report_text.csv_text([_COLUMNS, *lines])
 
 
 def read_csv(path: Path) -> list[Row]:
     """The rows of a written matrix."""
     with path.open(encoding="utf-8", newline="") as file:
-        return [_row(line) for line in csv.DictReader(file)]
+        return [_row({key: read_csv_cell(text) for key, text in line.items()}) for line in csv.DictReader(file)]
 
 
 def _row(line: Mapping[str, str]) -> Row:
@@ -114,7 +114,7 @@ def alike(reason: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("|", r"\|").replace("<", "&lt;").replace("{{", "{ {")
+    return markdown_text(text).replace("{{", "{ {")  # mkdocs would fill it in
 
 
 def _cube(rows: Sequence[Row], notes: Notes) -> str:
@@ -147,8 +147,8 @@ def _pairs(rows: Sequence[Row], notes: Notes) -> list[str]:
 
 
 def _table(corner: str, down: Sequence[str], across: Sequence[str], grid: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {corner} | {' | '.join(across)} |", "|---|" + ":-:|" * len(across)]
-    lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in zip(down, grid, strict=True)]
+    lines = [f"| {corner} | {' | '.join(map(markdown_text, across))} |", "|---|" + ":-:|" * len(across)]
+    lines += [f"| {markdown_text(name)} | {' | '.join(cells)} |" for name, cells in zip(down, grid, strict=True)]
     return "\n".join(lines)
 
 

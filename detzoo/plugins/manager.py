@@ -316,6 +316,9 @@ def _discover(point: EntryPoint) -> PluginRecord:
     except PluginError as error:
         record.status, record.message = "invalid", str(error)
         return record
+    except Exception as error:  # whatever its files make of themselves, the other plugins go on
+        record.status, record.message = "invalid", f"its manifest cannot be read: {type(error).__name__}: {error}"
+        return record
     _check(record)
     return record
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from detzoo.errors import RecipeError
 from detzoo.plugins.registry import Registry
 from detzoo.recipes.merge import Layer
-from detzoo.schema.describing import shown, unknown
+from detzoo.schema.describing import first_of, shown, unknown
 from detzoo.schema.yaml_source import Document, read, show_key
+
+_LONGEST_CHAIN: Final = 100
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ def layers_of(target: str, registry: Registry) -> list[Layer]:
             cycle = " -> ".join([*seen[seen.index(layer.label) :], layer.label])
             raise RecipeError(f"{where}a cycle: {cycle}; one of them must not extend another")
         layers.insert(0, layer)
+        if len(layers) > _LONGEST_CHAIN:
+            raise RecipeError(f"{where}more than {_LONGEST_CHAIN} recipes extend one another; write some of them out")
         if "extends" not in layer.value:
             return layers
         parent = layer.value["extends"]
@@ -110,7 +114,7 @@ def _read(path: Path) -> Document:
         mark = document.marks[("detectors",)]
         problems.append(f"{mark}: detectors: found {shown(detectors)}; expected a mapping of names to recipes")
     if problems:
-        raise RecipeError("\n".join(problems))
+        raise RecipeError(first_of(problems))
     return document
 
 
@@ -126,6 +130,6 @@ def _choose(document: Document, name: str) -> str:
     if name and name not in names:
         raise RecipeError(f"{document.file}: {unknown('detector', name, names)}")
     if not name and len(names) > 1:
-        choices = " or ".join(f"{document.file}#{one}" for one in names)
+        choices = " or ".join(f"{document.file}#{one}" for one in names[:20]) + (" or ..." if len(names) > 20 else "")
         raise RecipeError(f"{document.file}: holds {len(names)} detectors; choose one: {choices}")
     return name or names[0]

@@ -18,10 +18,11 @@ from typing import Any, Final
 from detzoo.errors import RecipeError
 from detzoo.recipes.class_names import SETS
 from detzoo.schema.describing import shown
-from detzoo.schema.yaml_source import Key, Origin, parse_value, show_key
+from detzoo.schema.yaml_source import MAX_DEPTH, Key, Origin, parse_value, show_key
 
 NOT_INHERITED: Final = ("reported", "weights", "summary", "paper")
-_PART = re.compile(r"([^.\[\]]+)((?:\[\d+\])*)")
+_PART = re.compile(r"([^.\[\]]+)((?:\[[0-9]{1,9}\])*)")
+_LONGEST_PATH: Final = 100
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class Merged:
     def inherit(self) -> None:
         """Forget what a child does not inherit."""
         for name in NOT_INHERITED:
-            if self.value.pop(name, None) is not None:
-                self._forget((name,))
+            if (value := self.value.pop(name, None)) is not None:
+                self._forget((name,), value)
 
     def add(self, layer: Layer) -> None:
         """Merge one layer over the result."""
@@ -59,7 +60,7 @@ class Merged:
         Raises:
             RecipeError: the path cannot be read, or names an element that does not exist.
         """
-        mark = Origin(f"--set {path}")
+        mark = Origin(f"--set {shown_path(path)}")
         keys = _parse_path(path)
         last = max((i for i, key in enumerate(keys) if isinstance(key, int)), default=-1)
         head, tail = keys[: last + 1], keys[last + 1 :]
@@ -76,8 +77,8 @@ class Merged:
         names, number = self.value.get("classes"), self.value["num_classes"]
         names = SETS.get(names, ()) if isinstance(names, str) else names
         if names and isinstance(names, (list, tuple)) and len(names) != number:
+            self._forget(("classes",), self.value["classes"])
             self.value = self.value | {"classes": None}
-            self._forget(("classes",))
             self.marks[("classes",)] = mark
             self.dropped.append(f"{mark}: num_classes is {shown(number)}; dropped: the {len(names)} inherited classes")
 
@@ -110,12 +111,16 @@ class Merged:
             if lost:
                 where = marks.get(key, Origin("?"))
                 self.dropped.append(f"{where}: {show_key(key)} is replaced; dropped: {', '.join(lost)}")
-        self._forget(key)
-        self.marks |= {k: m for k, m in marks.items() if k[: len(key)] == key}
+        self._forget(key, base)
+        written = (key, *((*key, *inner) for inner in keys_in(new)))
+        self.marks |= {k: marks[k] for k in written if k in marks}
         return new
 
-    def _forget(self, key: Key) -> None:
-        self.marks = {k: m for k, m in self.marks.items() if k[: len(key)] != key}
+    def _forget(self, key: Key, value: Any) -> None:
+        """Remove the marks of a key and of everything inside its value; all marks are looked through for none."""
+        self.marks.pop(key, None)
+        for inner in keys_in(value):
+            self.marks.pop((*key, *inner), None)
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -126,8 +131,8 @@ def parse_override(text: str) -> tuple[str, Any]:
     """
     path, equals, value = text.partition("=")
     if not equals or not path:
-        raise RecipeError(f"--set {text}: expected key=value, for example --set loss.box.type=giou")
-    return path, parse_value(value, f"--set {path}")
+        raise RecipeError(f"--set {shown_path(text)}: expected key=value, for example --set loss.box.type=giou")
+    return path, parse_value(value, f"--set {shown_path(path)}")
 
 
 def _parse_path(path: str) -> Key:
@@ -135,10 +140,20 @@ def _parse_path(path: str) -> Key:
     for part in path.split("."):
         match = _PART.fullmatch(part)
         if match is None:
-            raise RecipeError(f"--set {path}: cannot be read as a path; expected for example train.transforms[0].p")
+            raise RecipeError(
+                f"--set {shown_path(path)}: cannot be read as a path; expected for example train.transforms[0].p"
+            )
         keys.append(match[1])
-        keys += [int(i) for i in re.findall(r"\d+", match[2])]
+        keys += [int(i) for i in re.findall(r"[0-9]+", match[2])]
+    if len(keys) > MAX_DEPTH:
+        raise RecipeError(f"--set {shown_path(path)}: {len(keys)} keys deep; a recipe is at most {MAX_DEPTH} deep")
     return tuple(keys)
+
+
+def shown_path(path: str) -> str:
+    """A path of an override for a message: no control characters, and not longer than a line."""
+    text = path.encode("unicode_escape").decode() if not path.isprintable() else path
+    return text if len(text) <= _LONGEST_PATH else f"{text[:_LONGEST_PATH]}... ({len(text)} characters)"
 
 
 def keys_in(value: Any) -> list[Key]:

@@ -19,7 +19,7 @@ from detzoo.recipes.full_names import PROVIDERS, missing_provider, resolve_name,
 from detzoo.recipes.merge import Layer, Merged, keys_in, parse_override
 from detzoo.recipes.short_keys import full_key
 from detzoo.schema.checking import Problem, check_fields, fits
-from detzoo.schema.describing import describe, nearest, shown
+from detzoo.schema.describing import describe, first_of, nearest, shown
 from detzoo.schema.nodes import ComponentOf, Field, Fields, Settings
 from detzoo.schema.searching import components_in
 from detzoo.schema.yaml_source import Key, Origin, show_key, write
@@ -156,7 +156,7 @@ def check(name: str, merged: Merged, registry: Registry, chain: tuple[str, ...])
         title = short_name(chain[-1] if chain else name)
         problems.sort(key=lambda problem: nearest_mark(problem.key, merged.marks, name).line)
         lines = (located(problem, merged.marks, title, name) for problem in problems)
-        raise RecipeError("\n".join(dict.fromkeys(lines)))
+        raise RecipeError(first_of(list(dict.fromkeys(lines))))
     return Recipe(name, filled(fields, values, registry), dict(merged.marks), chain, tuple(merged.dropped))
 
 
@@ -175,8 +175,10 @@ def _with_provider(problem: Problem, values: dict[str, Any], registry: Registry)
 
 def _deeper(problem: Problem, values: dict[str, Any]) -> Problem:
     """A hint for an unknown key of the recipe that is a known one further down: ``lr``."""
+    if len(problem.key) != 1:
+        return problem
     found = [show_key(key) for key in keys_in(values) if len(key) > 1 and key[-1:] == problem.key]
-    if len(problem.key) != 1 or not found:
+    if not found:
         return problem
     return Problem(problem.key, f"{problem.message}; further down there is {' and '.join(sorted(found)[:5])}")
 

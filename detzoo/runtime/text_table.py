@@ -6,13 +6,13 @@ its dataset and protocol in a footnote.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
+
+from detzoo.runtime.report_text import csv_text, markdown_text
 
 MISSING: Final = "–"
 _RAISED: Final = str.maketrans("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ")
@@ -155,20 +155,16 @@ class Table:
         for place, column in enumerate(columns):
             for row in self.best_rows(column):
                 cells[row][place] = f"**{cells[row][place]}**"
-        lines = [[escaped(c.title) for c in columns], ["---" if c.digits is None else "---:" for c in columns]]
-        lines += [[escaped(cell) for cell in row] for row in cells]
+        lines = [[markdown_text(c.title) for c in columns], ["---" if c.digits is None else "---:" for c in columns]]
+        lines += [[markdown_text(cell) for cell in row] for row in cells]
         body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        notes = "".join(f"\n- {note}" for note in self.notes)
-        return f"### {self.title}\n\n{body}\n" + (f"{notes}\n" if notes else "")
+        notes = "".join(f"\n- {markdown_text(note)}" for note in self.notes)
+        return f"### {markdown_text(self.title)}\n\n{body}\n" + (f"{notes}\n" if notes else "")
 
     def csv(self) -> str:
         """Raw values under their keys; notes are not part of it."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow([c.key for c in self.filled])
-        for row in self.rows:
-            writer.writerow([raw(row.get(c.key)) for c in self.filled])
-        return out.getvalue()
+        rows = ([raw(row.get(c.key)) for c in self.filled] for row in self.rows)
+        return csv_text([[c.key for c in self.filled], *rows])
 
     def json(self) -> str:
         """Raw values, with the notes."""
@@ -206,11 +202,6 @@ def folded(widths: Sequence[int], width: int | None) -> list[list[int]]:
         blocks[-1].append(place)
         used += 2 + widths[place]
     return blocks
-
-
-def escaped(text: str) -> str:
-    """A bar would end a Markdown cell."""
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def raw(value: Any) -> Any:

@@ -35,6 +35,8 @@ from detzoo.schema.nodes import (
 from detzoo.schema.yaml_source import Key, show_key
 
 _LARGEST: Final = sys.float_info.max
+_MOST_UNKNOWN: Final = 20
+"""Unknown keys of a mapping that are named."""
 _SCALARS: Final = (Boolean, Integer, Number, Text, Null, Literal)
 
 
@@ -66,11 +68,16 @@ def fits(node: Node, value: Any) -> bool:
 
 
 def _mapping_problems(fields: Fields, config: dict[str, Any], key: Key, what: str) -> Iterator[Problem]:
+    strangers = 0
     for name, value in config.items():
-        if name not in fields:
-            yield Problem((*key, name), unknown("key", name, fields, of=what))
-        else:
+        if name in fields:
             yield from _problems(fields[name].type, value, (*key, name))
+            continue
+        strangers += 1
+        if strangers <= _MOST_UNKNOWN:  # the nearest names of thousands would take long, and nobody reads them
+            yield Problem((*key, name), unknown("key", name, fields, of=what))
+    if strangers > _MOST_UNKNOWN:
+        yield Problem(key, f"{strangers - _MOST_UNKNOWN:,} more keys of {what} are unknown")
     for name, item in fields.items():
         if name not in config and item.required:
             yield Problem(key, f'missing key "{name}" of {what}; expected {describe(item.type)}')

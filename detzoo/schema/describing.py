@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from detzoo.schema.nodes import (
@@ -82,6 +82,12 @@ def unknown(what: str, name: str, known: Iterable[str], *, of: str = "") -> str:
     hint = nearest(name, names)
     allowed = f"allowed: {', '.join(names)}" if names else "it has no keys"
     return f"unknown {what} {shown(name)}{' of ' + of if of else ''}; {hint + ' ' if hint else ''}{allowed}"
+
+
+def first_of(lines: Sequence[str], most: int = 30) -> str:
+    """Lines of a message, and how many more there are."""
+    more = [f"... and {len(lines) - most:,} more"] if len(lines) > most else []
+    return "\n".join([*lines[:most], *more])
 
 
 def _bounded(noun: str, node: Integer | Number) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from detzoo.errors import TrainingError
 from detzoo.runtime.atomic_files import write_text
+from detzoo.runtime.report_text import csv_text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -123,11 +124,7 @@ def read_curve(run: Path) -> list[dict[str, str]]:
 
 def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(path, csv_text([columns, *([row.get(name, "") for name in columns] for row in rows)]))
 
 
 def check_board() -> None:

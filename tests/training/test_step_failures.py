@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def with_a_map_of_one(detector: ToyDetector) -> ToyDetector:
     ],
 )
 def test_one_image_in_a_step_names_the_norm_and_the_remedy(
-    images: int, options: dict[str, int], words: str, tmp_path: Path
+    images: int, options: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(TrainingError) as caught:
         train(

@@ -76,7 +76,8 @@ def _workers(iterator: Any) -> list[Any]:
 def _late(seconds: float, iterator: Any) -> str:
     workers = _workers(iterator)
     stopped = [str(worker.pid) for worker in workers if _is_stopped(worker.pid)]
-    signal_handling._remove_worker_pids(id(iterator))  # else torch would report the kills below, somewhere later
+    # else torch would report the kills below, somewhere later
+    signal_handling._remove_worker_pids(id(iterator))  # type: ignore[attr-defined]
     iterator._worker_pids_set = False
     for worker in workers:
         worker.kill()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from detzoo.errors import RecipeError
+
+_WHOLE: Final = re.compile(r"-?[0-9]{1,9}")  # isdigit() says yes to ², and int() no
 
 
 @dataclass
@@ -42,7 +46,7 @@ class Section:
     def whole(self, key: str, default: int, *, least: int = 0) -> int:
         """An option as a whole number."""
         text = self.text(key, str(default))
-        if not text.lstrip("-").isdigit() or int(text) < least:
+        if not _WHOLE.fullmatch(text) or int(text) < least:
             raise self.refuse(f"{key}={text}; expected a whole number, {least} or more", key)
         return int(text)
 
@@ -56,9 +60,12 @@ class Section:
 
     def _number(self, key: str, text: str) -> float:
         try:
-            return float(text)
+            number = float(text) if text.isascii() and "_" not in text else math.nan
         except ValueError:
-            raise self.refuse(f"{key}={text}; expected a number", key) from None
+            number = math.nan
+        if not math.isfinite(number):  # 1e400 is infinite
+            raise self.refuse(f"{key}={text}; expected a number", key)
+        return number
 
     def allow(self, *known: str) -> None:
         """Reject options that are not known: their effect is unknown."""

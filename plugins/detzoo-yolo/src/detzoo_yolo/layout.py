@@ -31,7 +31,7 @@ Kind: TypeAlias = Literal["conv", "max", "up", "avg", "drop", "reorg", "route", 
 Activation: TypeAlias = Literal["leaky", "linear", "relu", "relu6", "logistic", "mish", "swish"]
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
 ACTIVATIONS: Final[tuple[str, ...]] = get_args(Activation)
-_REPEAT: Final = re.compile(r"(\d+) x \((.*)\)")
+_REPEAT: Final = re.compile(r"([0-9]{1,3}) x \((.*)\)")
 _SIZE: Final = re.compile(r"(\d+)(?:/(\d+))?")
 
 
