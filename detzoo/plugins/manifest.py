@@ -19,16 +19,9 @@ from detzoo.plugins.kinds import FIELDS as KIND
 from detzoo.plugins.kinds import OwnKind, check_kinds, check_target
 from detzoo.plugins.recipe_header import EXTENDS, HEADER
 from detzoo.schema.checking import Problem, check_fields
-<<<<<<< HEAD
-from detzoo.schema.describing import shown
-from detzoo.schema.nodes import DictOf, Field, Fields, Integer, ListOf, Null, Settings, Text
-from detzoo.schema.yaml_source import Document, Key, Origin, parse, show_key
-=======
 from detzoo.schema.describing import first_of, shown
-from detzoo.schema.nodes import DictOf, Field, Fields, Integer, ListOf, Null, Schema, Settings, Text
-from detzoo.schema.reading import read_schema
+from detzoo.schema.nodes import DictOf, Field, Fields, Integer, ListOf, Null, Settings, Text
 from detzoo.schema.yaml_source import Document, Key, Origin, read, show_key
->>>>>>> eb8f29e (CSV cells and Markdown text through one function each; damaged manifests and hostile recipes are bounded messages in linear time)
 
 API_VERSION: Final = 1
 OLDEST_API: Final = 1
@@ -89,48 +82,11 @@ class Manifest:
     conformance: Conformance = field(default_factory=Conformance)
     kinds: tuple[OwnKind, ...] = ()
 
-<<<<<<< HEAD
     @property
     def unread(self) -> tuple[str, ...]:
         """Targets of which nothing is known yet: kind, name and summary are the class's."""
         known = {entry.target for entry in self.entries}
         return tuple(target for target in self.targets if target not in known)
-=======
-    @cached_property
-    def schemas(self) -> dict[str, dict[str, Any]]:
-        """By ``kind/name``: supplies, fields, gives and needs; read when they are asked for, `detzoo list` does not.
-
-        What is missing, or was written by another detzoo, is read from the classes in its place.
-        """
-        try:
-            found = json.loads(self._schemas_text)
-        except (ValueError, RecursionError):
-            return {}
-        items = found.items() if isinstance(found, dict) else ()
-        return {name: one for name, one in items if isinstance(one, dict) and set(one) == _STORED}
-
-    def schema(self, kind: str, name: str) -> Schema | None:
-        """The stored schema of a component; None where there is none.
-
-        Raises:
-            PluginError: it is not what ``detzoo registry sync`` writes.
-        """
-        key = key_of(kind, name)
-        stored = self.schemas.get(key)
-        if stored is None:
-            return None
-        text = self._schemas_text
-        line = text.count("\n", 0, text.find(json.dumps(key))) + 1
-        where = f"{Path(self.document.file).with_name(SCHEMAS)}:{line}"
-        return read_schema({name: stored[name] for name in ("supplies", "fields")}, where, (key,))
-
-    @cached_property
-    def _schemas_text(self) -> str:
-        try:
-            return Path(self.document.file).with_name(SCHEMAS).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            return ""
->>>>>>> eb8f29e (CSV cells and Markdown text through one function each; damaged manifests and hostile recipes are bounded messages in linear time)
 
 
 def read_manifest(path: Path, plugin: str) -> Manifest:
@@ -159,12 +115,7 @@ def read_manifest(path: Path, plugin: str) -> Manifest:
     if not problems and len(entries) == len(targets):
         problems += check_entries(value, entries)
     if problems:
-<<<<<<< HEAD
-        raise PluginError("\n".join(locate(problem, document) for problem in problems))
-=======
         raise PluginError(first_of([locate(problem, document) for problem in problems]))
-    plugin = value["plugin"]
->>>>>>> eb8f29e (CSV cells and Markdown text through one function each; damaged manifests and hostile recipes are bounded messages in linear time)
     return Manifest(
         plugin=plugin,
         api=value["api"],

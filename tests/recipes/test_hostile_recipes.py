@@ -55,7 +55,7 @@ def test_an_override_is_rejected_with_a_message(override: str, parent: str) -> N
 FILES: dict[str, str] = {
     "unknown keys": HEAD + "".join(f"    k{i}: {i}\n" for i in range(MANY)),
     "unknown keys with lists": HEAD + "    train:\n" + "".join(f"      k{i}: [1, 2]\n" for i in range(MANY)),
-    "unknown transforms": HEAD + "    train:\n      transforms:\n" + "".join(f"      - type: k{i}\n" for i in range(MANY)),
+    "unknown transforms": HEAD + "    train:\n      transforms: [" + ", ".join(["{type: x}"] * MANY) + "]\n",
     "unknown keys of a file": "api: 1\n" + "".join(f"k{i}: 1\n" for i in range(MANY)) + "detectors: {x: {}}\n",
     "a chain": "api: 1\ndetectors:\n" + "".join(f"  x{i}: {{extends: x{i + 1}}}\n" for i in range(MANY)),
     "no architecture": "api: 1\ndetectors:\n  x:\n" + "".join(f"    k{i}: {i}\n" for i in range(MANY)),
@@ -81,7 +81,7 @@ def test_the_rest_is_counted(parent: str, tmp_path: Path) -> None:
         load_recipe(path)
 
 
-@pytest.mark.parametrize("target", ["a" * 5000 + ".yaml", "a/" * 3000 + "x.yaml", "a\0.yaml", "a" * 5000, "#", "x.yaml#"])
+@pytest.mark.parametrize("target", ["a" * 5000 + ".yaml", "a/" * 3000 + "x.yaml", "a\0.yaml", "a" * 5000, "#"])
 def test_a_path_that_cannot_be(target: str) -> None:
     with pytest.raises(DetzooError):
         load_recipe(target)

@@ -264,6 +264,12 @@ def test_region_counts_anchors_in_cells(tmp_path: Path) -> None:
          "(anchors x (5 + classes)), stride 1, and keep the size of the map"),
         (("filters=8", "filters=eight"), "net.cfg:14: layer 0 [convolutional]: filters=eight; expected a whole number, "
          "1 or more"),
+        (("filters=8", "filters=²"), "net.cfg:14: layer 0 [convolutional]: filters=²; expected a whole number, "
+         "1 or more"),
+        (("filters=8", "filters=" + "9" * 5000), "net.cfg:14: layer 0 [convolutional]: filters=" + "9" * 5000 +
+         "; expected a whole number, 1 or more"),
+        (("layers=-3", "layers=1e400"), "net.cfg:70: layer 9 [route]: layers=1e400; expected a number"),
+        (("layers=-3", "layers=nan"), "net.cfg:70: layer 9 [route]: layers=nan; expected a number"),
         (("mask=2,3", "mask=2,4"), "net.cfg:60: layer 8 [yolo]: mask names anchors beyond num=4"),
         (("num=4", "num=5"), "net.cfg:61: layer 8 [yolo]: anchors has 8 numbers, num=5 needs twice that"),
     ],
