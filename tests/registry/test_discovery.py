@@ -110,7 +110,7 @@ def test_messages_say_what_is_wrong_and_where(make_plugin: MakePlugin, tmp_path:
         f'{wrong}:7: detectors.y.reported[0]: missing key "source" of detectors.y.reported[0]; expected text',
     ]
     bare = tmp_path / "zoo-bare" / "zoo_bare" / "registry.yaml"
-    assert message(registry, "bare") == f"{bare}: the manifest cannot be read (No such file or directory)"
+    assert message(registry, "bare") == f"{bare}: cannot be read (No such file or directory)"
     assert message(registry, "hooked") == f"unknown hook detzoo_paint; known: {', '.join(HOOKS)}"
     words = tmp_path / "zoo-words" / "zoo_words" / "registry.yaml"
     assert message(registry, "words") == (
