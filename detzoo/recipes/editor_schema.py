@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Final, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -13,6 +16,7 @@ from detzoo.recipes.filling import component_fields
 from detzoo.schema import nodes
 from detzoo.schema.nodes import Fields, Node, limits
 
+_log: Final = logging.getLogger("detzoo.plugins")
 _COMPONENT: Final = "x-detzoo-component"
 """Marks where a component belongs: pydantic cannot refer to definitions that it did not make."""
 
@@ -24,8 +28,7 @@ def recipe_file_schema(registry: Registry | None = None) -> dict[str, Any]:
     for kind in registry.kinds:
         if kind in ("architecture", "settings"):
             continue
-        variants = [_component(registry, entry, definitions) for entry in registry.entries(kind)]
-        definitions[kind] = {"anyOf": [*variants, {"type": "null"}]}
+        definitions[kind] = kind_schema(registry, kind, definitions)
     detector = _detector(registry, definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -36,6 +39,29 @@ def recipe_file_schema(registry: Registry | None = None) -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": definitions,
     }
+
+
+def kind_schema(registry: Registry, kind: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    """What may stand where a component of a kind belongs; ``definitions`` takes what it refers to."""
+    found = (_readable(entry, partial(_component, registry, entry, definitions)) for entry in registry.entries(kind))
+    return {"anyOf": [*(variant for variant in found if variant is not None), {"type": "null"}]}
+
+
+def _slots(registry: Registry, entry: Entry, definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a meta-architecture's parameters."""
+    return _lifted(_json_schema(registry.schema(entry).fields), definitions, entry.name)
+
+
+def _readable(entry: Entry, make: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    """What is made of a component's stored schema; None, with a warning, where a plugin's is damaged."""
+    try:
+        return make()
+    except Exception as error:  # nothing is known of a damaged file; the other plugins' components stay
+        if entry.plugin == "core":
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        _log.warning("%s %s is left out, its plugin is damaged: %s", entry.kind, entry.id, reason)
+        return None
 
 
 def _component(registry: Registry, entry: Entry, definitions: dict[str, Any]) -> dict[str, Any]:
@@ -55,8 +81,8 @@ def _detector(registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]
         properties[entry.name] = {"type": "object", "properties": schema["properties"], "additionalProperties": False}
     slots: dict[str, list[dict[str, Any]]] = {}
     for entry in registry.entries("architecture"):
-        own = _lifted(_json_schema(registry.schema(entry).fields), definitions, entry.name)["properties"]
-        for name, slot in own.items():
+        made = _readable(entry, partial(_slots, registry, entry, definitions))
+        for name, slot in (made or {"properties": {}})["properties"].items():
             if slot not in slots.setdefault(name, []):
                 slots[name].append(slot)
     # the meta-architecture may stand in a parent: a slot of one name may be what any of them makes of it
