@@ -38,7 +38,6 @@ FOREIGN = {
     ("detzoo/plugins/classes.py", "getattr(cls, 'kind', None)"): "what a manifest names may be any object",
     ("detzoo/plugins/entries.py", "getattr(cls, 'kind', None)"): "what a manifest names may be any object",
     ("detzoo/plugins/classes.py", "getattr(cls, '__abstractmethods__', ())"): "a class that is not abstract has none",
-    ("detzoo/plugins/manifest.py", "getattr(error, 'strerror', None)"): "not every OSError has the system's words",
 }
 
 
