@@ -79,12 +79,15 @@ def convert(
     split: Split = None,
     link: Annotated[bool, typer.Option("--link", help="Link images instead of copying them.")] = False,
 ) -> None:
-    """Write a dataset in another format, with a data.yaml."""
+    """Write a dataset in another format, with a data.yaml; read it back and compare."""
     from detzoo.data import list_splits, open_dataset
-    from detzoo.data.formats.writing import target_of, write_datasets
+    from detzoo.data.formats.capabilities import losses, target_of
+    from detzoo.data.formats.writing import write_datasets
 
     names = list_splits(spec) if split is None else (split,)
     splits = {name: open_dataset(spec, name) for name in names}
+    for message in losses(splits, target_of(to)):
+        typer.echo(f"left out: {message}", err=True)
     for message in write_datasets(splits, out, target_of(to), copy=not link):
         typer.echo(f"left out: {message}", err=True)
     typer.echo(f"{out / 'data.yaml'}: {', '.join(f'{name} {len(data)} images' for name, data in splits.items())}")

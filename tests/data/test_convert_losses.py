@@ -11,6 +11,9 @@ from typer.testing import CliRunner
 
 from detzoo.cli.data import app
 from detzoo.data import list_splits, open_dataset
+from detzoo.data.formats.read_back import WrittenImage, differences
+from detzoo.data.formats.writing import write_datasets
+from detzoo.errors import DataError
 
 
 def source(folder: Path) -> Path:
@@ -52,3 +55,48 @@ def test_crowds_difficult_boxes_and_masks(
     ] * len(told)
     index = open_dataset(out, list_splits(out)[0]).annotations()
     assert list(zip(index.difficult.tolist(), index.crowd.tolist(), strict=True)) == flags
+
+
+@pytest.mark.parametrize("target", ["coco", "voc", "yolo"])
+@pytest.mark.parametrize("names", [("Train", "Validation", "holdout"), ("names", "path"), ("fold 1", "été")])
+def test_splits_of_any_name_survive(tmp_path: Path, target: str, names: tuple[str, ...]) -> None:
+    source(tmp_path / "in")
+    parts = "".join(f"  {name}: {{annotations: train.json, images: .}}\n" for name in names)
+    (tmp_path / "in" / "data.yaml").write_text(f"format: coco\nsplits:\n{parts}", encoding="utf-8")
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, ["convert", str(tmp_path / "in"), "--to", target, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert list_splits(out) == names
+
+
+def test_a_split_that_can_be_no_folder_is_rejected(tmp_path: Path) -> None:
+    data = open_dataset(source(tmp_path / "in"))
+    with pytest.raises(DataError, match="'a/b' cannot be the name of a folder"):
+        write_datasets({"a/b": data}, tmp_path / "out", "yolo")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "difference"),
+    [
+        ('"bbox": [1.0, 2.0', '"bbox": [1.5, 2.0', "a.png: a box has moved by 0.5 px"),
+        ('"category_id": 1', '"category_id": 2', "a.png: 2 boxes, not 3"),
+        ('"iscrowd": 1', '"iscrowd": 0', "a.png: a box has another crowd flag"),
+        ('"ignore": 1', '"ignore": 0', "a.png: a box has another difficult flag"),
+        ('"segmentation": {"size": [30, 40], "counts": "', '"extra": {"size": [30, 40], "counts": "', "a mask differs"),
+        ('"file_name": "a.png"', '"file_name": "b.png"', "a.png is missing"),
+        ('"name": "cat"', '"name": "dog"', "no category is called 'cat'"),
+    ],
+)
+def test_a_file_that_says_something_else_is_found(tmp_path: Path, old: str, new: str, difference: str) -> None:
+    data = open_dataset(source(tmp_path / "in"))
+    out = tmp_path / "out"
+    write_datasets({"train": data}, out, "coco")
+    written = {"train": [WrittenImage(0, "a.png", (30, 40))]}
+    assert differences({"train": data}, written, out / "data.yaml", "coco") == []
+    path = out / "annotations" / "instances_train.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    if "b.png" in new:
+        (out / "train" / "a.png").unlink()
+    assert difference in differences({"train": data}, written, out / "data.yaml", "coco")[0]

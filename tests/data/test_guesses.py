@@ -10,7 +10,8 @@ from PIL import Image
 
 from detzoo.data import Dataset, list_splits, open_dataset
 from detzoo.data.checking.check import check
-from detzoo.data.formats.writing import target_of, write_datasets
+from detzoo.data.formats.capabilities import target_of
+from detzoo.data.formats.writing import write_datasets
 from detzoo.errors import DataError
 
 

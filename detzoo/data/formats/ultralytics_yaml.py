@@ -18,7 +18,7 @@ from detzoo.errors import DataError
 
 _OPTIONS: Final = ("skip_if_label_file_missing", "kpt_shape", "task")
 _TASKS: Final = ("detect", "segment", "pose", "obb")
-_OTHER_KEYS: Final = (
+OTHER_KEYS: Final = (
     "path", "names", "nc", "format", "name", "download", "kpt_names", "flip_idx", "roboflow", "channels", "author",
     "date", "version", "license", "docs", "description", "url", *_OPTIONS,
 )  # fmt: skip
@@ -41,7 +41,7 @@ def ultralytics(path: Path, content: dict[str, Any]) -> DataSource:
     notes += said
     splits: dict[str, tuple[Part, ...]] = {}
     for key, value in content.items():
-        if key in _OTHER_KEYS or not value:
+        if key in OTHER_KEYS or not value:
             continue
         entries = value if isinstance(value, list) else [value]
         if not all(isinstance(entry, str) for entry in entries):

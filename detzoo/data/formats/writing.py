@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any
 from xml.sax.saxutils import escape
 
 import cv2
@@ -15,18 +15,11 @@ import yaml
 from numpy.typing import NDArray
 
 from detzoo.data.dataset import Dataset, read_as_annotated
-from detzoo.data.formats.index import Index
+from detzoo.data.formats.capabilities import Target, written_rows
+from detzoo.data.formats.read_back import WrittenImage, differences
+from detzoo.data.formats.ultralytics_yaml import OTHER_KEYS
 from detzoo.errors import DataError
 from detzoo.runtime.images import read_header
-
-Target: TypeAlias = Literal["coco", "voc", "yolo"]
-
-
-def target_of(name: str) -> Target:
-    """The format that a user named."""
-    if name not in get_args(Target):
-        raise DataError(f"cannot write {name!r}; choose one of {', '.join(get_args(Target))}")
-    return cast("Target", name)
 
 
 def write_datasets(splits: dict[str, Dataset], out: Path, target: Target, *, copy: bool = True) -> list[str]:
@@ -43,50 +36,33 @@ def write_datasets(splits: dict[str, Dataset], out: Path, target: Target, *, cop
         copy: copy images; False makes symbolic links.
 
     Returns:
-        messages about what was left out: images that could not be read, and what the format cannot say.
+        messages about images that could not be read and were left out.
 
     Raises:
-        DataError: ``out`` is not empty.
+        DataError: ``out`` is not empty, a split's name can be no folder's, or what was written does not read back as
+            it should.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: exists and is not empty; choose another folder")
+    for name in splits:
+        if not name or name in (".", "..") or set(name) & set('/\\:*?"<>|') or not name.isprintable():
+            raise DataError(f"the split {name!r} cannot be the name of a folder: give it another one in a data.yaml")
     left_out: list[str] = []
+    written: dict[str, list[WrittenImage]] = {}
     taken: set[str] = set()
     for name, data in splits.items():
         records = _write_images(data, out, name, target, taken, left_out, copy=copy)
-        left_out += [f"{name}: {message}" for message in _losses(data.annotations(), target)]
         {"coco": _write_coco, "voc": _write_voc, "yolo": _write_yolo}[target](data, out, name, records)
+        written[name] = records
     first = next(iter(splits.values()))
-    (out / "data.yaml").write_text(yaml.safe_dump(_description(first, splits, target), sort_keys=False))
+    (out / "data.yaml").write_text(
+        yaml.safe_dump(_description(first, splits, target), sort_keys=False, allow_unicode=True), encoding="utf-8"
+    )
+    found = differences(splits, written, out / "data.yaml", target)
+    if found:
+        more = f" and {len(found) - 1} more differences" if len(found) > 1 else ""
+        raise DataError(f"{out}: what was written does not read back as it should: {found[0]}{more}")
     return left_out
-
-
-def _losses(index: Index, target: Target) -> list[str]:
-    """What a format cannot say, in words."""
-    if target == "coco":
-        return []
-    left = [f"{int(index.crowd.sum())} crowd regions ({target} has none)"] if index.crowd.any() else []
-    difficult = index.difficult & ~index.crowd
-    if target == "yolo" and difficult.any():
-        left.append(f"{int(difficult.sum())} difficult boxes (yolo has no such flag)")
-    if index.has_masks:
-        kept = int((np.diff(index.mask_ends, prepend=0) > 0).sum())
-        left.append(f"{kept} masks ({target} is written with boxes only)")
-    return left
-
-
-def _written_rows(index: Index, position: int, target: Target) -> list[int]:
-    """Rows of the boxes of an image that a format can hold; see ``_losses``."""
-    rows = index.rows(position)
-    lost = index.crowd | index.difficult if target == "yolo" else index.crowd
-    return [row for row in range(rows.start, rows.stop) if not lost[row]]
-
-
-class _Record:
-    """An image that was written."""
-
-    def __init__(self, position: int, file: str, size: tuple[int, int]) -> None:
-        self.position, self.file, self.size = position, file, size
 
 
 def _image_folder(target: Target, split: str) -> str:
@@ -95,7 +71,7 @@ def _image_folder(target: Target, split: str) -> str:
 
 def _write_images(
     data: Dataset, out: Path, split: str, target: Target, taken: set[str], left_out: list[str], *, copy: bool
-) -> list[_Record]:
+) -> list[WrittenImage]:
     folder = out / _image_folder(target, split)
     folder.mkdir(parents=True, exist_ok=True)
     records = []
@@ -110,21 +86,21 @@ def _write_images(
     return records
 
 
-def _write_image(data: Dataset, position: int, path: str, folder: Path, stem: str, *, copy: bool) -> _Record:
+def _write_image(data: Dataset, position: int, path: str, folder: Path, stem: str, *, copy: bool) -> WrittenImage:
     if not data.on_disk:
         image = data.sample(position, masks=False).image
-        return _Record(position, _write_png(image, folder / f"{stem}.png"), (image.shape[0], image.shape[1]))
+        return WrittenImage(position, _write_png(image, folder / f"{stem}.png"), (image.shape[0], image.shape[1]))
     height, width = (int(side) for side in data.annotations().sizes[position])
     image = read_as_annotated(path, (height, width))
     size = (image.shape[0], image.shape[1])
     if read_header(Path(path)).orientation > 1:  # other readers disagree on EXIF; upright pixels have one meaning
-        return _Record(position, _write_png(image, folder / f"{stem}.png"), size)
+        return WrittenImage(position, _write_png(image, folder / f"{stem}.png"), size)
     file = folder / f"{stem}{Path(path).suffix}"
     if copy:
         shutil.copyfile(path, file)
     else:
         os.symlink(Path(path).resolve(), file)
-    return _Record(position, file.name, size)
+    return WrittenImage(position, file.name, size)
 
 
 def _write_png(image: NDArray[np.uint8], file: Path) -> str:
@@ -134,7 +110,7 @@ def _write_png(image: NDArray[np.uint8], file: Path) -> str:
     return file.name
 
 
-def _write_coco(data: Dataset, out: Path, split: str, records: list[_Record]) -> None:
+def _write_coco(data: Dataset, out: Path, split: str, records: list[WrittenImage]) -> None:
     content = data.coco_ground_truth()
     ids = data.image_ids
     kept = {ids[record.position]: record for record in records}
@@ -149,13 +125,13 @@ def _write_coco(data: Dataset, out: Path, split: str, records: list[_Record]) ->
     (folder / f"instances_{split}.json").write_text(json.dumps(content))
 
 
-def _write_voc(data: Dataset, out: Path, split: str, records: list[_Record]) -> None:
+def _write_voc(data: Dataset, out: Path, split: str, records: list[WrittenImage]) -> None:
     index = data.annotations()
     (out / "Annotations").mkdir(exist_ok=True)
     for record in records:
         objects = "".join(
             _voc_object(data.classes[int(index.labels[row])], index.boxes[row], bool(index.difficult[row]))
-            for row in _written_rows(index, record.position, "voc")
+            for row in written_rows(index, record.position, "voc")
         )
         height, width = record.size
         text = (
@@ -181,14 +157,14 @@ def _voc_object(name: str, box: NDArray[np.float64], difficult: bool) -> str:
     )
 
 
-def _write_yolo(data: Dataset, out: Path, split: str, records: list[_Record]) -> None:
+def _write_yolo(data: Dataset, out: Path, split: str, records: list[WrittenImage]) -> None:
     index = data.annotations()
     folder = out / "labels" / split
     folder.mkdir(parents=True, exist_ok=True)
     for record in records:
         height, width = record.size
         lines = []
-        for row in _written_rows(index, record.position, "yolo"):
+        for row in written_rows(index, record.position, "yolo"):
             x1, y1, x2, y2 = np.clip(index.boxes[row], 0, [width, height, width, height])
             values = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
             lines.append(" ".join([str(int(index.labels[row])), *(f"{value:.8g}" for value in values)]))
@@ -196,13 +172,15 @@ def _write_yolo(data: Dataset, out: Path, split: str, records: list[_Record]) ->
 
 
 def _description(data: Dataset, splits: dict[str, Dataset], target: Target) -> dict[str, Any]:
-    if target == "yolo":  # Ultralytics' own keys, so that its tools read the folder too
+    if target == "yolo" and not set(splits) & set(OTHER_KEYS):  # Ultralytics' own keys: its tools read the folder too
         return {
             "path": ".",
             **{name: f"images/{name}" for name in splits},
             "names": dict(enumerate(data.classes)),
         }
     parts: dict[str, Any] = {name: {"set": name} for name in splits}
+    if target == "yolo":
+        parts = {name: {"images": f"images/{name}", "labels": f"labels/{name}"} for name in splits}
     if target == "coco":
         parts = {name: {"annotations": f"annotations/instances_{name}.json", "images": name} for name in splits}
     return {"format": target, "name": data.name, "classes": list(data.classes), "splits": parts}

@@ -1,0 +1,49 @@
+"""What each format that is written can hold of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias, cast, get_args
+
+import numpy as np
+
+from detzoo.data.dataset import Dataset
+from detzoo.data.formats.index import Index
+from detzoo.errors import DataError
+
+Target: TypeAlias = Literal["coco", "voc", "yolo"]
+
+
+def target_of(name: str) -> Target:
+    """The format that a user named."""
+    if name not in get_args(Target):
+        raise DataError(f"cannot write {name!r}; choose one of {', '.join(get_args(Target))}")
+    return cast("Target", name)
+
+
+def losses(splits: Mapping[str, Dataset], target: Target) -> list[str]:
+    """What a format cannot hold of some splits, counted."""
+    return [f"{name}: {text}" for name, data in splits.items() for text in _losses(data.annotations(), target)]
+
+
+def _losses(index: Index, target: Target) -> list[str]:
+    """What a format cannot say, in words."""
+    if target == "coco":
+        return []
+    left = [f"{int(index.crowd.sum())} crowd regions ({target} has none)"] if index.crowd.any() else []
+    difficult = index.difficult & ~index.crowd
+    if target == "yolo" and difficult.any():
+        left.append(f"{int(difficult.sum())} difficult boxes (yolo has no such flag)")
+    if index.has_masks:
+        kept = int((np.diff(index.mask_ends, prepend=0) > 0).sum())
+        left.append(f"{kept} masks ({target} is written with boxes only)")
+    return left
+
+
+def written_rows(index: Index, position: int, target: Target) -> list[int]:
+    """Rows of the boxes of an image that a format can hold; see ``losses``."""
+    rows = range(index.rows(position).start, index.rows(position).stop)
+    if target == "coco":
+        return list(rows)
+    lost = index.crowd | index.difficult if target == "yolo" else index.crowd
+    return [row for row in rows if not lost[row]]
