@@ -173,9 +173,7 @@ def _cut_by_keep(detector: Detector, truth: dict[str, Any], protocol: dict[str, 
     """A warning where an image has more objects than the detector reports."""
     keep = protocol.get("keep")
     keep = _run_facts(detector).get("keep") if keep is None else keep
-    objects = Counter(
-        a["image_id"] for a in truth["annotations"] if not is_flagged(a, "iscrowd") and not is_flagged(a, "ignore")
-    )
+    objects = Counter(a["image_id"] for a in truth["annotations"] if not is_flagged(a, "iscrowd", "ignore"))
     over = [count for count in objects.values() if keep is not None and count > keep]
     if not over:
         return []
