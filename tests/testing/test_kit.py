@@ -75,8 +75,9 @@ def test_an_expected_failure_of_no_check_is_refused(toy_registry: Registry) -> N
     assert str(caught.value) == (
         f"{record.manifest.document.file}:1: conformance.expected_failures.head/toy_head.output: "
         'unknown check "output"; did you mean "outputs"? allowed: batch_equals_singles, decoding_is_finite, '
-        "gradient_reaches_every_parameter, head_gives_what_it_declares, input_is_not_changed, moves_between_dtypes, "
-        "outputs, same_input_same_output, same_seed_same_weights, state_dict_round_trip, targets_change_aux_alone"
+        "gradient_reaches_every_parameter, head_gives_what_it_declares, head_leaves_the_number_of_images_free, "
+        "head_on_maps_of_odd_sizes, input_is_not_changed, moves_between_dtypes, outputs, "
+        "same_input_same_output, same_seed_same_weights, state_dict_round_trip, targets_change_aux_alone"
     )
 
 
