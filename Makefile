@@ -13,7 +13,7 @@ BENCHMARKS := benchmarks/startup.py benchmarks/loader.py benchmarks/ssd_postproc
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint types unit test-all bench docs clean
+.PHONY: help setup demo test lint types unit test-all campaign bench docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -51,6 +51,9 @@ unit: setup
 
 test-all: lint types  ## test, and the slow tests too
 	@$(BIN)/python -m pytest -m "slow or not slow"
+
+campaign: setup  ## 50,000 damaged recipes, datasets, images, weights and results (SEED=1 INPUTS=5000); findings in runs/campaign/
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaign $(if $(SEED),--seed $(SEED)) $(if $(INPUTS),--inputs $(INPUTS))
 
 bench: setup  ## the numbers of docs/results, measured on this machine
 	@for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
