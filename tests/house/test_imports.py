@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -62,12 +63,18 @@ def modules() -> dict[str, Path]:
     return found
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The module's tree."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports(path: Path) -> Iterator[tuple[int, str]]:
     """(line, module) of each import of the core that runs, deferred ones included.
 
     What stands below ``if TYPE_CHECKING`` names types and loads nothing.
     """
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     for_types = {
         id(node)
         for block in ast.walk(tree)
@@ -111,11 +118,11 @@ def test_imports_point_downwards() -> None:
 
 def deferred(path: Path) -> Iterator[tuple[int, str]]:
     """(line, module) of the imports of the core inside functions."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree, whole = parsed(path), list(imports(path))
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef):
             inside = {node.lineno for node in ast.walk(function) if isinstance(node, ast.Import | ast.ImportFrom)}
-            yield from ((line, target) for line, target in imports(path) if line in inside)
+            yield from ((line, target) for line, target in whole if line in inside)
 
 
 def test_deferred_imports_keep_start_up_light() -> None:
