@@ -9,6 +9,7 @@ from detzoo.interfaces.loss import Loss, MaskLoss
 from detzoo.interfaces.matcher import Matcher
 from detzoo.interfaces.neck import Neck
 from detzoo.interfaces.normalisation import Normalisation
+from detzoo.interfaces.per_image_matcher import PerImageMatcher
 from detzoo.interfaces.postprocess import PostProcess
 from detzoo.interfaces.proposals import Proposals, Proposer, Segmenter
 from detzoo.interfaces.stages import FittingStage, GradientStage, Stage, StageContext
@@ -49,6 +50,7 @@ __all__ = [
     "Neck",
     "Normalisation",
     "Normaliser",
+    "PerImageMatcher",
     "PostProcess",
     "Proposals",
     "Proposer",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from detzoo.ops.boxes import area, full_precision, intersection_matrix, iou_matrix
+from detzoo.ops.boxes import area, full_precision, iou_matrix
 from detzoo.ops.ranking import allows_dynamic_shapes
 from detzoo.types import BACKGROUND, Assignment, Candidates, Targets
 
@@ -253,38 +253,6 @@ def _contested(place: Tensor, waiting: Tensor) -> bool:
     # rows that do not wait get numbers of their own below 0, so they never look alike
     wanted = torch.where(waiting, place, -1 - torch.arange(place.shape[1], device=place.device)).sort(1).values
     return bool((wanted[:, 1:] == wanted[:, :-1]).any())
-
-
-def overlaps_ignored(
-    candidates: Candidates, targets: Targets, *, by: Literal["iou", "area"], threshold: float
-) -> Tensor:
-    """Candidates that lie on ground truth flagged ``ignore``.
-
-    Args:
-        candidates: [1 or B,N].
-        targets: [B,M].
-        by: ``iou``, or ``area``: the part of the candidate that the ground truth covers, as COCO judges crowds.
-        threshold: overlap from which a candidate counts.
-
-    Returns:
-        bool [B,N].
-    """
-    flagged = targets.valid & targets.ignore
-    batch, count = flagged.shape[0], candidates.boxes.shape[1]
-    found = torch.zeros(batch, count, dtype=torch.bool, device=flagged.device)
-    if allows_dynamic_shapes(flagged) and not flagged.any():
-        return found  # most batches: the CPU may read the data
-    places = full_precision(candidates.boxes)
-    for rows in chunks(batch, flagged.shape[1], count):
-        truth = full_precision(targets.boxes[:, rows])
-        if by == "iou":
-            overlap = iou_matrix(truth, places)
-        else:
-            own = area(places).unsqueeze(1)
-            # padding has no area: 0, not NaN
-            overlap = intersection_matrix(truth, places) / torch.where(own > 0, own, 1)
-        found |= ((overlap >= threshold) & flagged[:, rows].unsqueeze(2)).any(1)
-    return found
 
 
 def chunks(batch: int, truths: int, count: int) -> list[slice]:

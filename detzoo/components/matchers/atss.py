@@ -10,10 +10,11 @@ from torch import Tensor
 
 from detzoo.interfaces import Feature, Matcher
 from detzoo.ops.boxes import full_precision, iou
+from detzoo.ops.ignored_truth import leave_out_ignored
 from detzoo.ops.label_assignment import boxes_of, centres_inside, settled
-from detzoo.ops.matching import chunks, overlaps_ignored, rows_used
+from detzoo.ops.matching import chunks, rows_used
 from detzoo.ops.ranking import extreme_rows, gather_rows
-from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
+from detzoo.types import Assignment, Candidates, Predictions, Targets
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -68,9 +69,9 @@ class Atss(Matcher):
         overlap = iou(boxes_of(candidates, rows), truth.unsqueeze(2))  # [B,M,S]
         claimed = unusual(overlap, near) & centres_inside(candidates, rows, truth)
         index = settled(rows, claimed & targets.usable[:, :used].unsqueeze(2), overlap, count)
-        ignored = overlaps_ignored(candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
-        index = torch.where(ignored & (index == BACKGROUND), IGNORE, index)
-        return Assignment(torch.where(valid, index, IGNORE))
+        return Assignment(
+            leave_out_ignored(index, candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
+        )
 
     def nearby(self, candidates: Candidates, truth: Tensor) -> Tensor:
         """int64 [B,M,S]: the nearest candidates of each level to ``truth`` [B,M,4], invalid ones last."""

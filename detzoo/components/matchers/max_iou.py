@@ -12,7 +12,8 @@ from torch import Tensor
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Matcher
 from detzoo.ops.boxes import full_precision, iou_matrix
-from detzoo.ops.matching import chunks, overlaps_ignored, truth_by_truth
+from detzoo.ops.ignored_truth import leave_out_ignored
+from detzoo.ops.matching import chunks, truth_by_truth
 from detzoo.ops.ranking import allows_dynamic_shapes
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
 
@@ -85,9 +86,8 @@ class MaxIou(Matcher):
     def forward(self, candidates: Candidates, targets: Targets, predictions: Predictions | None = None) -> Assignment:
         """Assign candidates [1 or B,N] to ground truth [B,M], a few ground truths at a time."""
         candidates = self.within(candidates, targets)
-        batch, count = targets.boxes.shape[0], candidates.boxes.shape[1]
-        valid = candidates.valid.expand(batch, count)
-        many = count > ROW_BY_ROW and allows_dynamic_shapes(targets.boxes)  # elsewhere one matrix: static shapes
+        # elsewhere one matrix: static shapes
+        many = candidates.boxes.shape[1] > ROW_BY_ROW and allows_dynamic_shapes(targets.boxes)
         overlap, best, rescued = (self.truth_by_truth if many else self.at_once)(candidates, targets)
         # also where the image has no ground truth: overlap is -1
         negative = ~self.reaches(overlap, self.negative_threshold)
@@ -96,11 +96,10 @@ class MaxIou(Matcher):
         if self.negative_floor > 0:
             # -1 stays: an image without objects
             index = torch.where((overlap >= 0) & (overlap < self.negative_floor), IGNORE, index)
-        ignored = overlaps_ignored(candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
-        index = torch.where(ignored & (index == BACKGROUND), IGNORE, index)
+        index = leave_out_ignored(index, candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
         if rescued is not None:  # last: a rescued candidate is positive even where ignored ground truth covers it
-            index = torch.where(rescued, best, index)
-        return Assignment(torch.where(valid, index, IGNORE), overlap.clamp(min=0))  # padding takes no part
+            index = torch.where(rescued, best, index)  # invalid ones are never rescued: their overlap is -1
+        return Assignment(index, overlap.clamp(min=0))
 
     def within(self, candidates: Candidates, targets: Targets) -> Candidates:
         """The candidates, those that cross the border of their image too far marked invalid: [B,N]."""

@@ -9,7 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from detzoo.interfaces import Matcher
-from detzoo.ops.matching import best_candidates, best_truths, greedy_bipartite, overlap_matrix, overlaps_ignored
+from detzoo.ops.ignored_truth import leave_out_ignored
+from detzoo.ops.matching import best_candidates, best_truths, greedy_bipartite, overlap_matrix
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -59,9 +60,8 @@ class SsdBipartite(Matcher):
         """Assign priors [1 or B,N] to ground truth [B,M]."""
         usable = targets.usable
         batch, count = usable.shape[0], candidates.boxes.shape[1]
-        valid = candidates.valid.expand(batch, count)
         if count == 0:
-            return Assignment(torch.zeros_like(valid, dtype=torch.int64), torch.zeros_like(valid, dtype=torch.float32))
+            return Assignment(usable.new_zeros(batch, 0, dtype=torch.int64), targets.boxes.new_zeros(batch, 0))
         overlaps = overlap_matrix(candidates, targets, plus_one=self.legacy_plus_one)  # [B,M,N]
         usable = usable[:, : overlaps.shape[1]]
         if overlaps.shape[1] == 0:
@@ -71,12 +71,11 @@ class SsdBipartite(Matcher):
         index = torch.where(positive, best_truths(overlaps, positive), BACKGROUND)
         if self.negative_threshold is not None:
             index = torch.where((index == BACKGROUND) & (overlap >= self.negative_threshold), IGNORE, index)
-        ignored = overlaps_ignored(candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
-        index = torch.where(ignored & (index == BACKGROUND), IGNORE, index)
+        index = leave_out_ignored(index, candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
         # after ignoring: each ground truth gets its prior whatever the threshold
         forced = self.forced(overlaps, usable)
-        index = torch.where(forced >= 0, forced, index)
-        return Assignment(torch.where(valid, index, IGNORE), overlap.clamp(min=0))
+        index = torch.where(forced >= 0, forced, index)  # never an invalid one: its overlaps are -1
+        return Assignment(index, overlap.clamp(min=0))
 
     def forced(self, overlaps: Tensor, usable: Tensor) -> Tensor:
         """int64 [B,N]: the ground truth that a prior must take, -1 where it is free."""

@@ -11,11 +11,12 @@ from torch import Tensor
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Feature, Matcher
 from detzoo.ops.boxes import full_precision, iou_matrix
+from detzoo.ops.ignored_truth import leave_out_ignored
 from detzoo.ops.label_assignment import centres_inside, settled
-from detzoo.ops.matching import chunks, overlaps_ignored, rows_used
+from detzoo.ops.matching import chunks, rows_used
 from detzoo.ops.ranking import extreme_rows
 from detzoo.ops.scores import scores_of
-from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
+from detzoo.types import Assignment, Candidates, Predictions, Targets
 
 Exponent = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -84,9 +85,8 @@ class TaskAligned(Matcher):
         claimed &= targets.usable[:, :used].unsqueeze(2)
         index = settled(rows, claimed, overlap, count)  # by IoU, not by alignment, as TaskAlignedAssigner
         quality = scaled(rows, alignment, overlap, index)
-        ignored = overlaps_ignored(candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
-        index = torch.where(ignored & (index == BACKGROUND), IGNORE, index)
-        return Assignment(torch.where(valid, index, IGNORE), quality=quality)
+        index = leave_out_ignored(index, candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
+        return Assignment(index, quality=quality)
 
     def best(
         self, candidates: Candidates, targets: Targets, predictions: Predictions, used: int

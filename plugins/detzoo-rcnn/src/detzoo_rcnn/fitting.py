@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from detzoo.components.proposals.precomputed import Precomputed
 from detzoo.interfaces import FittingStage, Stage, StageContext
 from detzoo.ops.boxes import iou_matrix
-from detzoo.ops.matching import overlaps_ignored
+from detzoo.ops.ignored_truth import overlaps_ignored
 from detzoo.ops.regions import append_ground_truth
 from detzoo.prediction.proposal_file import ProposalFile
 from detzoo.types import Candidates, ImageBatch, Targets

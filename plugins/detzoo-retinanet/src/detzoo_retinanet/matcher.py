@@ -12,8 +12,9 @@ from torch import Tensor
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Feature, Matcher
 from detzoo.ops.boxes import area, full_precision
-from detzoo.ops.matching import chunks, overlaps_ignored
-from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
+from detzoo.ops.ignored_truth import leave_out_ignored
+from detzoo.ops.matching import chunks
+from detzoo.types import BACKGROUND, Assignment, Candidates, Predictions, Targets
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Ratio = Annotated[float, Field(ge=0)]
@@ -75,9 +76,9 @@ class CentreSampling(Matcher):
             least, row = torch.where(matched, areas, math.inf).min(dim=1)
             index = torch.where(least < smallest, row + rows.start, index)  # <: of equal areas the first stays
             smallest = torch.minimum(least, smallest)
-        ignored = overlaps_ignored(candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
-        index = torch.where(ignored & (index == BACKGROUND), IGNORE, index)
-        return Assignment(torch.where(candidates.valid, index, IGNORE))
+        return Assignment(
+            leave_out_ignored(index, candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
+        )
 
     def matches(self, candidates: Candidates, targets: Targets, rows: slice, low: Tensor, high: Tensor) -> Tensor:
         """bool [B,m,N]: pairs of the chosen ground truths and the candidates that may answer for them."""

@@ -14,7 +14,8 @@ from torch import Tensor
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Feature, Matcher
 from detzoo.ops.boxes import full_precision, iou_matrix, sides
-from detzoo.ops.matching import chunks, overlaps_ignored
+from detzoo.ops.ignored_truth import overlaps_ignored
+from detzoo.ops.matching import chunks
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
