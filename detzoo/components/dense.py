@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Anchors
 from detzoo.types import FeatureSpecs
@@ -55,10 +53,3 @@ def shared_per_cell(anchors: Anchors, names: tuple[str, ...], *, head: str, leve
             f"found {', '.join(map(str, counts))}. Give each level equally many sizes."
         )
     return counts[0]
-
-
-def rows(answer: Tensor, columns: int) -> Tensor:
-    """[B,A*columns,h,w] -> [B,h*w*A,columns], in the order row, column, cell entry."""
-    images, channels, height, width = answer.shape
-    # [h,w,A], as anchors lie
-    return answer.permute(0, 2, 3, 1).reshape(images, height * width * channels // columns, columns)

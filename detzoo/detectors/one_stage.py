@@ -6,6 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from detzoo.components.samplers import All
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Backbone, DenseHead, Detector, Feature, Loss, Matcher, Neck, PostProcess, Sampler
 from detzoo.types import Auxiliary, Candidates, ImageBatch, Predictions, Targets, coarsest_stride
@@ -19,7 +20,7 @@ class OneStage(Detector):
         neck: maps to maps.
         head: maps to candidates and predictions.
         matcher: candidates to ground truth.
-        sampler: which candidates enter the loss.
+        sampler: which candidates enter the loss; null: all.
         loss: of classes and boxes, auxiliary ones too.
         postprocess: predictions to detections.
         matchers: further ones by name, for auxiliary predictions that ask for them (one-to-many groups); null: none.
@@ -34,7 +35,7 @@ class OneStage(Detector):
         neck: Neck,
         head: DenseHead,
         matcher: Matcher,
-        sampler: Sampler,
+        sampler: Sampler | None = None,
         loss: Loss,
         postprocess: PostProcess,
         matchers: dict[str, Matcher] | None = None,
@@ -44,7 +45,7 @@ class OneStage(Detector):
         self.neck = neck
         self.head = head
         self.matcher = matcher
-        self.sampler = sampler
+        self.sampler = All() if sampler is None else sampler
         self.loss = loss
         self.postprocess = postprocess
         self.matchers = nn.ModuleDict(matchers or {})

@@ -4,6 +4,7 @@ from detzoo.feature import NOTHING, SCORES, Component, Feature
 from detzoo.interfaces.backbone import Backbone
 from detzoo.interfaces.detector import Detector, StartingPoint
 from detzoo.interfaces.features import FeatureSource
+from detzoo.interfaces.grid_head import GridHead
 from detzoo.interfaces.head import DenseHead, MaskHead, RoiHead
 from detzoo.interfaces.loss import Loss, MaskLoss
 from detzoo.interfaces.matcher import Matcher
@@ -42,6 +43,7 @@ __all__ = [
     "FeatureSource",
     "FittingStage",
     "GradientStage",
+    "GridHead",
     "Loss",
     "MaskHead",
     "MaskLoss",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from detzoo.components.anchors import Grid
-from detzoo.components.dense import rows, shared_per_cell, shared_width
+from detzoo.components.dense import shared_per_cell, shared_width
 from detzoo.errors import RecipeError
 from detzoo.types import FeatureSpec
 
@@ -38,11 +37,3 @@ def test_anchors_of_one_number() -> None:
         "head mine: its weights are shared by all maps, so every cell needs the same number of anchors; "
         "found 6, 3. Give each level equally many sizes."
     )
-
-
-def test_rows_go_row_column_entry() -> None:
-    answer = torch.arange(2 * 4 * 3 * 5).view(2, 4, 3, 5)  # two entries of two columns on 3 x 5 cells
-    found = rows(answer, 2)
-    assert found.shape == (2, 30, 2)
-    assert found[1, (2 * 5 + 3) * 2 + 1].tolist() == answer[1, 2:4, 2, 3].tolist()
-    assert rows(torch.zeros(0, 4, 3, 5), 2).shape == (0, 30, 2)

@@ -10,9 +10,10 @@ from pydantic import Field
 from torch import nn
 from torchvision.ops import Conv2dNormActivation
 
-from detzoo.components.dense import rows, shared_per_cell, shared_width
+from detzoo.components.dense import shared_per_cell, shared_width
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Anchors, BoxCoder, DenseHead, Feature
+from detzoo.ops.grid import rows
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 
 

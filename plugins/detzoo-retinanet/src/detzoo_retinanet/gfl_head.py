@@ -7,10 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from detzoo.components.dense import rows, shared_per_cell, shared_width
+from detzoo.components.dense import shared_per_cell, shared_width
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Anchors, BoxCoder, DenseHead, Feature
 from detzoo.ops.distributions import expectation
+from detzoo.ops.grid import rows
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 from detzoo_retinanet.tower import Depth, Norm, Probability, Std, Width, predictor, start, start_at, tower
 

@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from detzoo.components.dense import rows, shared_per_cell, shared_width
+from detzoo.components.dense import shared_per_cell, shared_width
 from detzoo.interfaces import Anchors, BoxCoder, DenseHead
+from detzoo.ops.grid import rows
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 from detzoo_retinanet.tower import Depth, Norm, Probability, Std, Width, predictor, start, start_at, tower
 
