@@ -93,6 +93,27 @@ def convert(
     typer.echo(f"{out / 'data.yaml'}: {', '.join(f'{name} {len(data)} images' for name, data in splits.items())}")
 
 
+@app.command("split")
+def split_(
+    spec: Spec,
+    out: Annotated[Path, typer.Option(help="Folder for data.yaml and the lists of images; must not exist yet.")],
+    shares: Annotated[str, typer.Option(help="Share of each new split.")] = "train=0.8,val=0.1,test=0.1",
+    split: Annotated[str | None, typer.Option(help="Split to divide (default: the only one); others stay.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed; another one divides otherwise.")] = 0,
+) -> None:
+    """Divide a dataset into train, val and test by class; near-duplicates stay together. Only lists are written."""
+    from detzoo.data.splitting import parse_shares, split_dataset
+
+    done = split_dataset(spec, out, parse_shares(shares), split=split, seed=seed, progress=_progress)
+    for message in done.unreadable:
+        typer.echo(f"left out: {message}", err=True)
+    for name, (images, boxes) in done.counts.items():
+        typer.echo(f"{name}: {images} images, {', '.join(f'{label} {count}' for label, count in boxes.items())}")
+    if done.together:
+        typer.echo(f"{done.together} images show nearly the same as another one and were kept with it")
+    typer.echo(str(done.description))
+
+
 @app.command()
 def make(
     out: Annotated[Path, typer.Option(help="Output folder; must not exist yet.")],

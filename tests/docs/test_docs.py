@@ -12,6 +12,8 @@ import typer
 import yaml
 
 from detzoo.cli import app
+from detzoo.data import list_splits
+from detzoo.data.formats import data_yaml, derived
 from detzoo.recipes.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -111,3 +113,29 @@ def test_whole_recipes_resolve(page: Path, tmp_path: Path) -> None:
         path.write_text(text)
         for name in yaml.safe_load(text)["detectors"]:
             assert load_recipe(f"{path}#{name}").values["architecture"]
+
+
+def test_every_data_yaml_of_the_data_page_is_read(tmp_path: Path) -> None:
+    """Each block describes a source whose splits it names; the folders are made, empty."""
+    page = ROOT / "docs" / "data.md"
+    found = 0
+    for number, text in enumerate(blocks(page, "yaml")):
+        folder = tmp_path / str(number) / "data"
+        folder.mkdir(parents=True)
+        content = yaml.safe_load(text)
+        (folder / "data.yaml").write_text(text)
+        if "source" in content:
+            photos = folder.parent / "photos"
+            (photos / "images").mkdir(parents=True)
+            (photos / "labels").mkdir()
+            (photos / "classes.txt").write_text("cat\n")
+        named = content.get("splits") or {key: 0 for key in ("train", "val", "test") if key in content}
+        assert set(named) <= set(list_splits(folder)), text
+        found += 1
+    assert found >= 8
+
+
+def test_the_data_page_names_every_key() -> None:
+    text = (ROOT / "docs" / "data.md").read_text()
+    for key in {*data_yaml.KEYS, *derived.KEYS, *(key for keys in data_yaml.PART_KEYS.values() for key in keys)}:
+        assert f"`{key}`" in text or f"{key}:" in text, key

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from detzoo.data.checking.leaks import duplicates, find_leaks
+from detzoo.data.checking.leaks import duplicates, find_leaks, find_near_duplicates
+from detzoo.data.checking.near_duplicates import ImagePrint, thumbnail
 from detzoo.data.checking.problems import DataProblem, Problems
 from detzoo.data.dataset import Dataset, read_as_annotated
 from detzoo.data.formats.opening import list_splits, open_dataset
@@ -70,9 +71,13 @@ def check(
                 height, width = (int(side) for side in index.sizes[position])
                 sizes.setdefault(index.path(position), (height, width))
     known = {problem.path for problem in problems.found if problem.code in ("bad-image", "missing-image")}
-    digests = _check_images({path: size for path, size in sizes.items() if path not in known}, problems, progress)
+    prints = _check_images({path: size for path, size in sizes.items() if path not in known}, problems, progress)
+    digests: dict[str, list[str]] = {}
+    for path, found in prints.items():
+        digests.setdefault(found.digest, []).append(path)
     duplicates(opened, digests, problems)
     find_leaks(opened, digests, problems)
+    find_near_duplicates(opened, prints, problems)
     return list(dict.fromkeys(problems.found))
 
 
@@ -99,22 +104,22 @@ def _check_images(
     sizes: dict[str, tuple[int, int]],
     problems: Problems,
     progress: Callable[[Iterable[str], int], Iterable[str]] | None,
-) -> dict[str, list[str]]:
-    """Decode every image; returns the paths by digest of their bytes."""
-    digests: dict[str, list[str]] = {}
+) -> dict[str, ImagePrint]:
+    """Decode every image; returns what the images are compared by, by path."""
+    prints: dict[str, ImagePrint] = {}
     paths = list(sizes)
     with ThreadPoolExecutor(2) as pool:
         results = pool.map(lambda path: check_image(path, sizes[path]), paths)
         for path in progress(paths, len(paths)) if progress else paths:
-            found, digest = next(results)
+            found, own = next(results)
             problems.found.extend(found)
-            if digest:
-                digests.setdefault(digest, []).append(path)
-    return digests
+            if own is not None:
+                prints[path] = own
+    return prints
 
 
-def check_image(path: str, annotated: tuple[int, int]) -> tuple[list[DataProblem], str | None]:
-    """What is wrong with one image, and a digest of its bytes.
+def check_image(path: str, annotated: tuple[int, int]) -> tuple[list[DataProblem], ImagePrint | None]:
+    """What is wrong with one image, and what it is compared by.
 
     Args:
         path: the file.
@@ -129,13 +134,13 @@ def check_image(path: str, annotated: tuple[int, int]) -> tuple[list[DataProblem
         return problems.found, None
     try:
         header = header_of(data, path)
-        decode_image(data, path)
+        small = thumbnail(decode_image(data, path))
     except DataError as error:
         problems.error("bad-image", path, None, _without(path, error), path)
         return problems.found, None
     _check_header(path, header, data, problems)
     _check_frame(path, header, annotated, problems)
-    return problems.found, hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    return problems.found, ImagePrint(hashlib.sha1(data, usedforsecurity=False).hexdigest(), small)
 
 
 def _check_header(path: str, header: ImageHeader, data: bytes, problems: Problems) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
+from detzoo.data.checking.near_duplicates import ImagePrint, near_pairs
 from detzoo.data.checking.problems import Problems
 from detzoo.data.dataset import Dataset
 from detzoo.data.formats.split_names import role_of
@@ -50,3 +51,32 @@ def duplicates(opened: Sequence[Dataset], digests: Mapping[str, list[str]], prob
             same = next((first for first in paths[:at] if any(first in own and path in own for own in splits)), None)
             if same is not None:
                 problems.warning("duplicate-image", path, None, f"the same bytes as {same}", path)
+
+
+def find_near_duplicates(opened: Sequence[Dataset], prints: Mapping[str, ImagePrint], problems: Problems) -> None:
+    """Report images that show nearly the same as another one, in one split or in two; equal bytes are reported before.
+
+    Args:
+        opened: the splits.
+        prints: what the images are compared by, by path.
+        problems: gets a warning for each image, with the first one that it is like, in another split if there is one.
+    """
+    paths = list(prints)
+    splits = {data.split: set(data.paths) for data in opened if data.on_disk}
+    whole = {name: {path: path for path in members} for name, members in splits.items()}
+    parts = {name for name in splits if role_of(name) != "union" and not _joins_others(name, whole)}
+    homes = {path: {name for name in parts if path in splits[name]} for path in paths}
+    like: dict[int, list[int]] = {}
+    for one, other in near_pairs([prints[path].small for path in paths]):
+        if prints[paths[one]].digest != prints[paths[other]].digest:
+            like.setdefault(other, []).append(one)
+    for other, found in like.items():
+        path = paths[other]
+        apart = [one for one in found if homes[paths[one]] and homes[path] and not homes[paths[one]] & homes[path]]
+        first = paths[(apart or found)[0]]
+        if apart:
+            names = [next(name for name in splits if name in homes[place]) for place in (first, path)]
+            message = f"leak: nearly the same image stands in {names[0]}, as {first}, and in {names[1]}"
+        else:
+            message = f"shows nearly the same as {first}"
+        problems.warning("near-duplicate", path, None, message, path)

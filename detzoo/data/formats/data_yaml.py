@@ -19,11 +19,12 @@ from detzoo.runtime.foreign_files import read_text
 
 KEYS: Final = ("format", "name", "path", "classes", "coordinates", "download", "splits")
 _SHAPES_SPLITS: Final = ("train", "val", "test")
-_PART_KEYS: Final = {
+PART_KEYS: Final = {
     "voc": ("path", "set", "annotations", "images", "list"),
     "coco": ("annotations", "images"),
     "yolo": ("images", "labels"),
     "masks": ("path", "list"),
+    **dict.fromkeys(("labelme", "via", "cvat", "openimages"), ("annotations", "images")),
 }
 
 
@@ -148,13 +149,14 @@ def _splits(path: Path, content: Any, root: Path, kind: Format) -> dict[str, tup
 
 
 def _part(path: Path, name: str, value: Any, root: Path, kind: Format) -> Part:
-    allowed = _PART_KEYS[kind]
+    allowed = PART_KEYS[kind]
     if not isinstance(value, dict) or not set(value) <= set(allowed):
         raise DataError(f"{path}: split {name}: format {kind} takes {', '.join(allowed)}, not {value!r}")
     place = {key: inside(path, root, entry) for key, entry in value.items() if key != "set"}
-    if kind == "coco":
+    if PART_KEYS[kind] == ("annotations", "images"):
         if "annotations" not in place:
-            raise DataError(f"{path}: split {name}: `annotations` is missing: the JSON file")
+            what = "the JSON file" if kind == "coco" else "the file of annotations, or their folder"
+            raise DataError(f"{path}: split {name}: `annotations` is missing: {what}")
         return Part(annotations=place["annotations"], images=place.get("images"))
     if kind == "yolo":
         if "images" not in place:

@@ -12,6 +12,7 @@ from detzoo.data.formats.json_file import JSON_BYTES
 from detzoo.data.formats.mask_folders import find_mask_root
 from detzoo.data.formats.paths import has_images
 from detzoo.data.formats.source import DataSource, Format, Part
+from detzoo.data.formats.tool_layouts import tool_folder
 from detzoo.data.formats.voc import annotation_files, find_roots
 from detzoo.data.formats.voc_sets import image_sets
 from detzoo.data.formats.yolo_layouts import yolo_folder
@@ -40,12 +41,14 @@ def find_layout(folder: Path, kind: Format | None = None, *, classes: Sequence[s
         "voc": voc_folder,
         "yolo": lambda place: yolo_folder(place, classes=classes),
         "masks": mask_folder,
+        "labelme": tool_folder,  # or another tool's, whichever it finds
     }
     if kind is not None:
-        return finders[kind](folder) if kind in finders else None
+        found = finders.get(kind, tool_folder)(folder)
+        return found if found is not None and found.format == kind else None
     for find in finders.values():
         source = find(folder)
-        if source is not None and source.format != "coco":
+        if source is not None and source.format in ("voc", "yolo", "masks"):
             passed = [note for place in (folder / "annotations", folder) for note in _json_files(place)[1]]
             return dataclasses.replace(source, notes=(*passed, *source.notes))
         if source is not None:

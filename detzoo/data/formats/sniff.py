@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from detzoo.data.formats.data_yaml import KEYS, describes_data, load_yaml, source_of_yaml
-from detzoo.data.formats.folder_layouts import find_layout, split_of_json
+from detzoo.data.formats.derived import derived_source
+from detzoo.data.formats.folder_layouts import find_layout, is_coco, split_of_json
 from detzoo.data.formats.source import DataSource, Part
+from detzoo.data.formats.tool_layouts import tool_file, tool_format
 from detzoo.errors import DataError
 
 _DESCRIPTIONS: Final = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -27,21 +29,30 @@ def describe(path: Path, *, root: Path | None = None) -> DataSource:
         DataError: the path holds nothing that can be read.
     """
     if path.is_file():
+        kind = tool_format(path)
+        if kind is not None and not (path.suffix.lower() == ".json" and is_coco(path)):
+            return tool_file(path, kind)
         if path.suffix.lower() == ".json":
             part = Part(annotations=path)
             return DataSource(str(path), path.stem, "coco", path.parent, {split_of_json(path): (part,)})
         if path.suffix.lower() in (".yaml", ".yml"):
-            return source_of_yaml(path, root or path.parent)
-        raise DataError(f"{path}: a dataset is a folder, a data.yaml or a COCO json")
+            return _of_yaml(path, root or path.parent)
+        raise DataError(f"{path}: a dataset is a folder, a data.yaml, a COCO json or a file of an annotation tool")
     description, notes = _description(path)
-    source = source_of_yaml(description, path) if description is not None else find_layout(path)
+    source = _of_yaml(description, path) if description is not None else find_layout(path)
     if source is None:
         said = "".join(f"\n{note}" for note in notes)
         raise DataError(
             f"{path}: no dataset found here; looked for data.yaml, json files of boxes (COCO), xml files with "
-            f"images (VOC), label files with images (YOLO), and <id>/images with <id>/masks{said}"
+            f"images (VOC), label files with images (YOLO), <id>/images with <id>/masks, and the files "
+            f"of labelme, VIA, CVAT and Open Images{said}"
         )
     return dataclasses.replace(source, notes=(*notes, *source.notes))
+
+
+def _of_yaml(path: Path, base: Path) -> DataSource:
+    content = load_yaml(path)
+    return derived_source(path, content, describe) if "source" in content else source_of_yaml(path, base)
 
 
 def _description(folder: Path) -> tuple[Path | None, list[str]]:
@@ -62,4 +73,4 @@ def _description(folder: Path) -> tuple[Path | None, list[str]]:
 
 
 def _known_keys(content: Mapping[str, Any]) -> bool:
-    return bool(content.keys() & {*KEYS, "names", "nc", "train", "val", "test"})
+    return bool(content.keys() & {*KEYS, "source", "names", "nc", "train", "val", "test"})

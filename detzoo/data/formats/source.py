@@ -14,7 +14,7 @@ from detzoo.data.formats.values import as_flag, shown
 from detzoo.data.formats.voc import Coordinates
 from detzoo.errors import DataError
 
-Format: TypeAlias = Literal["voc", "coco", "yolo", "masks", "shapes"]
+Format: TypeAlias = Literal["voc", "coco", "yolo", "masks", "labelme", "via", "cvat", "openimages", "shapes"]
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,10 @@ class Part:
     Args:
         root: folder of the source (VOC, masks).
         listed: text file with the names in it (VOC image set, masks).
-        annotations: COCO JSON.
+        annotations: COCO JSON, or the file (labelme: folder) of an annotation tool.
         images: folder of the images (COCO, YOLO, VOC), or a list of them (YOLO).
         labels: folder of the label files (YOLO).
+        only: list of the images that belong to the split; all by default.
     """
 
     root: Path | None = None
@@ -34,6 +35,7 @@ class Part:
     annotations: Path | None = None
     images: Path | None = None
     labels: Path | None = None
+    only: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,11 @@ def read_source(
         problems.warning("guess", source.place, None, note)
     _check_files(source, parts)
     readers = {"voc": _read_voc, "coco": _read_coco, "yolo": _read_yolo, "masks": _read_masks}
-    indexes, classes, ids = readers[source.format](source, parts, problems, lines)
+    indexes, classes, ids = readers.get(source.format, _read_tool)(source, parts, problems, lines)
+    if any(part.only is not None for part in parts):
+        from detzoo.data.formats.derived import restrict
+
+        indexes = restrict(parts, indexes, source.root, problems)
     index = join_indexes(indexes) if len(indexes) > 1 else indexes[0]
     name = "+".join(splits)
     if len(index) == 0:
@@ -104,7 +110,7 @@ _Read: TypeAlias = tuple[list[Index], tuple[str, ...], tuple[int, ...]]
 
 def _check_files(source: DataSource, parts: list[Part]) -> None:
     for part in parts:
-        for path in (part.root, part.listed, part.annotations, part.images, part.labels):
+        for path in (part.root, part.listed, part.annotations, part.images, part.labels, part.only):
             if path is not None and not path.exists():
                 more = f"\n{source.download.strip()}" if source.download else ""
                 raise DataError(f"{source.place}: {path} is not there{more}")
@@ -175,6 +181,12 @@ def _flag(source: DataSource, key: str) -> bool:
     if flag is None:
         raise DataError(f"{source.place}: {key} must be true or false, not {shown(source.options[key])}")
     return flag
+
+
+def _read_tool(source: DataSource, parts: list[Part], problems: Problems, lines: bool) -> _Read:
+    from detzoo.data.formats.tool_layouts import read_tool_parts
+
+    return read_tool_parts(source, parts, problems, lines)
 
 
 def _read_masks(source: DataSource, parts: list[Part], problems: Problems, _: bool) -> _Read:

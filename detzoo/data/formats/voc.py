@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from detzoo.data.checking.problems import Problems
+from detzoo.data.formats.cvat_xml import is_cvat
 from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.data.formats.paths import escapes, image_files
 from detzoo.data.formats.units import corner_problem
@@ -47,7 +48,8 @@ def _is_root(folder: Path) -> bool:
 
 
 def _has_xml(folder: Path) -> bool:
-    return next(folder.glob("*.xml"), None) is not None
+    first = next(folder.glob("*.xml"), None)
+    return first is not None and not is_cvat(first)
 
 
 def annotation_files(folder: Path) -> dict[str, Path]:

@@ -1,0 +1,303 @@
+"""labelme, VIA, CVAT for images and Open Images, made by hand as the tools write them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from detzoo.data import Dataset, list_splits, open_dataset
+from detzoo.errors import DataError
+
+WIDTH, HEIGHT = 40, 20
+
+
+def image(path: Path, size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (90, 80, 90)).save(path)
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def opened(spec: Path, split: str | None = None) -> Dataset:
+    return open_dataset(spec, split, quiet=True, lines=True)
+
+
+def objects(data: Dataset) -> list[tuple[str, list[float]]]:
+    index = data.annotations()
+    return [(data.classes[label], box.round(6).tolist()) for label, box in zip(index.labels, index.boxes, strict=True)]
+
+
+def codes(data: Dataset) -> list[tuple[str, int | None]]:
+    return [(problem.code, problem.line) for problem in data.problems]
+
+
+# labelme ------------------------------------------------------------------------------------------------------------
+
+
+def shape(label: Any, points: Any, kind: str = "rectangle") -> dict[str, Any]:
+    return {"label": label, "points": points, "group_id": None, "description": "", "shape_type": kind, "flags": {}}
+
+
+def labelme(path: Path, *shapes: dict[str, Any], **changes: Any) -> Path:
+    content: dict[str, Any] = {
+        "version": "5.4.1", "flags": {}, "shapes": list(shapes), "imagePath": f"{path.stem}.jpg", "imageData": None,
+        "imageHeight": HEIGHT, "imageWidth": WIDTH,
+    }  # fmt: skip
+    return write(path, json.dumps({key: value for key, value in (content | changes).items() if value != "-"}, indent=2))
+
+
+RECTANGLE = shape("dog", [[14.0, 12.0], [4.0, 2.0]])  # drawn from the lower right corner
+
+
+def test_labelme(tmp_path: Path) -> None:
+    for name in "ab":
+        image(tmp_path / f"{name}.jpg")
+    polygon = shape("cat", [[1, 1], [11, 1], [11, 9], [1, 9]], "polygon")
+    circle = shape("cat", [[20, 10], [23, 14]], "circle")
+    labelme(tmp_path / "a.json", RECTANGLE, polygon, circle, shape("dog", [[3, 3]], "point"))
+    labelme(tmp_path / "b.json")
+    data = opened(tmp_path)
+    assert (data.split, data.classes, len(data)) == ("all", ("cat", "dog"), 2)
+    assert objects(data) == [
+        ("dog", [4, 2, 14, 12]), ("cat", [1, 1, 11, 9]), ("cat", [15, 5, 25, 15]),
+    ]  # fmt: skip
+    masks = data[0].masks
+    assert masks is not None
+    assert masks.sum(axis=(1, 2)).tolist() == [0, 80, 0]
+    assert sorted(codes(data)) == [("no-objects", None), ("passed-over", None)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "shapes", "expected"),
+    [
+        ({}, [shape("dog", [["x", 2], [4, 9]])], [("bad-annotation", 5)]),
+        ({}, [shape("dog", [[4, 2]])], [("bad-annotation", 5)]),
+        ({}, [RECTANGLE, shape(None, [[4, 2], [9, 9]])], [("unknown-class", 22)]),
+        ({}, [shape("dog", [[4, 2], [4, 9]])], [("zero-box", 5)]),
+        ({}, [shape("dog", [[44, 2], [48, 9]])], [("box-outside", 5)]),
+        ({}, [RECTANGLE, RECTANGLE], [("duplicate-box", 22)]),
+        ({"imageHeight": "-"}, [RECTANGLE], [("no-size", None)]),
+        ({"shapes": "-"}, [RECTANGLE], [("bad-annotation", None)]),
+        ({"imagePath": 3}, [RECTANGLE], [("bad-image", None)]),
+        ({"imagePath": "gone.jpg"}, [RECTANGLE], [("missing-image", None)]),
+        ({"imagePath": "..\\photos\\a.jpg"}, [RECTANGLE], [("guess", None)]),
+    ],
+)
+def test_labelme_near_misses(
+    tmp_path: Path, changes: dict[str, Any], shapes: list[dict[str, Any]], expected: list[tuple[str, int | None]]
+) -> None:
+    for name in "ab":
+        image(tmp_path / f"{name}.jpg")
+    labelme(tmp_path / "a.json", *shapes, **changes)
+    folder = "..\\photos\\" if "\\" in str(changes.get("imagePath")) else ""
+    labelme(tmp_path / "b.json", RECTANGLE, imagePath=f"{folder}b.jpg")
+    assert codes(opened(tmp_path)) == expected
+
+
+def test_labelme_in_the_folder_of_each_split_and_through_a_data_yaml(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        image(tmp_path / split / "a.jpg")
+        labelme(tmp_path / split / "a.json", RECTANGLE)
+    assert list_splits(tmp_path) == ("train", "val")
+    assert objects(opened(tmp_path, "val")) == [("dog", [4, 2, 14, 12])]
+    part = "{annotations: train, images: val}"
+    data = opened(write(tmp_path / "data.yaml", f"format: labelme\nclasses: [dog]\nsplits: {{x: {part}}}\n"))
+    assert data.paths == [str(tmp_path / "val" / "a.jpg")]
+    with pytest.raises(DataError, match="no class is called 'cow'; there are dog"):
+        opened(write(tmp_path / "data.yaml", f"format: labelme\nclasses: [cow]\nsplits: {{x: {part}}}\n"))
+
+
+def test_an_image_of_another_size_is_an_error(tmp_path: Path) -> None:
+    image(tmp_path / "a.jpg", (30, 30))
+    data = opened(labelme(tmp_path / "a.json", RECTANGLE))
+    with pytest.raises(DataError, match="its annotation says 40 x 20"):
+        data[0]
+
+
+# VIA ----------------------------------------------------------------------------------------------------------------
+
+
+def region(called: str = "dog", *, attribute: str = "class", **attributes: Any) -> dict[str, Any]:
+    return {"shape_attributes": attributes, "region_attributes": {attribute: called}}
+
+
+RECT: dict[str, Any] = {"name": "rect", "x": 4, "y": 2, "width": 10, "height": 10}
+
+
+def via(path: Path, regions: Any, *, project: bool = False) -> Path:
+    content: dict[str, Any] = {
+        "a.jpg1234": {"filename": "a.jpg", "size": 1234, "regions": regions, "file_attributes": {}}
+    }
+    if project:
+        content = {"_via_settings": {"ui": {}}, "_via_img_metadata": content, "_via_attributes": {"region": {}}}
+    return write(path, json.dumps(content))
+
+
+@pytest.mark.parametrize("project", [False, True])
+@pytest.mark.parametrize("numbered", [False, True])
+def test_via(tmp_path: Path, project: bool, numbered: bool) -> None:
+    image(tmp_path / "images" / "a.jpg")
+    polygon: dict[str, Any] = {"name": "polygon", "all_points_x": [1, 11, 11, 1], "all_points_y": [1, 1, 9, 9]}
+    regions: Any = [
+        region(**RECT),
+        region("cat", **polygon),
+        region("cat", name="circle", cx=20, cy=10, r=5),
+        region("cat", name="ellipse", cx=20, cy=10, rx=6, ry=4),
+        region("dog", name="point", cx=3, cy=3),
+    ]
+    via(tmp_path / "via_region_data.json", dict(enumerate(regions)) if numbered else regions, project=project)
+    data = opened(tmp_path)
+    assert objects(data) == [
+        ("dog", [4, 2, 14, 12]), ("cat", [1, 1, 11, 9]), ("cat", [15, 5, 25, 15]), ("cat", [14, 6, 26, 14]),
+    ]  # fmt: skip
+    assert codes(data) == [("passed-over", None)]
+    assert data.has_masks
+
+
+@pytest.mark.parametrize(
+    ("regions", "expected"),
+    [
+        ([region(**RECT), region(**(RECT | {"x": "left"}))], [("bad-annotation", 1)]),
+        ([region(**RECT), region(**(RECT | {"width": -3}))], [("bad-annotation", 1)]),
+        ([region(**RECT), region("", **RECT)], [("unknown-class", 1)]),
+        (
+            [region(**RECT), region(name="polygon", all_points_x=[1, 2, 3], all_points_y=[1, 2])],
+            [("bad-annotation", 1)],
+        ),
+        ([region(**RECT), {"region_attributes": {}}], [("bad-annotation", 1)]),
+    ],
+)
+def test_via_near_misses(tmp_path: Path, regions: Any, expected: list[tuple[str, int | None]]) -> None:
+    image(tmp_path / "a.jpg")
+    assert codes(opened(via(tmp_path / "via.json", regions))) == expected
+
+
+def test_vias_class_is_asked_for_where_it_is_not_clear(tmp_path: Path) -> None:
+    image(tmp_path / "a.jpg")
+    regions = [region(**RECT), region("red", attribute="colour", **RECT)]
+    assert opened(via(tmp_path / "via.json", regions)).classes == ("dog",)
+    regions = [region("x", attribute="kind", **RECT), region("red", attribute="colour", **RECT)]
+    with pytest.raises(DataError, match="kind, colour: which is the class"):
+        opened(via(tmp_path / "via.json", regions))
+
+
+# CVAT ---------------------------------------------------------------------------------------------------------------
+
+BOX = '<box label="dog" source="manual" occluded="0" xtl="4.00" ytl="2.00" xbr="14.00" ybr="12.00" z_order="0"></box>'
+
+
+def cvat(path: Path, *shapes: str, given: str = f'width="{WIDTH}" height="{HEIGHT}"', name: str = "a.jpg") -> Path:
+    inside = "\n".join(shapes)
+    return write(
+        path,
+        '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n<meta><task><size>1</size>'
+        "<labels><label><name>dog</name></label></labels></task></meta>\n"
+        f'<image id="0" name="{name}" {given}>\n{inside}\n</image>\n</annotations>\n',
+    )
+
+
+def test_cvat_for_images(tmp_path: Path) -> None:
+    image(tmp_path / "images" / "a.jpg")
+    polygon = '<polygon label="cat" points="1.0,1.0;11.0,1.0;11.0,9.0;1.0,9.0" z_order="0"></polygon>'
+    ellipse = '<ellipse label="cat" cx="20" cy="10" rx="6" ry="4"><attribute name="colour">red</attribute></ellipse>'
+    turned = '<box label="dog" xtl="4" ytl="2" xbr="14" ybr="12" rotation="30"></box>'
+    cvat(tmp_path / "annotations.xml", BOX, polygon, ellipse, turned, '<points label="dog" points="1,1"></points>')
+    for spec in (tmp_path, tmp_path / "annotations.xml"):
+        data = opened(spec)
+        assert objects(data) == [("dog", [4, 2, 14, 12]), ("cat", [1, 1, 11, 9]), ("cat", [14, 6, 26, 14])]
+        assert codes(data) == [("passed-over", None)]
+        assert "1 points, 1 rotated box" in data.problems[0].message
+    masks = data[0].masks
+    assert masks is not None
+    assert masks[1].sum() == 80
+
+
+@pytest.mark.parametrize(
+    ("shapes", "changes", "expected"),
+    [
+        ([BOX, BOX.replace("4.00", "x")], {}, [("bad-annotation", 7)]),
+        ([BOX, BOX.replace('xtl="4.00"', "")], {}, [("bad-annotation", 7)]),
+        ([BOX, BOX.replace("4.00", "34.00", 1)], {}, [("bad-annotation", 7)]),
+        ([BOX, BOX.replace('label="dog"', "")], {}, [("unknown-class", 7)]),
+        ([BOX, '<polygon label="dog" points="1,1;2,2"></polygon>'], {}, [("bad-annotation", 7)]),
+        ([BOX], {"given": 'width="40"'}, [("no-size", 5)]),
+        ([BOX], {"name": "task/a.jpg"}, [("guess", None)]),
+    ],
+)
+def test_cvat_near_misses(
+    tmp_path: Path, shapes: list[str], changes: dict[str, str], expected: list[tuple[str, int | None]]
+) -> None:
+    image(tmp_path / "images" / "a.jpg")
+    assert codes(opened(cvat(tmp_path / "annotations.xml", *shapes, **changes))) == expected
+
+
+def test_cvat_files_that_are_not_read(tmp_path: Path) -> None:
+    path = cvat(tmp_path / "a.xml", BOX)
+    text = path.read_text()
+    with pytest.raises(DataError, match=r"a\.xml:5: no such image.*gone\.jpg|no usable image"):
+        opened(path)
+    for old, new, message in (
+        ("</image>", "</imag>", r"a\.xml:7: not well-formed"),
+        ("<image", "<track/><image", r"a\.xml:5: this is CVAT's xml for videos"),
+        ("<annotations>", '<!DOCTYPE a [<!ENTITY b "c">]><annotations>', "entities are rejected"),
+    ):
+        write(path, text.replace(old, new, 1))
+        with pytest.raises(DataError, match=message):
+            opened(path)
+
+
+# Open Images --------------------------------------------------------------------------------------------------------
+
+HEADER = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,IsInside"
+
+
+def open_images(root: Path, *rows: str, header: str = HEADER) -> Path:
+    for split in ("train", "validation"):
+        image(root / split / "0001eeaf4aed83f9.jpg")
+        write(root / f"{split}-annotations-bbox.csv", "\n".join((header, *rows)) + "\n")
+    write(root / "class-descriptions-boxable.csv", "/m/0bt9lr,Dog\n/m/01yrx,Cat\n")
+    return root
+
+
+GOOD = "0001eeaf4aed83f9,xclick,/m/0bt9lr,1,0.1,0.35,0.1,0.6,0,0,0,0,0"
+
+
+def test_open_images(tmp_path: Path) -> None:
+    open_images(tmp_path, GOOD, "0001eeaf4aed83f9,xclick,/m/01yrx,1,0,1,0,1,-1,-1,1,0,0")
+    assert list_splits(tmp_path) == ("train", "validation")
+    for split in ("train", "validation"):
+        data = opened(tmp_path, split)
+        assert data.paths == [str(tmp_path / split / "0001eeaf4aed83f9.jpg")]
+        assert objects(data) == [("Dog", [4, 2, 14, 12]), ("Cat", [0, 0, 40, 20])]
+        assert data.annotations().crowd.tolist() == [False, True]
+        assert codes(data) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (GOOD.replace("0.35", "35"), [("bad-annotation", 3)]),
+        (GOOD.replace("0.35", "0.05"), [("bad-annotation", 3)]),
+        (GOOD.replace("0.35", ""), [("bad-annotation", 3)]),
+        (GOOD + ",1", [("bad-annotation", 3)]),
+        (GOOD, [("duplicate-box", 3)]),
+        (GOOD.replace("0001eeaf4aed83f9", "gone"), [("missing-image", 3)]),
+        (GOOD.replace("0.35", "0.4").replace("0,0,0,0,0", "0,0,2,0,0"), [("bad-flag", 3)]),
+    ],
+)
+def test_open_images_near_misses(tmp_path: Path, row: str, expected: list[tuple[str, int | None]]) -> None:
+    assert codes(opened(open_images(tmp_path, GOOD, row), "train")) == expected
+
+
+def test_open_images_without_a_column(tmp_path: Path) -> None:
+    open_images(tmp_path, GOOD, header=HEADER.replace("XMax", "XMaximum"))
+    with pytest.raises(DataError, match="no dataset found"):
+        opened(tmp_path)
