@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
+import torch
 from torch import Tensor
+
+_PLAIN: Final = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+"""Floats of 8 bits and less mean something only with the scales that are kept beside them."""
 
 
 def value_problems(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
@@ -25,8 +30,8 @@ def _problem(name: str, own: Tensor, value: Tensor) -> str | None:
     if not own.is_floating_point():
         counted = name.endswith(".num_batches_tracked")  # some files keep it as a float; evaluation never reads it
         return f"is {_kind(value)}, must be {_kind(own)}" if value.is_floating_point() and not counted else None
-    if not value.is_floating_point():
-        return f"is {_kind(value)}, must be a floating-point number"
+    if value.dtype not in _PLAIN:
+        return f"is {_kind(value)}, must be a floating-point number of 16 bits or more"
     finite = value.isfinite()
     if not bool(finite.all()) and bool(own.isfinite().all()):
         return f"{int((~finite).sum())} of {value.numel()} values are NaN or infinite"

@@ -163,8 +163,7 @@ def _checkpoint(folder: Path) -> None:
 
 
 def _darknet_weights(folder: Path) -> None:
-    values = read_weights(folder / "x.weights")["values"]
-    assert values.dim() == 1
+    assert read_weights(folder / "x.weights")["values"].dim() == 1
 
 
 KINDS: Final[dict[str, Kind]] = {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -16,6 +18,7 @@ import yaml
 
 from tests.campaign.strange_values import as_text, change_tree, strange
 
+_DTYPES: Final = ("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "F16", "BF16", "I32", "U32", "F64", "C64")
 Files: TypeAlias = dict[str, bytes]
 """Content by path below a folder."""
 _TEXT_ENDINGS: Final = (".json", ".yaml", ".xml", ".txt", ".cfg", ".names", ".csv")
@@ -29,6 +32,8 @@ def mutate(rng: random.Random, name: str, data: bytes) -> tuple[bytes, str]:
         return _header(rng, data)
     if ending == ".png" and roll < 0.5:
         return _chunk(rng, data)
+    if ending == ".pth" and roll < 0.5:
+        return _archive(rng, data)
     if ending not in _TEXT_ENDINGS or roll < 0.05:
         return _bytes(rng, data)
     try:
@@ -154,13 +159,32 @@ def _header(rng: random.Random, data: bytes) -> tuple[bytes, str]:
         if isinstance(own, str) and rng.random() < 0.7:
             inner, what = change_tree(rng, json.loads(own))
             header["__metadata__"]["detzoo"] = as_text(json.dumps(inner))
+        elif isinstance(header, dict) and rng.random() < 0.4:
+            name = rng.choice([name for name in header if name != "__metadata__"])
+            header[name]["dtype"] = what = rng.choice(_DTYPES)
         else:
             header, what = change_tree(rng, header)
-    except (ValueError, AttributeError, RecursionError):
+    except (ValueError, AttributeError, LookupError, TypeError, RecursionError):
         return _bytes(rng, data)
     text = as_text(json.dumps(header)).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + data[8 + length :], f"header: {what}"
+
+
+def _archive(rng: random.Random, data: bytes) -> tuple[bytes, str]:
+    """A zip archive with one file changed and a checksum that fits."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as packed:
+            files = {name: packed.read(name) for name in packed.namelist()}
+        name = rng.choice(list(files) + [name for name in files if name.endswith("data.pkl")] * 3)
+    except (zipfile.BadZipFile, LookupError, OSError, ValueError, NotImplementedError):
+        return _bytes(rng, data)
+    files[name], what = _bytes(rng, files[name])
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as packed:
+        for other, content in files.items():
+            packed.writestr(zipfile.ZipInfo(other), content)
+    return stream.getvalue(), f"{name}: {what}"
 
 
 def _chunk(rng: random.Random, data: bytes) -> tuple[bytes, str]:

@@ -110,7 +110,10 @@ def run(kind: str, seed: int, cases: Sequence[int], folder: Path, counts: dict[s
         child = os.fork()
         if child == 0:
             os.close(reading)
-            _work(kind, seed, left, folder, writing)  # never returns
+            try:
+                _work(kind, seed, left, folder, writing)
+            finally:
+                os._exit(1)  # whatever happened: never on in the caller's own code
         os.close(writing)
         for result in _answers(reading, child):
             case = left.pop(0)

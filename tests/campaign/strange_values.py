@@ -10,8 +10,8 @@ from typing import Any, Final
 
 DIGITS: Final = "<5000 digits>"
 """Becomes a whole number that long once the tree is text: Python itself would not write one."""
-DEEP: Final = "<deep>"
-"""Becomes lists in lists, deeper than any parser goes by recursion."""
+DEEP: Final = {"<deep>": 3000, "<less deep>": 900, "<just deep>": 300}
+"""Become lists in lists: deeper than any parser goes by recursion, and as deep as what reads its result may not go."""
 NUMBERS: Final = (
     0, -1, 1, 2, -0.0, 0.5, 1.5, 1e-320, 1e6, 1e9, 1e18, -1e18, 1e308, -1e308, math.nan, math.inf, -math.inf,
     2**31 - 1, 2**31, 2**32, 2**53 + 1, 2**63 - 1, 2**63, -(2**63), 2**64, 10**30, 10**400, DIGITS,
@@ -25,7 +25,7 @@ TEXTS: Final = (
 )  # fmt: skip
 OTHERS: Final[tuple[Any, ...]] = (
     None, True, False, [], {}, [[]], [{}], [None], [0], [1, 2], ["a"], {"a": 1}, {"": None}, {"type": "a"}, [[1, 2], 3],
-    [0] * 1000, DEEP,
+    [0] * 1000, *DEEP,
 )  # fmt: skip
 Place = tuple[Any, Any]
 """A container, and the key or index of a value in it."""
@@ -99,5 +99,6 @@ def as_text(text: str) -> str:
     """The text of a tree, its placeholders filled in."""
     for quote in ('"', "'", ""):
         text = text.replace(f"{quote}{DIGITS}{quote}", "9" * 5000)
-        text = text.replace(f"{quote}{DEEP}{quote}", "[" * 3000 + "]" * 3000)
+        for name, depth in DEEP.items():
+            text = text.replace(f"{quote}{name}{quote}", "[" * depth + "]" * depth)
     return text

@@ -160,7 +160,9 @@ def weights() -> list[Files]:
         stream = io.BytesIO()
         torch.save(content, stream)
         files.append({"x.pth": stream.getvalue()})
-    return files
+    stream = io.BytesIO()
+    torch.save(state, stream, _use_new_zipfile_serialization=False)
+    return [*files, {"x.pth": stream.getvalue()}]
 
 
 def small_network() -> torch.nn.Module:

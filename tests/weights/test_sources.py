@@ -309,6 +309,15 @@ def test_files_that_are_no_weights_say_what_they_are(tmp_path: Path, content: by
     assert str(error.value) == f"{path} {message}"
 
 
+@pytest.mark.parametrize(
+    "content", [b"e", b"0", b".", b"hello\n", b"a" * 40, b"}", b"(d", b"\x80\x02R.", b"\x80\x02]b."]
+)
+def test_whatever_bytes_make_an_unpickler_stumble_is_one_message(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"w\.pth is not a"):
+        read_state_dict(tmp_path / "w.pth")
+
+
 def test_damaged_and_foreign_files(tmp_path: Path) -> None:
     torch.save(STATE, tmp_path / "cut.pth")
     (tmp_path / "cut.pth").write_bytes((tmp_path / "cut.pth").read_bytes()[:700])

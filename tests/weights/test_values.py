@@ -20,6 +20,7 @@ WRONG: dict[str, tuple[str, Tensor, str]] = {
     "infinite": ("0.bias", torch.tensor([float("inf"), -float("inf")]), "2 of 2 values are NaN or infinite"),
     "whole numbers": ("0.bias", torch.tensor([1, 2], dtype=torch.int32), "is int32"),
     "truth values": ("0.bias", torch.tensor([True, False]), "is bool"),
+    "8 bits": ("0.bias", torch.tensor([1.0, 2.0]).to(torch.float8_e4m3fn), "is float8_e4m3fn"),
     "complex": ("0.bias", torch.tensor([1j, 2]), "is complex64"),
     "a negative variance": ("1.running_var", torch.tensor([1.0, -0.5]), "a variance is negative (-0.5)"),
 }

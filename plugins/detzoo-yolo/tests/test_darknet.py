@@ -283,6 +283,21 @@ def test_a_broken_cfg_names_line_and_layer(tmp_path: Path, change: tuple[str, st
     assert str(error.value) == f"{tmp_path}/{message}"
 
 
+def test_numbers_that_no_memory_or_image_holds_are_rejected(tmp_path: Path) -> None:
+    many = V3.replace("num=4", "num=999999999").replace("mask=2,3\n", "")
+    with pytest.raises(RecipeError, match=r"before \[yolo\] it must have filters=6999999993"):
+        recipe_of(written(tmp_path / "many.cfg", many))
+    far = NET + convolution(8, 1, stride=999_999_999) * 40 + V3.removeprefix(NET)
+    with pytest.raises(RecipeError, match=r"its map has one cell for inf px, more than an image has"):
+        recipe_of(written(tmp_path / "far.cfg", far.replace("layers=-1,3", "layers=-1,43")))
+
+
+def test_class_names_in_another_encoding_are_a_message(tmp_path: Path) -> None:
+    (tmp_path / "latin.names").write_bytes("café\nthé\n".encode("latin-1"))
+    with pytest.raises(RecipeError, match=r"latin\.names: class names cannot be read \(it is not UTF-8\)"):
+        recipe_of(written(tmp_path / "net.cfg", V3), names=tmp_path / "latin.names")
+
+
 def test_a_cfg_without_a_head_or_a_file(tmp_path: Path) -> None:
     path = written(tmp_path / "net.cfg", NET + convolution(8, 3))
     with pytest.raises(RecipeError) as error:

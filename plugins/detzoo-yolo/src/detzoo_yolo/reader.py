@@ -15,6 +15,8 @@ from detzoo_yolo.layout import ACTIVATIONS
 from detzoo_yolo.recipe_parts import anchor_parts, grid_parts, input_of, plan_of
 
 HEADS: Final = ("detection", "region", "yolo")
+LARGEST: Final = 2**20
+"""Px of an image's side that no image reaches."""
 TRAINING: Final = ("dontload", "dontloadscales", "stopbackward", "learning_rate", "burnin_update", "train_only_bn")
 """Options of any layer that concern training alone."""
 
@@ -62,8 +64,9 @@ def _names(names: str | Path | Sequence[str] | None, classes: int) -> list[str] 
     if isinstance(names, (str, Path)):
         try:
             found = [line.strip() for line in Path(names).read_text(encoding="utf-8").splitlines() if line.strip()]
-        except OSError as error:
-            raise RecipeError(f"{names}: class names cannot be read ({error.strerror})") from None
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise RecipeError(f"{names}: class names cannot be read ({reason})") from None
     else:
         found = list(names)
     if len(found) != classes:
@@ -140,6 +143,8 @@ class _Layout:
         self.place.append(None)
         if not self.lines:
             raise section.refuse("there is no layer before its predictor")
+        if not self.strides[-1] < LARGEST:
+            raise section.refuse(f"its map has one cell for {self.strides[-1]:g} px, more than an image has")
         stride = int(self.strides[-1])  # a predictor keeps the size of the map
         name = f"s{stride}"
         if " -> " in self.lines[-1] or any(head.name == name for head in self.heads):

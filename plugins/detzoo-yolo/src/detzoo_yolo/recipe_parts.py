@@ -128,12 +128,12 @@ def _check_anchor_head(head: Place) -> None:
         raise section.refuse("bias_match and absolute must be 1")
 
 
-def _chosen(section: Section) -> list[int]:
+def _chosen(section: Section) -> Sequence[int]:
     """Numbers of the anchors that a head uses."""
     count = section.whole("num", 1, least=1)
-    if section.name == "region":
-        return list(range(count))
-    chosen = [int(number) for number in section.numbers("mask")] or list(range(count))
+    chosen = [int(number) for number in section.numbers("mask")]
+    if section.name == "region" or not chosen:
+        return range(count)
     if not all(0 <= number < count for number in chosen):
         raise section.refuse(f"mask names anchors beyond num={count}", "mask")
     return chosen
