@@ -100,7 +100,9 @@ def test_the_command_of_the_readme_resolves(kind: str, tmp_path: Path, monkeypat
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_name_that_its_template_uses_gets_the_kind(kind: str, tmp_path: Path) -> None:
     """A class ``Neck(Neck)`` would be its own parent."""
-    used = {"head": "dense_head", "detector": "dense_head", "kind": "gate"}.get(kind, kind)
+    used = {"head": "grid_head", "detector": "grid_head", "kind": "gate", "matcher": "per_image_matcher"}.get(
+        kind, kind
+    )
     manifest = write_plugin(used.replace("_", "-"), kind, tmp_path / "made")[4].read_text()
     name = "".join(word.capitalize() for word in used.split("_"))
     suffix = {"kind": "Neck", "postprocess": "Postprocess"}.get(kind, kind.capitalize())
