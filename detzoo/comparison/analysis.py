@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from detzoo.evaluation import Evaluation
 from detzoo.evaluation.curves import SHOWN_FROM, confusion, pr_curves
+from detzoo.evaluation.f1_curves import F1Curve, f1_curves, mean_curve
 from detzoo.evaluation.results import plain
 from detzoo.evaluation.tide import error_split
 
@@ -19,7 +20,8 @@ def analyse(evaluation: Evaluation) -> dict[str, Any]:
 
     Returns:
         ``precision``: class -> IoU in percent -> precision at recall 0, .01, ... 1; ``confusion``: classes, counts,
-        score, iou; ``errors``: ap50, counts, gains, and gains per class.
+        score, iou; ``errors``: ap50, counts, gains, and gains per class; ``f1``: mean and by class, each with the
+        curve, the threshold of its highest value, and that value.
     """
     truth = evaluation.ground_truth
     names = class_names(truth)
@@ -28,6 +30,8 @@ def analyse(evaluation: Evaluation) -> dict[str, Any]:
         precision.setdefault(curve.name, {})[f"{100 * curve.iou:.0f}"] = curve.precision.round(4).tolist()
     matrix = confusion(evaluation.detections, truth, score=DRAWN_FROM)
     split = error_split(evaluation.detections, truth)
+    f1 = f1_curves(evaluation.detections, truth)
+    mean = mean_curve(f1)
     done: dict[str, Any] = plain(
         {
             "precision": precision,
@@ -43,9 +47,18 @@ def analyse(evaluation: Evaluation) -> dict[str, Any]:
                 "gains": split.gains,
                 "per_class": {names[category]: gains for category, gains in split.per_class.items()},
             },
+            "f1": {
+                "mean": None if mean is None else curve_json(mean),
+                "per_class": {names[category]: curve_json(curve) for category, curve in f1.items()},
+            },
         }
     )
     return done
+
+
+def curve_json(curve: F1Curve) -> dict[str, Any]:
+    """A curve and its best threshold."""
+    return {"f1": curve.f1.round(4).tolist(), "threshold": curve.threshold, "best": curve.best}
 
 
 def class_names(ground_truth: Mapping[str, Any]) -> dict[int, str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NUMBERS: Final = "numbers.json"
 ANALYSIS: Final = "analysis.json"
-FORMAT: Final = "detzoo.compare.entry/2"
+FORMAT: Final = "detzoo.compare.entry/3"
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class ComparisonEntry:
         facts: what it is made of.
         analysis: curves, confusion and errors; empty where its detections are not known.
         failed: what could not be measured, by column of the table, and why.
+        export: column of the table -> whether it can be exported, and why; empty where its parts are not known.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ComparisonEntry:
     facts: Facts = field(default_factory=Facts)
     analysis: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    export: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def detections(self) -> Path | None:
@@ -115,6 +117,7 @@ def entry_from(folder: Path, name: str, source: str, numbers: dict[str, Any], ru
         run=run,
         throughput=numbers["throughput"],
         facts=Facts(**numbers["facts"]),
+        export=numbers.get("export", {}),
         failed=numbers.get("failed", {}) | numbers["benchmark"].get("cost", {}).get("failed", {}),
         analysis=json.loads(analysis.read_text(encoding="utf-8")) if analysis.is_file() else {},
     )

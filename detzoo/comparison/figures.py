@@ -19,6 +19,7 @@ UNKNOWN: Final = "not recorded"
 MOST_VALUES: Final = 24
 """Bars of a drawing up to which their values are written above them."""
 RECALL: Final = [n / 100 for n in range(101)]
+SCORES: Final = [n / 100 for n in range(101)]
 
 Spec = dict[str, Any]
 
@@ -29,12 +30,17 @@ def colour(index: int) -> str:
 
 
 def layout(x: str, y: str, *, height: int = 420, **more: Any) -> Spec:
-    """Axes with titles, the legend below."""
+    """Axes with titles, the legend below.
+
+    The title of the vertical axis lies above it: turned by a right angle it would be cut off where the plot is low.
+    """
     return {
         "height": height,
-        "margin": {"l": 60, "r": 16, "t": 16, "b": 50},
-        "xaxis": {"title": {"text": x, "standoff": 10}, "automargin": True},
-        "yaxis": {"title": {"text": y, "standoff": 10}, "automargin": True},
+        "margin": {"l": 40, "r": 16, "t": 36, "b": 50},
+        "title": {"text": y, "x": 0, "xref": "container", "xanchor": "left", "pad": {"l": 4}}
+        | {"yref": "container", "y": 1, "yanchor": "top", "font": {"size": 13}},
+        "xaxis": {"title": {"text": x, "standoff": 10, "font": {"size": 13}}, "automargin": True},
+        "yaxis": {"automargin": True},
         "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
         "hovermode": "closest",
         **more,
@@ -44,6 +50,11 @@ def layout(x: str, y: str, *, height: int = 420, **more: Any) -> Spec:
 def plain_text(text: object) -> str:
     """Names within Plotly's small HTML."""
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def counted(label: str, objects: int | None) -> str:
+    """A label with the number of objects behind it below."""
+    return label if objects is None else f"{label}<br>n={objects}"
 
 
 def in_order(names: Iterable[str | None]) -> list[str]:
@@ -82,31 +93,47 @@ def line(name: str, index: int, x: Sequence[float], y: Sequence[float], *, marke
     }
 
 
-def class_bars(classes: Mapping[str, Mapping[str, float | None]], names: Sequence[str]) -> dict[str, Spec]:
+def class_bars(
+    classes: Mapping[str, Mapping[str, float | None]],
+    names: Sequence[str],
+    objects: Mapping[str, Mapping[str, int]] | None = None,
+) -> dict[str, Spec]:
     """AP of each class, a bar a detector; and of one class alone.
 
     Args:
         classes: class -> detector -> AP in percent.
         names: detectors.
+        objects: class -> metric -> objects that count.
     """
+    known = objects or {}
 
     def spec(shown: Sequence[str]) -> Spec:
         return bars(
-            "AP %", [bar(name, n, shown, [classes[c].get(name) for c in shown]) for n, name in enumerate(names)]
+            "AP %",
+            [bar(name, n, shown, [classes[c].get(name) for c in shown]) for n, name in enumerate(names)],
+            [known.get(c, {}).get("AP") for c in shown],
         )
 
     return {ALL: spec(list(classes))} | {c: spec([c]) for c in classes} if classes else {}
 
 
-def size_bars(sizes: Mapping[str, Mapping[str, Sequence[float | None]]]) -> dict[str, Spec]:
+def size_bars(
+    sizes: Mapping[str, Mapping[str, Sequence[float | None]]], objects: Mapping[str, Mapping[str, int]] | None = None
+) -> dict[str, Spec]:
     """AP of small, medium and large objects.
 
     Args:
         sizes: class, or ALL -> detector -> the three, in percent.
+        objects: class, or ALL -> metric -> objects that count.
     """
-    titles = ("small (below 32² px)", "medium", "large (above 96² px)")
+    titles = ("small", "medium", "large")
+    known = objects or {}
     return {
-        which: bars("AP %", [bar(name, n, titles, values) for n, (name, values) in enumerate(of_detectors.items())])
+        which: bars(
+            "AP %",
+            [bar(name, n, titles, values) for n, (name, values) in enumerate(of_detectors.items())],
+            [known.get(which, {}).get(metric) for metric in ("APs", "APm", "APl")],
+        )
         for which, of_detectors in sizes.items()
         if any(v is not None for values in of_detectors.values() for v in values)
     }
@@ -121,7 +148,7 @@ def error_bars(errors: Mapping[str, Mapping[str, Mapping[str, float]]], index: M
     """
     return {
         which: bars(
-            "AP50 points gained when mended",
+            "AP50 % gained when mended",
             [
                 bar(name, index[name], list(gains), [100 * gain for gain in gains.values()])
                 for name, gains in of_detectors.items()
@@ -132,13 +159,18 @@ def error_bars(errors: Mapping[str, Mapping[str, Mapping[str, float]]], index: M
     }
 
 
-def bars(title: str, traces: Sequence[Spec]) -> Spec:
-    """Groups of bars, which say their values where there is room."""
-    shape = layout("", title, barmode="group")
+def bars(title: str, traces: Sequence[Spec], objects: Sequence[int | None] = ()) -> Spec:
+    """Groups of bars, which say their values where there is room; below each group the number of its objects."""
+    shape = layout("", title, barmode="group", uniformtext={"mode": "hide", "minsize": 10})
     shape["xaxis"]["showgrid"] = False
+    if objects and traces:
+        groups = list(traces[0]["x"])
+        labels = [counted(label, count) for label, count in zip(groups, objects, strict=True)]
+        shape["xaxis"] |= {"tickmode": "array", "tickvals": groups, "ticktext": labels}
     if sum(len(trace["x"]) for trace in traces) <= MOST_VALUES:
         traces = [
-            {**trace, "texttemplate": "%{y:.1f}", "textposition": "outside", "cliponaxis": False} for trace in traces
+            {**trace, "texttemplate": "%{y:.1f}", "textposition": "outside", "textangle": 0, "cliponaxis": False}
+            for trace in traces
         ]
     return {"data": list(traces), "layout": shape}
 
@@ -174,9 +206,38 @@ def precision_curves(
                 lines = [of_class[iou] for of_class in chosen if iou in of_class]
                 if lines:
                     mean = [round(sum(values) / len(values), 4) for values in zip(*lines, strict=True)]
-                    look: Spec = {"line": {"dash": dash}, "opacity": 1 if iou == "50" else 0.55}
-                    traces.append(line(f"{name}, IoU .{iou}", index[name], RECALL, mean, **look))
+                    look: Spec = {"line": {"dash": dash, "width": 2 if iou == "50" else 1.5}, "legendgroup": name}
+                    drawn = line(f"{name}, IoU .{iou}" if dash == "dash" else name, index[name], RECALL, mean, **look)
+                    traces.append(drawn | {"showlegend": dash == "solid"})
         shape = layout("recall", "precision" + (", mean of the classes" if which == ALL else ""))
+        shape["xaxis"]["range"], shape["yaxis"]["range"] = [0, 1], [0, 1.02]
+        found[which] = {"data": traces, "layout": shape}
+    return found
+
+
+def f1_lines(curves: Mapping[str, Mapping[str, Any]], index: Mapping[str, int]) -> dict[str, Spec]:
+    """F1 against confidence, a line a detector; its best threshold is marked, and told in the legend.
+
+    Args:
+        curves: detector -> class, or ALL -> ``f1`` at each threshold, ``threshold`` and ``best``.
+        index: detector -> its number, for the colour.
+    """
+    classes = in_order(c for of_one in curves.values() for c in of_one)
+    found = {}
+    for which in classes:
+        traces = []
+        for name, of_one in curves.items():
+            if which in of_one:
+                best, threshold = of_one[which]["best"], of_one[which]["threshold"]
+                told = f"{plain_text(name)}<br>best {best:.2f} at score {threshold:.2f}"
+                curve = line(name, index[name], SCORES, of_one[which]["f1"], legendgroup=name)
+                traces.append(curve | {"name": told})
+                point = {"color": colour(index[name]), "size": 10}
+                traces.append(
+                    line(name, index[name], [threshold], [best], markers=True)
+                    | {"mode": "markers", "marker": point, "showlegend": False, "legendgroup": name}
+                )
+        shape = layout("least score", "F1" + (", mean of the classes" if which == ALL else ""))
         shape["xaxis"]["range"], shape["yaxis"]["range"] = [0, 1], [0, 1.02]
         found[which] = {"data": traces, "layout": shape}
     return found

@@ -5,19 +5,28 @@ from __future__ import annotations
 import base64
 import functools
 import gzip
-import html
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from string import Template
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from detzoo.comparison.image_grid import WallImage, wall_html
-from detzoo.runtime.text_table import MISSING, Column, Table
+from detzoo.comparison.table_html import esc, notes_html, protocols_html, table_html
+from detzoo.comparison.wall_html import ENLARGED, wall_html
+
+if TYPE_CHECKING:
+    from detzoo.comparison.image_grid import WallImage
+    from detzoo.runtime.text_table import Table
 
 CLASS: Final = "class"
 """The menu that also filters the image wall."""
+SCRIPTS: Final = ("table.js", "wall.js", "drawings.js")
+FIRST_COLUMNS: Final = (
+    *("name", "AP", "AP50", "latency_p50_ms", "best_images_per_s", "params_m", "epochs", "train_minutes", "onnx"),
+    *("APs", "APm", "APl", "AP75", "gflops", "input"),
+)
+"""Columns of the table in the order in which they are worth their place where not all of them fit."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +37,13 @@ class Menu:
         name: of the menu.
         label: text next to it.
         options: in order; the first is chosen at the start.
+        shown: option -> what stands for it in the menu, where that is not the option itself.
     """
 
     name: str
     label: str
     options: Sequence[str]
+    shown: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,13 +114,13 @@ class Page:
             footer=esc(self.footer),
             figures=json_for_script(plots),
             plotly=packed_library() if plots else "",
-            script=here.joinpath("page.js").read_text(encoding="utf-8"),
+            script="\n".join(here.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS),
         )
 
     def _parts(self) -> list[str]:
-        wall = f'<p class="note">{esc(self.wall_note)}</p>{wall_html(self.wall)}' if self.wall else ""
+        wall = f'<p class="note">{esc(self.wall_note)}</p>{wall_html(self.wall)}{ENLARGED}' if self.wall else ""
         return [
-            f'<div class="scroll">{table_html(self.table)}</div>',
+            table_html(self.table, FIRST_COLUMNS),
             notes_html(self.table.notes),
             protocols_html(self.protocols),
             *(section_html(section) for section in self.sections),
@@ -130,11 +141,6 @@ def json_for_script(value: Any) -> str:
     return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def esc(text: object) -> str:
-    """Text for HTML."""
-    return html.escape(str(text))
-
-
 def section(title: str, body: str) -> str:
     """A heading and what stands under it; nothing for nothing."""
     return f"<section><h2>{esc(title)}</h2>{body}</section>" if body else ""
@@ -152,7 +158,9 @@ def section_html(part: Section) -> str:
 
 def menu_html(menu: Menu) -> str:
     """A choice."""
-    options = "".join(f"<option>{esc(option)}</option>" for option in menu.options)
+    options = "".join(
+        f'<option value="{esc(option)}">{esc(menu.shown.get(option, option))}</option>' for option in menu.options
+    )
     return f'<label>{esc(menu.label)} <select data-menu="{esc(menu.name)}">{options}</select></label>'
 
 
@@ -162,50 +170,3 @@ def plot_html(plot: Plot) -> str:
         f'<div class="plot" id="{esc(plot.name)}" data-menus="{esc(" ".join(plot.menus))}" role="img" '
         f'aria-label="{esc(plot.label)}"></div>'
     )
-
-
-def protocols_html(table: Table | None) -> str:
-    """The table of protocols, folded away."""
-    if table is None:
-        return ""
-    return (
-        f'<details class="protocols"><summary>{esc(table.title)}</summary>'
-        f'<div class="scroll">{table_html(table)}</div></details>'
-    )
-
-
-def table_html(table: Table) -> str:
-    """A table whose headings sort it."""
-    head = "".join(
-        f'<th scope="col" class="{"text" if c.digits is None else "number"}">'
-        f'<button type="button">{esc(c.title)}</button></th>'
-        for c in table.shown
-    )
-    best = [table.best_rows(column) for column in table.shown]
-    rows = []
-    for n in range(len(table.rows)):
-        line = "".join(
-            cell_html(table, n, column, best=n in of_column)
-            for column, of_column in zip(table.shown, best, strict=True)
-        )
-        rows.append(f"<tr>{line}</tr>")
-    return f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-
-
-def cell_html(table: Table, row: int, column: Column, *, best: bool) -> str:
-    """A cell; its value, unrounded, is what sorting looks at; its mark says that the protocol is another one."""
-    value, text, mark = table.rows[row].get(column.key), table.text(row, column), table.mark(row, column)
-    known = "" if column.text(value) == MISSING else f' data-value="{esc(value)}"'
-    kinds = ["text" if column.digits is None else "number", *["best"] * best, *["absent"] * (not known)]
-    raised = f'<sup title="{esc(explained(table, mark))}">{esc(mark)}</sup>' if mark else ""
-    return f'<td{known} class="{" ".join(kinds)}">{esc(text)}{raised}</td>'
-
-
-def explained(table: Table, mark: str) -> str:
-    """The note of a mark."""
-    return next((note for note in table.notes if note.startswith(f"{mark}: ")), mark)
-
-
-def notes_html(notes: Sequence[str]) -> str:
-    """The protocol, below the table."""
-    return f'<ul class="notes">{"".join(f"<li>{esc(note)}</li>" for note in notes)}</ul>' if notes else ""

@@ -6,13 +6,11 @@ filtered by class.
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -23,16 +21,10 @@ from detzoo.errors import DataError
 from detzoo.evaluation.annotation_flags import is_flagged
 from detzoo.evaluation.tide import IGNORED, TRUE, Judged, by_image, judge
 from detzoo.ops.mask_encoding import decode_counts
-from detzoo.runtime.drawing import encode_image
 
 if TYPE_CHECKING:
     from detzoo.comparison.entry import ComparisonEntry
     from detzoo.data import Dataset
-
-IMAGE_WIDTH: Final = 480
-"""Images are made no wider, in px, to keep the page small enough to be mailed."""
-MOST_LABELS: Final = 12
-"""Boxes of an image up to which their names are written next to them; all show them on mouse-over."""
 
 
 @dataclass(frozen=True)
@@ -166,56 +158,3 @@ def outline(segmentation: Any) -> str:
     # Half a pixel is not seen at the size of the wall, and leaves a fifth of the points.
     rings = [cv2.approxPolyDP(contour, 0.5, closed=True)[:, 0] + 0.5 for contour in contours]
     return "".join("M" + "L".join(f"{x:g} {y:g}" for x, y in ring) + "Z" for ring in rings)
-
-
-def wall_html(images: Sequence[WallImage]) -> str:
-    """All images, with the key to their boxes."""
-    key = (("truth", "ground truth"), ("true", "found"), ("false", "false"), ("missed", "not found"))
-    items = "".join(f'<li><span class="key {kind}"></span>{words}</li>' for kind, words in key)
-    rows = "".join(image_html(image, number) for number, image in enumerate(images))
-    return f'<ul class="legend">{items}</ul>{rows}'
-
-
-def image_html(image: WallImage, number: int) -> str:
-    """One image: embedded in the first figure, referred to by the others."""
-    height, width = image.pixels.shape[:2]
-    classes = sorted({box.name for boxes in image.boxes.values() for box in boxes})
-    photo = f'<image id="photo{number}" href="{data_url(image.pixels)}" width="{width}" height="{height}"/>'
-    figures = []
-    for place, (caption, boxes) in enumerate(image.boxes.items()):
-        below = photo if place == 0 else f'<use href="#photo{number}"/>'
-        drawn = "".join(box_svg(box, width, label=len(boxes) <= MOST_LABELS) for box in boxes)
-        words = html.escape(caption)
-        figures.append(
-            f'<figure><svg viewBox="0 0 {width} {height}" role="img" aria-label="{words}">'
-            f"{below}{drawn}</svg><figcaption>{words}</figcaption></figure>"
-        )
-    listed = html.escape(json.dumps(classes))
-    return (
-        f'<article class="wall" data-classes="{listed}"><h3>{html.escape(image.title)}'
-        f"<small> mean F1 {image.score:.2f}</small></h3>"
-        f'<div class="images">{"".join(figures)}</div></article>'
-    )
-
-
-def box_svg(box: Box, width: int, *, label: bool) -> str:
-    """A rectangle with a tooltip, and its class next to it where there is room."""
-    x, y, w, h = (f"{float(v):.1f}" for v in box.xywh)
-    unit = width / 400
-    name = html.escape(box.name)
-    at = f'x="{x}" y="{float(y) - 3 * unit:.1f}" font-size="{20 * unit:.1f}" stroke-width="{3 * unit:.1f}"'
-    text = f"<text {at}>{name}</text>" if label and box.kind != "missed" else ""
-    mask = f'<path d="{box.outline}"/>' if box.outline else ""
-    return (
-        f'<g class="box {box.kind}" data-class="{name}">{mask}<rect x="{x}" y="{y}" width="{w}" height="{h}">'
-        f"<title>{html.escape(box.words)}</title></rect>{text}</g>"
-    )
-
-
-def data_url(image: NDArray[np.uint8]) -> str:
-    """A JPEG inside a URL, at most IMAGE_WIDTH wide."""
-    height, width = image.shape[:2]
-    if width > IMAGE_WIDTH:
-        size = (IMAGE_WIDTH, max(1, round(height * IMAGE_WIDTH / width)))
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return "data:image/jpeg;base64," + base64.b64encode(encode_image(image, ".jpg", quality=80)).decode("ascii")

@@ -29,6 +29,7 @@ from detzoo.comparison.entry import (
     write_evaluation,
     write_numbers,
 )
+from detzoo.comparison.exportable import export_facts
 from detzoo.comparison.recipe_facts import Facts, recipe_facts
 from detzoo.comparison.recorded import is_trained_here
 from detzoo.comparison.weights_facts import with_weights
@@ -185,7 +186,12 @@ def recipe_part(detector: Detector) -> dict[str, Any]:
     """What numbers.json keeps of the recipe."""
     values = detector.recipe.values
     facts = recipe_facts(values) if values else Facts()
-    return {"facts": facts_json(facts), "reported": list(values.get("reported", []))}
+    export = isolated(partial(export_facts, detector))
+    return {
+        "facts": facts_json(facts),
+        "reported": list(values.get("reported", [])),
+        "export": {} if isinstance(export, Failure) else export,
+    }
 
 
 def accuracy(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from detzoo.comparison import figures
 from detzoo.comparison.analysis import DRAWN_FROM
-from detzoo.comparison.figures import ALL
-from detzoo.comparison.html_page import CLASS, Menu, Page, Plot, Section
+from detzoo.comparison.class_sections import class_sections, lacking
+from detzoo.comparison.html_page import Menu, Page, Plot, Section
 from detzoo.comparison.image_grid import image_wall
 from detzoo.comparison.protocol import protocol_table
-from detzoo.comparison.tradeoff import COSTS, GAINS, TradeoffPoint, tradeoffs
+from detzoo.comparison.tradeoff import COSTS, GAINS, TradeoffPoint, counted_title, tradeoffs
 from detzoo.runtime.environment import versions
 from detzoo.training.log import read_curve
 
@@ -36,13 +36,13 @@ def comparison_page(dataset: Dataset, entries: Sequence[ComparisonEntry], table:
         sections=[
             speed_section(entries, table),
             learning_section(entries),
-            *class_sections(entries),
+            *class_sections(entries, dataset),
             confusion_section(entries),
         ],
         wall=image_wall(entries, dataset, examples),
         wall_note=f"Detections of score {DRAWN_FROM:g} and more; a detection is right from IoU 0.5 on; F1 of each "
-        "image, the mean over the detectors decides the order. Point at a box to read its class, score and error."
-        + lacking(entries, lambda entry: entry.detections is not None, "images"),
+        "image, the mean over the detectors decides the order. Point at a box to read its class, score and error; "
+        "click an image to enlarge it." + lacking(entries, lambda entry: entry.detections is not None, "images"),
         footer=footer(entries),
     )
 
@@ -59,13 +59,14 @@ def points_of(entries: Sequence[ComparisonEntry], table: Table) -> list[Tradeoff
 
 def speed_section(entries: Sequence[ComparisonEntry], table: Table) -> Section:
     """Accuracy over cost, axes to be chosen."""
-    variants = tradeoffs(points_of(entries, table))
+    variants = tradeoffs(points_of(entries, table), table.counts)
     costs = [axis.title for axis in COSTS if any(key.startswith(f"{axis.title}|") for key in variants)]
     gains = [axis.title for axis in GAINS if any(key.endswith(f"|{axis.title}") for key in variants)]
     note = "Colour: architecture; symbol: backbone; size: input; hollow: another protocol. The dotted line joins the "
     note += "detectors that no other one beats in both."
     plot = Plot("tradeoff", "accuracy over cost of each detector", variants, ("cost", "gain"))
-    menus = [Menu("gain", "accuracy", gains), Menu("cost", "cost", costs)]
+    shown = {axis.title: counted_title(axis, table.counts) for axis in GAINS}
+    menus = [Menu("gain", "accuracy", gains, shown), Menu("cost", "cost", costs)]
     return Section("Speed and accuracy", [plot], menus, note + lacking(entries, lambda e: bool(e.benchmark), "speed"))
 
 
@@ -80,47 +81,6 @@ def learning_section(entries: Sequence[ComparisonEntry]) -> Section:
     return Section("Learning curves", [plot], [Menu("quantity", "quantity", list(variants))])
 
 
-def class_sections(entries: Sequence[ComparisonEntry]) -> list[Section]:
-    """What can be filtered by class: AP, sizes, precision over recall, errors."""
-    names = [entry.name for entry in entries]
-    index = {name: n for n, name in enumerate(names)}
-    classes = list(dict.fromkeys(c for entry in entries for c in entry.results["per_class"]))
-    menu = [Menu(CLASS, "class", [ALL, *classes])]
-    by_class = {c: {e.name: percent(per_class(e, c).get("AP")) for e in entries} for c in classes}
-    sizes = {
-        which: {e.name: [percent(numbers(e, which).get(key)) for key in ("APs", "APm", "APl")] for e in entries}
-        for which in [ALL, *classes]
-    }
-    analysed = {e.name: e.analysis for e in entries if e.analysis}
-    errors = {
-        which: {name: gains for name, a in analysed.items() if (gains := gains_of(a, which))}
-        for which in [ALL, *classes]
-    }
-    curves = {name: a["precision"] for name, a in analysed.items()}
-    without = lacking(entries, lambda entry: bool(entry.analysis), "detections")
-    return [
-        Section(
-            "AP of each class",
-            [Plot("classes", "AP of each class", figures.class_bars(by_class, names), (CLASS,))],
-            menu,
-        ),
-        Section("AP by size of the objects", [Plot("sizes", "AP by size", figures.size_bars(sizes), (CLASS,))], menu),
-        Section(
-            "Precision over recall",
-            [Plot("precision", "precision over recall", figures.precision_curves(curves, index), (CLASS,))],
-            menu,
-            "Solid at IoU .50, dashed at .75." + without,
-        ),
-        Section(
-            "Errors by kind",
-            [Plot("errors", "what each kind of error costs", figures.error_bars(errors, index), (CLASS,))],
-            menu,
-            "AP50 that would be won if one kind of error were mended alone (TIDE, Bolya et al. 2020; a detection is on "
-            "a box from IoU 0.5 and beside it from 0.1)." + without,
-        ),
-    ]
-
-
 def confusion_section(entries: Sequence[ComparisonEntry]) -> Section:
     """What was taken for what, one detector at a time."""
     matrices = {e.name: e.analysis["confusion"] for e in entries if e.analysis}
@@ -130,36 +90,6 @@ def confusion_section(entries: Sequence[ComparisonEntry]) -> Section:
     )
     note += "was found where nothing is, the last column what was not found. Colour: share of the row."
     return Section("Confusion", [plot], [Menu("detector", "detector", list(matrices))], note)
-
-
-def per_class(entry: ComparisonEntry, name: str) -> Mapping[str, Any]:
-    """Numbers of one class, empty where the entry does not have it."""
-    values: Mapping[str, Any] = entry.results["per_class"].get(name, {})
-    return values
-
-
-def numbers(entry: ComparisonEntry, which: str) -> Mapping[str, Any]:
-    """Numbers of one class, or of all."""
-    metrics: Mapping[str, Any] = entry.results["metrics"]
-    return metrics if which == ALL else per_class(entry, which)
-
-
-def gains_of(analysis: Mapping[str, Any], which: str) -> dict[str, float]:
-    """Gains of one class, or of all; empty where there is no AP."""
-    errors = analysis["errors"]
-    gains: dict[str, float | None] = errors["gains"] if which == ALL else errors["per_class"].get(which, {})
-    return {kind: value for kind, value in gains.items() if value is not None}
-
-
-def percent(value: float | None) -> float | None:
-    """0..1 -> percent; no value stays none."""
-    return None if value is None else round(100 * value, 3)
-
-
-def lacking(entries: Sequence[ComparisonEntry], has: Callable[[ComparisonEntry], bool], what: str) -> str:
-    """Who is not in a drawing, and why."""
-    names = [entry.name for entry in entries if not has(entry)]
-    return f" No {what} recorded: {', '.join(names)}." if names else ""
 
 
 def footer(entries: Sequence[ComparisonEntry]) -> str:

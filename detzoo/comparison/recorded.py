@@ -229,6 +229,7 @@ def recorded_numbers(recorded: Recorded, results: Mapping[str, Any]) -> dict[str
         "throughput": throughput,
         "facts": facts,
         "reported": recipe.get("reported") or numbers.get("reported", []),
+        "export": numbers.get("export", {}),
     }
 
 

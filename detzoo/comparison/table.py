@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from detzoo.benchmark.other_load import busy_warning
-from detzoo.comparison.protocol import SPEED, accuracy_protocol, marks_of, speed_protocol
+from detzoo.comparison.protocol import ACCURACY, SPEED, accuracy_protocol, marks_of, speed_protocol
+from detzoo.comparison.trained import trained_facts
 from detzoo.comparison.weights_facts import weights_words
-from detzoo.runtime.text_table import MEASURED, Column, Table, protocol_note, reported_columns, reported_notes
+from detzoo.evaluation.object_counts import SIZES, object_counts, of_all_classes
+from detzoo.runtime.text_table import FEW, MEASURED, Column, Table, protocol_note, reported_columns, reported_notes
 
 if TYPE_CHECKING:
     from detzoo.comparison.entry import ComparisonEntry
@@ -20,6 +22,12 @@ ABOUT: Final = (
     Column("backbone", "backbone", None, only_in_files=True),
     Column("input", "input", None),
 )
+FROM_DETECTIONS: Final = (Column("f1", "F1", 2, 1.0, "high"), Column("f1_threshold", "at score", 2))
+TRAINING: Final = (
+    Column("epochs", "epochs", 0, always=True),
+    Column("train_minutes", "training min", 1, always=True),
+)
+EXPORT: Final = (Column("onnx", "ONNX", None), Column("program", "torch program", None))
 FOR_FILES: Final = (
     Column("source", "from", None, only_in_files=True),
     Column("accuracy_protocol", "accuracy protocol", None, only_in_files=True),
@@ -30,6 +38,8 @@ NO_SPEED: Final = "not timed"
 FAILED: Final = "failed"
 """In place of what could not be measured; a note says why."""
 NOT_RECORDED: Final = "not recorded"
+NO_DETECTIONS: Final = "no detections"
+"""In place of what only detections tell."""
 COST: Final = ("params_m", "gflops", "weights_mib")
 
 
@@ -46,7 +56,9 @@ def comparison_table(
     left_out = failures or {}
     reported, cells = reported_columns([entry.reported for entry in entries])
     marks, explained = marks_of(entries)
-    rows = [table_row(entry) | cell for entry, cell in zip(entries, cells, strict=True)]
+    trained = [trained_facts(entry.run) for entry in entries]
+    training = [{"epochs": t.epochs, "train_minutes": t.minutes} for t in trained]
+    rows = [table_row(e) | t | cell for e, t, cell in zip(entries, training, cells, strict=True)]
     rows += [{"name": name} for name in left_out]
     counts = entries[0].results["counts"]
     notes = [
@@ -60,6 +72,13 @@ def comparison_table(
     if any(entry.benchmark.get("spread") is not None for entry in entries):
         notes.append("± %: half the range of the median latencies of turns at different moments, in percent of p50")
     notes += explained
+    objects = column_objects(dataset)
+    notes.append(
+        "n: objects that count in a column, difficult and crowd ones left out; where they are fewer than "
+        f"{FEW}, nothing is marked as the best"
+    )
+    notes += [f"{entry.name}: {t.note}" for entry, t in zip(entries, trained, strict=True) if t.note]
+    notes += export_notes(entries)
     notes += [
         f"{entry.name}: {NO_SPEED}: no speed was recorded ({entry.source})"
         for entry in entries
@@ -77,12 +96,38 @@ def comparison_table(
     first, *measured = MEASURED
     return Table(
         f"{dataset.name} {dataset.split}",
-        [first, *ABOUT, *measured, *FOR_FILES, *reported],
+        [first, *ABOUT, *measured, *FROM_DETECTIONS, *TRAINING, *EXPORT, *FOR_FILES, *reported],
         rows,
         notes,
         marks=[*marks, *({} for _ in left_out)],
         absent=[*map(absent_words, entries), *(dict.fromkeys((c.key for c in measured), FAILED) for _ in left_out)],
+        counts=objects,
+        remarks=[*map(remarks_of, entries), *(dict.fromkeys((c.key for c in measured), w) for w in left_out.values())],
     )
+
+
+def column_objects(dataset: Dataset) -> dict[str, int]:
+    """Column -> objects that count in it."""
+    objects = of_all_classes(object_counts(dataset.coco_ground_truth()))
+    return {key: objects[key if key in SIZES else "AP"] for key in (*ACCURACY, "f1")}
+
+
+def export_notes(entries: Sequence[ComparisonEntry]) -> list[str]:
+    """What the words in the columns of export mean, and why something cannot be exported."""
+    known = [entry for entry in entries if entry.export]
+    if not known:
+        return []
+    notes = [
+        "ONNX, torch program: what the parts of a detector declare, nothing was exported; "
+        "raw head: without --postprocess alone"
+    ]
+    facts = ((entry.name, fact) for entry in known for key, fact in entry.export.items() if key == "onnx")
+    return notes + [f"{name}: ONNX {fact['can']}: {fact['why']}" for name, fact in facts if fact["can"] != "yes"]
+
+
+def remarks_of(entry: ComparisonEntry) -> dict[str, str]:
+    """What has to be known of single cells."""
+    return {key: fact["why"] for key, fact in entry.export.items()} | entry.failed
 
 
 def same_rounds(protocols: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -106,10 +151,18 @@ def table_row(entry: ComparisonEntry) -> dict[str, Any]:
         "params_m": None if parameters is None else parameters / 1e6,
         **{key: value for key, value in entry.benchmark.get("row", {}).items() if key != "images_per_s"},
         **{key: entry.throughput[key] for key in ("best_images_per_s", "best_batch") if key in entry.throughput},
+        **best_f1(entry),
+        **{key: fact["can"] for key, fact in entry.export.items()},
         "source": entry.source,
         "accuracy_protocol": words(accuracy_protocol(entry.results)),
         "speed_protocol": None if speed is None else words(speed),
     }
+
+
+def best_f1(entry: ComparisonEntry) -> dict[str, float]:
+    """The highest mean F1 of the classes, and the score from which detections are kept for it."""
+    mean = entry.analysis.get("f1", {}).get("mean")
+    return {} if mean is None else {"f1": mean["best"], "f1_threshold": mean["threshold"]}
 
 
 def words(protocol: dict[str, str]) -> str:
@@ -119,7 +172,8 @@ def words(protocol: dict[str, str]) -> str:
 
 def absent_words(entry: ComparisonEntry) -> dict[str, str]:
     """Why cells of a result file are empty."""
-    gaps = {"input": NOT_RECORDED, "gives": NOT_RECORDED}
+    gaps = dict.fromkeys(("input", "gives", "epochs", "train_minutes", "onnx", "program"), NOT_RECORDED)
+    gaps |= dict.fromkeys(("f1", "f1_threshold"), NO_DETECTIONS)
     if not entry.benchmark:
         phases_of_some = ("proposals_p50_ms", "without_proposals_p50_ms")
         gaps |= {key: NO_SPEED for key in SPEED if key not in phases_of_some} | dict.fromkeys(COST, NOT_RECORDED)

@@ -86,8 +86,13 @@ class TradeoffPoint:
         return self.other_accuracy or (cost.timed and self.other_speed)
 
 
-def tradeoffs(points: Sequence[TradeoffPoint]) -> dict[str, Spec]:
-    """Every accuracy over every cost, those pairs that at least one detector has; keys are ``cost|accuracy``."""
+def tradeoffs(points: Sequence[TradeoffPoint], objects: Mapping[str, int] | None = None) -> dict[str, Spec]:
+    """Every accuracy over every cost, those pairs that at least one detector has; keys are ``cost|accuracy``.
+
+    Args:
+        points: of all detectors.
+        objects: accuracy of the table -> objects that count.
+    """
     found = {}
     for cost in COSTS:
         for gain in GAINS:
@@ -95,8 +100,15 @@ def tradeoffs(points: Sequence[TradeoffPoint]) -> dict[str, Spec]:
                 p for p in points if known(p.row.get(cost.key)) and p.row[cost.key] > 0 and known(p.row.get(gain.key))
             ]
             if there:
-                found[f"{cost.title}|{gain.title}"] = tradeoff(there, cost, gain, points)
+                spec = tradeoff(there, cost, gain, points)
+                spec["layout"]["title"]["text"] = counted_title(gain, objects or {})
+                found[f"{cost.title}|{gain.title}"] = spec
     return found
+
+
+def counted_title(gain: TradeoffAxis, objects: Mapping[str, int]) -> str:
+    """An accuracy with the number of objects behind it."""
+    return f"{gain.title} (n={objects[gain.key]})" if gain.key in objects else gain.title
 
 
 def known(value: Any) -> bool:

@@ -15,6 +15,8 @@ from typing import Any, Final, Literal
 from detzoo.runtime.report_text import csv_text, markdown_text
 
 MISSING: Final = "–"
+FEW: Final = 30
+"""Objects below which no number of a column is marked as the best: one of thirty is worth three points."""
 _RAISED: Final = str.maketrans("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ")
 
 
@@ -29,6 +31,7 @@ class Column:
         factor: shown value = value x factor; CSV and JSON keep the value.
         best: which end is the better one, marked in bold where rows can be compared.
         only_in_files: shown in CSV and JSON alone.
+        always: shown even where no row has a value.
     """
 
     key: str
@@ -37,6 +40,7 @@ class Column:
     factor: float = 1.0
     best: Literal["high", "low"] | None = None
     only_in_files: bool = False
+    always: bool = False
 
     def text(self, value: Any) -> str:
         """A cell."""
@@ -100,6 +104,8 @@ class Table:
         marks: for each row column key -> letter of the note that says under which other protocol the cell was
             measured; cells with a mark are never the best of their column.
         absent: for each row column key -> why the cell has no value.
+        counts: column key -> objects that stand behind its numbers; where they are few, none is the best.
+        remarks: for each row column key -> what has to be known of the cell.
     """
 
     title: str
@@ -108,16 +114,27 @@ class Table:
     notes: Sequence[str] = field(default=())
     marks: Sequence[Mapping[str, str]] = field(default=())
     absent: Sequence[Mapping[str, str]] = field(default=())
+    counts: Mapping[str, int] = field(default_factory=dict)
+    remarks: Sequence[Mapping[str, str]] = field(default=())
 
     @property
     def filled(self) -> list[Column]:
-        """Columns that at least one row has a value for."""
-        return [c for c in self.columns if any(c.text(row.get(c.key)) != MISSING for row in self.rows)]
+        """Columns that at least one row has a value for, and those that are always shown."""
+        known = [any(c.text(row.get(c.key)) != MISSING for row in self.rows) for c in self.columns]
+        return [c for c, some in zip(self.columns, known, strict=True) if some or (c.always and self.rows)]
 
     @property
     def shown(self) -> list[Column]:
         """Those of them that people see."""
         return [c for c in self.filled if not c.only_in_files]
+
+    def heading(self, column: Column) -> str:
+        """A column's title, with the number of objects behind it."""
+        return f"{column.title} (n={self.counts[column.key]})" if column.key in self.counts else column.title
+
+    def remark(self, row: int, column: Column) -> str:
+        """What has to be known of a cell, or nothing."""
+        return self.remarks[row].get(column.key, "") if self.remarks else ""
 
     def cells(self) -> list[list[str]]:
         """Text of each row, with its marks."""
@@ -136,7 +153,10 @@ class Table:
         return self.marks[row].get(column.key, "") if known and self.marks else ""
 
     def best_rows(self, column: Column) -> set[int]:
-        """Rows with the best value of a column, where there are at least two different ones of the same protocol."""
+        """Rows with the best value of a column, where there are at least two different ones of the same protocol.
+
+        None where few objects stand behind the column.
+        """
         values = {
             n: row[column.key]
             for n, row in enumerate(self.rows)
@@ -144,7 +164,7 @@ class Table:
             and math.isfinite(row[column.key])
             and not self.mark(n, column)
         }
-        if column.best is None or len(set(values.values())) < 2:
+        if column.best is None or len(set(values.values())) < 2 or self.counts.get(column.key, FEW) < FEW:
             return set()
         best = max(values.values()) if column.best == "high" else min(values.values())
         return {n for n, value in values.items() if value == best}
@@ -155,7 +175,10 @@ class Table:
         for place, column in enumerate(columns):
             for row in self.best_rows(column):
                 cells[row][place] = f"**{cells[row][place]}**"
-        lines = [[markdown_text(c.title) for c in columns], ["---" if c.digits is None else "---:" for c in columns]]
+        lines = [
+            [markdown_text(self.heading(c)) for c in columns],
+            ["---" if c.digits is None else "---:" for c in columns],
+        ]
         lines += [[markdown_text(cell) for cell in row] for row in cells]
         body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         notes = "".join(f"\n- {markdown_text(note)}" for note in self.notes)
@@ -174,7 +197,7 @@ class Table:
     def terminal(self, width: int | None = None) -> str:
         """For a terminal of ``width`` columns: wide tables are continued below, with the first column repeated."""
         columns, cells = self.shown, self.cells()
-        titles = [c.title for c in columns]
+        titles = [self.heading(c) for c in columns]
         widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
         blocks = []
         for places in folded(widths, width):

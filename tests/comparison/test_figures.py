@@ -97,11 +97,26 @@ def test_bars_curves_and_confusion() -> None:
     curves = figures.precision_curves({"a": {"cat": {"50": [1.0] * 101}, "dog": {"50": [0.5] * 101}}}, {"a": 0})
     assert curves[ALL]["data"][0]["y"] == [0.75] * 101  # the mean of the classes
     assert curves["dog"]["data"][0]["y"] == [0.5] * 101
+    counted = figures.class_bars({"cat": {"a": 50.0}}, ["a"], {"cat": {"AP": 12}})
+    assert counted[ALL]["layout"]["xaxis"]["ticktext"] == ["cat<br>n=12"]
+    sizes = figures.size_bars({ALL: {"a": [1.0, None, 3.0]}}, {ALL: {"APs": 5, "APm": 0, "APl": 7}})
+    assert sizes[ALL]["layout"]["xaxis"]["ticktext"] == ["small<br>n=5", "medium<br>n=0", "large<br>n=7"]
     errors = figures.error_bars({ALL: {"b": {"missed": 0.25}}}, {"a": 0, "b": 1})
     assert errors[ALL]["data"][0]["y"] == [25.0]
     assert errors[ALL]["data"][0]["marker"]["color"] == figures.colour(1)  # b's colour everywhere
     matrix = figures.confusions({"a": {"classes": ["cat", "background"], "counts": [[3, 1], [0, 0]]}})
     assert matrix["a"]["data"][0]["z"] == [[0.75, 0.25], [0, 0]]
+
+
+def test_f1_tells_the_best_threshold() -> None:
+    curve = {"f1": [0.5] * 101, "threshold": 0.25, "best": 0.5}
+    assert figures.f1_lines({"a": {}}, {"a": 0}) == {}
+    found = figures.f1_lines({"a": {}, "b": {ALL: curve, "cat": curve}}, {"a": 0, "b": 1})
+    assert list(found) == [ALL, "cat"]
+    whole, mark = found["cat"]["data"]
+    assert "0.50" in whole["name"]
+    assert "0.25" in whole["name"]
+    assert (mark["x"], mark["y"], mark["marker"]["color"]) == ([0.25], [0.5], figures.colour(1))
 
 
 def test_every_drawing_of_a_page_is_one_that_plotly_knows(compared: Compared) -> None:
@@ -115,6 +130,7 @@ def test_every_drawing_of_a_page_is_one_that_plotly_knows(compared: Compared) ->
         "classes": 6,
         "sizes": 6,
         "precision": 6,
+        "f1": 6,
         "errors": 6,
         "confusion": 4,
     }

@@ -5,7 +5,16 @@ from __future__ import annotations
 import json
 import math
 
-from detzoo.runtime.text_table import MEASURED, Column, Table, percent, protocol_note, reported_columns, reported_notes
+from detzoo.runtime.text_table import (
+    FEW,
+    MEASURED,
+    Column,
+    Table,
+    percent,
+    protocol_note,
+    reported_columns,
+    reported_notes,
+)
 
 ROWS = [
     {"name": "ssd300", "AP": 0.4831, "latency_p50_ms": 45.25, "APs": math.nan, "params_m": 24.0},
@@ -62,6 +71,25 @@ def test_terminal_folds_wide_tables() -> None:
         "  batch 1"
     )
     assert len(TABLE.terminal(200).splitlines()) == 7
+
+
+def test_no_best_of_few_objects() -> None:
+    rows = [{"name": "a", "AP": 0.4, "APm": 0.1}, {"name": "b", "AP": 0.5, "APm": 0.6}]
+    columns = [Column("name", "name", None), percent("AP", "AP %"), percent("APm", "APm %")]
+    for count, best in ((FEW, {1}), (FEW - 1, set())):
+        table = Table("t", columns, rows, counts={"AP": 500, "APm": count})
+        assert table.best_rows(columns[1]) == {1}
+        assert table.best_rows(columns[2]) == best
+        assert f"| APm % (n={count}) |" in table.markdown()
+        assert f"APm % (n={count})" in table.terminal()
+    assert table.csv().splitlines()[0] == "name,AP,APm"  # files keep their keys
+
+
+def test_a_column_that_is_always_shown() -> None:
+    columns = [Column("name", "name", None), Column("epochs", "epochs", 0, always=True)]
+    table = Table("t", columns, [{"name": "a"}], absent=[{"epochs": "not recorded"}])
+    assert table.cells() == [["a", "not recorded"]]
+    assert Table("t", columns, []).shown == []
 
 
 def test_missing_values_are_dashes() -> None:

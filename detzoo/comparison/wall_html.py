@@ -1,0 +1,83 @@
+"""The image grid as HTML: each image embedded once, its boxes drawn over it as SVG; a click enlarges it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from detzoo.comparison.table_html import breakable
+from detzoo.runtime.drawing import encode_image
+
+if TYPE_CHECKING:
+    from detzoo.comparison.image_grid import Box, WallImage
+
+IMAGE_WIDTH: Final = 800
+"""Images are made no wider, in px, to keep the page small enough to be mailed."""
+ENLARGED: Final = (
+    '<dialog id="enlarged" aria-labelledby="enlarged-title"><header><h3 id="enlarged-title"></h3>'
+    '<button type="button" data-step="-1" aria-label="previous">&#8592;</button>'
+    '<button type="button" data-step="1" aria-label="next">&#8594;</button>'
+    '<button type="button" data-close aria-label="close">&#10005;</button></header>'
+    '<div class="frame"></div><ul class="said"></ul></dialog>'
+)
+"""Where an image is shown large, with what each of its boxes says."""
+
+
+def wall_html(images: Sequence[WallImage]) -> str:
+    """All images, with the key to their boxes."""
+    key = (("truth", "ground truth"), ("true", "found"), ("false", "false"), ("missed", "not found"))
+    items = "".join(f'<li><span class="key {kind}"></span>{words}</li>' for kind, words in key)
+    rows = "".join(image_html(image, number) for number, image in enumerate(images))
+    return f'<ul class="legend">{items}</ul>{rows}'
+
+
+def image_html(image: WallImage, number: int) -> str:
+    """One image: embedded in the first figure, referred to by the others."""
+    height, width = image.pixels.shape[:2]
+    classes = sorted({box.name for boxes in image.boxes.values() for box in boxes})
+    photo = f'<image id="photo{number}" href="{data_url(image.pixels)}" width="{width}" height="{height}"/>'
+    figures = []
+    for place, (caption, boxes) in enumerate(image.boxes.items()):
+        below = photo if place == 0 else f'<use href="#photo{number}"/>'
+        drawn = "".join(box_svg(box, width) for box in boxes)
+        words = html.escape(caption)
+        figures.append(
+            f'<figure><button type="button" class="enlarge" aria-label="enlarge {words}">'
+            f'<svg viewBox="0 0 {width} {height}">{below}{drawn}</svg></button>'
+            f"<figcaption>{breakable(caption)}</figcaption></figure>"
+        )
+    listed, title = html.escape(json.dumps(classes)), html.escape(image.title)
+    return (
+        f'<article class="wall" data-classes="{listed}" data-title="{title}"><h3>{title}'
+        f"<small> mean F1 {image.score:.2f}</small></h3>"
+        f'<div class="images">{"".join(figures)}</div></article>'
+    )
+
+
+def box_svg(box: Box, width: int) -> str:
+    """A rectangle with a tooltip and its class; the page sets the size of the text and the place of the label."""
+    x, y, w, h = (f"{float(v):.1f}" for v in box.xywh)
+    unit = width / 400
+    name = html.escape(box.name)
+    at = f'x="{x}" y="{max(float(y) - 3 * unit, 20 * unit):.1f}" font-size="{20 * unit:.1f}"'
+    mask = f'<path d="{box.outline}"/>' if box.outline else ""
+    return (
+        f'<g class="box {box.kind}" data-class="{name}">{mask}<rect x="{x}" y="{y}" width="{w}" height="{h}">'
+        f"<title>{html.escape(box.words)}</title></rect><text {at}>{name}</text></g>"
+    )
+
+
+def data_url(image: NDArray[np.uint8]) -> str:
+    """A JPEG inside a URL, at most IMAGE_WIDTH wide."""
+    height, width = image.shape[:2]
+    if width > IMAGE_WIDTH:
+        size = (IMAGE_WIDTH, max(1, round(height * IMAGE_WIDTH / width)))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return "data:image/jpeg;base64," + base64.b64encode(encode_image(image, ".jpg", quality=80)).decode("ascii")
