@@ -60,6 +60,9 @@ class ToyDataset(Dataset):
     def sample(self, position: int, *, masks: bool = True) -> Sample:
         if position in self.broken:
             raise DataError(f"toy-{position:03d}.png: truncated")
+        return self._drawn(position)
+
+    def _drawn(self, position: int) -> Sample:
         rng = np.random.default_rng([7, position, len(self.split)])
         image = rng.integers(90, 160, (SIDE, SIDE, 3)).astype(np.uint8)
         count = 0 if position % 5 == 4 else 1
@@ -74,7 +77,7 @@ class ToyDataset(Dataset):
     def annotations(self) -> Index:
         builder = IndexBuilder()
         for position in range(self.count):
-            sample = self.sample(position)
+            sample = self._drawn(position)
             builder.image(sample.path, (SIDE, SIDE), position + 1)
             for box, label in zip(sample.boxes.tolist(), sample.labels, strict=True):
                 builder.box(tuple(box), int(label))
@@ -107,7 +110,7 @@ class ToyDetector(Detector):
         self.normaliser = Positives(scope="image" if per_image else "batch")
         self.classes = CLASSES
         self.input = InputSpec(size=(SIDE, SIDE))
-        self.recipe = Recipe("toy", {"architecture": "toy", "lively": lively, "lr": 0.05})
+        self.recipe = Recipe("toy", {"architecture": "one_stage", "lively": lively, "lr": 0.05})
         self.postprocess = TopK()
         self.poison: int | None = None
         self.calls = 0
