@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -48,9 +50,11 @@ def make_subject(plugin: str, kind: str, name: str, example: Mapping[str, Any]) 
         sizes = (base,)
     else:
         sizes = ((base[0], base[1] + 64), (base[0] + 96, base[1]))
+    turns = itertools.count()
     return Subject(
         component=_part(detector, cls),
-        rebuild=lambda seed: _part(build_seeded(recipe, seed), cls),
+        # in turn from one of two builds, or two from one seed would be one object; copied, for checks change it
+        rebuild=lambda seed: copy.deepcopy(_part(build_seeded(recipe, seed, next(turns) % 2), cls)),
         features=features,
         sizes=sizes,
         num_classes=_classes_at(recipe, kind, _meant(plugin, kind, name)),
@@ -104,8 +108,14 @@ def _classes_at(recipe: str, kind: str, name: str) -> int:
 
 
 @lru_cache(maxsize=4)  # detectors are large
-def build_seeded(recipe: str, seed: int) -> Detector:
-    """A recipe of the registry with three classes, without any pretrained weights."""
+def build_seeded(recipe: str, seed: int, build: int = 0) -> Detector:
+    """A recipe of the registry with three classes, without any pretrained weights; not to be changed.
+
+    Args:
+        recipe: its name.
+        seed: of its weights.
+        build: another number is another object, built again.
+    """
     from detzoo.builder import build_recipe
 
     torch.manual_seed(seed)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from detzoo.testing.specimens import OTHER_SEED
 from detzoo.testing.subject import Subject, parameters_of
 
 
 def check_same_seed_same_weights(subject: Subject) -> None:
     """Built twice from one seed, its parameters and buffers are equal."""
-    first, second = dict(parameters_of(subject.rebuild(7))), dict(parameters_of(subject.rebuild(7)))
+    first, second = dict(parameters_of(subject.rebuild(OTHER_SEED))), dict(parameters_of(subject.rebuild(OTHER_SEED)))
     assert list(first) == list(second), "its parameters have other names the second time"
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), f"{name} differs although the seed was the same"
@@ -20,7 +21,7 @@ def check_state_dict_round_trip(subject: Subject) -> None:
     """A state dict loads strictly into another instance, which then holds the same values."""
     if not isinstance(subject.component, nn.Module):
         return
-    other = subject.rebuild(11)
+    other = subject.rebuild(OTHER_SEED)
     state = {name: tensor.clone() for name, tensor in subject.component.state_dict().items()}
     other.load_state_dict(state, strict=True)
     for name, tensor in other.state_dict().items():

@@ -29,6 +29,8 @@ from detzoo.types import (
 )
 
 NUM_CLASSES: Final = 3
+OTHER_SEED: Final = 7
+"""Of what a check builds again, to compare it with what it is given: one for all, for detectors are slow to build."""
 SIZES: Final = ((160, 224), (256, 192))
 """(height, width) px: two that are not square, both divisible by 32."""
 SMALL: Final = ((96, 160), (128, 96))

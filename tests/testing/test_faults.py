@@ -17,7 +17,10 @@ from detzoo.components.box_coders import CentreSize
 from detzoo.components.matchers.max_iou import MaxIou
 from detzoo.components.samplers import RandomFraction
 from detzoo.components.unreduced_losses import BinaryCrossEntropy
+from detzoo.plugins.registry import Registry
+from detzoo.testing import examples
 from detzoo.testing.catalogue import KIND_CHECKS
+from detzoo.testing.module import check_same_seed_same_weights
 from detzoo.testing.specimens import SMALL
 from detzoo.testing.subject import Subject
 from tests.testing.faulty_components import (
@@ -175,3 +178,16 @@ def test_a_fault_is_found_by_the_check_meant_for_it(kind: str, make: Callable[[]
 
 def test_there_are_at_least_25_faults() -> None:
     assert len(FAULTS) >= 25
+
+
+def test_a_part_of_a_recipe_is_built_twice_to_see_whether_a_seed_fixes_its_weights(
+    toy_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples.build_seeded.cache_clear()
+    subject = examples.make_subject("toy", "backbone", "toy_backbone", {})
+    check_same_seed_same_weights(subject)
+    examples.build_seeded.cache_clear()
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: None)
+    with pytest.raises(AssertionError, match="differs although the seed was the same"):
+        check_same_seed_same_weights(subject)
+    examples.build_seeded.cache_clear()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detzoo.testing.specimens import NUM_CLASSES
+from detzoo.testing.specimens import NUM_CLASSES, OTHER_SEED
 from detzoo.testing.subject import Subject, assert_finite
 from detzoo_rcnn.window_store import Kept, Windows, WindowStore
 
@@ -78,6 +78,6 @@ def assert_shape(found: torch.Tensor, expected: tuple[int, ...]) -> None:
 
 def assert_fit_is_in_state(subject: Subject, expected: torch.Tensor, vectors: torch.Tensor) -> None:
     """Fail where another one with the same state answers differently."""
-    other = subject.rebuild(5)
+    other = subject.rebuild(OTHER_SEED)
     other.load_state_dict(subject.component.state_dict())
     assert torch.equal(other(vectors), expected), "what was fitted is not all in the state dict: use buffers"
