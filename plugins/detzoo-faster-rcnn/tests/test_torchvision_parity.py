@@ -157,9 +157,18 @@ def full_pair(request: pytest.FixtureRequest, shared: Path) -> Pair:
     return make_pair(request.param, shared, small=False)
 
 
-@pytest.mark.parametrize("together", [False, True], ids=["one by one", "together"])
-def test_same_detections(pair: Pair, together: bool) -> None:
-    check_detections(pair, together)
+def test_same_detections(pair: Pair) -> None:
+    check_detections(pair, together=False)
+
+
+@pytest.mark.parametrize("pair", ["fasterrcnn_mobilenet_v3_large_320_fpn"], indirect=True)
+def test_same_detections_of_a_padded_batch(pair: Pair) -> None:
+    check_detections(pair, together=True)
+
+
+@pytest.mark.slow
+def test_same_detections_of_every_padded_batch(pair: Pair) -> None:
+    check_detections(pair, together=True)
 
 
 @pytest.mark.slow
