@@ -88,9 +88,11 @@ def check_possible(detector: Detector, *, postprocess: bool, dynamic_size: bool)
             "graph; leave one out, or write one file for each size (--size)"
         )
     if postprocess and not detector.postprocess.fits_onnx:
+        suppress = (detector.recipe.values.get("postprocess") or {}).get("suppress") or {}
         raise ExportError(
-            f"{name} cannot be exported as ONNX with --postprocess: ONNX has no operation for its suppression; leave "
-            "--postprocess out, or --set postprocess.suppress.type=nms"
+            f"{name} cannot be exported as ONNX with --postprocess: ONNX has no operation for "
+            f"{suppress.get('type', 'its suppression')}; leave --postprocess out, or --set "
+            "postprocess.suppress.type=nms"
         )
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-import yaml
 from safetensors.torch import save_file
 from torch import nn
 
@@ -18,15 +17,11 @@ from detzoo.components.backbones.squeezenet import SqueezeNet11
 from detzoo.components.backbones.vgg import Vgg16
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Backbone
+from detzoo.plugins.registry import get_registry
 from detzoo.weights.backbone import load_backbone_weights
 from tests.components.backbones.fresh_norms import randomise_norms
 
-MANIFEST = Path(__file__).parents[3] / "detzoo" / "components" / "registry.yaml"
-TARGETS = {
-    row["name"]: row["target"]
-    for row in yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))["components"]
-    if row["kind"] == "backbone"
-}
+TARGETS = {entry.name: str(entry.target) for entry in get_registry().entries("backbone") if entry.plugin == "core"}
 
 # name -> torchvision's builder, and the layer and channels of every level; written down by reading the papers' tables.
 LAYERS: dict[str, tuple[str, dict[str, tuple[str, int]]]] = {
