@@ -10,6 +10,7 @@ import pytest
 
 import detzoo
 from detzoo.recipes.recipe import load_recipe
+from detzoo.runtime.images import read_image
 from detzoo.weights.sources import cached_path
 
 README = Path(__file__).parents[2] / "README.md"
@@ -27,15 +28,17 @@ def fetched(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("fetched")
-def test_the_first_code_finds_a_person_and_a_tie(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_code_finds_a_person_and_a_tie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (code, *others) = re.findall(r"^```python\n(.*?)^```", README.read_text(), flags=re.MULTILINE | re.DOTALL)
     assert others == []
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
-    namespace: dict[str, object] = {}
-    exec(code, namespace)
+    exec(code, {})
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["person", "tie"]
-    assert getattr(namespace["drawn"], "shape", None) == (600, 512, 3)
+    assert read_image(tmp_path / "found.jpg").shape == (600, 512, 3)
 
 
 def test_the_example_image_comes_with_the_package() -> None:

@@ -42,7 +42,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 def test_its_components_are_checked_by_its_own_module(install: Callable[..., Path]) -> None:
     install()
     pairs = [(component.id, str(check)) for component, check in checks("fresh")]
-    assert ("fresh_gate fresh/fresh", "shapes_stay") in pairs
+    assert ("fresh_gate fresh/factor", "shapes_stay") in pairs
     assert ("neck fresh/fresh", "declared_maps") in pairs
 
     results = check_plugin("fresh", groups=("interface", "numeric", "manifest"))
@@ -56,7 +56,7 @@ def test_its_components_are_checked_by_its_own_module(install: Callable[..., Pat
 def test_a_component_that_breaks_the_kind_s_rule_is_found(install: Callable[..., Path]) -> None:
     install(("gate.py", "values * self.factors[name]", "(values * self.factors[name])[..., 1:]"))
 
-    with pytest.raises(ConformanceError, match=r"fresh_gate fresh/fresh: shapes_stay \(failed\)") as caught:
+    with pytest.raises(ConformanceError, match=r"fresh_gate fresh/factor: shapes_stay \(failed\)") as caught:
         check_plugin("fresh", groups=("numeric",))
 
     assert "came: s8 was (2, 16, 20, 28), is (2, 16, 20, 27)" in str(caught.value)
