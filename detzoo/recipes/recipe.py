@@ -286,7 +286,8 @@ def _override(
     merged: Merged, overrides: Mapping[str, Any] | Sequence[str] | None, whole: Callable[[], dict[str, Any]]
 ) -> None:
     items = _override_items(overrides)
-    top = [path for path, _ in items if path.partition(".")[0].partition("[")[0] not in merged.value]
+    known = {*merged.value, *HEADER}
+    top = [path for path, _ in items if path.partition(".")[0].partition("[")[0] not in known]
     if top:  # a short key, one that has its default so far, or a misspelt one
         try:
             values = whole()

@@ -38,7 +38,7 @@ def test_killed_while_timing(compared: Compared, run: Path, tmp_path: Path) -> N
     targets = [str(compared.sources["theirs"]), str(run), str(compared.sources["numbers"])]
     out = tmp_path / "out"
     name = tmp_path.name  # `run` itself is no telling name
-    words = [sys.executable, str(SCRIPT), str(out), DATA, f"{name}: timing", *targets]
+    words = [sys.executable, str(SCRIPT), str(out), DATA, "timing, turn 1", *targets]
     killed = subprocess.run(words, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert f"{name}: evaluating on shapes test, 6 images" in killed.stdout
@@ -48,7 +48,8 @@ def test_killed_while_timing(compared: Compared, run: Path, tmp_path: Path) -> N
         targets=targets, data=DATA, out=out, device="cpu", iterations=1, workers=0, examples=1, largest_batch=1
     )
     done = compare(plan, said.append)
-    assert said == ["theirs: already done", f"{name}: already evaluated", f"{name}: timing"]
+    assert said[:3] == ["theirs: already done", f"{name}: already evaluated", "numbers: already done"]
+    assert "timing, turn 1 of 1" in said
     assert [entry.name for entry in done.entries] == ["theirs", name, "numbers"]
     assert done.entries[1].benchmark["latency_ms"]["total"]["p50"] > 0
     assert done.entries[1].throughput["best_batch"] >= 1
