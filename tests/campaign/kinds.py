@@ -30,7 +30,7 @@ class Kind:
     Args:
         sets: makes the valid sets of files.
         use: reads what stands in a folder; raises DetzooError, or what is a finding.
-        targets: endings of the files that are changed most of the time.
+        targets: endings of the files that are changed most of the time; all files by default.
         on_disk: whether files may also become pipes, links and the like.
         changes: makes the changes, in place of those of a file.
         share: of all inputs of a campaign.
@@ -38,7 +38,7 @@ class Kind:
 
     sets: Callable[[], Sequence[Files]]
     use: Callable[[Path], None]
-    targets: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ("",)
     on_disk: bool = False
     changes: Callable[[random.Random, Path], list[str]] | None = None
     share: float = 1.0

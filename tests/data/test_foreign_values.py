@@ -262,3 +262,10 @@ def test_lines_are_found_in_the_time_of_one_reading(tmp_path: Path) -> None:
     seconds, found = flaws(tmp_path, 20_000)
     assert len(found) >= 20_000
     assert seconds < 2.0
+
+
+def test_a_name_too_long_for_any_file_in_a_list_of_images_is_a_problem_line(tmp_path: Path) -> None:
+    save(tmp_path / "images" / "a.png")
+    (tmp_path / "data.yaml").write_text("train: train.txt\nnames: [cat]\n")
+    (tmp_path / "train.txt").write_text(f"images/a.png\n{'x' * 400}.png\n")
+    assert ("error", "bad-image", None) in codes(tmp_path / "data.yaml")

@@ -7,6 +7,7 @@ each name to an image of its own, and is told.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -129,4 +130,4 @@ def tells_apart(naming: Naming, names: set[str]) -> bool:
 def ending_below(folder: Path, name: str) -> Path | None:
     """The longest end of a path of another machine that exists below a folder; None where none does."""
     parts = parts_of(name)
-    return next((place for at in range(len(parts)) if (place := folder.joinpath(*parts[at:])).exists()), None)
+    return next((place for at in range(len(parts)) if os.path.exists(place := folder.joinpath(*parts[at:]))), None)

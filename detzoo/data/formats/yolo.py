@@ -116,7 +116,8 @@ def _label_of(image: Path, images: Path, labels: Path) -> Path:
     # a list may name images of many folders, each with its own labels next to it
     there = label_folder(image.parent) / f"{image.stem}.txt"
     beside = image.with_suffix(".txt")
-    return beside if not there.exists() and beside.exists() else there
+    # os.path's own: pathlib's raises where a name of the list is too long for any file
+    return beside if not os.path.exists(there) and os.path.exists(beside) else there
 
 
 def _sample(labels: list[Path]) -> list[list[float]]:
@@ -124,7 +125,7 @@ def _sample(labels: list[Path]) -> list[list[float]]:
     rows = []
     for label in labels[:: max(1, len(labels) // _SAMPLED)]:
         try:
-            texts = read_text(label, what="label file").splitlines() if label.is_file() else []
+            texts = read_text(label, what="label file").splitlines() if os.path.isfile(label) else []
         except DataError:
             continue
         for text in texts:
