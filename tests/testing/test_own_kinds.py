@@ -12,6 +12,7 @@ import pytest
 from detzoo.plugins import manager
 from detzoo.plugins.new_plugin import write_plugin
 from detzoo.plugins.registry import get_registry
+from detzoo.plugins.sync import sync
 from detzoo.testing import ConformanceError, check_plugin, checks, kit
 
 
@@ -41,6 +42,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 def test_its_components_are_checked_by_its_own_module(install: Callable[..., Path]) -> None:
     install()
+    sync(["fresh"], write=True)
+    get_registry.cache_clear()
     pairs = [(component.id, str(check)) for component, check in checks("fresh")]
     assert ("fresh_gate fresh/factor", "shapes_stay") in pairs
     assert ("neck fresh/fresh", "declared_maps") in pairs
