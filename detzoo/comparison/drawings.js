@@ -81,10 +81,12 @@ function draw(plot) {
   plot.classList.toggle("empty", !figure);
   if (!figure) {
     plot.dataset.empty = `Nothing is known here of ${chosen("class")}.`;
+    plot.style.height = "";
     Plotly.purge(plot);
     return;
   }
   const { data, layout } = themed(figure, plot.clientWidth);
+  plot.style.height = `${layout.height}px`; // Plotly forgets it when the window is resized
   Plotly.react(plot, data, layout, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
   placeNames(plot, data);
 }

@@ -37,7 +37,7 @@ def layout(x: str, y: str, *, height: int = 420, **more: Any) -> Spec:
     return {
         "height": height,
         "margin": {"l": 40, "r": 16, "t": 36, "b": 50},
-        "title": {"text": y, "x": 0, "xref": "container", "xanchor": "left", "pad": {"l": 4}}
+        "title": {"text": y, "x": 0, "xref": "container", "xanchor": "left", "pad": {"l": 4, "t": 6}}
         | {"yref": "container", "y": 1, "yanchor": "top", "font": {"size": 13}},
         "xaxis": {"title": {"text": x, "standoff": 10, "font": {"size": 13}}, "automargin": True},
         "yaxis": {"automargin": True},

@@ -52,7 +52,7 @@ def test_it_draws_everything_and_asks_for_nothing(page: Page) -> None:
         ".plot", "all => all.map(plot => [plot.id, plot.querySelectorAll('.main-svg').length > 0])"
     )
     assert dict(drawn) == dict.fromkeys(
-        ("tradeoff", "learning", "classes", "sizes", "precision", "errors", "confusion"), True
+        ("tradeoff", "learning", "classes", "sizes", "precision", "f1", "errors", "confusion"), True
     )
     assert [url for url in REQUESTS if not url.startswith(("file:", "data:", "blob:"))] == []
     assert COMPLAINTS == []
@@ -87,12 +87,14 @@ def test_axes_can_be_chosen(page: Page) -> None:
     page.locator("select[data-menu=cost]").select_option("parameters, millions")
     assert page.locator("#tradeoff .xtitle").text_content() == "parameters, millions (log)"
     page.locator("select[data-menu=gain]").select_option("AP50 %")
-    assert page.locator("#tradeoff .ytitle").text_content() == "AP50 %"
+    title = page.locator("#tradeoff .gtitle").text_content()
+    assert title is not None
+    assert title.startswith("AP50 % (n=")
 
 
 def test_a_class_can_be_filtered(page: Page) -> None:
     menu = page.locator("select[data-menu=class]").first
-    names = menu.locator("option").all_text_contents()
+    names: list[str] = menu.evaluate("menu => [...menu.options].map(option => option.value)")
     before = page.locator("#classes .bars .point").count()
     assert before == (len(names) - 1) * 5  # five detectors
     menu.select_option(names[1])
@@ -130,3 +132,65 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(page: Page) -> None:
     widths = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
     assert widths == [360, 360]
     page.set_viewport_size({"width": 1280, "height": 900})
+
+
+CUT = """() => [...document.querySelectorAll('.plot .gtitle, .plot .xtitle')].filter(title => {
+  const [a, b] = [title.getBoundingClientRect(), title.closest('.plot').getBoundingClientRect()];
+  return a.left < b.left - 1 || a.right > b.right + 1 || a.top < b.top - 1 || a.bottom > b.bottom + 1;
+}).map(title => title.textContent)"""
+COVERED = """key => {
+  const table = document.querySelector('table.sortable'), heading = table.querySelector(`th[data-key="${key}"]`);
+  const room = table.parentElement;
+  room.scrollLeft = heading.offsetLeft - table.tHead.rows[0].cells[0].offsetWidth;
+  const [own, name, whole] = [heading, table.tHead.rows[0].cells[0], room].map(e => e.getBoundingClientRect());
+  return name.left < whole.left - 1 || own.left < name.right - 1 || own.right > whole.right + 1;
+}"""
+SHOWN = "() => [...document.querySelectorAll('table.sortable')][0].querySelectorAll('th:not([hidden])').length"
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_no_column_is_lost_and_no_title_is_cut(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_function(  # drawn again, at this width
+        "[...document.querySelectorAll('.plot .main-svg')].every(s => s.clientWidth === s.closest('.plot').clientWidth)"
+    )
+    assert page.evaluate(CUT) == []
+    room = page.locator(".table .scroll").first
+    assert room.evaluate("e => e.scrollWidth <= e.clientWidth")  # as many as fit
+    fitted = page.evaluate(SHOWN)
+    choices = page.locator("details.columns").first
+    choices.evaluate("details => { details.open = true; }")
+    page.locator("[data-columns=all]").first.click()
+    keys = page.eval_on_selector_all(".table:first-of-type details.columns input", "all => all.map(e => e.value)")
+    assert page.evaluate(SHOWN) > fitted >= 3
+    first = page.locator("table.sortable").first.evaluate(
+        "t => [...t.tHead.rows[0].cells].slice(1).map(c => c.dataset.key)"
+    )
+    assert set(first) <= set(keys)
+    assert [key for key in first if page.evaluate(COVERED, key)] == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.locator("[data-columns=fit]").first.click()
+    assert page.evaluate(SHOWN) == fitted
+    choices.evaluate("details => { details.open = false; }")
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_an_image_is_enlarged_by_click_and_by_key(page: Page) -> None:
+    figure = page.locator(".wall .enlarge").first
+    small = figure.locator("svg").bounding_box()
+    figure.click()
+    large = page.locator("#enlarged .frame svg").bounding_box()
+    assert small is not None
+    assert large is not None
+    assert large["width"] > small["width"]
+    assert page.locator("#enlarged .said li").count() == page.locator("#enlarged .box").count() > 0
+    title = page.locator("#enlarged h3").inner_text()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#enlarged h3").inner_text() != title
+    page.keyboard.press("Escape")
+    assert not page.locator("#enlarged").is_visible()
+    figure.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#enlarged").is_visible()
+    page.keyboard.press("Escape")
+    assert figure.evaluate("e => e === document.activeElement")
