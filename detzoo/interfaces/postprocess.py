@@ -22,6 +22,8 @@ class PostProcess(nn.Module, Component, ABC):
     quality: Literal["ignore", "product", "geometric_mean"] = "ignore"
     """How ``quality_logits`` enter the score: not at all, as a factor, or as geometric mean."""
 
+    cut_scores: bool = True
+    """Whether scores lie in 0..1, whatever the head says."""
     fits_onnx: bool = True
     """Whether ONNX has operations for it."""
 

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from detzoo.errors import DetzooError
 from detzoo.plugins.manager import PluginRecord
 from detzoo.plugins.manifest import Manifest, read_manifest
 from detzoo.plugins.registry import get_registry
@@ -146,7 +147,11 @@ def check_wheel_requires_what_recipes_use(plugin: str) -> None:
         return  # registered by hand, as in a test: no distribution that could require anything
     required = {_plain(re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]) for line in wanted}
     lacking: dict[str, str] = {}
-    for name, other in _used(plugin):
+    try:
+        used = list(_used(plugin))
+    except DetzooError:
+        return  # a recipe that does not resolve, or a plugin that cannot be used: other checks tell
+    for name, other in used:
         theirs = distribution_name(record_of(other))
         if _plain(theirs) not in required:
             lacking.setdefault(theirs, name)

@@ -38,14 +38,14 @@ def few_recipes(toy_registry: Registry) -> Registry:
 @pytest.mark.parametrize("name", ["toy", "toy-zoo"])
 def test_a_plugin_without_a_fault_by_its_name_and_by_its_distribution(name: str, run: Run) -> None:
     # 10 of the plugin, 3 of anchors, 8 of a backbone, 11 of a head, 4 of a transform, 11 of each of two recipes
-    assert run("plugins", "check", name) == (0, "toy: 58 of 58 checks passed\n", "")
+    assert run("plugins", "check", name) == (0, "toy: 61 of 61 checks passed\n", "")
 
 
 def test_a_plugin_named_twice_is_checked_once(run: Run, few_recipes: Registry) -> None:
     code, out, err = run("plugins", "check", "toy", "toy-zoo")
     assert (code, err) == (0, "")
     assert out.splitlines() == [
-        "toy: 36 of 36 checks passed",
+        "toy: 39 of 39 checks passed",
         "toy: 2 of its recipes left out; --all-recipes builds and runs them too",
     ]
 
@@ -98,7 +98,7 @@ def test_findings_say_what_was_expected_what_came_and_where_it_is_explained(tmp_
         "    expected: Names, order, channels and strides of ``out`` are those of real outputs, at every size.\n"
         "    came: s8 has 12 channels, out declares 13\n"
         "    see: docs/plugins.md#backbone-checks\n"
-        "toy: 34 of 36 checks passed\n"
+        "toy: 37 of 39 checks passed\n"
         "toy: 2 of its recipes left out; --all-recipes builds and runs them too\n",
         "",
     )
@@ -134,7 +134,7 @@ def test_a_plugin_whose_manifest_cannot_be_used(tmp_path: Path) -> None:
         f"    came: the manifest cannot be used: {message}",
         "    see: docs/plugins.md#manifest-checks",
     ]
-    assert out.splitlines()[-1] == "toy: 3 of 10 checks passed"  # the three of its import, which is fine
+    assert out.splitlines()[-1] == "toy: 3 of 11 checks passed"  # the three of its import, which is fine
 
 
 def test_what_is_expected_to_fail_what_is_skipped_and_what_is_left_out(run: Run, toy_registry: Registry) -> None:
@@ -152,10 +152,10 @@ def test_what_is_expected_to_fail_what_is_skipped_and_what_is_left_out(run: Run,
             recipes=("toy_child",),
         ),
     )
-    ending = "of 58 checks passed, 4 failed as expected, 11 skipped: the package no_such_package is not installed\n"
-    summary = f"toy: 32 {ending.replace('58', '47')}"
+    ending = "of 61 checks passed, 4 failed as expected, 13 skipped: the package no_such_package is not installed\n"
+    summary = f"toy: 33 {ending.replace('61', '50')}"
     assert run("plugins", "check", "toy") == (0, summary + RECIPES_TOO, "")
-    assert run("plugins", "check", "toy", "--all-recipes") == (0, f"toy: 43 {ending}", "")
+    assert run("plugins", "check", "toy", "--all-recipes") == (0, f"toy: 44 {ending}", "")
 
 
 def test_a_failure_that_does_not_come_is_one(run: Run, toy_registry: Registry) -> None:
@@ -166,7 +166,7 @@ def test_a_failure_that_does_not_come_is_one(run: Run, toy_registry: Registry) -
         "    expected: The plugin is activated without an error and without a conflict.\n"
         "    came: it passes although it was expected to fail: made up\n"
         "    see: docs/plugins.md#manifest-checks\n"
-        "toy: 46 of 47 checks passed\n" + RECIPES_TOO,
+        "toy: 49 of 50 checks passed\n" + RECIPES_TOO,
         "",
     )
 
@@ -176,7 +176,7 @@ def test_json_is_every_result_and_nothing_else(run: Run, few_recipes: Registry) 
     assert (code, err) == (0, "")
     found = json.loads(out)
     assert list(found) == ["toy"]
-    assert len(found["toy"]) == 36
+    assert len(found["toy"]) == 39
     assert found["toy"][0] == {
         "component": "toy",
         "check": "status",

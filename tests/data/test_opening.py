@@ -193,7 +193,8 @@ def test_paths_that_hold_nothing(tmp_path: Path) -> None:
     (tmp_path / "my_data").rmdir()
     (tmp_path / "my_dat1.jpg").unlink()
     (tmp_path / "a.zip").touch()
-    assert refused(tmp_path / "a.zip") == f"{tmp_path / 'a.zip'}: a dataset is a folder, a data.yaml or a COCO json"
+    allowed = "a folder, a data.yaml, a COCO json or a file of an annotation tool"
+    assert refused(tmp_path / "a.zip") == f"{tmp_path / 'a.zip'}: a dataset is {allowed}"
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
     assert refused(tmp_path) == (

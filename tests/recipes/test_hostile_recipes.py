@@ -70,7 +70,7 @@ def test_thousands_of_mistakes_are_told_in_a_short_message_and_time(case: str, p
     start = time.process_time()
     with pytest.raises(RecipeError) as caught:
         load_recipe(f"{path}#x0" if case == "a chain" else path)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 5  # quadratic: 11 and more
     assert len(str(caught.value)) < 20_000
 
 

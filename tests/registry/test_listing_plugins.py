@@ -32,7 +32,7 @@ def test_a_plugin_shows_its_components_by_kind(name: str, make_plugin: MakePlugi
         ("api: 1\nhoks: []\n", 'unknown key "hoks"'),
         ("api: 99\n", "it was written for api 99"),
         ("api: {", "not valid YAML"),
-        (None, "the manifest cannot be read"),
+        (None, "cannot be read"),
     ],
 )
 def test_a_plugin_that_cannot_be_used_is_shown_with_its_error(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -27,7 +28,7 @@ class WorkerError(MachineError):
     """A loading process was killed, or has given nothing for too long."""
 
 
-def worker_failure(error: RuntimeError, workers: Sequence[Any] = ()) -> str | None:
+def worker_failure(error: Exception, workers: Sequence[Any] = ()) -> str | None:
     """What happened to a loading process; None for an error that says nothing of one.
 
     torch raises them wherever the main process is at that moment, as a RuntimeError with a text.
@@ -60,12 +61,30 @@ def batches_of(loader: DataLoader[Any]) -> Iterator[Any]:
     iterator = iter(loader)
     try:
         yield from iterator
-    except RuntimeError as error:
+    except (RuntimeError, ConnectionError, EOFError) as error:
         late = _LATE.search(str(error))
         told = _late(float(late["seconds"]), iterator) if late else worker_failure(error, _workers(iterator))
+        if told is None and not isinstance(error, RuntimeError):
+            told = _broken_connection(iterator)
         if told is None:
             raise
         raise WorkerError(told) from None
+
+
+def _broken_connection(iterator: Any) -> str | None:
+    """A process that dies while it hands a batch over breaks the connection, before torch notices its death."""
+    workers = _workers(iterator)
+    deadline = time.monotonic() + 5
+    while all(worker.is_alive() for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    dead = [worker for worker in workers if not worker.is_alive()]
+    if not dead:
+        return None
+    # else torch would report the death once more, wherever the main process is by then
+    signal_handling._remove_worker_pids(id(iterator))  # type: ignore[attr-defined]
+    iterator._worker_pids_set = False
+    pids = ", ".join(str(worker.pid) for worker in dead)
+    return worker_failure(RuntimeError(f"DataLoader worker (pid(s) {pids}) exited unexpectedly"), dead)
 
 
 def _workers(iterator: Any) -> list[Any]:

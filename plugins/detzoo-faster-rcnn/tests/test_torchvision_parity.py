@@ -28,8 +28,8 @@ from detzoo_faster_rcnn.converters import from_torchvision
 
 PHOTOS = ("000000000049", "000000000260", "000000000077", "000000000490")
 """500x381, 333x500, 375x500, 495x500 (height x width)."""
-REGIONS = {"fasterrcnn_resnet50_fpn_v2": 60, "maskrcnn_resnet50_fpn_v2": 60}
-"""Of each image in the fast tests; 150 where no number is given."""
+REGIONS = {"fasterrcnn_resnet50_fpn_v2": 40, "maskrcnn_resnet50_fpn_v2": 40}
+"""Of each image in the fast tests; 100 where no number is given."""
 FROZEN_EPS = {
     "fasterrcnn_mobilenet_v3_large_320_fpn": 1e-5,
     "fasterrcnn_mobilenet_v3_large_fpn": 1e-5,
@@ -65,18 +65,18 @@ def as_torchvision(photo: NDArray[np.uint8]) -> Tensor:
 
 def small_theirs(name: str) -> dict[str, Any]:
     """Arguments of torchvision's builder: small images, few regions, and every one of them in the losses."""
-    regions = REGIONS.get(name, 150)
+    regions = REGIONS.get(name, 100)
     few = {
         f"rpn_{when}_nms_top_n_{phase}": count
         for (when, count), phase in itertools.product((("pre", 2 * regions), ("post", regions)), ("train", "test"))
     }
     every = {"rpn_batch_size_per_image": 1 << 20, "box_batch_size_per_image": 1024, "box_positive_fraction": 1.0}
-    return {"min_size": 192, "max_size": 300, "box_detections_per_img": 32} | few | every
+    return {"min_size": 128, "max_size": 200, "box_detections_per_img": 32} | few | every
 
 
 def small_ours(name: str) -> dict[str, Any]:
     """The same as overrides of the recipe."""
-    regions = REGIONS.get(name, 150)
+    regions = REGIONS.get(name, 100)
     few = {
         f"proposals.{part}postprocess.{field}": count
         for part, (field, count) in itertools.product(
@@ -85,7 +85,7 @@ def small_ours(name: str) -> dict[str, Any]:
     }
     every = {"proposals.sampler": {"type": "all"}, "box.sampler.size": 1024, "box.sampler.positive_fraction": 1.0}
     unfrozen = {"backbone.freeze": False}
-    return {"input.min_size": 192, "input.max_size": 300, "box.postprocess.keep": 32} | few | every | unfrozen
+    return {"input.min_size": 128, "input.max_size": 200, "box.postprocess.keep": 32} | few | every | unfrozen
 
 
 @torch.no_grad()
