@@ -159,6 +159,8 @@ def build_component(kind: str, config: Mapping[str, Any], **supplies: Any) -> An
 
 def _for_classes(recipe: Recipe, num_classes: int | None, classes: Sequence[str | None] | None) -> Recipe:
     """The recipe for other classes; published weights and reported results belong to the original ones."""
+    if isinstance(classes, str):  # a sequence of letters
+        raise RecipeError(f'classes is "{classes}"; give a list of names: ["{classes}"]')
     old = class_names(recipe.values["classes"], recipe.values["num_classes"])
     if classes is not None and tuple(classes) != old:
         changed = {"num_classes": len(classes), "classes": list(classes)}

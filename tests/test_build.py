@@ -197,3 +197,8 @@ def test_a_share_of_the_training_that_is_none_is_rejected(share: object, message
     with pytest.raises(RecipeError) as caught:
         detzoo.build(SMALL, overrides={"train.transforms": [{"type": "flip", "active": share}]}, weights=None)
     assert message in str(caught.value)
+
+
+def test_one_class_is_a_list_of_one_name() -> None:
+    with pytest.raises(RecipeError, match=r'give a list of names: \["cat"\]'):
+        detzoo.build(SMALL, classes="cat", weights=None)

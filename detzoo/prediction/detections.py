@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from detzoo.errors import DataError, DetzooError
 
 if TYPE_CHECKING:
     import pandas
+
+SAVED_AS: Final = frozenset({".bmp", ".jpeg", ".jpg", ".json", ".png", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Detections:
 
     def __getitem__(self, which: int | slice | Tensor) -> Detection | Detections:
         """One detection by position; several by a slice, a bool [D] or positions [n]."""
+        if not isinstance(which, int | slice | Tensor):
+            raise TypeError(f"detections are chosen by a number, a slice or a tensor, not by {type(which).__name__}")
         if isinstance(which, int):
             if not -len(self) <= which < len(self):
                 raise IndexError(f"detection {which} of {len(self)}")
@@ -170,7 +174,7 @@ class Detections:
         """Write the drawn image, or the values if ``path`` ends in ``.json``.
 
         Args:
-            path: ``.jpg``, ``.png`` or another image format, or ``.json`` (see ``to_dict``).
+            path: ``.jpg``, ``.png``, ``.webp``, ``.bmp`` or ``.tif``, or ``.json`` (see ``to_dict``).
             image: as in ``draw``.
             min_score: detections below it are left out.
 
@@ -178,11 +182,16 @@ class Detections:
             ``path``.
 
         Raises:
-            DataError: a file is there that ``save`` did not write: nobody's photograph is replaced.
+            DataError: the name or its folder does not fit, or a file is there that ``save`` did not write: nobody's
+                photograph is replaced.
         """
         from detzoo.runtime.own_drawings import write_drawing
 
         out = Path(path)
+        if not out.parent.is_dir():
+            raise DataError(f"{out.parent}: no such folder; make it first")
+        if out.suffix.lower() not in SAVED_AS:
+            raise DataError(f"{out}: the name must end in one of {', '.join(sorted(SAVED_AS))}")
         if out.suffix.lower() == ".json":
             _write_values(out, self[self.scores >= min_score].to_dict())
         else:

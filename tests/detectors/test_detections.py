@@ -126,6 +126,17 @@ def test_save_draws_and_replaces_only_what_it_wrote(tmp_path: Path) -> None:
         assert taken.read_bytes() == before
 
 
+def test_a_wrong_name_or_index_is_one_message(tmp_path: Path) -> None:
+    found = detections()
+    for name in ("found", "found.txt"):
+        with pytest.raises(DataError, match=r"\.jpg, \.json"):
+            found.save(tmp_path / name)
+    with pytest.raises(DataError, match="no such folder"):
+        found.save(tmp_path / "nowhere" / "found.png")
+    with pytest.raises(TypeError, match="not by str"):
+        found["person"]  # type: ignore[call-overload]
+
+
 def test_drawing_needs_the_image() -> None:
     with pytest.raises(DetzooError, match="give the image"):
         detections().draw()
