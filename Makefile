@@ -30,11 +30,11 @@ $(READY): pyproject.toml $(PLUGINS)
 	@$(BIN)/python -m pip install --quiet --progress-bar on -e '.[dev,docs,timm,tensorboard,onnx,faster,ray]' $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
 	@touch $(READY)
 
-demo: setup  ## train, evaluate, benchmark and compare two detectors on generated images (4 minutes)
+demo: setup  ## train, evaluate, benchmark and compare two detectors on generated images (minutes)
 	@$(BIN)/detzoo demo --out demo
 
 # Types and tests run side by side: on two cores the type checker fills what the tests leave.
-test: lint  ## set-up, lint, types, tests (8 minutes on two cores, after the set-up)
+test: lint  ## set-up, lint, types, tests (12 minutes on two cores, after the set-up)
 	@$(MAKE) --no-print-directory -j2 types unit
 
 lint: setup
