@@ -78,7 +78,7 @@ def plugins_called(words: Sequence[str], registry: Registry | None = None) -> li
 
 
 def plugin_lines(record: PluginRecord, registry: Registry | None = None) -> list[str]:
-    """What there is to say of one plugin besides its detectors: why it is not used, or its components by kind."""
+    """What there is to say of one plugin but its detectors: why it is not used, or its components by kind."""
     registry = registry or get_registry()
     if record.status not in USABLE:
         return [describe_failure(record)]

@@ -15,7 +15,7 @@ from detzoo.data.formats.writing import write_datasets
 from detzoo.errors import DataError
 
 
-def picture(path: Path, side: int = 20, colour: str = "red") -> None:
+def write_image(path: Path, side: int = 20, colour: str = "red") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (side, side), colour).save(path)
 
@@ -40,7 +40,7 @@ def coco(path: Path, *names: str, side: int = 20) -> Path:
 
 def voc(root: Path, *names: str, lists: dict[str, str] | None = None, suffix: str = ".png") -> Path:
     for name in names:
-        picture(root / "JPEGImages" / f"{name}{suffix}")
+        write_image(root / "JPEGImages" / f"{name}{suffix}")
         box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>8</xmax><ymax>9</ymax></bndbox>"
         write(
             root / "Annotations" / f"{name}.xml",
@@ -54,7 +54,7 @@ def voc(root: Path, *names: str, lists: dict[str, str] | None = None, suffix: st
 
 def yolo(root: Path, *splits: str) -> Path:
     for split in splits:
-        picture(root / "images" / split / f"{split}.png")
+        write_image(root / "images" / split / f"{split}.png")
         write(root / "labels" / split / f"{split}.txt", "0 0.5 0.5 0.2 0.2\n")
     return root
 
@@ -79,7 +79,7 @@ def test_coco_images_of_the_split_that_the_name_says(
     tmp_path: Path, json_name: str, split: str, folder: str, place: str
 ) -> None:
     for name in ("train", "aaa", folder):
-        picture(tmp_path / place / name / "0.png", colour={"train": "red", "aaa": "blue"}.get(name, "green"))
+        write_image(tmp_path / place / name / "0.png", colour={"train": "red", "aaa": "blue"}.get(name, "green"))
     coco(tmp_path / "annotations" / f"{json_name}.json", "0.png")
     data = open_dataset(tmp_path, split)
     assert Path(data.paths[0]).parent.name == folder
@@ -88,25 +88,25 @@ def test_coco_images_of_the_split_that_the_name_says(
 
 def test_coco_images_that_several_folders_could_hold(tmp_path: Path) -> None:
     for folder, side in (("one", 20), ("two", 30)):
-        picture(tmp_path / "images" / folder / "0.png", side)
+        write_image(tmp_path / "images" / folder / "0.png", side)
     path = coco(tmp_path / "annotations" / "data.json", "0.png", side=30)
     data = open_dataset(path)  # the sizes decide
     assert Path(data.paths[0]).parent.name == "two"
     assert "two" in guesses(data)[0]
-    picture(tmp_path / "images" / "three" / "0.png", 30, "blue")
+    write_image(tmp_path / "images" / "three" / "0.png", 30, "blue")
     with pytest.raises(DataError, match=r"three or .*two.*images: FOLDER"):
         open_dataset(path)
 
 
 def test_the_folder_with_most_images_is_taken(tmp_path: Path) -> None:
-    picture(tmp_path / "images" / "a" / "0.png")
+    write_image(tmp_path / "images" / "a" / "0.png")
     for name in "01":
-        picture(tmp_path / "images" / "b" / f"{name}.png")
+        write_image(tmp_path / "images" / "b" / f"{name}.png")
     assert Path(open_dataset(coco(tmp_path / "annotations" / "x.json", "0.png", "1.png")).paths[0]).parent.name == "b"
 
 
 def test_images_from_the_folder_of_another_split_are_told(tmp_path: Path) -> None:
-    picture(tmp_path / "images" / "train" / "0.png")
+    write_image(tmp_path / "images" / "train" / "0.png")
     data = open_dataset(coco(tmp_path / "annotations" / "val.json", "0.png"))
     assert "images/train" in guesses(data)[0]
 
@@ -152,7 +152,7 @@ def test_files_of_other_programs_hide_no_data(tmp_path: Path, other: str, layout
     elif layout == "yolo":
         write(yolo(tmp_path, "train") / "classes.txt", "dog\n")
     else:
-        picture(tmp_path / "images" / "a.png")
+        write_image(tmp_path / "images" / "a.png")
         coco(tmp_path / "annotations" / "instances_train.json", "a.png")
     write(tmp_path / other, '{"model": {"lr": 0.1}, "images": 3}' if other.endswith("json") else "model: {lr: 0.1}\n")
     data = open_dataset(tmp_path, "train")
@@ -222,14 +222,14 @@ def test_numbers_of_yolo_classes_are_never_shifted(tmp_path: Path) -> None:
 
 def test_a_loose_image_does_not_join_the_splits(tmp_path: Path) -> None:
     write(yolo(tmp_path, "train", "val") / "classes.txt", "dog\n")
-    picture(tmp_path / "images" / "logo.png")
+    write_image(tmp_path / "images" / "logo.png")
     assert list_splits(tmp_path) == ("train", "val")
     assert "1 images" in guesses(open_dataset(tmp_path, "train"))[0]
 
 
 def test_yolo_splits_with_images_and_labels_of_their_own(tmp_path: Path) -> None:
     for split in ("train", "valid"):
-        picture(tmp_path / split / "images" / "a.png")
+        write_image(tmp_path / split / "images" / "a.png")
         write(tmp_path / split / "labels" / "a.txt", "0 0.5 0.5 0.2 0.2\n")
     write(tmp_path / "classes.txt", "dog\n")
     assert list_splits(tmp_path) == ("train", "valid")
@@ -238,7 +238,7 @@ def test_yolo_splits_with_images_and_labels_of_their_own(tmp_path: Path) -> None
 
 def test_labels_beside_the_images_of_a_folder_below_images(tmp_path: Path) -> None:
     root = tmp_path / "images" / "cells"
-    picture(root / "a.png")
+    write_image(root / "a.png")
     write(root / "a.txt", "0 0.5 0.5 0.2 0.2\n")
     write(root / "data.yaml", "path: .\ntrain: .\nnames: [dog]\n")
     assert len(open_dataset(root).annotations().labels) == 1
@@ -259,18 +259,18 @@ def named_xml(root: Path, stem: str, filename: str) -> None:
 
 def test_of_several_images_with_one_stem_the_named_one_is_read(tmp_path: Path) -> None:
     voc(tmp_path, "a", "b", suffix=".jpg")
-    picture(tmp_path / "JPEGImages" / "a.png")
+    write_image(tmp_path / "JPEGImages" / "a.png")
     named_xml(tmp_path, "a", "a.png")
     assert [Path(path).name for path in open_dataset(tmp_path).paths] == ["a.png", "b.jpg"]
 
 
 def test_of_several_images_with_one_stem_the_only_one_of_that_size_is_read_and_told(tmp_path: Path) -> None:
     voc(tmp_path, "a", "b", suffix=".jpg")
-    picture(tmp_path / "JPEGImages" / "a.png", 30)
+    write_image(tmp_path / "JPEGImages" / "a.png", 30)
     data = open_dataset(tmp_path)
     assert [Path(path).name for path in data.paths] == ["a.jpg", "b.jpg"]
     assert [problem.code for problem in data.problems] == ["several-images"]
-    picture(tmp_path / "JPEGImages" / "a.png", 20)  # now nothing decides
+    write_image(tmp_path / "JPEGImages" / "a.png", 20)  # now nothing decides
     assert [Path(path).name for path in open_dataset(tmp_path).paths] == ["b.jpg"]
 
 
@@ -287,7 +287,7 @@ def test_xml_of_one_stem_in_several_folders_are_all_read(tmp_path: Path) -> None
         voc(tmp_path / folder, "a")
         (tmp_path / "Annotations" / folder).mkdir(parents=True)
         (tmp_path / folder / "Annotations" / "a.xml").rename(tmp_path / "Annotations" / folder / "a.xml")
-        picture(tmp_path / "JPEGImages" / folder / "a.png")
+        write_image(tmp_path / "JPEGImages" / folder / "a.png")
     write(tmp_path / "data.yaml", "format: voc\nsplits: {train: {annotations: Annotations, images: JPEGImages}}\n")
     assert [Path(path).parent.name for path in open_dataset(tmp_path).paths] == ["one", "two"]
 

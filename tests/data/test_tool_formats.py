@@ -246,6 +246,7 @@ def test_cvat_files_that_are_not_read(tmp_path: Path) -> None:
         opened(path)
     for old, new, message in (
         ("</image>", "</imag>", r"a\.xml:7: not well-formed"),
+        ("</image>", "<a>" * 70 + "</a>" * 70 + "</image>", r"a\.xml:7: nested deeper than 64"),
         ("<image", "<track/><image", r"a\.xml:5: this is CVAT's xml for videos"),
         ("<annotations>", '<!DOCTYPE a [<!ENTITY b "c">]><annotations>', "entities are rejected"),
     ):

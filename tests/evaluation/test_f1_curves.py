@@ -72,7 +72,7 @@ def iou(a: list[float], b: list[float]) -> float:
 
 
 def test_a_plain_loop_gives_the_same() -> None:
-    """For every threshold anew: drop what is below, match greedily, count."""
+    """For every threshold from the start: drop what is below, match greedily, count."""
     dataset = open_dataset("shapes:size=128,train=1,val=1,test=6", "test")
     ground_truth = dataset.coco_ground_truth()
     random = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from tests.training.training_toy import ToyDataset, ToyDetector, toy
 
 
 def with_a_map_of_one(detector: ToyDetector) -> ToyDetector:
-    """The toy, with a batch norm on a 1x1 map besides."""
+    """The toy, with a batch norm on a 1x1 map in addition."""
     last = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(8))
     detector.add_module("last", last)
     real = detector.losses

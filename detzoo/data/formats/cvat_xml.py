@@ -7,6 +7,7 @@ from typing import Any, Final
 from xml.parsers import expat
 
 from detzoo.data.checking.problems import Problems
+from detzoo.data.formats.strict_xml import StrictXml, parse
 from detzoo.data.formats.tool_entries import ToolImage, ToolShape
 from detzoo.data.formats.values import as_number, shown
 from detzoo.errors import DataError
@@ -38,35 +39,20 @@ def parse_cvat(path: Path, problems: Problems, *, lines: bool) -> list[ToolImage
     data = read_file(path, limit=_BYTES, what="CVAT xml")
     parser = expat.ParserCreate()
     handler = _Handler(path, parser)
-    try:
-        parser.Parse(data, True)
-    except expat.ExpatError as error:
-        raise DataError(f"{path}:{error.lineno}: not well-formed xml: {expat.ErrorString(error.code)}") from None
-    except (LookupError, ValueError) as error:
-        raise DataError(f"{path}:1: the xml's encoding cannot be read: {error}") from None
+    parse(data, handler)
     return handler.entries
 
 
-class _Handler:
+class _Handler(StrictXml):
     def __init__(self, path: Path, parser: expat.XMLParserType) -> None:
-        self.path, self.parser = path, parser
-        self.tags: list[str] = []
+        super().__init__(path, parser, root="annotations", what="a CVAT file")
         self.entries: list[ToolImage] = []
         parser.StartElementHandler = self.start
         parser.EndElementHandler = self.end
-        parser.StartDoctypeDeclHandler = self.reject
-        parser.EntityDeclHandler = self.reject
-
-    def reject(self, *_: object) -> None:
-        raise DataError(
-            f"{self.path}:{self.parser.CurrentLineNumber}: document types and entities are rejected (entity bombs)"
-        )
 
     def start(self, tag: str, given: dict[str, str]) -> None:
-        line = self.parser.CurrentLineNumber
-        if not self.tags and tag != "annotations":
-            raise DataError(f"{self.path}:{line}: not a CVAT file: the root is <{tag}>")
-        self.tags.append(tag)
+        line = self.line
+        self.open(tag)
         if self.tags == ["annotations", "track"]:
             raise DataError(f"{self.path}:{line}: this is CVAT's xml for videos: export it as `CVAT for images`")
         if self.tags == ["annotations", "image"]:

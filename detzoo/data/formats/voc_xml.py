@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
-from detzoo.errors import DataError
+from detzoo.data.formats.strict_xml import StrictXml, parse
 from detzoo.runtime.foreign_files import read_file
 
 MAX_BYTES = 16 * 2**20  # a VOC file is a few kilobytes; anything near this is not one
-MAX_DEPTH = 64
 
 
 @dataclass
@@ -33,36 +32,24 @@ class VocFile:
     latin1: bool = False
 
 
-class _Handler:
+class _Handler(StrictXml):
     """Keeps the path of open tags; only direct children count, so that ``part`` boxes are not taken for objects."""
 
     def __init__(self, path: Path, parser: expat.XMLParserType) -> None:
-        self.path, self.parser = path, parser
-        self.tags: list[str] = []
+        super().__init__(path, parser, root="annotation", what="a VOC file")
         self.text: list[str] = []
         self.result = VocFile()
         parser.StartElementHandler = self.start
         parser.EndElementHandler = self.end
         parser.CharacterDataHandler = self.text.append
-        parser.StartDoctypeDeclHandler = self.refuse
-        parser.EntityDeclHandler = self.refuse
-
-    def refuse(self, *_: object) -> None:
-        raise DataError(
-            f"{self.path}:{self.parser.CurrentLineNumber}: document types and entities are rejected (entity bombs)"
-        )
 
     def start(self, tag: str, _: dict[str, str]) -> None:
-        if not self.tags and tag != "annotation":
-            raise DataError(f"{self.path}:{self.parser.CurrentLineNumber}: not a VOC file: the root is <{tag}>")
-        self.tags.append(tag)
+        self.open(tag)
         self.text.clear()
-        if len(self.tags) > MAX_DEPTH:
-            raise DataError(f"{self.path}:{self.parser.CurrentLineNumber}: nested deeper than {MAX_DEPTH} tags")
         if self.tags == ["annotation", "object"]:
-            self.result.objects.append(VocObject(self.parser.CurrentLineNumber))
+            self.result.objects.append(VocObject(self.line))
         if self.tags == ["annotation", "size"]:
-            self.result.size_line = self.parser.CurrentLineNumber
+            self.result.size_line = self.line
 
     def end(self, tag: str) -> None:
         text = "".join(self.text).strip()
@@ -72,7 +59,7 @@ class _Handler:
             case ["size", ("width" | "height")]:
                 self.result.size[tag] = text
             case ["filename"]:
-                self.result.filename = (text, self.parser.CurrentLineNumber)
+                self.result.filename = (text, self.line)
         self.tags.pop()
         self.text.clear()
 
@@ -87,12 +74,7 @@ def read_voc_xml(path: Path) -> VocFile:
     latin1 = not _declares_encoding(data) and not _is_utf8(data)
     parser = expat.ParserCreate("iso-8859-1" if latin1 else None)
     handler = _Handler(path, parser)
-    try:
-        parser.Parse(data, True)
-    except expat.ExpatError as error:
-        raise DataError(f"{path}:{error.lineno}: not well-formed xml: {expat.ErrorString(error.code)}") from None
-    except (LookupError, ValueError) as error:
-        raise DataError(f"{path}:1: the xml's encoding cannot be read: {error}") from None
+    parse(data, handler)
     handler.result.latin1 = latin1
     return handler.result
 

@@ -1,0 +1,69 @@
+"""Xml files of strangers: no document types, no entities, no endless nesting; every error with file and line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+from xml.parsers import expat
+
+from detzoo.errors import DataError
+
+MAX_DEPTH: Final = 64
+"""Tags within tags; annotation files have five or so."""
+
+
+class StrictXml:
+    """The tags that are open, for handlers of one format.
+
+    Args:
+        path: of the file, for messages.
+        parser: that calls the handler.
+        root: the first tag that the format has.
+        what: the format's name, for messages: ``a VOC file``.
+    """
+
+    def __init__(self, path: Path, parser: expat.XMLParserType, *, root: str, what: str) -> None:
+        self.path, self.parser, self.root, self.what = path, parser, root, what
+        self.tags: list[str] = []
+        parser.StartDoctypeDeclHandler = self.reject
+        parser.EntityDeclHandler = self.reject
+
+    @property
+    def line(self) -> int:
+        """Where the parser stands, from 1."""
+        return self.parser.CurrentLineNumber
+
+    def reject(self, *_: object) -> None:
+        """Document types and entities.
+
+        Raises:
+            DataError: always.
+        """
+        raise DataError(f"{self.path}:{self.line}: document types and entities are rejected (entity bombs)")
+
+    def open(self, tag: str) -> None:
+        """One more tag.
+
+        Raises:
+            DataError: the root is another, or the nesting too deep.
+        """
+        if not self.tags and tag != self.root:
+            raise DataError(f"{self.path}:{self.line}: not {self.what}: the root is <{tag}>")
+        self.tags.append(tag)
+        if len(self.tags) > MAX_DEPTH:
+            raise DataError(f"{self.path}:{self.line}: nested deeper than {MAX_DEPTH} tags")
+
+
+def parse(data: bytes, handler: StrictXml) -> None:
+    """The whole file, through the handler.
+
+    Raises:
+        DataError: it is not well-formed, in an encoding that cannot be read, or what the handler rejects.
+    """
+    try:
+        handler.parser.Parse(data, True)
+    except expat.ExpatError as error:
+        why = expat.ErrorString(error.code)
+        raise DataError(f"{handler.path}:{error.lineno}: not well-formed xml: {why}") from None
+    except (LookupError, ValueError) as error:
+        raise DataError(f"{handler.path}:1: the xml's encoding cannot be read: {error}") from None
