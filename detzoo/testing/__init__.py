@@ -11,7 +11,15 @@ In a plugin's tests::
 ``image_batch``, ``targets`` and ``candidates`` make the values of the contract from plain numbers, for tests by hand.
 """
 
+import pkgutil
+import sys
 from typing import TYPE_CHECKING, Any
+
+if "pytest" in sys.modules:
+    # Failed checks then show the values they compared. An entry point of pytest would make it rewrite all of detzoo,
+    # in every run on the machine.
+    _files = (f"{__name__}.{found.name}" for found in pkgutil.iter_modules(__path__))
+    sys.modules["pytest"].register_assert_rewrite(*_files)
 
 from detzoo.testing.kit import Check, CheckedComponent, ConformanceError, checks, recipes_left_out
 from detzoo.testing.parametrizing import parametrize_with_checks

@@ -39,15 +39,15 @@ def make_subject(plugin: str, kind: str, name: str, example: Mapping[str, Any]) 
     recipe = None if example else recipe_with(plugin, kind, name)
     if recipe is None:
         return _standing_alone(plugin, kind, name, example)
+    if kind == "backbone":
+        return _backbone_of(recipe, _meant(plugin, kind, name))
     cls = get_registry().load(get_registry().find(kind, f"{plugin}/{name}"))
     detector = build_seeded(recipe, 0)
     base = detector.input.size or SIZES[1]
     features = _features_before(detector, kind)
     fixed = any(spec.size is not None for spec in features.values())
-    if kind == "backbone":  # whatever sizes it declares for the recipe's input, its layers take any
-        sizes: tuple[tuple[int, int], ...] = SMALL
-    elif fixed:
-        sizes = (base,)
+    if fixed:
+        sizes: tuple[tuple[int, int], ...] = (base,)
     else:
         sizes = ((base[0], base[1] + 64), (base[0] + 96, base[1]))
     turns = itertools.count()
@@ -60,6 +60,23 @@ def make_subject(plugin: str, kind: str, name: str, example: Mapping[str, Any]) 
         num_classes=_classes_at(recipe, kind, _meant(plugin, kind, name)),
         detector=detector,
     )
+
+
+def _backbone_of(recipe: str, name: str) -> Subject:
+    """A backbone as a recipe has it, alone: what stands behind it often has more weights than the backbone itself."""
+    from detzoo.builder import build_component
+
+    values = load_recipe(recipe).values
+    place = next(place for place in places(values) if place.is_of("backbone", name))
+    size = values["input"].get("size")
+    config = {**place.values, "weights": None}
+
+    def made(seed: int) -> Any:
+        torch.manual_seed(seed)
+        return build_component("backbone", config, input_size=tuple(size) if size else None)
+
+    # whatever sizes it declares for the recipe's input, its layers take any
+    return Subject(component=made(0), rebuild=made, sizes=SMALL)
 
 
 def recipe_with(plugin: str, kind: str, name: str) -> str | None:
