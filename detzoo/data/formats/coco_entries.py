@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any
 
 from detzoo.data.checking.problems import Problems
-from detzoo.data.formats.image_names import ImageFolder
+from detzoo.data.formats.coco_boxes import Box, CocoBoxes, Id, entry_name, plain_id
+from detzoo.data.formats.image_names import ImageFolder, is_name
 from detzoo.data.formats.index import IndexBuilder
 from detzoo.data.formats.json_file import EntryLines, JsonFile
 from detzoo.data.formats.units import unit_problem
-from detzoo.data.formats.values import as_flag, as_id, as_number, as_pixels, as_side, is_numeric_id, shown
+from detzoo.data.formats.values import as_id, as_pixels, as_side, is_numeric_id, shown
 from detzoo.errors import DataError
-from detzoo.ops.mask_encoding import NO_MASK, decode_polygons, is_polygons
-from detzoo.ops.segmentation import encode_segmentation, extent
 from detzoo.runtime.images import MAX_PIXELS, read_header
-
-Id: TypeAlias = int | str
-Box: TypeAlias = tuple[float, float, float, float]
-_SHARES: Final = 1.5
-"""Largest number of an outline that is given in shares of the image."""
-
-
-def is_name(value: Any) -> bool:
-    """Whether a ``file_name`` can be one: text that the operating system can write."""
-    if not isinstance(value, str) or not value:
-        return False
-    try:
-        value.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a character, as \\ud800
-        return False
-    return True
 
 
 def file_name(entry: dict[str, Any]) -> Any:
@@ -52,6 +35,7 @@ class CocoEntries:
         self.images: list[Any] = file.content["images"]
         self.boxes: list[Any] = file.content["annotations"]
         self.image_ids: set[Id] = set()
+        self.values = CocoBoxes(self.path, problems, lambda row: self.line("annotations", row))
         self.text_ids = {"category_id": 0, "image_id": 0}
         known = [as_id(entry.get("id")) for entry in self.images if isinstance(entry, dict)]
         self.known = {own for own in known if own is not None}
@@ -125,13 +109,13 @@ class CocoEntries:
                 text = "annotation id 0: pycocotools takes it for unmatched; renumbered here"
                 self.problems.warning("annotation-id-0", self.path, self.line("annotations", row), text)
             if own is not None and own in seen:
-                text = f"annotation id {_plain(own)} is used twice; both boxes are kept"
+                text = f"annotation id {plain_id(own)} is used twice; both boxes are kept"
                 self._bad(row, "duplicate-annotation-id", text)
             if own is not None:
                 seen.add(own)
             image = as_id(entry.get("image_id"))
             if image is None or image not in self.known:
-                text = f"{_name(entry)}: no image has the id {shown(entry.get('image_id'))}; left out"
+                text = f"{entry_name(entry)}: no image has the id {shown(entry.get('image_id'))}; left out"
                 self._bad(row, "unknown-image", text)
                 continue
             self.text_ids["image_id"] += isinstance(entry["image_id"], str) and isinstance(image, int)
@@ -165,7 +149,7 @@ class CocoEntries:
         if own is None or name is None or not is_name(name):
             return "bad-image", f"an image needs an `id` and a `file_name`, not {shown(entry, 80)}; left out"
         if own in self.image_ids:
-            return "duplicate-image-id", f"image id {_plain(own)} is used twice; {name} is left out"
+            return "duplicate-image-id", f"image id {plain_id(own)} is used twice; {name} is left out"
         if place.file(name) is None:
             return "unsafe-path", f"file_name {name!r} leaves the image folder; the image is left out"
         return None
@@ -181,30 +165,16 @@ class CocoEntries:
         seen: set[tuple[int, Box]] = set()
         for row in rows:
             entry = self.boxes[row]
-            category, name = as_id(entry.get("category_id")), _name(entry)
+            category = as_id(entry.get("category_id"))
             if category is None or category not in label_of:
-                text = f"{name}: no category has the id {shown(entry.get('category_id'))}; left out"
+                text = f"{entry_name(entry)}: no category has the id {shown(entry.get('category_id'))}; left out"
                 self._bad(row, "unknown-class", text)
                 continue
             label = label_of[category]
             if label is None:
                 continue
             self.text_ids["category_id"] += isinstance(entry["category_id"], str)
-            box = self._box(builder, row, name, entry.get("bbox"))
-            if box is None:
-                continue
-            if (label, box) in seen:
-                text = f"{name}: the same box again; kept"
-                self.problems.warning("duplicate-box", self.path, self.line("annotations", row), text)
-            seen.add((label, box))
-            builder.box(
-                box,
-                label,
-                difficult=self._flag(row, name, entry, "ignore"),
-                crowd=self._flag(row, name, entry, "iscrowd"),
-                area=self._area(row, name, entry.get("area")),
-                mask=self._mask(builder.sizes[-1], row, name, entry.get("segmentation"), box),
-            )
+            self.values.add(builder, row, entry, label, seen)
 
     def tell_text_ids(self) -> None:
         """Note ids that were written as text."""
@@ -213,95 +183,8 @@ class CocoEntries:
                 text = f"{count} annotations have their {key} as text; taken as numbers"
                 self.problems.info("text-id", self.path, None, text)
 
-    def _box(self, builder: IndexBuilder, row: int, name: str, value: Any) -> Box | None:
-        numbers = as_pixels(value)
-        if numbers is None:
-            self._bad(row, "bad-box", f"{name}: bbox must be four finite numbers x y w h, not {shown(value)}; left out")
-            return None
-        x, y, width, height = numbers
-        if width <= 0 or height <= 0:
-            kind = "negative" if min(width, height) < 0 else "zero"
-            self._bad(row, f"{kind}-box", f"{name}: box of {width:g} x {height:g} px; left out")
-            return None
-        box = (x, y, x + width, y + height)
-        return box if self._inside(builder, row, name, box) else None
-
-    def _inside(self, builder: IndexBuilder, row: int, name: str, box: Box) -> bool:
-        height, width = builder.sizes[-1]
-        if not (height and width):
-            return True
-        if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
-            self._bad(row, "box-outside", f"{name}: box lies outside the image of {width} x {height} px; left out")
-            return False
-        beyond = max(-box[0], -box[1], box[2] - width, box[3] - height)
-        if beyond > 1:
-            self.problems.warning(
-                "box-outside",
-                self.path,
-                self.line("annotations", row),
-                f"{name}: box reaches {beyond:g} px beyond the image of {width} x {height} px; clipped",
-            )
-        return True
-
-    def _flag(self, row: int, name: str, entry: dict[str, Any], key: str) -> bool:
-        flag = as_flag(entry.get(key))
-        if flag is None:
-            self._bad(row, "bad-flag", f"{name}: {key} must be 0 or 1, not {shown(entry[key])}; taken as 0")
-        return flag is True
-
-    def _area(self, row: int, name: str, value: Any) -> float | None:
-        area = as_number(value)
-        if area is not None and area > 0:
-            return area
-        text = f"{name}: no area; width x height is used"
-        self.problems.warning("no-area", self.path, self.line("annotations", row), text)
-        return None
-
-    def _mask(self, size: tuple[int, int], row: int, name: str, value: Any, box: Box) -> bytes:
-        try:
-            mask = encode_segmentation(value, size)
-            if not is_polygons(mask):
-                if mask == NO_MASK and value:
-                    text = f"{name}: a segmentation of less than three points; the box has no mask"
-                    self.problems.warning("bad-mask", self.path, self.line("annotations", row), text)
-                return mask
-            self._check_outline(size, row, name, extent(decode_polygons(mask)), box)
-        except DataError as error:
-            self._bad(row, "bad-mask", f"{name}: {error}; the box has no mask")
-            return NO_MASK
-        return mask
-
-    def _check_outline(self, size: tuple[int, int], row: int, name: str, outline: Box, box: Box) -> None:
-        """Report an outline that reaches beyond the image.
-
-        Raises:
-            DataError: it lies elsewhere than its box, which the mask would contradict.
-        """
-        if max(outline) <= _SHARES and min(outline) >= 0 and max(box[2] - box[0], box[3] - box[1]) > 2 * _SHARES:
-            raise DataError("the outline lies within 0..1: it looks like shares of the image, COCO's is in px")
-        if outline[0] > box[2] or outline[1] > box[3] or outline[2] < box[0] or outline[3] < box[1]:
-            raise DataError("the outline lies outside its box")
-        height, width = size
-        beyond = max(-outline[0], -outline[1], outline[2] - width, outline[3] - height)
-        if all(size) and beyond > 1:
-            self.problems.warning(
-                "mask-outside",
-                self.path,
-                self.line("annotations", row),
-                f"{name}: the outline reaches {beyond:g} px beyond the image of {width} x {height} px; clipped",
-            )
-
     def _bad(self, row: int, code: str, message: str) -> None:
         self.problems.error(code, self.path, self.line("annotations", row), message)
-
-
-def _name(entry: dict[str, Any]) -> str:
-    own = as_id(entry.get("id"))
-    return f"annotation {shown(entry.get('id')) if own is None else _plain(own)}"
-
-
-def _plain(own: Id) -> str:
-    return own if isinstance(own, str) and len(own) <= 60 and own.isprintable() else shown(own)
 
 
 def _read_size(path: Path) -> tuple[int, int]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from detzoo.data.checking.problems import Problems
-from detzoo.data.formats.coco_entries import file_name, is_name
-from detzoo.data.formats.image_names import ImageFolder, Naming, count_found, namings, tells_apart
+from detzoo.data.formats.coco_entries import file_name
+from detzoo.data.formats.image_names import ImageFolder, Naming, count_found, is_name, namings, tells_apart
 from detzoo.data.formats.split_names import role_of
 from detzoo.errors import DataError
 from detzoo.runtime.foreign_files import is_ordinary

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 from detzoo.data.formats.paths import escapes
@@ -23,6 +23,17 @@ _DRIVE: Final = re.compile(r"[a-zA-Z]:(?=[/\\])")
 _UPLOAD: Final = re.compile(r"[0-9a-f]{8}-(?=.)")
 """What Label Studio writes before the name of an uploaded file."""
 _DEEPEST: Final = 12
+
+
+def is_name(value: Any) -> bool:
+    """Whether a ``file_name`` can be one: text that the operating system can write."""
+    if not isinstance(value, str) or not value:
+        return False
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character, as \\ud800
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from detzoo.data.checking.problems import Problems
-from detzoo.data.formats.coco_entries import is_name
-from detzoo.data.formats.image_names import ImageFolder, choose_folder
+from detzoo.data.formats.image_names import ImageFolder, choose_folder, is_name
 from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.data.formats.values import as_flag, as_number, as_side, shown
 from detzoo.errors import DataError
