@@ -20,7 +20,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from detzoo.evaluation.coco_map import CocoGroundTruth, CocoResult, coco_map
+from detzoo.evaluation.coco_map import CocoResult, coco_map
+from detzoo.evaluation.coco_truth import CocoGroundTruth
 from detzoo.evaluation.engines import Engine
 
 ENGINES: Final[tuple[Engine, ...]] = ("pycocotools", "faster")

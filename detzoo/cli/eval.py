@@ -31,8 +31,13 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     keep: Annotated[int | None, typer.Option(help="Detections kept per image; replaces the recipe's value.")] = None,
     engine: Annotated[str, typer.Option(help="pycocotools or faster.")] = "pycocotools",
     max_dets: Annotated[
-        int, typer.Option("--max-dets", help="Detections of each image and class that COCO's AP looks at, 100 or more.")
-    ] = 100,
+        int | None,
+        typer.Option(
+            "--max-dets",
+            help="Detections that AP looks at: of each image and class, 100 or more (default: 100); LVIS: of each "
+            "image, 300 or more (default: 300).",
+        ),
+    ] = None,
     voc_protocol: Annotated[
         list[str] | None,
         typer.Option(

@@ -15,7 +15,6 @@ from detzoo.detector_loading import is_run, load_detector
 from detzoo.errors import DetzooError
 from detzoo.evaluation import evaluate
 from detzoo.evaluation.classes import listed
-from detzoo.evaluation.coco_map import MAX_DETECTIONS, check_limit
 from detzoo.evaluation.result_file import read_categories, read_results
 from detzoo.evaluation.results import Evaluation, evaluate_detections
 from detzoo.evaluation.voc_map import voc_protocol
@@ -43,13 +42,12 @@ def evaluate_target(
     engine: Any,
     switches: Switches,
     say: Callable[[str], None] = lambda _: None,
-    max_detections: int = MAX_DETECTIONS,
+    max_detections: int | None = None,
     voc: Sequence[str] = (),
 ) -> Evaluation:
     """Build or load a detector and evaluate it; arguments as on the command line, ``say`` gets the first lines."""
     if target is None:
         raise DetzooError("detzoo eval needs a detector (a name, a recipe file or a run) or --from detections.json")
-    check_limit(max_detections)
     protocol = voc_protocol(voc)  # a wrong word is reported before the slow work starts
     where = pick_device(device)
     dataset = _opened(data, split)
@@ -98,13 +96,12 @@ def evaluate_file(
     categories: str | None = None,
     boxes: Any = None,
     image_ids: Any = None,
-    max_detections: int = MAX_DETECTIONS,
+    max_detections: int | None = None,
     voc: Sequence[str] = (),
 ) -> Evaluation:
     """Score a COCO result file, whoever made it; arguments as on the command line."""
     if target is not None:
         raise DetzooError(f"give either a detector ({target}) or --from {path}, not both")
-    check_limit(max_detections)
     protocol = voc_protocol(voc)
     dataset = _opened(data, split)
     facts = {
@@ -155,7 +152,9 @@ def summary(evaluation: Evaluation, width: int) -> str:
     per_class = Table("per class", PER_CLASS, classes).terminal(width)
     warnings = "\n".join(f"warning: {line}" for line in evaluation.warnings)
     weights = facts.get("model", {}).get("weights")
+    counting = facts.get("protocol", {}).get("counting")
+    counted = f"counted: {counting}" if counting else ""
     used = f"weights: {weights_words(weights)}" if weights else ""
     unseen = [name for name, values in evaluation.per_class.items() if not values["ground_truths"]]
     without = f"{len(unseen)} classes without a box, and without AP: {listed(unseen)}" if unseen else ""
-    return "\n\n".join(part for part in (whole, per_class, used, without, warnings) if part)
+    return "\n\n".join(part for part in (whole, counted, per_class, used, without, warnings) if part)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from detzoo.comparison.analysis import DRAWN_FROM, class_names
 from detzoo.errors import DataError
 from detzoo.evaluation.annotation_flags import is_flagged
-from detzoo.evaluation.tide import IGNORED, TRUE, Judged, by_image, judge
+from detzoo.evaluation.federation import Federation
+from detzoo.evaluation.judging import IGNORED, TRUE, Judged, by_image, judge_image
 from detzoo.ops.mask_encoding import decode_counts
 
 if TYPE_CHECKING:
@@ -71,16 +72,19 @@ def image_wall(entries: Sequence[ComparisonEntry], dataset: Dataset, most: int) 
         dataset: that they were found in.
         most: number of images.
     """
-    found = {e.name: strong(e.detections) for e in entries if e.detections is not None}
-    if not found or most < 1:
+    files = {e.name: e.detections for e in entries if e.detections is not None}
+    if not files or most < 1:
         return []
     truth = dataset.coco_ground_truth()
+    federation = Federation(truth)
+    found = {name: strong(path, federation) for name, path in files.items()}
     names = class_names(truth)
     annotations = by_image(truth["annotations"])
     position = {image: n for n, image in enumerate(dataset.image_ids)}
     judged = {
         image: {
-            name: judge(known(rows.get(image, ()), names), annotations.get(image, ())) for name, rows in found.items()
+            name: judge_image(known(rows.get(image, ()), names), annotations.get(image, ()), image, federation)
+            for name, rows in found.items()
         }
         for image in position
     }
@@ -100,10 +104,10 @@ def image_wall(entries: Sequence[ComparisonEntry], dataset: Dataset, most: int) 
     return shown
 
 
-def strong(path: Path) -> dict[Any, list[Mapping[str, Any]]]:
-    """Detections that are worth drawing, by image."""
+def strong(path: Path, federation: Federation) -> dict[Any, list[Mapping[str, Any]]]:
+    """Detections that are worth drawing, by image; of classes that were looked for."""
     rows = json.loads(path.read_text(encoding="utf-8"))
-    return by_image([row for row in rows if row["score"] >= DRAWN_FROM])
+    return by_image([row for row in federation.counted(rows) if row["score"] >= DRAWN_FROM])
 
 
 def known(rows: Sequence[Mapping[str, Any]], names: Mapping[int, str]) -> list[Mapping[str, Any]]:

@@ -34,9 +34,12 @@ def accuracy_protocol(results: Mapping[str, Any]) -> Protocol:
     """What decides an AP in addition to detector and images; not the engine: they agree to the last digit."""
     protocol = results.get("protocol", {})
     coco, voc = protocol.get("coco", {}), protocol.get("voc", {})
+    usual = (
+        f"at most {coco.get('max_detections')} detections per image, difficult {coco.get('difficult')}, "
+        f"VOC at IoU {voc.get('iou')}"
+    )
     return {
-        "counting": f"at most {coco.get('max_detections')} detections per image, difficult {coco.get('difficult')}, "
-        f"VOC at IoU {voc.get('iou')}",
+        "counting": str(protocol.get("counting", usual)),
         "device": device_words(results.get("device"), threads=False),
         "precision": str(protocol.get("precision", UNKNOWN)),
         "switches": switch_words(protocol) if "precision" in protocol else UNKNOWN,

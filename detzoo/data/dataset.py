@@ -111,7 +111,11 @@ class Dataset(ABC):
         """The same dataset with only the images at the given positions."""
 
     def coco_ground_truth(self) -> dict[str, Any]:
-        """The annotations as COCO JSON: own category ids, annotation ids from 1, ``ignore`` 1 for difficult boxes."""
+        """The annotations as COCO JSON: own category ids, annotation ids from 1, ``ignore`` 1 for difficult boxes.
+
+        Federated data has LVIS's keys as well: ``neg_category_ids`` and ``not_exhaustive_category_ids`` of each image,
+        ``frequency`` of each category where it is known.
+        """
         return ground_truth(self)
 
     def loader(self, transforms: Sequence[Transform], spec: InputSpec, batch_size: int, **options: Any) -> Loader:
@@ -271,6 +275,8 @@ def ground_truth(dataset: Dataset) -> dict[str, Any]:
     for position, image_id in enumerate(dataset.image_ids):
         height, width = (int(side) for side in index.sizes[position])
         images.append({"id": image_id, "file_name": index.path(position), "height": height, "width": width})
+        if index.federated is not None:
+            images[-1] |= index.federated.image_keys(position, dataset.category_ids)
         rows = index.rows(position)
         for row in range(rows.start, rows.stop):
             x1, y1, x2, y2 = (float(value) for value in index.boxes[row])
@@ -292,5 +298,11 @@ def ground_truth(dataset: Dataset) -> dict[str, Any]:
                     "counts": counts.decode() if isinstance(counts, bytes) else counts,
                 }
             annotations.append(entry)
-    categories = [{"id": own, "name": name} for own, name in zip(dataset.category_ids, dataset.classes, strict=True)]
+    categories: list[dict[str, Any]] = [
+        {"id": own, "name": name} for own, name in zip(dataset.category_ids, dataset.classes, strict=True)
+    ]
+    if index.federated is not None:
+        for category, frequency in zip(categories, index.federated.frequencies, strict=True):
+            if frequency:
+                category["frequency"] = frequency
     return {"images": images, "annotations": annotations, "categories": categories}

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from detzoo.evaluation.annotation_flags import is_flagged
 from detzoo.evaluation.classes import ClassMap, map_classes
-from detzoo.evaluation.coco_map import MAX_DETECTIONS, check_limit
+from detzoo.evaluation.coco_map import limit_of
 from detzoo.evaluation.collect import Collected, EvaluationSet, collect, gathered, share_of_this_process
 from detzoo.evaluation.engines import Engine
+from detzoo.evaluation.federation import MAX_DETECTIONS, Federation
 from detzoo.evaluation.results import Evaluation, evaluate_detections
 from detzoo.evaluation.voc_map import VocProtocol
 from detzoo.plugins.registry import get_registry
@@ -39,7 +40,7 @@ def evaluate(
     precision: Precision = "fp32",
     workers: int = 2,
     engine: Engine = "pycocotools",
-    max_detections: int = MAX_DETECTIONS,
+    max_detections: int | None = None,
     voc: VocProtocol | None = None,
     progress: bool = True,
     switches: dict[str, Any] | None = None,
@@ -59,16 +60,18 @@ def evaluate(
         precision: of the network; scores, decoding and suppression stay in float32.
         workers: threads that read images ahead.
         engine: pycocotools, or faster-coco-eval (an extra).
-        max_detections: of each image and class that COCO's AP looks at, 100 or more.
+        max_detections: that AP looks at; by default the protocol's own (see ``detzoo.evaluation.coco_map.coco_map``).
         voc: how VOC AP matches and reads recall.
         progress: a bar on stderr.
         switches: how the detector was prepared (``compile``, ...), to be recorded.
 
     Raises:
         DataError: the model's class names differ from the dataset's.
-        SettingError: the detector's post-process does not have a setting that is given, or max_detections is below 100.
+        SettingError: the detector's post-process does not have a setting that is given, or max_detections is below the
+            protocol's own limit.
     """
-    check_limit(max_detections)
+    if max_detections is not None:
+        limit_of(Federation(dataset.coco_ground_truth()), max_detections)
     asked = DetectionSettings(score_threshold, nms_iou, keep)
     settings = detector.settings(asked)  # before any image: a wrong setting fails at once
     classes = map_classes(detector.classes, dataset.classes, dataset.category_ids)
@@ -109,7 +112,7 @@ def score(
     *,
     protocol: dict[str, Any] | None = None,
     engine: Engine = "pycocotools",
-    max_detections: int = MAX_DETECTIONS,
+    max_detections: int | None = None,
     voc: VocProtocol | None = None,
 ) -> Evaluation:
     """Score what ``collect`` found in a whole dataset, in one process or several.
@@ -121,7 +124,7 @@ def score(
         classes: how labels became categories.
         protocol: how it was run.
         engine: pycocotools, or faster-coco-eval.
-        max_detections: of each image and class that COCO's AP looks at.
+        max_detections: that AP looks at; by default the protocol's own.
         voc: how VOC AP matches and reads recall.
     """
     truth, ids = dataset.coco_ground_truth(), dataset.image_ids
@@ -170,17 +173,25 @@ def _doubts(detector: Detector, dataset: EvaluationSet, found: Collected, protoc
 
 
 def _cut_by_keep(detector: Detector, truth: dict[str, Any], protocol: dict[str, Any]) -> list[str]:
-    """A warning where an image has more objects than the detector reports."""
+    """A warning where the detector reports fewer than an image has objects, or than LVIS counts."""
     keep = protocol.get("keep")
     keep = _run_facts(detector).get("keep") if keep is None else keep
-    objects = Counter(a["image_id"] for a in truth["annotations"] if not is_flagged(a, "iscrowd", "ignore"))
-    over = [count for count in objects.values() if keep is not None and count > keep]
-    if not over:
+    if keep is None:
         return []
-    return [
-        f"{len(over)} of {len(truth['images'])} images have more than {keep} objects (the most: {max(over)}), and the "
-        f"detector reports {keep} at most: --keep {max(over)} reports more"
-    ]
+    found = []
+    if Federation(truth).applies and keep < MAX_DETECTIONS:
+        found.append(
+            f"LVIS counts {MAX_DETECTIONS} detections of an image over all classes, and the detector reports {keep} at "
+            f"most: --keep {MAX_DETECTIONS} reports more"
+        )
+    objects = Counter(a["image_id"] for a in truth["annotations"] if not is_flagged(a, "iscrowd", "ignore"))
+    over = [count for count in objects.values() if count > keep]
+    if over:
+        found.append(
+            f"{len(over)} of {len(truth['images'])} images have more than {keep} objects (the most: {max(over)}), and "
+            f"the detector reports {keep} at most: --keep {max(over)} reports more"
+        )
+    return found
 
 
 def _run_facts(detector: Detector) -> dict[str, Any]:

@@ -1,35 +1,32 @@
 """COCO average precision: ground truth and results in COCO form -> the twelve numbers, and the same per class.
 
-The counting is pycocotools' (or faster-coco-eval's, which must agree to the last digit); this file prepares what the
-two need, so that the traps of the format (annotation id 0, missing areas, no detections, text image ids) cannot bite.
+The counting is pycocotools' (or faster-coco-eval's, which must agree to the last digit), of what ``coco_truth`` has
+prepared for the two. Federated ground truth is counted as LVIS counts (``federation``), by the same engines.
 
-Letters: T IoU thresholds (.50:.05:.95), R recall points (0:.01:1), K categories, A areas (all, s, m, l), N images.
+Letters: T IoU thresholds (.50:.05:.95), R recall points (0:.01:1), K categories, A areas (all, s, m, l), M limits of
+detections.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detzoo.errors import DataError, SettingError
-from detzoo.evaluation.annotation_flags import is_flagged
-from detzoo.evaluation.engines import Engine, coco_object, engine_module, silence
-from detzoo.ops.segmentation import pack_segmentation
+from detzoo.errors import SettingError
+from detzoo.evaluation.coco_counting import Counts, count
+from detzoo.evaluation.coco_truth import CocoDict, CocoGroundTruth, IouType
+from detzoo.evaluation.engines import Engine
+from detzoo.evaluation.federation import MAX_DETECTIONS as FEDERATED_MAX_DETECTIONS
+from detzoo.evaluation.federation import Federation
 
-CocoDict: TypeAlias = Mapping[str, Any]
-IouType: TypeAlias = Literal["bbox", "segm"]
+Floats: TypeAlias = NDArray[np.float64]
 
-METRICS: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 MAX_DETECTIONS: Final = 100
 """Of each image and class: COCO's own limit."""
-OUT_OF_EVERY_RANGE: Final = 1e12
-"""An area beyond the largest range (1e5 squared): both engines then ignore the box at every size."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +34,8 @@ class CocoResult:
     """What COCO's protocol says about a set of detections.
 
     Args:
-        metrics: the twelve numbers by name, 0..1; NaN where no ground truth exists to answer (pycocotools' -1).
-        per_class: category id -> AP, AP50, AP75, APs, APm, APl, AR100, each 0..1 or NaN.
+        metrics: the numbers by name, 0..1; NaN where no ground truth exists to answer (pycocotools' -1).
+        per_class: category id -> AP, AP50, AP75, APs, APm, APl, AR100 (federated: AR300), each 0..1 or NaN.
         precision: float64 [T,R,K], all areas, the largest number of detections; -1 for absent categories.
         scores: float64 [T,R,K]: the score at which each of these precisions is reached.
         category_ids: the dataset's ids, in the order of K.
@@ -53,251 +50,71 @@ class CocoResult:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass
-class CocoGroundTruth:
-    """Ground truth prepared once for both engines and any number of evaluations.
-
-    Annotation ids are numbered from 1 (an id of 0 means "unmatched" to pycocotools), image ids from 1 in the order of
-    the dataset's own sorted ids. A missing area is width times height. ``ignore: 1`` (VOC's difficult) is honoured:
-    pycocotools itself would overwrite it with ``iscrowd``.
-
-    Args:
-        data: COCO ground truth: images, annotations, categories; never changed.
-        honour_ignore: whether boxes flagged ``ignore`` count neither way. Official COCO files flag none.
-    """
-
-    data: CocoDict
-    honour_ignore: bool = True
-    image_ids: list[Any] = field(init=False)
-    warnings: list[str] = field(init=False, default_factory=list)
-
-    def __post_init__(self) -> None:
-        require_keys(self.data)
-        ids = [image["id"] for image in self.data["images"]]
-        if len(set(ids)) != len(ids):
-            twice = sorted(str(own) for own, count in Counter(ids).items() if count > 1)
-            raise DataError(f"ground truth: image id {twice[0]} is used more than once; image ids must be unique")
-        self.image_ids = sorted(ids, key=sorting_key)  # pycocotools breaks ties of scores by image id
-        self.number = {image_id: n for n, image_id in enumerate(self.image_ids, start=1)}
-        self.category_ids = tuple(sorted(int(category["id"]) for category in self.data["categories"]))
-        self._sizes = {image["id"]: (image.get("height"), image.get("width")) for image in self.data["images"]}
-        self._annotations = [self._prepared(i, a) for i, a in enumerate(self.data["annotations"], start=1)]
-        missing = sum(a.get("area") is None for a in self.data["annotations"])
-        if missing:
-            self.warnings.append(
-                f"{missing} of {len(self._annotations)} annotations have no area; width x height is used, "
-                "so that APs, APm and APl may differ from those of masks"
-            )
-        self._built: dict[tuple[Engine, IouType], Any] = {}
-
-    def _prepared(self, new_id: int, annotation: CocoDict) -> dict[str, Any]:
-        """A copy of one annotation with the fields that both engines read."""
-        for key in ("image_id", "category_id", "bbox"):
-            if key not in annotation:
-                raise DataError(f"ground truth: annotation {annotation.get('id', new_id)} has no {key!r}")
-        if annotation["image_id"] not in self.number:
-            raise DataError(
-                f"ground truth: annotation {annotation.get('id', new_id)} names image {annotation['image_id']!r}, "
-                "which is not among the images"
-            )
-        _, _, width, height = annotation["bbox"]
-        area = annotation.get("area")
-        copied = {
-            "id": new_id,  # from 1: pycocotools takes 0 for unmatched
-            "image_id": self.number[annotation["image_id"]],
-            "category_id": int(annotation["category_id"]),
-            "bbox": [float(v) for v in annotation["bbox"]],
-            "area": float(width) * float(height) if area is None else float(area),
-            "iscrowd": int(is_flagged(annotation, "iscrowd")),
-        }
-        if annotation.get("segmentation") is not None:
-            copied["segmentation"] = annotation["segmentation"]
-        if self.honour_ignore and is_flagged(annotation, "ignore") and not copied["iscrowd"]:
-            copied["area"] = OUT_OF_EVERY_RANGE  # ignored without iscrowd, whose IoU is another formula
-        return copied
-
-    @property
-    def counted(self) -> dict[int, int]:
-        """Category id -> boxes that count (neither crowd nor ignored)."""
-        counts = dict.fromkeys(self.category_ids, 0)
-        for a in self._annotations:
-            if not a["iscrowd"] and a["area"] < OUT_OF_EVERY_RANGE:
-                counts[a["category_id"]] = counts.get(a["category_id"], 0) + 1
-        return counts
-
-    def objects_of_images(self) -> dict[tuple[int, int], int]:
-        """(image, category id) -> boxes that count."""
-        counted = (a for a in self._annotations if not a["iscrowd"] and a["area"] < OUT_OF_EVERY_RANGE)
-        return Counter((a["image_id"], a["category_id"]) for a in counted)
-
-    def name_of(self, category: int) -> str:
-        """The class name of a category id."""
-        return next(str(c.get("name", category)) for c in self.data["categories"] if int(c["id"]) == category)
-
-    @property
-    def has_masks(self) -> bool:
-        """Whether every annotation has a segmentation, and at least one annotation exists."""
-        return bool(self._annotations) and all("segmentation" in a for a in self._annotations)
-
-    def api(self, engine: Engine, iou_type: IouType) -> Any:
-        """The engine's COCO object of this ground truth, made on first use.
-
-        One per kind of IoU: segm turns the outlines into run lengths in place.
-        """
-        key = (engine, iou_type)
-        if key not in self._built:
-            self._built[key] = coco_object(engine, self._images(), self._categories(), self._copied(iou_type))
-        return self._built[key]
-
-    def _images(self) -> list[dict[str, Any]]:
-        sizes = self._sizes
-        return [{"id": self.number[i], "height": sizes[i][0], "width": sizes[i][1]} for i in self.image_ids]
-
-    def _categories(self) -> list[dict[str, Any]]:
-        return [{"id": i, "name": str(i)} for i in self.category_ids]
-
-    def _copied(self, iou_type: IouType) -> list[dict[str, Any]]:
-        if iou_type == "bbox":
-            return [{k: v for k, v in a.items() if k != "segmentation"} for a in self._annotations]
-        lacking = sum("segmentation" not in a for a in self._annotations)
-        if lacking:
-            raise DataError(
-                f"mask AP needs a segmentation on every annotation; {lacking} of {len(self._annotations)} have none"
-            )
-        return [self._packed(a) for a in self._annotations]
-
-    def _packed(self, annotation: dict[str, Any]) -> dict[str, Any]:
-        """With its mask checked and as run lengths: pycocotools crashes on damaged ones."""
-        height, width = self._sizes[self.image_ids[annotation["image_id"] - 1]]
-        try:
-            packed = pack_segmentation(annotation["segmentation"], (int(height or 0), int(width or 0)))
-        except DataError as error:
-            raise DataError(f"ground truth: the mask of annotation {annotation['id']}: {error}") from None
-        return annotation | {"segmentation": packed}
-
-    def results(self, detections: Sequence[CocoDict], engine: Engine, iou_type: IouType) -> Any:
-        """The engine's COCO object of detections; an empty list is a normal case."""
-        return coco_object(
-            engine, self._images(), self._categories(), list(prepared_results(detections, self, iou_type))
-        )
-
-
-def require_keys(data: CocoDict) -> None:
-    """Reject what is not COCO ground truth."""
-    missing = [key for key in ("images", "annotations", "categories") if key not in data]
-    if missing:
-        raise DataError(
-            f"ground truth: not COCO form, {' and '.join(map(repr, missing))} missing; "
-            "allowed: an object with images, annotations, categories"
-        )
-
-
-def sorting_key(image_id: Any) -> tuple[int, int, str]:
-    """Numbers by value, then text by letters: pycocotools orders images by id, which decides ties of scores."""
-    return (0, image_id, "") if isinstance(image_id, int) else (1, 0, str(image_id))
-
-
-def prepared_results(detections: Sequence[CocoDict], truth: CocoGroundTruth, iou_type: IouType) -> Iterator[CocoDict]:
-    """COCO result rows -> annotations with id, area and renumbered image, in the given order."""
-    shape = "bbox" if iou_type == "bbox" else "segmentation"
-    for new_id, row in enumerate(detections, start=1):
-        if shape not in row or row["image_id"] not in truth.number:
-            raise DataError(refusal(row, new_id, shape))
-        score = float(row["score"])
-        if not math.isfinite(score):
-            raise DataError(f"detections: row {new_id} of image {row['image_id']!r} has the score {score}")
-        done = {
-            "id": new_id,
-            "image_id": truth.number[row["image_id"]],
-            "category_id": int(row["category_id"]),
-            "score": score,
-            "iscrowd": 0,
-            shape: row[shape],
-        }
-        # COCO sorts unmatched detections into size ranges by it
-        done["area"] = row["bbox"][2] * row["bbox"][3] if iou_type == "bbox" else mask_area(row["segmentation"])
-        yield done
-
-
-def refusal(row: CocoDict, number: int, shape: str) -> str:
-    """Why a result row cannot be counted."""
-    if shape not in row:
-        return f"detections: row {number} of image {row.get('image_id')!r} has no {shape!r}"
-    return (
-        f"detections: row {number} names image {row['image_id']!r}, which the dataset does not have; "
-        "check that the detections were made on this dataset and split"
-    )
-
-
-def mask_area(segmentation: Any) -> float:
-    """Pixels of a run-length mask."""
-    from pycocotools import mask
-
-    return float(mask.area(segmentation))
-
-
 def coco_map(
     detections: Sequence[CocoDict],
     ground_truth: CocoDict | CocoGroundTruth,
     *,
     iou_type: IouType = "bbox",
     engine: Engine = "pycocotools",
-    max_detections: int = MAX_DETECTIONS,
+    max_detections: int | None = None,
 ) -> CocoResult:
     """COCO's twelve numbers, and per class; crowd and ``ignore`` boxes are ignored.
+
+    Of federated ground truth (LVIS) the thirteen numbers of lvis-api: APr, APc and APf of rare, common and frequent
+    classes, and AR300 in place of AR1, AR10 and AR100.
 
     Args:
         detections: COCO result rows: image_id, category_id, score, bbox xywh px or segmentation (run lengths).
         ground_truth: COCO ground truth, or what was prepared from it once.
         iou_type: overlap of boxes or of masks.
         engine: pycocotools, or faster-coco-eval (an extra).
-        max_detections: of each image and class that AP looks at, 100 or more; AR1 to ARl keep COCO's own limits.
+        max_detections: that AP looks at: of each image and class, 100 or more (the default), and AR1 to ARl keep COCO's
+            own limits; of each image over all classes where the ground truth is federated, 300 or more (the default).
 
     Raises:
         DataError: rows that do not belong to the ground truth.
-        SettingError: fewer than 100 detections.
+        SettingError: a limit below the protocol's own.
 
     Source: https://cocodataset.org/#detection-eval; pycocotools.cocoeval. Deliberate differences: the ``ignore``
     flag of ground truth is honoured; no detections give 0, not an error; a precision of 1 is exactly 1.
     """
     truth = ground_truth if isinstance(ground_truth, CocoGroundTruth) else CocoGroundTruth(ground_truth)
-    check_limit(max_detections)
-    _, evaluator = engine_module(engine)
-    with silence():  # pycocotools prints
-        run = evaluator(truth.api(engine, iou_type), truth.results(detections, engine, iou_type), iou_type)
-        run.params.maxDets = sorted({1, 10, MAX_DETECTIONS, max_detections})
-        run.evaluate()
-        run.accumulate()
-    shape = tuple(run.eval["counts"])
-    precision = np.array(run.eval["precision"], dtype=np.float64).reshape(shape)
-    # pycocotools divides by tp + fp + 2e-16: a perfect 1/1 becomes 0.9999999999999998. The C++ engine does not.
-    precision[precision > 1 - 1e-12] = 1.0
-    recall = np.asarray(run.eval["recall"], dtype=np.float64).reshape(shape[0], *shape[2:])  # [T,K,A,M]
-    scores = np.asarray(run.eval["scores"], dtype=np.float64).reshape(shape)
-    warnings = [*truth.warnings, *doubts(detections, truth, max_detections)]
+    limit = limit_of(truth.federation, max_detections)
+    federated = truth.federation.applies
+    limits = (limit,) if federated else sorted({1, 10, MAX_DETECTIONS, limit})
+    counts = count(truth.federation.counted(detections, limit), truth, engine, iou_type, limits)
+    ids = truth.category_ids
+    whole = summary(counts.precision, counts.recall, limits)
+    if federated:
+        whole = with_frequencies(whole, counts.precision, truth.federation.of_frequency(ids))
     return CocoResult(
-        metrics=summary(precision, recall),
-        per_class={c: class_summary(precision, recall, k) for k, c in enumerate(truth.category_ids)},
-        precision=precision[:, :, :, 0, -1],  # all areas, the most detections
-        scores=scores[:, :, :, 0, -1],
-        category_ids=truth.category_ids,
-        warnings=tuple(warnings),
+        metrics=whole,
+        per_class={c: class_summary(counts, k, limits) for k, c in enumerate(ids)},
+        precision=counts.precision[:, :, :, 0, -1],  # all areas, the most detections
+        scores=counts.scores[:, :, :, 0, -1],
+        category_ids=ids,
+        warnings=(*truth.warnings, *doubts(detections, truth, limit)),
     )
 
 
-def check_limit(max_detections: int) -> None:
-    """Reject a limit below COCO's own.
+def limit_of(federation: Federation, asked: int | None) -> int:
+    """The limit of detections: the given one, else that of the ground truth's own protocol.
 
     Raises:
-        SettingError: it is.
+        SettingError: it is below that.
     """
-    if max_detections < MAX_DETECTIONS:
-        raise SettingError(f"max-dets must be {MAX_DETECTIONS} (COCO's own limit) or more, found {max_detections}")
+    if federation.applies:
+        own, whose = FEDERATED_MAX_DETECTIONS, "LVIS's own limit for an image"
+    else:
+        own, whose = MAX_DETECTIONS, "COCO's own limit for an image and class"
+    if asked is not None and asked < own:
+        raise SettingError(f"max-dets must be {own} ({whose}) or more, found {asked}")
+    return own if asked is None else asked
 
 
-def doubts(detections: Sequence[CocoDict], truth: CocoGroundTruth, max_detections: int) -> list[str]:
+def doubts(detections: Sequence[CocoDict], truth: CocoGroundTruth, limit: int) -> list[str]:
     """Warnings about the input as a whole."""
-    found = crowded(truth, max_detections)
+    found = crowded(truth, limit)
     if not detections:
         found.append("there are no detections at all: AP is 0")
     if not any(truth.counted.values()):
@@ -309,17 +126,20 @@ def doubts(detections: Sequence[CocoDict], truth: CocoGroundTruth, max_detection
     return found
 
 
-def crowded(truth: CocoGroundTruth, max_detections: int) -> list[str]:
-    """A warning where an image has more objects of a class than detections of it are counted."""
-    over = {place: count for place, count in truth.objects_of_images().items() if count > max_detections}
+def crowded(truth: CocoGroundTruth, limit: int) -> list[str]:
+    """A warning where an image has more objects than detections are counted: of a class, or, federated, of all."""
+    over = {place: count for place, count in truth.objects_of_images().items() if count > limit}
     if not over:
         return []
     (_, category), most = max(over.items(), key=lambda pair: pair[1])
     images = len({image for image, _ in over})
+    of_class, of_it, whose = (
+        ("", "", "LVIS") if category is None else (" of a class", f" of {truth.name_of(category)!r}", "COCO")
+    )
     return [
-        f"{images} image{'s have' if images > 1 else ' has'} more than {max_detections} objects of a class (the most: "
-        f"{most} of {truth.name_of(category)!r}), of which COCO counts {max_detections}: perfect detections cannot "
-        f"reach an AP of 100; --max-dets {most} counts them all"
+        f"{images} image{'s have' if images > 1 else ' has'} more than {limit} objects{of_class} (the most: "
+        f"{most}{of_it}), of which {whose} counts {limit}: perfect detections cannot reach an AP of 100; "
+        f"--max-dets {most} counts them all"
     ]
 
 
@@ -329,20 +149,37 @@ def mean_of_known(values: NDArray[np.float64]) -> float:
     return float(np.mean(known)) if known.size else float("nan")
 
 
-def summary(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> dict[str, float]:
-    """precision [T,R,K,A,M], recall [T,K,A,M] (at most 1, 10, 100, ... detections) -> the twelve numbers."""
-    values = [
-        precision[:, :, :, 0, -1],
-        precision[0, :, :, 0, -1],  # IoU .50
-        precision[5, :, :, 0, -1],  # IoU .75
-        *(precision[:, :, :, area, -1] for area in (1, 2, 3)),  # below 32², to 96², above
-        *(recall[:, :, 0, most] for most in (0, 1, 2)),
-        *(recall[:, :, area, 2] for area in (1, 2, 3)),
-    ]
-    return {name: mean_of_known(v) for name, v in zip(METRICS, values, strict=True)}
+def summary(precision: Floats, recall: Floats, limits: Sequence[int]) -> dict[str, float]:
+    """precision [T,R,K,A,M], recall [T,K,A,M] under M limits -> AP of both and of sizes, and AR.
+
+    AR of sizes is that of COCO's 100 detections, or of the only limit.
+    """
+    own = limits.index(MAX_DETECTIONS) if MAX_DETECTIONS in limits else len(limits) - 1
+    values = {
+        "AP": precision[:, :, :, 0, -1],
+        "AP50": precision[0, :, :, 0, -1],  # IoU .50
+        "AP75": precision[5, :, :, 0, -1],  # IoU .75
+        **{f"AP{size}": precision[:, :, :, area, -1] for area, size in enumerate("sml", start=1)},  # 32², 96²
+        **{f"AR{limit}": recall[:, :, 0, most] for most, limit in enumerate(limits[: own + 1])},
+        **{f"AR{size}": recall[:, :, area, own] for area, size in enumerate("sml", start=1)},
+    }
+    return {name: mean_of_known(value) for name, value in values.items()}
 
 
-def class_summary(precision: NDArray[np.float64], recall: NDArray[np.float64], k: int) -> dict[str, float]:
+def with_frequencies(
+    whole: Mapping[str, float], precision: Floats, groups: Mapping[str, list[int]]
+) -> dict[str, float]:
+    """The numbers with APr, APc and APf after those of sizes."""
+    done: dict[str, float] = {}
+    for name, value in whole.items():
+        done[name] = value
+        if name == "APl":
+            done |= {group: mean_of_known(precision[:, :, places, 0, -1]) for group, places in groups.items()}
+    return done
+
+
+def class_summary(counts: Counts, k: int, limits: Sequence[int]) -> dict[str, float]:
     """The numbers of one class that tables show."""
-    whole = summary(precision[:, :, k : k + 1], recall[:, k : k + 1])
-    return {name: whole[name] for name in ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")}
+    whole = summary(counts.precision[:, :, k : k + 1], counts.recall[:, k : k + 1], limits)
+    own = f"AR{MAX_DETECTIONS if MAX_DETECTIONS in limits else limits[-1]}"
+    return {name: whole[name] for name in ("AP", "AP50", "AP75", "APs", "APm", "APl", own)}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from detzoo.evaluation.annotation_flags import is_flagged
 from detzoo.evaluation.coco_map import CocoResult
+from detzoo.evaluation.federation import Federation
 from detzoo.evaluation.voc_map import iou_xyxy, xyxy
 from detzoo.runtime.report_text import csv_text
 
@@ -91,11 +92,14 @@ def confusion(
     found: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
     for a in ground_truth["annotations"]:
         truth[a["image_id"]].append(a)
-    for d in detections:
+    federation = Federation(ground_truth)
+    for d in federation.counted(detections):
         if d["score"] >= score and int(d["category_id"]) in categories:
             found[d["image_id"]].append(d)
     for image in truth.keys() | found.keys():
         for row, column in _pairs(truth[image], found[image], iou):
+            if row is None and column in federation.forgiven(image):
+                continue  # not every object of that class has a box
             counts[
                 background if row is None else categories[row], background if column is None else categories[column]
             ] += 1

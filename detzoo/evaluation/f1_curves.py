@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detzoo.evaluation.tide import IGNORED, TRUE, by_image, judge
+from detzoo.evaluation.federation import Federation
+from detzoo.evaluation.judging import IGNORED, TRUE, by_image, judge_image
 
 THRESHOLDS: Final = np.round(np.linspace(0.0, 1.0, 101), 2)
 """Scores from which detections are kept."""
@@ -52,10 +53,11 @@ def f1_curves(detections: Sequence[Mapping[str, Any]], ground_truth: Mapping[str
     known = {int(c["id"]) for c in ground_truth["categories"]}
     objects = dict.fromkeys(known, 0)
     scores: dict[int, list[tuple[float, bool]]] = {category: [] for category in known}
-    truth, found = by_image(ground_truth["annotations"]), by_image(detections)
+    federation = Federation(ground_truth)
+    truth, found = by_image(ground_truth["annotations"]), by_image(federation.counted(detections))
     for image in ground_truth["images"]:
         rows = [row for row in found.get(image["id"], ()) if int(row["category_id"]) in known]
-        judged = judge(rows, truth.get(image["id"], ()))
+        judged = judge_image(rows, truth.get(image["id"], ()), image["id"], federation)
         for annotation in judged.truth:
             objects[int(annotation["category_id"])] += 1
         for verdict in judged.verdicts:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from detzoo.errors import DataError
-from detzoo.evaluation.coco_map import MAX_DETECTIONS, CocoGroundTruth, CocoResult, coco_map
+from detzoo.evaluation.coco_map import CocoResult, coco_map, limit_of
+from detzoo.evaluation.coco_truth import CocoGroundTruth
 from detzoo.evaluation.engines import Engine
+from detzoo.evaluation.federation import words
 from detzoo.evaluation.voc_map import VocProtocol, average_precision, group_boxes, match, mean_ap
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.environment import versions
@@ -31,7 +33,7 @@ class Evaluation:
 
     Args:
         metrics: COCO's twelve numbers (AP, AP50, ...), voc07_AP50, voc10_AP50, and mask_AP, ... where there are masks;
-            0..1, NaN where no ground truth exists to answer.
+            0..1, NaN where no ground truth exists to answer. Of federated ground truth LVIS's thirteen, without VOC's.
         per_class: class name -> AP, AP50, AP75, APs, APm, APl, AR100, voc07_AP50, voc10_AP50, ground_truths,
             detections.
         detections: COCO result rows, with the dataset's category ids.
@@ -82,7 +84,7 @@ def evaluate_detections(
     *,
     engine: Engine = "pycocotools",
     honour_ignore: bool = True,
-    max_detections: int = MAX_DETECTIONS,
+    max_detections: int | None = None,
     voc: VocProtocol | None = None,
     facts: Mapping[str, Any] | None = None,
     warnings: Sequence[str] = (),
@@ -94,34 +96,36 @@ def evaluate_detections(
         ground_truth: COCO ground truth; boxes with ``ignore`` (difficult) or ``iscrowd`` count neither way.
         engine: pycocotools, or faster-coco-eval (an extra).
         honour_ignore: False counts difficult boxes in the COCO numbers, as pycocotools itself would.
-        max_detections: of each image and class that COCO's AP looks at, 100 or more.
+        max_detections: that AP looks at, see ``coco_map``.
         voc: how VOC AP matches and reads recall; its ``metric`` plays no part, both are counted.
         facts: what else belongs into results.json.
         warnings: put before those of the scoring.
 
     Raises:
-        SettingError: fewer than 100 detections.
+        SettingError: a limit of detections below the protocol's own.
     """
     choices = voc or VocProtocol()
     truth = CocoGroundTruth(ground_truth, honour_ignore=honour_ignore)
-    boxes = coco_map(detections, truth, engine=engine, max_detections=max_detections)
+    limit = limit_of(truth.federation, max_detections)
+    boxes = coco_map(detections, truth, engine=engine, max_detections=limit)
     metrics = dict(boxes.metrics)
     classes = {int(c["id"]): str(c["name"]) for c in ground_truth["categories"]}
     per_class = {c: dict(values) for c, values in boxes.per_class.items()}
     if truth.has_masks and any("segmentation" in row for row in detections):
         outlined = [row for row in detections if "segmentation" in row]
-        masks = coco_map(outlined, truth, iou_type="segm", engine=engine, max_detections=max_detections)
+        masks = coco_map(outlined, truth, iou_type="segm", engine=engine, max_detections=limit)
         metrics |= {f"mask_{name}": value for name, value in masks.metrics.items()}
         for category, values in masks.per_class.items():
             per_class[category]["mask_AP"] = values["AP"]
     elif any("segmentation" in row for row in detections):
         warnings = [*warnings, "there is no mask AP: not every object of the ground truth has a segmentation"]
-    for metric, by_category in voc_numbers(detections, ground_truth, choices).items():
+    by_metric = {} if truth.federation.applies else voc_numbers(detections, ground_truth, choices)
+    for metric, by_category in by_metric.items():
         metrics[metric] = mean_ap(by_category)
         for category, value in by_category.items():
             per_class[category][metric] = value
     count_rows(per_class, detections, truth)
-    protocol = protocol_of(engine, truth.honour_ignore, max_detections, choices)
+    protocol = protocol_of(engine, truth, limit, choices)
     given = dict(facts or {})
     given["protocol"] = protocol | given.get("protocol", {})
     return Evaluation(
@@ -171,16 +175,19 @@ def named(per_class: Mapping[int, dict[str, float]], classes: Mapping[int, str])
     }
 
 
-def protocol_of(engine: Engine, honour_ignore: bool, max_detections: int, voc: VocProtocol) -> dict[str, Any]:
+def protocol_of(engine: Engine, truth: CocoGroundTruth, limit: int, voc: VocProtocol) -> dict[str, Any]:
     """How the counting was done."""
+    coco = {
+        "iou": ".50:.05:.95",
+        "max_detections": limit,  # of each image and class; federated: of each image
+        "crowd": "ignored",
+        "difficult": "ignored" if truth.honour_ignore else "counted",
+    }
+    if truth.federation.applies:  # without VOC's numbers, which know no class that nobody looked for
+        return {"engine": engine, "counting": words(limit), "coco": coco}
     return {
         "engine": engine,
-        "coco": {
-            "iou": ".50:.05:.95",
-            "max_detections": max_detections,  # of each image and class
-            "crowd": "ignored",
-            "difficult": "ignored" if honour_ignore else "counted",
-        },
+        "coco": coco,
         "voc": {
             "iou": voc.iou,
             "difficult": "ignored",

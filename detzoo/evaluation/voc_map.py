@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from detzoo.errors import SettingError
 from detzoo.evaluation.annotation_flags import is_flagged
-from detzoo.evaluation.coco_map import sorting_key
+from detzoo.evaluation.coco_truth import sorting_key
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -66,6 +66,10 @@ def _hold(data: Dataset) -> None:
     assert np.isfinite(index.areas).all()
     assert (index.areas >= 0).all()
     assert len(set(data.image_ids)) == len(data)
+    if index.federated is not None:
+        for lists in (index.federated.negative, index.federated.not_exhaustive):
+            assert len(lists.ends) == len(data)
+            assert set(lists.labels.tolist()) <= set(range(len(data.classes)))
     truth = data.coco_ground_truth()
     json.dumps(truth, allow_nan=False)
     json.dumps(summarise(data), allow_nan=False)

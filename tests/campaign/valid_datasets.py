@@ -59,14 +59,26 @@ def coco(*, outlines: bool = False) -> dict[str, Any]:
 
 
 def coco_sets() -> list[Files]:
-    """COCO: a file and its images, with and without outlines, and two splits."""
+    """COCO: a file and its images, with and without outlines, two splits, and LVIS's form."""
     sets: list[Files] = []
     for outlines in (False, True):
         text = json.dumps(coco(outlines=outlines), indent=1).encode()
         sets.append({"annotations/instances_train.json": text} | _images("train"))
     text = json.dumps(coco()).encode()
     both = {"annotations/instances_train.json": text, "annotations/instances_val.json": text}
-    return [*sets, both | _images("train") | _images("val")]
+    federated = {"lvis_v1_val.json": json.dumps(lvis(), indent=1).encode()} | _images("val2017")
+    return [*sets, both | _images("train") | _images("val"), federated]
+
+
+def lvis() -> dict[str, Any]:
+    """An LVIS file: images by URL, and which classes were looked for in each."""
+    content = coco(outlines=True)
+    for image in content["images"]:
+        image["coco_url"] = f"http://images.cocodataset.org/val2017/{image.pop('file_name')}"
+        image |= {"neg_category_ids": [image["id"] % 2 + 1], "not_exhaustive_category_ids": [1]}
+    for category, frequency in zip(content["categories"], "rf", strict=True):
+        category["frequency"] = frequency
+    return content
 
 
 def voc_sets() -> list[Files]:

@@ -12,7 +12,7 @@ import pytest
 from detzoo.comparison.entry import ComparisonEntry
 from detzoo.comparison.image_grid import detector_boxes, f1, image_wall, outline, truth_box
 from detzoo.data import open_dataset
-from detzoo.evaluation.tide import judge
+from detzoo.evaluation.judging import judge
 from tests.comparison.result_folders import DATA, found_in
 
 NAMES = {1: "cat", 2: "dog"}

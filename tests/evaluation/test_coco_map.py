@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from detzoo.errors import DataError, DetzooError
-from detzoo.evaluation.coco_map import METRICS, CocoGroundTruth, coco_map
+from detzoo.evaluation.coco_map import coco_map
+from detzoo.evaluation.coco_truth import CocoGroundTruth
 
 ORACLE = {
     "bbox": "0.5046 0.6970 0.5730 0.5856 0.5194 0.5014 0.3868 0.5937 0.5954 0.6398 0.5664 0.5643",
@@ -70,7 +71,8 @@ def test_perfect_detections_score_one_though_annotation_ids_start_at_zero(engine
     assert ground["annotations"][0]["id"] == 0
     result = coco_map(rows(ground), ground, engine=engine)
     # Sizes 400, 3600 and 22500: one box in each range; at most one detection an image and class suffices.
-    assert result.metrics == dict.fromkeys(METRICS, 1.0)
+    names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+    assert result.metrics == dict.fromkeys(names, 1.0)
     assert {c: v["AP"] for c, v in result.per_class.items()} == pytest.approx({3: 1.0, 7: 1.0})
     assert ground == truth(*BOXES)
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from detzoo.evaluation.coco_map import coco_map
-from detzoo.evaluation.tide import KINDS, error_split, judge
+from detzoo.evaluation.judging import KINDS, judge
+from detzoo.evaluation.tide import error_split
 
 CAT, DOG = 1, 2
 BOX = [0, 0, 10, 10]

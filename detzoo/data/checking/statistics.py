@@ -66,6 +66,8 @@ def opening_lines(data: Dataset, *, use: str = "") -> list[str]:
         noun = "class" if len(unseen) == 1 else "classes"
         named = ", ".join(unseen[:_SHOWN_CLASSES]) + (" ..." if len(unseen) > _SHOWN_CLASSES else "")
         lines.append(f"{data.split}: {len(unseen)} {noun} without a box: {named}")
+    if index.federated is not None:
+        lines.append(f"{data.split}: federated (LVIS): only some classes were looked for in each image")
     return lines
 
 

@@ -30,7 +30,11 @@ def _losses(index: Index, target: Target) -> list[str]:
     """What a format cannot say, in words."""
     if target == "coco":
         return []
-    left = [f"{int(index.crowd.sum())} crowd regions ({target} has none)"] if index.crowd.any() else []
+    left = []
+    if index.federated is not None:
+        left.append(f"which classes were looked for in each image (LVIS; {target} cannot say it)")
+    if index.crowd.any():
+        left.append(f"{int(index.crowd.sum())} crowd regions ({target} has none)")
     difficult = index.difficult & ~index.crowd
     if target == "yolo" and difficult.any():
         left.append(f"{int(difficult.sum())} difficult boxes (yolo has no such flag)")

@@ -1,16 +1,19 @@
-"""COCO instances JSON -> index."""
+"""COCO instances JSON, LVIS's among them -> index."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from detzoo.data.checking.problems import Problems
 from detzoo.data.formats.coco_entries import CocoEntries, file_name
 from detzoo.data.formats.coco_images import find_images
+from detzoo.data.formats.federated import is_federated
 from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.data.formats.json_file import EntryLines, JsonFile, read_json
+from detzoo.data.formats.lvis import LvisFacts
 from detzoo.data.formats.values import as_id, is_numeric_id, shown
 from detzoo.errors import DataError
 
@@ -49,16 +52,22 @@ def read_coco(
     place = find_images(path, images, content["images"], problems)
     groups = reader.group()
     builder = IndexBuilder()
+    looked_for = LvisFacts(path, problems, reader.line, label_of) if is_federated(content["images"]) else None
     for row, entry in enumerate(content["images"]):
         own = reader.image(builder, row, entry, place)
         if own is None:
             continue
+        if looked_for is not None:
+            looked_for.image(row, entry)
         rows = groups.get(own, [])
         if not rows:
             problems.info("no-objects", path, reader.line("images", row), f"{file_name(entry)} has no objects")
         reader.annotations(builder, rows, label_of)
     reader.tell_text_ids()
-    return builder.build(), names, ids
+    index = builder.build()
+    if looked_for is not None:
+        index = replace(index, federated=looked_for.build(content["categories"], len(names)))
+    return index, names, ids
 
 
 def _load(path: Path) -> JsonFile:

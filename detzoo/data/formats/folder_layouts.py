@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import mmap
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,8 @@ from detzoo.runtime.foreign_files import check_ordinary, read_text
 _COCO_KEYS: Final = (b'"images"', b'"annotations"', b'"categories"')
 _OTHER_TASKS: Final = ("panoptic", "captions", "image_info")
 """COCO's own files without boxes, by the beginning of their names."""
+_BEFORE_SPLIT: Final = re.compile(r"instances_|lvis_v[\d.]+_")
+"""Before the name of the split in those of COCO's and LVIS's files."""
 _SPLITS: Final = ("train", "val", "test", "minival", "trainval")
 
 
@@ -57,12 +60,17 @@ def find_layout(folder: Path, kind: Format | None = None, *, classes: Sequence[s
 
 
 def split_of_json(path: Path) -> str:
-    """``train`` for instances_train2017.json, else the whole stem."""
-    stem = path.stem.removeprefix("instances_")
+    """``train`` for instances_train2017.json and lvis_v1_train.json, else the whole stem."""
+    stem = _without_prefix(path)
     if stem == "_annotations.coco":  # Roboflow's, in the folder of the split
         return path.resolve().parent.name
     short = stem.rstrip("0123456789").rstrip("_-")
     return short if short in _SPLITS else stem
+
+
+def _without_prefix(path: Path) -> str:
+    found = _BEFORE_SPLIT.match(path.stem)
+    return path.stem if found is None else path.stem[found.end() :]
 
 
 def coco_folder(folder: Path) -> DataSource | None:
@@ -77,7 +85,7 @@ def coco_folder(folder: Path) -> DataSource | None:
         if not files:
             continue
         named = {split_of_json(path): path for path in files}
-        if len(named) < len(files):  # train2014 next to train2017: the full names tell them apart
+        if len(named) < len(files):  # train2014, or LVIS's, next to train2017: the full names tell them apart
             named = {path.stem.removeprefix("instances_"): path for path in files}
         if find_roots(folder):
             notes.append("COCO json and VOC xml are both here; the json is read (`format: voc` in a data.yaml decides)")
@@ -100,7 +108,7 @@ def _coco_of_each_split(folder: Path) -> tuple[dict[str, tuple[Part, ...]], list
 
 def _json_files(place: Path) -> tuple[list[Path], list[str]]:
     """The COCO files of a folder, and what is said of its other JSON files."""
-    found = [path for path in sorted(place.glob("*.json")) if not path.stem.startswith(_OTHER_TASKS)]
+    found = [path for path in sorted(place.glob("*.json")) if not _without_prefix(path).startswith(_OTHER_TASKS)]
     files = [path for path in found if is_coco(path)]
     return files, [f"{path.name} is passed over: no COCO file of boxes" for path in found if path not in files]
 

@@ -7,12 +7,13 @@ Letters: I images, T boxes of all images.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detzoo.data.formats.federated import Federated, join_federated
 from detzoo.ops.mask_encoding import NO_MASK
 
 
@@ -33,6 +34,7 @@ class Index:
         areas: float64 [T] px: the annotation's area, which COCO's small, medium, large go by.
         mask_bytes: uint8 [*] encoded masks (``detzoo.ops.mask_encoding``); mask_ends int64 [T].
         mask_ends: see ``mask_bytes``.
+        federated: which classes were looked for in each image; None: all of them in every image.
     """
 
     image_ids: NDArray[np.int64]
@@ -47,6 +49,7 @@ class Index:
     areas: NDArray[np.float64]
     mask_bytes: NDArray[np.uint8]
     mask_ends: NDArray[np.int64]
+    federated: Federated | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -134,7 +137,11 @@ _PER_BOX: Final = ("boxes", "labels", "difficult", "crowd", "areas")
 
 
 def join_indexes(indexes: Sequence[Index]) -> Index:
-    """One index after the other; image ids are renumbered 1, 2, 3, ... where two sources share one."""
+    """One index after the other; image ids are renumbered 1, 2, 3, ... where two sources share one.
+
+    Raises:
+        DataError: some are federated, others not.
+    """
     ids = np.concatenate([index.image_ids for index in indexes])
     if len(np.unique(ids)) != len(ids):
         ids = np.arange(1, len(ids) + 1, dtype=np.int64)
@@ -147,6 +154,7 @@ def join_indexes(indexes: Sequence[Index]) -> Index:
         ends=_shifted([index.ends for index in indexes]),
         mask_bytes=np.concatenate([index.mask_bytes for index in indexes]),
         mask_ends=_shifted([index.mask_ends for index in indexes]),
+        federated=join_federated([index.federated for index in indexes]),
         **per_box,
     )
 
@@ -168,7 +176,8 @@ def select_images(index: Index, images: Sequence[int]) -> Index:
                 area=float(index.areas[row]),
                 mask=index.mask(row),
             )
-    return builder.build()
+    federated = None if index.federated is None else index.federated.select(images)
+    return replace(builder.build(), federated=federated)
 
 
 def _ends(counts: list[int]) -> NDArray[np.int64]:

@@ -41,7 +41,7 @@ def differences(
     """What differs between datasets and what is read from the files that were made of them.
 
     Splits and their names, classes, images, boxes (to a hundredth of a px, within the image), labels, difficult, crowd
-    and, in COCO, masks are compared.
+    and, in COCO, masks and LVIS's lists are compared.
 
     Args:
         splits: the datasets.
@@ -76,10 +76,17 @@ def _of_a_split(data: Dataset, again: Dataset, written: Sequence[WrittenImage], 
             continue
         rows = written_rows(source, image.position, target)
         same = result.rows(position_of[image.file])
+        if target == "coco" and _looked_for(data, image.position) != _looked_for(again, position_of[image.file]):
+            found.append(f"{image.file}: other classes were looked for")
         problem = _of_an_image((source, rows), (result, list(range(same.start, same.stop))), image.size, target)
         if problem is not None:
             found.append(f"{image.file}: {problem}")
     return found
+
+
+def _looked_for(data: Dataset, position: int) -> dict[str, list[int]]:
+    federated = data.annotations().federated
+    return {} if federated is None else federated.image_keys(position, range(len(data.classes)))
 
 
 def _of_an_image(
