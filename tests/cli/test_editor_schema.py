@@ -6,6 +6,7 @@ The validator below knows the keywords that occur and fails on any other.
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,15 @@ def _keyword(  # noqa: C901, PLR0911, PLR0912 - one line a keyword
     raise AssertionError(f"the schema uses {name}, which this validator does not know")
 
 
+@cache
+def toy_schema() -> dict[str, Any]:
+    """That of the toy registry, made once: nobody changes it."""
+    return recipe_file_schema()
+
+
 @pytest.fixture
 def schema(toy_registry: Registry) -> dict[str, Any]:
-    return recipe_file_schema(toy_registry)
+    return toy_schema()
 
 
 def test_every_reference_leads_somewhere(schema: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from detzoo.errors import RecipeError
 from detzoo.plugins.listing import detector_rows
 from detzoo.plugins.registry import Registry
-from detzoo.recipes.editor_schema import recipe_file_schema
+from detzoo.recipes.editor_schema import kind_schema, recipe_file_schema
 from detzoo.recipes.full_names import stored_values
 from detzoo.recipes.recipe import load_recipe, recipe_from_values
 from tests.conftest import TOY_ZOO
@@ -67,7 +67,13 @@ def test_a_component_named_like_a_core_one_changes_no_recipe(
     assert old_run.values == before
     assert registry.find(kind, CORE_NAMES[kind]).plugin == "core"
     assert registry.find(kind, f"{plugin}/{CORE_NAMES[kind]}").plugin == plugin
-    assert recipe_file_schema(registry)["$defs"]
+    if kind in ("architecture", "settings"):
+        assert recipe_file_schema(registry)["$defs"]
+    else:
+        variants = kind_schema(registry, kind, {})["anyOf"]
+        named = [one["properties"]["type"]["enum"] for one in variants if "properties" in one]
+        assert [CORE_NAMES[kind], f"core/{CORE_NAMES[kind]}"] in named
+        assert [f"{plugin}/{CORE_NAMES[kind]}"] in named
     assert f"zoo_{plugin}.components" not in sys.modules
 
 

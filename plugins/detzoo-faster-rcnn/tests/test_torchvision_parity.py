@@ -28,8 +28,8 @@ from detzoo_faster_rcnn.converters import from_torchvision
 
 PHOTOS = ("000000000049", "000000000260", "000000000077", "000000000490")
 """500x381, 333x500, 375x500, 495x500 (height x width)."""
-REGIONS = {"fasterrcnn_resnet50_fpn_v2": 40, "maskrcnn_resnet50_fpn_v2": 40}
-"""Of each image in the fast tests; 100 where no number is given."""
+SMALL = {"mobilenet": (128, 200, 100), "resnet50": (96, 150, 40)}
+"""min_size and max_size in px, and regions of each image, in the fast tests by backbone."""
 FROZEN_EPS = {
     "fasterrcnn_mobilenet_v3_large_320_fpn": 1e-5,
     "fasterrcnn_mobilenet_v3_large_fpn": 1e-5,
@@ -63,20 +63,24 @@ def as_torchvision(photo: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(photo.copy()).permute(2, 0, 1).float() / 255
 
 
+def small_sizes(name: str) -> tuple[int, int, int]:
+    return next(sizes for backbone, sizes in SMALL.items() if backbone in name)
+
+
 def small_theirs(name: str) -> dict[str, Any]:
     """Arguments of torchvision's builder: small images, few regions, and every one of them in the losses."""
-    regions = REGIONS.get(name, 100)
+    low, high, regions = small_sizes(name)
     few = {
         f"rpn_{when}_nms_top_n_{phase}": count
         for (when, count), phase in itertools.product((("pre", 2 * regions), ("post", regions)), ("train", "test"))
     }
     every = {"rpn_batch_size_per_image": 1 << 20, "box_batch_size_per_image": 1024, "box_positive_fraction": 1.0}
-    return {"min_size": 128, "max_size": 200, "box_detections_per_img": 32} | few | every
+    return {"min_size": low, "max_size": high, "box_detections_per_img": 32} | few | every
 
 
 def small_ours(name: str) -> dict[str, Any]:
     """The same as overrides of the recipe."""
-    regions = REGIONS.get(name, 100)
+    low, high, regions = small_sizes(name)
     few = {
         f"proposals.{part}postprocess.{field}": count
         for part, (field, count) in itertools.product(
@@ -85,7 +89,7 @@ def small_ours(name: str) -> dict[str, Any]:
     }
     every = {"proposals.sampler": {"type": "all"}, "box.sampler.size": 1024, "box.sampler.positive_fraction": 1.0}
     unfrozen = {"backbone.freeze": False}
-    return {"input.min_size": 128, "input.max_size": 200, "box.postprocess.keep": 32} | few | every | unfrozen
+    return {"input.min_size": low, "input.max_size": high, "box.postprocess.keep": 32} | few | every | unfrozen
 
 
 @torch.no_grad()
@@ -290,14 +294,13 @@ def test_background_has_a_box_and_a_mask_that_nothing_reads(training: Pair) -> N
     """What the converter leaves out: no detection changes with it, and no loss reaches it."""
     samples = random_samples(training.photos, masks=True)
     heads = training.theirs.roi_heads
-    torch.autograd.backward(
-        list(training.theirs([as_torchvision(s.image) for s in samples], as_targets(samples)).values())
-    )
+    losses = training.theirs([as_torchvision(s.image) for s in samples], as_targets(samples))
     box, mask = heads.box_predictor.bbox_pred, heads.mask_predictor.mask_fcn_logits
-    for layer, rows in ((box, 4), (mask, 1)):
-        assert not layer.weight.grad[:rows].any()
-        assert not layer.bias.grad[:rows].any()
-        assert layer.weight.grad[rows:].any()
+    asked = (box.weight, box.bias, mask.weight, mask.bias)
+    gradients = torch.autograd.grad(sum(losses.values()), asked)
+    for gradient, rows in zip(gradients, (4, 4, 1, 1), strict=True):
+        assert not gradient[:rows].any()
+        assert gradient[rows:].any()
     training.theirs.eval()
     before = training.found(together=True)
     with torch.no_grad():
