@@ -31,7 +31,7 @@ PHOTOS = ("000000000049", "000000000260", "000000000077")
 FROZEN_EPS = {"retinanet_resnet50_fpn": 0.0, "fcos_resnet50_fpn": 1e-5}
 """Norms that torchvision freezes around pretrained weights; it overwrites RetinaNet's eps for the published ones."""
 BUILDERS = (*FROZEN_EPS, "retinanet_resnet50_fpn_v2")
-SMALL = {"min_size": 96, "max_size": 150}
+SMALL = {"min_size": 64, "max_size": 100}
 
 
 @dataclasses.dataclass
