@@ -82,8 +82,9 @@ def convert(
     """Write a dataset in another format, with a data.yaml; read it back and compare."""
     from detzoo.data import list_splits, open_dataset
     from detzoo.data.formats.capabilities import losses, target_of
-    from detzoo.data.formats.writing import write_datasets
+    from detzoo.data.formats.writing import check_new, write_datasets
 
+    check_new(out)
     names = list_splits(spec) if split is None else (split,)
     splits = {name: open_dataset(spec, name) for name in names}
     for message in losses(splits, target_of(to)):

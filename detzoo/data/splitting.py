@@ -17,6 +17,7 @@ from detzoo.data.checking.near_duplicates import groups_of, near_pairs, thumbnai
 from detzoo.data.dataset import Dataset
 from detzoo.data.formats.derived import listed_as
 from detzoo.data.formats.opening import find_source, open_dataset
+from detzoo.data.formats.writing import check_new
 from detzoo.data.stratify import deal_out
 from detzoo.errors import DataError
 from detzoo.runtime.atomic_files import write_text
@@ -89,8 +90,7 @@ def split_dataset(
     Raises:
         DataError: ``out`` is not empty, the dataset has no files, or a split would be empty.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out}: exists and is not empty; choose another folder")
+    check_new(out)
     if not Path(spec).exists():
         raise DataError(f"{spec}: no such path: `data split` divides datasets on the disk")
     source = find_source(spec)

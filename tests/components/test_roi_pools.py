@@ -159,9 +159,9 @@ def test_gradients_in_float64(make: Any, looks: bool, monkeypatch: pytest.Monkey
     if not looks:
         leave_looking(monkeypatch)
     specs = {"s8": FeatureSpec(4, 8), "s16": FeatureSpec(4, 16)}
-    pool = make(specs, output=(2, 2), canonical_size=32.0)
-    features = maps_of(specs, dtype=torch.float64, size=48)
-    rois = Candidates(regions_of(count=4).boxes / 2, torch.ones(2, 4, dtype=torch.bool))
+    pool = make(specs, output=(2, 2), canonical_size=20.0)
+    features = maps_of(specs, dtype=torch.float64, size=32)
+    rois = Candidates(regions_of(count=4).boxes / 3, torch.ones(2, 4, dtype=torch.bool))
     assert pool(features, rois).dtype == torch.float64
     assert torch.autograd.gradcheck(lambda a, b: pool({"s8": a, "s16": b}, rois), list(features.values()))
 

@@ -22,6 +22,16 @@ from detzoo.errors import DataError
 from detzoo.runtime.images import read_header
 
 
+def check_new(out: Path) -> None:
+    """Refuse to write a dataset into a folder that holds anything.
+
+    Raises:
+        DataError: ``out`` is no new or empty folder.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out}: exists and is not empty; choose another folder")
+
+
 def write_datasets(splits: dict[str, Dataset], out: Path, target: Target, *, copy: bool = True) -> list[str]:
     """Write all splits of a dataset.
 
@@ -42,8 +52,7 @@ def write_datasets(splits: dict[str, Dataset], out: Path, target: Target, *, cop
         DataError: ``out`` is not empty, a split's name can be no folder's, or what was written does not read back as
             it should.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out}: exists and is not empty; choose another folder")
+    check_new(out)
     for name in splits:
         if not name or name in (".", "..") or set(name) & set('/\\:*?"<>|') or not name.isprintable():
             raise DataError(f"the split {name!r} cannot be the name of a folder: give it another one in a data.yaml")
