@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from detzoo.data import Dataset, list_splits, open_dataset
+from detzoo.data.formats.opening import evaluation_split
 from detzoo.errors import DataError
 
 WIDTH, HEIGHT = 40, 20
@@ -218,6 +219,82 @@ def test_cvat_for_images(tmp_path: Path) -> None:
     masks = data[0].masks
     assert masks is not None
     assert masks[1].sum() == 80
+
+
+def cvat_project(path: Path, *subsets: str | None, meta: str = "") -> Path:
+    """A project's export: an image of each subset, 0.jpg, 1.jpg, ..."""
+    images = ""
+    for number, subset in enumerate(subsets):
+        of = "" if subset is None else f'subset="{subset}" task_id="{number}" '
+        images += f'<image id="{number}" name="{number}.jpg" {of}width="{WIDTH}" height="{HEIGHT}">\n{BOX}\n</image>\n'
+    return write(path, f"<annotations>\n<version>1.1</version>\n<meta>{meta}</meta>\n{images}</annotations>\n")
+
+
+def test_cvats_subsets_are_splits(tmp_path: Path) -> None:
+    for place in ("Train/0", "Validation/1", "Test/2", "Train/3"):
+        image(tmp_path / "images" / f"{place}.jpg")
+    path = cvat_project(tmp_path / "annotations.xml", "Train", "Validation", "Test", "Train")
+    for spec in (tmp_path, path):
+        assert list_splits(spec) == ("Train", "Validation", "Test")
+        assert [Path(place).name for place in opened(spec, "Train").paths] == ["0.jpg", "3.jpg"]
+        assert opened(spec, "Test").paths == [str(tmp_path / "images" / "Test" / "2.jpg")]
+        assert objects(opened(spec, "Validation")) == [("dog", [4, 2, 14, 12])]
+    assert len(opened(tmp_path, "Train+Test")) == 3
+    assert evaluation_split(str(tmp_path), None) == "Test"
+
+
+@pytest.mark.parametrize(
+    ("subsets", "meta", "expected"),
+    [
+        ((), "", ("all",)),
+        ((None, None), "", ("all",)),
+        (("default", "default"), "", ("all",)),
+        (("", ""), "", ("all",)),
+        (("Train", ""), "", ("Train", "default")),
+        (("Train", None), "", ("Train", "default")),
+        ((None, None), "<task><subset>Test</subset></task>", ("Test",)),
+        ((None,), "<job><subset>\n Validation </subset></job>", ("Validation",)),
+        ((None,), "<task><subset>default</subset></task>", ("all",)),
+        ((None,), "<task><labels><subset>Test</subset></labels></task>", ("all",)),
+        (("cats &amp; dogs",), "", ("cats & dogs",)),
+    ],
+)
+def test_what_cvat_may_say_of_subsets(tmp_path: Path, subsets: Any, meta: str, expected: tuple[str, ...]) -> None:
+    path = cvat_project(tmp_path / "annotations.xml", *subsets, meta=meta)
+    assert list_splits(path) == expected
+    for number in range(len(subsets)):
+        image(tmp_path / "images" / f"{number}.jpg")
+    if subsets:
+        assert sum(len(opened(path, split)) for split in expected) == len(subsets)
+
+
+@pytest.mark.parametrize("subset", ["../Train", "/tmp", "x" * 300, "a/b"])
+def test_a_subset_is_no_path_out_of_the_folder(tmp_path: Path, subset: str) -> None:
+    image(tmp_path / "data" / "images" / "0.jpg")
+    image(tmp_path / "Train" / "0.jpg", (9, 9))
+    data = opened(cvat_project(tmp_path / "data" / "annotations.xml", subset))
+    assert data.split == subset
+    assert data.paths == [str(tmp_path / "data" / "images" / "0.jpg")]
+
+
+def test_subsets_of_several_files_and_in_a_data_yaml(tmp_path: Path) -> None:
+    for name in ("Train/0", "Test/1"):
+        image(tmp_path / "images" / f"{name}.jpg")
+    cvat_project(tmp_path / "one.xml", "Train", "Test")
+    assert list_splits(tmp_path) == ("Train", "Test")
+    cvat_project(tmp_path / "two.xml", None, meta="<task><subset>Test</subset></task>")
+    image(tmp_path / "images" / "Test" / "0.jpg")
+    assert (len(opened(tmp_path, "Train")), len(opened(tmp_path, "Test"))) == (1, 2)
+    learn = "  learn: {annotations: one.xml, subset: Train}\n"
+    whole = "  all: {annotations: one.xml, images: images/Test}\n"
+    yaml = write(tmp_path / "sets" / "data.yaml", f"format: cvat\npath: {tmp_path}\nsplits:\n{learn}{whole}")
+    assert opened(yaml, "learn").paths == [str(tmp_path / "images" / "Train" / "0.jpg")]
+    assert len(opened(yaml, "all")) == 2
+    for text, message in (("subset: Dev", "of the subset 'Dev'; there are Train, Test"), ("subset: 3", "not 3")):
+        write(yaml, yaml.read_text().replace("subset: Train", text))
+        with pytest.raises(DataError, match=message):
+            opened(yaml, "learn")
+        write(yaml, yaml.read_text().replace(text, "subset: Train"))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ _BYTES: Final = 2**30
 _HEAD: Final = 4096
 _BOX: Final = ("xtl", "ytl", "xbr", "ybr")
 _ELLIPSE: Final = ("cx", "cy", "rx", "ry")
+_DEFAULT: Final = "default"
+"""CVAT's own name of the subset of what belongs to none."""
 _OTHERS: Final = ("polyline", "points", "mask", "cuboid", "skeleton", "tag")
 
 
@@ -28,6 +30,18 @@ def is_cvat(path: Path) -> bool:
             return b"<annotations>" in file.read(_HEAD)
     except (OSError, DataError):
         return False
+
+
+def cvat_subsets(path: Path) -> tuple[str, ...]:
+    """The subsets (Train, Validation, Test, or any other) of a file's images; none where it names none.
+
+    A damaged file has none: its reader says what is wrong with it.
+    """
+    try:
+        names = dict.fromkeys(entry.subset for entry in parse_cvat(path, Problems(), lines=False))
+    except DataError:
+        return ()
+    return () if set(names) == {_DEFAULT} else tuple(names)
 
 
 def parse_cvat(path: Path, problems: Problems, *, lines: bool) -> list[ToolImage]:
@@ -47,7 +61,9 @@ class _Handler(StrictXml):
     def __init__(self, path: Path, parser: expat.XMLParserType) -> None:
         super().__init__(path, parser, root="annotations", what="a CVAT file")
         self.entries: list[ToolImage] = []
+        self.subset = ""
         parser.StartElementHandler = self.start
+        parser.CharacterDataHandler = self.text
         parser.EndElementHandler = self.end
 
     def start(self, tag: str, given: dict[str, str]) -> None:
@@ -57,9 +73,15 @@ class _Handler(StrictXml):
             raise DataError(f"{self.path}:{line}: this is CVAT's xml for videos: export it as `CVAT for images`")
         if self.tags == ["annotations", "image"]:
             size = (given.get("height"), given.get("width"))
-            self.entries.append(ToolImage(self.path, given.get("name"), line=line, size=size))
+            subset = given.get("subset") or self.subset.strip() or _DEFAULT
+            self.entries.append(ToolImage(self.path, given.get("name"), line=line, size=size, subset=subset))
         elif self.tags[:2] == ["annotations", "image"] and len(self.tags) == 3:
             self.entries[-1].shapes.append(_shape(tag, given, line))
+
+    def text(self, data: str) -> None:
+        """What stands between tags: the subset of a whole task or job."""
+        if self.tags in (["annotations", "meta", "task", "subset"], ["annotations", "meta", "job", "subset"]):
+            self.subset += data
 
     def end(self, _: str) -> None:
         self.tags.pop()

@@ -24,7 +24,8 @@ PART_KEYS: Final = {
     "coco": ("annotations", "images"),
     "yolo": ("images", "labels"),
     "masks": ("path", "list"),
-    **dict.fromkeys(("labelme", "via", "cvat", "openimages"), ("annotations", "images")),
+    **dict.fromkeys(("labelme", "via", "openimages"), ("annotations", "images")),
+    "cvat": ("annotations", "images", "subset"),
 }
 
 
@@ -152,12 +153,15 @@ def _part(path: Path, name: str, value: Any, root: Path, kind: Format) -> Part:
     allowed = PART_KEYS[kind]
     if not isinstance(value, dict) or not set(value) <= set(allowed):
         raise DataError(f"{path}: split {name}: format {kind} takes {', '.join(allowed)}, not {value!r}")
-    place = {key: inside(path, root, entry) for key, entry in value.items() if key != "set"}
-    if PART_KEYS[kind] == ("annotations", "images"):
+    place = {key: inside(path, root, entry) for key, entry in value.items() if key not in ("set", "subset")}
+    if allowed[:2] == ("annotations", "images"):
         if "annotations" not in place:
             what = "the JSON file" if kind == "coco" else "the file of annotations, or their folder"
             raise DataError(f"{path}: split {name}: `annotations` is missing: {what}")
-        return Part(annotations=place["annotations"], images=place.get("images"))
+        subset = value.get("subset")
+        if not isinstance(subset, str | None):
+            raise DataError(f"{path}: split {name}: subset must be the name of one of CVAT's subsets, not {subset!r}")
+        return Part(annotations=place["annotations"], images=place.get("images"), subset=subset)
     if kind == "yolo":
         if "images" not in place:
             raise DataError(f"{path}: split {name}: `images` is missing: the folder of the images")

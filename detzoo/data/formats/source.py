@@ -28,6 +28,7 @@ class Part:
         images: folder of the images (COCO, YOLO, VOC), or a list of them (YOLO).
         labels: folder of the label files (YOLO).
         only: list of the images that belong to the split; all by default.
+        subset: what the file calls the split that its images belong to (CVAT); all of them by default.
     """
 
     root: Path | None = None
@@ -36,6 +37,7 @@ class Part:
     images: Path | None = None
     labels: Path | None = None
     only: Path | None = None
+    subset: str | None = None
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ class ToolImage:
         size: height and width as stated; None where the format has none.
         relative: points are shares of the image.
         shapes: the objects.
+        subset: the split that the file says it belongs to.
     """
 
     file: Path
@@ -67,6 +68,7 @@ class ToolImage:
     size: tuple[Any, Any] | None = None
     relative: bool = False
     shapes: list[ToolShape] = field(default_factory=list)
+    subset: str = ""
 
 
 def class_names_of(entries: Sequence[ToolImage]) -> tuple[str, ...]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from detzoo.data.checking.problems import Problems
 from detzoo.data.formats import labelme, via
-from detzoo.data.formats.cvat_xml import is_cvat, parse_cvat
+from detzoo.data.formats.cvat_xml import cvat_subsets, is_cvat, parse_cvat
 from detzoo.data.formats.index import Index
 from detzoo.data.formats.json_file import JSON_BYTES
 from detzoo.data.formats.labelme import parse_labelme
 from detzoo.data.formats.open_images import is_open_images, parse_open_images
+from detzoo.data.formats.paths import escapes
 from detzoo.data.formats.source import DataSource, Format, Part
 from detzoo.data.formats.split_names import role_of
 from detzoo.data.formats.tool_entries import ToolImage, class_names_of, to_index
@@ -52,8 +54,10 @@ def tool_folder(folder: Path) -> DataSource | None:
             name = "all" if place == folder or place.name.lower() == "annotations" else place.name
             if kind[0] == "labelme":
                 splits[name] = (Part(annotations=place),)
-            else:
-                splits |= {_split_of(path, name, len(kind[1])): (Part(annotations=path),) for path in kind[1]}
+                continue
+            for path in kind[1]:
+                for split, part in _parts_of(path, kind[0], name, len(kind[1])).items():
+                    splits[split] = (*splits.get(split, ()), part)
         if len(kinds) > 1:
             raise DataError(f"{folder}: files of several tools ({', '.join(sorted(kinds))}): name one of them")
         if splits:
@@ -63,7 +67,16 @@ def tool_folder(folder: Path) -> DataSource | None:
 
 def tool_file(path: Path, kind: Format) -> DataSource:
     """The source of one file."""
-    return DataSource(str(path), path.stem, kind, path.parent, {_split_of(path, "all", 1): (Part(annotations=path),)})
+    splits = {split: (part,) for split, part in _parts_of(path, kind, "all", 1).items()}
+    return DataSource(str(path), path.stem, kind, path.parent, splits)
+
+
+def _parts_of(path: Path, kind: Format, place: str, count: int) -> dict[str, Part]:
+    """The splits of a file: the subsets that CVAT states for its images, or one that its name says."""
+    subsets = cvat_subsets(path) if kind == "cvat" and _holds(path, (b"subset",)) else ()
+    if subsets:
+        return {subset: Part(annotations=path, subset=subset) for subset in subsets}
+    return {_split_of(path, place, count): Part(annotations=path)}
 
 
 def _split_of(path: Path, place: str, count: int) -> str:
@@ -103,15 +116,16 @@ def read_tool_parts(
 ) -> tuple[list[Index], tuple[str, ...], tuple[int, ...]]:
     """Indexes of the parts, class names and ids by label; the files of all splits are read for the names."""
     parse = PARSERS[source.format]
-    entries: dict[Part, list[ToolImage]] = {}
+    entries: dict[Path, list[ToolImage]] = {}
     names: set[str] = set()
     wanted = {part.annotations for part in parts}
-    for part in dict.fromkeys((*parts, *(part for split in source.splits.values() for part in split))):
-        assert part.annotations is not None
-        if part.annotations in wanted or (source.classes is None and part.annotations.exists()):
-            heard = problems if part in parts else Problems()
-            entries[part] = parse(part.annotations, heard, lines=lines and part in parts)
-            names |= set(class_names_of(entries[part]))
+    everywhere = (part.annotations for split in source.splits.values() for part in split)
+    for file in dict.fromkeys((*(part.annotations for part in parts), *everywhere)):
+        assert file is not None
+        if file in wanted or (source.classes is None and file.exists()):
+            heard = problems if file in wanted else Problems()
+            entries[file] = parse(file, heard, lines=lines and file in wanted)
+            names |= set(class_names_of(entries[file]))
     classes = source.classes or tuple(sorted(names))
     strange = [name for name in classes if name not in names]
     if strange and source.classes is not None:
@@ -120,13 +134,37 @@ def read_tool_parts(
     for part in parts:
         file = part.annotations
         assert file is not None
-        own = file if file.is_dir() else file.parent
-        near = [own / "images", own, own.parent / "images", own.parent, own / file.stem]
-        split = next((name for name, held in source.splits.items() if part in held), "")
-        near += [place / split for place in (own, own.parent, own / "images", own.parent / "images")]
-        folders = [part.images] if part.images is not None else [place for place in near if place.is_dir()]
-        indexes.append(to_index(_of(entries[part], classes, source), folders, problems, classes=classes))
+        chosen = _of(_of_subset(entries[file], part, file), classes, source)
+        indexes.append(to_index(chosen, _folders(part, file, source), problems, classes=classes))
     return indexes, classes, tuple(range(1, len(classes) + 1))
+
+
+def _folders(part: Part, file: Path, source: DataSource) -> list[Path]:
+    """Where the images of a part may lie, the likeliest first."""
+    if part.images is not None:
+        return [part.images]
+    own = file if file.is_dir() else file.parent
+    near = [own / "images", own, own.parent / "images", own.parent, own / file.stem]
+    split = next((name for name, held in source.splits.items() if part in held), "")
+    for called in dict.fromkeys((part.subset or split, split)):
+        if not escapes(called):  # a file's own word
+            near += [place / called for place in (own, own.parent, own / "images", own.parent / "images")]
+    return [place for place in near if os.path.isdir(place)]  # False for a name that is too long
+
+
+def _of_subset(entries: list[ToolImage], part: Part, file: Path) -> list[ToolImage]:
+    """The images of a part.
+
+    Raises:
+        DataError: the file has none of its subset.
+    """
+    if part.subset is None:
+        return entries
+    found = [entry for entry in entries if entry.subset == part.subset]
+    if not found:
+        known = dict.fromkeys(entry.subset for entry in entries if entry.subset)
+        raise DataError(f"{file}: no image is of the subset {part.subset!r}; there are {', '.join(known) or 'none'}")
+    return found
 
 
 def _of(entries: list[ToolImage], classes: tuple[str, ...], source: DataSource) -> list[ToolImage]:
