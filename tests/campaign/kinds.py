@@ -170,6 +170,7 @@ KINDS: Final[dict[str, Kind]] = {
     "coco": Kind(valid_datasets.coco_sets, _dataset, (".json",), True),
     "voc": Kind(valid_datasets.voc_sets, _dataset, (".xml", ".txt"), True),
     "yolo": Kind(valid_datasets.yolo_sets, _dataset, (".txt",), True),
+    "tools": Kind(valid_datasets.tool_sets, _dataset, (".json", ".xml", ".csv"), True, share=0.5),
     "masks": Kind(valid_datasets.mask_sets, _dataset, (".png", ".txt"), True, share=0.5),
     "data-yaml": Kind(
         lambda: [*valid_datasets.yaml_sets(), *valid_datasets.yolo_sets()[:3], valid_datasets.voc_sets()[1]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from typing import Any, Final
@@ -125,6 +126,68 @@ def yolo_sets() -> list[Files]:
         "train.txt": b"./images/train/a.png\nimages/train/b.png\n",
     }
     return [boxes | images | yaml, outlines | images | yaml, boxes | images | listed, boxes | images | names]
+
+
+def tool_sets() -> list[Files]:
+    """labelme (with a PNG and a group), CVAT's xml (with subsets), VIA and Open Images."""
+    return [
+        labelme() | _images("."),
+        cvat() | _images("images"),
+        via() | _images("."),
+        open_images(),
+    ]
+
+
+def labelme() -> Files:
+    """A json for each image."""
+    files: Files = {}
+    pixels = base64.b64encode(encoded("PNG", 5, 4, "1")).decode()
+    for name, (width, height) in SIDES.items():
+        shapes: list[dict[str, Any]] = [
+            {"label": "dog", "points": [[2, 3], [6, 6]], "shape_type": "mask", "mask": pixels, "group_id": None}
+        ]
+        for x, y, w, h in _boxes(width, height):
+            corners = [[x, y], [x + w, y], [x + w, y + h], [x, y + h]]
+            shapes.append({"label": "cat", "points": corners, "shape_type": "polygon", "group_id": len(shapes) % 2})
+        content = {"shapes": shapes, "imagePath": f"{name}.png", "imageHeight": height, "imageWidth": width}
+        files[f"{name}.json"] = json.dumps(content, indent=1).encode()
+    return files
+
+
+def cvat() -> Files:
+    """One file, each image in a subset of its own."""
+    images = ""
+    for (name, (width, height)), subset in zip(SIDES.items(), ("Train", "Validation", ""), strict=True):
+        boxes = "".join(
+            f'<box label="dog" xtl="{x}" ytl="{y}" xbr="{x + w}" ybr="{y + h}"></box>\n'
+            for x, y, w, h in _boxes(width, height)
+        )
+        given = f'name="{name}.png" subset="{subset}" width="{width}" height="{height}"'
+        images += f'<image {given}>\n{boxes}<polygon label="cat" points="1,1;9,1;9,8"></polygon>\n</image>\n'
+    meta = "<meta><task><subset>Test</subset></task></meta>"
+    return {"annotations.xml": f"<annotations>\n{meta}\n{images}</annotations>\n".encode()}
+
+
+def via() -> Files:
+    """One file."""
+    content: dict[str, Any] = {}
+    for name, side in SIDES.items():
+        rectangles = [{"name": "rect", "x": x, "y": y, "width": w, "height": h} for x, y, w, h in _boxes(*side)]
+        regions = [{"shape_attributes": one, "region_attributes": {"class": "dog"}} for one in rectangles]
+        content[f"{name}.png9"] = {"filename": f"{name}.png", "size": 9, "regions": regions, "file_attributes": {}}
+    return {"via.json": json.dumps(content, indent=1).encode()}
+
+
+def open_images() -> Files:
+    """A file of boxes and one of classes; the images are JPEG."""
+    rows = [
+        f"{name},/m/0bt9lr,{x / width:.4f},{(x + w) / width:.4f},{y / height:.4f},{(y + h) / height:.4f},0"
+        for name, (width, height) in SIDES.items()
+        for x, y, w, h in _boxes(width, height)
+    ]
+    text = "\n".join(["ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf", *rows, ""])
+    images = {f"train/{name}.jpg": encoded("JPEG", *side) for name, side in SIDES.items()}
+    return images | {"train-annotations-bbox.csv": text.encode(), "class-descriptions-boxable.csv": b"/m/0bt9lr,Dog\n"}
 
 
 def mask_sets() -> list[Files]:

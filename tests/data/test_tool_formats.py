@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from detzoo.data import Dataset, list_splits, open_dataset
@@ -82,6 +87,7 @@ def test_labelme(tmp_path: Path) -> None:
         ({}, [shape("dog", [["x", 2], [4, 9]])], [("bad-annotation", 5)]),
         ({}, [shape("dog", [[4, 2]])], [("bad-annotation", 5)]),
         ({}, [RECTANGLE, shape(None, [[4, 2], [9, 9]])], [("unknown-class", 22)]),
+        ({}, [RECTANGLE, shape(["dog"], [[4, 2], [9, 9]])], [("unknown-class", 22)]),
         ({}, [shape("dog", [[4, 2], [4, 9]])], [("zero-box", 5)]),
         ({}, [shape("dog", [[44, 2], [48, 9]])], [("box-outside", 5)]),
         ({}, [RECTANGLE, RECTANGLE], [("duplicate-box", 22)]),
@@ -101,6 +107,124 @@ def test_labelme_near_misses(
     folder = "..\\photos\\" if "\\" in str(changes.get("imagePath")) else ""
     labelme(tmp_path / "b.json", RECTANGLE, imagePath=f"{folder}b.jpg")
     assert codes(opened(tmp_path)) == expected
+
+
+def patch(pixels: Any) -> str:
+    """A mask as labelme writes it: a PNG of 0 and 1 in base64."""
+    stream = io.BytesIO()
+    Image.fromarray(np.array(pixels, np.uint8)).save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+CORNER = [[1, 1, 1], [1, 0, 0]]
+
+
+def mask_shape(pixels: Any = CORNER, points: Any = ((4, 6), (6, 7)), **changes: Any) -> dict[str, Any]:
+    text = pixels if isinstance(pixels, str | None) else patch(pixels)
+    return shape("cat", [list(point) for point in points], "mask") | {"mask": text} | changes
+
+
+def polygon(x: float, *, label: str = "dog", group: Any = None) -> dict[str, Any]:
+    """A square of 4 px, 2 px below the top."""
+    return shape(label, [[x, 2], [x + 4, 2], [x + 4, 6], [x, 6]], "polygon") | {"group_id": group}
+
+
+def masks_of(data: Dataset) -> NDArray[np.uint8]:
+    found = data[0].masks
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_a_labelme_mask_is_where_its_pixels_are(tmp_path: Path, white: int) -> None:
+    image(tmp_path / "a.jpg")
+    data = opened(labelme(tmp_path / "a.json", mask_shape((white * np.array(CORNER)).tolist()), RECTANGLE))
+    assert objects(data) == [("cat", [4, 6, 7, 8]), ("dog", [4, 2, 14, 12])]
+    expected = np.zeros((2, HEIGHT, WIDTH), np.uint8)
+    expected[0, 6:8, 4:7] = CORNER
+    assert (masks_of(data) == expected).all()  # a rectangle has none
+    assert codes(data) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "box"),
+    [
+        (mask_shape([[0, 0, 0], [0, 1, 0]]), [5, 7, 6, 8]),  # the box goes around the pixels
+        (mask_shape(points=((-1, 6), (1, 7))), [0, 6, 2, 7]),  # one column is outside
+        (mask_shape(points=((38, 19), (40, 20))), [38, 19, 40, 20]),
+        (mask_shape(points=((4.4, 5.6), (6.4, 6.6))), [4, 6, 7, 8]),
+        (mask_shape(points=((3.6, 6), (6.4, 7))), [4, 6, 7, 8]),
+    ],
+)
+def test_labelme_masks_at_the_edge(tmp_path: Path, changed: dict[str, Any], box: list[float]) -> None:
+    image(tmp_path / "a.jpg")
+    data = opened(labelme(tmp_path / "a.json", changed))
+    assert objects(data) == [("cat", box)]
+    x1, y1, x2, y2 = (int(value) for value in box)
+    assert masks_of(data)[0].sum() == masks_of(data)[0, y1:y2, x1:x2].sum() > 0
+    assert codes(data) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (mask_shape(None), "`mask`, which is missing"),
+        (mask_shape("no base64!"), "no base64"),
+        (mask_shape(base64.b64encode(b"no image").decode()), "the mask"),
+        (mask_shape(mask=[1, 2]), "base64 text, not"),
+        (mask_shape(points=((4, 6), (9, 7))), "3 x 2 px, its points make 6 x 2"),
+        (mask_shape(points=((6, 7), (4, 6))), "3 x 2 px"),
+        (mask_shape(points=((4, 6),)), "2 points, not 1"),
+        (mask_shape([[0, 0, 0], [0, 0, 0]]), "no pixel"),
+        (mask_shape(points=((60, 6), (62, 7))), "no pixel"),
+        (mask_shape(np.ones((2, 3, 3)).tolist()), "several channels"),
+        (mask_shape(points=((4, 6), ("x", 7))), "pairs of numbers"),
+    ],
+)
+def test_labelme_masks_that_are_none(tmp_path: Path, changed: dict[str, Any], told: str) -> None:
+    image(tmp_path / "a.jpg")
+    data = opened(labelme(tmp_path / "a.json", RECTANGLE, changed))
+    assert [problem.code for problem in data.problems] == ["bad-annotation"]
+    assert told in data.problems[0].message
+    assert objects(data) == [("dog", [4, 2, 14, 12])]
+
+
+def test_labelmes_groups_are_objects(tmp_path: Path) -> None:
+    """A dog of two polygons, one of a polygon and a mask, and what belongs to no other."""
+    image(tmp_path / "a.jpg")
+    spot = mask_shape([[1, 1]], ((30, 10), (31, 10)), label="dog", group_id=2)
+    alone = [polygon(12), polygon(12, group=3), polygon(12, group=""), polygon(12, label="cat", group=1)]
+    other = RECTANGLE | {"group_id": 1}
+    data = opened(
+        labelme(
+            tmp_path / "a.json", polygon(2, group=1), polygon(20, group=2), other, polygon(8, group=1), spot, *alone
+        )
+    )
+    assert objects(data) == [
+        ("dog", [2, 2, 12, 6]), ("dog", [20, 2, 32, 11]), ("dog", [4, 2, 14, 12]),
+        *[("dog", [12, 2, 16, 6])] * 3, ("cat", [12, 2, 16, 6]),
+    ]  # fmt: skip
+    assert masks_of(data).sum(axis=(1, 2)).tolist() == [32, 18, 0, 16, 16, 16, 16]
+    guesses = [problem.message for problem in data.problems if problem.code == "guess"]
+    assert len(guesses) == 1
+    assert "4 polygons and masks" in guesses[0]
+    assert "2 objects" in guesses[0]
+
+
+def test_a_part_that_cannot_be_read_does_not_take_the_others_along(tmp_path: Path) -> None:
+    image(tmp_path / "a.jpg")
+    broken = shape("dog", [[1, 1], [2, 2]], "polygon") | {"group_id": 1}
+    data = opened(labelme(tmp_path / "a.json", polygon(2, group=1), broken, polygon(8, group=1)))
+    assert objects(data) == [("dog", [2, 2, 12, 6])]
+    assert sorted(problem.code for problem in data.problems) == ["bad-annotation", "guess"]
+
+
+def test_lines_and_points_of_labelme_are_counted(tmp_path: Path) -> None:
+    image(tmp_path / "a.jpg")
+    others = [shape("dog", [[1, 1], [2, 2]], kind) for kind in ("line", "line", "linestrip", "point")]
+    data = opened(labelme(tmp_path / "a.json", RECTANGLE, *others))
+    assert [problem.code for problem in data.problems] == ["passed-over"]
+    assert "2 line, 1 linestrip, 1 point" in data.problems[0].message
 
 
 def test_labelme_in_the_folder_of_each_split_and_through_a_data_yaml(tmp_path: Path) -> None:
@@ -174,6 +298,7 @@ def test_via(tmp_path: Path, project: bool, numbered: bool) -> None:
             [("bad-annotation", 1)],
         ),
         ([region(**RECT), {"region_attributes": {}}], [("bad-annotation", 1)]),
+        ([region(**RECT), region(name=["rect"])], [("passed-over", None)]),
     ],
 )
 def test_via_near_misses(tmp_path: Path, regions: Any, expected: list[tuple[str, int | None]]) -> None:
@@ -346,6 +471,12 @@ def open_images(root: Path, *rows: str, header: str = HEADER) -> Path:
 
 
 GOOD = "0001eeaf4aed83f9,xclick,/m/0bt9lr,1,0.1,0.35,0.1,0.6,0,0,0,0,0"
+
+
+def test_a_pipe_among_the_files_is_not_opened(tmp_path: Path) -> None:
+    open_images(tmp_path, GOOD)
+    os.mkfifo(tmp_path / "more.csv")
+    assert list_splits(tmp_path) == ("train", "validation")
 
 
 def test_open_images(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,18 @@ def parse_labelme(place: Path, problems: Problems, *, lines: bool) -> list[ToolI
             problems.error("bad-annotation", path, None, f"{str(error).removeprefix(f'{path}: ')}; left out")
             continue
         found.append(entry)
+    _tell_joined(place, found, problems)
     return found
+
+
+def _tell_joined(place: Path, entries: Sequence[ToolImage], problems: Problems) -> None:
+    counts = [len(shape.parts) for entry in entries for shape in entry.shapes if shape.parts]
+    if counts:
+        text = (
+            f"{sum(counts)} polygons and masks that share their label and group_id are read as {len(counts)} objects, "
+            "as labelme's own converters do"
+        )
+        problems.warning("guess", place, None, text)
 
 
 def _entry(path: Path, lines: bool) -> ToolImage:
@@ -39,12 +51,38 @@ def _entry(path: Path, lines: bool) -> ToolImage:
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         raise DataError(f"{path}: not a labelme file: the list `shapes` is missing")
     places = EntryLines(file.text) if lines else None
-    shapes = [
-        _shape(value, None if places is None else places.line("shapes", row))
-        for row, value in enumerate(content["shapes"])
-    ]
+    shapes = _joined(
+        [
+            (_shape(value, None if places is None else places.line("shapes", row)), _group_of(value))
+            for row, value in enumerate(content["shapes"])
+        ]
+    )
     size = (content.get("imageHeight"), content.get("imageWidth"))
     return ToolImage(path, content.get("imagePath"), size=size, shapes=shapes)
+
+
+def _group_of(value: Any) -> Hashable:
+    """What a polygon or mask shares with the other parts of its object; None where it is the only one."""
+    if not isinstance(value, dict) or value.get("shape_type", "polygon") not in ("polygon", "mask"):
+        return None
+    label, group = value.get("label"), value.get("group_id")
+    return (label, group) if isinstance(label, str) and isinstance(group, int | str) and group != "" else None
+
+
+def _joined(shapes: Sequence[tuple[ToolShape, Hashable]]) -> list[ToolShape]:
+    """Shapes of one group as one, at the place of the first; a part that cannot be read stays alone and is told."""
+    groups: dict[Hashable, list[ToolShape]] = {}
+    for shape, group in shapes:
+        if group is not None and shape.problem is None:
+            groups.setdefault(group, []).append(shape)
+    done: list[ToolShape] = []
+    for shape, group in shapes:
+        parts = groups.get(group, ()) if shape.problem is None else ()
+        if len(parts) < 2:
+            done.append(shape)
+        elif shape is parts[0]:
+            done.append(ToolShape(shape.name, line=shape.line, parts=tuple(parts)))
+    return done
 
 
 def _shape(value: Any, line: int | None) -> ToolShape:
@@ -57,10 +95,15 @@ def _shape(value: Any, line: int | None) -> ToolShape:
     flat = [number for point in points for number in point]
     if kind == "circle":
         return _circle(name, flat, line)
-    if kind in ("rectangle", "mask"):  # a mask stands in its rectangle, as PNG; newer rectangles have four corners
-        count = {"rectangle": (2, 4), "mask": (2,)}[kind]
-        if len(points) not in count:
-            return ToolShape(name, line=line, problem=f"a {kind} has {count[0]} points, not {len(points)}")
+    if kind == "mask":
+        if len(points) != 2:
+            return ToolShape(name, line=line, problem=f"a mask has 2 points, not {len(points)}")
+        if value.get("mask") is None:
+            return ToolShape(name, line=line, problem="a mask has its pixels as PNG in `mask`, which is missing")
+        return ToolShape(name, flat, line, patch=value["mask"])
+    if kind == "rectangle":
+        if len(points) not in (2, 4):  # newer ones have four corners
+            return ToolShape(name, line=line, problem=f"a rectangle has 2 points, not {len(points)}")
         numbers = [as_number(number) for number in flat]
         if len(points) == 4 and None not in numbers:
             xs, ys = flat[0::2], flat[1::2]

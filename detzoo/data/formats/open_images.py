@@ -11,7 +11,7 @@ from detzoo.data.checking.problems import Problems
 from detzoo.data.formats.tool_entries import ToolImage, ToolShape
 from detzoo.data.formats.values import as_flag, as_number, shown
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import read_text
+from detzoo.runtime.foreign_files import check_ordinary, read_text
 
 COLUMNS: Final = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
 _BYTES: Final = 8 * 2**30
@@ -20,9 +20,10 @@ _BYTES: Final = 8 * 2**30
 def is_open_images(path: Path) -> bool:
     """Whether a csv file has the columns of Open Images' boxes."""
     try:
+        check_ordinary(path, limit=_BYTES, what="file of boxes")
         with path.open(encoding="utf-8-sig") as file:
             header = file.readline(2000)
-    except (OSError, UnicodeDecodeError):
+    except (OSError, UnicodeDecodeError, DataError):
         return False
     return set(COLUMNS) <= set(header.strip().split(","))
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from detzoo.data.checking.problems import Problems
 from detzoo.data.formats.image_names import ImageFolder, choose_folder, is_name
 from detzoo.data.formats.index import Index, IndexBuilder
+from detzoo.data.formats.mask_patch import joined, placed_mask
 from detzoo.data.formats.values import as_flag, as_number, as_side, shown
 from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import NO_MASK, encode_polygons
@@ -37,6 +38,8 @@ class ToolShape:
         crowd: a flag: a group of objects.
         problem: why it cannot be read; the other values then mean nothing.
         kind: what the tool calls it, where it is no box and no outline; left out and counted.
+        patch: a mask as PNG in base64, whose first and last pixel are the points.
+        parts: outlines and masks that make one object together; the points then mean nothing.
     """
 
     name: Any
@@ -46,6 +49,8 @@ class ToolShape:
     crowd: Any = None
     problem: str | None = None
     kind: str | None = None
+    patch: Any = None
+    parts: Sequence[ToolShape] = ()
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,8 @@ class ToolImage:
 
 def class_names_of(entries: Sequence[ToolImage]) -> tuple[str, ...]:
     """The names of the classes in use, sorted."""
-    names = {shape.name for entry in entries for shape in entry.shapes if shape.kind is None and shape.problem is None}
-    return tuple(sorted(name for name in names if isinstance(name, str) and name))
+    shapes = (shape for entry in entries for shape in entry.shapes if shape.kind is None and shape.problem is None)
+    return tuple(sorted({shape.name for shape in shapes if isinstance(shape.name, str) and shape.name}))
 
 
 def to_index(
@@ -180,11 +185,20 @@ class _Reader:
         self.builder.box(box, label, difficult=difficult, crowd=crowd, mask=mask)
 
     def _outline(self, entry: ToolImage, shape: ToolShape, size: tuple[int, int]) -> tuple[Box, bytes] | str:
-        """Box and mask, or what is wrong with the numbers."""
+        """Box and mask, or what is wrong with them."""
+        if shape.parts:
+            found = [self._outline(entry, part, size) for part in shape.parts]
+            wrong = next((problem for problem in found if isinstance(problem, str)), None)
+            return wrong or joined([part for part in found if not isinstance(part, str)], size)
         numbers = [as_number(value) for value in shape.points]
         good = [number for number in numbers if number is not None and abs(number) <= _MOST]
         if len(good) < len(numbers) or len(good) < 4 or len(good) % 2:
             return f"the points must be pairs of numbers, two at least, not {shown(list(shape.points))}"
+        if shape.patch is not None:
+            try:
+                return placed_mask(shape.patch, good, size)
+            except DataError as error:
+                return str(error)
         if entry.relative:
             good = [number * size[1 - at % 2] for at, number in enumerate(good)]
         xs, ys = good[0::2], good[1::2]

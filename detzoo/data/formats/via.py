@@ -89,7 +89,7 @@ def _shape(region: Any, attribute: str | None) -> ToolShape:
             )
         return ToolShape(name, [value for pair in zip(xs, ys, strict=True) for value in pair])
     keys = {"rect": ("x", "y", "width", "height"), "circle": ("cx", "cy", "r"), "ellipse": ("cx", "cy", "rx", "ry")}
-    if kind not in keys:
+    if not isinstance(kind, str) or kind not in keys:
         return ToolShape(name, kind=str(kind))
     numbers = [number for key in keys[kind] if (number := as_number(shape.get(key))) is not None]
     if len(numbers) < len(keys[kind]):

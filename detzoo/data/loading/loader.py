@@ -287,8 +287,8 @@ def _check_masks(dataset: Dataset, why: str, instead: str) -> None:
         first = f" (the first image: {dataset.paths_of([0])[0]})" if len(dataset) else ""
         raise DataError(
             f"{dataset.name} {dataset.split}: no object has a mask{first}, and {why}. "
-            "Masks are read from COCO json (`segmentation`) and from folders with one mask image per object; "
-            f"without masks, {instead}"
+            "Masks are read from the outlines of COCO, LVIS, YOLO, labelme, VIA and CVAT, and from folders with one "
+            f"mask image per object; without masks, {instead}"
         )
     if not dataset.on_disk:
         return
