@@ -24,11 +24,11 @@ def check(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of text.")] = False,
     all_: Annotated[bool, typer.Option("--all", help="Print every problem (default: at most 20 per kind).")] = False,
 ) -> None:
-    """Report every problem with its file and line. Exit code 1 if there are errors."""
+    """Count splits, images and boxes; report every problem with its file and line. Exit code 1 if there are errors."""
     from detzoo.data.checking.check import check as find
     from detzoo.data.checking.report import as_json, as_lines
 
-    problems = find(spec, split, progress=None if json_ else _progress)
+    problems = find(spec, split) if json_ else find(spec, split, progress=_progress, say=_say)
     typer.echo(as_json(problems) if json_ else as_lines(problems, None if all_ else 20))
     if any(problem.severity == "error" for problem in problems):
         raise typer.Exit(1)
@@ -146,6 +146,10 @@ def anchors(
     for height, width in found:
         typer.echo(f"{height:7.1f} x {width:7.1f}   height x width px, ratio h/w {height / width:.2f}")
     typer.echo(f"mean IoU of a box with its best anchor: {overlap:.3f}")
+
+
+def _say(line: str) -> None:
+    typer.echo(line.encode("utf-8", "backslashreplace").decode())  # names of files may be no UTF-8
 
 
 def _progress(items: Iterable[str], total: int) -> Iterable[str]:

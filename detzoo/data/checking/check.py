@@ -16,6 +16,7 @@ from typing import Final
 from detzoo.data.checking.leaks import duplicates, find_leaks, find_near_duplicates
 from detzoo.data.checking.near_duplicates import ImagePrint, thumbnail
 from detzoo.data.checking.problems import DataProblem, Problems
+from detzoo.data.checking.statistics import opening_lines
 from detzoo.data.dataset import Dataset, read_as_annotated
 from detzoo.data.formats.opening import list_splits, open_dataset
 from detzoo.errors import DataError
@@ -47,7 +48,11 @@ _MODES: Final = {
 
 
 def check(
-    spec: str | Path, split: str | None = None, *, progress: Callable[[Iterable[str], int], Iterable[str]] | None = None
+    spec: str | Path,
+    split: str | None = None,
+    *,
+    progress: Callable[[Iterable[str], int], Iterable[str]] | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> list[DataProblem]:
     """All problems of a dataset, annotation files first, then images, then splits.
 
@@ -55,13 +60,21 @@ def check(
         spec: as ``open_dataset`` takes it.
         split: only this one; all by default.
         progress: wraps the walk over the images.
+        say: gets a line of the splits, and what is in each of them, as soon as it has been read.
 
     Raises:
         DataError: there is no dataset at ``spec``.
     """
     problems = Problems()
     names = list_splits(spec) if split is None else (split,)
-    opened = [data for name in names if (data := _open(spec, name, problems)) is not None]
+    say(f"{spec}: {len(names)} split{'s' if len(names) != 1 else ''}: {', '.join(names)}")
+    opened = []
+    for name in names:
+        data = _open(spec, name, problems)
+        for line in [f"{name}: cannot be read"] if data is None else opening_lines(data):
+            say(line)
+        if data is not None:
+            opened.append(data)
     _check_names(spec, opened, problems)
     sizes: dict[str, tuple[int, int]] = {}
     for data in opened:
