@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,15 +23,54 @@ def check(
     split: Split = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of text.")] = False,
     all_: Annotated[bool, typer.Option("--all", help="Print every problem (default: at most 20 per kind).")] = False,
+    with_: Annotated[
+        str | None,
+        typer.Option("--with", help="Look for wrong labels instead: a run, a trained detector, or a COCO result file."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="With --with: folder for suspicious.json, .csv and .html.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="With --with: labels that are printed and drawn.")] = 50,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="With --with: key=value; may be repeated.")] = None,
+    device: Annotated[str | None, typer.Option(help="With --with: cpu, cuda, cuda:1, mps.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="With --with: images per batch.")] = 8,
 ) -> None:
-    """Count splits, images and boxes; report every problem with its file and line. Exit code 1 if there are errors."""
+    """Count splits, images and boxes; report every problem with its file and line. Exit code 1 if there are errors.
+
+    With --with: rank labels that a trained detector doubts. Exit code 0, for a doubt is no error.
+    """
+    if with_ is not None:
+        _check_labels(spec, with_, split, out, top, json_=json_, set_=set_ or [], device=device, batch=batch)
+        return
     from detzoo.data.checking.check import check as find
     from detzoo.data.checking.report import as_json, as_lines
+    from detzoo.errors import DetzooError
 
+    if out is not None or set_ or device is not None:
+        raise DetzooError("--out, --set and --device belong to --with RUN, which is missing")
     problems = find(spec, split) if json_ else find(spec, split, progress=_progress, say=_say)
     typer.echo(as_json(problems) if json_ else as_lines(problems, None if all_ else 20))
     if any(problem.severity == "error" for problem in problems):
         raise typer.Exit(1)
+
+
+def _check_labels(
+    spec: str, target: str, split: str | None, out: Path | None, top: int, *, json_: bool, **how: Any
+) -> None:
+    import json
+    import shutil
+
+    from detzoo.inspection.label_check import check_claim, check_labels, doubts_table, ranked_rows, write_doubts
+
+    if out is not None:
+        check_claim(out)  # before the slow work
+    checked = check_labels(spec, target, split, say=_say, **how)
+    rows = [row for row, _, _ in ranked_rows(checked)]
+    if json_:
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        typer.echo(doubts_table(rows, top).terminal(shutil.get_terminal_size().columns))
+    if out is not None:
+        for path in write_doubts(checked, target, out, drawn=top):
+            typer.echo(f"wrote {path}", err=json_)
 
 
 @app.command()

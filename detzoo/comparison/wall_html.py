@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from detzoo.comparison.table_html import breakable
-from detzoo.runtime.drawing import encode_image
+from detzoo.runtime.html_images import data_url
 
 if TYPE_CHECKING:
     from detzoo.comparison.image_grid import Box, WallImage
@@ -42,7 +37,8 @@ def image_html(image: WallImage, number: int) -> str:
     """One image: embedded in the first figure, referred to by the others."""
     height, width = image.pixels.shape[:2]
     classes = sorted({box.name for boxes in image.boxes.values() for box in boxes})
-    photo = f'<image id="photo{number}" href="{data_url(image.pixels)}" width="{width}" height="{height}"/>'
+    url = data_url(image.pixels, widest=IMAGE_WIDTH)
+    photo = f'<image id="photo{number}" href="{url}" width="{width}" height="{height}"/>'
     figures = []
     for place, (caption, boxes) in enumerate(image.boxes.items()):
         below = photo if place == 0 else f'<use href="#photo{number}"/>'
@@ -72,12 +68,3 @@ def box_svg(box: Box, width: int) -> str:
         f'<g class="box {box.kind}" data-class="{name}">{mask}<rect x="{x}" y="{y}" width="{w}" height="{h}">'
         f"<title>{html.escape(box.words)}</title></rect><text {at}>{name}</text></g>"
     )
-
-
-def data_url(image: NDArray[np.uint8]) -> str:
-    """A JPEG inside a URL, at most IMAGE_WIDTH wide."""
-    height, width = image.shape[:2]
-    if width > IMAGE_WIDTH:
-        size = (IMAGE_WIDTH, max(1, round(height * IMAGE_WIDTH / width)))
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return "data:image/jpeg;base64," + base64.b64encode(encode_image(image, ".jpg", quality=80)).decode("ascii")

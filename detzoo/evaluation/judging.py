@@ -88,9 +88,9 @@ def judge(
         most: detections of a class that are looked at.
     """
     found = _kept(detections, most)
-    truth = [a for a in annotations if not _hard(a)]
-    hard = [a for a in annotations if _hard(a)]
-    overlap = iou_xyxy(_boxes(found), _boxes(truth))  # [D,G]
+    truth = [a for a in annotations if not does_not_count(a)]
+    hard = [a for a in annotations if does_not_count(a)]
+    overlap = iou_xyxy(boxes_xyxy(found), boxes_xyxy(truth))  # [D,G]
     owner, ignored = _matched(found, truth, hard, overlap)
     taken = set(owner.values())
     verdicts = []
@@ -129,7 +129,7 @@ def _matched(
     classes = np.array([int(a["category_id"]) for a in truth])
     hard_classes = np.array([int(a["category_id"]) for a in hard])
     crowd = np.array([is_flagged(a, "iscrowd") for a in hard], dtype=bool)
-    beyond = _hard_overlap(found, hard, crowd)
+    beyond = hard_overlap(found, hard)
     free, hard_free = np.ones(len(truth), bool), np.ones(len(hard), bool)
     owner: dict[int, int] = {}
     ignored: set[int] = set()
@@ -152,9 +152,10 @@ def _last_best(overlap: Floats, allowed: NDArray[np.bool_]) -> int | None:
     return int(len(values) - 1 - values[::-1].argmax())
 
 
-def _hard_overlap(found: Sequence[Row], hard: Sequence[Row], crowd: NDArray[np.bool_]) -> Floats:
+def hard_overlap(found: Sequence[Row], hard: Sequence[Row]) -> Floats:
     """IoU with boxes that do not count [D,H]; of a crowd, the share of the detection that lies inside."""
-    a, b = _boxes(found), _boxes(hard)
+    crowd = np.array([is_flagged(a, "iscrowd") for a in hard], dtype=bool)
+    a, b = boxes_xyxy(found), boxes_xyxy(hard)
     overlap = iou_xyxy(a, b)
     if crowd.any():
         sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
@@ -180,11 +181,13 @@ def _kind(category: int, truth: Sequence[Row], overlap: Floats) -> tuple[str, in
     return "both", None
 
 
-def _hard(annotation: Row) -> bool:
+def does_not_count(annotation: Row) -> bool:
+    """Whether a box is difficult or a crowd: neither found nor missed."""
     return is_flagged(annotation, "ignore", "iscrowd")
 
 
-def _boxes(rows: Sequence[Row]) -> Floats:
+def boxes_xyxy(rows: Sequence[Row]) -> Floats:
+    """float64 [N,4] px of COCO rows."""
     return np.array([xyxy(row["bbox"]) for row in rows], dtype=np.float64).reshape(-1, 4)
 
 

@@ -89,7 +89,7 @@ def read_detections(path: Path) -> list[Row]:
     try:
         rows = json.loads(_text(path))
     except MissingFileError:
-        raise DataError(f"{path} does not exist; --from takes a COCO result file") from None
+        raise DataError(f"{path} does not exist; give a COCO result file") from None
     except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}") from None
     if not isinstance(rows, list):

@@ -14,7 +14,7 @@ import numpy as np
 from detzoo.comparison.figures import ALL, class_bars
 from detzoo.comparison.html_page import CLASS, Menu, Page, Plot, Section, packed_library
 from detzoo.comparison.image_grid import Box, WallImage
-from detzoo.comparison.wall_html import data_url
+from detzoo.runtime.html_images import data_url
 from detzoo.runtime.text_table import MEASURED, Table
 
 VOID = {"meta", "img", "image", "use", "br", "rect", "input", "wbr"}
@@ -159,9 +159,9 @@ def test_the_protocol_stands_on_the_page() -> None:
 def test_images_are_made_small() -> None:
     wide = np.zeros((500, 1000, 3), np.uint8)
     wide[..., 0] = 255
-    jpeg = base64.b64decode(data_url(wide).split(",")[1])
+    jpeg = base64.b64decode(data_url(wide, widest=800).split(",")[1])
     back = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert back is not None
     assert back.shape == (400, 800, 3)
     assert back[0, 0, 2] > 240  # red stays red
-    assert data_url(IMAGE).startswith("data:image/jpeg;base64,")
+    assert data_url(IMAGE, widest=800).startswith("data:image/jpeg;base64,")

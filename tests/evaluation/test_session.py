@@ -74,7 +74,7 @@ def test_broken_result_files(text: str, problem: str, tmp_path: Path) -> None:
 def test_unreadable_result_files(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_detections(tmp_path / "none.json")
-    assert str(caught.value) == f"{tmp_path / 'none.json'} does not exist; --from takes a COCO result file"
+    assert str(caught.value) == f"{tmp_path / 'none.json'} does not exist; give a COCO result file"
     (tmp_path / "cut.json").write_text("[{")
     with pytest.raises(DataError, match="cannot be read as JSON"):
         read_detections(tmp_path / "cut.json")
