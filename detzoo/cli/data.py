@@ -62,7 +62,7 @@ def _check_labels(
 
     if out is not None:
         check_claim(out)  # before the slow work
-    checked = check_labels(spec, target, split, say=_say, **how)
+    checked = check_labels(spec, target, split, say=lambda line: typer.echo(line, err=True), **how)
     rows = [row for row, _, _ in ranked_rows(checked)]
     if json_:
         typer.echo(json.dumps(rows, indent=1))

@@ -236,7 +236,7 @@ def row_of(doubt: Doubt, dataset: Dataset, position: int) -> dict[str, Any]:
     label, detection = doubt.annotation, doubt.detection
     shown = label or detection
     assert shown is not None
-    (path,) = dataset.paths_of([position])
+    (path,) = (one.encode("utf-8", "backslashreplace").decode() for one in dataset.paths_of([position]))
     corners = (round(float(value), 1) for value in xyxy(shown["bbox"]))
     return {
         "doubt": round(doubt.score, 4),

@@ -137,6 +137,15 @@ def test_a_repeated_check_replaces_its_own_files_and_no_others(one_wrong: tuple[
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["suspicious.csv"]
 
 
+def test_a_file_name_that_is_no_text_is_written_escaped(one_wrong: tuple[str, str], tmp_path: Path) -> None:
+    labels, folder = Path(one_wrong[0]), tmp_path / "data"
+    (folder / "3.png").rename(folder / "3\udcff.png")  # a byte that no text in UTF-8 holds
+    labels.write_text(labels.read_text().replace("3.png", "3\\udcff.png"))
+    json_, csv_, page = write_doubts(check_labels(*one_wrong), "run", tmp_path / "out", drawn=1)
+    assert all("3\\udcff.png" in path.read_text().replace("\\\\", "\\") for path in (json_, csv_, page))
+    assert "base64" in page.read_text()
+
+
 def test_the_table_shows_the_first_and_counts_the_rest(tmp_path: Path) -> None:
     labels = [label(n, 1 if n < 3 else 2, 10, 10, 30, 30) for n in range(1, 7)]
     paths = make(tmp_path / "data", labels, [detection(n, 2, 0.9, 10, 10, 30, 28) for n in range(1, 7)])
