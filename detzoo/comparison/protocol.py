@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 Protocol = dict[str, str]
 
-ACCURACY: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "mask_AP", "mask_AP50", "voc07_AP50", "voc10_AP50")
+ACCURACY: Final = (
+    *("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf"),
+    *("mask_AP", "mask_AP50", "voc07_AP50", "voc10_AP50"),
+)
 SPEED: Final = (
     *("latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "latency_spread", "best_images_per_s", "best_batch"),
     *("proposals_p50_ms", "without_proposals_p50_ms", "pre_p50_ms", "forward_p50_ms", "post_p50_ms"),

@@ -169,3 +169,13 @@ def test_written_as_coco_it_stays_federated(tmp_path: Path) -> None:
     assert again.coco_ground_truth()["categories"] == data.coco_ground_truth()["categories"]
     assert losses({"val": data}, "coco") == []
     assert any("looked for" in text for text in losses({"val": data}, "yolo"))
+
+
+def test_a_part_of_a_file_stays_federated(tmp_path: Path) -> None:
+    for own in (1, 2):
+        photograph(tmp_path / "train2017" / f"{own:012d}.jpg")
+    lvis(tmp_path / "lvis.json", entry(1), entry(2, neg_category_ids=[3]))
+    (tmp_path / "val.txt").write_text(f"train2017/{2:012d}.jpg\n")
+    yaml = tmp_path / "data.yaml"
+    yaml.write_text("source: lvis.json\nsplits: {val: {of: lvis, only: val.txt}}\n")
+    assert keys(opened(yaml)) == [([3], [5])]

@@ -13,6 +13,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from detzoo.cli.eval import command
+from detzoo.comparison.table import column_objects
+from detzoo.data import open_dataset
 from detzoo.errors import DataError, SettingError
 from detzoo.evaluation import evaluate, evaluate_detections
 from detzoo.evaluation.coco_map import coco_map
@@ -130,6 +132,19 @@ def test_frequencies() -> None:
     metrics = coco_map(rows, ground).metrics
     assert (metrics["APr"], metrics["APc"], metrics["APf"]) == pytest.approx((1.0, 0.0, 0.5))
     assert metrics["AP"] == pytest.approx(0.5)
+
+
+def test_objects_behind_each_number_of_a_comparison(tmp_path: Path) -> None:
+    ground = truth(image(1), image(2), boxes=((1, SPOON), (1, MUG), (2, MUG)))
+    Image.new("RGB", (200, 200)).save(tmp_path / "1.jpg")
+    Image.new("RGB", (200, 200), "red").save(tmp_path / "2.jpg")
+    for own in ground["images"]:
+        own["file_name"] = f"{own['id']}.jpg"
+    (tmp_path / "val.json").write_text(json.dumps(ground))
+    objects = column_objects(open_dataset(tmp_path / "val.json", quiet=True))
+    assert {key: objects[key] for key in ("AP", "AP50", "APs", "APm", "APr", "APc", "APf")} == {
+        "AP": 3, "AP50": 3, "APs": 3, "APm": 0, "APr": 1, "APc": 2, "APf": 0,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("engine", ["pycocotools", "faster"])
