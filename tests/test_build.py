@@ -65,9 +65,28 @@ def test_weights_that_do_not_exist_are_named_with_those_that_do(tmp_path: Path) 
     recipe = _recipe_with_weights(tmp_path, "http://127.0.0.1:9/x.pth", "0" * 8)
     with pytest.raises(WeightsError) as error:
         detzoo.build(recipe, weights="mini")
-    assert (
-        str(error.value) == f'{recipe}: no weights "mini": not a file, and not published (mine); did you mean "mine"?'
+    assert str(error.value) == (
+        f'{recipe}: the weights "mini" are neither a file or run nor published; published for this recipe: mine '
+        '(did you mean "mine"?). Also allowed: "backbone" (its pretrained backbone), None (untrained)'
     )
+
+
+def test_published_weights_of_a_recipe_without_any_are_told(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(f"api: 1\ndetectors:\n  mine: {{extends: {SMALL}}}\n")  # published weights are not inherited
+    with pytest.raises(WeightsError) as error:
+        detzoo.build(recipe, weights="pretrained")
+    assert 'the weights "pretrained"' in str(error.value)
+    assert "published for this recipe: none. Also allowed" in str(error.value)
+
+
+def test_an_override_is_told_as_it_was_written() -> None:
+    with pytest.raises(RecipeError, match=r'^overrides\["train.optimizer.nope"\]: '):
+        detzoo.build(SMALL, overrides={"train.optimizer.nope": 1}, weights=None)
+    with pytest.raises(RecipeError, match=r"^--set train\.optimizer\.nope: "):
+        detzoo.build(SMALL, overrides=["train.optimizer.nope=1"], weights=None)
+    with pytest.raises(RecipeError, match=r'^overrides\["train\.\.lr"\]: cannot be read as a path'):
+        detzoo.build(SMALL, overrides={"train..lr": 1}, weights=None)
 
 
 def test_a_checkpoint_gives_back_classes_recipe_and_weights(tmp_path: Path) -> None:
@@ -171,7 +190,8 @@ def test_settings_that_a_trained_run_cannot_take(tmp_path: Path) -> None:
     assert str(wrong.value).startswith(
         "--set postprocess.kep: detectors.model.safetensors.postprocess.kep: unknown key"
     )
-    assert str(classes.value) == "--set num_classes: a trained detector keeps its classes; train again for other ones"
+    told = 'overrides["num_classes"]: a trained detector keeps its classes; train again for other ones'
+    assert str(classes.value) == told
     assert str(unfit.value).endswith(
         "is num_classes the same? What is set for a trained run must leave its weights as they are"
     )

@@ -86,7 +86,7 @@ def read_axis(text: str, recipe: Mapping[str, Any]) -> Axis:
     for place, value in enumerate(values):
         if value in values[:place] and not isinstance(value, bool):
             raise RecipeError(f"--set {text}: {texts[place]} is given twice; each value makes one run")
-    return Axis(typed, full_key(typed, recipe), tuple(texts))
+    return Axis(typed, full_key(typed, recipe, f"--set {typed}"), tuple(texts))
 
 
 def split_values(text: str, key: str) -> list[str]:

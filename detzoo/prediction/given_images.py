@@ -37,6 +37,8 @@ def as_list(images: Any) -> list[Any]:
     """
     if is_one_image(images):
         return [images]
+    if images is None:  # a mistake of cv2.imread's users; told where images are read
+        return [images]
     if isinstance(images, Tensor) and images.ndim == 4:
         return list(images)
     # bytes are a sequence of numbers

@@ -54,21 +54,26 @@ class Merged:
         if "num_classes" in layer.value and "classes" not in layer.value:
             self._drop_class_names(layer.marks[("num_classes",)])
 
-    def override(self, path: str, value: Any) -> None:
+    def override(self, path: str, value: Any, *, written: str | None = None) -> None:
         """Merge one ``--set path=value``.
+
+        Args:
+            path: of the key.
+            value: new.
+            written: how the user wrote the key, for messages; ``--set path`` where None.
 
         Raises:
             RecipeError: the path cannot be read, or names an element that does not exist.
         """
-        mark = Origin(f"--set {shown_path(path)}")
-        keys = _parse_path(path)
+        mark = Origin(written or f"--set {shown_path(path)}")
+        keys = _parse_path(path, str(mark))
         last = max((i for i, key in enumerate(keys) if isinstance(key, int)), default=-1)
         head, tail = keys[: last + 1], keys[last + 1 :]
         marks = {head + tail[:i]: mark for i in range(len(tail) + 1)}
         marks |= {head + tail + inner: mark for inner in keys_in(value)}
         for key in reversed(tail):
             value = {key: value}
-        self.value = self._edit(self.value, head, value, marks, path, ())
+        self.value = self._edit(self.value, head, value, marks, str(mark), ())
         if keys == ("num_classes",):
             self._drop_class_names(mark)
 
@@ -82,20 +87,20 @@ class Merged:
             self.marks[("classes",)] = mark
             self.dropped.append(f"{mark}: num_classes is {shown(number)}; dropped: the {len(names)} inherited classes")
 
-    def _edit(self, base: Any, head: Key, value: Any, marks: dict[Key, Origin], path: str, at: Key) -> Any:
+    def _edit(self, base: Any, head: Key, value: Any, marks: dict[Key, Origin], written: str, at: Key) -> Any:
         """Walk down ``head`` to an existing element, copying what lies on the way, and merge there."""
         if not head:
             return self._merge(base, value, at, marks)
         key, here = head[0], (*at, head[0])
         if isinstance(key, int):
             if not isinstance(base, list):
-                raise RecipeError(f"--set {path}: {show_key(at)} is not a list")
+                raise RecipeError(f"{written}: {show_key(at)} is not a list")
             if key >= len(base):
-                raise RecipeError(f"--set {path}: {show_key(at)} has {len(base)} elements, so [{key}] does not exist")
-            return [self._edit(v, head[1:], value, marks, path, here) if i == key else v for i, v in enumerate(base)]
+                raise RecipeError(f"{written}: {show_key(at)} has {len(base)} elements, so [{key}] does not exist")
+            return [self._edit(v, head[1:], value, marks, written, here) if i == key else v for i, v in enumerate(base)]
         if not isinstance(base, dict) or key not in base:
-            raise RecipeError(f"--set {path}: {show_key(here)} does not exist")
-        return {k: self._edit(v, head[1:], value, marks, path, here) if k == key else v for k, v in base.items()}
+            raise RecipeError(f"{written}: {show_key(here)} does not exist")
+        return {k: self._edit(v, head[1:], value, marks, written, here) if k == key else v for k, v in base.items()}
 
     def _merge(self, base: Any, new: Any, key: Key, marks: dict[Key, Origin]) -> Any:
         if isinstance(base, dict) and isinstance(new, dict) and "type" not in new:
@@ -135,18 +140,16 @@ def parse_override(text: str) -> tuple[str, Any]:
     return path, parse_value(value, f"--set {shown_path(path)}")
 
 
-def _parse_path(path: str) -> Key:
+def _parse_path(path: str, written: str) -> Key:
     keys: list[str | int] = []
     for part in path.split("."):
         match = _PART.fullmatch(part)
         if match is None:
-            raise RecipeError(
-                f"--set {shown_path(path)}: cannot be read as a path; expected for example train.transforms[0].p"
-            )
+            raise RecipeError(f"{written}: cannot be read as a path; expected for example train.transforms[0].p")
         keys.append(match[1])
         keys += [int(i) for i in re.findall(r"[0-9]+", match[2])]
     if len(keys) > MAX_DEPTH:
-        raise RecipeError(f"--set {shown_path(path)}: {len(keys)} keys deep; a recipe is at most {MAX_DEPTH} deep")
+        raise RecipeError(f"{written}: {len(keys)} keys deep; a recipe is at most {MAX_DEPTH} deep")
     return tuple(keys)
 
 

@@ -16,7 +16,7 @@ from detzoo.recipes.compatibility import unmet_needs
 from detzoo.recipes.files import layers_of
 from detzoo.recipes.filling import component_fields, filled
 from detzoo.recipes.full_names import PROVIDERS, missing_provider, resolve_name, with_resolved_names
-from detzoo.recipes.merge import Layer, Merged, keys_in, parse_override
+from detzoo.recipes.merge import Layer, Merged, keys_in, parse_override, shown_path
 from detzoo.recipes.short_keys import full_key
 from detzoo.schema.checking import Problem, check_fields, fits
 from detzoo.schema.describing import describe, first_of, nearest, shown
@@ -116,9 +116,9 @@ def recipe_from_values(
     Raises:
         RecipeError: something is wrong, or an override would change the classes, which belong to the weights.
     """
-    for path, _ in _override_items(overrides):
+    for path, _, written in _override_items(overrides):
         if path.partition(".")[0] in ("num_classes", "classes"):
-            raise RecipeError(f"--set {path}: a trained detector keeps its classes; train again for other ones")
+            raise RecipeError(f"{written}: a trained detector keeps its classes; train again for other ones")
     merged = Merged(value=values)
     merged.marks |= {(): Origin(name)} | {key: Origin(name) for key in keys_in(values)}
     _override(merged, overrides, lambda: values)
@@ -287,27 +287,34 @@ def _override(
 ) -> None:
     items = _override_items(overrides)
     known = {*merged.value, *HEADER}
-    top = [path for path, _ in items if path.partition(".")[0].partition("[")[0] not in known]
+    top = [path for path, _, _ in items if path.partition(".")[0].partition("[")[0] not in known]
     if top:  # a short key, one that has its default so far, or a misspelt one
         try:
             values = whole()
         except RecipeError:  # of the recipe itself: told with the overrides' errors
             values = merged.value
-        items = [(full_key(path, values) if path in top else path, value) for path, value in items]
-    for path, value in items:
+        items = [_in_full(item, values) if item[0] in top else item for item in items]
+    for path, value, written in items:
         if path == "architecture" or path.startswith("architecture."):
             raise RecipeError(
-                f"--set {path}: the meta-architecture cannot be changed; extend a recipe that has the one you want"
+                f"{written}: the meta-architecture cannot be changed; extend a recipe that has the one you want"
             )
-        merged.override(path, value)
+        merged.override(path, value, written=written)
 
 
-def _override_items(overrides: Mapping[str, Any] | Sequence[str] | None) -> list[tuple[str, Any]]:
+def _in_full(item: tuple[str, Any, str], values: Mapping[str, Any]) -> tuple[str, Any, str]:
+    path, value, written = item
+    full = full_key(path, values, written)
+    return full, value, written.replace(shown_path(path), shown_path(full))
+
+
+def _override_items(overrides: Mapping[str, Any] | Sequence[str] | None) -> list[tuple[str, Any, str]]:
+    """(path, value, how the user wrote the path: on the command line, or in Python)."""
     if overrides is None:
         return []
     if isinstance(overrides, Mapping):
-        return list(overrides.items())
-    return [parse_override(text) for text in overrides]
+        return [(path, value, f'overrides["{shown_path(path)}"]') for path, value in overrides.items()]
+    return [(path, value, f"--set {shown_path(path)}") for path, value in map(parse_override, overrides)]
 
 
 def _check_join(merged: Merged, layer: Layer) -> None:

@@ -8,8 +8,13 @@ from typing import Any
 from detzoo.errors import RecipeError
 
 
-def full_key(key: str, recipe: Mapping[str, Any]) -> str:
+def full_key(key: str, recipe: Mapping[str, Any], written: str) -> str:
     """``lr`` -> ``train.optimizer.lr``, where just one key of the recipe ends so; other keys as they are.
+
+    Args:
+        key: in short or in full.
+        recipe: its values.
+        written: how the user wrote the key, for messages.
 
     Raises:
         RecipeError: several keys end so.
@@ -20,7 +25,7 @@ def full_key(key: str, recipe: Mapping[str, Any]) -> str:
     if len(found) > 1:
         shown = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
         raise RecipeError(
-            f"--set {key}: this recipe has {len(found)} keys that end so: {shown}; write one of them in full"
+            f"{written}: this recipe has {len(found)} keys that end so: {shown}; write one of them in full"
         )
     return found[0] if found else key
 

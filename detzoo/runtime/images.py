@@ -98,6 +98,11 @@ def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8
         return _from_pil(source, "the PIL image", max_pixels)
     if is_url(source):
         return decode_image(_download(str(source)), str(source), max_pixels=max_pixels)
+    if source is None:
+        raise DataError(
+            "an image is None: cv2.imread gives None where it cannot read the file, and says nothing; check the path, "
+            "or give the path itself"
+        )
     if not isinstance(source, str | Path):
         raise DataError(
             f"cannot read an image from {type(source).__name__}: "

@@ -66,8 +66,8 @@ def _one_value(run: Run, error: Exception) -> str:
     return (
         f"{run.task.name} cannot be trained with {settings.part} image in a step: the batch norm {name} sees a map of "
         f"1x1 there, and one value has no variance. For two images in each part of a step {more}; or choose a norm "
-        "that does not learn from the batch, such as --set backbone.norm=frozen, for the part of the detector where it "
-        "stands"
+        "that does not learn from the batch, such as --set backbone.norm=frozen (in Python: overrides), for the "
+        "part of the detector where it stands"
     )
 
 

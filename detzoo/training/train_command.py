@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 def train_target(command: TrainCommand) -> RunSummary:
-    """Open the data, build the detector for its classes, train."""
+    """Read the recipe, open the data, build the detector for its classes, train."""
+    recipe = load_recipe(command.target, list(command.overrides))  # a wrong name is told before the data are read
     dataset, val = open_splits(command.data, command.train_split, command.val_split)
-    recipe = load_recipe(command.target, list(command.overrides))
     seed = recipe.values["train"]["seed"] if command.seed is None else command.seed
     rng.seed_everything(seed)  # before the detector is built: its head starts at random
     going_on = command.resume and (command.out / LAST).is_file()

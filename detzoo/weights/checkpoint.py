@@ -110,7 +110,7 @@ def load_checkpoint(path: Path, *, parts: Sequence[str] = ("model", "ema", "opti
         WeightsError: it is missing, damaged, or no checkpoint of detzoo.
     """
     if not path.is_file():
-        raise WeightsError(f"{path}: no such checkpoint")
+        raise WeightsError(f"{path}: no such run folder or checkpoint")
     found: dict[str, dict[str, Tensor]] = {part: {} for part in ("model", "ema", "optim", "rng")}
     try:
         with safe_open(path, framework="pt", device="cpu") as file:  # only the wanted tensors leave the disk

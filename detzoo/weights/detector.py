@@ -52,10 +52,11 @@ def load_weights(detector: Detector, weights: str, recipe: Recipe, build: Callab
         _, classes, state = load_model_state(path)
         _load_for(detector, state, weights, classes)
         return
-    names = ", ".join(entry["name"] for entry in published) or "none"
-    hint = nearest(weights, [entry["name"] for entry in published])
+    names = [entry["name"] for entry in published]
+    known = f"{', '.join(names)} ({nearest(weights, names) or 'published: the first'})" if names else "none"
     raise WeightsError(
-        f'{detector.recipe.name}: no weights "{weights}": not a file, and not published ({names}); {hint}'.rstrip("; ")
+        f'{detector.recipe.name}: the weights "{weights}" are neither a file or run nor published; published for this '
+        f'recipe: {known}. Also allowed: "backbone" (its pretrained backbone), None (untrained)'
     )
 
 

@@ -37,7 +37,7 @@ def or_choose(error: WeightsError, setting: str) -> WeightsError:
     """The error of weights that could not be fetched, and the choice that is left."""
     return WeightsError(
         f"{error}\nOr choose: --set {setting}=FILE (weights that you have), or --set {setting}=null (from "
-        "scratch, which costs accuracy on small data)"
+        f'scratch, which costs accuracy on small data); in Python: overrides={{"{setting}": None}}'
     )
 
 

@@ -122,7 +122,7 @@ def test_an_image_that_is_not_in_the_file_is_named(tmp_path: Path) -> None:
         f"{path} holds no proposals for this image of 60 x 40 px: it knows 1 images (by hand), by their decoded "
         "pixels. For images that are in no dataset, name the method itself: --set proposals.proposer.type=by hand. "
         "`detzoo proposals make` with the method and parameters of the file adds those of other data, here and with "
-        "the same image library; another file is named with --set proposals.proposer.path=FILE"
+        "the same image library; another file is named with --set proposals.proposer.path=FILE (in Python: overrides)"
     )
 
 
@@ -147,7 +147,7 @@ def test_no_file_is_named() -> None:
     assert str(caught.value) == (
         "this detector looks at proposals from a file, and none is named: write one with `detzoo proposals "
         "make --method METHOD --data DATA --out FILE`, and name it with --set proposals.proposer.path=FILE; to try the "
-        "detector without: --set proposals.proposer.type=uniform"
+        "detector without: --set proposals.proposer.type=uniform (in Python: overrides)"
     )
 
 

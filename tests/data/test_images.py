@@ -173,10 +173,15 @@ def test_float_pixels_are_refused(tmp_path: Path) -> None:
             "an image given as an array must be uint8 [H,W,3] RGB or uint8 [H,W] grey, not float64 [2, 3, 3]",
         ),
         (np.zeros((0, 3, 3), np.uint8), "an image given as an array has no pixels: [0, 3, 3]"),
+        (
+            None,
+            "an image is None: cv2.imread gives None where it cannot read the file, and says nothing; check the path, "
+            "or give the path itself",
+        ),
         (7, "cannot read an image from int: give a path, a URL, a PIL image or a uint8 array [H,W,3]"),
     ],
 )
-def test_other_objects_are_refused(source: NDArray[np.uint8] | int, expected: str) -> None:
+def test_other_objects_are_refused(source: NDArray[np.uint8] | int | None, expected: str) -> None:
     assert message(source) == expected
 
 

@@ -217,7 +217,8 @@ def test_masks_wanted_from_data_without_any_are_refused_at_once(tmp_path: Path) 
     assert str(caught.value) == (
         f"{data.name} {data.split}: no object has a mask (the first image: {tmp_path / 'a.png'}), and this detector "
         "trains a mask head. Masks are read from the outlines of COCO, LVIS, YOLO, labelme, VIA and CVAT, and from "
-        "folders with one mask image per object; without masks, leave the head out: --set mask=null"
+        "folders with one mask image per object; without masks, leave the head out: mask: null in the recipe, "
+        "or --set mask=null"
     )
     ((_, targets),) = batches(Loader(data, [], SPEC, 1))
     assert targets.masks is None

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detzoo.errors import SettingError
+from detzoo.errors import DataError, SettingError
 from detzoo.interfaces import Detector, PostProcess
 from detzoo.prediction.given_images import PredictionError
 from detzoo.prediction.input_spec import InputSpec
@@ -240,6 +240,13 @@ def test_what_is_no_image_is_refused() -> None:
     with pytest.raises(PredictionError) as caught:
         predict(Quarters(STRETCH), 3)  # type: ignore[arg-type]
     assert str(caught.value).startswith("predict got int; give it a list of paths, URLs")
+
+
+@pytest.mark.parametrize("wrap", [lambda nothing: nothing, lambda nothing: [nothing]])
+def test_what_opencv_gives_for_an_unreadable_file_is_told(tmp_path: Path, wrap: Any) -> None:
+    nothing = cv2.imread(str(tmp_path / "none.png"))
+    with pytest.raises(DataError, match=r"cv2\.imread gives None"):
+        predict(Quarters(STRETCH), wrap(nothing), channels="bgr")
 
 
 def test_half_precision_runs_the_network_under_autocast() -> None:

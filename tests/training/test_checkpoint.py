@@ -57,7 +57,7 @@ def test_places_without_a_checkpoint(tmp_path: Path) -> None:
         f"{tmp_path}: no best.safetensors or last.safetensors in it; is it a run folder, "
         "and has it reached its first checkpoint?"
     )
-    with pytest.raises(WeightsError, match=r"no such checkpoint$"):
+    with pytest.raises(WeightsError, match=r"no such run folder or checkpoint$"):
         load_model_state(tmp_path / "nothing.safetensors")
 
 

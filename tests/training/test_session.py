@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import detzoo
 from detzoo.cli.train import command
-from detzoo.errors import DataError
+from detzoo.errors import DataError, RecipeError
 from detzoo.training.options import TrainCommand
 from detzoo.training.train_command import open_splits, train_target
 from tests.training.training_toy import read_log
@@ -48,6 +48,12 @@ def test_the_same_seed_gives_the_same_weights_whatever_loads_the_images(tmp_path
         trained(tmp_path / name, steps=3, workers=workers, seed=4)
     states = [detzoo.load(tmp_path / name).state_dict() for name in ("one", "two")]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_the_detector_is_looked_up_before_the_data_are_read(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="NO_SUCH"):
+        train_target(TrainCommand.of({"target": "NO_SUCH", "data": str(tmp_path / "none"), "out": tmp_path / "run"}))
+    assert not (tmp_path / "run").exists()
 
 
 def test_splits_are_found_by_their_usual_names() -> None:

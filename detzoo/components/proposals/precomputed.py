@@ -57,7 +57,8 @@ class Precomputed(Proposer):
                 f"{len(self._file)} images ({self._file.method}), by their decoded pixels. For images that are in "
                 f"no dataset, name the method itself: --set proposals.proposer.type={self._file.method}. `detzoo "
                 "proposals make` with the method and parameters of the file adds those of other data, here and with "
-                "the same image library; another file is named with --set proposals.proposer.path=FILE"
+                "the same image library; another file is named with --set proposals.proposer.path=FILE "
+                "(in Python: overrides)"
             )
         return found
 
@@ -66,7 +67,7 @@ class Precomputed(Proposer):
             raise ProposalsError(
                 "this detector looks at proposals from a file, and none is named: write one with `detzoo proposals "
                 "make --method METHOD --data DATA --out FILE`, and name it with --set proposals.proposer.path=FILE; "
-                "to try the detector without: --set proposals.proposer.type=uniform"
+                "to try the detector without: --set proposals.proposer.type=uniform (in Python: overrides)"
             )
         file = ProposalFile(Path(self.path).expanduser())
         wanted = self.parameters or {}

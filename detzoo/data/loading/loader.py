@@ -117,7 +117,11 @@ class Loader:
         self.drop_last = (shuffle and whole > 0) if drop_last is None else drop_last
         _check_presence(dataset)
         if masks:
-            _check_masks(dataset, "this detector trains a mask head", "leave the head out: --set mask=null")
+            _check_masks(
+                dataset,
+                "this detector trains a mask head",
+                "leave the head out: mask: null in the recipe, or --set mask=null",
+            )
         looking = next((type(transform).__name__ for transform in transforms if transform.needs_masks), None)
         if looking is not None and not masks:
             _check_masks(dataset, f"{looking} looks at them", "leave this transform out")
