@@ -15,6 +15,7 @@ from detzoo.detector_loading import is_run, load_detector
 from detzoo.errors import DetzooError
 from detzoo.evaluation import evaluate
 from detzoo.evaluation.classes import listed
+from detzoo.evaluation.object_counts import metric_objects
 from detzoo.evaluation.result_file import read_categories, read_results
 from detzoo.evaluation.results import Evaluation, evaluate_detections
 from detzoo.evaluation.voc_map import voc_protocol
@@ -147,7 +148,7 @@ def summary(evaluation: Evaluation, width: int) -> str:
     where = " ".join(str(v) for v in (data.get("name"), data.get("split")) if v)
     title = f"{where}: {counts['images']} images, {counts['annotations']} boxes, {counts['detections']} detections (%)"
     row = {"name": facts.get("model", {}).get("name", ""), **evaluation.metrics}
-    whole = Table(title, columns, [row]).terminal(width)
+    whole = Table(title, columns, [row], counts=metric_objects(evaluation.ground_truth, names)).terminal(width)
     classes = [{"class": name, **values} for name, values in evaluation.per_class.items()]
     per_class = Table("per class", PER_CLASS, classes).terminal(width)
     warnings = "\n".join(f"warning: {line}" for line in evaluation.warnings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -78,7 +79,24 @@ def learning_section(entries: Sequence[ComparisonEntry]) -> Section:
     }
     variants = figures.learning(series)
     plot = Plot("learning", "learning curves", variants, ("quantity",))
-    return Section("Learning curves", [plot], [Menu("quantity", "quantity", list(variants))])
+    counts = {e.name: count for e in entries if e.run is not None and (count := validation_objects(e.run)) is not None}
+    same = len(set(counts.values())) == 1
+    shown = str(next(iter(counts.values()))) if same else ", ".join(f"{name} {count}" for name, count in counts.items())
+    note = f"AP on the validation images of each run, objects: {shown}." if counts else ""
+    return Section("Learning curves", [plot], [Menu("quantity", "quantity", list(variants))], note)
+
+
+def validation_objects(run: Path) -> int | None:
+    """Objects that stand behind the AP of a run's curve; None where its training has left no results."""
+    path = run / "results.json"
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        counts = [int(values["ground_truths"]) for values in content["per_class"].values()]
+        return sum(counts) if "selection" in content else None  # without it, `detzoo eval` has written there since
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):  # somebody else's file of that name
+        return None
 
 
 def confusion_section(entries: Sequence[ComparisonEntry]) -> Section:

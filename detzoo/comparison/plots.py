@@ -47,7 +47,7 @@ def save(made: Figure, path: str | Path) -> Path:
     return path
 
 
-def speed_ap_figure(points: Sequence[TradeoffPoint], *, note: str = "") -> Figure:
+def speed_ap_figure(points: Sequence[TradeoffPoint], *, note: str = "", objects: int | None = None) -> Figure:
     """A mark a detector: median time of a batch (log) against AP; left and up is better.
 
     As on the page: colour says the architecture, the symbol the backbone, the size the input. The dotted line joins the
@@ -56,6 +56,7 @@ def speed_ap_figure(points: Sequence[TradeoffPoint], *, note: str = "") -> Figur
     Args:
         points: those without a time, or with one of 0, or without an AP are left out.
         note: the protocol, below the figure. Those that were measured under another one are hollow, and it says so.
+        objects: that stand behind AP.
     """
     made, axes = figure()
     axes.set_axisbelow(True)
@@ -82,7 +83,7 @@ def speed_ap_figure(points: Sequence[TradeoffPoint], *, note: str = "") -> Figur
     if there:
         _round_ticks(axes, [x for x, _ in spot])
     axes.set_xlabel("median time, ms per batch (log)")
-    axes.set_ylabel("AP %")
+    axes.set_ylabel("AP %" if objects is None else f"AP % (n={objects})")
     axes.margins(0.12)
     if any(p.is_other(cost) for p in there):
         note = "; ".join(filter(None, [note, "hollow: measured under another protocol"]))

@@ -141,5 +141,5 @@ def write_files(plan: ComparisonPlan, dataset: Dataset, entries: Sequence[Compar
     write_text(out / "table.md", table.markdown() + "\n" + protocol_table(entries).markdown())
     write_text(out / "table.csv", table.csv())
     write_text(out / "table.json", table.json())
-    save(speed_ap_figure(points_of(entries, table)), out / "speed_ap.png")
+    save(speed_ap_figure(points_of(entries, table), objects=table.counts.get("AP")), out / "speed_ap.png")
     return [out / name for name in ("index.html", "table.md", "table.csv", "table.json", "speed_ap.png")]

@@ -9,8 +9,7 @@ from detzoo.benchmark.other_load import busy_warning
 from detzoo.comparison.protocol import ACCURACY, SPEED, accuracy_protocol, marks_of, speed_protocol
 from detzoo.comparison.trained import trained_facts
 from detzoo.comparison.weights_facts import weights_words
-from detzoo.evaluation.federation import Federation
-from detzoo.evaluation.object_counts import object_counts, of_all_classes
+from detzoo.evaluation.object_counts import metric_objects
 from detzoo.runtime.text_table import FEW, MEASURED, Column, Table, protocol_note, reported_columns, reported_notes
 
 if TYPE_CHECKING:
@@ -109,13 +108,7 @@ def comparison_table(
 
 def column_objects(dataset: Dataset) -> dict[str, int]:
     """Column -> objects that count in it."""
-    truth = dataset.coco_ground_truth()
-    counts = object_counts(truth)
-    ids = list(counts)
-    objects = of_all_classes(counts)
-    for metric, places in Federation(truth).of_frequency(ids).items():
-        objects[metric] = sum(counts[ids[place]]["AP"] for place in places)
-    return {key: objects.get(key, objects["AP"]) for key in (*ACCURACY, "f1")}
+    return metric_objects(dataset.coco_ground_truth(), (*ACCURACY, "f1"))
 
 
 def export_notes(entries: Sequence[ComparisonEntry]) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from detzoo.evaluation.annotation_flags import is_flagged
+from detzoo.evaluation.federation import Federation
 
 SIZES: Final = {"APs": (0.0, 32.0**2), "APm": (32.0**2, 96.0**2), "APl": (96.0**2, 1e10)}
 """Metric -> smallest and largest area, px²; both ends belong to it, as in pycocotools."""
@@ -35,3 +36,18 @@ def object_counts(ground_truth: Mapping[str, Any]) -> dict[int, dict[str, int]]:
 def of_all_classes(counts: Mapping[int, Mapping[str, int]]) -> dict[str, int]:
     """Objects by metric, of all classes together."""
     return {metric: sum(of_class[metric] for of_class in counts.values()) for metric in ("AP", *SIZES)}
+
+
+def metric_objects(ground_truth: Mapping[str, Any], metrics: Iterable[str]) -> dict[str, int]:
+    """Metric -> objects that stand behind it: of a size for ``APs``, ``ARs``, ``mask_APs``, else all that count.
+
+    Args:
+        ground_truth: COCO ground truth; of a federated one, ``APr``, ``APc`` and ``APf`` are those of a frequency.
+        metrics: names.
+    """
+    counts = object_counts(ground_truth)
+    ids = list(counts)
+    objects = of_all_classes(counts)
+    for metric, places in Federation(ground_truth).of_frequency(ids).items():
+        objects[metric] = sum(counts[ids[place]]["AP"] for place in places)
+    return {name: objects.get(name.removeprefix("mask_").replace("AR", "AP"), objects["AP"]) for name in metrics}

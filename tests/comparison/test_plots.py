@@ -36,6 +36,10 @@ def test_colour_is_the_architecture_and_symbol_the_backbone_and_the_front_is_nam
     assert np.asarray(front.get_xydata()).tolist() == [[10.0, 30.0], [40.0, 50.0]]
 
 
+def test_the_objects_behind_ap_are_told() -> None:
+    assert speed_ap_figure([A, B], objects=384).axes[0].get_ylabel() == "AP % (n=384)"
+
+
 def test_among_many_the_front_alone_is_named() -> None:
     axes = speed_ap_figure([A, B, *[WORSE] * 7]).axes[0]
     assert [text.get_text() for text in axes.texts] == ["a", "b"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from detzoo.evaluation.object_counts import object_counts, of_all_classes
+from detzoo.evaluation.object_counts import metric_objects, object_counts, of_all_classes
 
 
 def truth(*annotations: dict[str, Any]) -> dict[str, Any]:
@@ -35,3 +35,9 @@ def test_what_does_not_count_and_missing_areas() -> None:
     counts = object_counts(truth(*rows))
     assert counts[3] == {"AP": 2, "APs": 1, "APm": 1, "APl": 0}
     assert of_all_classes(counts) == {"AP": 2, "APs": 1, "APm": 1, "APl": 0}
+
+
+def test_objects_of_each_metric() -> None:
+    rows = [{"category_id": 1, "bbox": [0, 0, side, side]} for side in (10, 50, 50, 100)]
+    found = metric_objects(truth(*rows), ("AP", "AP75", "APs", "ARm", "mask_APl", "voc07_AP50", "AR100"))
+    assert found == {"AP": 4, "AP75": 4, "APs": 1, "ARm": 2, "mask_APl": 1, "voc07_AP50": 4, "AR100": 4}

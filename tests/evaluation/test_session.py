@@ -34,6 +34,9 @@ def test_perfect_file_scores_one(tmp_path: Path) -> None:
     assert evaluation.metrics["AP"] == pytest.approx(1)
     text = report(evaluation, tmp_path / "out", width=400)
     assert text.splitlines()[0].startswith("shapes test: 3 images, ")
+    truth = evaluation.ground_truth["annotations"]
+    assert f"AP (n={len(truth)})" in text
+    assert f"ARs (n={sum(row['area'] <= 32**2 for row in truth)})" in text
     assert text.splitlines()[-1] == f"wrote {tmp_path / 'out' / 'confusion.png'}"
     assert evaluation.facts["model"]["name"] == "found.json"
 
