@@ -291,7 +291,9 @@ def write_doubts(checked: Sequence[CheckedSplit], target: str, out: Path, *, dra
     names = ", ".join(dict.fromkeys(one.dataset.name for one in checked))
     lines = [f"{one.dataset.split}: {one.strength}" for one in checked]
     with claimed_folder(out, marker=MARKER, what="check of labels"):
-        page = doubts_page(f"{names}: {whole.title}", lines, ranked[:drawn])
+        left = len(ranked) - drawn
+        rest = f"{left} more, less doubted, are in suspicious.csv and {MARKER}; --top draws more." if left > 0 else ""
+        page = doubts_page(f"{names}: {whole.title}", lines, ranked[:drawn], rest)
         texts = {MARKER: json.dumps(content, indent=1) + "\n", "suspicious.csv": whole.csv(), "suspicious.html": page}
         for name, text in texts.items():
             write_text(out / name, text)

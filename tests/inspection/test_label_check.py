@@ -155,6 +155,9 @@ def test_the_table_shows_the_first_and_counts_the_rest(tmp_path: Path) -> None:
     assert "1 more" in text
     assert ("1.png" in text, "2.png" in text) == (True, False)
     assert max(map(len, text.splitlines())) <= 80
+    for drawn, more in ((1, True), (2, False)):
+        page = write_doubts(check_labels(*paths), "run", tmp_path / "out", drawn=drawn)[-1].read_text()
+        assert (page.count("<li>"), "1 more, less doubted" in page) == (drawn, more)
 
 
 def test_a_crop_stays_in_the_image_and_never_is_empty() -> None:
