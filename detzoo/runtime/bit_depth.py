@@ -32,7 +32,8 @@ def reduce_to_8_bits(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
     if bits < 16:
         _tell(bits, name)
     largest = (1 << bits) - 1
-    return np.asarray((values.astype(np.int64) * 255 * 2 + largest) // (2 * largest), np.uint8)
+    table = (np.arange(largest + 1) * 255 * 2 + largest) // (2 * largest)
+    return np.asarray(table.astype(np.uint8)[values])
 
 
 @functools.cache

@@ -6,10 +6,12 @@ decodes all that OpenCV gets wrong or reads silently when it is cut short: CMYK,
 
 from __future__ import annotations
 
+import contextlib
 import io
-import urllib.error
-import urllib.request
+import struct
 import warnings
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,17 +19,17 @@ from typing import Any, Final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from detzoo.errors import DataError
 from detzoo.runtime.bit_depth import bits_used, reduce_to_8_bits
 from detzoo.runtime.foreign_files import read_file
+from detzoo.runtime.image_download import download_image
 
 MAX_PIXELS: Final = 178_956_970
 """Images beyond this are rejected as decompression bombs (Pillow's own limit for an error: 512 MiB of RGB)."""
 MAX_FILE_BYTES: Final = 2**30 + 2**20
 """Of an image file: 16-bit RGB of MAX_PIXELS, not compressed."""
-MAX_DOWNLOAD_BYTES: Final = 100 * 2**20
 ORIENTATION_TAG: Final = 0x0112
 SUFFIXES: Final = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".j2k",
@@ -48,6 +50,17 @@ _TURNED: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 """What brings an image upright, by its EXIF orientation."""
+
+_SAMPLES: Final = {2: 3, 4: 2, 6: 4}
+"""Per pixel, by PNG's colour types: RGB, grey and alpha, RGBA; others have one."""
+_DEFLATED: Final = 1032
+"""Bytes that one byte of PNG's compression (deflate) makes at most."""
+_HEADER: Final = "the header is damaged"
+_DAMAGE: Final = (
+    OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, AttributeError, ArithmeticError, RuntimeError,
+    struct.error, zlib.error, cv2.error,
+)  # fmt: skip
+"""What Pillow and OpenCV raise of damaged files, whichever of their decoders notices it."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +110,7 @@ def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8
     if isinstance(source, Image.Image):
         return _from_pil(source, "the PIL image", max_pixels)
     if is_url(source):
-        return decode_image(_download(str(source)), str(source), max_pixels=max_pixels)
+        return decode_image(download_image(str(source)), str(source), max_pixels=max_pixels)
     if source is None:
         raise DataError(
             "an image is None: cv2.imread gives None where it cannot read the file, and says nothing; check the path, "
@@ -134,14 +147,29 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, uprigh
     with _open(data, name) as opened:
         _check_size(opened.size, name, max_pixels)  # before decoding: the header tells the size
         # A JPEG without its end mark is cut short: OpenCV would fill the rest with grey and say nothing.
+        orientation = _orientation(opened) if upright else 1  # by Pillow alone: OpenCV reads damaged EXIF otherwise
         if opened.format == "JPEG" and opened.mode == "RGB" and data.rstrip(b"\0\n\r ").endswith(b"\xff\xd9"):
-            flags = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
-            decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+            flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+            with _decoding(name):
+                decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
             if decoded is not None:
-                return np.asarray(decoded, np.uint8)
-        deep, orientation = _is_deep_colour(opened), _orientation(opened) if upright else 1
+                return _upright(np.asarray(decoded, np.uint8), orientation)
+        deep = _is_deep_colour(opened)
         image = _from_pil(opened, name, max_pixels, upright)  # rejects what is damaged
         return _dark_colour(data, name, orientation, image) if deep else image
+
+
+@contextlib.contextmanager
+def _decoding(name: str, what: str = "truncated or damaged") -> Iterator[None]:
+    """Errors of decoders are told as ours; their warnings tell a reader nothing that he can act on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except Image.DecompressionBombError:
+            raise DataError(f"{name}: more than {MAX_PIXELS:,} pixels: rejected as a decompression bomb") from None
+        except _DAMAGE as error:
+            raise DataError(f"{name}: {what}: {error}") from None
 
 
 def _is_deep_colour(image: Image.Image) -> bool:
@@ -152,13 +180,17 @@ def _is_deep_colour(image: Image.Image) -> bool:
 
 def _dark_colour(data: bytes, name: str, orientation: int, read: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A 16-bit colour image scaled by the bits that it uses; as Pillow has read it where it uses all."""
-    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    values = _stored(data, name)
     if values is None or values.dtype != np.uint16 or bits_used(int(values[..., :3].max(initial=0))) == 16:
         return read
     colours = values[:, :, 2::-1] if values.ndim == 3 else np.repeat(values[:, :, None], 3, axis=2)
-    reduced = Image.fromarray(reduce_to_8_bits(colours, name))
-    turned = reduced.transpose(_TURNED[orientation]) if orientation > 1 else reduced
-    return np.ascontiguousarray(turned)
+    return _upright(reduce_to_8_bits(colours, name), orientation)
+
+
+def _stored(data: bytes, name: str) -> NDArray[Any] | None:
+    """What OpenCV reads, of the file's own depth; None where it reads nothing."""
+    with _decoding(name):
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
 def bits_in_use(data: bytes, name: str) -> int:
@@ -169,7 +201,7 @@ def bits_in_use(data: bytes, name: str) -> int:
     """
     with _open(data, name) as opened:
         if _is_deep_colour(opened):
-            values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            values = _stored(data, name)
             return 8 if values is None else bits_used(int(values[..., :3].max(initial=0)))
         return bits_used(int(raw_values(data, name).max(initial=0))) if opened.mode.startswith("I") else 8
 
@@ -180,13 +212,9 @@ def raw_values(data: bytes, name: str) -> NDArray[np.int64]:
     Raises:
         DataError: the file is damaged or too large.
     """
-    with _open(data, name) as opened, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _open(data, name) as opened, _decoding(name):
         _check_size(opened.size, name, MAX_PIXELS)
-        try:
-            return np.asarray(opened).astype(np.int64)
-        except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
-            raise DataError(f"{name}: truncated or damaged: {error}") from None
+        return np.asarray(opened).astype(np.int64)
 
 
 def read_header(path: Path) -> ImageHeader:
@@ -200,7 +228,7 @@ def read_header(path: Path) -> ImageHeader:
 
 def header_of(data: bytes, name: str) -> ImageHeader:
     """``read_header`` for bytes in memory; ``name`` is for messages."""
-    with _open(data, name) as opened:
+    with _open(data, name) as opened, _decoding(name, _HEADER):
         orientation = _orientation(opened)
         width, height = opened.size
         size = (width, height) if orientation >= 5 else (height, width)  # 5 to 8 are turned by 90 degrees
@@ -212,38 +240,43 @@ def header_of(data: bytes, name: str) -> ImageHeader:
 
 
 def _open(data: bytes, name: str) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's bomb warning: the size is checked by the caller
+    with _decoding(name, _HEADER):
         try:
-            return Image.open(io.BytesIO(data))
-        except Image.DecompressionBombError:
-            raise DataError(f"{name}: more than {MAX_PIXELS:,} pixels: rejected as a decompression bomb") from None
+            image = Image.open(io.BytesIO(data))
         except UnidentifiedImageError:
             raise DataError(f"{name}: not an image in a known format (it begins with {data[:8]!r})") from None
-        except (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError) as error:
-            raise DataError(f"{name}: the header is damaged: {error}") from None
+        if image.format == "PNG":
+            _check_png(data, image.size, name)
+        return image
+
+
+def _check_png(data: bytes, size: tuple[int, int], name: str) -> None:
+    """Pillow fills the rows that are not there with black; and many of them are a bomb."""
+    width, height = size
+    row = width * data[24] * _SAMPLES.get(data[25], 1) // 8  # IHDR: bits per sample, colour type
+    if height * row > len(data) * _DEFLATED:
+        raise DataError(f"{name}: truncated or damaged: {len(data):,} bytes cannot hold {width} x {height} px")
 
 
 def _orientation(image: Image.Image) -> int:
-    try:
+    with warnings.catch_warnings(), contextlib.suppress(*_DAMAGE):  # damaged EXIF says nothing; the pixels may be fine
+        warnings.simplefilter("ignore")
         value = image.getexif().get(ORIENTATION_TAG, 1)
-    except (OSError, SyntaxError, ValueError, TypeError, EOFError, KeyError, IndexError, AttributeError):
-        return 1  # damaged EXIF says nothing; the pixels may still be fine
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+        return value if isinstance(value, int) and 1 <= value <= 8 else 1
+    return 1
 
 
 def _from_pil(image: Image.Image, name: str, max_pixels: int, upright: bool = True) -> NDArray[np.uint8]:
     _check_size(image.size, name, max_pixels)
     orientation = _orientation(image) if upright else 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # palette transparency in bytes, damaged EXIF: nothing a reader can act on
-        try:
-            image.load()
-            turned = ImageOps.exif_transpose(image) if orientation > 1 else image
-            array = _to_rgb(turned, name)
-        except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
-            raise DataError(f"{name}: truncated or damaged: {error}") from None
-    return np.ascontiguousarray(array)
+    with _decoding(name):
+        image.load()
+        return _upright(_to_rgb(image, name), orientation)
+
+
+def _upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    turned = Image.fromarray(image).transpose(_TURNED[orientation]) if orientation > 1 else image
+    return np.ascontiguousarray(turned)
 
 
 def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
@@ -253,7 +286,7 @@ def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
         # RGBA to RGB drops alpha; blending would invent colours that the file does not hold.
         return np.array(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
     if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
+        values = np.asarray(image)
         if values.size and (values.min() < 0 or values.max() > 65535):
             raise DataError(f"{name}: 32-bit grey values {values.min()}..{values.max()}: save the image as 8 or 16 bit")
         return np.repeat(reduce_to_8_bits(values, name)[:, :, None], 3, axis=2)
@@ -279,20 +312,3 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
         raise DataError(f"{name}: {width} x {height} px: the image is empty")
     if width * height > max_pixels:
         raise DataError(f"{name}: {width} x {height} px: over the limit of {max_pixels:,} pixels for one image")
-
-
-def _download(url: str) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": "detzoo"})
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            data: bytes = answer.read(MAX_DOWNLOAD_BYTES + 1)  # one more than allowed: enough to refuse
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise DataError(f"{url}: cannot be fetched: {error.code} {error.reason}") from None
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise DataError(f"{url}: cannot be fetched: {getattr(error, 'reason', None) or error}") from None
-    if len(data) > MAX_DOWNLOAD_BYTES:
-        raise DataError(f"{url}: larger than {MAX_DOWNLOAD_BYTES // 2**20} MiB")
-    if not data:
-        raise DataError(f"{url}: the answer is empty")
-    return data

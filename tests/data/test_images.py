@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -144,13 +145,52 @@ def test_a_file_of_nothing_but_a_header_is_refused(tmp_path: Path) -> None:
     assert str(path) in message(path)
 
 
+def test_a_png_that_its_decoder_cannot_be_made_for_is_told(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.png", Image.new("RGB", (4, 4)))
+    header = bytearray(path.read_bytes())
+    header[28] = 1  # interlaced, it says; Pillow raises TypeError
+    header[29:33] = zlib.crc32(bytes(header[12:29])).to_bytes(4, "big")
+    path.write_bytes(bytes(header))
+    assert message(path).startswith(f"{path}: truncated or damaged: ")
+
+
+def test_a_png_of_more_pixels_than_its_bytes_can_hold_is_told_before_it_is_decoded(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.png", Image.new("1", (2000, 1600)))
+    assert read_image(path).shape == (1600, 2000, 3)  # 400 kB of zeros
+    size = path.stat().st_size
+    header = bytearray(path.read_bytes())
+    header[24] = 8
+    header[29:33] = zlib.crc32(bytes(header[12:29])).to_bytes(4, "big")
+    path.write_bytes(bytes(header))
+    assert message(path) == f"{path}: truncated or damaged: {size:,} bytes cannot hold 2000 x 1600 px"
+
+
+def test_exif_that_is_damaged_turns_no_image(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = saved(tmp_path / "a.jpg", Image.new("RGB", (24, 17)), exif=exif)
+    data = bytearray(path.read_bytes())
+    assert read_image(path).shape == (24, 17, 3)
+    for at in range(data.index(b"Exif") + 6, data.index(b"Exif") + 32):  # its header, the tag, its type and value
+        path.write_bytes(bytes([*data[:at], data[at] ^ 0x20, *data[at + 1 :]]))
+        assert read_image(path).shape == (*read_header(path).size, 3)
+
+
+def test_a_damaged_tag_of_a_tiff_warns_nobody(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    path = saved(tmp_path / "a.tif", Image.fromarray(RGB), software="x" * 40)
+    data = path.read_bytes()
+    entry = data.index(b"\x31\x01\x02\x00")  # Software, text
+    path.write_bytes(data[: entry + 4] + (10**6).to_bytes(4, "little") + data[entry + 8 :])  # longer than the file
+    assert (read_image(path) == RGB).all()
+    assert read_header(path).size == RGB.shape[:2]
+    assert len(recwarn) == 0
+
+
 def test_decompression_bombs_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", Image.new("1", (400, 300)))
     assert message(path, max_pixels=100_000) == f"{path}: 400 x 300 px: over the limit of 100,000 pixels for one image"
     header = bytearray(path.read_bytes())
     header[16:24] = (60_000).to_bytes(4, "big") * 2
-    import zlib
-
     header[29:33] = zlib.crc32(bytes(header[12:29])).to_bytes(4, "big")
     path.write_bytes(bytes(header))
     assert message(path) == f"{path}: more than 178,956,970 pixels: rejected as a decompression bomb"
