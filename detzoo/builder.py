@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detzoo.errors import RecipeError, WeightsError
+from detzoo.errors import MachineError, RecipeError, WeightsError
 from detzoo.interfaces import Detector, FeatureSource
 from detzoo.plugins.entries import Entry
 from detzoo.plugins.registry import Registry, get_registry
@@ -17,6 +17,8 @@ from detzoo.recipes.class_names import class_names
 from detzoo.recipes.compatibility import unmet_needs
 from detzoo.recipes.filling import RESERVED_KEYS
 from detzoo.recipes.recipe import Recipe, load_recipe, recipe_from_values
+from detzoo.runtime.foreign_files import is_there
+from detzoo.runtime.machine_failures import machine_failure
 from detzoo.schema.checking import check_fields, fits
 from detzoo.schema.nodes import (
     ComponentOf,
@@ -289,7 +291,7 @@ class _Builder:
         if location and self.backbone_weights and (not is_address(location) or fetches_backbones()):
             written = self.recipe.marks.get((*key, "weights"))
             beside = Path(written.file).parent / location if written and written.line else Path(location)
-            path = str(beside) if beside.exists() else location
+            path = str(beside) if is_there(beside) else location
             with self._located((*key, "weights")):
                 loaded = _load_backbone(backbone, path, show_key((*key, "weights")))
             self.pretrained, self.loaded[key] = loaded.path, location
@@ -309,6 +311,13 @@ class _Builder:
         except (RecipeError, WeightsError, ValueError) as error:
             kind = WeightsError if isinstance(error, WeightsError) else RecipeError
             raise kind(self.recipe.located(key, str(error))) from error
+        except RuntimeError as error:  # torch's, of a size that no memory has
+            if "overflowed" in str(error):
+                message = f"a size is too large: {str(error).splitlines()[0]}"
+                raise RecipeError(self.recipe.located(key, message)) from error
+            if (reason := machine_failure(error)) is None:
+                raise
+            raise MachineError(self.recipe.located(key, reason)) from error
 
     def _supplies(self) -> dict[str, Any]:
         size = self.recipe.values["input"].get("size")

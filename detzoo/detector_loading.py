@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from detzoo.errors import WeightsError
+from detzoo.runtime.foreign_files import is_folder, is_ordinary
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -18,9 +19,9 @@ EXPORTED: Final = {".onnx": "an exported ONNX file", ".pt2": "an exported progra
 def is_run(target: str) -> bool:
     """Whether ``target`` is a run folder or a checkpoint, rather than the name or file of a recipe."""
     path = Path(target)
-    if path.is_dir() or path.suffix == ".safetensors":
+    if is_folder(path) or path.suffix == ".safetensors":
         return True
-    return path.is_file() and Path(target.split("#", maxsplit=1)[0]).suffix not in RECIPE_ENDINGS
+    return is_ordinary(path) and Path(target.split("#", maxsplit=1)[0]).suffix not in RECIPE_ENDINGS
 
 
 def load_detector(

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from detzoo.runtime.foreign_files import is_there
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 
@@ -31,7 +33,7 @@ def import_(
     from detzoo.weights.checkpoint import save_model
     from detzoo.weights.detector import convert_weights
 
-    if out.exists():
+    if is_there(out):
         raise WeightsError(f"{out} exists already; choose another --out")
     built = build(detector, num_classes=num_classes, weights=None)
     convert_weights(built, file, source=from_)

@@ -17,6 +17,7 @@ from detzoo.comparison.analysis import analyse
 from detzoo.comparison.recipe_facts import Facts
 from detzoo.evaluation.results import Evaluation
 from detzoo.runtime.atomic_files import write_text
+from detzoo.runtime.foreign_files import is_ordinary
 
 if TYPE_CHECKING:
     from detzoo.data import Dataset
@@ -62,7 +63,7 @@ class ComparisonEntry:
     def detections(self) -> Path | None:
         """Its detections, where they are known."""
         path = self.folder / "detections.json"
-        return path if path.is_file() else None
+        return path if is_ordinary(path) else None
 
 
 def data_facts(dataset: Dataset) -> list[Any]:
@@ -119,7 +120,7 @@ def entry_from(folder: Path, name: str, source: str, numbers: dict[str, Any], ru
         facts=Facts(**numbers["facts"]),
         export=numbers.get("export", {}),
         failed=numbers.get("failed", {}) | numbers["benchmark"].get("cost", {}).get("failed", {}),
-        analysis=json.loads(analysis.read_text(encoding="utf-8")) if analysis.is_file() else {},
+        analysis=json.loads(analysis.read_text(encoding="utf-8")) if is_ordinary(analysis) else {},
     )
 
 

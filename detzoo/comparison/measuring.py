@@ -38,6 +38,7 @@ from detzoo.evaluation import evaluate
 from detzoo.prediction.apply_switches import apply_switches
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.environment import versions
+from detzoo.runtime.foreign_files import is_folder, is_ordinary
 from detzoo.runtime.isolated import Failure, isolated
 from detzoo.runtime.switches import Switches
 from detzoo.weights.checkpoint import checkpoint_of
@@ -80,7 +81,7 @@ def evaluate_detector(
 ) -> Measuring:
     """One detector's evaluation; its timing follows, with all others in turn."""
     trained = folder / "run" if plan.train and is_trained_here(target) else None
-    where = trained or (Path(target) if Path(target).is_dir() else None)
+    where = trained or (Path(target) if is_folder(Path(target)) else None)
     key = key or fingerprint(plan, target, dataset)
     numbers = finished(folder / NUMBERS, key)
     if numbers is not None and "benchmark" in numbers and not numbers.get("failed"):
@@ -171,7 +172,7 @@ def fingerprint(plan: ComparisonPlan, target: str, dataset: Dataset) -> str:
     if is_run(target):
         stat = checkpoint_of(Path(target)).stat()
         facts["weights"] = [stat.st_size, stat.st_mtime_ns]
-    elif (recipe := Path(target.split("#", maxsplit=1)[0])).is_file():
+    elif is_ordinary(recipe := Path(target.split("#", maxsplit=1)[0])):
         facts["recipe"] = recipe.read_text(encoding="utf-8")
     return digest(facts)
 

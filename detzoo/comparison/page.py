@@ -16,6 +16,7 @@ from detzoo.comparison.image_grid import image_wall
 from detzoo.comparison.protocol import protocol_table
 from detzoo.comparison.tradeoff import COSTS, GAINS, TradeoffPoint, counted_title, tradeoffs
 from detzoo.runtime.environment import versions
+from detzoo.runtime.foreign_files import is_ordinary
 from detzoo.training.log import read_curve
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def learning_section(entries: Sequence[ComparisonEntry]) -> Section:
 def validation_objects(run: Path) -> int | None:
     """Objects that stand behind the AP of a run's curve; None where its training has left no results."""
     path = run / "results.json"
-    if not path.is_file():
+    if not is_ordinary(path):
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -39,6 +39,7 @@ from detzoo.evaluation.results import FORMAT as RESULTS_FORMAT
 from detzoo.evaluation.results import Evaluation, evaluate_detections
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.environment import short_name
+from detzoo.runtime.foreign_files import is_folder, is_ordinary
 from detzoo.weights.checkpoint import BEST, LAST
 
 if TYPE_CHECKING:
@@ -88,17 +89,17 @@ class Recorded:
 def run_around(folder: Path) -> Path | None:
     """The run that was evaluated into a folder of its own (``detzoo eval RUN --out RUN/test``), or None."""
     parent = Path(os.path.abspath(folder)).parent  # of the name that was given, not of what a link leads to
-    return parent if any((parent / name).is_file() for name in (BEST, LAST)) else None
+    return parent if any(is_ordinary(parent / name) for name in (BEST, LAST)) else None
 
 
 def find_recorded(target: str) -> Recorded | None:
     """The files behind a target; None for recipes, runs and what is neither."""
     path = Path(target)
-    if path.is_file() and path.name.endswith((".json", ".json.gz")):
+    if is_ordinary(path) and path.name.endswith((".json", ".json.gz")):
         if path.name in (*PARTS[:2], PACKED):
             return Recorded(target, parts_in(path.parent))
         return Recorded(target, {"detections.json": path})
-    if not path.is_dir() or any((path / name).is_file() for name in (BEST, LAST)):
+    if not is_folder(path) or any(is_ordinary(path / name) for name in (BEST, LAST)):
         return None
     files = parts_in(path)
     return Recorded(target, files) if any(part in files for part in PARTS[:2]) else None
@@ -111,12 +112,12 @@ def is_trained_here(target: str) -> bool:
 
 def parts_in(folder: Path) -> dict[str, Path]:
     """Those of PARTS that lie in a folder; the recipe may be that of the run around it."""
-    files = {part: folder / part for part in PARTS if (folder / part).is_file()}
+    files = {part: folder / part for part in PARTS if is_ordinary(folder / part)}
     packed = folder / PACKED
-    if packed.is_file():
+    if is_ordinary(packed):
         files.setdefault("detections.json", packed)
     run = run_around(folder)
-    if run is not None and "recipe.yaml" not in files and (run / "recipe.yaml").is_file():
+    if run is not None and "recipe.yaml" not in files and is_ordinary(run / "recipe.yaml"):
         files["recipe.yaml"] = run / "recipe.yaml"
     return files
 
@@ -151,7 +152,7 @@ def take_recorded(
     else:
         say(f"{name}: already done")
     run = recorded.files["results.json"].parent if "results.json" in recorded.files else None
-    if run is not None and not (run / "curve.csv").is_file():
+    if run is not None and not is_ordinary(run / "curve.csv"):
         run = run_around(run)
     return entry_from(folder, name, recorded.words, numbers, run)
 

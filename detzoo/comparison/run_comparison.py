@@ -29,6 +29,7 @@ from detzoo.errors import DetzooError
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.environment import short_name
 from detzoo.runtime.folder_claim import claimed_folder
+from detzoo.runtime.foreign_files import is_folder, is_ordinary
 from detzoo.runtime.isolated import Failure, isolated
 from detzoo.runtime.text_table import Table
 
@@ -129,7 +130,7 @@ def without_file(target: str) -> str:
         path = path.parent
     elif path.name.endswith((".json", ".json.gz")):
         return str(path.with_name(path.name.removesuffix(".gz").removesuffix(".json")))
-    if path.is_dir() and (path / "results.json").is_file() and (run := run_around(path)) is not None:
+    if is_folder(path) and is_ordinary(path / "results.json") and (run := run_around(path)) is not None:
         return str(run)
     return target if path == Path(target) else str(path)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from detzoo.errors import WeightsError
 from detzoo.evaluation.results import Evaluation
+from detzoo.runtime.foreign_files import is_folder
 from detzoo.weights.checkpoint import BEST, LAST, checkpoint_of, load_checkpoint
 
 
@@ -61,7 +62,7 @@ def with_weights(evaluation: Evaluation, place: Path) -> Evaluation:
         evaluation: of the detector.
         place: run folder or checkpoint that it was loaded from; of other files nothing is known.
     """
-    if not place.is_dir() and place.suffix != ".safetensors":
+    if not is_folder(place) and place.suffix != ".safetensors":
         return evaluation
     facts = weights_facts(place)
     data, chosen, learned = evaluation.facts["data"], facts["selection"], facts["trained_on"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from detzoo.data.formats.split_names import with_role
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import files_below, is_ordinary
+from detzoo.runtime.foreign_files import files_below, is_folder, is_ordinary
 from detzoo.runtime.images import SUFFIXES
 
 _LAYOUT: Final = (
@@ -51,9 +51,9 @@ def read_class_folders(folder: Path, *, val_fraction: float = 0.1, seed: int = 0
         DataError: no class folders, one class, an empty class, classes of the validation that are not learnt; or a
             dataset for detection.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataError(_no_folder(folder))
-    below = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    below = sorted(path.name for path in folder.iterdir() if is_folder(path))
     learnt = next((folder / name for name in with_role(below, "train")), folder)
     validation = with_role(below, "val")
     checked = None if learnt == folder or not validation else folder / validation[0]
@@ -78,7 +78,7 @@ def read_class_folders(folder: Path, *, val_fraction: float = 0.1, seed: int = 0
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
     """Images by the name of the folder below ``folder`` in which, at any depth, they lie."""
-    below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    below = sorted(path for path in folder.iterdir() if is_folder(path) and not path.name.startswith("."))
     return {
         path.name: [file for file in files_below(path) if file.suffix.lower() in SUFFIXES and is_ordinary(file)]
         for path in below
@@ -108,7 +108,7 @@ def _validation(folder: Path, classes: Sequence[str]) -> dict[int, list[Path]]:
 
 
 def _no_folder(path: Path) -> str:
-    if path.is_file():
+    if is_ordinary(path):
         return f"{path} is a file; `detzoo pretrain` learns from a folder of classes: {_LAYOUT}"
     return f"{path}: no such folder; `detzoo pretrain` learns from a folder of classes: {_LAYOUT}"
 

@@ -21,6 +21,7 @@ from detzoo.data.formats.writing import check_new
 from detzoo.data.stratify import deal_out
 from detzoo.errors import DataError
 from detzoo.runtime.atomic_files import write_text
+from detzoo.runtime.foreign_files import is_there
 from detzoo.runtime.images import decode_image, read_bytes
 
 DEFAULT_SHARES: Final = "train=0.8,val=0.1,test=0.1"
@@ -91,7 +92,7 @@ def split_dataset(
         DataError: ``out`` is not empty, the dataset has no files, or a split would be empty.
     """
     check_new(out)
-    if not Path(spec).exists():
+    if not is_there(Path(spec)):
         raise DataError(f"{spec}: no such path: `data split` divides datasets on the disk")
     source = find_source(spec)
     data = open_dataset(spec, split)

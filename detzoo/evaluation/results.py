@@ -18,6 +18,7 @@ from detzoo.evaluation.federation import words
 from detzoo.evaluation.voc_map import VocProtocol, average_precision, group_boxes, match, mean_ap
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.environment import versions
+from detzoo.runtime.foreign_files import is_folder, is_there
 
 FORMAT: Final = "detzoo.results/1"
 FILES: Final = (
@@ -230,11 +231,11 @@ def refuse_foreign(folder: Path) -> None:
     Raises:
         DataError: a file of one of an evaluation's names is there, and no results.json of an evaluation.
     """
-    if folder.exists() and not folder.is_dir():
+    if is_there(folder) and not is_folder(folder):
         raise DataError(f"{folder} is a file; --out takes a folder")
     results = folder / "results.json"
     ours = False
-    if results.exists():
+    if is_there(results):
         try:
             ours = json.loads(results.read_text(encoding="utf-8")).get("format") == FORMAT
         except (ValueError, AttributeError, OSError):

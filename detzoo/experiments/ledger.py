@@ -14,6 +14,7 @@ from detzoo.errors import DataError, TrainingError
 from detzoo.experiments.job import Outcome
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.differences import differences
+from detzoo.runtime.foreign_files import is_ordinary
 
 FORMAT: Final = "detzoo.sweep/1"
 SWEEP: Final = "sweep.json"
@@ -79,7 +80,7 @@ def open_ledger(out: Path, settings: dict[str, Any]) -> Ledger:
         DataError: sweep.json is damaged.
         TrainingError: the earlier sweep had other settings.
     """
-    if not (out / SWEEP).is_file():
+    if not is_ordinary(out / SWEEP):
         return Ledger(out, settings)
     recorded = read_ledger(out)
     found = differences(recorded.settings, json.loads(json.dumps(settings)))

@@ -20,6 +20,7 @@ from typing import Any, Final
 from detzoo.errors import DetzooError
 from detzoo.experiments.job import Job, Outcome
 from detzoo.experiments.local import LOOK_EVERY, PATIENCE, LocalWorkers
+from detzoo.runtime.foreign_files import is_folder
 
 TRIES: Final = 3
 """Times that Ray starts a run again whose machine was lost."""
@@ -200,7 +201,7 @@ def train_here(values: dict[str, Any], on_gpu: bool, logs: str) -> dict[str, Any
     The training has a process of its own: Ray's is full of threads, and a fork of it (for loading images) is not safe.
     """
     job = Job.from_dict(values)
-    if not job.folder.is_dir():
+    if not is_folder(job.folder):
         job = dataclasses.replace(job, folder=Path.cwd())
     workers = LocalWorkers(["cuda" if on_gpu else "cpu"], Path(logs))
     workers.start(job)

@@ -8,6 +8,7 @@ from typing import Any
 
 from detzoo.errors import DataError
 from detzoo.recipes.text import difference, recipe_of
+from detzoo.runtime.foreign_files import is_folder, is_ordinary
 from detzoo.runtime.text_table import Column, Table
 from detzoo.training.log import read_curve
 
@@ -27,7 +28,7 @@ def contrast(a: str, b: str) -> str:
     parts = []
     if not (a.endswith(".json") and b.endswith(".json")):
         parts.append(difference(recipe_of(place(a)), recipe_of(place(b))))
-    if Path(a).is_dir() and Path(b).is_dir():
+    if is_folder(Path(a)) and is_folder(Path(b)):
         parts.append(curves(Path(a), Path(b)))
     found = [results_of(a), results_of(b)]
     if found[0] and found[1]:
@@ -46,8 +47,8 @@ def results_of(target: str) -> dict[str, Any]:
     Raises:
         DataError: the file cannot be read, or is none of detzoo's.
     """
-    path = Path(target) / RESULTS if Path(target).is_dir() else Path(target)
-    if path.suffix != ".json" or not (path.is_file() or target.endswith(".json")):
+    path = Path(target) / RESULTS if is_folder(Path(target)) else Path(target)
+    if path.suffix != ".json" or not (is_ordinary(path) or target.endswith(".json")):
         return {}
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -19,6 +19,7 @@ from detzoo.experiments.sweep_plan import SweepPlan
 from detzoo.recipes.recipe import load_recipe
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.folder_claim import claimed_folder
+from detzoo.runtime.foreign_files import is_there
 from detzoo.training.options import TrainCommand
 from detzoo.training.train_command import open_splits
 
@@ -115,7 +116,7 @@ def shared_settings(plan: SweepPlan) -> dict[str, Any]:
 def from_everywhere(target: str) -> str:
     """A name, or a path (with the recipe behind ``#``) that means the same in every folder."""
     path, mark, recipe = target.partition("#")
-    return f"{Path(path).resolve()}{mark}{recipe}" if Path(path).exists() else target
+    return f"{Path(path).resolve()}{mark}{recipe}" if is_there(Path(path)) else target
 
 
 def data_facts(dataset: Dataset) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from detzoo.export.network import ExportError
+from detzoo.runtime.foreign_files import is_folder, is_there
 
 
 def check_free(path: Path, ending: str) -> None:
@@ -15,7 +16,7 @@ def check_free(path: Path, ending: str) -> None:
     """
     if path.suffix != ending:
         raise ExportError(f"--out {path}: the file's name must end in {ending}")
-    if path.exists():
+    if is_there(path):
         raise ExportError(f"{path} exists already; choose another --out")
-    if not path.parent.is_dir():
+    if not is_folder(path.parent):
         raise ExportError(f"--out {path}: the folder {path.parent} does not exist; make it first")

@@ -29,6 +29,7 @@ from detzoo.inspection.label_page import doubts_page
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.folder_claim import claimed_folder
+from detzoo.runtime.foreign_files import is_there
 from detzoo.runtime.text_table import Column, Table
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ def check_claim(out: Path) -> None:
     Raises:
         DataError: the folder holds something else than an earlier check, or is a file.
     """
-    if out.exists():
+    if is_there(out):
         with claimed_folder(out, marker=MARKER, what="check of labels"):
             pass
 

@@ -12,6 +12,7 @@ from detzoo.errors import DataError
 from detzoo.matrix.combinations import Combination
 from detzoo.matrix.outcome import TrialOutcome
 from detzoo.plugins.registry import get_registry
+from detzoo.runtime.foreign_files import is_there
 
 FORMAT: Final = "detzoo.matrix/1"
 LEDGER: Final = "matrix.jsonl"
@@ -49,7 +50,7 @@ class MatrixLedger:
         self.path = out / LEDGER
         self.rows: dict[str, Row] = {}
         header = _line({"format": FORMAT, "versions": versions()})
-        written = self.path.read_bytes() if self.path.exists() else b""
+        written = self.path.read_bytes() if is_there(self.path) else b""
         if header.startswith(written):  # nothing, or killed before its first line was whole
             self.path.write_bytes(header)
         else:

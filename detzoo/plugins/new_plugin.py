@@ -20,6 +20,7 @@ from typing import Final
 from detzoo.errors import PluginError
 from detzoo.plugins.entries import snake_case
 from detzoo.runtime.atomic_files import write_text
+from detzoo.runtime.foreign_files import is_folder, is_ordinary
 from detzoo.runtime.version import __version__
 from detzoo.schema.describing import unknown
 
@@ -120,9 +121,9 @@ def _check_name(name: str) -> None:
 
 
 def _check_folder(folder: Path) -> None:
-    if folder.is_file():
+    if is_ordinary(folder):
         raise PluginError(f"{folder} is a file; name a folder that is empty, or that does not exist yet")
-    if folder.is_dir() and any(folder.iterdir()):
+    if is_folder(folder) and any(folder.iterdir()):
         raise PluginError(f"{folder} is not empty, and nothing in it is overwritten; choose another folder with --out")
 
 

@@ -18,6 +18,7 @@ from detzoo.plugins.manifest import check_entries, locate
 from detzoo.plugins.naming import plugins_named
 from detzoo.plugins.registry import Registry, get_registry
 from detzoo.runtime.atomic_files import write_text
+from detzoo.runtime.foreign_files import is_folder, is_there
 from detzoo.schema.writing import write_schema
 from detzoo.schema.yaml_source import write as write_yaml
 
@@ -60,7 +61,7 @@ def sync(
     """
     registry = registry or get_registry()
     records = _chosen(names, registry)
-    if index is not None and not index.parent.is_dir():
+    if index is not None and not is_folder(index.parent):
         raise PluginError(f"{index}: the folder does not exist")
     texts: dict[Path, str] = {}
     found: dict[str, list[Entry]] = {}
@@ -75,7 +76,7 @@ def sync(
             problems.append(str(error))
     if index is not None and not problems:
         texts[index] = _index(registry, index, found)
-    changed = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    changed = [path for path, text in texts.items() if not is_there(path) or path.read_text(encoding="utf-8") != text]
     for path in changed if write else ():
         write_text(path, texts[path])
     return Synced(tuple(record.name for record in records), tuple(changed), tuple(problems))
@@ -147,7 +148,7 @@ def _index(registry: Registry, index: Path, fresh: Mapping[str, Sequence[Entry]]
 def _of_zoo(record: PluginRecord, index: Path) -> bool:
     """Whether a plugin is one of the checkout's own: third parties' (those of ``examples/`` too) are not indexed."""
     zoo = index.resolve().parent / "plugins"
-    return not zoo.is_dir() or (zoo / _name_of(record)).is_dir()
+    return not is_folder(zoo) or is_folder(zoo / _name_of(record))
 
 
 def _name_of(record: PluginRecord) -> str:

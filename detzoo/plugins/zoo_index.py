@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from detzoo.runtime.foreign_files import is_ordinary
 from detzoo.schema.yaml_source import read
 
 
@@ -13,7 +14,7 @@ def zoo_index() -> Path | None:
     """The zoo's index of all first-party plugins: inside an installed wheel, or next to the package in a checkout."""
     package = Path(__file__).parents[1]
     for candidate in (package / "registry.yaml", package.parent / "registry.yaml"):
-        if candidate.is_file():
+        if is_ordinary(candidate):
             return candidate
     return None
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detzoo.errors import DataError, DetzooError
+from detzoo.runtime.foreign_files import is_folder, is_there
 
 if TYPE_CHECKING:
     import pandas
@@ -188,7 +189,7 @@ class Detections:
         from detzoo.runtime.own_drawings import write_drawing
 
         out = Path(path)
-        if not out.parent.is_dir():
+        if not is_folder(out.parent):
             raise DataError(f"{out.parent}: no such folder; make it first")
         if out.suffix.lower() not in SAVED_AS:
             raise DataError(f"{out}: the name must end in one of {', '.join(sorted(SAVED_AS))}")
@@ -213,7 +214,7 @@ class Detections:
 def _write_values(path: Path, values: dict[str, Any]) -> None:
     from detzoo.runtime.atomic_files import write_text
 
-    if path.exists() and not _is_written_values(path, values):
+    if is_there(path) and not _is_written_values(path, values):
         raise DataError(f"{path}: a file is there that save did not write; choose another name, or remove it first")
     write_text(path, json.dumps(values, indent=1) + "\n")
 

@@ -153,7 +153,7 @@ def _check_results(path: Path) -> None:
     if not os.path.lexists(path):
         return
     own = False
-    if path.is_file():
+    if is_ordinary(path):
         with path.open("rb") as file:
             own = json.dumps(FORMAT).encode() in file.read(64)  # its first key
     if not own:

@@ -27,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from detzoo.errors import DetzooError
 from detzoo.runtime.atomic_files import replacing
 from detzoo.runtime.differences import differences
+from detzoo.runtime.foreign_files import is_ordinary
 
 FORMAT: Final = "detzoo.proposals"
 VERSION: Final = "1"
@@ -162,7 +163,7 @@ class ProposalFile(Mapping[bytes, Regions]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if not path.is_file():
+        if not is_ordinary(path):
             raise ProposalsError(f"{path}: no such file of proposals; {HOW}")
         try:
             self._file = cast("Any", safe_open(path, framework="numpy"))  # it is not typed

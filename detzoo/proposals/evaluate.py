@@ -33,6 +33,7 @@ from detzoo.proposals.sources import Source, Truth, check_holds, find_sources, r
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.folder_claim import claimed_folder
+from detzoo.runtime.foreign_files import is_ordinary
 from detzoo.runtime.parallel import cores, in_parallel
 from detzoo.runtime.progress import progress_bar
 from detzoo.weights.checkpoint import checkpoint_of
@@ -169,7 +170,7 @@ def _numbers(
 def _remembered(path: Path, seconds: float | None) -> float | None:
     """The time of an image, from an earlier call where this one found all of them made."""
     if seconds is None:
-        return float(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        return float(json.loads(path.read_text(encoding="utf-8"))) if is_ordinary(path) else None
     write_text(path, json.dumps(seconds))
     return seconds
 

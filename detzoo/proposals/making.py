@@ -27,6 +27,7 @@ from detzoo.prediction.proposal_file import (
 )
 from detzoo.proposals.method import Method, find_method
 from detzoo.proposals.store import ProposalStore
+from detzoo.runtime.foreign_files import is_folder, is_ordinary, is_there
 from detzoo.runtime.parallel import cores, in_parallel
 from detzoo.runtime.progress import progress_bar
 
@@ -60,7 +61,7 @@ class Made:
 
     def __str__(self) -> str:
         time_ = "" if self.seconds is None else f", {self.seconds:.3g} s an image ({self.workers} at once)"
-        size = self.path.stat().st_size / 2**20 if self.path.is_file() else 0.0
+        size = self.path.stat().st_size / 2**20 if is_ordinary(self.path) else 0.0
         reused = f" ({self.reused} reused)" if self.reused else ""
         lines = [f"{self.path}: {self.images} images{reused}, {self.boxes:.0f} boxes per image{time_}, {size:.1f} MiB"]
         if self.broken:
@@ -107,7 +108,7 @@ def make_proposals(
         job = _Job(datasets, method, frozenset(known) | frozenset(store))
         seen = _Seen()
         _run(job, tasks, store, seen, workers, progress)
-        if any(key not in known for key in store) or not out.is_file():
+        if any(key not in known for key in store) or not is_ordinary(out):
             joined = ChainMap(cast("Any", known), cast("Any", store))  # it is only read
             write_proposals(out, joined, method=method.name, parameters=method.recorded)
         store.remove()
@@ -172,9 +173,9 @@ def _checked(method: Method, path: str, boxes: NDArray[Any], scores: NDArray[Any
 
 def _existing(out: Path, method: Method) -> Mapping[bytes, Regions]:
     """Images that the file holds already; none where there is no file yet."""
-    if out.is_dir():
+    if is_folder(out):
         raise ProposalsError(f"{out} is a folder; --out takes the file to write, such as {out / 'regions.safetensors'}")
-    if not out.exists():
+    if not is_there(out):
         return {}
     file = ProposalFile(out)
     check_made_by(

@@ -18,6 +18,7 @@ from detzoo.errors import DataError, DetzooError
 from detzoo.prediction.proposal_file import ProposalFile, ProposalsError, image_key
 from detzoo.proposals.method import Method, find_method, method_of_file
 from detzoo.proposals.recall import objects_of
+from detzoo.runtime.foreign_files import is_ordinary
 from detzoo.runtime.progress import progress_bar
 
 
@@ -82,7 +83,7 @@ def numbers_of(text: str) -> tuple[int, ...]:
 def is_file(target: str) -> bool:
     """Whether a word of the command line means a file of proposals rather than a method."""
     path = Path(target)
-    return path.is_file() or path.suffix == ".safetensors"
+    return is_ordinary(path) or path.suffix == ".safetensors"
 
 
 def find_sources(targets: Sequence[str]) -> list[Source]:

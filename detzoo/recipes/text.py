@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from detzoo.recipes.recipe import Recipe, load_recipe
+from detzoo.runtime.foreign_files import is_folder
 from detzoo.schema.describing import shown
 from detzoo.schema.yaml_source import Key, show_key
 
@@ -15,7 +16,7 @@ from detzoo.schema.yaml_source import Key, show_key
 def recipe_of(target: str) -> Recipe:
     """The recipe of a name, a file, or a run folder (its ``recipe.yaml``)."""
     path = Path(target)
-    return load_recipe(path / "recipe.yaml" if path.is_dir() else target)
+    return load_recipe(path / "recipe.yaml" if is_folder(path) else target)
 
 
 def as_yaml(recipe: Recipe) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from detzoo.errors import MachineError
+from detzoo.runtime.foreign_files import is_folder, is_ordinary, is_there
 from detzoo.runtime.machine_failures import machine_failure
 
 _LONGEST_NAME: Final = 150
@@ -37,7 +38,7 @@ def replacing(path: Path, *, size: int | None = None) -> Iterator[Path]:
     """
     temporary = path
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
+        if is_there(path) and not is_ordinary(path) and not is_folder(path):
             with tempfile.TemporaryDirectory() as folder:
                 temporary = Path(folder, path.name).with_suffix(path.suffix)
                 yield temporary
@@ -105,7 +106,7 @@ def replace_durably(temporary: Path, path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDWR if is_ordinary(path) else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -114,7 +115,7 @@ def _sync(path: Path) -> None:
 
 def _remove_abandoned(folder: Path, mark: str) -> None:
     """Remove temporary files of processes of this machine that are gone; a shared folder may hold other machines'."""
-    if os.name != "posix" or not folder.is_dir():  # elsewhere signal 0 is not a question
+    if os.name != "posix" or not is_folder(folder):  # elsewhere signal 0 is not a question
         return
     for entry in os.scandir(folder):
         process = entry.name.removeprefix(mark).partition(".")[0]

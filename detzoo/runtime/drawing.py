@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from detzoo.errors import DataError
 from detzoo.runtime.atomic_files import write_bytes
+from detzoo.runtime.foreign_files import is_ordinary
 
 if TYPE_CHECKING:
     from detzoo.prediction.detections import Detections
@@ -281,7 +282,7 @@ def detections_html(detections: Detections, *, max_side: int = 800) -> str:
         max_side: the image is shrunk to this many pixels, to keep notebooks small.
     """
     image = ""
-    if detections.path is not None and Path(detections.path).is_file():
+    if detections.path is not None and is_ordinary(Path(detections.path)):
         drawn = draw_detections(detections.path, detections)
         shrink = min(1.0, max_side / max(drawn.shape[:2]))
         if shrink < 1:

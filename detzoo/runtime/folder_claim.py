@@ -13,6 +13,7 @@ from typing import Final
 
 from detzoo.errors import DataError
 from detzoo.runtime.atomic_files import write_text
+from detzoo.runtime.foreign_files import is_folder, is_ordinary, is_there
 from detzoo.runtime.locks import locked
 
 LOCK: Final = ".lock"
@@ -21,7 +22,7 @@ LOCK: Final = ".lock"
 
 def contents(out: Path) -> list[str]:
     """Names in a folder, the lock not among them; empty where there is no folder."""
-    return sorted(entry.name for entry in out.iterdir() if entry.name != LOCK) if out.is_dir() else []
+    return sorted(entry.name for entry in out.iterdir() if entry.name != LOCK) if is_folder(out) else []
 
 
 @contextlib.contextmanager
@@ -35,7 +36,7 @@ def locked_folder(out: Path, *, what: str) -> Iterator[None]:
     Raises:
         DataError: another process is at work there, or it is a file.
     """
-    if out.exists() and not out.is_dir():
+    if is_there(out) and not is_folder(out):
         raise DataError(f"{out} is a file; --out takes a folder")
     out.mkdir(parents=True, exist_ok=True)
     us = f"{what}, process {os.getpid()} on {platform.node()}, since {datetime.now():%H:%M}"
@@ -70,16 +71,16 @@ def claimed_folder(out: Path, *, marker: str, what: str, written: str | None = N
     Raises:
         DataError: another process is at work there, or the folder holds something else.
     """
-    if contents(out) and not (out / marker).is_file():
+    if contents(out) and not is_ordinary(out / marker):
         raise DataError(f"{out} is not empty and no {what} of detzoo (no {marker} in it); choose another --out")
     with locked_folder(out, what=what):
-        if written is not None and not (out / marker).exists():
+        if written is not None and not is_there(out / marker):
             write_text(out / marker, json.dumps({"format": written}) + "\n")
         yield
 
 
 def wait_for_folder(out: Path) -> None:
     """Wait until no other process is at work in a folder: one that was given up may still be ending."""
-    if (out / LOCK).exists():
+    if is_there(out / LOCK):
         with locked(out / LOCK, wait=True):
             pass

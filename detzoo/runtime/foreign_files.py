@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from detzoo.errors import DataError
+from detzoo.runtime.machine_failures import machine_failure
 
 TEXT_BYTES: Final = 64 * 2**20
 """Largest text file: a list of a million images, or the labels of one image, need less."""
@@ -23,6 +24,9 @@ _SPECIAL: Final = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+_NOTHING: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL)
 
 
 class MissingFileError(DataError):
@@ -97,12 +101,39 @@ def decode_text(data: bytes, name: Path | str) -> str:
     return text
 
 
+def is_there(path: Path | str) -> bool:
+    """Whether something stands at a path, links followed; ``Path.exists`` raises for a name that is too long.
+
+    Raises:
+        DataError: nobody may look: a folder above is closed, or the disk failed.
+    """
+    return _mode(path) is not None
+
+
+def is_folder(path: Path | str) -> bool:
+    """Whether a folder, or a link to one, stands at a path; see ``is_there``."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISDIR(mode)
+
+
 def is_ordinary(path: Path | str) -> bool:
-    """Whether a path leads to an ordinary file; False for impossible names, circles and special files."""
+    """Whether a path leads to an ordinary file: no folder, no special file; see ``is_there``."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISREG(mode)
+
+
+def _mode(path: Path | str) -> int | None:
+    """What stands at a path; None where nothing does, or nothing can: impossible names, links in a circle."""
     try:
-        return stat.S_ISREG(os.stat(path).st_mode)
-    except (OSError, ValueError):
-        return False
+        return os.stat(path).st_mode
+    except ValueError:  # NUL, or letters that no file name can have
+        return None
+    except OSError as error:
+        if error.errno in _NOTHING:
+            return None
+        if machine_failure(error) is not None:
+            raise
+        raise DataError(f"{path}: cannot be looked at: {error.strerror}") from None
 
 
 def files_in(folder: Path) -> list[Path]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
+from detzoo.runtime.foreign_files import is_there
+
 _log: Final = logging.getLogger("detzoo.runtime")
 
 
@@ -50,7 +52,7 @@ def locked(path: Path, *, wait: bool, holder: str = "") -> Iterator[bool]:
     while True:
         with path.open("a") as file:
             ours = take_lock(file, wait=wait)
-            if ours or not (wait or not path.exists()):  # removed just now: look again
+            if ours or not (wait or not is_there(path)):  # removed just now: look again
                 try:
                     if ours and holder:
                         file.truncate(0)

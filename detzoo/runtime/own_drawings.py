@@ -11,6 +11,7 @@ from typing import Final
 from detzoo.errors import DataError
 from detzoo.runtime.atomic_files import write_bytes
 from detzoo.runtime.drawing import ImageArray, encode_image
+from detzoo.runtime.foreign_files import is_folder, is_ordinary
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8"
@@ -47,9 +48,9 @@ def may_write(path: Path, by: str) -> bool:
     """Whether nothing is lost by writing there: no file, a device, or what the same command wrote earlier."""
     if not os.path.lexists(path):
         return True
-    if path.is_symlink() or path.is_dir():
+    if os.path.islink(path) or is_folder(path):
         return False
-    if not path.is_file():
+    if not is_ordinary(path):
         return True
     with path.open("rb") as file:
         head = file.read(_LOOKED_AT)

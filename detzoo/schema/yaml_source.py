@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import yaml
 
 from detzoo.errors import RecipeError
+from detzoo.runtime.foreign_files import is_folder, is_ordinary, is_there
 
 Value: TypeAlias = Any
 """None, bool, int, float, str, list of Value, or dict of str to Value."""
@@ -70,8 +71,8 @@ def read(path: Path) -> Document:
         RecipeError: it is missing, too large, not text, or not the YAML described above.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise RecipeError(f"{path}: is a {'folder' if path.is_dir() else 'device'}; expected a YAML file")
+        if is_there(path) and not is_ordinary(path):
+            raise RecipeError(f"{path}: is a {'folder' if is_folder(path) else 'device'}; expected a YAML file")
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:

@@ -20,6 +20,7 @@ from detzoo.plugins.manager import PluginRecord
 from detzoo.plugins.manifest import Manifest, read_manifest
 from detzoo.plugins.registry import get_registry
 from detzoo.plugins.sync import described
+from detzoo.runtime.foreign_files import is_ordinary
 from detzoo.testing.catalogue import checks_of
 
 _HEAVY: Final = ("torch", "torchvision", "cv2", "timm", "accelerate", "pycocotools")
@@ -130,7 +131,7 @@ def check_manifest_lies_in_the_package(plugin: str) -> None:
     assert spec is not None, f"package {record.module} cannot be found"
     assert spec.submodule_search_locations, f"{record.module} is a module, not a package: the manifest has no place"
     path = Path(next(iter(spec.submodule_search_locations))) / "registry.yaml"
-    assert path.is_file(), f"{path} is missing: put registry.yaml next to plugin.py and include it in the wheel"
+    assert is_ordinary(path), f"{path} is missing: put registry.yaml next to plugin.py and include it in the wheel"
     same = read_manifest(path, plugin).targets == manifest_of(plugin).targets
     assert same, f"{path} is not the manifest that was read"
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from detzoo.errors import TrainingError
 from detzoo.runtime.atomic_files import write_text
+from detzoo.runtime.foreign_files import is_ordinary
 from detzoo.runtime.report_text import csv_text
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class RunLog:
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
+    if not is_ordinary(path):
         return []
     found: list[dict[str, Any]] = []
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -100,7 +101,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _keep_lines(path: Path, step: int) -> None:
-    if path.is_file():
+    if is_ordinary(path):
         kept = "".join(json.dumps(record) + "\n" for record in _read_lines(path) if record["step"] <= step)
         if kept != path.read_text(encoding="utf-8"):
             write_text(path, kept)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from detzoo.interfaces import Stage
+from detzoo.runtime.foreign_files import is_there
 from detzoo.runtime.interrupts import Interrupted, Interrupts
 from detzoo.training import rng
 from detzoo.training.display import Display
@@ -128,7 +129,7 @@ class StageRun:
 
     def save_initial(self) -> None:
         """Keep the weights that a later stage starts from again."""
-        if self.run.main and not (self.run.out / INITIAL).exists():  # a resume must not replace them
+        if self.run.main and not is_there(self.run.out / INITIAL):  # a resume must not replace them
             self._write(INITIAL)
         self.accelerator.wait_for_everyone()
 

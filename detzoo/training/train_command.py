@@ -11,6 +11,7 @@ from detzoo.data.formats.split_names import role_of, with_role
 from detzoo.data.hold_out import hold_out
 from detzoo.errors import DataError
 from detzoo.recipes.recipe import load_recipe
+from detzoo.runtime.foreign_files import is_ordinary
 from detzoo.training import rng
 from detzoo.training.detection_task import DetectionTask
 from detzoo.training.options import TrainCommand
@@ -28,7 +29,7 @@ def train_target(command: TrainCommand) -> RunSummary:
     dataset, val = open_splits(command.data, command.train_split, command.val_split)
     seed = recipe.values["train"]["seed"] if command.seed is None else command.seed
     rng.seed_everything(seed)  # before the detector is built: its head starts at random
-    going_on = command.resume and (command.out / LAST).is_file()
+    going_on = command.resume and is_ordinary(command.out / LAST)
     detector = build_resolved(
         recipe,
         classes=dataset.classes,

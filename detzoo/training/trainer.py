@@ -17,6 +17,7 @@ from detzoo.prediction.apply_switches import compile_parts
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.folder_claim import contents, locked_folder
+from detzoo.runtime.foreign_files import is_ordinary
 from detzoo.runtime.interrupts import Interrupts
 from detzoo.training import rng
 from detzoo.training.detection_task import DetectionTask
@@ -127,7 +128,7 @@ def _open_run(run: Run) -> Checkpoint | None:
     One that stopped before its first step holds nothing, and makes way.
     """
     out, last = run.out, run.out / LAST
-    if not last.is_file():
+    if not is_ordinary(last):
         if not run.options.resume and contents(out):
             raise TrainingError(f"{out}: exists and is no run of detzoo; choose another --out (nothing was changed)")
         return None

@@ -20,6 +20,7 @@ from torch import Tensor
 from detzoo.errors import WeightsError
 from detzoo.recipes.full_names import stored_values
 from detzoo.runtime.atomic_files import write_bytes
+from detzoo.runtime.foreign_files import is_folder, is_ordinary
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -109,7 +110,7 @@ def load_checkpoint(path: Path, *, parts: Sequence[str] = ("model", "ema", "opti
     Raises:
         WeightsError: it is missing, damaged, or no checkpoint of detzoo.
     """
-    if not path.is_file():
+    if not is_ordinary(path):
         raise WeightsError(f"{path}: no such run folder or checkpoint")
     found: dict[str, dict[str, Tensor]] = {part: {} for part in ("model", "ema", "optim", "rng")}
     try:
@@ -175,10 +176,10 @@ def checkpoint_of(place: Path) -> Path:
     Raises:
         WeightsError: there is none.
     """
-    if not place.is_dir():
+    if not is_folder(place):
         return place
     for name in (BEST, LAST):
-        if (place / name).is_file():
+        if is_ordinary(place / name):
             return place / name
     raise WeightsError(
         f"{place}: no {BEST} or {LAST} in it; is it a run folder, and has it reached its first checkpoint?"

@@ -13,6 +13,7 @@ from detzoo.errors import WeightsError
 from detzoo.interfaces import Detector, StartingPoint
 from detzoo.plugins.registry import get_registry
 from detzoo.recipes.full_names import PROVIDERS, stored_values
+from detzoo.runtime.foreign_files import is_there
 from detzoo.schema.describing import nearest, unknown
 from detzoo.weights.sources import fetch, read_state_dict
 from detzoo.weights.values import value_problems
@@ -46,7 +47,7 @@ def load_weights(detector: Detector, weights: str, recipe: Recipe, build: Callab
             _load_for(detector, owner.state_dict(), chosen[0]["name"], owner.classes)
         return
     path = Path(weights)
-    if path.exists():
+    if is_there(path):
         from detzoo.weights.checkpoint import load_model_state
 
         _, classes, state = load_model_state(path)

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Final
 from urllib.parse import urlparse
 
 from detzoo.errors import WeightsError
+from detzoo.runtime.foreign_files import is_ordinary
 
 _CHUNK: Final = 1 << 20
 _TIMEOUT: Final = 30.0  # s without a byte
@@ -35,7 +36,7 @@ def download(url: str, part: Path, *, resume: bool, progress: bool, by_hand: str
     Raises:
         WeightsError: not reachable, refused, or cut short; ``part`` is then kept for the next call if ``resume``.
     """
-    have = part.stat().st_size if resume and part.is_file() else 0
+    have = part.stat().st_size if resume and is_ordinary(part) else 0
     try:
         response = _open(url, have)
         if response is None:  # nothing after what is there: whole, or not this file's beginning. The hash decides

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from detzoo.errors import MachineError, WeightsError
+from detzoo.runtime.foreign_files import is_folder, is_ordinary
 from detzoo.runtime.locks import locked
 from detzoo.runtime.machine_failures import machine_failure
 from detzoo.weights.download import download
@@ -127,8 +128,8 @@ def _hash_in_name(path: str) -> str | None:
 
 
 def _local(path: Path, sha256: str | None) -> Path:
-    if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+    if not is_ordinary(path):
+        what = "is a folder, not a file" if is_folder(path) else "does not exist"
         raise WeightsError(f"weights file {path} {what} (looked for in {Path.cwd()})")
     if sha256 is not None:
         _check(path, sha256, f"Use the file that {sha256} stands for, or correct sha256 in the recipe.")
@@ -140,7 +141,7 @@ def _fetch_url(url: str, expected: str | None, cache: Path, progress: bool) -> P
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target.with_name(target.name + ".lock"), wait=True):  # one process downloads, the others wait
-            if target.is_file():
+            if is_ordinary(target):
                 if expected is not None:
                     _check(target, expected, "Delete it and run again to download it again.")
                 return target

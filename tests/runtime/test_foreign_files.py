@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import MissingFileError, files_below, files_in, is_ordinary, read_file, read_text
+from detzoo.runtime.foreign_files import (
+    MissingFileError,
+    files_below,
+    files_in,
+    is_folder,
+    is_ordinary,
+    is_there,
+    read_file,
+    read_text,
+)
 
 
 def message(path: Path, limit: int = 100) -> str:
@@ -58,7 +69,37 @@ def test_links_in_a_circle_and_to_nowhere(tmp_path: Path) -> None:
 def test_impossible_names(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError):
         read_file(tmp_path / name, limit=1, what="image")
-    assert not is_ordinary(tmp_path / name)
+    assert not any(ask(tmp_path / name) for ask in (is_there, is_folder, is_ordinary))
+
+
+def test_what_stands_at_a_path(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "lost").symlink_to("gone")
+    os.mkfifo(tmp_path / "pipe")
+    names = ("file", "link", "pipe", "circle", "lost", "gone", "file/below")
+    assert [name for name in names if is_there(tmp_path / name)] == ["file", "link", "pipe"]
+    assert [name for name in names if is_folder(tmp_path / name)] == ["link"]
+    assert [name for name in names if is_ordinary(str(tmp_path / name))] == ["file"]
+
+
+def test_a_closed_folder_is_told_and_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed" / "a").touch()
+    script = (
+        "import os, sys; from detzoo.errors import DataError; from detzoo.runtime.foreign_files import is_there\n"
+        "if os.geteuid() == 0: os.seteuid(65534)\n"  # root may look everywhere
+        "try: is_there(sys.argv[1])\n"
+        "except DataError as error: print(error)"
+    )
+    os.chmod(tmp_path / "closed", 0)
+    try:
+        place = str(tmp_path / "closed" / "a")
+        done = subprocess.run([sys.executable, "-c", script, place], capture_output=True, text=True, check=True)
+    finally:
+        os.chmod(tmp_path / "closed", 0o700)
+    assert done.stdout == f"{place}: cannot be looked at: Permission denied\n"
 
 
 def test_a_sparse_file_of_a_terabyte(tmp_path: Path) -> None:

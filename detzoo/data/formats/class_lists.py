@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import read_text
+from detzoo.runtime.foreign_files import is_ordinary, read_text
 
 
 def listed_names(folder: Path, more: Sequence[Path] = ()) -> dict[int, str]:
@@ -26,7 +26,7 @@ def listed_names(folder: Path, more: Sequence[Path] = ()) -> dict[int, str]:
         *folder.glob("*/labels/classes.txt"),
         *(place / "classes.txt" for place in more if place != folder),
     ]
-    lists = {path: names_in(path) for path in places if path.is_file()}
+    lists = {path: names_in(path) for path in places if is_ordinary(path)}
     if not lists:
         return {}
     first, *others = lists

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from detzoo.data.checking.problems import Problems
 from detzoo.data.formats.coco_entries import file_name
-from detzoo.data.formats.image_names import ImageFolder, Naming, count_found, is_name, namings, tells_apart
+from detzoo.data.formats.image_names import ImageFolder, Naming, count_found, is_name, is_readable, namings, tells_apart
 from detzoo.data.formats.split_names import role_of
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import is_ordinary
+from detzoo.runtime.foreign_files import is_folder
 from detzoo.runtime.images import read_bytes, read_header
 
 _SAMPLED: Final = 50
@@ -97,8 +97,8 @@ def _below(place: Path, path: Path) -> Iterator[Path]:
     yield from (place / "images" / stem, place / stem, place / "images", place)
     above = place != path.parent and not path.parent.name.lower().startswith(("annotation", "label"))
     for folder in (place / "images",) if above else (place / "images", place):  # beside a dataset lie other datasets
-        if folder.is_dir():
-            yield from sorted(below for below in folder.iterdir() if below.is_dir() and below.name[:1] != ".")
+        if is_folder(folder):
+            yield from sorted(below for below in folder.iterdir() if is_folder(below) and below.name[:1] != ".")
 
 
 def _different(places: list[ImageFolder], sample: list[dict[str, Any]]) -> list[ImageFolder]:
@@ -112,7 +112,7 @@ def _different(places: list[ImageFolder], sample: list[dict[str, Any]]) -> list[
 
 def _files(place: ImageFolder, sample: list[dict[str, Any]]) -> list[tuple[Path, dict[str, Any]]]:
     found = [(place.file(file_name(entry)), entry) for entry in sample]
-    return [(file, entry) for file, entry in found if file is not None and is_ordinary(file)]
+    return [(file, entry) for file, entry in found if file is not None and is_readable(file)]
 
 
 def _one_of(path: Path, places: list[ImageFolder], sample: list[dict[str, Any]], problems: Problems) -> ImageFolder:

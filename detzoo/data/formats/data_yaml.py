@@ -15,7 +15,7 @@ from detzoo.data.formats.split_names import role_of
 from detzoo.data.formats.ultralytics_yaml import class_names, inside, ultralytics
 from detzoo.data.formats.voc import Coordinates
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import read_text
+from detzoo.runtime.foreign_files import is_folder, read_text
 
 KEYS: Final = ("format", "name", "path", "classes", "coordinates", "download", "splits")
 _SHAPES_SPLITS: Final = ("train", "val", "test")
@@ -54,7 +54,7 @@ def source_of_yaml(path: Path, base: Path) -> DataSource:
         raise DataError(f"{path}: format must be one of {', '.join(get_args(Format))}, not {kind!r}")
     classes = _classes(path, content.get("classes"))
     guessed = None
-    if (kind is None or "splits" not in content) and root.is_dir():
+    if (kind is None or "splits" not in content) and is_folder(root):
         guessed = find_layout(root, kind, classes=classes or ())
     kind = kind or (guessed.format if guessed else None)
     if kind is None:

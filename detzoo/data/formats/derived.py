@@ -11,7 +11,7 @@ from detzoo.data.checking.problems import Problems
 from detzoo.data.formats.index import Index, select_images
 from detzoo.data.formats.source import DataSource, Part
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import read_text
+from detzoo.runtime.foreign_files import is_there, read_text
 
 KEYS: Final = ("source", "name", "splits")
 
@@ -31,7 +31,7 @@ def derived_source(path: Path, content: dict[str, Any], describe: Callable[[Path
     if unknown:
         raise DataError(f"{path}: unknown key {unknown[0]!r}; next to `source:` a data.yaml has {', '.join(KEYS[1:])}")
     stated = content["source"]
-    if not isinstance(stated, str) or not (place := path.parent / stated).exists():
+    if not isinstance(stated, str) or not is_there(place := path.parent / stated):
         raise DataError(f"{path}: source must be the path of a dataset, relative to this file; {stated!r} is not there")
     if place.resolve() == path.resolve():
         raise DataError(f"{path}: source is this file itself")

@@ -18,7 +18,7 @@ from detzoo.data.formats.voc import annotation_files, find_roots
 from detzoo.data.formats.voc_sets import image_sets
 from detzoo.data.formats.yolo_layouts import yolo_folder
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import check_ordinary, read_text
+from detzoo.runtime.foreign_files import check_ordinary, is_folder, read_text
 
 _COCO_KEYS: Final = (b'"images"', b'"annotations"', b'"categories"')
 _OTHER_TASKS: Final = ("panoptic", "captions", "image_info")
@@ -98,7 +98,7 @@ def coco_folder(folder: Path) -> DataSource | None:
 def _coco_of_each_split(folder: Path) -> tuple[dict[str, tuple[Part, ...]], list[str]]:
     splits: dict[str, tuple[Part, ...]] = {}
     notes: list[str] = []
-    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for place in sorted(path for path in folder.iterdir() if is_folder(path)):
         files, said = _json_files(place)
         if len(files) == 1 and has_images(place):
             splits[place.name] = (Part(annotations=files[0], images=place),)
@@ -129,7 +129,7 @@ def is_coco(path: Path) -> bool:
 def voc_folder(folder: Path) -> DataSource | None:
     """VOC xml files with images: one root or several, with lists of the splits or without."""
     roots = find_roots(folder)
-    if not roots and (folder / "images").is_dir():
+    if not roots and is_folder(folder / "images"):
         roots = find_roots(folder / "images")
     if not roots:
         return None

@@ -16,6 +16,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from detzoo.data.formats.paths import escapes
+from detzoo.errors import DataError
 from detzoo.runtime.foreign_files import is_ordinary
 
 _URL: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://[^/]*")
@@ -130,7 +131,15 @@ def namings(sample: Sequence[str]) -> Iterator[Naming]:
 
 def count_found(place: ImageFolder, sample: Sequence[str]) -> int:
     """Number of names that lead to a file."""
-    return sum((file := place.file(name)) is not None and is_ordinary(file) for name in sample)
+    return sum((file := place.file(name)) is not None and is_readable(file) for name in sample)
+
+
+def is_readable(file: Path) -> bool:
+    """Whether an ordinary file is there, and in a folder that is open to us: folders beside a dataset may not be."""
+    try:
+        return is_ordinary(file)
+    except DataError:
+        return False
 
 
 def tells_apart(naming: Naming, names: set[str]) -> bool:

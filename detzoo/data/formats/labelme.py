@@ -12,7 +12,7 @@ from detzoo.data.formats.json_file import EntryLines, read_json
 from detzoo.data.formats.tool_entries import ToolImage, ToolShape
 from detzoo.data.formats.values import as_number, shown
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import files_in
+from detzoo.runtime.foreign_files import files_in, is_folder
 
 KEYS = (b'"shapes"', b'"imagePath"')
 
@@ -22,7 +22,7 @@ def parse_labelme(place: Path, problems: Problems, *, lines: bool) -> list[ToolI
 
     Files that are no labelme json are passed over: ``data check`` counts what is annotated.
     """
-    files = [path for path in files_in(place) if path.suffix.lower() == ".json"] if place.is_dir() else [place]
+    files = [path for path in files_in(place) if path.suffix.lower() == ".json"] if is_folder(place) else [place]
     found = []
     for path in files:
         try:

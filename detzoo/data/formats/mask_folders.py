@@ -13,16 +13,16 @@ from detzoo.data.checking.problems import Problems
 from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import encode_file, read_mask_values
-from detzoo.runtime.foreign_files import files_in, read_text
+from detzoo.runtime.foreign_files import files_in, is_folder, read_text
 from detzoo.runtime.images import SUFFIXES, read_header
 
 
 def find_mask_root(folder: Path) -> Path | None:
     """The folder whose subfolders hold ``images`` and ``masks``, at ``folder`` or one level below."""
-    below = [path for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
+    below = [path for path in sorted(folder.iterdir()) if is_folder(path)] if is_folder(folder) else []
     for root in (folder, *below):
-        first = next((path for path in root.iterdir() if path.is_dir()), None)
-        if first is not None and (first / "images").is_dir() and (first / "masks").is_dir():
+        first = next((path for path in root.iterdir() if is_folder(path)), None)
+        if first is not None and is_folder(first / "images") and is_folder(first / "masks"):
             return root
     return None
 
@@ -36,7 +36,7 @@ def read_mask_folders(root: Path, listed: Path | None, problems: Problems) -> In
         problems: gets every defect.
     """
     builder = IndexBuilder()
-    folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir()}
+    folders = {path.name: path for path in sorted(root.iterdir()) if is_folder(path)}
     if listed is not None:
         names = [text.strip() for text in read_text(listed, what="list").splitlines()]
         for line, name in enumerate(names, start=1):
@@ -50,7 +50,7 @@ def read_mask_folders(root: Path, listed: Path | None, problems: Problems) -> In
 
 def _read_folder(folder: Path, builder: IndexBuilder, problems: Problems) -> None:
     inside = folder / "images"
-    found = [path for path in files_in(inside) if path.suffix.lower() in SUFFIXES] if inside.is_dir() else []
+    found = [path for path in files_in(inside) if path.suffix.lower() in SUFFIXES] if is_folder(inside) else []
     if len(found) != 1:
         problems.error("missing-image", inside, None, f"one image is needed, {len(found)} are there; left out")
         return
@@ -62,7 +62,7 @@ def _read_folder(folder: Path, builder: IndexBuilder, problems: Problems) -> Non
     builder.image(str(found[0]), size)
     covered = np.zeros(size, np.int64)
     inside = folder / "masks"
-    masks = [path for path in files_in(inside) if path.suffix.lower() in SUFFIXES] if inside.is_dir() else []
+    masks = [path for path in files_in(inside) if path.suffix.lower() in SUFFIXES] if is_folder(inside) else []
     for path in masks:
         _read_mask(path, size, covered, builder, problems)
     if not masks:

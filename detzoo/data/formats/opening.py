@@ -33,7 +33,7 @@ from detzoo.data.formats.source import DataSource, read_source
 from detzoo.data.formats.split_names import with_role
 from detzoo.data.shapes import COUNTS, ShapesDataset
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import check_ordinary
+from detzoo.runtime.foreign_files import check_ordinary, is_folder, is_ordinary, is_there
 from detzoo.schema.describing import nearest
 
 READY = Path(__file__).with_name("ready")
@@ -75,16 +75,16 @@ def find_source(spec: str | Path) -> DataSource:
     """What stands at ``spec``: its format, root and splits; no annotation is read yet."""
     path = Path(spec).expanduser()
     ready = READY / f"{spec}.yaml"
-    if not path.exists() and isinstance(spec, str) and ready.is_file():
+    if not is_there(path) and isinstance(spec, str) and is_ordinary(ready):
         return _ready(ready, spec)
-    if not path.exists():
+    if not is_there(path):
         ready_made = sorted(file.stem for file in READY.glob("*.yaml"))
         hint = _nearby(path, ready_made)
         raise DataError(
             f"{spec}: no such dataset{hint}: give `shapes`, a data.yaml, a COCO json, a folder in VOC, YOLO or COCO "
             f"layout, or one of {', '.join(ready_made)}"
         )
-    if not path.is_dir():
+    if not is_folder(path):
         check_ordinary(path, limit=JSON_BYTES, what="dataset")
     return describe(path)
 
@@ -94,7 +94,7 @@ def _nearby(path: Path, ready_made: Sequence[str]) -> str:
     names: list[str] = []
     with contextlib.suppress(OSError):  # no such folder, or not ours to list
         for entry in itertools.islice(path.parent.iterdir(), _LOOKED_AT):
-            if entry.suffix in (".json", ".yaml", ".yml") or entry.is_dir():
+            if entry.suffix in (".json", ".yaml", ".yml") or is_folder(entry):
                 names.append(str(entry))
     found = nearest(str(path), [*names, *ready_made, "shapes"])
     return f" ({found})" if found else ""
@@ -107,7 +107,7 @@ def _ready(path: Path, name: str) -> DataSource:
     places = [Path("data"), *([Path(os.environ["DETZOO_DATA"])] if os.environ.get("DETZOO_DATA") else [])]
     for place in places:
         source = describe(path, root=place)
-        if source.root.is_dir():
+        if is_folder(source.root):
             return source
     source = describe(path, root=places[-1])
     looked = " and ".join(str(describe(path, root=place).root) for place in places)

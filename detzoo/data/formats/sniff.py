@@ -13,6 +13,7 @@ from detzoo.data.formats.folder_layouts import find_layout, is_coco, split_of_js
 from detzoo.data.formats.source import DataSource, Part
 from detzoo.data.formats.tool_layouts import tool_file, tool_format
 from detzoo.errors import DataError
+from detzoo.runtime.foreign_files import is_ordinary
 
 _DESCRIPTIONS: Final = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 """Files that describe the data by their name; other YAML files only by what is in them."""
@@ -28,7 +29,7 @@ def describe(path: Path, *, root: Path | None = None) -> DataSource:
     Raises:
         DataError: the path holds nothing that can be read.
     """
-    if path.is_file():
+    if is_ordinary(path):
         kind = tool_format(path)
         if kind is not None and not (path.suffix.lower() == ".json" and is_coco(path)):
             return tool_file(path, kind)
@@ -59,7 +60,7 @@ def _description(folder: Path) -> tuple[Path | None, list[str]]:
     """The YAML file that describes the data in a folder, if any, and what is said of the others."""
     notes: list[str] = []
     for name in _DESCRIPTIONS:
-        if (folder / name).is_file():
+        if is_ordinary(folder / name):
             content = load_yaml(folder / name)
             if _known_keys(content):
                 return folder / name, notes

@@ -13,6 +13,7 @@ from detzoo.data.formats.index import Index, join_indexes
 from detzoo.data.formats.values import as_flag, shown
 from detzoo.data.formats.voc import Coordinates
 from detzoo.errors import DataError
+from detzoo.runtime.foreign_files import is_folder, is_there
 
 Format: TypeAlias = Literal["voc", "coco", "yolo", "masks", "labelme", "via", "cvat", "openimages", "shapes"]
 
@@ -113,7 +114,7 @@ _Read: TypeAlias = tuple[list[Index], tuple[str, ...], tuple[int, ...]]
 def _check_files(source: DataSource, parts: list[Part]) -> None:
     for part in parts:
         for path in (part.root, part.listed, part.annotations, part.images, part.labels, part.only):
-            if path is not None and not path.exists():
+            if path is not None and not is_there(path):
                 more = f"\n{source.download.strip()}" if source.download else ""
                 raise DataError(f"{source.place}: {path} is not there{more}")
 
@@ -122,7 +123,7 @@ def _read_voc(source: DataSource, parts: list[Part], problems: Problems, _: bool
     from detzoo.data.formats.voc import discover_classes, read_voc
 
     everywhere = {part.root: None for split in source.splits.values() for part in split if part.root is not None}
-    classes = source.classes or discover_classes([root for root in everywhere if root.is_dir()])
+    classes = source.classes or discover_classes([root for root in everywhere if is_folder(root)])
     indexes = [
         read_voc(part.root, part.listed, problems, classes=classes, coordinates=source.coordinates, images=part.images)
         for part in parts

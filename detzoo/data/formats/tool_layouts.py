@@ -21,7 +21,7 @@ from detzoo.data.formats.split_names import role_of
 from detzoo.data.formats.tool_entries import ToolImage, class_names_of, to_index
 from detzoo.data.formats.via import parse_via
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import check_ordinary, files_in
+from detzoo.runtime.foreign_files import check_ordinary, files_in, is_folder, is_there
 
 PARSERS: Final[dict[str, Callable[..., list[ToolImage]]]] = {
     "labelme": parse_labelme,
@@ -43,7 +43,7 @@ def tool_format(path: Path) -> Format | None:
 
 def tool_folder(folder: Path) -> DataSource | None:
     """Files of one of these tools in a folder, in the folder of each split, or in ``annotations``."""
-    below = [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name[:1] != "."]
+    below = [path for path in sorted(folder.iterdir()) if is_folder(path) and path.name[:1] != "."]
     for places in ([folder], below):
         found = {place: _kind_in(place) for place in places}
         splits: dict[str, tuple[Part, ...]] = {}
@@ -122,7 +122,7 @@ def read_tool_parts(
     everywhere = (part.annotations for split in source.splits.values() for part in split)
     for file in dict.fromkeys((*(part.annotations for part in parts), *everywhere)):
         assert file is not None
-        if file in wanted or (source.classes is None and file.exists()):
+        if file in wanted or (source.classes is None and is_there(file)):
             heard = problems if file in wanted else Problems()
             entries[file] = parse(file, heard, lines=lines and file in wanted)
             names |= set(class_names_of(entries[file]))
@@ -143,7 +143,7 @@ def _folders(part: Part, file: Path, source: DataSource) -> list[Path]:
     """Where the images of a part may lie, the likeliest first."""
     if part.images is not None:
         return [part.images]
-    own = file if file.is_dir() else file.parent
+    own = file if is_folder(file) else file.parent
     near = [own / "images", own, own.parent / "images", own.parent, own / file.stem]
     split = next((name for name, held in source.splits.items() if part in held), "")
     for called in dict.fromkeys((part.subset or split, split)):

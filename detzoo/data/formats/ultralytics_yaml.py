@@ -15,6 +15,7 @@ from detzoo.data.formats.values import shown
 from detzoo.data.formats.yolo_labels import find_labels, label_folder
 from detzoo.data.formats.yolo_layouts import yolo_folder
 from detzoo.errors import DataError
+from detzoo.runtime.foreign_files import is_folder, is_ordinary, is_there
 
 _OPTIONS: Final = ("skip_if_label_file_missing", "kpt_shape", "task")
 _TASKS: Final = ("detect", "segment", "pose", "obb")
@@ -34,7 +35,7 @@ def ultralytics(path: Path, content: dict[str, Any]) -> DataSource:
     """
     root = inside(path, path.parent, content.get("path", "."))
     notes: list[str] = []
-    if not root.is_dir():
+    if not is_folder(root):
         notes.append(f"path: {content['path']} is not here; {path.parent} is taken, relative to the file")
         root = path.parent  # its default is relative to a folder of Ultralytics' own
     names, said = _names_or_count(path, content)
@@ -57,7 +58,7 @@ def ultralytics(path: Path, content: dict[str, Any]) -> DataSource:
     options: dict[str, Any] = {key: content[key] for key in _OPTIONS if key in content}
     _check_options(path, options)
     if not splits:
-        found = yolo_folder(root, names) if root.is_dir() else None
+        found = yolo_folder(root, names) if is_folder(root) else None
         if found is None:
             raise DataError(f"{path}: names, but none of {EXPECTED}: where are the images?")
         return dataclasses.replace(found, place=str(path), options=options, notes=(*notes, *found.notes))
@@ -118,11 +119,11 @@ def _check_options(path: Path, options: dict[str, Any]) -> None:
 def _part(path: Path, root: Path, entry: str, notes: list[str]) -> Part:
     images = inside(path, root, entry)
     labels = label_folder(images)
-    if not images.exists():
+    if not is_there(images):
         # images shared by several label sets lie one level up, next to the folders with the labels
         above = inside(path, root.resolve().parent, entry)
         below = inside(path, root, entry.removeprefix("../"))  # Roboflow writes ../train/images for train/images
-        there = next((place for place in (above, below) if place.exists()), None)
+        there = next((place for place in (above, below) if is_there(place)), None)
         if there is None:
             there = ending_below(root, entry)  # Windows' backslashes, or a path of the machine it was written on
             note = f"{entry} is not here; {there} is taken"
@@ -130,10 +131,10 @@ def _part(path: Path, root: Path, entry: str, notes: list[str]) -> Part:
                 there = None
             notes += [] if there is None else [note]
         images = there or images
-    return Part(images=images, labels=find_labels(images, root) or (labels if labels.is_dir() else None))
+    return Part(images=images, labels=find_labels(images, root) or (labels if is_folder(labels) else None))
 
 
 def _holds_images(place: Path | None) -> bool:
-    if place is None or not place.is_dir():
-        return place is not None and place.suffix == ".txt" and place.is_file()
+    if place is None or not is_folder(place):
+        return place is not None and place.suffix == ".txt" and is_ordinary(place)
     return has_images(place)

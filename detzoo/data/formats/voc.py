@@ -20,7 +20,7 @@ from detzoo.data.formats.values import as_flag, as_pixels, as_side, shown
 from detzoo.data.formats.voc_sets import listed_name
 from detzoo.data.formats.voc_xml import VocFile, VocObject, read_voc_xml
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import files_below, files_in, read_text
+from detzoo.runtime.foreign_files import files_below, files_in, is_folder, read_text
 from detzoo.runtime.images import MAX_PIXELS, read_header
 
 Coordinates: TypeAlias = Literal["subtract_min", "subtract_all", "as_is"]
@@ -39,12 +39,12 @@ def find_roots(folder: Path) -> list[Path]:
     """The VOC roots at a folder or one level below: folders with Annotations, or with xml files of their own."""
     if _is_root(folder):
         return [folder]
-    below = [path for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
+    below = [path for path in sorted(folder.iterdir()) if is_folder(path)] if is_folder(folder) else []
     return [path for path in below if _is_root(path)]
 
 
 def _is_root(folder: Path) -> bool:
-    return any((folder / name).is_dir() for name in _ANNOTATIONS if _has_xml(folder / name)) or _has_xml(folder)
+    return any(is_folder(folder / name) for name in _ANNOTATIONS if _has_xml(folder / name)) or _has_xml(folder)
 
 
 def _has_xml(folder: Path) -> bool:
@@ -137,7 +137,7 @@ def _annotation_folder(root: Path) -> Path:
 
 
 def _image_folder(root: Path) -> Path:
-    return next((root / name for name in _IMAGES if (root / name).is_dir()), root)
+    return next((root / name for name in _IMAGES if is_folder(root / name)), root)
 
 
 def _read_list(path: Path, files: Mapping[str, Path], problems: Problems) -> list[tuple[str, int]]:

@@ -19,6 +19,7 @@ from detzoo.data.formats.capabilities import Target, written_rows
 from detzoo.data.formats.read_back import WrittenImage, differences
 from detzoo.data.formats.ultralytics_yaml import OTHER_KEYS
 from detzoo.errors import DataError
+from detzoo.runtime.foreign_files import is_folder, is_there
 from detzoo.runtime.images import read_header
 
 
@@ -28,7 +29,7 @@ def check_new(out: Path) -> None:
     Raises:
         DataError: ``out`` is no new or empty folder.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if is_there(out) and (not is_folder(out) or any(out.iterdir())):
         raise DataError(f"{out}: exists and is not empty; choose another folder")
 
 

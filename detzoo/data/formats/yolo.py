@@ -17,7 +17,7 @@ from detzoo.data.formats.yolo_labels import NO_LABELS, label_folder
 from detzoo.data.formats.yolo_rows import RowForm, row_form, unit_problem
 from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import NO_MASK, encode_polygons
-from detzoo.runtime.foreign_files import MissingFileError, files_below, read_text
+from detzoo.runtime.foreign_files import MissingFileError, files_below, is_folder, is_ordinary, read_text
 from detzoo.runtime.images import SUFFIXES, read_header
 
 _SAMPLED: Final = 500
@@ -36,11 +36,11 @@ def list_images(entry: Path, problems: Problems, root: Path | None = None) -> li
         problems: gets every defect.
         root: of the dataset; the paths of a list are relative to the folder of the list, or to this one.
     """
-    if entry.is_dir():
+    if is_folder(entry):
         below = files_below(entry)
         tell_passed_over(entry, below, problems)
         return [path for path in below if path.suffix.lower() in SUFFIXES]
-    if not entry.is_file():
+    if not is_ordinary(entry):
         raise DataError(f"{entry}: no such folder or list of images")
     lines = enumerate(read_text(entry, what="list of images").splitlines(), start=1)
     names = {line: text.strip() for line, text in lines if text.strip()}
@@ -104,14 +104,14 @@ def read_yolo(
         if shared[label] > 1:
             problems.warning("shared-label", image, None, f"{shared[label]} images have the label file {label}")
         reader.image(builder, image, label)
-    for label in files_below(labels) if images.is_dir() and labels.is_dir() else []:
+    for label in files_below(labels) if is_folder(images) and is_folder(labels) else []:
         if label.suffix == ".txt" and label not in expected and label.name not in NO_LABELS:
             problems.error("missing-image", label, None, f"no image called {label.stem}; {_boxes(label)} left out")
     return builder.build()
 
 
 def _label_of(image: Path, images: Path, labels: Path) -> Path:
-    if images.is_dir():
+    if is_folder(images):
         return labels / image.parent.relative_to(images) / f"{image.stem}.txt"
     # a list may name images of many folders, each with its own labels next to it
     there = label_folder(image.parent) / f"{image.stem}.txt"
@@ -169,7 +169,7 @@ class _Reader:
         try:
             text = read_text(label, what="label file")
         except DataError as error:
-            if isinstance(error, MissingFileError) and not label.is_symlink():
+            if isinstance(error, MissingFileError) and not os.path.islink(label):
                 text = f"no label file {label}; taken for an image without objects"
                 self.problems.warning("no-annotation", image, None, text)
                 return

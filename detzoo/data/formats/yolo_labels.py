@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from detzoo.runtime.foreign_files import is_folder
+
 NO_LABELS: Final = ("classes.txt", "notes.txt", "readme.txt", "README.roboflow.txt", "README.dataset.txt")
 """Text files that stand among label files and are none."""
 
@@ -28,7 +30,7 @@ def find_labels(images: Path, root: Path) -> Path | None:
         images: the folder.
         root: of the dataset.
     """
-    if not images.is_dir():
+    if not is_folder(images):
         return None
     places = [label_folder(images)]
     if images.is_relative_to(root):
@@ -36,8 +38,8 @@ def find_labels(images: Path, root: Path) -> Path | None:
         below = root / label_folder(within)
         places = [below, *places] if "images" in within.parts else [images, *places]
     places = [*places, images]
-    with_files = [place for place in places if place.is_dir() and _has_labels(place)]
-    return next(iter(with_files), next((place for place in places if place != images and place.is_dir()), None))
+    with_files = [place for place in places if is_folder(place) and _has_labels(place)]
+    return next(iter(with_files), next((place for place in places if place != images and is_folder(place)), None))
 
 
 def _has_labels(folder: Path) -> bool:

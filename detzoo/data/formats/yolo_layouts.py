@@ -15,7 +15,7 @@ from detzoo.data.formats.split_names import role_of
 from detzoo.data.formats.values import as_number
 from detzoo.data.formats.yolo_labels import NO_LABELS
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import files_in, read_text
+from detzoo.runtime.foreign_files import files_in, is_folder, read_text
 
 _NO_NAMES: Final = (
     "{folder}: YOLO labels without class names: add a data.yaml with `names:`, or a classes.txt with one name per line"
@@ -40,21 +40,21 @@ def yolo_folder(folder: Path, names: dict[int, str] | None = None, *, classes: S
 def _folders(folder: Path, names: dict[int, str] | None, classes: Sequence[str]) -> DataSource | None:
     """``images`` next to ``labels``, or both in the folder of each split."""
     images, labels = folder / "images", folder / "labels"
-    if images.is_dir() and labels.is_dir():
-        below = [path.name for path in sorted(images.iterdir()) if path.is_dir() and has_images(path)]
+    if is_folder(images) and is_folder(labels):
+        below = [path.name for path in sorted(images.iterdir()) if is_folder(path) and has_images(path)]
         parts: dict[str, tuple[Part, ...]] = {
             name: (Part(images=images / name, labels=labels / name),) for name in below
         }
     else:
         inside = [
-            path for path in sorted(folder.iterdir()) if (path / "images").is_dir() and (path / "labels").is_dir()
+            path for path in sorted(folder.iterdir()) if is_folder(path / "images") and is_folder(path / "labels")
         ]
         parts = {path.name: (Part(images=path / "images", labels=path / "labels"),) for path in inside}
         if not parts or find_mask_root(folder) is not None:
             return None
-    loose = sum(map(len, image_files(images).values())) if images.is_dir() else 0
+    loose = sum(map(len, image_files(images).values())) if is_folder(images) else 0
     notes = []
-    if loose and any((labels / name).is_dir() for name in parts):
+    if loose and any(is_folder(labels / name) for name in parts):
         notes.append(f"{loose} images lie in {images} itself and belong to no split ({', '.join(parts)}); not read")
     elif loose or not parts:
         parts = {"all": (Part(images=images, labels=labels),)}
@@ -111,7 +111,7 @@ def _beside_folder(folder: Path, names: dict[int, str] | None, classes: Sequence
     """Label files beside their images, as LabelImg writes them: in the folder, or in the folder of each split."""
     places = [folder] if _labels_beside(folder) else []
     if not places:
-        places = [path for path in sorted(folder.iterdir()) if path.is_dir() and _labels_beside(path)]
+        places = [path for path in sorted(folder.iterdir()) if is_folder(path) and _labels_beside(path)]
     if not places:
         return None
     names = names or listed_names(folder, places) or dict(enumerate(classes))
