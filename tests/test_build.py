@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import detzoo
+from detzoo.builder import build_component
 from detzoo.components.postprocess.detections import PerClassDetections
-from detzoo.errors import RecipeError, WeightsError
+from detzoo.errors import MachineError, RecipeError, WeightsError
 from detzoo.recipes.class_names import class_names
 from detzoo.weights.checkpoint import save_model
 from detzoo.weights.sources import file_sha256
@@ -217,6 +218,12 @@ def test_a_share_of_the_training_that_is_none_is_rejected(share: object, message
     with pytest.raises(RecipeError) as caught:
         detzoo.build(SMALL, overrides={"train.transforms": [{"type": "flip", "active": share}]}, weights=None)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("filters", [4 * 10**17, 999_999_999_999_999_999], ids=["bytes", "count"])
+def test_a_size_that_no_memory_has_is_told_with_its_place(filters: int) -> None:
+    with pytest.raises((RecipeError, MachineError), match=r"a size is too large|not enough memory"):
+        build_component("backbone", {"type": "darknet", "layers": [f"conv {filters} 3/2 -> s2"]})
 
 
 def test_one_class_is_a_list_of_one_name() -> None:

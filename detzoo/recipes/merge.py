@@ -160,14 +160,13 @@ def shown_path(path: str) -> str:
 
 
 def keys_in(value: Any) -> list[Key]:
-    """Every path inside a value."""
+    """Every path inside a value, of any depth: what holds another stands before it."""
     found: list[Key] = []
-
-    def walk(node: Any, key: Key) -> None:
+    left: list[tuple[Any, Key]] = [(value, ())]
+    while left:
+        node, key = left.pop()
         items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-        for name, child in items:
-            found.append((*key, name))
-            walk(child, (*key, name))
-
-    walk(value, ())
+        inside = [(child, (*key, name)) for name, child in items]
+        found += [path for _, path in inside]
+        left += reversed(inside)
     return found

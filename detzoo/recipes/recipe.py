@@ -22,7 +22,7 @@ from detzoo.schema.checking import Problem, check_fields, fits
 from detzoo.schema.describing import describe, first_of, nearest, shown
 from detzoo.schema.nodes import ComponentOf, Field, Fields, Settings
 from detzoo.schema.searching import components_in
-from detzoo.schema.yaml_source import Key, Origin, show_key, write
+from detzoo.schema.yaml_source import MAX_DEPTH, TOO_DEEP, Key, Origin, show_key, write
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,11 @@ def recipe_from_values(
     for path, _, written in _override_items(overrides):
         if path.partition(".")[0] in ("num_classes", "classes"):
             raise RecipeError(f"{written}: a trained detector keeps its classes; train again for other ones")
+    keys = keys_in(values)
+    if max(map(len, keys), default=0) > MAX_DEPTH:  # a file may be altered; all that follows goes by recursion
+        raise RecipeError(f"{name}: {TOO_DEEP}")
     merged = Merged(value=values)
-    merged.marks |= {(): Origin(name)} | {key: Origin(name) for key in keys_in(values)}
+    merged.marks |= {(): Origin(name)} | {key: Origin(name) for key in keys}
     _override(merged, overrides, lambda: values)
     return check(name, merged, registry or get_registry(), (name,))
 

@@ -34,6 +34,7 @@ from detzoo.schema.nodes import (
 )
 from detzoo.schema.yaml_source import Key, show_key
 
+_BEYOND_INT64: Final = 2**63
 _LARGEST: Final = sys.float_info.max
 _MOST_UNKNOWN: Final = 20
 """Unknown keys of a mapping that are named."""
@@ -140,7 +141,8 @@ def _scalar_fits(node: Node, value: Any) -> bool:
             # the comparison is false for nan, and exact for whole numbers that no float can hold
             return type(value) in (float, int) and -_LARGEST <= value <= _LARGEST and _within(node, value)
         case Integer():
-            return type(value) is int and _within(node, value) and value % (node.multiple_of or 1) == 0
+            fits_torch = type(value) is int and -_BEYOND_INT64 <= value < _BEYOND_INT64
+            return fits_torch and _within(node, value) and value % (node.multiple_of or 1) == 0
         case Null():
             return value is None
         case Literal(values):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 _PLAIN: Final = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 """Floats of 8 bits and less mean something only with the scales that are kept beside them."""
+_WHOLE: Final = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def value_problems(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
@@ -29,7 +30,8 @@ def value_problems(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> li
 def _problem(name: str, own: Tensor, value: Tensor) -> str | None:
     if not own.is_floating_point():
         counted = name.endswith(".num_batches_tracked")  # some files keep it as a float; evaluation never reads it
-        return f"is {_kind(value)}, must be {_kind(own)}" if value.is_floating_point() and not counted else None
+        fits = value.dtype == own.dtype or (own.dtype in _WHOLE and value.dtype in _WHOLE)
+        return None if fits or (counted and value.dtype in _PLAIN) else f"is {_kind(value)}, must be {_kind(own)}"
     if value.dtype not in _PLAIN:
         return f"is {_kind(value)}, must be a floating-point number of 16 bits or more"
     finite = value.isfinite()

@@ -104,6 +104,15 @@ def test_resolved_values_load_without_the_plugin_s_recipe() -> None:
     assert again.origin(("head", "scoring")) == "runs/toys"
 
 
+def test_stored_values_that_are_too_deep_are_told_with_the_file() -> None:
+    deep: list[object] = []
+    for _ in range(900):
+        deep = [deep]
+
+    with pytest.raises(RecipeError, match=r"^runs/toys: lists and mappings are nested more than 32 deep$"):
+        recipe_from_values("runs/toys", load_recipe("toy_child").values | {"head": deep})
+
+
 def test_extends_finds_a_sibling_a_file_and_the_zoo(tmp_path: Path) -> None:
     written(tmp_path, "  base: {extends: toy_detector, num_classes: 5}\n  other: {extends: toy_child}\n", "base.yaml")
     path = written(

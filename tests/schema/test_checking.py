@@ -106,6 +106,11 @@ def test_all_problems_come_together_in_the_order_of_the_file() -> None:
     ]
 
 
+def test_a_whole_number_fits_where_torch_can_hold_it() -> None:
+    assert all(fits(Integer(), value) for value in (2**63 - 1, -(2**63)))
+    assert not any(fits(Integer(), value) for value in (2**63, -(2**63) - 1, 10**400))
+
+
 def test_words() -> None:
     assert shown(math.nan) == ".nan"
     assert shown(-math.inf) == "-.inf"

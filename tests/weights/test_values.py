@@ -22,6 +22,8 @@ WRONG: dict[str, tuple[str, Tensor, str]] = {
     "truth values": ("0.bias", torch.tensor([True, False]), "is bool"),
     "8 bits": ("0.bias", torch.tensor([1.0, 2.0]).to(torch.float8_e4m3fn), "is float8_e4m3fn"),
     "complex": ("0.bias", torch.tensor([1j, 2]), "is complex64"),
+    "a complex count": ("1.num_batches_tracked", torch.tensor(1j), "is complex64, must be int64"),
+    "a truth value as a count": ("1.num_batches_tracked", torch.tensor(True), "is bool, must be int64"),
     "a negative variance": ("1.running_var", torch.tensor([1.0, -0.5]), "a variance is negative (-0.5)"),
 }
 
@@ -40,6 +42,7 @@ def test_good_values_of_any_precision_are_no_problem() -> None:
         == []
     )
     assert value_problems(state(), state() | {"1.num_batches_tracked": torch.tensor(3.0)}) == []
+    assert value_problems(state(), state() | {"1.num_batches_tracked": torch.tensor(3, dtype=torch.int32)}) == []
     assert value_problems({}, state()) == []
 
 
