@@ -76,7 +76,10 @@ def _keep(found: Finding, out: Path) -> None:
     folder = out / f"{found.kind}-{found.seed}-{found.case}"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "input").mkdir(parents=True)
-    changes = make(found.kind, found.seed, found.case, folder / "input")
+    try:
+        changes = make(found.kind, found.seed, found.case, folder / "input")
+    except Exception as error:  # the finding is one of the campaign itself, which goes on
+        changes = [f"the input cannot be made: {error!r}"]
     lines = [found.command, found.what, found.place, "", *changes, "", found.text]
     (folder / "finding.txt").write_text("\n".join(lines) + "\n", errors="backslashreplace")
 

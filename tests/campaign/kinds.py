@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import random
 import shutil
 import sys
@@ -17,7 +19,7 @@ from detzoo_yolo.commands import darknet
 from detzoo_yolo.weights_file import read_weights
 from tests.campaign import uses, valid_datasets, valid_files
 from tests.campaign.mutations import Files, mutate, place_on_disk
-from tests.campaign.strange_values import as_text, strange
+from tests.campaign.strange_values import as_text, change_tree, fitting, strange
 
 OVERRIDES: Final = "overrides.txt"
 """Holds what ``--set`` is given, one per line."""
@@ -110,27 +112,46 @@ def _overrides(folder: Path) -> list[str]:
 
 
 def _new_overrides(rng: random.Random, folder: Path) -> list[str]:
-    told = []
-    for _ in range(rng.choice((1, 1, 2))):
-        key, _, value = rng.choice(valid_files.SETS).partition("=")
-        what = rng.choice(("key", "value", "value", "letter", "index", "dots", "whole"))
-        if what == "key":
-            parts = key.split(".")
-            parts[rng.randrange(len(parts))] = str(strange(rng))
-            key = ".".join(parts)
-        elif what == "value":
-            value = str(strange(rng))
-        elif what == "index":
-            key += f"[{strange(rng)}]"
-        elif what == "dots":
-            key = ".".join([key] * rng.choice((2, 40, 1000)))
-        text = f"{key}={value}" if what != "whole" else str(strange(rng))
-        if what == "letter":
-            at = rng.randrange(len(text))
-            text = text[:at] + rng.choice("[]{}.=,:#&*!|>'\"%@`\t\x85 é") + text[at + 1 :]
-        told.append(as_text(text).replace("\n", " "))
+    """One to three ``--set``: damaged ones, and some of another value that may fit, so that detectors are built."""
+    made = [rng.choice((_damaged_override, _other_value, _fitting_value, _fitting_value)) for _ in range(3)]
+    told = [make_one(rng).replace("\n", " ") for make_one in made[: rng.choice((1, 1, 2, 3))]]
     (folder / OVERRIDES).write_bytes("\n".join(told).encode(errors="surrogatepass"))
     return [f"--set {text[:100]}" for text in told]
+
+
+def _fitting_value(rng: random.Random) -> str:
+    key, value = rng.choice(valid_files.leaves())
+    return f"{key}={json.dumps(fitting(rng, value))}"
+
+
+def _other_value(rng: random.Random) -> str:
+    key, value = rng.choice(valid_files.leaves())
+    key = key if rng.random() < 0.7 else ".".join(key.split(".")[-rng.choice((1, 2)) :])  # its short form
+    other = value if rng.random() < 0.7 else rng.choice(valid_files.leaves())[1]
+    tree, _ = change_tree(rng, {"x": copy.deepcopy(other)})
+    return f"{key}={as_text(json.dumps(tree.get('x') if isinstance(tree, dict) else tree))}"
+
+
+def _damaged_override(rng: random.Random) -> str:
+    key, _, value = rng.choice(valid_files.SETS).partition("=")
+    what = rng.choice(("key", "value", "value", "letter", "index", "dots", "whole", "cut", "twice"))
+    if what == "key":
+        parts = key.split(".")
+        parts[rng.randrange(len(parts))] = str(strange(rng))
+        key = ".".join(parts)
+    elif what == "value":
+        value = str(strange(rng))
+    elif what == "index":
+        key += f"[{strange(rng) if rng.random() < 0.5 else rng.choice((-1, 0, 1, 2, '0:1', '00'))}]"
+    elif what == "dots":
+        key = ".".join([key] * rng.choice((2, 40, 1000)))
+    text = f"{key}={value}" if what != "whole" else str(strange(rng))
+    at = rng.randrange(len(text)) if text else 0
+    if what == "letter":
+        text = text[:at] + rng.choice("[]{}.=,:#&*!|>'\"%@`\t\x85 é") + text[at + 1 :]
+    elif what in ("cut", "twice"):
+        text = text[:at] + (text[at:] * 2 if what == "twice" else "")
+    return as_text(text)
 
 
 def _manifest(folder: Path) -> None:
@@ -189,6 +210,7 @@ KINDS: Final[dict[str, Kind]] = {
     "recipe": Kind(lambda: [{"tiny.yaml": valid_files.TINY.encode()}], _recipe, (".yaml",)),
     "set": Kind(lambda: [{"tiny.yaml": valid_files.TINY.encode()}], _set, changes=_new_overrides),
     "build": Kind(lambda: [{"tiny.yaml": valid_files.TINY.encode()}], _built, (".yaml",), share=0.3),
+    "set-build": Kind(lambda: [{"tiny.yaml": valid_files.TINY.encode()}], _built, changes=_new_overrides, share=0.5),
     "manifest": Kind(valid_files.manifests, _manifest, ("registry.yaml", "schemas.json"), share=0.3),
     "cfg": Kind(
         lambda: [{"x.cfg": valid_files.CFG.encode(), "x.names": b"cat\ndog\n"}], _cfg, (".cfg", ".cfg", ".names")

@@ -177,7 +177,7 @@ def _archive(rng: random.Random, data: bytes) -> tuple[bytes, str]:
         with zipfile.ZipFile(io.BytesIO(data)) as packed:
             files = {name: packed.read(name) for name in packed.namelist()}
         name = rng.choice(list(files) + [name for name in files if name.endswith("data.pkl")] * 3)
-    except (zipfile.BadZipFile, LookupError, OSError, ValueError, NotImplementedError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, OSError, ValueError, RuntimeError):
         return _bytes(rng, data)
     files[name], what = _bytes(rng, files[name])
     stream = io.BytesIO()

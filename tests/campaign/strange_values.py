@@ -61,7 +61,7 @@ def change_tree(rng: random.Random, tree: Any) -> tuple[Any, str]:
     if what == "strange":
         holder[key] = strange(rng)
     elif what == "near":
-        holder[key] = _near(rng, old)
+        holder[key] = near(rng, old)
     elif what == "wrap":
         holder[key] = rng.choice(([old], {"x": old}, [old] * 3))
     elif what == "swap":
@@ -86,13 +86,35 @@ _CHANGES: Final = ("strange", "strange", "near", "near", "wrap", "swap", "delete
 _STRUCTURAL: Final = ("strange", "wrap", "swap", "delete", "other", "other")
 
 
-def _near(rng: random.Random, value: Any) -> Any:
+def near(rng: random.Random, value: Any) -> Any:
     """A value of the same or a similar type."""
     if isinstance(value, str):
         return rng.choice((value + " ", value.upper(), value[:-1], value * 2, value + "\0", [value], value[::-1]))
     number = float(value)
     options = (-number, number * 1e6, number / 1e3, number + 0.5, number + 1, str(value), f" {value} ", [value], number)
-    return rng.choice(options)
+    whole = (value - 1, value + 1, value * 2, value * 1000) if type(value) is int else ()
+    return rng.choice((*options, *whole))
+
+
+def fitting(rng: random.Random, value: Any) -> Any:
+    """Another value of the same type, which may do as well; nothing stays nothing, or becomes a small number."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + rng.choice((-value, -1, 1, 2, 7, value, 1000))
+    if isinstance(value, float):
+        return value * rng.choice((0.5, 2.0, 0.9, 1.1, 0.0, -1.0, 1e3, 1e-3))
+    if isinstance(value, str):
+        return rng.choice((value, "none", "batch", "relu", "silu", "image", "giou", "l1", "after", "sgd", "step"))
+    if isinstance(value, list) and value:
+        at = rng.randrange(len(value))
+        other = [fitting(rng, value[at])] * rng.choice((0, 1, 1, 1, 2))
+        return [*value[:at], *other, *value[at + 1 :]]
+    if isinstance(value, dict) and value:
+        key = rng.choice([key for key in value if key != "type"] or list(value))
+        kept = {name: one for name, one in value.items() if name != key}
+        return kept if rng.random() < 0.3 else kept | {key: fitting(rng, value[key])}
+    return rng.choice((value, 0, 1, 0.5, 2))
 
 
 def as_text(text: str) -> str:

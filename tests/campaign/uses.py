@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -18,17 +20,18 @@ from detzoo.data.checking.report import as_json, as_lines, describe
 from detzoo.data.checking.statistics import opening_lines, summarise
 from detzoo.data.dataset import Dataset
 from detzoo.data.formats.writing import write_datasets
-from detzoo.errors import DataError, DetzooError
+from detzoo.errors import DataError, DetzooError, MachineError
 from detzoo.evaluation.result_file import read_categories, read_results
 from detzoo.evaluation.results import evaluate_detections
 from detzoo.ops.mask_encoding import read_mask_values
 from detzoo.plugins.listing import component_rows, detector_rows, plugin_lines, render
 from detzoo.plugins.registry import Registry
-from detzoo.recipes.editor_schema import recipe_file_schema
+from detzoo.recipes.editor_schema import kind_schema
 from detzoo.recipes.recipe import load_recipe
 from detzoo.recipes.text import as_json as recipe_json
 from detzoo.recipes.text import as_yaml, with_origins
 from detzoo.runtime.images import read_header, read_image
+from detzoo.runtime.machine_failures import machine_failure
 from detzoo.weights.checkpoint import load_checkpoint
 from detzoo.weights.detector import check_values
 from detzoo.weights.sources import read_state_dict
@@ -148,9 +151,23 @@ def use_recipe(path: Path, overrides: list[str]) -> Any:
     return recipe
 
 
+@contextlib.contextmanager
+def small_memory() -> Iterator[None]:
+    """A recipe may ask for a network that does not fit; the command line has a message for it."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        reason = machine_failure(error)
+        if reason is None:
+            raise
+        raise MachineError(reason) from None
+
+
 def build_and_look(path: Path, overrides: list[str]) -> None:
     """Build a recipe's detector and let it look at one image."""
-    detector = build_recipe(load_recipe(path, overrides), backbone_weights=False).eval()
+    recipe = load_recipe(path, overrides)
+    with small_memory():
+        detector = build_recipe(recipe, backbone_weights=False).eval()
     found = detector.predict([torch.zeros(3, 20, 30, dtype=torch.uint8)], score_threshold=0.0)
     assert bool(torch.as_tensor(found[0].boxes).isfinite().all())
 
@@ -160,13 +177,18 @@ def use_manifest(folder: Path) -> None:
     registry = Registry([EntryPoint("x", "zoo_x.plugin", "detzoo.plugins")])
     printed(render(detector_rows(registry), None, as_json=False, wide=True))
     printed(render(component_rows("neck", registry), None, as_json=False, wide=False))
-    json.dumps(recipe_file_schema(registry))
+    json.dumps([kind_schema(registry, kind, {}) for kind in _kinds_of("x", registry)])
     printed("\n".join(plugin_lines(registry.plugins.records["x"], registry)))
     for name in registry.detectors():
         try:
             load_recipe(name, registry=registry)
         except DetzooError as error:
             printed(str(error))
+
+
+def _kinds_of(plugin: str, registry: Registry) -> set[str]:
+    """The kinds of a plugin's components: their part of the editors' schema; the whole takes a second."""
+    return {entry.kind for kind in registry.kinds for entry in registry.entries(kind) if entry.plugin == plugin}
 
 
 def use_weights(path: Path) -> None:
@@ -179,5 +201,6 @@ def use_weights(path: Path) -> None:
 def use_checkpoint(path: Path) -> None:
     """Read a checkpoint whole, and build its detector."""
     load_checkpoint(path)
-    detector = load(path)
+    with small_memory():
+        detector = load(path)
     assert all(bool(value.isfinite().all()) for value in detector.state_dict().values() if value.is_floating_point())

@@ -15,6 +15,9 @@ from PIL import Image
 from safetensors.torch import save
 
 from detzoo import build
+from detzoo.recipes.merge import keys_in
+from detzoo.recipes.recipe import load_recipe
+from detzoo.schema.yaml_source import Key, show_key
 from detzoo.weights.checkpoint import Checkpoint, save_checkpoint
 from tests.campaign.mutations import Files
 from tests.campaign.valid_datasets import coco, encoded
@@ -137,6 +140,22 @@ def images() -> list[Files]:
     turned = Image.Exif()
     turned[0x0112] = 6
     return [*sets, {"x.jpg": encoded("JPEG", 24, 17, exif=turned.tobytes())}]
+
+
+@cache
+def leaves() -> list[tuple[str, Any]]:
+    """Every path of the recipe with its defaults filled in, and the value there."""
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = Path(folder) / "tiny.yaml"
+        recipe.write_text(TINY)
+        values = load_recipe(recipe).values
+    return [(show_key(key), _at(values, key)) for key in keys_in(values)]
+
+
+def _at(value: Any, key: Key) -> Any:
+    for part in key:
+        value = value[part]
+    return value
 
 
 @cache
