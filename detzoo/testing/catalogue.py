@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 
 from detzoo.plugins.registry import get_registry
 
-Group: TypeAlias = Literal["manifest", "import", "interface", "numeric", "detector"]
+Group: TypeAlias = Literal["manifest", "import", "interface", "numeric", "export", "detector"]
 
 _CHECK: Final = "check_"
 _MODULE: Final = ("module:same_seed_same_weights", "module:state_dict_round_trip", "module:moves_between_dtypes")
@@ -184,4 +184,6 @@ def group_of(spec: str) -> Group:
         return "import" if name.startswith("import_") else "manifest"
     if file == "detector":
         return "detector"
+    if file == "exporting":
+        return "export"
     return "interface" if name in _INTERFACE or file == "abilities" else "numeric"

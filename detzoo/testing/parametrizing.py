@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 def parametrize_with_checks(
-    plugin: str, *, groups: tuple[Group, ...] | None = None, recipes: Collection[str] | None = None
+    plugin: str,
+    *,
+    groups: tuple[Group, ...] | None = None,
+    recipes: Collection[str] | None = None,
+    slow: tuple[Group, ...] = (),
 ) -> pytest.MarkDecorator:
     """Make a pytest test of every check: decorate ``def test_conformance(component, check): check(component)``.
 
@@ -23,6 +27,7 @@ def parametrize_with_checks(
         plugin: as in ``check_plugin``.
         groups: which groups to run; all by default.
         recipes: as in ``check_plugin``; those that the manifest leaves out belong in a slow test.
+        slow: groups whose tests get the mark ``slow``; those of ``export`` take seconds each.
     """
     import pytest
 
@@ -31,6 +36,8 @@ def parametrize_with_checks(
         if groups is None or check.group in groups:
             reason = component.expected_failures.get(check.name)
             marks = [] if reason is None else [pytest.mark.xfail(reason=reason, strict=True)]
+            if check.group in slow:
+                marks.append(pytest.mark.slow)
             if component.missing:
                 marks.append(pytest.mark.skip(reason=component.missing))
             cases.append(pytest.param(component, check, id=f"{component}: {check}", marks=marks))

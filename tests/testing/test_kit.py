@@ -32,7 +32,7 @@ from detzoo.testing.subject import Subject
 from detzoo.types import Assignment, Candidates, FeatureMaps, FeatureSpec, Predictions, Targets
 
 
-@parametrize_with_checks("core")
+@parametrize_with_checks("core", slow=("export",))  # tests/export exports whole detectors
 def test_core_conforms(component: CheckedComponent, check: Check) -> None:
     check(component)
 
@@ -142,6 +142,8 @@ def test_marks_of_pytest(toy_registry: Registry) -> None:
     (skipped,) = marks["head toy/toy_head: outputs"]
     assert (skipped.name, skipped.kwargs) == ("skip", {"reason": "the package no_such_package is not installed"})
     assert marks["backbone toy/toy_backbone: declared_maps"] == []
+    exported = parametrize_with_checks("toy", groups=("export",), slow=("export",)).args[1]
+    assert {mark.mark.name for case in exported for mark in case.marks} == {"slow", "skip"}
 
 
 def test_recipes_are_all_of_them_unless_the_manifest_names_some(toy_registry: Registry) -> None:

@@ -11,7 +11,7 @@ from detzoo.testing import Check, CheckedComponent, parametrize_with_checks, rec
 LARGE = [name for name in recipes_left_out("faster_rcnn") if "_atrous_" not in name and "_nas_" not in name]
 
 
-@parametrize_with_checks("faster_rcnn")
+@parametrize_with_checks("faster_rcnn", slow=("export",))  # tests/export exports whole detectors
 def test_conformance(component: CheckedComponent, check: Check) -> None:
     check(component)
 

@@ -48,7 +48,7 @@ RCNN: dict[str, Any] = SMALL | {
 
 
 SOFTMAX = ("--set", "classify_by=softmax", "--set", "correct_boxes=false")
-SELECTIVE_SEARCH = ("--set", "proposals.proposer.type=selective_search")
+OTHER_REGIONS = ("--set", "proposals.proposer={type: gaussian, count: 20}")
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,7 @@ def test_the_commands_take_a_run_and_change_its_parts(trained: Path, tmp_path: P
         ["predict", str(trained), str(tmp_path / "p.png"), "--out", str(tmp_path / "d")],
         ["eval", str(trained), "--data", data, "--split", "val", "--out", str(tmp_path / "e")],
         ["eval", str(trained), "--data", data, "--split", "val", "--out", str(tmp_path / "f"), *SOFTMAX],
-        ["bench", str(trained), "--device", "cpu", "--iterations", "5", "--size", "60x80", *SELECTIVE_SEARCH],
+        ["bench", str(trained), "--device", "cpu", "--iterations", "5", "--size", "60x80", *OTHER_REGIONS],
     ):
         out = CliRunner().invoke(app, words)
         assert out.exit_code == 0, out.output

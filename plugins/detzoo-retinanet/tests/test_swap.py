@@ -23,6 +23,8 @@ REPLACED = {
     "loss": "multibox",
     "postprocess": "top_k",
 }
+DEFAULT = ("head", "loss", "postprocess")
+"""What is trained by default; a step of every combination of the others is tested by tests/matrix."""
 STEPS, BATCH = 12, 2
 
 
@@ -33,7 +35,10 @@ def test_resolved_recipes_differ_in_that_key_only(kind: str) -> None:
     assert swapped[kind]["type"] == REPLACED[kind]
 
 
-@pytest.mark.parametrize("kind", [*REPLACED, "atss_on_fcos"])
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[] if kind in DEFAULT else [pytest.mark.slow]) for kind in (*REPLACED, "atss_on_fcos")],
+)
 def test_swapped_detector_learns_and_predicts(kind: str) -> None:
     torch.manual_seed(0)
     detector = build(f"{FILE}#{kind}").train()

@@ -24,6 +24,8 @@ REPLACED = {
     "loss": "softmax_focal",
     "postprocess": "top_k",
 }
+DEFAULT = ("head", "loss", "postprocess")
+"""What is trained by default; a step of every combination of the others is tested by tests/matrix."""
 STEPS, BATCH = 14, 2
 
 
@@ -51,7 +53,10 @@ def test_resolved_recipes_differ_in_that_key_only(kind: str) -> None:
     assert base[kind]["type"] != swapped[kind]["type"] == REPLACED[kind]
 
 
-@pytest.mark.parametrize("kind", [*REPLACED, "atss"])
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[] if kind in DEFAULT else [pytest.mark.slow]) for kind in (*REPLACED, "atss")],
+)
 def test_swapped_detector_learns_predicts_and_is_saved(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     detector = build(f"{FILE}#{kind}")
