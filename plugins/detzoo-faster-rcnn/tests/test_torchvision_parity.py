@@ -38,6 +38,9 @@ FROZEN_EPS = {
 }
 """Norms that torchvision freezes around pretrained weights; the v2 models train theirs."""
 BUILDERS = (*FROZEN_EPS, "fasterrcnn_resnet50_fpn_v2", "maskrcnn_resnet50_fpn_v2")
+CONTAINED = ("fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2")
+"""What they are made of is compared with the other three: slow."""
+FAST = [pytest.param(name, marks=[pytest.mark.slow] if name in CONTAINED else []) for name in BUILDERS]
 
 
 @dataclasses.dataclass
@@ -151,7 +154,7 @@ def make_pair(name: str, shared: Path, *, small: bool) -> Pair:
     return Pair(name, theirs, ours, photos)
 
 
-@pytest.fixture(scope="module", params=BUILDERS)
+@pytest.fixture(scope="module", params=FAST)
 def pair(request: pytest.FixtureRequest, shared: Path) -> Pair:
     return make_pair(request.param, shared, small=True)
 

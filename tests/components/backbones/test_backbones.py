@@ -177,7 +177,13 @@ def test_a_fixed_input_size_fixes_the_declared_sizes(name: str) -> None:
     }
 
 
-@pytest.mark.parametrize("name", sorted(LAYERS))
+DEEPER = ("resnet34", "resnet101")
+"""More of the blocks of ResNet-18 and ResNet-50."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in DEEPER else []) for name in sorted(LAYERS)]
+)
 def test_maps_equal_torchvisions_with_the_same_state_dict(name: str, tmp_path: Path) -> None:
     builder, layers = LAYERS[name]
     torch.manual_seed(0)
