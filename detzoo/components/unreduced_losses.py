@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from detzoo.errors import RecipeError
 from detzoo.interfaces import BoxCoder, BoxLoss, ClassLoss, Feature
-from detzoo.ops.boxes import ciou, full_precision, giou
+from detzoo.ops.boxes import ciou, full_precision, giou, iou
 from detzoo.ops.distributions import neighbouring_bins
 from detzoo.ops.focal import focal_by_formula, focal_in_pieces
 from detzoo.ops.ranking import allows_dynamic_shapes
@@ -176,6 +176,29 @@ class L1(BoxLoss):
         deltas = full_precision(deltas)
         truth = _coder(candidates, "l1").encode(boxes, candidates.boxes, candidates.strides())
         return (deltas - truth.to(deltas.dtype).detach()).abs().sum(-1)
+
+
+class Iou(BoxLoss):
+    """1 - IoU of the decoded box, to a power.
+
+    Boxes that do not touch have no gradient.
+
+    Args:
+        power: of the IoU; 1 as in the paper, 2 in YOLOX.
+
+    Source: Yu et al. 2016 (UnitBox, arXiv:1608.01471), there -log IoU; Megvii-BaseDetection/YOLOX, ``IOUloss``.
+    """
+
+    def __init__(self, *, power: Annotated[float, Field(gt=0)] = 1.0) -> None:
+        super().__init__()
+        self.power = power
+
+    def forward(
+        self, deltas: Tensor, boxes: Tensor, candidates: Candidates, distribution: Tensor | None = None
+    ) -> Tensor:
+        """Loss [B,N] in [0,1] of deltas [B,N,4] against boxes [B,N,4]."""
+        found = _coder(candidates, "iou").decode(full_precision(deltas), candidates.boxes, candidates.strides())
+        return 1 - iou(found, boxes.to(found.dtype)) ** self.power
 
 
 class Giou(BoxLoss):

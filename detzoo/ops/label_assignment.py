@@ -10,9 +10,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from detzoo.errors import RecipeError
 from detzoo.ops.boxes import full_precision
 from detzoo.ops.ranking import gather_rows
-from detzoo.types import BACKGROUND, Candidates
+from detzoo.types import BACKGROUND, Candidates, Predictions
 
 INSIDE: Final = 0.01
 """px that a candidate's centre must lie within its ground truth, from every edge: that of ATSS' and TOOD's releases."""
@@ -52,3 +53,17 @@ def centres_inside(candidates: Candidates, rows: Tensor, boxes: Tensor) -> Tenso
 def boxes_of(candidates: Candidates, rows: Tensor) -> Tensor:
     """float32 [B,M,S,4] of candidates ``rows`` int64 [B,M,S]."""
     return gather_rows(full_precision(candidates.boxes), rows.flatten(1)).view(*rows.shape, 4)
+
+
+def predicted_boxes(predictions: Predictions, candidates: Candidates) -> Tensor:
+    """float32 [B,N,4] xyxy px: what matchers that judge predictions compare with the ground truth.
+
+    Raises:
+        RecipeError: there is one box per class.
+    """
+    if predictions.deltas.shape[2] != 1:
+        raise RecipeError("the matcher reads predicted boxes: it needs one box for all classes, not one per class")
+    deltas = full_precision(predictions.deltas[:, :, 0])
+    if candidates.coder is None:
+        return full_precision(candidates.boxes).expand(*deltas.shape[:2], 4)
+    return candidates.coder.decode(deltas, candidates.boxes, candidates.strides())

@@ -26,7 +26,7 @@ PAPER: Final[Fields] = {"title": Field(_TEXT), "url": Field(_TEXT)}
 WEIGHTS: Final[Fields] = {
     "name": Field(_TEXT),
     "url": Field(_TEXT),
-    "sha256": Field(_TEXT),
+    "sha256": Field(Union((_TEXT, Null()))),  # written, even where nobody has published one: null
     "source": Field(_TEXT),
     "licence": Field(_TEXT),
     "note": _OPTIONAL_TEXT,

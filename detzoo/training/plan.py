@@ -64,6 +64,7 @@ class Schedule:
         rise: fraction of the run in which ``one_cycle`` rises.
         start_factor: where ``one_cycle`` starts.
         final_factor: where ``cosine``, ``poly`` and ``one_cycle`` end.
+        plateau: part of the run at its end that ``cosine`` spends at ``final_factor`` (YOLOX: 15 of 300 epochs).
         warmup_steps: steps of warm-up; at most a fifth of the run.
         warmup_factor: where the warm-up starts.
         warmup_power: 1 is linear; darknet's burn-in is 4, from 0.
@@ -78,6 +79,7 @@ class Schedule:
     rise: Annotated[float, Field(gt=0, lt=1)] = 0.3
     start_factor: Annotated[float, Field(gt=0, le=1)] = 0.04
     final_factor: Annotated[float, Field(ge=0, le=1)] = 0.0
+    plateau: Annotated[float, Field(ge=0, lt=1)] = 0.0
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     warmup_factor: Annotated[float, Field(ge=0, le=1)] = 0.001
     warmup_power: Annotated[float, Field(gt=0)] = 1.0

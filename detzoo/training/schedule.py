@@ -74,7 +74,8 @@ def _step(rates: Rates, t: int) -> float:
 
 
 def _cosine(rates: Rates, t: int) -> float:
-    return _half_wave(1.0, rates.schedule.final_factor, t / rates.total)
+    falling = rates.total * (1.0 - rates.schedule.plateau)
+    return _half_wave(1.0, rates.schedule.final_factor, min(1.0, t / falling))
 
 
 def _poly(rates: Rates, t: int) -> float:

@@ -39,6 +39,8 @@ def load_weights(detector: Detector, weights: str, recipe: Recipe, build: Callab
     published = recipe.values["weights"]
     chosen = [entry for entry in published if weights in ("published", entry["name"])]
     if chosen:
+        if chosen[0]["sha256"] is None:
+            _log.warning("%s: no digest was published for it, so the file is not checked against one", chosen[0]["url"])
         file = fetch(chosen[0]["url"], sha256=chosen[0]["sha256"])
         own = tuple(detector.recipe.values["weights"]) == tuple(published)
         owner = detector if own else build(recipe, backbone_weights=False)

@@ -25,6 +25,7 @@ from detzoo.runtime.foreign_files import is_folder, is_ordinary
 from detzoo.runtime.locks import locked
 from detzoo.runtime.machine_failures import machine_failure
 from detzoo.weights.download import download
+from detzoo.weights.onnx_initialisers import read_initialisers
 
 CACHE_VARIABLE: Final = "DETZOO_CACHE"
 _HASH_IN_NAME: Final = re.compile(r"-([0-9a-f]{8,64})\.[a-z]+$")
@@ -210,9 +211,10 @@ def _check_download(url: str, part: Path, expected: str) -> None:
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Tensors by key from a safetensors file or a ``torch.save``d state dict, on the CPU.
+    """Tensors by key from a safetensors file, a ``torch.save``d state dict or an ONNX file, on the CPU.
 
-    A state dict wrapped in a checkpoint (``state_dict``, ``model``, ...) is unwrapped.
+    A state dict wrapped in a checkpoint (``state_dict``, ``model``, ...) is unwrapped; of an ONNX file the parameters
+    of its layers are read (``onnx_initialisers``).
 
     Raises:
         WeightsError: unreadable, or it holds more than tensors.
@@ -224,6 +226,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     except OSError as error:
         raise WeightsError(f"{path}: weights cannot be read ({error.strerror})") from None
     _refuse_text(path, head)  # pickle's own error says nothing of a web page
+    if path.suffix == ".onnx":
+        return read_initialisers(path)
     state = _read_safetensors(path) if _is_safetensors(path, head) else _read_torch(path)
     for wrapper in _WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):

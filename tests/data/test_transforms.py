@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from detzoo.data.loading.transforms import (
     ColourJitter,
     Expand,
     Flip,
+    HsvShift,
     IouCrop,
     MildCrop,
     PhotometricDistort,
@@ -28,6 +30,7 @@ from detzoo.types import Sample
 ALL: list[Transform] = [
     PhotometricDistort(),
     ColourJitter(p=1.0),
+    HsvShift(),
     Expand(p=1.0),
     IouCrop(),
     MildCrop(p=1.0),
@@ -221,6 +224,19 @@ def test_hue_wraps_and_saturation_scales() -> None:
     assert saturation_and_hue(red, 1.0, 60.0)[0, 0].tolist() == [0, 200, 0]
     assert saturation_and_hue(red, 1.0, -60.0)[0, 0].tolist() == [0, 0, 200]
     assert saturation_and_hue(red, 0.0, 0.0)[0, 0].tolist() == [200, 200, 200]
+
+
+def test_hsv_shift_stays_within_its_reach_and_wraps_hue() -> None:
+    red = np.full((1, 1, 3), (200, 0, 0), np.uint8)  # hue 0, saturation 255, value 200
+    seen = set()
+    for seed in range(40):
+        found = HsvShift()(sample([], 1, 1, image=red), np.random.default_rng(seed), draw_from([]))
+        hue, saturation, value = (int(v) for v in cv2.cvtColor(found.image, cv2.COLOR_RGB2HSV)[0, 0])
+        assert min(hue, 180 - hue) <= 6  # 5, and a step of rounding to RGB
+        assert saturation >= 224
+        assert abs(value - 200) <= 30
+        seen.add((hue > 90, value != 200))
+    assert seen == {(False, False), (False, True), (True, False), (True, True)}
 
 
 def test_distortion_of_nothing_is_nothing() -> None:

@@ -43,6 +43,12 @@ def test_darknets_factors_one_a_milestone() -> None:
     assert [darknet.factor(t) for t in (0, 200, 400, 600, 20_000, 30_000)] == pytest.approx([1, 2.5, 5, 10, 1, 0.1])
 
 
+def test_a_plateau_keeps_the_last_part_of_a_cosine_low() -> None:
+    schedule = made(Schedule(name="cosine", final_factor=0.05, plateau=0.1), 100)
+    assert schedule.factor(45) == pytest.approx(0.05 + 0.95 / 2)  # half of the 90 steps that fall
+    assert [schedule.factor(t) for t in (90, 95, 99)] == pytest.approx([0.05] * 3)
+
+
 def test_cosine_against_its_formula() -> None:
     cosine = made(Schedule(name="cosine", final_factor=0.1), 100)
     for t in (0, 25, 50, 99):

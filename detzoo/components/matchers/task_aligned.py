@@ -12,7 +12,7 @@ from detzoo.errors import RecipeError
 from detzoo.interfaces import Feature, Matcher
 from detzoo.ops.boxes import full_precision, iou_matrix
 from detzoo.ops.ignored_truth import leave_out_ignored
-from detzoo.ops.label_assignment import centres_inside, settled
+from detzoo.ops.label_assignment import centres_inside, predicted_boxes, settled
 from detzoo.ops.matching import chunks, rows_used
 from detzoo.ops.ranking import extreme_rows
 from detzoo.ops.scores import scores_of
@@ -107,15 +107,6 @@ class TaskAligned(Matcher):
             found.append((rows, alignment.gather(2, rows), overlap.gather(2, rows)))
         rows, alignment, overlap = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
         return rows, alignment, overlap
-
-
-def predicted_boxes(predictions: Predictions, candidates: Candidates) -> Tensor:
-    """float32 [B,N,4] xyxy px of predictions with one box for all classes."""
-    if candidates.coder is None:
-        return full_precision(candidates.boxes).expand(*predictions.deltas.shape[:2], 4)
-    if predictions.deltas.shape[2] != 1:
-        raise RecipeError("matcher task_aligned: the head predicts one box per class; it needs one box for all classes")
-    return candidates.coder.decode(predictions.deltas[:, :, 0], candidates.boxes, candidates.strides())
 
 
 def scaled(rows: Tensor, alignment: Tensor, overlap: Tensor, index: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ ROUNDING: Final = 1e-5
 
 
 class PerClassDetections(PostProcess):
-    """Every candidate may be reported once for every class.
+    """Every candidate may be reported once for every class, or for its best class alone.
 
     Args:
         suppress: removes or weakens duplicates of one class.
@@ -46,6 +46,8 @@ class PerClassDetections(PostProcess):
         quality: how ``quality_logits`` enter the score: not at all, as a factor, or under a square root with it (FCOS).
         cut_scores: what heads with linear scores say (YOLOv1) is cut to 0..1; false leaves scores above 1 as they are
             (darknet).
+        classes_per_candidate: whether a candidate may be reported for ``all`` classes whose score passes, or only for
+            its ``best`` one (YOLOX).
 
     Source: SSD's DetectionOutput; RetinaNet, section 4.1; torchvision's ``SSD``, ``RetinaNet`` and
     ``FCOS.postprocess_detections``, whose results are matched.
@@ -66,6 +68,7 @@ class PerClassDetections(PostProcess):
         clip: Literal["before", "after"] = "before",
         quality: Literal["ignore", "product", "geometric_mean"] = "ignore",
         cut_scores: bool = True,
+        classes_per_candidate: Literal["all", "best"] = "all",
     ) -> None:
         super().__init__()
         self.suppress = suppress
@@ -83,6 +86,7 @@ class PerClassDetections(PostProcess):
         self.clip = clip
         self.quality = quality
         self.cut_scores = cut_scores
+        self.classes_per_candidate = classes_per_candidate
 
     @torch.no_grad()
     def forward(
@@ -144,7 +148,7 @@ class PerClassDetections(PostProcess):
         """Scores [B,P] that pass the threshold, their places in the flattened [N*K], and K."""
         bounded = self.cut_scores or predictions.scoring != "linear"
         if self.quality == "ignore" or predictions.quality_logits is None or not bounded:
-            scores = scores_of(predictions, quality=self.quality, cut=self.cut_scores)  # [B,N,K]
+            scores = self.scores(predictions)  # [B,N,K]
             passed = self.high_enough(scores, threshold)
             if not candidates.valid.all():
                 passed &= candidates.valid.unsqueeze(-1).numpy()
@@ -158,12 +162,20 @@ class PerClassDetections(PostProcess):
         row = torch.from_numpy(np.flatnonzero(alive.numpy()))
         logits = predictions.class_logits.flatten(0, 1)[row]
         chosen = replace(predictions, class_logits=logits, quality_logits=predictions.quality_logits.flatten()[row])
-        scores = scores_of(chosen, quality=self.quality)  # [R,K]
+        scores = self.scores(chosen)  # [R,K]
         classes = scores.shape[1]
         place = torch.from_numpy(np.flatnonzero(self.high_enough(scores, threshold)))
         kept = place // max(1, classes)
         count, per_image = quality.shape[0], quality.shape[1] * classes
         return *pack(scores.flatten()[place], place + (row[kept] - kept) * classes, count, per_image), classes
+
+    def scores(self, predictions: Predictions) -> Tensor:
+        """float32 [...,K] of logits [...,C]; -inf where a candidate is not reported for a class."""
+        scores = scores_of(predictions, quality=self.quality, cut=self.cut_scores)
+        if self.classes_per_candidate == "all" or scores.shape[-1] < 2:
+            return scores
+        best, label = scores.max(-1, keepdim=True)  # of equal scores the first class
+        return torch.full_like(scores, -math.inf).scatter(-1, label, best)
 
     def high_enough(self, scores: Tensor, threshold: float) -> NDArray[np.bool_]:
         """Bool, of the shape of ``scores``."""
@@ -178,7 +190,7 @@ class PerClassDetections(PostProcess):
         Returns:
             boxes [B,K*k,4], scores [B,K*k] with 0 for the removed, labels [B,K*k].
         """
-        scores = scores_of(predictions, quality=self.quality, cut=self.cut_scores)  # [B,N,K]
+        scores = self.scores(predictions)  # [B,N,K]
         images, count, classes = scores.shape
         values = self.passed(scores, candidates, threshold_of(settings)).transpose(1, 2)
         if self.per_class_top_k is None:  # of equal scores the earlier candidate goes first; topk promises no order
@@ -205,7 +217,7 @@ class PerClassDetections(PostProcess):
             boxes [B,S,4], scores [B,S] with 0 for the removed, labels [B,S]; S is at most levels * per_level_top_k.
         """
         assert self.per_level_top_k is not None
-        scores = scores_of(predictions, quality=self.quality, cut=self.cut_scores)  # [B,N,K]
+        scores = self.scores(predictions)  # [B,N,K]
         classes = max(1, scores.shape[2])
         counts = [level.count for level in candidates.levels] or [scores.shape[1]]  # no levels: all are one
         best, index = [], []

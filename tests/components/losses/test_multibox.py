@@ -18,13 +18,13 @@ from detzoo.components.losses.multibox import MultiBox
 from detzoo.components.matchers.ssd_bipartite import SsdBipartite
 from detzoo.components.miners import HardNegative
 from detzoo.components.normalisers import Fixed, Positives, Sampled
-from detzoo.components.unreduced_losses import L1, BinaryCrossEntropy, Ciou, CrossEntropy, Focal, Giou, SmoothL1
+from detzoo.components.unreduced_losses import L1, BinaryCrossEntropy, Ciou, CrossEntropy, Focal, Giou, Iou, SmoothL1
 from detzoo.errors import RecipeError
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Level, Predictions, Targets
 
 B = BACKGROUND
 CLASS_LOSSES = [CrossEntropy(), BinaryCrossEntropy(), Focal()]
-BOX_LOSSES = [SmoothL1(), SmoothL1(beta=0.0), L1(), Giou(), Ciou()]
+BOX_LOSSES = [SmoothL1(), SmoothL1(beta=0.0), L1(), Iou(power=2), Giou(), Ciou()]
 
 
 def ssd_loss(**changes: Any) -> MultiBox:
@@ -121,7 +121,7 @@ def test_the_static_way_gives_the_same_losses(box: nn.Module, per_class: int, mo
         torch.testing.assert_close(results[0], results[1])
 
 
-@pytest.mark.parametrize("box", [SmoothL1(), L1(), Giou()])
+@pytest.mark.parametrize("box", [SmoothL1(), L1(), Iou(), Giou()])
 def test_gradients_in_float64(box: nn.Module) -> None:
     predictions, candidates, targets = scene(images=1, priors=12, dtype=torch.float64)
     assignment = SsdBipartite(threshold=0.3)(candidates, targets)
@@ -291,3 +291,11 @@ def test_a_box_loss_needs_a_coder() -> None:
     with pytest.raises(RecipeError) as error:
         Giou()(torch.zeros(1, 60, 4), candidates.boxes, Candidates(candidates.boxes, candidates.valid))
     assert str(error.value) == ("box_loss giou: the candidates carry no box coder; give the head one (`coder: ...`)")
+
+
+def test_iou_and_its_square_by_hand() -> None:
+    places = Candidates(torch.tensor([[[0.0, 0, 8, 8]]]), torch.ones(1, 1, dtype=torch.bool), coder=CentreSize())
+    truth = torch.tensor([[[4.0, 0, 12, 8]]])  # 32 px² of 96 are shared
+    still = torch.zeros(1, 1, 4)
+    assert Iou()(still, truth, places).item() == pytest.approx(2 / 3)
+    assert Iou(power=2)(still, truth, places).item() == pytest.approx(1 - 1 / 9)

@@ -10,6 +10,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 from detzoo.components.backbones.mobilenet import MobileNetV3Large
+from detzoo.components.necks.csp_pafpn import CspPafpn
 from detzoo.components.necks.fpn import Fpn
 from detzoo.components.necks.identity import Identity
 from detzoo.components.necks.unet import Unet
@@ -34,6 +35,12 @@ NECKS: list[tuple[str, type[Any], dict[str, Any]]] = [
     ("fpn pool", Fpn, {"channels": 16, "extra": "pool"}),
     ("fpn p6p7 p5", Fpn, {"channels": 16, "extra": "p6p7", "norm": "batch"}),
     ("fpn p6p7 c5", Fpn, {"channels": 16, "extra": "p6p7", "extra_from": "c5"}),
+    ("csp_pafpn", CspPafpn, {}),
+    (
+        "csp_pafpn rtmdet",
+        CspPafpn,
+        {"channels": [16, 24, 32], "out_channels": 24, "block": "large_kernel", "depthwise": True},
+    ),
     ("unet", Unet, {"channels": 16}),
     ("unet fine", Unet, {"channels": 16, "levels": ("s8",), "norm": "none"}),
 ]
@@ -149,3 +156,26 @@ def test_unet_levels() -> None:
     with pytest.raises(RecipeError) as error:
         Unet(specs(), levels=("s32", "s8"))
     assert str(error.value) == "neck: levels [s32, s8] must be among [s8, s16, s32], in that order, each once"
+
+
+def test_csp_pafpn_counts_its_channels() -> None:
+    with pytest.raises(RecipeError, match="2 numbers for 3 maps"):
+        CspPafpn(specs(), channels=[16, 16])
+
+
+def test_csp_pafpn_as_yolox_writes_it() -> None:
+    """The same modules, called one by one in the order of ``YOLOPAFPN.forward``."""
+    neck, (x2, x1, x0) = CspPafpn(specs()).eval(), maps(64, 96).values()
+
+    def doubled(x: Tensor) -> Tensor:
+        return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    fpn_out0 = neck.reductions[1](x0)
+    f_out0 = neck.top_down[1](torch.cat([doubled(fpn_out0), x1], 1))
+    fpn_out1 = neck.reductions[0](f_out0)
+    pan_out2 = neck.top_down[0](torch.cat([doubled(fpn_out1), x2], 1))
+    pan_out1 = neck.bottom_up[0](torch.cat([neck.downsamplings[0](pan_out2), fpn_out1], 1))
+    pan_out0 = neck.bottom_up[1](torch.cat([neck.downsamplings[1](pan_out1), fpn_out0], 1))
+    found = neck({"s8": x2, "s16": x1, "s32": x0})
+    for ours, theirs in zip(found.values(), (pan_out2, pan_out1, pan_out0), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)

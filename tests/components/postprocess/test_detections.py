@@ -383,3 +383,24 @@ def test_suppression_first_tells_two_boxes_apart_that_look_alike_inside_the_imag
     }
     assert [int(one.valid.sum()) for one in found.values()] == [1, 2]
     assert found["after"].boxes[0, :2].tolist() == [[0, 0, 10, 10], [0, 0, 10, 10]]
+
+
+@pytest.mark.parametrize("quality", ["ignore", "product"])
+@pytest.mark.parametrize("level", [None, 300])
+def test_the_best_class_alone(monkeypatch: pytest.MonkeyPatch, quality: Any, level: int | None) -> None:
+    predictions, candidates, batch = scene(scoring="sigmoid")
+    predictions = replace(predictions, quality_logits=torch.randn(2, 400, generator=torch.Generator().manual_seed(1)))
+    every = PerClassDetections(
+        suppress=KeepAll(), score_threshold=0.1, keep=4000, quality=quality, per_level_top_k=level and 10_000
+    )
+    best = PerClassDetections(
+        suppress=KeepAll(), score_threshold=0.1, keep=4000, quality=quality, per_level_top_k=level and 10_000,
+        classes_per_candidate="best",
+    )  # fmt: skip
+    settings = DetectionSettings(0.1, None, 4000)
+    found = best(predictions, candidates, batch, settings)
+    scores = scores_of(predictions, quality=quality)
+    assert found.valid.sum(1).tolist() == (scores.amax(-1) > 0.1).sum(1).tolist()
+    assert int(every(predictions, candidates, batch, settings).valid.sum()) > int(found.valid.sum())
+    monkeypatch.setattr(module, "allows_dynamic_shapes", lambda _: False)
+    assert same(found, best(predictions, candidates, batch, settings))

@@ -8,7 +8,7 @@ from detzoo.data.loading.transforms.flips import Flip, QuarterTurn, VerticalFlip
 from detzoo.data.loading.transforms.large_scale_jitter import LargeScaleJitter
 from detzoo.data.loading.transforms.mixup import MixUp
 from detzoo.data.loading.transforms.mosaic import Mosaic
-from detzoo.data.loading.transforms.photometric import ColourJitter, PhotometricDistort
+from detzoo.data.loading.transforms.photometric import ColourJitter, HsvShift, PhotometricDistort
 
 __all__ = [
     "Affine",
@@ -17,6 +17,7 @@ __all__ = [
     "CopyPaste",
     "Expand",
     "Flip",
+    "HsvShift",
     "IouCrop",
     "LargeScaleJitter",
     "MildCrop",

@@ -95,6 +95,43 @@ class ColourJitter(Transform):
         return dataclasses.replace(sample, image=saturation_and_hue(image, saturation, hue))
 
 
+class HsvShift(Transform):
+    """Hue, saturation and value shifted, each by an amount of its own, or with a chance of one half not at all.
+
+    Args:
+        hue: largest shift, in OpenCV's half degrees; it wraps around.
+        saturation: largest shift, in byte values; it saturates.
+        value: the same.
+        p: how often anything happens.
+
+    Source: Ge et al. 2021 (YOLOX, arXiv:2107.08430); Megvii-BaseDetection/YOLOX, ``augment_hsv``, whose shifts are cut
+    to whole numbers as these are.
+    """
+
+    def __init__(
+        self,
+        *,
+        hue: Annotated[float, Field(ge=0, le=90)] = 5.0,
+        saturation: Annotated[float, Field(ge=0, le=255)] = 30.0,
+        value: Annotated[float, Field(ge=0, le=255)] = 30.0,
+        p: Probability = 1.0,
+    ) -> None:
+        self.reach, self.p = np.array([hue, saturation, value]), p
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
+        """Return the sample with other colours, or the same one."""
+        if rng.random() >= self.p:
+            return sample
+        shifts = np.trunc(rng.uniform(-1, 1, 3) * self.reach * rng.integers(0, 2, 3))
+        values = np.arange(256)
+        table = np.stack(
+            [(values + shifts[0]) % 180, np.clip(values + shifts[1], 0, 255), np.clip(values + shifts[2], 0, 255)],
+            axis=1,
+        ).astype(np.uint8)
+        hsv = cv2.LUT(cv2.cvtColor(sample.image, cv2.COLOR_RGB2HSV), table.reshape(256, 1, 3))
+        return dataclasses.replace(sample, image=np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8))
+
+
 def linear(image: NDArray[np.uint8], factor: float, shift: float) -> NDArray[np.uint8]:
     """image * factor + shift, rounded and saturated, through a table of 256 bytes."""
     if factor == 1.0 and shift == 0.0:

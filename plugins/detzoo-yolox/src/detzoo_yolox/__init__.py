@@ -1,0 +1,1 @@
+"""YOLOX for detzoo. The recipes stand in ``registry.yaml``; importing this package loads nothing."""
