@@ -230,7 +230,7 @@ def test_hsv_shift_stays_within_its_reach_and_wraps_hue() -> None:
     red = np.full((1, 1, 3), (200, 0, 0), np.uint8)  # hue 0, saturation 255, value 200
     seen = set()
     for seed in range(40):
-        found = HsvShift()(sample([], 1, 1, image=red), np.random.default_rng(seed), draw_from([]))
+        found = HsvShift()(sample([], 1, 1, image=red), np.random.default_rng(seed), draw_from(sample([])))
         hue, saturation, value = (int(v) for v in cv2.cvtColor(found.image, cv2.COLOR_RGB2HSV)[0, 0])
         assert min(hue, 180 - hue) <= 6  # 5, and a step of rounding to RGB
         assert saturation >= 224

@@ -14,7 +14,7 @@ from detzoo.weights.sources import read_state_dict
 onnx = pytest.importorskip("onnx")
 
 
-def graph(tmp_path: Path, *, external: bool = False) -> tuple[Path, dict[str, np.ndarray]]:  # type: ignore[type-arg]
+def graph(tmp_path: Path, *, external: bool = False) -> tuple[Path, dict[str, np.ndarray]]:
     """conv with numbers for names -> conv with a module's names; a constant that is no weight."""
     draw = np.random.default_rng(0)
     values = {
