@@ -36,7 +36,7 @@ class CspPafpn(Neck):
         norm_eps: YOLOX 1e-3, RTMDet 1e-5.
         norm_momentum: share of the new batch in the running statistics; YOLOX 0.03, RTMDet 0.1.
 
-    Upsampling goes to the size of the finer map, so that any input size works.
+    Maps are brought to the size of their neighbour, so that any input size and any backbone works.
 
     Source: Liu et al. 2018 (PANet, arXiv:1803.01534), section 3.1; YOLOX ``YOLOPAFPN``; mmdetection
     ``CSPNeXtPAFPN``.
@@ -113,5 +113,8 @@ class CspPafpn(Neck):
     def _fine_to_coarse(self, finest: Tensor, reduced: list[Tensor]) -> list[Tensor]:
         merged = [finest]
         for step, mix, beside in zip(self.downsamplings, self.bottom_up, reduced, strict=True):
-            merged.append(mix(torch.cat([step(merged[-1]), beside], dim=1)))
+            x = step(merged[-1])
+            if x.shape[-2:] != beside.shape[-2:]:  # backbones that round down: CaffeNet makes 4 cells of 9
+                x = F.interpolate(x, size=beside.shape[-2:], mode="nearest")
+            merged.append(mix(torch.cat([x, beside], dim=1)))
         return merged

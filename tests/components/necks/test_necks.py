@@ -179,3 +179,9 @@ def test_csp_pafpn_as_yolox_writes_it() -> None:
     found = neck({"s8": x2, "s16": x1, "s32": x0})
     for ours, theirs in zip(found.values(), (pan_out2, pan_out1, pan_out0), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def test_csp_pafpn_on_maps_that_were_rounded_down() -> None:
+    features = {"s8": torch.randn(1, 24, 9, 13), "s16": torch.randn(1, 32, 4, 6), "s32": torch.randn(1, 48, 2, 3)}
+    out = CspPafpn(specs())(features)
+    assert [tuple(m.shape[-2:]) for m in out.values()] == [(9, 13), (4, 6), (2, 3)]
