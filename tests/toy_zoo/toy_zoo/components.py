@@ -138,7 +138,7 @@ class ToyHead(DenseHead):
 
 def _rows(tensor: Tensor, columns: int) -> Tensor:
     """[B,A*C,h,w] -> [B,h*w*A,C]."""
-    return tensor.permute(0, 2, 3, 1).reshape(len(tensor), -1, columns)
+    return tensor.permute(0, 2, 3, 1).reshape(tensor.shape[0], -1, columns)  # no len(): exports leave it free
 
 
 class ToyNoise(Transform):
