@@ -1,11 +1,12 @@
 """YOLOX against LibreYOLO's, with the same seeded weights: raw outputs, losses, gradients; and the time of the losses.
 
-    python -m venv other && other/bin/pip install detzoo detzoo-yolox && other/bin/pip install --no-deps libreyolo==1.6.0
+    python -m venv other && other/bin/pip install detzoo detzoo-yolox
+    other/bin/pip install --no-deps libreyolo==1.6.0
     other/bin/python benchmarks/yolox_against_libreyolo.py [--out FILE] [--onnx FILE] [--repeats 9]
 
-LibreYOLO (MIT) is a port of Megvii's code, whose layer names it keeps. It needs no other package for its networks alone.
-Agreement is measured in float64 in training mode, L1 on. What is left differs by intention there: 1e-8 under a logarithm,
-and soft class targets that it computes in float32.
+LibreYOLO (MIT) is a port of Megvii's code, whose layer names it keeps; its networks alone need no other package.
+Agreement is measured in float64 in training mode, L1 on. What is left are the soft class targets, which LibreYOLO
+computes in float32.
 
 Times: the sides take turns, the first turn warms up, medians are compared; 640 px, 8 images, 20 objects each, YOLOX-S.
 ``--onnx`` also times the file's network in onnxruntime against ours, eager, with folded norms and compiled: 416 px, one
@@ -55,7 +56,7 @@ def main() -> None:
 
 def models(size: str, name: str) -> tuple[Any, Detector]:
     """LibreYOLO's model with seeded weights and lively norms, and ours with the same."""
-    from libreyolo.models.yolox.nn import LibreYOLOXModel
+    from libreyolo.models.yolox.nn import LibreYOLOXModel  # type: ignore[import-not-found]
 
     torch.manual_seed(0)
     theirs = LibreYOLOXModel(size)
@@ -103,7 +104,7 @@ def agreement(size: str, name: str) -> dict[str, Any]:
     expected = theirs(pixels, rows.double())
     terms = ours.train().losses(batch, targets)
     expected["total_loss"].backward()
-    torch.stack(list(terms.values())).sum().backward()
+    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     pairs = {"box": "iou_loss", "classification": "cls_loss", "objectness": "obj_loss", "late_box": "l1_loss"}
     return {
         "what": f"agreement {name}",
@@ -115,7 +116,7 @@ def agreement(size: str, name: str) -> dict[str, Any]:
 
 def worst_gradient(theirs: nn.Module, ours: Detector, name: str) -> float:
     """Largest difference of a parameter's gradients, relative to the largest of the parameter."""
-    gradients = {key: parameter.grad for key, parameter in theirs.named_parameters()}
+    gradients = {key: parameter.grad for key, parameter in theirs.named_parameters() if parameter.grad is not None}
     state = {key: gradients.get(key, torch.zeros_like(value)) for key, value in theirs.state_dict().items()}
     other = detzoo.build(name, weights=None).double()
     detzoo.convert_weights(other, state, source="yolox")
@@ -154,7 +155,7 @@ def times_of_losses(repeats: int) -> dict[str, Any]:
             quality_logits=predictions.quality_logits.clone().requires_grad_(),
         )
         terms = ours.loss(own, candidates, targets, ours.matcher(candidates, targets, own))  # type: ignore[operator]
-        torch.stack(list(terms.values())).sum().backward()
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
 
     seconds = taking_turns({"detzoo": detzoo_, "libreyolo": libreyolo}, repeats)
     return {"what": "SimOTA and loss", **seconds, "times as fast": seconds["libreyolo"] / seconds["detzoo"]}
@@ -178,7 +179,7 @@ def times_of_networks(file: Path, threads: int, repeats: int) -> dict[str, Any]:
         return made.eval()
 
     plain, folded = built(), built()
-    fold_batch_norm(folded)
+    fold_batch_norm(folded, batch)
     compiled = torch.compile(folded.network, dynamic=False)
     sides: dict[str, Callable[[], Any]] = {
         "onnxruntime": lambda: session.run(None, {"images": pixels}),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from detzoo.errors import WeightsError
 from detzoo.interfaces import Detector
+from detzoo.prediction.fold_batch_norm import conv_norm_pairs
 from detzoo.types import ImageBatch
 
 PROBE = 64
@@ -76,25 +75,13 @@ def _norm(name: str, bias: Tensor, detector: Detector) -> dict[str, Tensor]:
 def _normed_convolutions(detector: Detector) -> list[tuple[str, str]]:
     """Names of each convolution and of the batch norm behind it, in the order in which they run."""
     names = {module: name for name, module in detector.named_modules()}
-    order: list[nn.Module] = []
-    hooks = [
-        module.register_forward_hook(lambda module, _inputs, _output: order.append(module))
-        for module in names
-        if isinstance(module, nn.Conv2d | _BatchNorm)
-    ]
     training = detector.training
     try:
         with torch.no_grad():
-            detector.eval().network(_probe())
+            pairs = conv_norm_pairs(detector.eval(), _probe())
     finally:
         detector.train(training)
-        for hook in hooks:
-            hook.remove()
-    return [
-        (names[first], names[second])
-        for first, second in itertools.pairwise(order)
-        if isinstance(first, nn.Conv2d) and isinstance(second, _BatchNorm)
-    ]
+    return [(names[conv], names[norm]) for conv, norm in pairs]
 
 
 def _probe() -> ImageBatch:

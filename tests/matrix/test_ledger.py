@@ -89,7 +89,9 @@ def test_only_what_is_asked_for() -> None:
 def test_an_unknown_name(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as error:
         run(MatrixPlan(tmp_path / "out", {"neck": ("fpnn",)}))
-    assert str(error.value).startswith('--neck: unknown neck "fpnn"; did you mean "fpn"? installed: csp_pafpn, darknet, fpn, ')
+    assert str(error.value).startswith(
+        '--neck: unknown neck "fpnn"; did you mean "fpn"? installed: csp_pafpn, darknet, fpn, '
+    )
     assert not (tmp_path / "out").exists()
 
 
