@@ -73,7 +73,8 @@ class Darknet53(TappedBackbone):
 
     Args:
         input_size: (height, width) px, where fixed.
-        levels: of ``s4``, ``s8``, ``s16`` and ``s32``: 128, 256, 512 and 512 channels.
+        levels: of ``s4``, ``s8``, ``s16`` and ``s32``: 128, 256, 512 and 512 channels times ``width``.
+        width: multiplies the channels.
         activation: behind each norm: ``leaky_relu``.
         norm_eps: of batch norms.
         norm_momentum: share of the new batch in their running statistics.
@@ -91,17 +92,19 @@ class Darknet53(TappedBackbone):
         /,
         *,
         levels: tuple[str, ...] = ("s8", "s16", "s32"),
+        width: Multiple = 1.0,
         activation: Activation = "leaky_relu",
         norm_eps: Annotated[float, Field(ge=0)] = 1e-3,
         norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.03,
     ) -> None:
         layers = Layers(activation=activation, norm_eps=norm_eps, norm_momentum=norm_momentum)
+        base = int(32 * width)
         body = nn.Module()
-        body.stem = nn.Sequential(layers.plain(3, 32, 3), *_residual_stage(layers, 32, 1))
-        body.dark2 = nn.Sequential(*_residual_stage(layers, 64, 2))
-        body.dark3 = nn.Sequential(*_residual_stage(layers, 128, 8))
-        body.dark4 = nn.Sequential(*_residual_stage(layers, 256, 8))
-        body.dark5 = nn.Sequential(*_residual_stage(layers, 512, 4), *_pooled(layers, 1024, 512))
+        body.stem = nn.Sequential(layers.plain(3, base, 3), *_residual_stage(layers, base, 1))
+        body.dark2 = nn.Sequential(*_residual_stage(layers, 2 * base, 2))
+        body.dark3 = nn.Sequential(*_residual_stage(layers, 4 * base, 8))
+        body.dark4 = nn.Sequential(*_residual_stage(layers, 8 * base, 8))
+        body.dark5 = nn.Sequential(*_residual_stage(layers, 16 * base, 4), *_pooled(layers, 32 * base, 16 * base))
         super().__init__(
             body, steps=["stem", *_STAGES.values()], taps=_taps(_STAGES), levels=levels, input_size=input_size
         )
