@@ -17,7 +17,7 @@ Box = tuple[float, float, float, float]
 @pytest.fixture(scope="module")
 def detector() -> Detector:
     torch.manual_seed(0)
-    return build("yolox_nano_coco", {"input": {"size": list(SIZE)}}, num_classes=3, weights=None)
+    return build("yolox_nano_coco", overrides={"input.size": list(SIZE)}, num_classes=3, weights=None)
 
 
 def many(count: int) -> list[Box]:
