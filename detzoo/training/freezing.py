@@ -14,7 +14,9 @@ _MOST: Final = 6  # names in a message
 
 
 @contextmanager
-def training_only(module: nn.Module, names: Iterable[str], globs: Iterable[str]) -> Iterator[list[nn.Parameter]]:
+def training_only(
+    module: nn.Module, names: Iterable[str], globs: Iterable[str], *, stored_norms: bool = False
+) -> Iterator[list[nn.Parameter]]:
     """The module in training mode, all but the parts that a stage leaves alone.
 
     Within the block parameters outside ``names`` need no gradient, and batch norms with no parameter among them use
@@ -26,13 +28,18 @@ def training_only(module: nn.Module, names: Iterable[str], globs: Iterable[str])
         module: the detector.
         names: parameters that the stage trains.
         globs: the stage's own, which decide about batch norms without parameters.
+        stored_norms: whether all batch norms use their running statistics.
 
     Returns:
         the parameters that are frozen within the block.
     """
     trained, globs = set(names), tuple(globs)
     frozen = [p for name, p in module.named_parameters() if p.requires_grad and name not in trained]
-    still = [part for name, part in module.named_modules() if _stands_still(name, part, trained, globs)]
+    still = [
+        part
+        for name, part in module.named_modules()
+        if _stands_still(name, part, trained, globs) or (stored_norms and isinstance(part, _NormBase))
+    ]
     for parameter in frozen:
         parameter.requires_grad_(False)  # DDP and autograd skip them
     module.train()

@@ -110,7 +110,8 @@ class GradientDescent:
             Interrupted: a signal came; the checkpoint is written.
         """
         run, state = self.running, self.running.state
-        with training_only(run.network, self.names, self.stage.train) as frozen:
+        stored = run.plan.norm_stats == "stored"
+        with training_only(run.network, self.names, self.stage.train, stored_norms=stored) as frozen:
             # a stage that leaves parts out may leave others without a gradient: a map that only the other half reads
             run.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=bool(frozen))
             self.model = run.accelerator.prepare(self.module)

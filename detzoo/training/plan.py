@@ -152,6 +152,8 @@ class TrainPlan:
         multi_scale: other input sizes while training, or None.
         clip_norm: largest norm of the whole gradient, or None.
         ema: decay of the moving average of the weights, or None.
+        norm_stats: what batch norms normalise by: the ``batch``, or their ``stored`` statistics, which then stay as
+            they are; for very small batches, and for weights whose norms were folded.
         accumulate: parts into which a step's images are cut. Each part is normalised by itself, as Caffe's iter_size.
         difficult: what becomes of boxes that the dataset calls difficult.
         crowd: what becomes of boxes around crowds.
@@ -172,6 +174,7 @@ class TrainPlan:
     multi_scale: MultiScale | None = None
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    norm_stats: Literal["batch", "stored"] = "batch"
     accumulate: Annotated[int, Field(ge=1)] = 1
     difficult: Treatment = "ignore"
     crowd: Treatment = "ignore"

@@ -26,7 +26,7 @@ def unfold_layers(
 
     A folded norm becomes one that only adds the bias: mean 0, variance 1, a scale that undoes its eps. Such norms
     compute with their stored statistics what the folded layer computed; with those of a batch they would not, so
-    training goes on from them with ``freeze: [norm_stats]``.
+    training goes on from them with ``train.norm_stats: stored``.
 
     Args:
         layers: ``weight`` and ``bias`` of each convolution, in the order in which the file's graph runs them.

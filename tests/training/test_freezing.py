@@ -70,6 +70,19 @@ def test_everything_trains_where_the_stage_trains_everything() -> None:
         assert all(module.training for module in network.modules())
 
 
+def test_stored_statistics_stay_while_everything_else_learns() -> None:
+    network = Network()
+    before = state(network)
+    with training_only(network, names(network, ""), ["*"], stored_norms=True) as frozen:
+        assert frozen == []
+        assert not any(modes(network).values())
+        assert network.backbone[4].training  # dropout is no norm
+        network(torch.randn(4, 3, 5, 5)).sum().backward()
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(p.grad is not None for p in network.parameters())
+    assert all(modes(network).values())
+
+
 def test_a_batch_norm_of_which_one_parameter_is_trained_is_not_frozen() -> None:
     network = Network()
     with training_only(network, ["backbone.1.bias"], ["backbone.1.bias"]):
