@@ -170,6 +170,19 @@ def test_a_thousand_objects_in_pieces_are_matched_as_at_once(monkeypatch: pytest
     assert torch.equal(whole.quality, pieces.quality)
 
 
+def test_with_static_shapes_the_same_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    places, truth = cells(), targets([CROWDED, []], [[0, 1, 2, 0], []], size=SIZE)
+    predictions = said(places, 2, 3, 5)
+    expected = SimOta()(places, truth, predictions)
+    for module in ("detzoo_yolox.simota", "detzoo.ops.matching", "detzoo.ops.ignored_truth"):
+        monkeypatch.setattr(f"{module}.allows_dynamic_shapes", lambda _: False)
+    found = SimOta()(places, truth, predictions)
+    assert torch.equal(found.index, expected.index)
+    assert found.quality is not None
+    assert expected.quality is not None
+    torch.testing.assert_close(found.quality, expected.quality)
+
+
 def test_without_predictions() -> None:
     with pytest.raises(RecipeError, match="simota"):
         SimOta()(cells(), targets([[CROWDED[0]]], size=SIZE))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from typing import Annotated, ClassVar, Final, Literal
 
 import torch
@@ -13,10 +15,10 @@ from detzoo.interfaces import Feature, Matcher
 from detzoo.ops.boxes import full_precision, iou_matrix
 from detzoo.ops.dynamic_k import dynamic_k
 from detzoo.ops.ignored_truth import leave_out_ignored
-from detzoo.ops.label_assignment import predicted_boxes
 from detzoo.ops.matching import chunks, rows_used
+from detzoo.ops.ranking import allows_dynamic_shapes, gather_rows
 from detzoo.ops.scores import scores_of
-from detzoo.types import Assignment, Candidates, Predictions, Targets
+from detzoo.types import BACKGROUND, Assignment, Candidates, Predictions, Targets
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OUTSIDE: Final = 1e6
@@ -79,21 +81,56 @@ class SimOta(Matcher):
         usable, truth = targets.usable[:, :used], full_precision(targets.boxes[:, :used])
         places = _Places(candidates, self.radius, inside=self.inside)
         near_any = places.near_any(truth, usable)  # [B,N]
-        found = predicted_boxes(predictions, candidates)
-        wrong, right = class_costs(predictions)
+        rows, there = near_rows(near_any)
+        places = places.at(rows)
+        found = decoded_rows(predictions, candidates, rows)
+        wrong, right = class_costs(logits_of_rows(predictions, rows))
         label = targets.labels[:, :used].clamp(max=max(0, right.shape[2] - 1))
 
-        def costs(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
-            overlap = iou_matrix(truth[:, rows], found)
-            own = right.transpose(1, 2).gather(1, label[:, rows].unsqueeze(2).expand(-1, -1, right.shape[1]))
+        def costs(part: slice) -> tuple[Tensor, Tensor, Tensor]:
+            overlap = iou_matrix(truth[:, part], found)
+            own = right.transpose(1, 2).gather(1, label[:, part].unsqueeze(2).expand(-1, -1, right.shape[1]))
             cost = wrong.unsqueeze(1) + own - self.iou_weight * torch.log(overlap + EPSILON)
-            cost = cost.clamp(min=0) + OUTSIDE * ~places.best(truth[:, rows])
-            return cost, overlap, near_any.unsqueeze(1)
+            cost = cost.clamp(min=0) + OUTSIDE * ~places.best(truth[:, part])
+            return cost, overlap, there.unsqueeze(1)
 
-        shape = (usable.shape[0], used, candidates.boxes.shape[1])
-        index, quality = dynamic_k(costs, shape, usable, most=self.top_k)
+        matched, overlap = dynamic_k(costs, (*usable.shape, rows.shape[1]), usable, most=self.top_k)
+        index = torch.full_like(near_any, BACKGROUND, dtype=torch.int64).scatter(1, rows, matched)
+        quality = overlap.new_zeros(index.shape).scatter(1, rows, overlap)
         index = leave_out_ignored(index, candidates, targets, by=self.ignore_by, threshold=self.ignore_threshold)
         return Assignment(index, quality=quality)
+
+
+def near_rows(near_any: Tensor) -> tuple[Tensor, Tensor]:
+    """The cells that may be chosen, few of all: their rows int64 [B,S], ascending and padded, and bool [B,S].
+
+    Where shapes may not depend on the data, these are all cells, and those that may not be chosen are flagged.
+    """
+    size = near_any.shape[1]
+    if allows_dynamic_shapes(near_any):
+        size = int(near_any.sum(1).amax()) if near_any.numel() else 0
+        rows = near_any.sort(dim=1, descending=True, stable=True).indices[:, :size]
+    else:
+        rows = torch.arange(size, device=near_any.device).expand_as(near_any)
+    return rows, near_any.gather(1, rows)
+
+
+def decoded_rows(predictions: Predictions, candidates: Candidates, rows: Tensor) -> Tensor:
+    """float32 [B,S,4] xyxy px: predicted boxes of candidates ``rows`` int64 [B,S]."""
+    boxes = gather_rows(full_precision(candidates.boxes), rows)
+    deltas = gather_rows(full_precision(predictions.deltas[:, :, 0]), rows)
+    return boxes if candidates.coder is None else candidates.coder.decode(deltas, boxes, candidates.strides()[rows])
+
+
+def logits_of_rows(predictions: Predictions, rows: Tensor) -> Predictions:
+    """Class and quality logits of candidates ``rows`` int64 [B,S]; nothing else means anything."""
+    assert predictions.class_logits is not None
+    quality = predictions.quality_logits
+    return dataclasses.replace(
+        predictions,
+        class_logits=gather_rows(predictions.class_logits, rows),
+        quality_logits=None if quality is None else quality.gather(1, rows),
+    )
 
 
 def class_costs(predictions: Predictions) -> tuple[Tensor, Tensor]:
@@ -114,8 +151,14 @@ class _Places:
     def __init__(self, candidates: Candidates, radius: float, *, inside: bool) -> None:
         boxes = full_precision(candidates.boxes)
         self.centre = (boxes[..., :2] + boxes[..., 2:]) / 2  # [1 or B,N,2]
-        self.reach = radius * candidates.strides().unsqueeze(-1)  # [N,1]
+        self.reach = radius * candidates.strides()[None, None]  # [1 or B,1,N]
         self.valid, self.inside = candidates.valid, inside
+
+    def at(self, rows: Tensor) -> _Places:
+        """Those of candidates ``rows`` int64 [B,S] alone."""
+        chosen = copy.copy(self)
+        chosen.centre, chosen.reach = gather_rows(self.centre, rows), self.reach[0, 0][rows].unsqueeze(1)
+        return chosen
 
     def near_any(self, truth: Tensor, usable: Tensor) -> Tensor:
         """bool [B,N]: cells that some usable ground truth [B,M] may choose."""
@@ -132,9 +175,16 @@ class _Places:
         return self._near(truth) & self._within(truth) if self.inside else self._near(truth)
 
     def _near(self, truth: Tensor) -> Tensor:
-        middle = ((truth[..., :2] + truth[..., 2:]) / 2).unsqueeze(2)  # [B,m,1,2]
-        return ((self.centre.unsqueeze(1) - middle).abs() < self.reach).all(-1)
+        middle = (truth[..., :2] + truth[..., 2:]) / 2
+        return (self._offset(0, middle[..., 0]).abs() < self.reach) & (
+            self._offset(1, middle[..., 1]).abs() < self.reach
+        )
 
     def _within(self, truth: Tensor) -> Tensor:
-        places, boxes = self.centre.unsqueeze(1), truth.unsqueeze(2)
-        return ((places > boxes[..., :2]) & (places < boxes[..., 2:])).all(-1)
+        left, top, right, bottom = truth.unbind(-1)
+        across = (self._offset(0, left) > 0) & (self._offset(0, right) < 0)
+        return across & (self._offset(1, top) > 0) & (self._offset(1, bottom) < 0)
+
+    def _offset(self, axis: int, edge: Tensor) -> Tensor:
+        """float [B,m,N] px from ``edge`` [B,m] to the centres, along x (0) or y (1)."""
+        return self.centre[..., axis].unsqueeze(1) - edge.unsqueeze(2)  # one axis at a time: memory is read in order
