@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from detzoo.comparison.analysis import analyse
 from detzoo.comparison.recipe_facts import Facts
+from detzoo.errors import DataError
 from detzoo.evaluation.results import Evaluation
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.foreign_files import is_ordinary
+from detzoo.runtime.json_text import load_json
 
 if TYPE_CHECKING:
     from detzoo.data import Dataset
@@ -79,8 +81,8 @@ def digest(facts: dict[str, Any]) -> str:
 def finished(path: Path, key: str) -> dict[str, Any] | None:
     """Numbers of an earlier call with the same key."""
     try:
-        numbers: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        numbers = load_json(path)
+    except DataError:  # missing or damaged: made again
         return None
     return numbers if isinstance(numbers, dict) and numbers.get("key") == key else None
 
@@ -111,7 +113,7 @@ def entry_from(folder: Path, name: str, source: str, numbers: dict[str, Any], ru
     return ComparisonEntry(
         name=name,
         source=source,
-        results=json.loads((folder / "results.json").read_text(encoding="utf-8")),
+        results=load_json(folder / "results.json"),
         benchmark=numbers["benchmark"],
         reported=numbers["reported"],
         folder=folder,
@@ -120,7 +122,7 @@ def entry_from(folder: Path, name: str, source: str, numbers: dict[str, Any], ru
         facts=Facts(**numbers["facts"]),
         export=numbers.get("export", {}),
         failed=numbers.get("failed", {}) | numbers["benchmark"].get("cost", {}).get("failed", {}),
-        analysis=json.loads(analysis.read_text(encoding="utf-8")) if is_ordinary(analysis) else {},
+        analysis=load_json(analysis) if is_ordinary(analysis) else {},
     )
 
 

@@ -6,7 +6,6 @@ filtered by class.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detzoo.comparison.analysis import DRAWN_FROM, class_names
+from detzoo.data.formats.json_file import JSON_BYTES
 from detzoo.errors import DataError
 from detzoo.evaluation.annotation_flags import is_flagged
 from detzoo.evaluation.federation import Federation
 from detzoo.evaluation.judging import IGNORED, TRUE, Judged, by_image, judge_image
 from detzoo.ops.mask_encoding import decode_counts
+from detzoo.runtime.json_text import load_json
 
 if TYPE_CHECKING:
     from detzoo.comparison.entry import ComparisonEntry
@@ -106,7 +107,7 @@ def image_wall(entries: Sequence[ComparisonEntry], dataset: Dataset, most: int) 
 
 def strong(path: Path, federation: Federation) -> dict[Any, list[Mapping[str, Any]]]:
     """Detections that are worth drawing, by image; of classes that were looked for."""
-    rows = json.loads(path.read_text(encoding="utf-8"))
+    rows = load_json(path, limit=JSON_BYTES)
     return by_image([row for row in federation.counted(rows) if row["score"] >= DRAWN_FROM])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,8 +14,10 @@ from detzoo.comparison.html_page import Menu, Page, Plot, Section
 from detzoo.comparison.image_grid import image_wall
 from detzoo.comparison.protocol import protocol_table
 from detzoo.comparison.tradeoff import COSTS, GAINS, TradeoffPoint, counted_title, tradeoffs
+from detzoo.errors import DataError
 from detzoo.runtime.environment import versions
 from detzoo.runtime.foreign_files import is_ordinary
+from detzoo.runtime.json_text import load_json
 from detzoo.training.log import read_curve
 
 if TYPE_CHECKING:
@@ -93,10 +94,10 @@ def validation_objects(run: Path) -> int | None:
     if not is_ordinary(path):
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
         counts = [int(values["ground_truths"]) for values in content["per_class"].values()]
         return sum(counts) if "selection" in content else None  # without it, `detzoo eval` has written there since
-    except (ValueError, KeyError, TypeError, AttributeError, OSError):  # somebody else's file of that name
+    except (DataError, ValueError, KeyError, TypeError, AttributeError):  # somebody else's file of that name
         return None
 
 

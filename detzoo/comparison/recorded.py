@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,7 +39,8 @@ from detzoo.evaluation.results import FORMAT as RESULTS_FORMAT
 from detzoo.evaluation.results import Evaluation, evaluate_detections
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.environment import short_name
-from detzoo.runtime.foreign_files import is_folder, is_ordinary
+from detzoo.runtime.foreign_files import is_folder, is_ordinary, read_text
+from detzoo.runtime.json_text import check_parts, load_json
 from detzoo.weights.checkpoint import BEST, LAST
 
 if TYPE_CHECKING:
@@ -49,6 +50,42 @@ if TYPE_CHECKING:
 PACKED: Final = "detections.json.gz"
 """Stands for ``detections.json`` where that is not there."""
 PARTS: Final = ("results.json", "detections.json", NUMBERS, "benchmark.json", "recipe.yaml")
+
+
+def _is_object(value: Any) -> bool:
+    return value is None or isinstance(value, dict)
+
+
+def _are_facts(value: Any) -> bool:
+    return value is None or (isinstance(value, dict) and value.keys() <= {each.name for each in fields(Facts)})
+
+
+def _is_list(value: Any) -> bool:
+    return value is None or isinstance(value, list)
+
+
+def _are_names(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(name, str) for name in value))
+
+
+def _are_metrics(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, dict) and all(n is None or type(n) in (int, float) for n in value.values())
+    )
+
+
+_RESULTS: Final[dict[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(("data", "counts", "protocol", "model", "device", "versions", "per_class"), _is_object),
+    "metrics": _are_metrics,
+    "broken_images": _are_names,
+    "warnings": _are_names,
+}
+"""Values of results.json that are read here; each may be missing."""
+_NUMBERS: Final[dict[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(("benchmark", "throughput", "export"), _is_object),
+    "facts": _are_facts,
+    "reported": _is_list,
+}
 
 
 @dataclass(frozen=True)
@@ -69,21 +106,9 @@ class Recorded:
         kind = "detections counted again" if "detections.json" in self.files else "results as recorded"
         return f"{kind}: {short_name(self.target)}"
 
-    def text(self, part: str) -> str:
-        """A part as it is."""
-        try:
-            return self.files[part].read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise DataError(f"{self.files[part]} cannot be read: {error}") from None
-
     def json(self, part: str) -> Any:
         """A part, or None where it is not there."""
-        if part not in self.files:
-            return None
-        try:
-            return json.loads(self.text(part))
-        except ValueError as error:
-            raise DataError(f"{self.files[part]} cannot be read as JSON: {error}") from None
+        return load_json(self.files[part]) if part in self.files else None
 
 
 def run_around(folder: Path) -> Path | None:
@@ -169,6 +194,7 @@ def recorded_results(recorded: Recorded, dataset: Dataset) -> dict[str, Any]:
     path = recorded.files["results.json"]
     if not isinstance(results, dict) or results.get("format") != RESULTS_FORMAT:
         raise DataError(f"{path} is no result of detzoo eval (its format is not {RESULTS_FORMAT})")
+    check_parts(results, f"{path}: altered or damaged; evaluate again", _RESULTS)
     data, counts = results.get("data", {}), results.get("counts", {})
     truth = dataset.coco_ground_truth()
     lost = set(results.get("broken_images", ()))
@@ -219,7 +245,11 @@ def counted(plan: ComparisonPlan, recorded: Recorded, results: Mapping[str, Any]
 
 def recorded_numbers(recorded: Recorded, results: Mapping[str, Any]) -> dict[str, Any]:
     """Speed, cost, recipe and reported results, if stored next to it."""
-    numbers = recorded.json(NUMBERS) or {}
+    numbers = recorded.json(NUMBERS)
+    if numbers is None:
+        numbers = {}
+    else:
+        check_parts(numbers, f"{recorded.files[NUMBERS]}: altered or damaged; take it away or compare again", _NUMBERS)
     benchmark, throughput = numbers.get("benchmark", {}), numbers.get("throughput", {})
     if not benchmark and (timed := recorded.json("benchmark.json")):
         benchmark = bench_json(recorded.files["benchmark.json"], timed)
@@ -246,10 +276,10 @@ def recipe_values(recorded: Recorded) -> dict[str, Any]:
     if "recipe.yaml" not in recorded.files:
         return {}
     try:
-        detectors = yaml.safe_load(recorded.text("recipe.yaml"))["detectors"]
+        detectors = yaml.safe_load(read_text(recorded.files["recipe.yaml"], what="recipe"))["detectors"]
         (values,) = detectors.values()
         return dict(values)
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError):
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise DataError(
             f"{recorded.files['recipe.yaml']} is not the recipe of one detector, as detzoo train writes it next to a "
             "run; mend it or take it away"
@@ -266,5 +296,5 @@ def bench_json(path: Path, timed: Any) -> dict[str, Any]:
     try:
         benchmark = Benchmark(**{**first, "cost": Cost(**first["cost"])})
         return benchmark.as_dict() | {"row": benchmark.row()}
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
         raise DetzooError(f"{path} is not one detector of: detzoo bench DETECTOR --json") from None

@@ -19,6 +19,7 @@ from detzoo.evaluation.voc_map import VocProtocol, average_precision, group_boxe
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.environment import versions
 from detzoo.runtime.foreign_files import is_folder, is_there
+from detzoo.runtime.json_text import load_json
 
 FORMAT: Final = "detzoo.results/1"
 FILES: Final = (
@@ -237,8 +238,8 @@ def refuse_foreign(folder: Path) -> None:
     ours = False
     if is_there(results):
         try:
-            ours = json.loads(results.read_text(encoding="utf-8")).get("format") == FORMAT
-        except (ValueError, AttributeError, OSError):
+            ours = load_json(results).get("format") == FORMAT
+        except (DataError, AttributeError):
             ours = False
     for path in (folder / name for name in FILES):
         if os.path.lexists(path) and not ours:

@@ -14,7 +14,8 @@ from detzoo.errors import DataError, TrainingError
 from detzoo.experiments.job import Outcome
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.differences import differences
-from detzoo.runtime.foreign_files import is_ordinary
+from detzoo.runtime.foreign_files import is_ordinary, read_text
+from detzoo.runtime.json_text import parse_json
 
 FORMAT: Final = "detzoo.sweep/1"
 SWEEP: Final = "sweep.json"
@@ -101,7 +102,7 @@ def read_ledger(out: Path) -> Ledger:
     """
     path = out / SWEEP
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(read_text(path), f"{path}: not a sweep of detzoo; choose another --out")
         if values["format"] != FORMAT:
             raise DataError(f"{path}: its format is {values['format']!r}, not {FORMAT!r}; upgrade detzoo to read it")
         entries = [entry_of(run) for run in values["runs"]]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import csv
 from pathlib import Path
 from typing import Any
 
 from detzoo.errors import DataError
 from detzoo.recipes.text import difference, recipe_of
-from detzoo.runtime.foreign_files import is_folder, is_ordinary
+from detzoo.runtime.foreign_files import is_folder, is_ordinary, read_text
+from detzoo.runtime.json_text import parse_object
 from detzoo.runtime.text_table import Column, Table
-from detzoo.training.log import read_curve
+from detzoo.training.log import CURVE, read_curve
 
 RESULTS = "results.json"
 
@@ -50,17 +51,17 @@ def results_of(target: str) -> dict[str, Any]:
     path = Path(target) / RESULTS if is_folder(Path(target)) else Path(target)
     if path.suffix != ".json" or not (is_ordinary(path) or target.endswith(".json")):
         return {}
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        dict(values["metrics"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise DataError(f"{path}: not a results.json of detzoo; `detzoo eval` writes them") from None
-    return values
+    place = f"{path}: not a results.json of detzoo; `detzoo eval` writes them"
+    return parse_object(read_text(path), place, {"metrics": _are_numbers})
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(n is None or type(n) in (int, float) for n in value.values())
 
 
 def curves(a: Path, b: Path) -> str:
     """Loss and AP of each epoch of either run; empty where one has no curve."""
-    left, right = ({row["epoch"]: row for row in read_curve(run)} for run in (a, b))
+    left, right = curve_of(a), curve_of(b)
     if not left or not right:
         return ""
     rows = []
@@ -68,13 +69,27 @@ def curves(a: Path, b: Path) -> str:
         row: dict[str, Any] = {"epoch": epoch}
         for side, found in (("a", left), ("b", right)):
             for name in ("loss", "AP"):
-                text = found.get(epoch, {}).get(name)
-                row[f"{name}_{side}"] = float(text) if text else None
+                row[f"{name}_{side}"] = found.get(epoch, {}).get(name)
         rows.append(row)
     columns = [Column("epoch", "epoch", None)]
     columns += [Column(f"loss_{side}", f"loss, {side}", 4) for side in "ab"]
     columns += [Column(f"AP_{side}", f"AP %, {side}", 2, 100.0) for side in "ab"]
     return Table(f"curves: a is {a}, b is {b}", columns, rows).terminal(None)
+
+
+def curve_of(run: Path) -> dict[str, dict[str, float | None]]:
+    """Loss and AP by epoch.
+
+    Raises:
+        DataError: the curve is none of detzoo's.
+    """
+    try:
+        return {
+            row["epoch"]: {name: float(row[name]) if row.get(name) else None for name in ("loss", "AP")}
+            for row in read_curve(run)
+        }
+    except (ValueError, KeyError, TypeError, csv.Error):
+        raise DataError(f"{run / CURVE}: not a curve of detzoo; move it away, or restore it") from None
 
 
 def metrics(a: dict[str, Any], b: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from detzoo.matrix.combinations import Combination
 from detzoo.matrix.outcome import TrialOutcome
 from detzoo.plugins.registry import get_registry
 from detzoo.runtime.foreign_files import is_there
+from detzoo.runtime.json_text import parse_json
 
 FORMAT: Final = "detzoo.matrix/1"
 LEDGER: Final = "matrix.jsonl"
@@ -72,7 +73,9 @@ class MatrixLedger:
     def _read(self, written: bytes) -> None:
         *whole, cut_off = written.split(b"\n")
         try:
-            first, *rest = [json.loads(line) for line in whole]
+            first, *rest = [
+                parse_json(line, f"{self.path}: not a matrix of detzoo; choose another --out") for line in whole
+            ]
             if first["format"] != FORMAT:
                 raise DataError(f"{self.path}: its format is {first['format']!r}, not {FORMAT!r}; choose another --out")
             made_with = first["versions"]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from detzoo.errors import DataError, DetzooError
 from detzoo.runtime.foreign_files import is_folder, is_there
+from detzoo.runtime.json_text import load_json
 
 if TYPE_CHECKING:
     import pandas
@@ -221,7 +222,7 @@ def _write_values(path: Path, values: dict[str, Any]) -> None:
 
 def _is_written_values(path: Path, values: dict[str, Any]) -> bool:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = load_json(path)
+    except DataError:
         return False
     return isinstance(found, dict) and found.keys() == values.keys()

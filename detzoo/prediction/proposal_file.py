@@ -28,11 +28,13 @@ from detzoo.errors import DetzooError
 from detzoo.runtime.atomic_files import replacing
 from detzoo.runtime.differences import differences
 from detzoo.runtime.foreign_files import is_ordinary
+from detzoo.runtime.json_text import check_parts, parse_object
 
 FORMAT: Final = "detzoo.proposals"
 VERSION: Final = "1"
 KEY_BYTES: Final = 16
 HOW: Final = "`detzoo proposals make` writes one"
+_ALTERED: Final = f"altered or damaged; {HOW}"
 _ALIGNED: Final = 8  # bytes: where safetensors' tensors begin
 
 Regions = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -170,19 +172,46 @@ class ProposalFile(Mapping[bytes, Regions]):
             described = self._file.metadata() or {}
             if described.get("format") != FORMAT:
                 raise ProposalsError(f"{path} is no file of proposals; {HOW}")
-            if described["version"] != VERSION:
+            if described.get("version") != VERSION:
+                version = described.get("version", "unknown")
                 raise ProposalsError(
-                    f"{path}: proposals of version {described['version']}, this detzoo reads {VERSION}: upgrade detzoo"
+                    f"{path}: proposals of version {version:.80}, this detzoo reads {VERSION}: upgrade detzoo"
                 )
-            keys = self._file.get_tensor("keys").tobytes()
+            check_parts(described, f"{path}: {_ALTERED}", {"method": bool, "parameters": bool}, error=ProposalsError)
+            keys: NDArray[np.uint8] = self._file.get_tensor("keys")
             ends: NDArray[np.int64] = self._file.get_tensor("ends")
             self._boxes, self._scores = self._file.get_slice("boxes"), self._file.get_slice("scores")
         except (SafetensorError, OSError) as error:
             raise ProposalsError(f"{path} cannot be read as a file of proposals: {error}") from None
         self.method = described["method"]
-        self.parameters: dict[str, Any] = json.loads(described["parameters"])
+        place = f"{path}: {_ALTERED}: parameters"
+        self.parameters = parse_object(described["parameters"], place, {}, error=ProposalsError)
+        self._check_shapes(keys, ends)
         self._ends: list[int] = [0, *ends.tolist()]  # row i of the file is _ends[i] to _ends[i + 1]
-        self._row = {keys[i * KEY_BYTES : (i + 1) * KEY_BYTES]: i for i in range(len(ends))}
+        self._row = {row.tobytes(): i for i, row in enumerate(keys)}
+
+    def _check_shapes(self, keys: NDArray[Any], ends: NDArray[Any]) -> None:
+        """Rows beyond the regions would be found at the first image that needs them, in the midst of a training."""
+        total = int(ends[-1]) if ends.ndim == 1 and len(ends) and ends.dtype == np.int64 else 0
+        found = {
+            "keys": (keys.dtype.name, list(keys.shape)),
+            "ends": (ends.dtype.name, list(ends.shape)),
+            "boxes": (self._boxes.get_dtype(), self._boxes.get_shape()),
+            "scores": (self._scores.get_dtype(), self._scores.get_shape()),
+        }
+        wanted = {
+            "keys": ("uint8", [len(keys) if keys.ndim else 0, KEY_BYTES]),
+            "ends": ("int64", [len(keys) if keys.ndim else 0]),
+            "boxes": ("F32", [total, 4]),
+            "scores": ("F32", [total]),
+        }
+        for name, (kind, shape) in wanted.items():
+            if found[name] != (kind, shape):
+                raise ProposalsError(
+                    f"{self.path}: {_ALTERED}: {name} is {found[name][0]} {found[name][1]}, not {kind} {shape}"
+                )
+        if len(ends) and (int(ends[0]) < 0 or (np.diff(ends) < 0).any()):
+            raise ProposalsError(f"{self.path}: {_ALTERED}: ends do not ascend")
 
     def __len__(self) -> int:
         """Images."""

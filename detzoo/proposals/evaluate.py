@@ -21,7 +21,7 @@ from detzoo.components.proposals.precomputed import Precomputed
 from detzoo.data.dataset import Dataset
 from detzoo.data.formats.opening import evaluation_split, open_dataset
 from detzoo.detector_loading import load_detector
-from detzoo.errors import DetzooError
+from detzoo.errors import DataError, DetzooError
 from detzoo.evaluation import evaluate
 from detzoo.evaluation.results import plain
 from detzoo.prediction.proposal_file import ProposalFile, Regions
@@ -34,6 +34,7 @@ from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.folder_claim import claimed_folder
 from detzoo.runtime.foreign_files import is_ordinary
+from detzoo.runtime.json_text import load_json
 from detzoo.runtime.parallel import cores, in_parallel
 from detzoo.runtime.progress import progress_bar
 from detzoo.weights.checkpoint import checkpoint_of
@@ -170,9 +171,16 @@ def _numbers(
 def _remembered(path: Path, seconds: float | None) -> float | None:
     """The time of an image, from an earlier call where this one found all of them made."""
     if seconds is None:
-        return float(json.loads(path.read_text(encoding="utf-8"))) if is_ordinary(path) else None
+        return _seconds(path) if is_ordinary(path) else None
     write_text(path, json.dumps(seconds))
     return seconds
+
+
+def _seconds(path: Path) -> float:
+    found = load_json(path)
+    if type(found) not in (int, float):
+        raise DataError(f"{path}: {found!r:.80} is no time in seconds; delete the file and repeat the command")
+    return float(found)
 
 
 def _fingerprint(plan: Plan, source: Source, truth: Truth, counts: Sequence[int]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, NamedTuple, Self
@@ -17,12 +17,19 @@ from typing import Any, BinaryIO, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from detzoo.errors import DataError
 from detzoo.prediction.proposal_file import KEY_BYTES, ProposalsError, Regions, check_made_by
+from detzoo.runtime.json_text import parse_object
 from detzoo.runtime.locks import take_lock
 
 FORMAT: Final = "detzoo.proposals.unfinished/1"
 _HEAD: Final = struct.Struct(f"<{KEY_BYTES}sId")  # key, boxes, seconds
 _CHECK: Final = struct.Struct("<I")
+_DESCRIBED: Final[dict[str, Callable[[Any], bool]]] = {
+    "format": lambda value: value == FORMAT,
+    "method": lambda value: isinstance(value, str),
+    "parameters": lambda value: isinstance(value, dict),
+}
 _BOX_BYTES: Final = 20  # four coordinates and a score
 
 
@@ -67,12 +74,11 @@ class ProposalStore(Mapping[bytes, Regions]):
             self._file.flush()
             return
         try:
-            described: dict[str, Any] = json.loads(line)
-            known = described["format"] == FORMAT
-        except (ValueError, KeyError, TypeError):
-            known = False
-        if not known:
-            raise ProposalsError(f"{self.path} is no unfinished file of proposals; move it away and repeat the command")
+            described = parse_object(line, self.path, _DESCRIBED)
+        except DataError:
+            raise ProposalsError(
+                f"{self.path} is no unfinished file of proposals; move it away and repeat the command"
+            ) from None
         check_made_by(
             self.path,
             (described["method"], described["parameters"]),

@@ -10,9 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from detzoo.errors import TrainingError
+from detzoo.errors import DataError, TrainingError
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.foreign_files import is_ordinary
+from detzoo.runtime.json_text import parse_json
 from detzoo.runtime.report_text import csv_text
 
 if TYPE_CHECKING:
@@ -94,8 +95,8 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
+            found.append(parse_json(line, path))
+        except DataError:
             break  # a line cut short by a kill, and what came after it
     return found
 

@@ -21,6 +21,7 @@ from detzoo.errors import WeightsError
 from detzoo.recipes.full_names import stored_values
 from detzoo.runtime.atomic_files import write_bytes
 from detzoo.runtime.foreign_files import is_folder, is_ordinary
+from detzoo.runtime.json_text import check_parts, parse_object
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -134,22 +135,14 @@ def _described(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]
             f"{path}: a safetensors file, but not a checkpoint of detzoo (no {METADATA_KEY!r} in its metadata); "
             "foreign weights come in through `detzoo weights import` or detzoo.convert_weights"
         )
-    try:
-        described = json.loads(metadata[METADATA_KEY])
-    except (ValueError, RecursionError):
-        raise WeightsError(f"{path}: {_ALTERED}: they are no JSON") from None
-    if not isinstance(described, dict):
-        raise WeightsError(f"{path}: {_ALTERED}: they are a {type(described).__name__}, not a mapping")
+    place = f"{path}: {_ALTERED}"
+    described = parse_object(metadata[METADATA_KEY], place, {}, error=WeightsError)
     number = described.get("format")
     if isinstance(number, int) and number > FORMAT:  # older formats are read, newer ones cannot be known
         made_by = described.get("versions")
         version = made_by.get("detzoo", "?") if isinstance(made_by, dict) else "?"
         raise WeightsError(f"{path}: written by detzoo {version} in a newer format; upgrade detzoo to read it")
-    wrong = [name for name, fits in _PARTS.items() if not fits(described.get(name))]
-    if wrong:
-        shown = ", ".join(f"{name} is {described.get(name)!r:.80}" for name in wrong)
-        raise WeightsError(f"{path}: {_ALTERED}: {shown}")
-    return described
+    return check_parts(described, place, _PARTS, error=WeightsError)
 
 
 def _is_recipe(value: Any) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from safetensors import safe_open
 
-from detzoo.errors import RecipeError
+from detzoo.errors import RecipeError, WeightsError
 from detzoo.interfaces.normalisation import Normalisation, numbers
+from detzoo.runtime.json_text import parse_object
 
 IMAGENET: Final = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """torchvision's and timm's usual ImageNet weights."""
@@ -23,15 +24,36 @@ NORMALISATION_KEY: Final = "normalisation"
 """Of the metadata of a safetensors file that records it, as JSON."""
 
 
+def _are_three(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(_is_finite(number) for number in value)
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e9 and math.isfinite(value)
+
+
+_RECORDED: Final[dict[str, Callable[[Any], bool]]] = {
+    "mean": _are_three,
+    "std": lambda value: _are_three(value) and all(number > 0 for number in value),
+    "channels": lambda value: value in ("rgb", "bgr"),
+    "pixel_range": lambda value: type(value) in (int, float) and value in (1, 255),
+}
+
+
 def recorded_normalisation(path: Path) -> Normalisation | None:
-    """What a file of weights says of the pixels that it was trained on; None where it says nothing."""
+    """What a file of weights says of the pixels that it was trained on; None where it says nothing.
+
+    Raises:
+        WeightsError: its metadata were altered.
+    """
     if path.suffix != ".safetensors":
         return None
     with safe_open(path, framework="numpy") as file:  # the header alone
         written = (file.metadata() or {}).get(NORMALISATION_KEY)
     if written is None:
         return None
-    values = json.loads(written)
+    place = f"{path}: the metadata {NORMALISATION_KEY!r} were altered or damaged; import the weights again"
+    values = parse_object(written, place, _RECORDED, error=WeightsError)
     return Normalisation(tuple(values["mean"]), tuple(values["std"]), values["channels"], values["pixel_range"])
 
 

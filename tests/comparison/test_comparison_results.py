@@ -155,8 +155,13 @@ def test_detections_that_are_not_those_of_the_results_are_refused(compared: Comp
     ("part", "text", "message"),
     [
         ("results.json", "{}", "{} is no result of detzoo eval (its format is not detzoo.results/1)"),
-        ("results.json", "{", "{} cannot be read as JSON: Expecting property name enclosed in double quotes: "
-         "line 1 column 2 (char 1)"),
+        ("results.json", "{", "{}:1: not valid JSON: Expecting property name enclosed in double quotes"),
+        ("results.json", "[" * 100_000, "{}: not valid JSON: nested too deeply"),
+        ("results.json", '{"format": "detzoo.results/1", "data": 1, "metrics": {"AP": "a"}}',
+         "{}: altered or damaged; evaluate again: data is 1, metrics is {'AP': 'a'}"),
+        ("numbers.json", "[]", "{}: altered or damaged; take it away or compare again: a list, not a JSON object"),
+        ("numbers.json", '{"facts": {"colour": 1}}',
+         "{}: altered or damaged; take it away or compare again: facts is {'colour': 1}"),
         ("recipe.yaml", "detectors: {}", "{} is not the recipe of one detector, as detzoo train writes it next to a "
          "run; mend it or take it away"),
         ("benchmark.json", "[1]", "{} is not one detector of: detzoo bench DETECTOR --json"),

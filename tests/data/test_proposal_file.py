@@ -109,3 +109,50 @@ def test_a_newer_file(tmp_path: Path) -> None:
     save_file({"keys": np.zeros((0, 16), np.uint8)}, path, metadata={"format": "detzoo.proposals", "version": "2"})
     with pytest.raises(ProposalsError, match="proposals of version 2, this detzoo reads 1: upgrade detzoo"):
         ProposalFile(path)
+
+
+WHOLE = {"format": "detzoo.proposals", "version": "1", "method": "m", "parameters": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"version": None}, "version unknown"),
+        ({"method": None}, "method is None"),
+        ({"parameters": None}, "parameters is None"),
+        ({"parameters": "{"}, "not valid JSON"),
+        ({"parameters": "[]"}, "a list, not a JSON object"),
+        ({"parameters": "[" * 100_000}, "nested too deeply"),
+    ],
+)
+def test_altered_metadata_are_told(changed: dict[str, str | None], told: str, tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    write_proposals(path, {bytes(16): (boxes(3), np.ones(3, np.float32))}, method="m", parameters={})
+    tensors, metadata = load_file(path), {**WHOLE, **changed}
+    save_file(tensors, path, metadata={name: value for name, value in metadata.items() if value is not None})
+    with pytest.raises(ProposalsError, match=rf"p\.safetensors: .*{told}"):
+        ProposalFile(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("keys", np.zeros((2, 8), np.uint8)),
+        ("keys", np.zeros((2, 16), np.int8)),
+        ("ends", np.array([1, 5])),  # beyond the three regions
+        ("ends", np.array([5, 3])),
+        ("ends", np.array([-1, 3])),
+        ("ends", np.array([1.0, 3.0])),
+        ("ends", np.array(3)),
+        ("boxes", np.zeros((3, 5), np.float32)),
+        ("scores", np.zeros(2, np.float32)),
+        ("scores", np.zeros(3, np.float16)),
+    ],
+)
+def test_tensors_that_do_not_belong_together_are_told(name: str, value: NDArray[np.generic], tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    regions = {bytes(16): (boxes(1), np.ones(1, np.float32)), bytes([1] * 16): (boxes(2), np.ones(2, np.float32))}
+    write_proposals(path, regions, method="m", parameters={})
+    save_file({**load_file(path), name: value}, path, metadata=WHOLE)
+    with pytest.raises(ProposalsError, match=r"p\.safetensors: altered or damaged"):
+        ProposalFile(path)

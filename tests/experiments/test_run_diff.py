@@ -54,4 +54,22 @@ def test_results_alone_and_what_is_none(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text("[]")
     with pytest.raises(DataError) as caught:
         contrast(f"{a}/results.json", str(tmp_path / "other.json"))
-    assert str(caught.value) == (f"{tmp_path / 'other.json'}: not a results.json of detzoo; `detzoo eval` writes them")
+    assert str(caught.value) == (
+        f"{tmp_path / 'other.json'}: not a results.json of detzoo; `detzoo eval` writes them: a list, not a JSON object"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[" * 100_000, '{"metrics": {"AP": "high"}}', '{"metrics": []}'])
+def test_altered_results_are_told(text: str, tmp_path: Path) -> None:
+    good = run_folder(tmp_path / "a", 1, "epoch,loss,AP\n", 0.5)
+    (tmp_path / "other.json").write_text(text)
+    with pytest.raises(DataError, match=r"other\.json:"):
+        contrast(f"{good}/results.json", str(tmp_path / "other.json"))
+
+
+@pytest.mark.parametrize("text", ["epoch,loss,AP\n1,much,\n", "loss,AP\n1,1\n", 'epoch,loss\n1,"\0\n'])
+def test_an_altered_curve_is_told(text: str, tmp_path: Path) -> None:
+    a = run_folder(tmp_path / "a", 1, "epoch,loss,AP\n1,2,0.5\n", 0.5)
+    b = run_folder(tmp_path / "b", 1, text, 0.5)
+    with pytest.raises(DataError, match=r"curve\.csv: not a curve of detzoo"):
+        contrast(a, b)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from detzoo.errors import DataError
 from detzoo.runtime.foreign_files import decode_text, read_file
+from detzoo.runtime.json_text import telling_json, whole
 
 JSON_BYTES: Final = 8 * 2**30
 """Largest annotation file; those of the largest public datasets have a few GB."""
@@ -56,24 +56,15 @@ def read_json(path: Path) -> JsonFile:
             repeated[id(found)] = [key for key, count in times.items() if count > 1]
         return found
 
-    try:
+    with telling_json(path):
         try:
             content = json.loads(text, object_pairs_hook=made)
         except json.JSONDecodeError:
             raise
-        except ValueError:  # a whole number of more digits than Python converts
+        except ValueError:  # a whole number of more digits than Python converts; large files are rarely read twice
             repeated.clear()
-            content = json.loads(text, object_pairs_hook=made, parse_int=_whole)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: not valid JSON: {error.msg}") from None
-    except RecursionError:
-        raise DataError(f"{path}: not valid JSON: nested too deeply") from None
+            content = json.loads(text, object_pairs_hook=made, parse_int=whole)
     return JsonFile(path, text, content, repeated)
-
-
-def _whole(digits: str) -> int | str:
-    """A whole number; as text where it is too long for any purpose, which no reader takes for a number."""
-    return int(digits) if len(digits) <= 4000 else digits
 
 
 class EntryLines:

@@ -117,7 +117,7 @@ class WindowStore:
         folder.mkdir(parents=True, exist_ok=True)
         place = folder / _DESCRIPTION
         if place.is_file():
-            _check_same(json.loads(place.read_text(encoding="utf-8")), described, folder)
+            _check_same(_stored(place), described, folder)
         else:
             write_text(place, json.dumps(described, indent=1))
         self._images = self._read_images()
@@ -306,6 +306,16 @@ def human(size: float) -> str:
 def _grow(path: Path, values: NDArray[Any]) -> None:
     with path.open("ab") as file:
         file.write(values.tobytes())
+
+
+def _stored(place: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(place.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise TrainingError(f"{place}: altered or damaged; remove {place.parent} to make the features again")
+    return found
 
 
 def _check_same(found: Any, wanted: dict[str, Any], folder: Path) -> None:
