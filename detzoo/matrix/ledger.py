@@ -71,11 +71,10 @@ class MatrixLedger:
             file.write(_line(values))
 
     def _read(self, written: bytes) -> None:
+        place = f"{self.path}: not a matrix of detzoo; choose another --out"
         *whole, cut_off = written.split(b"\n")
         try:
-            first, *rest = [
-                parse_json(line, f"{self.path}: not a matrix of detzoo; choose another --out") for line in whole
-            ]
+            first, *rest = [parse_json(line, place) for line in whole]
             if first["format"] != FORMAT:
                 raise DataError(f"{self.path}: its format is {first['format']!r}, not {FORMAT!r}; choose another --out")
             made_with = first["versions"]

@@ -66,7 +66,7 @@ def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
 
 def test_damaged_files(tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text('{"format": "detzoo.sweep/1"')
-    with pytest.raises(DataError, match="sweep.json: not a sweep of detzoo; choose another --out: not valid JSON"):
+    with pytest.raises(DataError, match=r"sweep\.json: not a sweep of detzoo; choose another --out: not valid JSON"):
         read_ledger(tmp_path)
     (tmp_path / "sweep.json").write_text('{"format": "detzoo.sweep/9"}')
     with pytest.raises(DataError) as caught:
