@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from detzoo.cli.data import app
 from detzoo.data import list_splits, open_dataset
+from detzoo.data.dataset import Dataset
+from detzoo.data.formats.capabilities import Target, losses
 from detzoo.data.formats.read_back import WrittenImage, differences
 from detzoo.data.formats.writing import write_datasets
 from detzoo.errors import DataError
@@ -100,3 +102,65 @@ def test_a_file_that_says_something_else_is_found(tmp_path: Path, old: str, new:
     if "b.png" in new:
         (out / "train" / "a.png").unlink()
     assert difference in differences({"train": data}, written, out / "data.yaml", "coco")[0]
+
+
+def coco(folder: Path, splits: dict[str, list[str]], boxes: list[list[float]]) -> dict[str, Dataset]:
+    for split, names in splits.items():
+        images = folder / "images" / split
+        images.mkdir(parents=True)
+        Image.new("RGB", (40, 30)).save(images / f"{split}.png")
+        content = {
+            "images": [{"id": 1, "file_name": f"{split}.png", "width": 40, "height": 30}],
+            "categories": [{"id": number, "name": name} for number, name in enumerate(names, start=1)],
+            "annotations": [
+                {"id": number, "image_id": 1, "category_id": 1, "bbox": box, "area": box[2] * box[3]}
+                for number, box in enumerate(boxes, start=1)
+            ],
+        }
+        (folder / "annotations").mkdir(exist_ok=True)
+        (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+    return {split: open_dataset(folder, split) for split in splits}
+
+
+@pytest.mark.parametrize(
+    ("box", "kept"),
+    [
+        ([1, 2, 1, 8], False),  # xmin = xmax = 2: readers take it for no box
+        ([1, 2, 8, 0.5], False),
+        ([1, 2, 1e-9, 8], False),
+        ([1, 2, 1.5, 8], True),
+        ([1, 2, 2, 2], True),
+    ],
+)
+def test_boxes_that_voc_cannot_hold_are_told(tmp_path: Path, box: list[float], kept: bool) -> None:
+    splits = coco(tmp_path / "in", {"train": ["cat"]}, [[5, 5, 10, 10], box])
+    told = losses(splits, "voc")
+    assert told == ([] if kept else ["train: 1 boxes of 1 px or less (voc's corners are both inside the box)"])
+    write_datasets(splits, tmp_path / "out", "voc")
+    assert len(open_dataset(tmp_path / "out", "train").annotations().boxes) == 1 + kept
+
+
+@pytest.mark.parametrize("target", ["coco", "voc", "yolo"])
+@pytest.mark.parametrize("there", [True, False])
+def test_splits_of_different_classes_leave_nothing(tmp_path: Path, target: Target, there: bool) -> None:
+    splits = coco(tmp_path / "in", {"train": ["cat"], "val": ["CAT"]}, [[5, 5, 10, 10]])
+    out = tmp_path / "out"
+    if there:
+        out.mkdir()
+    with pytest.raises(DataError, match="the splits train and val have different classes"):
+        write_datasets(splits, out, target)
+    assert out.exists() == there
+    assert not there or list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_does_not_read_back_leaves_nothing(tmp_path: Path, there: bool) -> None:
+    splits = coco(tmp_path / "in", {"train": ["c\x01t"]}, [[5, 5, 10, 10]])  # no letter of xml
+    out = tmp_path / "out"
+    if there:
+        out.mkdir()
+    with pytest.raises(DataError, match="out: what was written does not read back as it should"):
+        write_datasets(splits, out, "voc", copy=False)
+    assert out.exists() == there
+    assert not there or list(out.iterdir()) == []
+    assert (tmp_path / "in" / "images" / "train" / "train.png").is_file()  # a link is removed, not what it leads to

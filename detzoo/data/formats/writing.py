@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -15,9 +17,10 @@ import yaml
 from numpy.typing import NDArray
 
 from detzoo.data.dataset import Dataset, read_as_annotated
-from detzoo.data.formats.capabilities import Target, written_rows
+from detzoo.data.formats.capabilities import Target, voc_corners, written_rows
 from detzoo.data.formats.read_back import WrittenImage, differences
 from detzoo.data.formats.ultralytics_yaml import OTHER_KEYS
+from detzoo.data.formats.values import shown
 from detzoo.errors import DataError
 from detzoo.runtime.foreign_files import is_folder, is_there
 from detzoo.runtime.images import read_header
@@ -42,7 +45,7 @@ def write_datasets(splits: dict[str, Dataset], out: Path, target: Target, *, cop
 
     Args:
         splits: by name; all with the same classes.
-        out: a new or empty folder.
+        out: a new or empty folder; after an error it is as it was.
         target: the format.
         copy: copy images; False makes symbolic links.
 
@@ -50,13 +53,44 @@ def write_datasets(splits: dict[str, Dataset], out: Path, target: Target, *, cop
         messages about images that could not be read and were left out.
 
     Raises:
-        DataError: ``out`` is not empty, a split's name can be no folder's, or what was written does not read back as
-            it should.
+        DataError: ``out`` is not empty, a split's name can be no folder's, the splits have different classes, or what
+            was written does not read back as it should.
     """
     check_new(out)
-    for name in splits:
+    _check_splits(splits)
+    with _whole_or_not(out):
+        return _written(splits, out, target, copy=copy)
+
+
+def _check_splits(splits: dict[str, Dataset]) -> None:
+    first, classes = next((name, data.classes) for name, data in splits.items())
+    for name, data in splits.items():
         if not name or name in (".", "..") or set(name) & set('/\\:*?"<>|') or not name.isprintable():
             raise DataError(f"the split {name!r} cannot be the name of a folder: give it another one in a data.yaml")
+        if data.classes != classes:
+            one, other = (shown(", ".join(names)) for names in (classes, data.classes))
+            raise DataError(
+                f"the splits {first} and {name} have different classes ({one}; {other}): give all of them one list, "
+                "with classes: in a data.yaml, or convert each split by itself, with --split"
+            )
+
+
+@contextlib.contextmanager
+def _whole_or_not(out: Path) -> Iterator[None]:
+    """A folder that was new or empty is so again after an error: half a dataset looks like a whole one."""
+    there = is_there(out)
+    try:
+        yield
+    except BaseException:
+        if there:
+            for entry in out.iterdir():
+                shutil.rmtree(entry) if is_folder(entry) else entry.unlink()
+        else:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _written(splits: dict[str, Dataset], out: Path, target: Target, *, copy: bool) -> list[str]:
     left_out: list[str] = []
     written: dict[str, list[WrittenImage]] = {}
     taken: set[str] = set()
@@ -155,12 +189,8 @@ def _write_voc(data: Dataset, out: Path, split: str, records: list[WrittenImage]
 
 
 def _voc_object(name: str, box: NDArray[np.float64], difficult: bool) -> str:
-    x1, y1, x2, y2 = (float(value) for value in box)
-    # 1-based and inclusive, the inverse of ``coordinates: subtract_min``
-    sides = "".join(
-        f"\t\t\t<{tag}>{value:.10g}</{tag}>\n"
-        for tag, value in (("xmin", x1 + 1), ("ymin", y1 + 1), ("xmax", x2), ("ymax", y2))
-    )
+    corners = zip(("xmin", "ymin", "xmax", "ymax"), voc_corners(box), strict=True)
+    sides = "".join(f"\t\t\t<{tag}>{value}</{tag}>\n" for tag, value in corners)
     return (
         f"\t<object>\n\t\t<name>{escape(name)}</name>\n\t\t<difficult>{int(difficult)}</difficult>\n"
         f"\t\t<bndbox>\n{sides}\t\t</bndbox>\n\t</object>\n"
