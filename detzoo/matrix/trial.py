@@ -59,14 +59,24 @@ def made_small(recipe: str) -> tuple[str, ...]:
     stretched = ("input.resize=stretch", "input.min_size=null", "input.max_size=null", "input.pad_multiple=1")
     tiny = (*few, *stretched, f"input.size={json.dumps(TINY)}")
     own = values["input"]["size"]
-    return tiny if own is None or attempt(recipe, tiny)[0] == "works" else tuple(few)
+    return tiny if own is None or _takes(recipe, tiny) else tuple(few)
+
+
+def _takes(recipe: str, overrides: Sequence[str]) -> bool:
+    """Whether a recipe's layers take the input that overrides name: it is built and predicts."""
+    try:
+        detector = _built(recipe, overrides)
+        propose_anywhere(detector, 20)
+        detector.predict([sample_for(detector, "mixed boxes", 0).image], channels="rgb")
+    except Exception:
+        return False
+    return True
 
 
 def attempt(recipe: str, overrides: Sequence[str]) -> tuple[Status, str]:
     """Build a recipe with overrides, without pretrained weights, train it one step and predict with it."""
-    torch.manual_seed(0)
     try:
-        detector = build(recipe, num_classes=NUM_CLASSES, overrides=list(overrides), weights=None)
+        detector = _built(recipe, overrides)
     except DetzooError as error:
         return "refused", _message(error)
     except Exception as error:
@@ -78,6 +88,11 @@ def attempt(recipe: str, overrides: Sequence[str]) -> tuple[Status, str]:
     except Exception as error:
         wrong = f"after the build: {_crash(error)}"
     return "broken" if wrong else "works", wrong
+
+
+def _built(recipe: str, overrides: Sequence[str]) -> Detector:
+    torch.manual_seed(0)
+    return build(recipe, num_classes=NUM_CLASSES, overrides=list(overrides), weights=None)
 
 
 def _exercise(detector: Detector) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numba import njit
@@ -83,7 +83,7 @@ class RandomizedPrim(Proposer):
             return np.zeros((0, 4), np.int32)
         likely = edge_probabilities(regions, labels)
         rng = np.random.default_rng([self.seed, number])
-        return _grown(*_around(regions), likely, regions.size, regions.boxes, share, rng)
+        return _grown(_Graph(*_around(regions), likely, regions.size, regions.boxes), share, rng)
 
 
 def edge_probabilities(regions: Regions, labels: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -130,43 +130,60 @@ def _in_turn(boxes: list[NDArray[np.int32]]) -> NDArray[np.int32]:
     return np.concatenate(boxes)[np.argsort(place, kind="stable")]
 
 
-@njit(cache=True, nogil=True)
-def _grown(
-    start: NDArray[np.int64],
-    edge: NDArray[np.int64],
-    other: NDArray[np.int64],
-    likely: NDArray[np.float64],
-    size: NDArray[np.int32],
-    boxes: NDArray[np.int32],
-    count: int,
-    rng: np.random.Generator,
-) -> NDArray[np.int32]:
+class _Graph(NamedTuple):
+    """Superpixels, and the edges around each: entries ``start[n]`` to ``start[n + 1]``."""
+
+    start: NDArray[np.int64]
+    edge: NDArray[np.int64]  # of each entry
+    other: NDArray[np.int64]  # the superpixel to which each entry leads
+    likely: NDArray[np.float64]  # of each edge
+    size: NDArray[np.int32]
+    boxes: NDArray[np.int32]
+
+
+def _grown(graph: _Graph, count: int, rng: np.random.Generator) -> NDArray[np.int32]:
     """Boxes int32 [count,4] of ``count`` trees."""
     found = np.empty((count, 4), np.int32)
-    within = np.full(len(size), -1)  # the tree that each superpixel was last part of
+    within = np.full(len(graph.size), -1)  # the tree that each superpixel was last part of
+    most = 2 * len(graph.size)  # numbers that a tree can take: one to start, two for each superpixel that it adds
+    numbers = np.zeros(0)
+    for tree in range(count):
+        if len(numbers) < most:  # drawn here: to compile a generator takes longer than all the rest
+            numbers = np.concatenate([numbers, rng.random(most + 1000)])
+        taken = _grow(graph, numbers, within, tree, found[tree])
+        numbers = numbers[taken:]
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _grow(
+    graph: _Graph, numbers: NDArray[np.float64], within: NDArray[np.int64], tree: int, box: NDArray[np.int32]
+) -> int:
+    """Grow one tree and fill its box; how many of the random numbers it took."""
+    start, edge, other, likely, size, boxes = graph
     frontier = np.empty(len(edge), np.int64)
     area = size.sum()
-    for tree in range(count):
-        added = min(int(rng.random() * len(size)), len(size) - 1)
-        box, covered, ahead = found[tree], 0, 0
-        box[:] = boxes[added]
-        while True:
-            within[added] = tree
-            covered += size[added]
-            for side in range(2):
-                box[side] = min(box[side], boxes[added, side])
-                box[side + 2] = max(box[side + 2], boxes[added, side + 2])
-            for entry in range(start[added], start[added + 1]):
-                frontier[ahead] = entry
-                ahead += 1
-            ahead, total = _outward(frontier, ahead, within, tree, edge, other, likely)
-            if ahead == 0:
-                break
-            drawn = _drawn(frontier, ahead, edge, likely, rng.random() * total)
-            if rng.random() < (1 - likely[edge[drawn]] + np.sqrt(covered / area)) / 2:
-                break
-            added = other[drawn]
-    return found
+    added = min(int(numbers[0] * len(size)), len(size) - 1)
+    covered, ahead, taken = 0, 0, 1
+    box[:] = boxes[added]
+    while True:
+        within[added] = tree
+        covered += size[added]
+        for side in range(2):
+            box[side] = min(box[side], boxes[added, side])
+            box[side + 2] = max(box[side + 2], boxes[added, side + 2])
+        for entry in range(start[added], start[added + 1]):
+            frontier[ahead] = entry
+            ahead += 1
+        ahead, total = _outward(frontier, ahead, within, tree, edge, other, likely)
+        if ahead == 0:
+            break
+        drawn = _drawn(frontier, ahead, edge, likely, numbers[taken] * total)
+        taken += 2
+        if numbers[taken - 1] < (1 - likely[edge[drawn]] + np.sqrt(covered / area)) / 2:
+            break
+        added = other[drawn]
+    return taken
 
 
 @njit(cache=True, nogil=True)
