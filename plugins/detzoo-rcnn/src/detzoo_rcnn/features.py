@@ -90,21 +90,25 @@ def regions_of(labels: NDArray[np.int32], bins: NDArray[np.uint8]) -> Regions:
     return Regions(colour, texture, size, boxes, neighbours)
 
 
-@njit(cache=True, nogil=True)
 def sizes_and_boxes(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Size int32 [N] px and boxes int32 [N,4] xyxy px, right and bottom exclusive, of segments int32 [H,W]."""
     height, width = labels.shape
-    count = labels.max() + 1
-    size, boxes = np.zeros(count, np.int32), np.zeros((count, 4), np.int32)
+    size, boxes = np.zeros(int(labels.max()) + 1, np.int32), np.zeros((int(labels.max()) + 1, 4), np.int32)
     boxes[:, 0], boxes[:, 1] = width, height
+    _measure(labels, size, boxes)
+    return size, boxes
+
+
+@njit(cache=True, nogil=True)
+def _measure(labels: NDArray[np.int32], size: NDArray[np.int32], boxes: NDArray[np.int32]) -> None:
+    """Count pixels, and widen boxes that are empty at first."""
+    height, width = labels.shape
     for y in range(height):
         for x in range(width):
             region = labels[y, x]
             size[region] += 1
-            box = boxes[region]
-            box[0], box[1] = min(box[0], x), min(box[1], y)
-            box[2], box[3] = max(box[2], x + 1), max(box[3], y + 1)
-    return size, boxes
+            boxes[region, 0], boxes[region, 1] = min(boxes[region, 0], x), min(boxes[region, 1], y)
+            boxes[region, 2], boxes[region, 3] = max(boxes[region, 2], x + 1), max(boxes[region, 3], y + 1)
 
 
 @njit(cache=True, nogil=True)

@@ -53,9 +53,11 @@ def grouped(regions: Regions, strategy: tuple[Similarity, ...], area: int) -> Hi
     # their intersections are summed, so histograms side by side are one histogram
     histograms = np.concatenate(used, axis=1) if used else np.zeros((len(regions.size), 0), np.float32)
     size, boxes = _for_unions(regions.size), _for_unions(regions.boxes)
-    parts, similarity = _grouped(
-        histograms, size, boxes, regions.neighbours, "size" in strategy, "fill" in strategy, np.float32(area)
-    )
+    everyone, nobody = np.arange(len(size)), np.full(len(size), -1)
+    lists = _neighbour_lists(regions.neighbours, len(size))
+    kinds = "size" in strategy, "fill" in strategy
+    state = _State(histograms, size, boxes, everyone.copy(), everyone, *lists, nobody, *kinds, np.float32(area))
+    parts, similarity = _grouped(state, regions.neighbours)
     return Hierarchy(boxes, size, parts, similarity)
 
 
@@ -120,21 +122,8 @@ class _State(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _grouped(
-    histograms: NDArray[np.float32],
-    size: NDArray[np.int32],
-    boxes: NDArray[np.int32],
-    neighbours: NDArray[np.int64],
-    by_size: bool,
-    by_fill: bool,
-    area: np.float32,
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    start, total = len(histograms), len(size)
-    head, tail, following, named = _neighbour_lists(neighbours, total)
-    everyone, nobody = np.arange(total), np.full(total, -1)
-    state = _State(
-        histograms, size, boxes, everyone.copy(), everyone, head, tail, following, named, nobody, by_size, by_fill, area
-    )
+def _grouped(state: _State, neighbours: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    start, total = len(state.histograms), len(state.size)
     parts, similarity = np.empty((start - 1, 2), np.int32), np.empty(start - 1, np.float32)
     # the most similar first, of equals the pair of the older regions
     heap = [(-_similar(state, a, b), int(b), int(a)) for a, b in neighbours]

@@ -54,16 +54,21 @@ def distinct(boxes: NDArray[np.float64], values: NDArray[np.float64], near: floa
     if near >= 1:
         return np.asarray(order), len(order)
     by_left = np.argsort(boxes[order, 0], kind="stable")
-    late = _near_an_earlier_one(boxes[order], by_left, near)
+    place = np.empty_like(by_left)
+    place[by_left] = np.arange(len(by_left))
+    late = _near_an_earlier_one(boxes[order], by_left, place, near)
     return np.concatenate([order[~late], order[late]]), int((~late).sum())
 
 
 @njit(cache=True, nogil=True)
-def _near_an_earlier_one(boxes: NDArray[np.float64], by_left: NDArray[np.int64], near: float) -> NDArray[np.bool_]:
-    """Which boxes overlap an earlier one, itself near to none, by more than ``near``."""
+def _near_an_earlier_one(
+    boxes: NDArray[np.float64], by_left: NDArray[np.int64], place: NDArray[np.int64], near: float
+) -> NDArray[np.bool_]:
+    """Which boxes overlap an earlier one, itself near to none, by more than ``near``.
+
+    ``place`` is where each of them is in ``by_left``.
+    """
     late = np.zeros(len(boxes), np.bool_)
-    place = np.empty(len(boxes), np.int64)
-    place[by_left] = np.arange(len(boxes))
     for box in range(len(boxes)):
         if late[box]:
             continue

@@ -83,7 +83,7 @@ class RandomizedPrim(Proposer):
             return np.zeros((0, 4), np.int32)
         likely = edge_probabilities(regions, labels)
         rng = np.random.default_rng([self.seed, number])
-        return _grown(_Graph(*_around(regions), likely, regions.size, regions.boxes), share, rng)
+        return _grown(_Graph(*_around(regions), likely, regions.size, regions.boxes, labels.size), share, rng)
 
 
 def edge_probabilities(regions: Regions, labels: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -139,6 +139,7 @@ class _Graph(NamedTuple):
     likely: NDArray[np.float64]  # of each edge
     size: NDArray[np.int32]
     boxes: NDArray[np.int32]
+    area: int  # of all, px
 
 
 def _grown(graph: _Graph, count: int, rng: np.random.Generator) -> NDArray[np.int32]:
@@ -160,12 +161,12 @@ def _grow(
     graph: _Graph, numbers: NDArray[np.float64], within: NDArray[np.int64], tree: int, box: NDArray[np.int32]
 ) -> int:
     """Grow one tree and fill its box; how many of the random numbers it took."""
-    start, edge, other, likely, size, boxes = graph
+    start, edge, other, likely, size, boxes, area = graph
     frontier = np.empty(len(edge), np.int64)
-    area = size.sum()
     added = min(int(numbers[0] * len(size)), len(size) - 1)
     covered, ahead, taken = 0, 0, 1
-    box[:] = boxes[added]
+    for side in range(4):
+        box[side] = boxes[added, side]
     while True:
         within[added] = tree
         covered += size[added]

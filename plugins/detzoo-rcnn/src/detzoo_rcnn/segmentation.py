@@ -45,7 +45,6 @@ def segments_of(edges: Edges, size: tuple[int, int], *, k: float, min_size: int)
     return found.reshape(height, width)
 
 
-@njit(cache=True, nogil=True)
 def components(
     first: NDArray[np.int32],
     second: NDArray[np.int32],
@@ -70,10 +69,26 @@ def components(
     Returns:
         int32 [nodes]: components, numbered by their first node.
     """
-    parent = np.arange(nodes).astype(np.int32)
-    size = np.ones(nodes, np.int32)
+    parent, size = np.arange(nodes, dtype=np.int32), np.ones(nodes, np.int32)
     limit = np.full(nodes, k, np.float32)  # Int(C) + k / |C| at each root
-    between = np.empty(len(first), np.int32)  # edges that joined nothing: those that may join small components
+    # made here: arrays take longer to compile than the loops
+    _grow_components(first, second, weight, k, min_size, parent, size, limit, np.empty(len(first), np.int32))
+    return _numbered(parent, np.full(nodes, -1, np.int32))
+
+
+@njit(cache=True, nogil=True)
+def _grow_components(
+    first: NDArray[np.int32],
+    second: NDArray[np.int32],
+    weight: NDArray[np.float32],
+    k: np.float32,
+    min_size: int,
+    parent: NDArray[np.int32],
+    size: NDArray[np.int32],
+    limit: NDArray[np.float32],
+    between: NDArray[np.int32],
+) -> None:
+    """Fill ``parent``; ``between`` takes the edges that joined nothing: those that may join small components."""
     count = 0
     for edge in range(len(first)):
         a, b = _root(parent, first[edge]), _root(parent, second[edge])
@@ -85,11 +100,11 @@ def components(
         else:
             between[count] = edge
             count += 1
-    for edge in between[:count]:
+    for place in range(count):
+        edge = between[place]
         a, b = _root(parent, first[edge]), _root(parent, second[edge])
         if a != b and (size[a] < min_size or size[b] < min_size):
             _join(parent, size, a, b)
-    return _numbered(parent)
 
 
 @njit(cache=True, nogil=True)
@@ -111,8 +126,8 @@ def _join(parent: NDArray[np.int32], size: NDArray[np.int32], a: int, b: int) ->
 
 
 @njit(cache=True, nogil=True)
-def _numbered(parent: NDArray[np.int32]) -> NDArray[np.int32]:
-    number = np.full(len(parent), -1, np.int32)
+def _numbered(parent: NDArray[np.int32], number: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Components by their first node; ``number`` is -1 at first."""
     found = np.empty(len(parent), np.int32)
     count = 0
     for node in range(len(parent)):
