@@ -120,6 +120,8 @@ def _told(error: Exception) -> tuple[str, int] | None:
     place = "" if not isinstance(error, OSError) or error.filename is None else f"{error.filename}: "
     reason = machine_failure(error)
     if reason is not None:
+        if isinstance(error, OSError) and error.filename2 is not None:  # of a copy: the one that is written
+            place = f"{error.filename2}: "
         return f"{place}{reason}; what was being written is not complete. Mend this and repeat the command", 1
     if isinstance(error, OSError) and place:
         return f"{place}{error.strerror}", 2

@@ -128,9 +128,11 @@ def convert(
     splits = {name: open_dataset(spec, name) for name in names}
     for message in losses(splits, target_of(to)):
         typer.echo(f"left out: {message}", err=True)
-    for message in write_datasets(splits, out, target_of(to), copy=not link):
+    unreadable = write_datasets(splits, out, target_of(to), copy=not link)
+    for message in unreadable:
         typer.echo(f"left out: {message}", err=True)
-    typer.echo(f"{out / 'data.yaml'}: {', '.join(f'{name} {len(data)} images' for name, data in splits.items())}")
+    counts = ", ".join(f"{name} {len(data)} images" for name, data in splits.items())
+    typer.echo(f"{out / 'data.yaml'}: {counts}{f'; {len(unreadable)} of them left out' if unreadable else ''}")
 
 
 @app.command("split")

@@ -164,3 +164,16 @@ def test_what_does_not_read_back_leaves_nothing(tmp_path: Path, there: bool) -> 
     assert out.exists() == there
     assert not there or list(out.iterdir()) == []
     assert (tmp_path / "in" / "images" / "train" / "train.png").is_file()  # a link is removed, not what it leads to
+
+
+def test_images_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    coco(folder, {"train": ["cat"]}, [[5, 5, 10, 10]])
+    (folder / "images" / "train" / "broken.png").write_text("no image")
+    listed = folder / "annotations" / "instances_train.json"
+    content = json.loads(listed.read_text())
+    content["images"].append({"id": 2, "file_name": "broken.png", "width": 40, "height": 30})
+    listed.write_text(json.dumps(content))
+    result = CliRunner().invoke(app, ["convert", str(folder), "--to", "coco", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{out / 'data.yaml'}: train 2 images; 1 of them left out\n"

@@ -134,6 +134,7 @@ def ends(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], er
     [
         (OSError(errno.ENOSPC, "No space left on device"), 1, "error: the disk is full"),
         (OSError(errno.ENOSPC, "No space left on device", "a/b"), 1, "error: a/b: the disk is full"),
+        (OSError(errno.ENOSPC, "No space left on device", "from", None, "to"), 1, "error: to: the disk is full"),
         (MachineError("a worker was killed"), 1, "error: a worker was killed\n"),
         (PermissionError(errno.EACCES, "Permission denied", "a/b"), 2, "error: a/b: Permission denied\n"),
         (MemoryError(), 1, "error: there is not enough memory"),

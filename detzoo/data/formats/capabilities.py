@@ -67,5 +67,4 @@ def voc_corners(box: NDArray[np.float64]) -> tuple[str, str, str, str]:
 def _too_narrow(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Boxes [N,4] whose corners in VOC would coincide or change places: readers take those for mistakes."""
     corners = np.array([voc_corners(box) for box in boxes], np.float64).reshape(-1, 4)
-    lost: NDArray[np.bool_] = (corners[:, :2] >= corners[:, 2:]).any(axis=1)
-    return lost
+    return (corners[:, 0] >= corners[:, 2]) | (corners[:, 1] >= corners[:, 3])
