@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from detzoo.data.dataset import Dataset
 from detzoo.data.formats.opening import list_splits, open_dataset
-from detzoo.errors import DataError
+from detzoo.errors import DataError, MachineError
 from detzoo.prediction.proposal_file import (
     ProposalFile,
     ProposalsError,
@@ -28,6 +28,7 @@ from detzoo.prediction.proposal_file import (
 from detzoo.proposals.method import Method, find_method
 from detzoo.proposals.store import ProposalStore
 from detzoo.runtime.foreign_files import is_folder, is_ordinary, is_there
+from detzoo.runtime.machine_failures import machine_failure
 from detzoo.runtime.parallel import cores, in_parallel
 from detzoo.runtime.progress import progress_bar
 
@@ -102,6 +103,8 @@ def make_proposals(
         out.parent.mkdir(parents=True, exist_ok=True)
         store = ProposalStore(out.with_name(out.name + UNFINISHED), method=method.name, parameters=method.recorded)
     except OSError as error:
+        if (reason := machine_failure(error)) is not None:
+            raise MachineError(f"{out}: {reason}; mend this and repeat the command") from None
         raise ProposalsError(f"{out}: cannot be written: {error.strerror}") from None
     with store:
         known = _existing(out, method)  # nobody else writes it from here on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from detzoo.data import open_dataset
-from detzoo.errors import DetzooError, RecipeError
+from detzoo.errors import DetzooError, MachineError, RecipeError
 from detzoo.interfaces import Proposer
 from detzoo.prediction.proposal_file import ProposalFile, ProposalsError, image_key
 from detzoo.proposals.making import make_proposals
@@ -235,3 +236,15 @@ def test_boxes_that_are_none_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
     data = open_dataset("shapes:train=1", "train")
     with pytest.raises(ProposalsError, match="uniform gave NaN or infinite coordinates or scores"):
         make_proposals([data], Method("uniform"), tmp_path / "u", workers=0, progress=False)
+
+
+def test_a_full_disk_at_the_start_is_the_machine_s_failure(tmp_path: Path) -> None:
+    data = [open_dataset("shapes:train=1,val=1,size=64", "train")]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, limits[1]))  # bytes
+    try:
+        with pytest.raises(MachineError, match=r"u\.safetensors: the file would be larger"):
+            make_proposals(data, find_method("uniform", ["count=7"]), tmp_path / "u.safetensors", workers=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "u.safetensors").exists()
