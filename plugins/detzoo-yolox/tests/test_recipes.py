@@ -19,7 +19,7 @@ PUBLISHED = {
     "yolox_x_coco": 99.1,
     "yolox_darknet53_coco": 63.7,
 }
-OWN = ("yolox_mobilenet_v2",)
+OWN = ("yolox_mobilenet_v2", "yolox_efficientnet_lite0")
 
 
 def test_this_table_names_every_recipe_of_the_plugin() -> None:

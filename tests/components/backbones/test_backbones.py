@@ -44,6 +44,16 @@ LAYERS: dict[str, tuple[str, dict[str, tuple[str, int]]]] = {
         "squeezenet1_1",
         {"s2": ("features.1", 64), "s4": ("features.4", 128), "s8": ("features.7", 256), "s16": ("features.12", 512)},
     ),
+    "shufflenet_v2": (
+        "shufflenet_v2_x1_0",
+        {
+            "s2": ("conv1", 24),
+            "s4": ("maxpool", 24),
+            "s8": ("stage2", 116),
+            "s16": ("stage3", 232),
+            "s32": ("stage4", 464),
+        },
+    ),
     "efficientnet_b0": (
         "efficientnet_b0",
         {
@@ -111,6 +121,7 @@ LAYERS: dict[str, tuple[str, dict[str, tuple[str, int]]]] = {
     },
 }
 OWN = {
+    "efficientnet_lite0": {"s2": 16, "s4": 24, "s8": 40, "s16": 112, "s32": 320},
     "inception_v2": {"s2": 64, "s4": 192, "s8": 320, "s16_first": 576, "s16": 576, "s32": 1024},
     "mobilenet_v1": {"s2": 64, "s4": 128, "s8": 256, "s16": 512, "s32": 1024},
     "caffenet": {"s4": 96, "s8": 256, "s16": 256, "s32": 256},
@@ -136,7 +147,7 @@ def test_every_registered_backbone_is_tested_here() -> None:
     assert set(NAMES) == set(TARGETS) - {
         *("timm", "image_pyramid", "inception_resnet_v2", "nasnet")  # these have files of their own
     }
-    assert len(NAMES) == 16
+    assert len(NAMES) == 18
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from detzoo.components.backbones.efficientnet import EfficientNetB0
+from detzoo.components.backbones.efficientnet import EfficientNetB0, EfficientNetLite0
 from detzoo.components.backbones.mobilenet import MobileNetV2
 from detzoo.components.backbones.padding import SameConv2d
 
@@ -56,8 +56,10 @@ def test_on_odd_sizes_three_by_three_padding_is_the_same_for_both() -> None:
         torch.testing.assert_close(plain(pixels)["s2"], keras(pixels)["s2"])
 
 
-def test_efficientnet_has_the_five_strided_convolutions_too() -> None:
-    backbone = EfficientNetB0(padding="keras")
+@pytest.mark.parametrize("cls", [EfficientNetB0, EfficientNetLite0])
+def test_efficientnet_has_the_five_strided_convolutions_too(cls: type[EfficientNetB0 | EfficientNetLite0]) -> None:
+    with torch.device("meta"):
+        backbone = cls(padding="keras")
     same = [m for m in backbone.modules() if isinstance(m, SameConv2d)]
     assert [m.kernel_size[0] for m in same] == [3, 3, 5, 3, 5]
     assert sum(isinstance(m, nn.Conv2d) and max(m.stride) > 1 for m in backbone.modules()) == 5
