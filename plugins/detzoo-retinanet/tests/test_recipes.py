@@ -18,6 +18,7 @@ BUILDERS = {
     "retinanet_resnet50_fpn_v2": "RetinaNet_ResNet50_FPN_V2_Weights",
 }
 GFL = "gfl_mobilenet_v2"
+NANODET = "nanodet_m_coco"
 PAPER = ("retinanet_resnet50_fpn_paper", "retinanet_resnet101_fpn_paper")
 PARAMETERS = {
     "fcos_resnet50_fpn": 32_269_600,  # torchvision's Weights.meta, as the next two
@@ -31,6 +32,7 @@ PARAMETERS = {
     # one anchor in place of nine: 8 · (80 + 4) outputs of 9 · 96 weights and a bias less
     "retinanet_mobilenet_v2_atss": 3_761_012 - 8 * 84 * (9 * 96 + 1),
     # four distributions over 17 bins in place of four numbers, and a factor for each of five maps
+    "nanodet_m_coco": 950_036,  # 0.95 M, says NanoDet's README
     "gfl_mobilenet_v2": 3_761_012 - 8 * 84 * (9 * 96 + 1) + 4 * 16 * (9 * 96 + 1) + 5,
 }
 
@@ -50,7 +52,7 @@ def test_every_recipe_resolves(name: str) -> None:
     values = recipe(name)
     assert values["architecture"] == "one_stage"
     assert values["summary"]
-    assert values["profile"] in {"paper", "torchvision", "modern"}
+    assert values["profile"] in {"paper", "torchvision", "modern", "port"}
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -86,7 +88,7 @@ def test_the_papers_results_name_the_table_they_were_read_in() -> None:
 def test_every_choice_is_a_named_field(name: str) -> None:
     values = recipe(name)
     assert {"octave", "octave_rounding", "offset", "rounding", "stride"} <= values["head"]["anchors"].keys()
-    wanted = {"beta"} if name == GFL else {"alpha", "gamma"}
+    wanted = {"beta"} if name in (GFL, NANODET) else {"alpha", "gamma"}
     assert wanted == values["loss"]["classification"].keys() - {"type"}
     assert values["loss"]["normaliser"]["at_least"] == 1.0
     assert "prior" in values["head"]
@@ -98,7 +100,7 @@ def test_focal_loss_of_the_paper(name: str) -> None:
     values = recipe(name)
     quality = {"type": "quality_focal", "beta": 2.0}
     focal = {"type": "focal", "alpha": 0.25, "gamma": 2.0}
-    assert values["loss"]["classification"] == (quality if name == GFL else focal)
+    assert values["loss"]["classification"] == (quality if name in (GFL, NANODET) else focal)
     assert values["head"]["prior"] == 0.01
 
 
@@ -116,6 +118,18 @@ def test_atss_and_gfl_have_the_settings_of_their_releases() -> None:
     assert (gfl["head"]["box_coder"]["reg_max"], gfl["loss"]["distribution_weight"]) == (16, 0.25)
     assert (gfl["loss"]["target"], gfl["loss"]["box_by"]) == ("iou", "score")
     assert gfl["loss"]["box_normaliser"]["type"] == "qualities"
+
+
+def test_nanodet_has_the_settings_of_its_config() -> None:
+    """RangiLyu/nanodet 0.x, config/nanodet-m.yml."""
+    values = recipe(NANODET)
+    assert values["head"]["anchors"]["sizes"] == [[40], [80], [160]]  # octave_base_scale 5
+    assert values["head"]["box_coder"]["reg_max"] == 7
+    assert (values["loss"]["box_weight"], values["loss"]["distribution_weight"]) == (2.0, 0.25)
+    assert (values["matcher"]["type"], values["matcher"]["nearest"]) == ("atss", 9)
+    assert (values["postprocess"]["score_threshold"], values["postprocess"]["suppress"]["iou"]) == (0.05, 0.6)
+    train = values["train"]
+    assert (train["epochs"], train["batch"], train["optimizer"]["lr"]) == (190, 160, 0.14)
 
 
 def test_box_losses() -> None:
@@ -141,9 +155,9 @@ def test_low_quality_matches() -> None:
 
 
 def test_where_p6_comes_from() -> None:
-    source = {name: recipe(name)["neck"]["extra_from"] for name in PARAMETERS}
-    assert {name for name in source if source[name] == "c5"} == {"retinanet_resnet50_fpn_v2", *PAPER}
-    assert {recipe(name)["neck"]["extra"] for name in PARAMETERS} == {"p6p7"}
+    necks = {name: recipe(name)["neck"] for name in PARAMETERS if name != NANODET}  # which has none
+    assert {name for name in necks if necks[name]["extra_from"] == "c5"} == {"retinanet_resnet50_fpn_v2", *PAPER}
+    assert {neck["extra"] for neck in necks.values()} == {"p6p7"}
 
 
 def test_anchors() -> None:

@@ -1,4 +1,4 @@
-"""torchvision's state dicts in detzoo's names; every tensor is accounted for, and all of them are kept."""
+"""torchvision's and NanoDet's weights in detzoo's names; every tensor is accounted for, and all of them are kept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Final
 
 from torch import Tensor, nn
 
+from detzoo.interfaces import Detector
 from detzoo.ops.state_dict import Rules, StateDict, by_rules, renamed_state
+from detzoo.weights.folded_layers import unfold_layers
+from detzoo.weights.onnx_initialisers import layers_of
 
 TORCHVISION: Final[Rules] = (
     (r"backbone\.body\.(.+)", r"backbone.body.\1"),
@@ -21,6 +24,12 @@ TORCHVISION: Final[Rules] = (
     (r"head\.regression_head\.conv\.(\d+\.[01]\..+)", r"head.box_tower.\1"),
 )
 """Names of torchvision 0.13 and later; towers in one flat list, see ``_name``, are FCOS's and the older RetinaNet's."""
+
+NANODET: Final[Rules] = (
+    (r"fpn\.lateral_convs\.(\d+)\.conv\.(.+)", r"neck.laterals.\1.\2"),
+    (r"head\.gfl_cls\.(\d+)\.(.+)", r"head.predictors.\1.\2"),
+)
+"""The layers of an exported NanoDet that kept their names; the others had norms behind them."""
 
 TOWERS: Final = {"classification": "class_tower", "regression": "box_tower"}
 
@@ -53,3 +62,25 @@ def _name(key: str, detector: nn.Module) -> str | None:
         place, part = divmod(int(found[2]), each)
         return f"head.{TOWERS[found[1]]}.{place}.{part}.{found[3]}"
     return by_rules(TORCHVISION, key)
+
+
+def from_nanodet(state: StateDict, detector: Detector) -> dict[str, Tensor]:
+    """NanoDet-m as its authors exported it, norms folded into the convolutions.
+
+    Args:
+        state: of an OpenVINO IR; ``#...`` keys are convolutions with folded norms.
+        detector: the recipe of the same network.
+
+    Returns:
+        the same tensors under detzoo's names. Folded norms become norms that only add the bias.
+
+    Raises:
+        WeightsError: a key that no rule knows, or one that is missing; another number of convolutions, or other shapes.
+    """
+    named = {key: value for key, value in state.items() if not key.startswith("#")}
+    folded = unfold_layers(layers_of(state), detector)
+
+    def rename(key: str) -> str | None:
+        return key if key in folded else by_rules(NANODET, key)
+
+    return renamed_state(named | folded, rename, detector, source="openvino")

@@ -64,11 +64,17 @@ def start(head: nn.Module, std: float) -> None:
 
 
 @torch.no_grad()
-def start_at(classification: nn.Conv2d, probability: float | None) -> None:
+def start_at(classification: nn.Conv2d, probability: float | None, *, outputs: int | None = None) -> None:
     """Bias -log((1 - p) / p), so that untrained scores are about ``probability``; None leaves it at 0.
+
+    Args:
+        classification: the convolution whose outputs are scores.
+        probability: p.
+        outputs: how many of its outputs are scores, from the first on; null: all of them.
 
     Source: RetinaNet, sections 3.3 and 4.1.
     """
     if probability is not None:
         assert classification.bias is not None
-        classification.bias.fill_(-math.log((1 - probability) / probability))  # sigmoid of it is the probability
+        # sigmoid of it is the probability
+        classification.bias[:outputs].fill_(-math.log((1 - probability) / probability))
