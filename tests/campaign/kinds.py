@@ -13,11 +13,14 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+import torch
 import typer
 
+from detzoo_retinanet.openvino_ir import read_ir
+from detzoo_ssd.tflite_file import read_tflite
 from detzoo_yolo.commands import darknet
 from detzoo_yolo.weights_file import read_weights
-from tests.campaign import uses, valid_datasets, valid_files
+from tests.campaign import uses, valid_datasets, valid_files, valid_graphs
 from tests.campaign.mutations import Files, mutate, place_on_disk
 from tests.campaign.strange_values import as_text, change_tree, fitting, strange
 
@@ -187,6 +190,14 @@ def _darknet_weights(folder: Path) -> None:
     assert read_weights(folder / "x.weights")["values"].dim() == 1
 
 
+def _openvino_ir(folder: Path) -> None:
+    assert all(value.dtype == torch.float32 for value in read_ir(folder / "x.xml").values())
+
+
+def _tflite(folder: Path) -> None:
+    assert all(value.dtype == torch.float32 for value in read_tflite(folder / "x.tflite").values())
+
+
 KINDS: Final[dict[str, Kind]] = {
     "coco": Kind(valid_datasets.coco_sets, _dataset, (".json",), True),
     "voc": Kind(valid_datasets.voc_sets, _dataset, (".xml", ".txt"), True),
@@ -217,5 +228,7 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "weights": Kind(valid_files.weights, _weights),
     "darknet-weights": Kind(valid_files.darknet_weights, _darknet_weights, share=0.3),
+    "openvino-ir": Kind(valid_graphs.openvino_ir, _openvino_ir, share=0.3),
+    "tflite": Kind(valid_graphs.tflite, _tflite, share=0.3),
     "checkpoint": Kind(lambda: [{"x.safetensors": valid_files.tiny_checkpoint()}], _checkpoint, share=0.5),
 }

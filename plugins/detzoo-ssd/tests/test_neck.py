@@ -124,3 +124,20 @@ def test_a_linear_last_layer_is_torchvisions_inverted_residual() -> None:
         feature, inputs = theirs(feature), width
         torch.testing.assert_close(found[f"extra{number}"], feature)
     assert min(float(found[f"extra{number}"].detach().min()) for number in (1, 2, 3, 4)) < 0
+
+
+def test_keras_padding_puts_the_odd_pixel_right_and_below() -> None:
+    neck = SsdExtra({"s8": FeatureSpec(2, 8.0, (4, 4))}, channels=[2], padding="keras")
+    plain = SsdExtra({"s8": FeatureSpec(2, 8.0, (4, 4))}, channels=[2])
+    plain.load_state_dict(neck.state_dict())
+    feature = torch.randn(1, 2, 4, 4)
+    layer = plain.extra["extra1"]
+    assert isinstance(layer, nn.Sequential)
+    narrow = layer[:2](feature)
+    conv = layer[2]
+    assert isinstance(conv, nn.Conv2d)
+    padded = nn.functional.pad(narrow, (0, 1, 0, 1))
+    expected = nn.functional.conv2d(padded, conv.weight, conv.bias, stride=2).relu()
+    torch.testing.assert_close(neck({"s8": feature})["extra1"], expected)
+    assert sides(neck) == sides(plain) == [4, 2]
+    assert not torch.allclose(plain({"s8": feature})["extra1"], expected)

@@ -207,3 +207,17 @@ def test_wrong_lists_are_refused() -> None:
     with pytest.raises(RecipeError) as error:
         priors({"sizes": [[1.0]], "max_sizes": None, "ratios": [[]]}, ((3000, 3000),), (9000, 9000))
     assert str(error.value) == "9,000,000 priors on an input of 9000x9000; 4,000,000 at most."
+
+
+def test_tensorflows_first_square_and_extra_square() -> None:
+    config = {
+        "sizes": [[0.2], [0.4]], "max_sizes": [None, 0.9], "ratios": [[4.0, 0.25], [4.0]], "flip": False,
+        "unit": "fraction", "first_square": 0.1, "extra_at": "last",
+    }  # fmt: skip
+    boxes, made = priors(config, (1, 1), (100, 100))
+    assert made.per_cell() == (3, 3)
+    # 0.1; then 0.2 · 2 and 0.2 / 2, either way round
+    first = [[45.0, 45, 55, 55], [30, 45, 70, 55], [45, 30, 55, 70]]
+    # 0.4; 0.8 x 0.2; √(0.4 · 0.9) = 0.6
+    second = [[30.0, 30, 70, 70], [10, 40, 90, 60], [20, 20, 80, 80]]
+    torch.testing.assert_close(boxes, torch.tensor(first + second))

@@ -22,6 +22,7 @@ PARAMETERS = {
     "ssd_mobilenet_v1_075": 3_989_988,
     "ssd_mobilenet_v1_fpn": 12_500_792,
     "ssd_mobilenet_v2": 5_886_548,
+    "ssd_mobilenet_v2_openimages": 4_954_427,
     "ssd_mobilenet_v2_fpn": 4_905_337,
     "ssd_resnet50_v1_fpn": 33_260_600,
     "ssd_ultralight_face_rfb": 276_292,

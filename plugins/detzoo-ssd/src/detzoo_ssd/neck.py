@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from detzoo.components.backbones.padding import Padding, use_same_padding
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Neck
 from detzoo.types import FeatureMaps, FeatureSpec, FeatureSpecs
@@ -53,6 +54,7 @@ class SsdExtra(Neck):
         strides: stride of each layer; null is 2 everywhere. SSD300 ends with 1, 1 (and padding 0), SSD512 with 1.
         paddings: padding of each layer's second convolution; null is 1 everywhere.
         kernels: its kernel size; null is 3 everywhere. SSD512's last is 4.
+        padding: ``keras`` pads strided convolutions as TensorFlow does, at even sizes one pixel less left and above.
         l2_norm: maps to be L2-normalised before they leave, with the start of their learned scales (20 in the paper
             for conv4_3); the layers behind see the map as it was.
         depthwise: SSDLite's layers.
@@ -77,6 +79,7 @@ class SsdExtra(Neck):
         strides: list[Annotated[int, Field(ge=1, le=4)]] | None = None,
         paddings: list[Annotated[int, Field(ge=0, le=3)]] | None = None,
         kernels: list[Annotated[int, Field(ge=1, le=7)]] | None = None,
+        padding: Padding = "torch",
         l2_norm: dict[str, float] | None = None,
         depthwise: bool = False,
         norm: Literal["none", "batch"] = "none",
@@ -102,12 +105,14 @@ class SsdExtra(Neck):
         self.extra = nn.ModuleDict()
         self.out = dict(features)
         last = list(features.values())[-1]
-        for number, (width, middle, stride, padding, kernel) in enumerate(plan, start=1):
+        for number, (width, middle, stride, pad, kernel) in enumerate(plan, start=1):
             name = f"extra{number}"
-            layer = _layer(conv, last.channels, middle, width, kernel, stride, padding, depthwise)
+            layer = _layer(conv, last.channels, middle, width, kernel, stride, pad, depthwise)
             self.extra[name] = layer if last_activation else layer[:-1]
-            last = FeatureSpec(width, last.stride * stride, _shrunk(last.size, kernel, stride, padding, name))
+            last = FeatureSpec(width, last.stride * stride, _shrunk(last.size, kernel, stride, pad, name))
             self.out[name] = last
+        if padding == "keras":
+            use_same_padding(self.extra)
         initialise(self.extra, init)
 
     def forward(self, features: FeatureMaps) -> FeatureMaps:

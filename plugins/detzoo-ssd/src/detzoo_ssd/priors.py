@@ -23,7 +23,8 @@ class SsdPriors(Anchors):
     """Squares and elongated boxes around the middle of every cell.
 
     In each cell, for each of the level's sizes s: a square of s; a square of √(s · max) where the level has a max
-    size; then s·√r × s/√r for each ratio r (with ``flip``, followed at once by its transpose).
+    size; then s·√r × s/√r for each ratio r (with ``flip``, followed at once by its transpose). ``extra_at`` may move
+    the second square to the end.
 
     Args:
         features: the maps the priors stand on, finest first.
@@ -35,6 +36,10 @@ class SsdPriors(Anchors):
             2, 3, 1/2, 0.333.
         last_extra: side of the last level's extra square, in ``unit``, where it isn't √(size · max): the tutorial's
             1.0. The last of ``max_sizes`` is null then.
+        first_square: side of the first level's square, in ``unit``, where it isn't its size: TensorFlow's 0.1 beside
+            elongated boxes of 0.2 (``reduce_boxes_in_lowest_layer``).
+        extra_at: where the extra square stands in its cell: ``second``, behind the square (paper), or ``last``, behind
+            the elongated boxes (TensorFlow).
         unit: ``px``: network pixels, so that squares stay square on any input (Caffe); ``fraction``: of the input's
             width and height (torchvision and most ports).
         steps: for each level, network px from one cell's middle to the next (Caffe, torchvision's SSD300); null for
@@ -46,7 +51,8 @@ class SsdPriors(Anchors):
         integer_cut: drop the fraction of sizes and max sizes (only ``px``): Caffe's PriorBoxLayer reads them as int,
             which moves SSD512's boxes by up to 0.0027 of the image.
 
-    Source: Liu et al. 2016, section 2.2; weiliu89/caffe prior_box_layer.cpp. Boxes in px are computed in float64 and
+    Source: Liu et al. 2016, section 2.2; weiliu89/caffe prior_box_layer.cpp; TensorFlow's
+    multiple_grid_anchor_generator.py and MediaPipe's ssd_anchors_calculator.cc. Boxes in px are computed in float64 and
     rounded once. Fractions are computed in float32, step by step as in torchvision: many objects overlap two priors
     equally, and the last bit then decides which of them is matched.
     """
@@ -61,6 +67,8 @@ class SsdPriors(Anchors):
         ratios: list[list[Positive]],
         flip: bool = True,
         last_extra: Positive | None = None,
+        first_square: Positive | None = None,
+        extra_at: Literal["second", "last"] = "second",
         unit: Literal["px", "fraction"] = "px",
         steps: list[Positive] | None = None,
         offset: Annotated[float, Field(ge=0, le=1)] = 0.5,
@@ -85,6 +93,15 @@ class SsdPriors(Anchors):
             if partners[-1] is not None:
                 raise RecipeError("last_extra replaces the last of max_sizes; make that one null, or drop last_extra.")
             self.shapes = (*self.shapes[:-1], _with_extra(self.shapes[-1], last_extra))
+        if extra_at == "last":
+            extra = [partner is not None for partner in partners[:-1]]
+            has_extra = [*extra, partners[-1] is not None or last_extra is not None]
+            self.shapes = tuple(
+                (level[0], *level[2:], level[1]) if own else level
+                for level, own in zip(self.shapes, has_extra, strict=True)
+            )
+        if first_square is not None:
+            self.shapes = (((first_square, first_square), *self.shapes[0][1:]), *self.shapes[1:])
         self._made: dict[tuple[object, ...], Tensor] = {}
 
     def per_cell(self) -> tuple[int, ...]:
