@@ -48,6 +48,11 @@ class Layers:
         )
         return made
 
+    def norm_and_activation(self, channels: int) -> nn.Sequential:
+        """What follows each convolution: for heads whose levels share convolutions, but not norms."""
+        norm = norm_factory(self.norm, eps=self.norm_eps, momentum=self.norm_momentum)
+        return nn.Sequential(norm(channels), _ACTIVATIONS[self.activation](inplace=True))
+
     def separable(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
         """A depthwise convolution and a pointwise one, each with norm and activation."""
         return nn.Sequential(self.plain(inputs, inputs, kernel, stride, inputs), self.plain(inputs, outputs))

@@ -16,15 +16,21 @@ if TYPE_CHECKING:
 
 
 def grid_candidates(
-    features: FeatureMaps, strides: Mapping[str, float], sides: Sequence[float], *, coder: BoxCoder | None = None
+    features: FeatureMaps,
+    strides: Mapping[str, float],
+    sides: Sequence[float],
+    *,
+    coder: BoxCoder | None = None,
+    offset: float = 0.5,
 ) -> Candidates:
-    """Squares around the middle of every cell.
+    """Squares around a point of every cell, which usually is its middle.
 
     Args:
         features: maps [B,C,h,w], finest first; only their sizes and device are read.
         strides: network px per cell of each map, by name.
         sides: of the squares in each cell, in strides of their map.
         coder: the head's box coder; None where nothing is decoded.
+        offset: the point in its cell, in cells: 0.5 is the middle, 0 the top left corner (RTMDet).
 
     Returns:
         boxes [1,N,4], all valid, with their levels.
@@ -34,7 +40,7 @@ def grid_candidates(
         height, width = feature.shape[-2:]
         stride = strides[name]
         cell = cell_anchors([side * stride for side in sides], [1.0]).to(feature.device)
-        boxes.append(shift_over_grid(cell, height, width, (stride, stride), offset=0.5))
+        boxes.append(shift_over_grid(cell, height, width, (stride, stride), offset=offset))
         levels.append(Level(name, height, width, len(sides), stride))
     every = torch.cat(boxes).unsqueeze(0)
     valid = torch.ones(every.shape[:2], dtype=torch.bool, device=every.device)

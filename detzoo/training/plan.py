@@ -64,6 +64,7 @@ class Schedule:
         rise: fraction of the run in which ``one_cycle`` rises.
         start_factor: where ``one_cycle`` starts.
         final_factor: where ``cosine``, ``poly`` and ``one_cycle`` end.
+        hold: part of the run at its start that ``cosine`` spends at the full rate (RTMDet: half of it).
         plateau: part of the run at its end that ``cosine`` spends at ``final_factor`` (YOLOX: 15 of 300 epochs).
         warmup_steps: steps of warm-up; at most a fifth of the run.
         warmup_factor: where the warm-up starts.
@@ -79,6 +80,7 @@ class Schedule:
     rise: Annotated[float, Field(gt=0, lt=1)] = 0.3
     start_factor: Annotated[float, Field(gt=0, le=1)] = 0.04
     final_factor: Annotated[float, Field(ge=0, le=1)] = 0.0
+    hold: Annotated[float, Field(ge=0, lt=1)] = 0.0
     plateau: Annotated[float, Field(ge=0, lt=1)] = 0.0
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     warmup_factor: Annotated[float, Field(ge=0, le=1)] = 0.001
@@ -91,6 +93,11 @@ class Schedule:
             raise RecipeError(
                 f"milestones are fractions of the run and stay below 1, found {list(self.milestones)}; "
                 "for steps or epochs write unit: step or unit: epoch"
+            )
+        if self.hold + self.plateau >= 1:
+            raise RecipeError(
+                f"hold {self.hold:g} and plateau {self.plateau:g} are parts of the run between which the rate falls; "
+                "their sum must stay below 1"
             )
         if self.factors and len(self.factors) != len(self.milestones):
             raise RecipeError(

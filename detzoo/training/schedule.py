@@ -74,8 +74,10 @@ def _step(rates: Rates, t: int) -> float:
 
 
 def _cosine(rates: Rates, t: int) -> float:
-    falling = rates.total * (1.0 - rates.schedule.plateau)
-    return _half_wave(1.0, rates.schedule.final_factor, min(1.0, t / falling))
+    schedule = rates.schedule
+    falling = rates.total * (1.0 - schedule.hold - schedule.plateau)
+    part = (t - rates.total * schedule.hold) / falling
+    return _half_wave(1.0, schedule.final_factor, min(1.0, max(0.0, part)))
 
 
 def _poly(rates: Rates, t: int) -> float:

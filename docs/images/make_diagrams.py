@@ -199,6 +199,10 @@ pool > head"""
         "YOLOX: no anchors, classes and boxes apart, cells chosen by what they predict",
         one_stage("csp_darknet", "csp_pafpn: P3 to P5", "yolox: decoupled", "simota", "yolox: iou, objectness"),
     ),
+    "rtmdet": (
+        "RTMDet: large kernels, one score, soft labels",
+        one_stage("csp_next", "csp_pafpn", "rtmdet_sep_bn: edges", "dynamic_soft_label", "quality_multibox"),
+    ),
     "two-stage": (
         "Where each interface sits in a two-stage detector",
         fast(

@@ -79,3 +79,11 @@ def test_rows_go_row_column_entry() -> None:
     assert found.shape == (2, 30, 2)
     assert found[1, (2 * 5 + 3) * 2 + 1].tolist() == answer[1, 2:4, 2, 3].tolist()
     assert rows(torch.zeros(0, 4, 3, 5), 2).shape == (0, 30, 2)
+
+
+def test_squares_lie_around_the_point_of_each_cell() -> None:
+    features = {"s16": torch.zeros(1, 1, 2, 3)}
+    corners = grid_candidates(features, {"s16": 16.0}, (1.0,), offset=0.0).boxes[0]
+    assert corners[[0, 5]].tolist() == [[-8, -8, 8, 8], [24, 8, 40, 24]]  # around (0, 0), and (32, 16)
+    middles = grid_candidates(features, {"s16": 16.0}, (1.0,)).boxes[0]
+    assert torch.equal(middles, corners + 8)

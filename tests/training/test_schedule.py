@@ -49,6 +49,21 @@ def test_a_plateau_keeps_the_last_part_of_a_cosine_low() -> None:
     assert [schedule.factor(t) for t in (90, 95, 99)] == pytest.approx([0.05] * 3)
 
 
+def test_a_cosine_falls_only_after_what_it_holds() -> None:
+    """RTMDet: half of the run at the full rate, then half a wave down to a twentieth."""
+    schedule = made(Schedule(name="cosine", hold=0.5, final_factor=0.05), 200)
+    assert [schedule.factor(t) for t in (0, 50, 100)] == pytest.approx([1.0] * 3)
+    assert schedule.factor(150) == pytest.approx(0.05 + 0.95 / 2)
+    assert schedule.factor(200) == pytest.approx(0.05)
+    both = made(Schedule(name="cosine", hold=0.5, plateau=0.25), 200)
+    assert [both.factor(t) for t in (100, 125, 150, 199)] == pytest.approx([1.0, 0.5, 0.0, 0.0])
+
+
+def test_hold_and_plateau_leave_steps_to_fall_in() -> None:
+    with pytest.raises(RecipeError, match=r"hold 0\.5 and plateau 0\.5"):
+        Schedule(name="cosine", hold=0.5, plateau=0.5)
+
+
 def test_cosine_against_its_formula() -> None:
     cosine = made(Schedule(name="cosine", final_factor=0.1), 100)
     for t in (0, 25, 50, 99):

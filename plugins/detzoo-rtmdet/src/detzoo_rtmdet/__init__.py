@@ -1,0 +1,1 @@
+"""RTMDet for detzoo. The recipes stand in ``registry.yaml``; importing this package loads nothing."""
