@@ -10,8 +10,8 @@ none, so they are empty, and suppression is torchvision's. And types: where its 
 they get float64. Scenes: crowded and empty images, no object at all, objects of one pixel, 300 objects. Nothing is
 timed. Exit code 1 where a figure exceeds its bound.
 
-L is not among the defaults: its outputs are equal too, but with these random weights thousands of its scores are 1, whose
-order is not settled, and its detections did not come in the same order.
+L is not among the defaults: its outputs are equal too, but with these random weights thousands of its scores are 1,
+whose order is not settled, and its detections did not come in the same order.
 """
 
 from __future__ import annotations
