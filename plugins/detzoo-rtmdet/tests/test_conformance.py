@@ -7,7 +7,7 @@ import pytest
 from detzoo.testing import Check, CheckedComponent, parametrize_with_checks, recipes_left_out
 
 
-@parametrize_with_checks("rtmdet")
+@parametrize_with_checks("rtmdet", slow=("export",))  # tests/export exports whole detectors
 def test_conformance(component: CheckedComponent, check: Check) -> None:
     check(component)
 
