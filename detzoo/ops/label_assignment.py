@@ -62,7 +62,7 @@ def predicted_boxes(predictions: Predictions, candidates: Candidates) -> Tensor:
         RecipeError: there is one box per class.
     """
     if predictions.deltas.shape[2] != 1:
-        raise RecipeError("the matcher reads predicted boxes: it needs one box for all classes, not one per class")
+        raise RecipeError("the head predicts one box per class; the matcher needs one box for all classes")
     deltas = full_precision(predictions.deltas[:, :, 0])
     if candidates.coder is None:
         return full_precision(candidates.boxes).expand(*deltas.shape[:2], 4)

@@ -19,6 +19,7 @@ from detzoo.data.loading.transforms import (
     CopyPaste,
     Expand,
     Flip,
+    HsvShift,
     IouCrop,
     LargeScaleJitter,
     MildCrop,
@@ -47,6 +48,7 @@ GEOMETRIC: list[Transform] = [
     IouCrop(),
     MildCrop(p=1.0, scale=(0.4, 1.3), fill=(0.0, 0.0, 0.0)),
     ColourJitter(p=0.0),
+    HsvShift(p=0.0),
     LargeScaleJitter(None, size=(60, 44), scale=(1.0, 1.0), fill=(0.0, 0.0, 0.0)),
     TorchvisionV2(name="RandomZoomOut", arguments={"p": 1.0}),
 ]

@@ -114,7 +114,7 @@ def test_a_recipe_that_does_not_resolve(tmp_path: Path, toy_registry: Registry) 
     record.manifest = read_manifest(path, "toy")
     assert failing_plugin("toy") == {
         "every_recipe_resolves": f'{path}:50: detectors.toy_child.neck.type: unknown neck "identty"; did you mean '
-        '"identity"? installed: fpn, identity, unet'
+        '"identity"? installed: csp_pafpn, fpn, identity, unet'
     }
 
 
