@@ -24,8 +24,10 @@ def download_image(url: str) -> bytes:
     except urllib.error.HTTPError as error:
         error.close()
         raise DataError(f"{url}: cannot be fetched: {error.code} {error.reason}") from None
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise DataError(f"{url}: cannot be fetched: {getattr(error, 'reason', None) or error}") from None
+    except urllib.error.URLError as error:
+        raise DataError(f"{url}: cannot be fetched: {error.reason or error}") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{url}: cannot be fetched: {error}") from None
     if len(data) > MAX_DOWNLOAD_BYTES:
         raise DataError(f"{url}: larger than {MAX_DOWNLOAD_BYTES // 2**20} MiB")
     if not data:
