@@ -46,8 +46,7 @@ class PerClassDetections(PostProcess):
         quality: how ``quality_logits`` enter the score: not at all, as a factor, or under a square root with it (FCOS).
         cut_scores: what heads with linear scores say (YOLOv1) is cut to 0..1; false leaves scores above 1 as they are
             (darknet).
-        classes_per_candidate: whether a candidate may be reported for ``all`` classes whose score passes, or only for
-            its ``best`` one (YOLOX).
+        one_class_each: a candidate is reported for its best class only (YOLOX), else for every class that passes.
 
     Source: SSD's DetectionOutput; RetinaNet, section 4.1; torchvision's ``SSD``, ``RetinaNet`` and
     ``FCOS.postprocess_detections``, whose results are matched.
@@ -68,7 +67,7 @@ class PerClassDetections(PostProcess):
         clip: Literal["before", "after"] = "before",
         quality: Literal["ignore", "product", "geometric_mean"] = "ignore",
         cut_scores: bool = True,
-        classes_per_candidate: Literal["all", "best"] = "all",
+        one_class_each: bool = False,
     ) -> None:
         super().__init__()
         self.suppress = suppress
@@ -86,7 +85,7 @@ class PerClassDetections(PostProcess):
         self.clip = clip
         self.quality = quality
         self.cut_scores = cut_scores
-        self.classes_per_candidate = classes_per_candidate
+        self.one_class_each = one_class_each
 
     @torch.no_grad()
     def forward(
@@ -172,7 +171,7 @@ class PerClassDetections(PostProcess):
     def scores(self, predictions: Predictions) -> Tensor:
         """float32 [...,K] of logits [...,C]; -inf where a candidate is not reported for a class."""
         scores = scores_of(predictions, quality=self.quality, cut=self.cut_scores)
-        if self.classes_per_candidate == "all" or scores.shape[-1] < 2:
+        if not self.one_class_each or scores.shape[-1] < 2:
             return scores
         best, label = scores.max(-1, keepdim=True)  # of equal scores the first class
         return torch.full_like(scores, -math.inf).scatter(-1, label, best)

@@ -395,7 +395,7 @@ def test_the_best_class_alone(monkeypatch: pytest.MonkeyPatch, quality: Any, lev
     )
     best = PerClassDetections(
         suppress=KeepAll(), score_threshold=0.1, keep=4000, quality=quality, per_level_top_k=level and 10_000,
-        classes_per_candidate="best",
+        one_class_each=True,
     )  # fmt: skip
     settings = DetectionSettings(0.1, None, 4000)
     found = best(predictions, candidates, batch, settings)
