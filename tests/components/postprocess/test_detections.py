@@ -1,11 +1,9 @@
-"""Detections: torchvision's SSD to the last bit, the two ways against each other, and the knobs."""
+"""Detections: torchvision's SSD and RetinaNet to the last bit, the two ways against each other, and the knobs."""
 
-import math
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, Final, Literal
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torchvision.models.detection._utils import BoxCoder as TorchvisionCoder
@@ -18,42 +16,8 @@ from detzoo.components.postprocess.detections import PerClassDetections
 from detzoo.components.postprocess.top_k import TopK
 from detzoo.components.suppress import KeepAll, Nms, SoftNms
 from detzoo.errors import RecipeError, SettingError
-from detzoo.ops.scores import scores_of
 from detzoo.types import Candidates, DetectionBatch, DetectionSettings, ImageBatch, Level, Predictions, Scoring
-
-SCORINGS: Final[tuple[Scoring, ...]] = ("categorical", "sigmoid", "linear")
-
-
-def scene(
-    images: int = 2, priors: int = 400, classes: int = 5, *, per_class: int = 1, scoring: Scoring = "softmax"
-) -> tuple[Predictions, Candidates, ImageBatch]:
-    generator = torch.Generator().manual_seed(0)
-    corner = torch.rand(1, priors, 2, generator=generator) * 250
-    boxes = torch.cat([corner, corner + 10 + torch.rand(1, priors, 2, generator=generator) * 90], dim=-1)
-    columns = classes + (scoring == "softmax")
-    logits = torch.randn(images, priors, columns, generator=generator) * 2
-    deltas = torch.randn(images, priors, per_class, 4, generator=generator)
-    candidates = Candidates(boxes, torch.ones(1, priors, dtype=torch.bool), coder=CentreSize())
-    return Predictions(logits, scoring, deltas), candidates, batch_of(images)
-
-
-def batch_of(images: int) -> ImageBatch:
-    return ImageBatch(
-        torch.zeros(images, 3, 1, 1),
-        torch.tensor([[0.0, 0, 300, 300]]).repeat(images, 1),
-        torch.full((images, 2), 300),
-        torch.ones(images, 2),
-        torch.arange(images),
-    )
-
-
-def ssd_post(**changes: Any) -> PerClassDetections:
-    parts: dict[str, Any] = {"suppress": Nms(iou=0.45), "score_threshold": 0.01, "per_class_top_k": 100, "keep": 50}
-    return PerClassDetections(**{**parts, **changes})
-
-
-def same(a: DetectionBatch, b: DetectionBatch) -> bool:
-    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("boxes", "scores", "labels", "valid"))
+from tests.components.postprocess.scene import batch_of, same, scene, ssd_post
 
 
 @pytest.mark.parametrize(("images", "priors"), [(0, 5), (1, 0), (2, 0)])
@@ -196,32 +160,6 @@ def test_invalid_candidates_are_never_reported() -> None:
     assert not found.valid.any()
 
 
-@pytest.mark.parametrize(("quality", "expected"), [("ignore", 0.5), ("product", 0.25), ("geometric_mean", 0.5)])
-def test_quality(quality: str, expected: float) -> None:
-    _, candidates, batch = scene(images=1, priors=1, classes=1, scoring="sigmoid")
-    predictions = Predictions(
-        torch.zeros(1, 1, 1), "sigmoid", torch.zeros(1, 1, 1, 4), quality_logits=torch.zeros(1, 1)
-    )
-    assert ssd_post(quality=quality)(predictions, candidates, batch).scores[0, 0].item() == pytest.approx(expected)
-
-
-def test_boxes_are_clipped_to_the_image_not_the_padding() -> None:
-    predictions, candidates, batch = scene(images=1)
-    batch.region.copy_(torch.tensor([[20.0, 30, 200, 180]]))
-    found = ssd_post()(predictions, candidates, batch).boxes[0]
-    assert found.amin(0)[:2].tolist() == [20, 30]
-    assert found.amax(0)[2:].tolist() == [200, 180]
-
-
-@pytest.mark.parametrize(("each", "labels"), [(True, [1, 0]), (False, [1, 0, 0])])
-def test_top_k_reports_the_best_class_or_every_class(each: bool, labels: list[int]) -> None:
-    _, candidates, batch = scene(images=1, priors=2)
-    logits = torch.tensor([[[2.0, 3.0], [1.0, -9.0]]])
-    predictions = Predictions(logits, "sigmoid", torch.zeros(1, 2, 1, 4))
-    found = TopK(keep=4, score_threshold=0.1, one_class_each=each)(predictions, candidates, batch)
-    assert found.labels[0][found.valid[0]].tolist() == labels
-
-
 LEVELS = (Level("s8", 10, 20, 1, 8.0), Level("s16", 10, 15, 1, 16.0), Level("s32", 5, 10, 1, 32.0))
 
 
@@ -286,121 +224,3 @@ def test_class_and_level_do_not_both_cut() -> None:
         "postprocess detections: per_class_top_k and per_level_top_k are both given, and the order in which they cut "
         "would matter; make one of them null"
     )
-
-
-@pytest.mark.parametrize("scoring", ["sigmoid", "categorical", "linear"])
-@pytest.mark.parametrize("quality", ["product", "geometric_mean"])
-@pytest.mark.parametrize("threshold", [0.0, 0.05, 0.6])
-def test_candidates_of_low_quality_are_left_out_before_their_classes_are_scored(
-    scoring: Scoring, quality: Any, threshold: float
-) -> None:
-    """The CPU's way against scores of every class of every candidate."""
-    predictions, candidates, batch = scene(3, 200, 4, scoring=scoring)
-    assert predictions.class_logits is not None
-    said = torch.randn(3, 200, generator=torch.Generator().manual_seed(1))
-    logits = predictions.class_logits
-    if scoring == "linear":  # scores as they stand, without ties at 0 and 1
-        said, logits = said.sigmoid(), logits.sigmoid()
-    predictions = replace(predictions, quality_logits=said, class_logits=logits)
-    candidates = replace(candidates, valid=torch.arange(200)[None] % 7 > 0)
-    part = PerClassDetections(suppress=Nms(iou=0.5), score_threshold=threshold, quality=quality, keep=50)
-    fast = part(predictions, candidates, batch)
-    boxes, scores, labels = part.class_by_class(predictions, candidates, batch, part.settings)
-    plain = module.best_overall(boxes, scores, labels, 50)
-    torch.testing.assert_close(fast.scores, plain.scores, rtol=1e-6, atol=0)
-    assert torch.equal(fast.labels, plain.labels)
-    assert torch.equal(fast.boxes, plain.boxes)
-    assert bool(fast.valid.any())
-
-
-def test_scorings_without_a_background() -> None:
-    logits, quality = torch.tensor([[[math.log(3), 0.0]]]), torch.tensor([[0.0]])
-    found = {
-        scoring: scores_of(Predictions(logits, scoring, torch.zeros(1, 1, 1, 4), quality), quality="product")[0, 0]
-        for scoring in SCORINGS
-    }
-    assert found["categorical"].tolist() == pytest.approx([0.375, 0.125])
-    assert found["sigmoid"].tolist() == pytest.approx([0.375, 0.25])
-    assert found["linear"].tolist() == [0.0, 0.0]  # a confidence of 0, and a class score cut to 1
-
-
-def by_hand(
-    boxes: list[list[float]], scores: list[float], limit: float, iou: float, *, cut_first: bool
-) -> list[tuple[list[float], float]]:
-    """Greedy suppression of one class in plain NumPy; boxes cut to [0, limit] before or after it."""
-    rows = np.asarray(boxes, dtype=np.float64)
-    if cut_first:
-        rows = np.clip(rows, 0, limit)
-    kept: list[int] = []
-    for row in np.argsort(-np.asarray(scores), kind="stable"):
-        for better in kept:
-            width = min(rows[row, 2], rows[better, 2]) - max(rows[row, 0], rows[better, 0])
-            height = min(rows[row, 3], rows[better, 3]) - max(rows[row, 1], rows[better, 1])
-            shared = max(width, 0) * max(height, 0)
-            areas = [float(np.prod(rows[one, 2:] - rows[one, :2])) for one in (row, better)]
-            if shared > iou * (sum(areas) - shared):
-                break
-        else:
-            kept.append(int(row))
-    return [(np.clip(rows[row], 0, limit).tolist(), scores[row]) for row in kept]
-
-
-@pytest.mark.parametrize("clip", ["before", "after"])
-@pytest.mark.parametrize("looks", [True, False])
-@pytest.mark.parametrize("top", [{"per_class_top_k": None}, {"per_level_top_k": 400}])
-def test_boxes_are_cut_before_or_after_suppression(
-    clip: Literal["before", "after"], looks: bool, top: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "allows_dynamic_shapes", lambda _: looks)
-    generator = torch.Generator().manual_seed(3)
-    corner = torch.rand(60, 2, generator=generator) * 140 - 40  # many reach beyond 0..100
-    boxes = torch.cat([corner, corner + 30 + 40 * torch.rand(60, 2, generator=generator)], 1)
-    logits = torch.randn(1, 60, 1, generator=generator)
-    said = Predictions(logits, "sigmoid", torch.zeros(1, 60, 1, 4))
-    places = Candidates(boxes[None], torch.ones(1, 60, dtype=torch.bool))
-    batch = replace(batch_of(1), region=torch.tensor([[0.0, 0, 100, 100]]))
-    post = PerClassDetections(suppress=Nms(iou=0.4), score_threshold=0.0, keep=60, clip=clip, **top)
-    found = post(said, places, batch)
-    scores = torch.sigmoid(logits.flatten()).tolist()
-    expected = by_hand(boxes.tolist(), scores, 100.0, 0.4, cut_first=clip == "before")
-    other = by_hand(boxes.tolist(), scores, 100.0, 0.4, cut_first=clip == "after")
-    assert [score for _, score in expected] != [score for _, score in other]  # the scene tells the two apart
-    count = int(found.valid.sum())
-    assert count == len(expected)
-    torch.testing.assert_close(found.boxes[0, :count], torch.tensor([box for box, _ in expected]))
-    torch.testing.assert_close(found.scores[0, :count], torch.tensor([score for _, score in expected]))
-    assert not found.boxes[0, count:].any()
-
-
-def test_suppression_first_tells_two_boxes_apart_that_look_alike_inside_the_image() -> None:
-    """[-90,0,10,10] and [0,0,10,10] share 100 of 1,000 px^2, and all of what lies in the image."""
-    boxes = torch.tensor([[[-90.0, 0, 10, 10], [0, 0, 10, 10]]])
-    said = Predictions(torch.tensor([[[2.0], [1.0]]]), "sigmoid", torch.zeros(1, 2, 1, 4))
-    places = Candidates(boxes, torch.ones(1, 2, dtype=torch.bool))
-    found = {
-        clip: PerClassDetections(suppress=Nms(iou=0.5), clip=clip)(said, places, batch_of(1))
-        for clip in ("before", "after")
-    }
-    assert [int(one.valid.sum()) for one in found.values()] == [1, 2]
-    assert found["after"].boxes[0, :2].tolist() == [[0, 0, 10, 10], [0, 0, 10, 10]]
-
-
-@pytest.mark.parametrize("quality", ["ignore", "product"])
-@pytest.mark.parametrize("level", [None, 300])
-def test_the_best_class_alone(monkeypatch: pytest.MonkeyPatch, quality: Any, level: int | None) -> None:
-    predictions, candidates, batch = scene(scoring="sigmoid")
-    predictions = replace(predictions, quality_logits=torch.randn(2, 400, generator=torch.Generator().manual_seed(1)))
-    every = PerClassDetections(
-        suppress=KeepAll(), score_threshold=0.1, keep=4000, quality=quality, per_level_top_k=level and 10_000
-    )
-    best = PerClassDetections(
-        suppress=KeepAll(), score_threshold=0.1, keep=4000, quality=quality, per_level_top_k=level and 10_000,
-        one_class_each=True,
-    )  # fmt: skip
-    settings = DetectionSettings(0.1, None, 4000)
-    found = best(predictions, candidates, batch, settings)
-    scores = scores_of(predictions, quality=quality)
-    assert found.valid.sum(1).tolist() == (scores.amax(-1) > 0.1).sum(1).tolist()
-    assert int(every(predictions, candidates, batch, settings).valid.sum()) > int(found.valid.sum())
-    monkeypatch.setattr(module, "allows_dynamic_shapes", lambda _: False)
-    assert same(found, best(predictions, candidates, batch, settings))
