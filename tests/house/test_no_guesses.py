@@ -15,7 +15,6 @@ FOREIGN = {
     ("detzoo/schema/signature.py", "getattr(rule, name, None)"): "each constraint of annotated_types has other limits",
     ("detzoo/schema/yaml_source.py", "getattr(yaml, 'CSafeLoader', yaml.SafeLoader)"): "PyYAML may lack libyaml",
     ("detzoo/schema/yaml_source.py", "getattr(error, 'strerror', None)"): "not every OSError has the system's words",
-    ("detzoo/runtime/image_download.py", "getattr(error, 'reason', None)"): "of urllib's errors one has a reason",
     ("detzoo/runtime/images.py", "getattr(opened, 'n_frames', 1)"): "Pillow's formats of one frame do not say so",
     ("detzoo/runtime/parallel.py", "hasattr(os, 'sched_getaffinity')"): "not on every system",
     ("detzoo/evaluation/__init__.py", "getattr(dataset, 'split', None)"): "a third party's dataset may have no splits",
