@@ -22,7 +22,12 @@ MALLOC: Final = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_
 if not MALLOC.items() <= os.environ.items():
     os.execve(sys.executable, [sys.executable, *sys.argv], dict(os.environ) | MALLOC)
 
-BACKBONE: Final = "../shared/weights/mobilenet_v2-imagenet/mobilenet_v2_tf2ptq_dequant.pth"
+WEIGHTS: Final = "../shared/weights/"
+BACKBONES: Final = {
+    "mobilenet_v2": f"{WEIGHTS}mobilenet_v2-imagenet/mobilenet_v2_tf2ptq_dequant.pth",
+    "efficientnet_lite0": f"{WEIGHTS}efficientnet_lite0-imagenet/efficientnet-lite0-57934424.pth",
+}
+"""Of Keras and TensorFlow, both."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,16 @@ EXPERIMENTS: Final = {
 }
 
 
+def start_of(detector: str, weights: str | None) -> list[str]:
+    """What the recipe must say about the weights that training starts from."""
+    if weights is not None:
+        return []
+    from detzoo.recipes.recipe import load_recipe
+
+    backbone = load_recipe(detector).values["backbone"]["type"].rpartition("/")[2]
+    return [f"backbone.weights={BACKBONES[backbone]}", "backbone.padding=keras"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=sorted(EXPERIMENTS))
@@ -72,23 +87,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=None)
     parser.add_argument("--eval-every", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--weights", default=None, help="a checkpoint of the whole detector to start from")
     parser.add_argument("--set", action="append", default=[], help="further overrides of the recipe")
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
 
     import detzoo
+    from detzoo.training.rng import seed_everything
 
     experiment = EXPERIMENTS[args.data]
     dataset = detzoo.open_dataset(experiment.data, experiment.train)
     test = detzoo.open_dataset(experiment.data, experiment.test)
     own = [
-        f"backbone.weights={BACKBONE}",
-        "backbone.padding=keras",
+        *start_of(args.detector, args.weights),
         f"train.eval_every={args.eval_every}",
         *experiment.overrides,
         *args.set,
     ]
-    detector = detzoo.build(args.detector, classes=dataset.classes, overrides=own)
+    if args.seed is not None:
+        seed_everything(args.seed)  # the head starts at random
+    detector = detzoo.build(args.detector, classes=dataset.classes, overrides=own, weights=args.weights or "backbone")
     start = time.monotonic()
     summary = detzoo.train(
         detector,
@@ -97,6 +116,7 @@ def main() -> None:
         val=test,
         resume=args.resume,
         epochs=args.epochs or experiment.epochs,
+        seed=args.seed,
         channels_last=True,
     )
     print(summary)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from real_photographs import BACKBONE, EXPERIMENTS, MALLOC  # type: ignore[import-not-found]
+from real_photographs import EXPERIMENTS, MALLOC, start_of  # type: ignore[import-not-found]
 
 if __name__ == "__main__" and not MALLOC.items() <= os.environ.items():
     os.execve(sys.executable, [sys.executable, *sys.argv], dict(os.environ) | MALLOC)
@@ -35,7 +35,7 @@ from detzoo.weights.checkpoint import LAST
 SQUEEZENET: Final = "../shared/weights/squeezenet1_1-imagenet/squeezenet1_1_fp16.pth"
 RECIPES: Final = {"ssd": "ssd_mobilenet_v2_fpn", "retinanet": "retinanet_mobilenet_v2", "yolov1": "yolov1_mobilenet_v2"}
 FREEZE: Final = "[norm_stats, features.0, features.1, features.2, features.3]"
-MOBILENET: Final = (f"backbone.weights={BACKBONE}", "backbone.padding=keras", f"backbone.freeze={FREEZE}")
+MOBILENET: Final = (*start_of("ssd_mobilenet_v2_fpn"), f"backbone.freeze={FREEZE}")
 SQUEEZED: Final = f"backbone={{type: squeezenet1_1, levels: [s8, s16], weights: {SQUEEZENET}}}"
 BACKBONES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "mobilenet_v2": dict.fromkeys(RECIPES, MOBILENET),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from detzoo.errors import WeightsError
+from detzoo.recipes.recipe import load_recipe
 from detzoo.runtime.foreign_files import is_folder, is_ordinary
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
+    from detzoo.recipes.recipe import Recipe
 
 RECIPE_ENDINGS: Final = (".yaml", ".yml")
 EXPORTED: Final = {".onnx": "an exported ONNX file", ".pt2": "an exported program of PyTorch"}
@@ -24,6 +27,66 @@ def is_run(target: str) -> bool:
     return is_ordinary(path) and Path(target.split("#", maxsplit=1)[0]).suffix not in RECIPE_ENDINGS
 
 
+@dataclass(frozen=True)
+class Target:
+    """A detector that was found and not built yet.
+
+    Args:
+        name: as on the command line.
+        overrides: ``key=value``.
+        recipe: the checked recipe; None for a run.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+    recipe: Recipe | None
+
+    def load(self, classes: Sequence[str | None] | None = None) -> Detector:
+        """Build it, with its weights; with ``classes``, untrained for these."""
+        from detzoo.builder import build_resolved, load
+
+        if self.recipe is None:
+            return load(self.name, self.overrides)
+        if self.recipe.values["weights"] and classes is None:
+            return build_resolved(self.recipe, weights="published")
+        return build_resolved(self.recipe, classes=classes, weights=None)
+
+
+def find_target(
+    target: str, *, set_: Sequence[str] | None = None, weights: Literal["needed", "optional"] = "needed"
+) -> Target:
+    """Report what is wrong with a target before the slow work: searching images, fetching weights.
+
+    Args:
+        target: a name from ``detzoo list``, a recipe file, a run folder or a checkpoint.
+        set_: ``key=value`` overrides of a recipe, or of a run whose weights still fit.
+        weights: ``needed`` for whatever looks at detections: a name must have published weights; ``optional`` for
+            timing and training: without published weights it is built untrained.
+
+    Raises:
+        RecipeError: a name that nobody knows, a wrong recipe or override.
+        WeightsError: a run without a checkpoint; weights are needed and the recipe publishes none.
+    """
+    if (exported := EXPORTED.get(Path(target).suffix.lower())) is not None:
+        raise WeightsError(
+            f"{target} is {exported}: it holds the network alone, and other programs run it (docs/export.md). "
+            "Give the run that it was exported from; to score what it finds: detzoo eval --from detections.json"
+        )
+    overrides = tuple(set_ or ())
+    if is_run(target):
+        from detzoo.weights.checkpoint import checkpoint_of  # it imports torch, which a wrong name need not wait for
+
+        checkpoint_of(Path(target))
+        return Target(target, overrides, None)
+    recipe = load_recipe(target, overrides)
+    if weights == "needed" and not recipe.values["weights"]:
+        raise WeightsError(
+            f"{target} has no published weights, so it would give random boxes. Give a run folder instead of the name, "
+            f"after: detzoo train {target} --data DATA --out RUN"
+        )
+    return Target(target, overrides, recipe)
+
+
 def load_detector(
     target: str,
     *,
@@ -31,35 +94,12 @@ def load_detector(
     set_: Sequence[str] | None = None,
     weights: Literal["needed", "optional"] = "needed",
 ) -> Detector:
-    """The detector that a command line names.
+    """The detector that a command line names: ``find_target``, built.
 
     Args:
-        target: a name from ``detzoo list``, a recipe file, a run folder or a checkpoint.
+        target: as for ``find_target``.
         classes: class names for a recipe that is built without weights of its own (``optional`` only).
-        set_: ``key=value`` overrides of a recipe, or of a run whose weights still fit.
-        weights: ``needed`` for whatever looks at detections: a name must have published weights; ``optional`` for
-            timing and training: without published weights it is built untrained.
-
-    Raises:
-        RecipeError: a wrong recipe or override.
-        WeightsError: weights are needed and the recipe publishes none.
+        set_: as for ``find_target``.
+        weights: as for ``find_target``.
     """
-    from detzoo.builder import build_resolved, load
-    from detzoo.recipes.recipe import load_recipe
-
-    if (exported := EXPORTED.get(Path(target).suffix.lower())) is not None:
-        raise WeightsError(
-            f"{target} is {exported}: it holds the network alone, and other programs run it (docs/export.md). "
-            "Give the run that it was exported from; to score what it finds: detzoo eval --from detections.json"
-        )
-    if is_run(target):
-        return load(target, list(set_ or []))
-    recipe = load_recipe(target, list(set_ or []))
-    if recipe.values["weights"] and classes is None:
-        return build_resolved(recipe, weights="published")
-    if weights == "needed":
-        raise WeightsError(
-            f"{target} has no published weights, so it would give random boxes. Give a run folder instead of the name, "
-            f"after: detzoo train {target} --data DATA --out RUN"
-        )
-    return build_resolved(recipe, classes=classes, weights=None)
+    return find_target(target, set_=set_, weights=weights).load(classes)

@@ -17,7 +17,7 @@ from detzoo.benchmark.in_turn import benchmark_in_turn
 from detzoo.benchmark.other_load import busy_warning
 from detzoo.benchmark.speed import BLOCKS, Benchmark, Timing, TimingOptions
 from detzoo.data import open_dataset
-from detzoo.detector_loading import is_run, load_detector
+from detzoo.detector_loading import find_target, is_run, load_detector
 from detzoo.errors import DataError, DetzooError
 from detzoo.runtime.isolated import Failure, isolated
 from detzoo.runtime.progress import progress_bar
@@ -61,6 +61,9 @@ def bench_targets(
     Raises:
         DetzooError: wrong arguments, or no target could be timed.
     """
+    for target in targets:
+        if not is_run(target):
+            find_target(target, set_=set_, weights="optional")
     options = TimingOptions(
         device=device,
         batch=batch,

@@ -26,7 +26,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     json_: Annotated[bool, typer.Option("--json", help="Print the detections as JSON too.")] = False,
 ) -> None:
     """Predict: draw detections and write detections.json. Exit code 1 if a source could not be read."""
-    from detzoo.detector_loading import load_detector
+    from detzoo.detector_loading import find_target
     from detzoo.prediction.apply_switches import apply_switches
     from detzoo.prediction.predict_files import RESULTS, Options, annotate, find_sources
     from detzoo.runtime.device import pick_device
@@ -34,8 +34,9 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     from detzoo.runtime.switches import Switches
 
     switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
+    named = find_target(target, set_=set_)  # a wrong name is told before a folder of images is searched
     files = find_sources(sources, report=lambda message: typer.echo(message, err=True))
-    detector = load_detector(target, set_=set_)
+    detector = named.load()
     options = Options(score_threshold, nms_iou, keep, batch, switches.precision)
     detector.settings(options.settings)  # an unsupported setting is reported before the slow work starts
     apply_switches(detector, switches, pick_device(device))

@@ -11,7 +11,7 @@ from detzoo.comparison.weights_facts import weights_words, with_weights
 from detzoo.data import open_dataset
 from detzoo.data.checking.statistics import opening_lines, reject_without_boxes
 from detzoo.data.formats.opening import evaluation_split
-from detzoo.detector_loading import is_run, load_detector
+from detzoo.detector_loading import find_target, is_run
 from detzoo.errors import DetzooError
 from detzoo.evaluation import evaluate
 from detzoo.evaluation.classes import listed
@@ -50,11 +50,12 @@ def evaluate_target(
     if target is None:
         raise DetzooError("detzoo eval needs a detector (a name, a recipe file or a run) or --from detections.json")
     protocol = voc_protocol(voc)  # a wrong word is reported before the slow work starts
+    named = find_target(target, set_=set_)
     where = pick_device(device)
     dataset = _opened(data, split)
     for line in opening_lines(dataset, use="evaluated on"):
         say(line)
-    detector = load_detector(target, set_=set_)
+    detector = named.load()
     detector.settings(settings)  # an unsupported setting is reported before the slow work starts
     applied = apply_switches(detector, switches, where)
     found = evaluate(

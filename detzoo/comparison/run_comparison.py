@@ -20,11 +20,12 @@ from detzoo.comparison.page import comparison_page, points_of
 from detzoo.comparison.plan import ComparisonPlan
 from detzoo.comparison.plots import save, speed_ap_figure
 from detzoo.comparison.protocol import protocol_table
-from detzoo.comparison.recorded import PACKED, PARTS, find_recorded, run_around, take_recorded
+from detzoo.comparison.recorded import PACKED, PARTS, find_recorded, is_trained_here, run_around, take_recorded
 from detzoo.comparison.table import comparison_table
 from detzoo.comparison.training import check_places, train_missing
 from detzoo.data import Dataset, open_dataset
 from detzoo.data.formats.opening import evaluation_split
+from detzoo.detector_loading import find_target
 from detzoo.errors import DetzooError
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.environment import short_name
@@ -70,14 +71,16 @@ def compare(plan: ComparisonPlan, say: Callable[[str], None] = lambda _: None) -
         Interrupted: a KeyboardInterrupt: a signal came while detectors were trained; checkpoints were written.
     """
     check_places(plan)
+    if not plan.targets:
+        raise DetzooError("detzoo compare needs at least one detector: a name, a recipe file, a run or results")
+    for target in filter(is_trained_here, plan.targets):
+        find_target(target, set_=plan.overrides, weights="optional")  # before the others are trained for hours
     with claimed_folder(plan.out, marker=MARKER, written=FORMAT, what="comparison"):
         return _compared(plan, say)
 
 
 def _compared(plan: ComparisonPlan, say: Callable[[str], None]) -> Comparison:
     dataset = open_dataset(plan.data, evaluation_split(plan.data, plan.split))
-    if not plan.targets:
-        raise DetzooError("detzoo compare needs at least one detector: a name, a recipe file, a run or results")
     names = unique_names(plan.targets)
     targets = dict(zip(names, plan.targets, strict=True))
     keys, untrained = train_missing(plan, targets, dataset, say) if plan.train else ({}, {})

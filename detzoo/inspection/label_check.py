@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from detzoo.data import list_splits, open_dataset
 from detzoo.data.checking.statistics import reject_without_boxes
 from detzoo.data.formats.split_names import role_of
-from detzoo.detector_loading import load_detector
+from detzoo.detector_loading import Target, find_target
 from detzoo.errors import DataError
 from detzoo.evaluation import collect
 from detzoo.evaluation.classes import map_classes
@@ -149,9 +149,10 @@ def check_labels(
     Raises:
         DataError: no split has a box that counts; or the detector finds too little to judge labels.
     """
+    detector = None if Path(target).suffix == ".json" else find_target(target, set_=set_)
     opened = _with_boxes(data, split, say)
     checked = []
-    for dataset, truth, rows in _detected(opened, target, set_, device, batch, say):
+    for dataset, truth, rows in _detected(opened, detector or Path(target), device, batch, say):
         strength = strength_of(rows, truth)
         say(f"{dataset.split}: {strength}")
         if strength.f1 < WEAK:
@@ -187,25 +188,24 @@ def _hard(dataset: Dataset) -> NDArray[np.bool_]:
 
 def _detected(
     opened: Sequence[Dataset],
-    target: str,
-    set_: Sequence[str],
+    target: Target | Path,
     device: str | None,
     batch: int,
     say: Callable[[str], None],
 ) -> Iterator[tuple[Dataset, dict[str, Any], Sequence[Row]]]:
     """Each split with its ground truth and what was found; images that cannot be read are in neither."""
-    if Path(target).suffix == ".json":
+    if isinstance(target, Path):
         if len(opened) != 1:
             known = ", ".join(dataset.split for dataset in opened)
             raise DataError(f"--with {target}: detections belong to one split; say which with --split: {known}")
         truth = opened[0].coco_ground_truth()
-        results = read_results(Path(target), truth)
+        results = read_results(target, truth)
         for warning in results.warnings:
             say(warning)
         yield opened[0], truth, results.rows
         return
     where = pick_device(device)
-    detector = load_detector(target, set_=set_).to(where)
+    detector = target.load().to(where)
     for dataset in opened:
         classes = map_classes(detector.classes, dataset.classes, dataset.category_ids)
         for warning in classes.warnings:

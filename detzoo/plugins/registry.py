@@ -312,7 +312,8 @@ class Registry:
         distribution = self.provider("detectors", name.rpartition("/")[2])
         if distribution:
             return f'detector "{name}" is not installed; provided by {distribution}: pip install {distribution}'
-        parts = [nearest(name, known), "`detzoo list` shows all; a file of your own ends in .yaml"]
+        no_run = f"there is no run folder {name} either" if "/" in name else ""
+        parts = [nearest(name, known), no_run, "`detzoo list` shows all; a file of your own ends in .yaml"]
         return f'unknown detector "{name}"; ' + self._joined(parts)
 
     def _joined(self, parts: list[str]) -> str:

@@ -111,8 +111,7 @@ def load_checkpoint(path: Path, *, parts: Sequence[str] = ("model", "ema", "opti
     Raises:
         WeightsError: it is missing, damaged, or no checkpoint of detzoo.
     """
-    if not is_ordinary(path):
-        raise WeightsError(f"{path}: no such run folder or checkpoint")
+    _existing(path)
     found: dict[str, dict[str, Tensor]] = {part: {} for part in ("model", "ema", "optim", "rng")}
     try:
         with safe_open(path, framework="pt", device="cpu") as file:  # only the wanted tensors leave the disk
@@ -170,13 +169,19 @@ def checkpoint_of(place: Path) -> Path:
         WeightsError: there is none.
     """
     if not is_folder(place):
-        return place
+        return _existing(place)
     for name in (BEST, LAST):
         if is_ordinary(place / name):
             return place / name
     raise WeightsError(
         f"{place}: no {BEST} or {LAST} in it; is it a run folder, and has it reached its first checkpoint?"
     )
+
+
+def _existing(path: Path) -> Path:
+    if not is_ordinary(path):
+        raise WeightsError(f"{path}: no such run folder or checkpoint")
+    return path
 
 
 def load_model_state(place: Path | str) -> tuple[dict[str, Any], tuple[str | None, ...], dict[str, Tensor]]:

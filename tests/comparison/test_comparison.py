@@ -67,13 +67,18 @@ class Broken(Guess):
 @pytest.fixture(autouse=True)
 def _guess(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(target: str, **_: Any) -> Detector:
-        if target == "missing":
-            raise DetzooError("there is no such detector")
+        if target == "vanished":
+            raise DetzooError("its weights cannot be fetched")
         BUILT.append(target)
         return {"slow": Untimed, "broken": Broken}.get(target, Guess)()
 
+    def find(target: str, **_: Any) -> None:
+        if target == "missing":
+            raise DetzooError("there is no such detector")
+
     BUILT.clear()
     monkeypatch.setattr("detzoo.comparison.measuring.load_detector", load)
+    monkeypatch.setattr("detzoo.comparison.run_comparison.find_target", find)
 
 
 def plan(out: Path, *targets: str, **changes: Any) -> ComparisonPlan:
@@ -85,19 +90,22 @@ def test_nothing_to_compare(tmp_path: Path) -> None:
         compare(plan(tmp_path))
     assert str(caught.value) == "detzoo compare needs at least one detector: a name, a recipe file, a run or results"
     with pytest.raises(DetzooError) as caught:
-        compare(plan(tmp_path, "missing"))
-    assert str(caught.value) == "missing: there is no such detector"
+        compare(plan(tmp_path, "a", "missing"))
+    assert str(caught.value) == "there is no such detector"
+    with pytest.raises(DetzooError) as caught:
+        compare(plan(tmp_path, "vanished"))
+    assert str(caught.value) == "vanished: its weights cannot be fetched"
 
 
 def test_files_and_going_on(tmp_path: Path) -> None:
     said: list[str] = []
-    done = compare(plan(tmp_path, "a", "missing", "b"), said.append)
+    done = compare(plan(tmp_path, "a", "vanished", "b"), said.append)
     assert [entry.name for entry in done.entries] == ["a", "b"]
-    assert done.failures == {"missing": "there is no such detector"}
+    assert done.failures == {"vanished": "its weights cannot be fetched"}
     assert {path.name for path in done.files} == {"index.html", "table.md", "table.csv", "table.json", "speed_ap.png"}
     assert all(path.stat().st_size for path in done.files)
     rows = json.loads((tmp_path / "table.json").read_text())["rows"]
-    assert [row["name"] for row in rows] == ["a", "b", "missing"]  # the last without numbers
+    assert [row["name"] for row in rows] == ["a", "b", "vanished"]  # the last without numbers
     timed = {"latency_p50_ms", "best_images_per_s", "peak_memory_mib"}
     assert timed | {"AP", "voc07_AP50", "params_m"} <= set(rows[0])
     assert "images_per_s" not in rows[0]  # one throughput, not two that disagree

@@ -1,0 +1,42 @@
+"""A name that nobody knows is told before data are read, images searched or anything written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("detzoo_ssd")
+
+HINTS = {"ssd_mobilenet_v3": '"ssd_mobilenet_v2"', "runs/none": "no run folder", "none.yaml": "No such file"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "eval {} --data missing",
+        "predict {} missing.jpg --out out",
+        "compare ssd_mobilenet_v2 {} --data shapes --train --out out",
+        "bench ssd_mobilenet_v2 {}",
+        "data check missing --with {}",
+        "train {} --data missing --out out",
+        "export {} --out out.onnx",
+        "show {}",
+    ],
+)
+@pytest.mark.parametrize("name", list(HINTS))
+def test_a_wrong_name_comes_first(
+    command: str,
+    name: str,
+    installed: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, told = installed(*command.format(name).split())
+    assert code == 2
+    assert name in told
+    assert HINTS[name] in told
+    assert "missing" not in told
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
