@@ -44,13 +44,18 @@ def test_bccd(shared: Path) -> None:
     ]
 
 
-def test_playing_cards_has_no_defect(shared: Path) -> None:
+def test_playing_cards(shared: Path) -> None:
     root = shared / "data" / "playing-cards"
     assert counts(root, "train") == (296, 527)
     assert counts(root, "test") == (67, 143)
     data = open_dataset(root, "train")
     by_class = dict(zip(data.classes, np.bincount(data.annotations().labels).tolist(), strict=True))
     assert by_class == {"nine": 89, "ten": 82, "jack": 89, "queen": 80, "king": 95, "ace": 92}
+
+
+@pytest.mark.slow
+def test_the_only_defect_of_playing_cards(shared: Path) -> None:
+    root = shared / "data" / "playing-cards"
     (twice,) = check(root)  # the camera moved by a pixel between the two
     assert (twice.code, Path(twice.path).name) == ("near-duplicate", "cam_image54.jpg")
     assert "cam_image1.jpg" in twice.message
@@ -77,6 +82,11 @@ def test_coco128_yolo(shared: Path) -> None:
     data = open_dataset(root, "train", quiet=True)
     assert len(set(data.annotations().labels.tolist())) == 71
     assert (data.classes[0], data.category_ids[:3]) == ("person", (0, 1, 2))
+
+
+@pytest.mark.slow
+def test_the_defects_of_coco128(shared: Path) -> None:
+    root = shared.resolve() / "data" / "coco128" / "object_detection"
     labels, images = root / "labels" / "train2017", root.parent / "images" / "train2017"
     assert [str(problem) for problem in check(root) if problem.severity != "info"] == [
         *(

@@ -52,6 +52,8 @@ def guesses(source: str) -> Iterator[tuple[int, str]]:
 
     A ``getattr`` without a default raises where the attribute is missing: it reads fields by name and guesses nothing.
     """
+    if "attr(" not in source:
+        return  # without parsing it
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
             continue

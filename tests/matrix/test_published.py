@@ -17,6 +17,8 @@ HEAVY: Final = {
     "inception_resnet_v2", "nasnet", "resnet50", "resnet101", "resnext50", "vgg16", "vgg16_ssd", "image_pyramid",
 }  # fmt: skip
 """Backbones, and a wrapper of others, whose combinations take more than a second each."""
+SLOWER: Final = {"darknet53_spp", "inception_v2", "resnet34", "roi_mask", "roi_box_res5", "roi_box_tail"}
+"""Parts that one row of the sample is enough for."""
 PAIRS: Final = (
     {"backbone", "neck"}, {"backbone", "head"}, {"neck", "head"},
     {"head", "matcher"}, {"head", "loss"}, {"head", "postprocess"},
@@ -46,11 +48,16 @@ def sample(rows: Iterable[Row], rejected: int = 8) -> list[Row]:
     waiting = {part for row in works for part in row.combination.parts.items()}
     chosen: list[Row] = []
     while waiting:
-        best = max(works, key=lambda row: len(waiting & set(row.combination.parts.items())))
+        best = max(works, key=lambda row: _worth(row, waiting))
         waiting -= set(best.combination.parts.items())
         chosen.append(best)
     others = [row for row in rows if row.outcome.status != "works"]
     return chosen + others[:: max(1, len(others) // rejected)][:rejected]
+
+
+def _worth(row: Row, waiting: set[tuple[str, str]]) -> tuple[int, int]:
+    parts = row.combination.parts
+    return len(waiting & set(parts.items())), -len(SLOWER & set(parts.values()))
 
 
 def check(row: Row) -> None:
