@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,18 @@ MOST = 100
 """Bytes that a file may have while the limit holds."""
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """A process that may write no more than MOST bytes into a file: EFBIG, as `ulimit -f` gives it."""
+    """A process that may write no more than MOST bytes into a file: EFBIG, as `ulimit -f` gives it.
+
+    No fixture: pytest, too, writes its report into a file when it is told to.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (MOST, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def draw(path: Path) -> None:
@@ -51,11 +57,11 @@ WRITERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_file_that_may_not_grow_leaves_the_old_one(writer: str, tmp_path: Path, small_files: None) -> None:
+def test_a_file_that_may_not_grow_leaves_the_old_one(writer: str, tmp_path: Path) -> None:
     ending, write = WRITERS[writer]
     path = tmp_path / f"made{ending}"
     path.write_bytes(b"old")
-    with pytest.raises(MachineError) as caught:
+    with small_files(), pytest.raises(MachineError) as caught:
         write(path)
     assert str(caught.value).startswith(f"{path}: the file would be larger")
     assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"old", [path])
