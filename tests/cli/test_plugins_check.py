@@ -104,6 +104,7 @@ def test_findings_say_what_was_expected_what_came_and_where_it_is_explained(tmp_
     )
 
 
+@pytest.mark.slow  # a process that imports torch, as the test above
 def test_a_cause_is_told_once(tmp_path: Path) -> None:
     site = copied(tmp_path / "site", {"components.py": ("class ToyHead", "class ToyHeader")})
     code, out, err = process(site, "plugins", "check", "toy")

@@ -69,7 +69,8 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imports(path: Path) -> Iterator[tuple[int, str]]:
+@cache
+def imports(path: Path) -> list[tuple[int, str]]:
     """(line, module) of each import of the core that runs, deferred ones included.
 
     What stands below ``if TYPE_CHECKING`` names types and loads nothing.
@@ -82,17 +83,17 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
         for statement in block.body
         for node in ast.walk(statement)
     }
+    found: list[tuple[int, str]] = []
     for node in ast.walk(tree):
         if id(node) in for_types:
             continue
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names if alias.name.split(".")[0] == "detzoo")
+            found += [(node.lineno, alias.name) for alias in node.names if alias.name.split(".")[0] == "detzoo"]
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "detzoo":
             assert node.module is not None
-            if node.module == "detzoo":
-                yield from ((node.lineno, f"detzoo.{alias.name}") for alias in node.names)
-            else:
-                yield node.lineno, node.module
+            whole = node.module != "detzoo"
+            found += [(node.lineno, node.module if whole else f"detzoo.{alias.name}") for alias in node.names]
+    return found
 
 
 def test_every_room_is_on_the_list() -> None:
@@ -146,4 +147,4 @@ def test_a_deferred_import_counts(source: str, tmp_path: Path) -> None:
 def test_an_import_for_types_does_not_count(tmp_path: Path) -> None:
     path = tmp_path / "module.py"
     path.write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from detzoo.cli import main\n")
-    assert list(imports(path)) == []
+    assert imports(path) == []

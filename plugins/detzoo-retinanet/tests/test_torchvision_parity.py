@@ -177,6 +177,11 @@ def training(pair: Pair) -> Iterator[Pair]:
         model.eval()
 
 
+@pytest.mark.parametrize(
+    "pair",
+    [pytest.param(name, marks=[pytest.mark.slow] if name.endswith("_v2") else []) for name in BUILDERS],
+    indirect=True,
+)
 def test_one_training_step_has_the_same_losses_and_gradients(training: Pair) -> None:
     samples = random_samples(training.photos)
     tensors = [as_torchvision(sample.image) for sample in samples]

@@ -124,6 +124,14 @@ def random_samples(photos: list[NDArray[np.uint8]]) -> list[Sample]:
     return samples
 
 
+@pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param(("ssdlite320_mobilenet_v3_large", 4), id="ssdlite320_mobilenet_v3_large"),
+        pytest.param(("ssd300_vgg16", 1), id="ssd300_vgg16", marks=pytest.mark.slow),  # the same loss, in 8 seconds
+    ],
+    indirect=True,
+)
 def test_one_training_step_has_the_same_losses(pair: Pair) -> None:
     samples = random_samples(pair.photos)
     targets = [{"boxes": torch.from_numpy(s.boxes), "labels": torch.from_numpy(s.labels).long() + 1} for s in samples]
