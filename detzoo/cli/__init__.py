@@ -129,7 +129,9 @@ def _told(error: Exception) -> tuple[str, int] | None:
 
 
 def _leave(message: str, code: int) -> None:
-    for stream, text in ((sys.stdout, ""), (sys.stderr, f"error: {message}\n")):
+    from detzoo.runtime.report_text import terminal_text
+
+    for stream, text in ((sys.stdout, ""), (sys.stderr, terminal_text(f"error: {message}\n"))):
         try:
             if stream is not None:
                 stream.write(text)

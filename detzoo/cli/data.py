@@ -190,7 +190,9 @@ def anchors(
 
 
 def _say(line: str) -> None:
-    typer.echo(line.encode("utf-8", "backslashreplace").decode())  # names of files may be no UTF-8
+    from detzoo.runtime.report_text import terminal_text
+
+    typer.echo(terminal_text(line))
 
 
 def _progress(items: Iterable[str], total: int) -> Iterable[str]:

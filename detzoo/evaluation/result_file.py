@@ -24,7 +24,7 @@ from detzoo.evaluation.classes import listed, map_classes
 from detzoo.evaluation.result_content import shifted_by
 from detzoo.evaluation.result_images import ImageIds, match_images
 from detzoo.ops.segmentation import pack_segmentation
-from detzoo.runtime.foreign_files import MissingFileError, decode_text, is_ordinary, read_file, read_text
+from detzoo.runtime.foreign_files import MissingFileError, decode_text, is_ordinary, lines_of, read_file, read_text
 
 Row: TypeAlias = dict[str, Any]
 BoxForm: TypeAlias = Literal["xywh", "xyxy"]
@@ -213,7 +213,7 @@ def read_categories(text: str) -> dict[int, str]:
         return dict(enumerate(name.strip() for name in text.split(",")))
     content = read_text(path, what="list of categories")
     if path.suffix != ".json":
-        return dict(enumerate(line.strip() for line in content.splitlines() if line.strip()))
+        return dict(enumerate(line.strip() for line in lines_of(content) if line.strip()))
     try:
         value = json.loads(content)
         if isinstance(value, list) and all(isinstance(name, str) for name in value):

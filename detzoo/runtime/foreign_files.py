@@ -7,8 +7,10 @@ fill the memory. Symbolic links to ordinary files and folders are followed, wher
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -99,6 +101,17 @@ def decode_text(data: bytes, name: Path | str) -> str:
     if "\0" in text:
         raise DataError(f"{name}: holds NUL characters (UTF-16 without a byte order mark?); save the file as UTF-8")
     return text
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text; ``str.splitlines`` would also cut a name in two at U+0085 or U+2028."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n") if text else []
+
+
+def count_words(text: bytes | mmap.mmap, words: Sequence[bytes]) -> int:
+    """Number of some ASCII words that a text holds, whether it is UTF-8 or UTF-16, with its mark or without."""
+    wide = text[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in text[:2]
+    return sum(text.find(b"\0".join(bytes([one]) for one in word) if wide else word) >= 0 for word in words)
 
 
 def is_there(path: Path | str) -> bool:

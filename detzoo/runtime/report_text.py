@@ -1,4 +1,4 @@
-"""Text of others (class names, file names) in CSV files and Markdown, so that no program takes it for its own."""
+"""Text of others (class names, file names) in CSV, Markdown and terminals: no program takes it for its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a spreadsheet takes for the start of a formula (OWASP, CSV injection)."""
+_CONTROL: Final = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]")
 _NUMBER: Final = re.compile(r"[-+]?((\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?|inf|nan)", re.ASCII)
 
 
@@ -32,6 +33,12 @@ def csv_cell(value: Any) -> Any:
 def read_csv_cell(text: str) -> str:
     """The text that ``csv_cell`` was given."""
     return text[1:] if text.startswith("'") and csv_cell(text[1:]) != text[1:] else text
+
+
+def terminal_text(text: str) -> str:
+    """Text for a terminal: control characters but newline and tab, and what UTF-8 cannot hold, as backslash codes."""
+    plain = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return plain.encode("utf-8", "backslashreplace").decode()
 
 
 def markdown_text(text: str) -> str:

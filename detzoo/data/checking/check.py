@@ -106,9 +106,12 @@ def _open(spec: str | Path, name: str, problems: Problems) -> Dataset | None:
 
 def problem_of(error: DataError, place: str) -> DataProblem:
     """An error that ended the reading, as a problem; file and line are taken out of its message."""
-    found = re.match(r"(?P<path>[^\n]+?\.\w+)(?::(?P<line>\d+))?: (?P<text>.*)", str(error), re.DOTALL)
+    text = str(error)
+    if text.startswith(f"{place}: "):
+        return DataProblem("error", "unreadable", place, None, text.removeprefix(f"{place}: "))
+    found = re.match(r"(?P<path>[^\n]+?\.\w+)(?::(?P<line>\d+))?: (?P<text>.*)", text, re.DOTALL)
     if found is None:
-        return DataProblem("error", "unreadable", place, None, str(error))
+        return DataProblem("error", "unreadable", place, None, text)
     line = int(found["line"]) if found["line"] else None
     return DataProblem("error", "unreadable", found["path"], line, found["text"])
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from detzoo.data.checking.problems import DataProblem
+from detzoo.runtime.report_text import terminal_text
 
 
 def as_json(problems: Sequence[DataProblem]) -> str:
@@ -32,7 +33,7 @@ def as_lines(problems: Sequence[DataProblem], limit: int | None = None) -> str:
     counts = Counter(problem.severity for problem in problems)
     found = f"{counts['error']} errors, {counts['warning']} warnings, {counts['info']} notes"
     lines.append(found if problems else "no defect found")
-    return "\n".join(lines).encode("utf-8", "backslashreplace").decode()  # names of files may be no UTF-8
+    return terminal_text("\n".join(lines))
 
 
 def describe(summary: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from detzoo.data.formats.strict_xml import StrictXml, parse
 from detzoo.data.formats.tool_entries import ToolImage, ToolShape
 from detzoo.data.formats.values import as_number, shown
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import check_ordinary, read_file
+from detzoo.runtime.foreign_files import check_ordinary, count_words, read_file
 
 _BYTES: Final = 2**30
 _HEAD: Final = 4096
@@ -27,7 +27,7 @@ def is_cvat(path: Path) -> bool:
     try:
         check_ordinary(path, limit=_BYTES, what="CVAT xml")
         with path.open("rb") as file:
-            return b"<annotations>" in file.read(_HEAD)
+            return count_words(file.read(_HEAD), (b"<annotations>",)) == 1
     except (OSError, DataError):
         return False
 

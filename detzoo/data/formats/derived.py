@@ -11,7 +11,7 @@ from detzoo.data.checking.problems import Problems
 from detzoo.data.formats.index import Index, select_images
 from detzoo.data.formats.source import DataSource, Part
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import is_there, read_text
+from detzoo.runtime.foreign_files import is_there, lines_of, read_text
 
 KEYS: Final = ("source", "name", "splits")
 
@@ -74,7 +74,7 @@ def restrict(parts: list[Part], indexes: list[Index], root: Path, problems: Prob
     """The indexes with only the images that each part's list names; a line that names none is reported."""
     names: dict[Path, dict[str, int]] = {}
     for only in dict.fromkeys(part.only for part in parts if part.only is not None):
-        lines = enumerate(read_text(only, what="list of images").splitlines(), start=1)
+        lines = enumerate(lines_of(read_text(only, what="list of images")), start=1)
         names[only] = {text.strip(): line for line, text in lines if text.strip()}
     found: dict[Path, set[str]] = {only: set() for only in names}
     restricted = []

@@ -18,7 +18,7 @@ from detzoo.data.formats.voc import annotation_files, find_roots
 from detzoo.data.formats.voc_sets import image_sets
 from detzoo.data.formats.yolo_layouts import yolo_folder
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import check_ordinary, is_folder, read_text
+from detzoo.runtime.foreign_files import check_ordinary, count_words, is_folder, lines_of, read_text
 
 _COCO_KEYS: Final = (b'"images"', b'"annotations"', b'"categories"')
 _OTHER_TASKS: Final = ("panoptic", "captions", "image_info")
@@ -118,8 +118,7 @@ def is_coco(path: Path) -> bool:
     try:
         check_ordinary(path, limit=JSON_BYTES, what="annotation file")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            wide = text[:2] in (b"\xff\xfe", b"\xfe\xff")  # UTF-16: its reader looks closer
-            return wide or sum(text.find(key) >= 0 for key in _COCO_KEYS) >= 2
+            return count_words(text, _COCO_KEYS) >= 2
     except ValueError:  # an empty file cannot be mapped
         return False
     except (OSError, DataError):
@@ -165,7 +164,7 @@ def mask_folder(folder: Path) -> DataSource | None:
 
 def _lines_of(path: Path) -> set[str]:
     try:
-        return {text.strip() for text in read_text(path, what="list").splitlines()}
+        return {text.strip() for text in lines_of(read_text(path, what="list"))}
     except DataError:  # a text file that is no list of ours
         return set()
 

@@ -28,7 +28,7 @@ _DEEPEST: Final = 12
 
 def is_name(value: Any) -> bool:
     """Whether a ``file_name`` can be one: text that the operating system can write."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or "\0" in value:
         return False
     try:
         value.encode("utf-8", "surrogateescape")

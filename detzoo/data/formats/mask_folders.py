@@ -13,7 +13,7 @@ from detzoo.data.checking.problems import Problems
 from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import encode_file, read_mask_values
-from detzoo.runtime.foreign_files import files_in, is_folder, read_text
+from detzoo.runtime.foreign_files import files_in, is_folder, lines_of, read_text
 from detzoo.runtime.images import SUFFIXES, read_header
 
 
@@ -38,7 +38,7 @@ def read_mask_folders(root: Path, listed: Path | None, problems: Problems) -> In
     builder = IndexBuilder()
     folders = {path.name: path for path in sorted(root.iterdir()) if is_folder(path)}
     if listed is not None:
-        names = [text.strip() for text in read_text(listed, what="list").splitlines()]
+        names = [text.strip() for text in lines_of(read_text(listed, what="list"))]
         for line, name in enumerate(names, start=1):
             if name and name not in folders:
                 problems.error("missing-image", listed, line, f"no folder called {name} in {root}; left out")

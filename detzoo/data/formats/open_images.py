@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -11,21 +12,23 @@ from detzoo.data.checking.problems import Problems
 from detzoo.data.formats.tool_entries import ToolImage, ToolShape
 from detzoo.data.formats.values import as_flag, as_number, shown
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import check_ordinary, read_text
+from detzoo.runtime.foreign_files import check_ordinary, lines_of, read_text
 
 COLUMNS: Final = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
 _BYTES: Final = 8 * 2**30
+_HEAD: Final = 4000
 
 
 def is_open_images(path: Path) -> bool:
     """Whether a csv file has the columns of Open Images' boxes."""
     try:
         check_ordinary(path, limit=_BYTES, what="file of boxes")
-        with path.open(encoding="utf-8-sig") as file:
-            header = file.readline(2000)
-    except (OSError, UnicodeDecodeError, DataError):
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except (OSError, DataError):
         return False
-    return set(COLUMNS) <= set(header.strip().split(","))
+    first = re.split(b"[\r\n]", head.replace(b"\0", b""), maxsplit=1)[0]  # NUL: UTF-16
+    return set(COLUMNS) <= set(re.sub(rb"^[^\w]+", b"", first).decode("ascii", "replace").split(","))
 
 
 def parse_open_images(path: Path, problems: Problems, *, lines: bool) -> list[ToolImage]:
@@ -71,7 +74,7 @@ def _shape(row: list[str], at: dict[str, int], names: dict[str, str], line: int)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(read_text(path, limit=_BYTES, what="csv of boxes").splitlines())
+    reader = csv.reader(lines_of(read_text(path, limit=_BYTES, what="csv of boxes")))
     try:
         for row in reader:
             yield reader.line_num, row

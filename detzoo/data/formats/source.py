@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from detzoo.data.checking.problems import Problems
 from detzoo.data.dataset import IndexedDataset
+from detzoo.data.formats.class_lists import check_class_names
 from detzoo.data.formats.index import Index, join_indexes
 from detzoo.data.formats.values import as_flag, shown
 from detzoo.data.formats.voc import Coordinates
@@ -97,6 +98,7 @@ def read_source(
         raise DataError(f"{source.place}: the split {name} has no usable image; {first}")
     if not classes:
         raise DataError(f"{source.place}: no annotated object, and no list of classes: add `classes:` to a data.yaml")
+    check_class_names(source.place, classes)
     return IndexedDataset(
         name=source.name,
         split=name,

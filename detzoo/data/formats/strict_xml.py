@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 from xml.parsers import expat
 
 from detzoo.errors import DataError
+from detzoo.runtime.foreign_files import decode_text
 
 MAX_DEPTH: Final = 64
 """Tags within tags; annotation files have five or so."""
+_INVALID: Final = "not well-formed (invalid token)"
+
+
+def declares_encoding(data: bytes) -> bool:
+    """Whether a file says, or shows by its first bytes, that it may be something else than UTF-8."""
+    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<")
+    return wide or re.match(rb"\s*<\?xml[^>]*encoding\s*=", data[:200]) is not None
 
 
 class StrictXml:
@@ -64,6 +73,9 @@ def parse(data: bytes, handler: StrictXml) -> None:
         handler.parser.Parse(data, True)
     except expat.ExpatError as error:
         why = expat.ErrorString(error.code)
+        if why == _INVALID and not declares_encoding(data):
+            decode_text(data, handler.path)  # says so where it is no UTF-8
         raise DataError(f"{handler.path}:{error.lineno}: not well-formed xml: {why}") from None
     except (LookupError, ValueError) as error:
-        raise DataError(f"{handler.path}:1: the xml's encoding cannot be read: {error}") from None
+        text = f"the xml's encoding cannot be read: {error}; save the file as UTF-8"
+        raise DataError(f"{handler.path}:1: {text}") from None

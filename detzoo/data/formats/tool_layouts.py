@@ -21,7 +21,7 @@ from detzoo.data.formats.split_names import role_of
 from detzoo.data.formats.tool_entries import ToolImage, class_names_of, to_index
 from detzoo.data.formats.via import parse_via
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import check_ordinary, files_in, is_folder, is_there
+from detzoo.runtime.foreign_files import check_ordinary, count_words, files_in, is_folder, is_there
 
 PARSERS: Final[dict[str, Callable[..., list[ToolImage]]]] = {
     "labelme": parse_labelme,
@@ -106,7 +106,7 @@ def _holds(path: Path, keys: Sequence[bytes]) -> bool:
     try:
         check_ordinary(path, limit=JSON_BYTES, what="annotation file")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            return all(text.find(key) >= 0 for key in keys)
+            return count_words(text, keys) == len(keys)
     except (OSError, ValueError, DataError):  # ValueError: an empty file cannot be mapped
         return False
 

@@ -20,7 +20,7 @@ from detzoo.data.formats.values import as_flag, as_pixels, as_side, shown
 from detzoo.data.formats.voc_sets import listed_name
 from detzoo.data.formats.voc_xml import VocFile, VocObject, read_voc_xml
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import files_below, files_in, is_folder, read_text
+from detzoo.runtime.foreign_files import files_below, files_in, is_folder, lines_of, read_text
 from detzoo.runtime.images import MAX_PIXELS, read_header
 
 Coordinates: TypeAlias = Literal["subtract_min", "subtract_all", "as_is"]
@@ -143,7 +143,7 @@ def _image_folder(root: Path) -> Path:
 def _read_list(path: Path, files: Mapping[str, Path], problems: Problems) -> list[tuple[str, int]]:
     stems: list[tuple[str, int]] = []
     seen: set[str] = set()
-    for line, text in enumerate(read_text(path, what="list").splitlines(), start=1):
+    for line, text in enumerate(lines_of(read_text(path, what="list")), start=1):
         stem = listed_name(text, files)
         if not stem:
             continue

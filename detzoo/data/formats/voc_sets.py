@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from detzoo.data.formats.split_names import role_of
-from detzoo.runtime.foreign_files import read_text
+from detzoo.runtime.foreign_files import lines_of, read_text
 
 _FLAGS: Final = ("-1", "0", "1")
 """The second column of the lists of one class: absent, difficult, present."""
@@ -31,7 +31,7 @@ def image_sets(root: Path, stems: Collection[str]) -> tuple[dict[str, Path], lis
     found: dict[str, Path] = {}
     notes, of_a_class = [], []
     for name, path in lists.items():
-        lines = [text.strip() for text in read_text(path, what="list").splitlines() if text.strip()][:_LOOKED_AT]
+        lines = [text.strip() for text in lines_of(read_text(path, what="list")) if text.strip()][:_LOOKED_AT]
         fitting = sum(listed_name(text, stems) in stems for text in lines)
         columns = sum(listed_name(text, stems) != text and text.split()[-1] in _FLAGS for text in lines)
         last = name.rpartition("_")[2]

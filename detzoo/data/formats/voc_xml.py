@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
-from detzoo.data.formats.strict_xml import StrictXml, parse
+from detzoo.data.formats.strict_xml import StrictXml, declares_encoding, parse
 from detzoo.runtime.foreign_files import read_file
 
 MAX_BYTES = 16 * 2**20  # a VOC file is a few kilobytes; anything near this is not one
@@ -71,16 +70,12 @@ def read_voc_xml(path: Path) -> VocFile:
         DataError: the file is missing, malformed, in an encoding that cannot be read, or holds entities.
     """
     data = read_file(path, limit=MAX_BYTES, what="VOC file")
-    latin1 = not _declares_encoding(data) and not _is_utf8(data)
+    latin1 = not declares_encoding(data) and not _is_utf8(data)
     parser = expat.ParserCreate("iso-8859-1" if latin1 else None)
     handler = _Handler(path, parser)
     parse(data, handler)
     handler.result.latin1 = latin1
     return handler.result
-
-
-def _declares_encoding(data: bytes) -> bool:
-    return data[:2] in (b"\xff\xfe", b"\xfe\xff") or re.match(rb"\s*<\?xml[^>]*encoding\s*=", data[:200]) is not None
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -17,7 +17,7 @@ from detzoo.data.formats.yolo_labels import NO_LABELS, label_folder
 from detzoo.data.formats.yolo_rows import RowForm, row_form, unit_problem
 from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import NO_MASK, encode_polygons
-from detzoo.runtime.foreign_files import MissingFileError, files_below, is_folder, is_ordinary, read_text
+from detzoo.runtime.foreign_files import MissingFileError, files_below, is_folder, is_ordinary, lines_of, read_text
 from detzoo.runtime.images import SUFFIXES, read_header
 
 _SAMPLED: Final = 500
@@ -42,7 +42,7 @@ def list_images(entry: Path, problems: Problems, root: Path | None = None) -> li
         return [path for path in below if path.suffix.lower() in SUFFIXES]
     if not is_ordinary(entry):
         raise DataError(f"{entry}: no such folder or list of images")
-    lines = enumerate(read_text(entry, what="list of images").splitlines(), start=1)
+    lines = enumerate(lines_of(read_text(entry, what="list of images")), start=1)
     names = {line: text.strip() for line, text in lines if text.strip()}
     listed = list(names.values())
     folders = list(dict.fromkeys((entry.parent, root or entry.parent)))
@@ -125,7 +125,7 @@ def _sample(labels: list[Path]) -> list[list[float]]:
     rows = []
     for label in labels[:: max(1, len(labels) // _SAMPLED)]:
         try:
-            texts = read_text(label, what="label file").splitlines() if os.path.isfile(label) else []
+            texts = lines_of(read_text(label, what="label file")) if os.path.isfile(label) else []
         except DataError:
             continue
         for text in texts:
@@ -137,7 +137,7 @@ def _sample(labels: list[Path]) -> list[list[float]]:
 
 def _boxes(label: Path) -> str:
     try:
-        return f"{sum(1 for text in read_text(label, what='label file').splitlines() if text.strip())} boxes"
+        return f"{sum(1 for text in lines_of(read_text(label, what='label file')) if text.strip())} boxes"
     except DataError:
         return "its boxes"
 
@@ -177,7 +177,7 @@ class _Reader:
             self.problems.error("bad-annotation", label, None, f"{reason}; the boxes are left out")
             return
         seen: set[str] = set()
-        for line, row in enumerate(text.splitlines(), start=1):
+        for line, row in enumerate(lines_of(text), start=1):
             if not row.strip():
                 continue
             if row.strip() in seen:

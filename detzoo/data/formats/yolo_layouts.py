@@ -15,7 +15,7 @@ from detzoo.data.formats.split_names import role_of
 from detzoo.data.formats.values import as_number
 from detzoo.data.formats.yolo_labels import NO_LABELS
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import files_in, is_folder, read_text
+from detzoo.runtime.foreign_files import files_in, is_folder, lines_of, read_text
 
 _NO_NAMES: Final = (
     "{folder}: YOLO labels without class names: add a data.yaml with `names:`, or a classes.txt with one name per line"
@@ -100,7 +100,7 @@ def darknet_folder(folder: Path) -> DataSource | None:
 def _pairs(path: Path) -> dict[str, str]:
     """``key = value`` per line; empty for a file of another kind."""
     try:
-        lines = [text.split("#")[0].strip() for text in read_text(path, what="darknet data file").splitlines()]
+        lines = [text.split("#")[0].strip() for text in lines_of(read_text(path, what="darknet data file"))]
     except DataError:
         return {}
     pairs = [line.partition("=") for line in lines if line]
