@@ -16,7 +16,7 @@ from detzoo.training import rng
 from detzoo.training.detection_task import DetectionTask
 from detzoo.training.options import TrainCommand
 from detzoo.training.summary import RunSummary
-from detzoo.training.trainer import train_task
+from detzoo.training.trainer import reject_existing, train_task
 from detzoo.weights.checkpoint import LAST
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 def train_target(command: TrainCommand) -> RunSummary:
     """Read the recipe, open the data, build the detector for its classes, train."""
     recipe = load_recipe(command.target, list(command.overrides))  # a wrong name is told before the data are read
+    reject_existing(command.out, resume=command.resume)  # and a folder that is taken before weights are fetched
     dataset, val = open_splits(command.data, command.train_split, command.val_split)
     seed = recipe.values["train"]["seed"] if command.seed is None else command.seed
     rng.seed_everything(seed)  # before the detector is built: its head starts at random

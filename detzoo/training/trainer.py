@@ -122,27 +122,37 @@ def _accelerator(options: TrainOptions, accumulate: int) -> Accelerator:
         )
 
 
-def _open_run(run: Run) -> Checkpoint | None:
-    """The checkpoint to go on from, or None for a new run; an existing run is never overwritten.
+def reject_existing(out: Path, *, resume: bool) -> None:
+    """A new run takes an empty folder, or one whose run stopped before its first step.
 
-    One that stopped before its first step holds nothing, and makes way.
+    Raises:
+        TrainingError: ``out`` holds something that would be overwritten.
     """
-    out, last = run.out, run.out / LAST
+    last = out / LAST
+    if resume:
+        return
     if not is_ordinary(last):
-        if not run.options.resume and contents(out):
+        if contents(out):
             raise TrainingError(f"{out}: exists and is no run of detzoo; choose another --out (nothing was changed)")
-        return None
-    if not run.options.resume:
-        state = state_of(load_checkpoint(last, parts=()), last)  # the header alone: no tensors are read
-        done = state.base_step + state.step
-        if done == 0 and state.stage == 0:
-            for name in (LAST, INITIAL, RECIPE, LOG, CURVE):
-                (out / name).unlink(missing_ok=True)
-            return None
+        return
+    state = state_of(load_checkpoint(last, parts=()), last)  # the header alone: no tensors are read
+    if (done := state.base_step + state.step) or state.stage:
         raise TrainingError(
             f"{out}: already holds a run, at step {done}; add --resume to continue, or choose another --out "
             "(nothing was changed)"
         )
+
+
+def _open_run(run: Run) -> Checkpoint | None:
+    """The checkpoint to go on from, or None for a new run; an existing run is never overwritten."""
+    out, last = run.out, run.out / LAST
+    reject_existing(out, resume=run.options.resume)
+    if not is_ordinary(last):
+        return None
+    if not run.options.resume:  # it stopped before its first step, and makes way
+        for name in (LAST, INITIAL, RECIPE, LOG, CURVE):
+            (out / name).unlink(missing_ok=True)
+        return None
     saved = load_checkpoint(last)
     check_same(saved, run)
     return saved

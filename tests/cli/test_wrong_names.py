@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
 pytest.importorskip("detzoo_ssd")
+Run: TypeAlias = Callable[..., tuple[int, str, str]]
 
 HINTS = {"ssd_mobilenet_v3": '"ssd_mobilenet_v2"', "runs/none": "no run folder", "none.yaml": "No such file"}
 
@@ -29,7 +31,7 @@ HINTS = {"ssd_mobilenet_v3": '"ssd_mobilenet_v2"', "runs/none": "no run folder",
 def test_a_wrong_name_comes_first(
     command: str,
     name: str,
-    installed: Callable[..., tuple[int, str, str]],
+    installed: Run,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
@@ -40,3 +42,16 @@ def test_a_wrong_name_comes_first(
     assert HINTS[name] in told
     assert "missing" not in told
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_folder_that_is_taken_comes_before_weights_are_fetched(
+    installed: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DETZOO_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").write_text("years of work")
+    code, _, told = installed("train", "ssd_mobilenet_v2_fpn", "--data", "shapes", "--out", "thesis")
+    assert code == 2
+    assert told.startswith("error: thesis: exists and is no run of detzoo; choose another --out")
+    assert not (tmp_path / "cache").exists()
