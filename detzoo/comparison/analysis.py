@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from detzoo.evaluation import Evaluation
+from detzoo.evaluation.classes import class_names
 from detzoo.evaluation.curves import SHOWN_FROM, confusion, pr_curves
 from detzoo.evaluation.f1_curves import F1Curve, f1_curves, mean_curve
 from detzoo.evaluation.results import plain
@@ -59,10 +59,3 @@ def analyse(evaluation: Evaluation) -> dict[str, Any]:
 def curve_json(curve: F1Curve) -> dict[str, Any]:
     """A curve and its best threshold."""
     return {"f1": curve.f1.round(4).tolist(), "threshold": curve.threshold, "best": curve.best}
-
-
-def class_names(ground_truth: Mapping[str, Any]) -> dict[int, str]:
-    """Category id -> name, distinguished by id where two are the same, as results.json does."""
-    pairs = [(int(c["id"]), str(c["name"])) for c in ground_truth["categories"]]
-    names = [name for _, name in pairs]
-    return {i: name if names.count(name) == 1 else f"{name} ({i})" for i, name in pairs}

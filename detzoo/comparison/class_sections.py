@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from detzoo.comparison import figures
-from detzoo.comparison.analysis import class_names
 from detzoo.comparison.figures import ALL
 from detzoo.comparison.html_page import CLASS, Menu, Plot, Section
+from detzoo.evaluation.classes import class_names
 from detzoo.evaluation.object_counts import object_counts, of_all_classes
 
 if TYPE_CHECKING:

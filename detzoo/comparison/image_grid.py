@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detzoo.comparison.analysis import DRAWN_FROM, class_names
+from detzoo.comparison.analysis import DRAWN_FROM
 from detzoo.data.formats.json_file import JSON_BYTES
 from detzoo.errors import DataError
 from detzoo.evaluation.annotation_flags import is_flagged
+from detzoo.evaluation.classes import class_names
 from detzoo.evaluation.federation import Federation
 from detzoo.evaluation.judging import IGNORED, TRUE, Judged, by_image, judge_image
 from detzoo.ops.mask_encoding import decode_counts

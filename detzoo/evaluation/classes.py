@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 from detzoo.errors import DataError
 from detzoo.recipes.class_matching import NameMatches, match_names
@@ -93,3 +94,10 @@ def listed(names: Sequence[str], most: int = 8) -> str:
     """The first few names, and how many more."""
     more = f", ... {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def class_names(ground_truth: Mapping[str, Any]) -> dict[int, str]:
+    """Category id -> name, distinguished by id where two are the same, as results.json does."""
+    pairs = [(int(c["id"]), str(c["name"])) for c in ground_truth["categories"]]
+    names = [name for _, name in pairs]
+    return {i: name if names.count(name) == 1 else f"{name} ({i})" for i, name in pairs}

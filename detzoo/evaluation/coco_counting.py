@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from detzoo.evaluation.coco_truth import CocoGroundTruth, IouType
 from detzoo.evaluation.engines import Engine, engine_module, silence
+from detzoo.evaluation.rankings import Ranking, coco_rankings, empty_ranking
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,13 @@ class Counts:
         precision: float64 [T,R,K,A,M].
         recall: float64 [T,K,A,M].
         scores: float64 [T,R,K,A,M]: the score at which each precision is reached.
+        rankings: [K][A]: what the counts were made of, under the largest limit; None from an engine that keeps none.
     """
 
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
     scores: NDArray[np.float64]
+    rankings: list[list[Ranking]] | None
 
 
 def count(
@@ -62,6 +65,7 @@ def _class_by_class(
         np.full((10, 101, 1, 4, len(limits)), -1.0),
         np.full((10, 1, 4, len(limits)), -1.0),
         np.full((10, 101, 1, 4, len(limits)), -1.0),
+        [[empty_ranking()] * 4],
     )
     found = [
         _counted(results, truth, engine, iou_type, limits, category, sorted(own)) if own else nothing
@@ -71,6 +75,7 @@ def _class_by_class(
         np.concatenate([nothing.precision[:, :, :0], *(one.precision for one in found)], axis=2),
         np.concatenate([nothing.recall[:, :0], *(one.recall for one in found)], axis=1),
         np.concatenate([nothing.scores[:, :, :0], *(one.scores for one in found)], axis=2),
+        None if engine == "faster" else [sizes for one in found for sizes in one.rankings or ()],
     )
 
 
@@ -97,4 +102,5 @@ def _counted(
     # pycocotools divides by tp + fp + 2e-16: a perfect 1/1 becomes 0.9999999999999998. The C++ engine does not.
     precision[precision > 1 - 1e-12] = 1.0
     recall = np.asarray(run.eval["recall"], dtype=np.float64).reshape(shape[0], *shape[2:])
-    return Counts(precision, recall, np.asarray(run.eval["scores"], dtype=np.float64).reshape(shape))
+    scores = np.asarray(run.eval["scores"], dtype=np.float64).reshape(shape)
+    return Counts(precision, recall, scores, None if engine == "faster" else coco_rankings(run))

@@ -22,6 +22,7 @@ from detzoo.evaluation.coco_truth import CocoDict, CocoGroundTruth, IouType
 from detzoo.evaluation.engines import Engine
 from detzoo.evaluation.federation import MAX_DETECTIONS as FEDERATED_MAX_DETECTIONS
 from detzoo.evaluation.federation import Federation
+from detzoo.evaluation.rankings import Ranking
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -39,6 +40,8 @@ class CocoResult:
         precision: float64 [T,R,K], all areas, the largest number of detections; -1 for absent categories.
         scores: float64 [T,R,K]: the score at which each of these precisions is reached.
         category_ids: the dataset's ids, in the order of K.
+        limits: of detections of each image and class; of each image where the ground truth is federated.
+        rankings: [K][A]: what the numbers were made of; None from an engine that keeps none.
         warnings: what the reader should know before believing the numbers.
     """
 
@@ -47,6 +50,8 @@ class CocoResult:
     precision: NDArray[np.float64]
     scores: NDArray[np.float64]
     category_ids: tuple[int, ...]
+    limits: tuple[int, ...]
+    rankings: Sequence[Sequence[Ranking]] | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -93,6 +98,8 @@ def coco_map(
         precision=counts.precision[:, :, :, 0, -1],  # all areas, the most detections
         scores=counts.scores[:, :, :, 0, -1],
         category_ids=ids,
+        limits=tuple(limits),
+        rankings=counts.rankings,
         warnings=(*truth.warnings, *doubts(detections, truth, limit)),
     )
 

@@ -7,14 +7,17 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from detzoo.errors import DataError
+from detzoo.evaluation.classes import class_names
 from detzoo.evaluation.coco_map import CocoResult, coco_map, limit_of
 from detzoo.evaluation.coco_truth import CocoGroundTruth
 from detzoo.evaluation.engines import Engine
 from detzoo.evaluation.federation import words
+from detzoo.evaluation.matches import Matches, Rules, matches_of
 from detzoo.evaluation.voc_map import VocProtocol, average_precision, group_boxes, match, mean_ap
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.environment import versions
@@ -41,6 +44,8 @@ class Evaluation:
         detections: COCO result rows, with the dataset's category ids.
         ground_truth: COCO ground truth that they were held against.
         coco: precision by IoU, recall and class, for curves.
+        masks: the same by the overlap of masks; None where there are none.
+        rules: how it was counted.
         facts: protocol, model, dataset, counts, versions, device.
         warnings: what the reader should know before believing the numbers.
     """
@@ -50,8 +55,15 @@ class Evaluation:
     detections: Sequence[Mapping[str, Any]]
     ground_truth: Mapping[str, Any]
     coco: CocoResult
+    masks: CocoResult | None = None
+    rules: Rules = field(default_factory=Rules)
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def matches(self) -> Matches:
+        """What its numbers are sums of: for resampling."""
+        return matches_of(self.detections, self.ground_truth, self.rules, boxes=self.coco, masks=self.masks)
 
     def as_dict(self) -> dict[str, Any]:
         """What results.json holds; NaN becomes null."""
@@ -111,8 +123,9 @@ def evaluate_detections(
     limit = limit_of(truth.federation, max_detections)
     boxes = coco_map(detections, truth, engine=engine, max_detections=limit)
     metrics = dict(boxes.metrics)
-    classes = {int(c["id"]): str(c["name"]) for c in ground_truth["categories"]}
+    classes = class_names(ground_truth)
     per_class = {c: dict(values) for c, values in boxes.per_class.items()}
+    masks = None
     if truth.has_masks and any("segmentation" in row for row in detections):
         outlined = [row for row in detections if "segmentation" in row]
         masks = coco_map(outlined, truth, iou_type="segm", engine=engine, max_detections=limit)
@@ -132,10 +145,12 @@ def evaluate_detections(
     given["protocol"] = protocol | given.get("protocol", {})
     return Evaluation(
         metrics=metrics,
-        per_class=named(per_class, classes),
+        per_class={classes[category]: values for category, values in per_class.items()},
         detections=detections,
         ground_truth=ground_truth,
         coco=boxes,
+        masks=masks,
+        rules=Rules(honour_ignore, limit, choices),
         facts=with_counts(given, detections, ground_truth),
         warnings=tuple(dict.fromkeys((*warnings, *boxes.warnings))),  # each once, in order
     )
@@ -167,14 +182,6 @@ def count_rows(
     for row in detections:
         if int(row["category_id"]) in per_class:
             per_class[int(row["category_id"])]["detections"] += 1
-
-
-def named(per_class: Mapping[int, dict[str, float]], classes: Mapping[int, str]) -> dict[str, dict[str, float]]:
-    """By class name; two categories of one name are distinguished by id."""
-    names = list(classes.values())
-    return {
-        classes[c] if names.count(classes[c]) == 1 else f"{classes[c]} ({c})": values for c, values in per_class.items()
-    }
 
 
 def protocol_of(engine: Engine, truth: CocoGroundTruth, limit: int, voc: VocProtocol) -> dict[str, Any]:

@@ -132,14 +132,20 @@ class VocBoxes:
 
 def match(boxes: VocBoxes, protocol: VocProtocol) -> ClassMatches:
     """Greedy matching of one class; see the top of this file."""
+    true, counted = counted_matches(boxes, protocol)
+    positives = sum(int((~difficult).sum()) for _, difficult in boxes.truth.values())
+    return ClassMatches(scores=boxes.scores[counted], true=true[counted], positives=positives)
+
+
+def counted_matches(boxes: VocBoxes, protocol: VocProtocol) -> tuple[Bools, Bools]:
+    """Which detections are true positives [D], and which count at all [D]: those that do not lie on a difficult box."""
     count = len(boxes.scores)
     best_iou, best_box, hard = np.zeros(count), np.full(count, -1), np.zeros(count, dtype=bool)
     rows_of: dict[Any, list[int]] = defaultdict(list)
     for row, image in enumerate(boxes.images):
         rows_of[image].append(row)
-    first_box, positives = 0, 0
+    first_box = 0
     for image, (truth, difficult) in boxes.truth.items():
-        positives += int((~difficult).sum())
         rows = rows_of.get(image)
         if rows and len(truth):
             overlap = iou_xyxy(boxes.found[rows], truth, float(protocol.legacy_plus_one))
@@ -154,8 +160,7 @@ def match(boxes: VocBoxes, protocol: VocProtocol) -> ClassMatches:
     # A box belongs to the first detection, by score, whose best box it is.
     _, first = np.unique(best_box[candidates], return_index=True)
     true[candidates[first]] = True
-    counted = ~(enough & hard)  # a detection on a difficult box counts neither way
-    return ClassMatches(scores=boxes.scores[counted], true=true[counted], positives=positives)
+    return true, ~(enough & hard)  # a detection on a difficult box counts neither way
 
 
 def average_precision(matches: ClassMatches, protocol: VocProtocol) -> float:
