@@ -13,6 +13,8 @@ from detzoo.errors import WeightsError
 StateDict: TypeAlias = Mapping[str, Tensor]
 Rules: TypeAlias = tuple[tuple[str, str], ...]
 """Pattern of a whole key, and what becomes of it (as ``re.Match.expand`` writes it)."""
+Children: TypeAlias = Mapping[type[nn.Module], Mapping[str, str]]
+"""Child of another implementation's module -> ours, by the type of our module."""
 
 COUNTER: Final = ".num_batches_tracked"
 """Of trainable batch norms; frozen ones keep none."""
@@ -27,6 +29,17 @@ def by_rules(rules: Rules, key: str) -> str | None:
         if found:
             return found.expand(replacement)
     return None
+
+
+def by_modules(children: Children, key: str, inside: nn.Module) -> str:
+    """The name below ``inside`` of the tensor that is called ``key``; parts that are ours already stay as they are."""
+    module: nn.Module | None = inside
+    path = []
+    for part in key.split("."):
+        own = part if module is None else children.get(type(module), {}).get(part, part)
+        path.append(own)
+        module = None if module is None else dict(module.named_children()).get(own)
+    return ".".join(path)
 
 
 def renamed_state(

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from detzoo.components.backbones.feature_extractor import Tap, TappedBackbone
 from detzoo.components.csp import Activation, CspLayer, Layers, SpatialPyramidPooling
+from detzoo.components.csp_names import MMDETECTION
 from detzoo.interfaces import Normalisation
-from detzoo_rtmdet.names import own_name
+from detzoo.ops.state_dict import by_modules
 
 Multiple = Annotated[float, Field(gt=0, le=4)]
 TAPS: Final = {"s4": Tap("stage1", 4), "s8": Tap("stage2", 8), "s16": Tap("stage3", 16), "s32": Tap("stage4", 32)}
@@ -89,4 +90,4 @@ class CspNext(TappedBackbone):
 
     def adapt_weights(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """OpenMMLab's names, as its ``cspnext-*_imagenet_600e.pth`` have them, in ours."""
-        return {own_name(key, self.body): value for key, value in state.items()}
+        return {by_modules(MMDETECTION, key, self.body): value for key, value in state.items()}

@@ -8,11 +8,11 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from detzoo.components.csp_names import MMDETECTION
 from detzoo.errors import WeightsError
 from detzoo.interfaces import Detector
-from detzoo.ops.state_dict import Rules, StateDict, by_rules, renamed_state
+from detzoo.ops.state_dict import Rules, StateDict, by_modules, by_rules, renamed_state
 from detzoo_rtmdet.head import RtmdetSepBnHead
-from detzoo_rtmdet.names import own_name
 
 _SHARED: Final = r"bbox_head\.(cls|reg)_convs\.(\d+)\.(\d+)\.conv\.weight"
 """A convolution of the head, which stands in the file once for each level: branch, level, position."""
@@ -40,7 +40,7 @@ def from_mmdet(state: StateDict, detector: Detector) -> dict[str, Tensor]:
 
 
 def _parts(levels: int) -> Rules:
-    """Where each part of a model stands in the detector; what is inside a part, ``names`` says."""
+    """Where each part of a model stands in the detector; what is inside a part, ``csp_names`` says."""
     steps = levels - 1
     neck = [
         (rf"neck\.{theirs}\.{row}\.(.+)", rf"neck.{ours}.{steps - 1 - row}.\1")  # they count from coarse to fine
@@ -66,7 +66,7 @@ def _parts(levels: int) -> Rules:
 
 def _name(rules: Rules, key: str, detector: nn.Module) -> str | None:
     placed = by_rules(rules, key)
-    return placed if placed is None or placed.startswith("head.") else own_name(placed, detector)
+    return placed if placed is None or placed.startswith("head.") else by_modules(MMDETECTION, placed, detector)
 
 
 def _shared_once(state: StateDict) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""YOLOX's state dicts and ONNX files in detzoo's names; every tensor is accounted for."""
+"""Megvii's state dicts and ONNX files of YOLOX, and OpenMMLab's, in detzoo's names; every tensor is accounted for."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
 from detzoo.components.csp import Bottleneck, CspLayer, SpatialPyramidPooling
+from detzoo.components.csp_names import MMDETECTION
 from detzoo.interfaces import Detector
-from detzoo.ops.state_dict import Rules, StateDict, by_rules, renamed_state
+from detzoo.ops.state_dict import Children, Rules, StateDict, by_modules, by_rules, renamed_state
 from detzoo.weights.folded_layers import unfold_layers
 from detzoo.weights.onnx_initialisers import layers_of
 from detzoo_yolox.backbone import CspDarknet, HalvingBlock
@@ -35,7 +36,26 @@ PARTS: Final[Rules] = (
 )
 """Where each part of a YOLOX model stands in the detector; what is inside a part, ``_CHILDREN`` says."""
 
-_CHILDREN: Final[dict[type[nn.Module], dict[str, str]]] = {
+MMDET_PARTS: Final[Rules] = (
+    (r"backbone\.stem\.conv\.(.+)", r"backbone.body.stem.\1"),  # Focus has a layer of its own around the convolution
+    *((rf"backbone\.stage{stage}\.(.+)", rf"backbone.body.dark{stage + 1}.\1") for stage in (1, 2, 3, 4)),
+    *(
+        (rf"neck\.{theirs}\.{row}\.(.+)", rf"neck.{ours}.{1 - row}.\1")  # they count from coarse to fine
+        for theirs, ours in (("reduce_layers", "reductions"), ("top_down_blocks", "top_down"))
+        for row in (0, 1)
+    ),
+    (r"neck\.downsamples\.(.+)", r"neck.downsamplings.\1"),
+    (r"neck\.bottom_up_blocks\.(.+)", r"neck.bottom_up.\1"),
+    (r"neck\.out_convs\.(.+)", r"head.stems.\1"),
+    (r"bbox_head\.multi_level_cls_convs\.(.+)", r"head.class_branches.\1"),
+    (r"bbox_head\.multi_level_reg_convs\.(.+)", r"head.box_branches.\1"),
+    (r"bbox_head\.multi_level_conv_cls\.(.+)", r"head.classification.\1"),
+    (r"bbox_head\.multi_level_conv_reg\.(.+)", r"head.regression.\1"),
+    (r"bbox_head\.multi_level_conv_obj\.(.+)", r"head.objectness.\1"),
+)
+"""The same of mmdetection's: its neck ends with what are the head's first convolutions elsewhere."""
+
+_CHILDREN: Final[Children] = {
     Conv2dNormActivation: {"conv": "0", "bn": "1"},
     nn.Sequential: {"dconv": "0", "pconv": "1"},
     CspLayer: {"conv1": "main", "conv2": "short", "conv3": "merge", "m": "blocks"},
@@ -77,19 +97,35 @@ def from_yolox(state: StateDict, detector: Detector) -> dict[str, Tensor]:
     return renamed_state(named | folded, rename, detector, source="yolox", convert=convert)
 
 
+def from_mmdet(state: StateDict, detector: Detector) -> dict[str, Tensor]:
+    """OpenMMLab's release files of YOLOX: the same network as Megvii's, in other names.
+
+    Args:
+        state: of a file, without the checkpoint around it.
+        detector: the recipe of the same network, on CSPDarknet.
+
+    Returns:
+        the same tensors under detzoo's names.
+
+    Raises:
+        WeightsError: a key that no rule knows, or one that is missing.
+    """
+
+    def rename(key: str) -> str | None:
+        placed = by_rules(MMDET_PARTS, key)
+        return placed if placed is None else by_modules(MMDETECTION, placed, detector)
+
+    def convert(name: str, value: Tensor) -> Tensor:
+        return _stem(value) if name == STEM else value
+
+    return renamed_state(state, rename, detector, source="mmdet", convert=convert)
+
+
 def _name(key: str, detector: nn.Module) -> str | None:
     if key.startswith(FOCUS):  # Focus has a layer of its own around the convolution
         key = key.replace(FOCUS, "backbone.backbone.stem.")
     placed = by_rules(PARTS, key)
-    if placed is None:
-        return None
-    module: nn.Module | None = detector
-    path = []
-    for part in placed.split("."):
-        own = part if module is None else _CHILDREN.get(type(module), {}).get(part, part)
-        path.append(own)
-        module = None if module is None else dict(module.named_children()).get(own)
-    return ".".join(path)
+    return placed if placed is None else by_modules(_CHILDREN, placed, detector)
 
 
 def _stem(weight: Tensor) -> Tensor:

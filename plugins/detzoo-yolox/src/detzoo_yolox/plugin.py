@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
     from detzoo.interfaces import Detector
 
-SOURCES: Final = ("yolox",)
+SOURCES: Final = ("yolox", "mmdet")
 
 
 @hookimpl
 def detzoo_convert_weights(detector: Detector, state_dict: dict[str, Tensor], source: str) -> dict[str, Tensor] | None:
-    """Rename YOLOX's state dict, or the initialisers of its ONNX files; None where source or head is another's."""
+    """Rename Megvii's state dict or ONNX initialisers, or mmdetection's state dict; None where it is another's."""
     from detzoo.detectors.one_stage import OneStage
     from detzoo_yolox.head import YoloxHead
 
     if source not in SOURCES or not isinstance(detector, OneStage) or not isinstance(detector.head, YoloxHead):
         return None
-    from detzoo_yolox.converters import from_yolox
+    from detzoo_yolox.converters import from_mmdet, from_yolox
 
-    return from_yolox(state_dict, detector)
+    return (from_yolox if source == "yolox" else from_mmdet)(state_dict, detector)
