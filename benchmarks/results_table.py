@@ -20,9 +20,10 @@ PARTS: Final = ("recipe.yaml", "results.json", "curve.csv", "curve.png")
 HEAD: Final = """# Trained here
 
 Made by `benchmarks/results_table.py` of the folders next to this page. AP in percent, by pycocotools. All start from
-ImageNet weights of the backbone and train in float32 with the recipe's seed; the last epoch's weights count, so the
-evaluated split chose nothing. One seed each: [how far such numbers can be told apart](README.md). Minutes are those of
-training, on a machine that did other work as well.
+ImageNet weights of the backbone, `yolox_nano_fine_tuned` from its COCO weights; all train in float32 with the recipe's
+seed. The last epoch's weights count, so the evaluated split chose nothing. One seed each:
+[how far such numbers can be told apart](README.md). Minutes are those of training, on a machine that did other work as
+well.
 """
 
 
