@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import sys
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -14,9 +12,9 @@ from urllib.parse import urlparse
 
 from detzoo.errors import WeightsError
 from detzoo.runtime.foreign_files import is_ordinary
+from detzoo.runtime.web import FAILURES, reason_of, request, stated_length
 
 _CHUNK: Final = 1 << 20
-_TIMEOUT: Final = 30.0  # s without a byte
 _OK, _PARTIAL, _BAD_RANGE = 200, 206, 416
 
 
@@ -43,18 +41,14 @@ def download(url: str, part: Path, *, resume: bool, progress: bool, by_hand: str
             return True
         with response, part.open("ab" if response.status == _PARTIAL else "wb") as file:
             start = have if response.status == _PARTIAL else 0
-            length = _length(response)
+            length = stated_length(response)
             total = None if length is None else start + length
             with _shown(url, total, start, progress) as advance:
                 done = start + _copy(response, file, advance)
-    except urllib.error.HTTPError as error:
-        with error:
-            raise WeightsError(
-                f"cannot download {url}: the server answers {error.code} {error.reason}. {by_hand}"
-            ) from None
-    except (http.client.HTTPException, urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise WeightsError(f"cannot download {url}: {_plain(reason)}. {by_hand}") from None
+    except FAILURES as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+        raise WeightsError(f"cannot download {url}: {reason_of(error)}. {by_hand}") from None
     if total is not None and done < total:  # http.client ends a cut connection without an error
         kept = "Run again to continue." if resume else "Run again."
         raise WeightsError(f"the download of {url} was cut short: {done} of {total} bytes. {kept} {by_hand}")
@@ -63,37 +57,24 @@ def download(url: str, part: Path, *, resume: bool, progress: bool, by_hand: str
     return total is not None or bool(response.chunked)  # chunks have an end of their own
 
 
-def _length(response: Any) -> int | None:
-    """Bytes that the server states, or None.
-
-    Raises:
-        ValueError: it states something else.
-    """
-    stated = response.headers.get("Content-Length")
-    if stated is None:
-        return None
-    if not (stated.isascii() and stated.isdigit() and len(stated) < 19):
-        raise ValueError(f"the server states the length {stated[:40]!r}")
-    return int(stated)
-
-
 def _open(url: str, have: int) -> Any:
-    # identity: a gzipped answer has other bytes and length
-    headers = {"User-Agent": "detzoo", "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
+        response = request(url, {"Range": f"bytes={have}-"} if have else {})
     except urllib.error.HTTPError as error:
         if error.code != _BAD_RANGE or not have:  # 416 without a range is the server's own fault
             raise
         error.close()
         return None
-    begins = str(response.headers.get("Content-Range", "")).removeprefix("bytes ").partition("-")[0]
-    if response.status == _PARTIAL and begins != str(have):  # a server that answers another range: from the start
+    if response.status == _PARTIAL and _begins(response) != str(have):
         response.close()
-        return _open(url, 0)
+        if not have:
+            raise ValueError("the server answers with a part of the file, unasked")
+        return _open(url, 0)  # another range: from the start
     return response
+
+
+def _begins(response: Any) -> str:
+    return str(response.headers.get("Content-Range", "")).removeprefix("bytes ").partition("-")[0]
 
 
 def _copy(response: Any, file: BinaryIO, advance: Callable[[int], None]) -> int:
@@ -137,8 +118,3 @@ def _shown(url: str, total: int | None, start: int, progress: bool) -> Iterator[
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(name, total=total, completed=start)
         yield lambda count: bar.advance(task, count)
-
-
-def _plain(reason: object) -> str:
-    """``[Errno 111] Connection refused`` -> ``Connection refused``."""
-    return str(getattr(reason, "strerror", None) or reason) or type(reason).__name__

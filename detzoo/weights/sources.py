@@ -14,7 +14,7 @@ import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import ParseResult, quote, unquote, urlparse
+from urllib.parse import unquote, urlparse
 from urllib.request import url2pathname
 
 import torch
@@ -24,6 +24,7 @@ from detzoo.errors import MachineError, WeightsError
 from detzoo.runtime.foreign_files import is_folder, is_ordinary
 from detzoo.runtime.locks import locked
 from detzoo.runtime.machine_failures import machine_failure
+from detzoo.runtime.web import ascii_address, parse_address
 from detzoo.weights.download import download
 from detzoo.weights.onnx_initialisers import read_initialisers
 
@@ -62,10 +63,16 @@ def fetch(
     """
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{8,64}", sha256):
         raise WeightsError(f"sha256 of {location} must be 8 to 64 hexadecimal digits, found: {sha256!r}")
-    url = _parsed(str(location))
-    if url.scheme in ("http", "https"):
+    try:
+        url = parse_address(str(location))
+        address = ascii_address(url) if url.scheme in ("http", "https") else None
+    except ValueError as error:
+        raise WeightsError(
+            f"cannot read weights from {str(location)!r}: not an address ({error}); correct it"
+        ) from None
+    if address is not None:
         expected = sha256 or _hash_in_name(url.path)
-        return _fetch_url(_ascii(url), expected, Path(cache_dir or default_cache()), progress)
+        return _fetch_url(address, expected, Path(cache_dir or default_cache()), progress)
     if url.scheme == "file":
         return _local(Path(url2pathname(unquote(url.path))), sha256)
     if "://" in str(location):
@@ -82,39 +89,6 @@ def cached_path(url: str, cache_dir: str | Path | None = None) -> Path:
     if name in ("", ".", "..") or len(os.fsencode(name)) > 200:  # systems allow 255, and a suffix follows
         name = "weights"
     return Path(cache_dir or default_cache()) / "weights" / folder / name
-
-
-def _parsed(location: str) -> ParseResult:
-    """The parts of an address.
-
-    Raises:
-        WeightsError: it is none: a bracket of IPv6 without its other half, no host, control characters.
-    """
-    try:
-        url = urlparse(location)
-        if url.scheme in ("http", "https"):
-            if not url.hostname:
-                raise ValueError("it has no host")
-            _ = url.port  # computed when asked for; a ValueError where it is no number
-            if any(ord(letter) < 32 or ord(letter) == 127 for letter in unquote(location)):
-                raise ValueError("it holds control characters")
-    except ValueError as error:
-        raise WeightsError(f"cannot read weights from {location!r}: not an address ({error}); correct it") from None
-    return url
-
-
-def _ascii(url: ParseResult) -> str:
-    """The address as it is sent: letters beyond ASCII in percent form, those of the host as IDNA.
-
-    Raises:
-        WeightsError: the host cannot be written so.
-    """
-    try:
-        host = url.netloc if url.netloc.isascii() else url.netloc.encode("idna").decode()
-    except UnicodeError:
-        raise WeightsError(f"cannot read weights from {url.geturl()!r}: the host cannot be looked up") from None
-    safe = "/%:=&?~#+!$,;'@()*[]"
-    return url._replace(netloc=host, path=quote(url.path, safe), query=quote(url.query, safe)).geturl()
 
 
 def file_sha256(path: Path) -> str:
@@ -152,6 +126,9 @@ def _fetch_url(url: str, expected: str | None, cache: Path, progress: bool) -> P
             )
             if expected is not None:
                 _check_download(url, part, expected)
+            elif (text := _text_problem(part)) is not None:
+                part.unlink()
+                raise WeightsError(f"{url} {text}. {_by_hand(target, expected)}")
             elif not known and not _is_whole(part):
                 part.unlink()
                 raise WeightsError(
@@ -225,7 +202,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             head = file.read(512)
     except OSError as error:
         raise WeightsError(f"{path}: weights cannot be read ({error.strerror})") from None
-    _refuse_text(path, head)  # pickle's own error says nothing of a web page
+    if (problem := _text_problem(path)) is not None:
+        raise WeightsError(f"{path} {problem}.")
     if path.suffix == ".onnx":
         return read_initialisers(path)
     state = _read_safetensors(path) if _is_safetensors(path, head) else _read_torch(path)
@@ -241,14 +219,20 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     return {str(key): value for key, value in state.items()}
 
 
-def _refuse_text(path: Path, head: bytes) -> None:
-    if not head:
-        raise WeightsError(f"{path} is empty. Fetch it again.")
+def _text_problem(path: Path) -> str | None:
+    """What a file is that holds text in place of weights; pickle's own error says nothing of a web page."""
+    with path.open("rb") as file:
+        head = file.read(512)
     start = head.lstrip().lower()
+    if not head:
+        return "is empty. Fetch it again"
     if start.startswith((b"<!doctype", b"<html")):
-        raise WeightsError(f"{path} is a web page, not weights. Fetch the file itself: the address led to a page.")
+        return "is a web page, not weights. Fetch the file itself: the address led to a page"
     if start.startswith(b"version https://git-lfs"):
-        raise WeightsError(f"{path} is a Git LFS pointer, not the file. Run git lfs pull where it came from.")
+        return "is a Git LFS pointer, not the file. Run git lfs pull where it came from"
+    if start.startswith((b'{"', b"{\n", b"{ ")):
+        return f"is JSON, not weights: {start[:60].decode('utf-8', 'replace')!r}. Fetch the file itself"
+    return None
 
 
 def _is_safetensors(path: Path, head: bytes) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import json
 import random
 import shutil
@@ -170,7 +172,8 @@ def _manifest(folder: Path) -> None:
 def _cfg(folder: Path) -> None:
     out = folder / "out.yaml"
     try:
-        darknet(folder / "x.cfg", out, folder / "x.names")
+        with contextlib.redirect_stdout(io.StringIO()):  # a line for each recipe that is written
+            darknet(folder / "x.cfg", out, folder / "x.names")
         uses.use_recipe(out, [])
     except typer.Exit:
         pass

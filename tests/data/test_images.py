@@ -248,7 +248,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 def test_a_url_is_fetched(server: str) -> None:
     np.testing.assert_array_equal(read_image(f"{server}/a.png"), RGB)
-    assert message(f"{server}/b.png") == f"{server}/b.png: cannot be fetched: 404 Not Found"
+    assert message(f"{server}/b.png") == f"{server}/b.png: cannot be fetched: the server answers 404 Not Found"
 
 
 def test_an_unreachable_server_is_named() -> None:
