@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from detzoo.weights.values import key_problems
+
 
 class Ema:
     """``average = d average + (1 - d) weights`` with ``d = min(decay, (1 + t) / (10 + t))`` after step ``t``.
@@ -51,6 +53,13 @@ class Ema:
             module.load_state_dict(own)
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Continue from saved averages."""
+        """Continue from saved averages.
+
+        Raises:
+            ValueError: they are of another network.
+        """
+        wrong = key_problems(self.average, tensors)
+        if wrong:
+            raise ValueError(wrong)
         for name, value in tensors.items():
             self.average[name].copy_(value)

@@ -123,7 +123,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch
     """The reverse of ``optimizer_tensors``.
 
     Raises:
-        TrainingError: the tensors are of other parameters.
+        TrainingError: the tensors are of other parameters, or no state of these.
     """
     parameters = {
         name: parameter
@@ -136,6 +136,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch
         if name not in parameters:
             raise TrainingError(f"the checkpoint holds optimiser state of {name}, which this run does not train")
         parameter = parameters[name]
+        if not value.is_floating_point() or (value.numel() > 1 and value.shape != parameter.shape):
+            kind = f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+            raise TrainingError(
+                f"the checkpoint's optimiser state {path} is {kind}, of a parameter {tuple(parameter.shape)}"
+            )
         # Adam's step counter stays where it was made: moving it to the GPU would slow every step
         target = value if value.dim() == 0 else value.to(parameter.device, parameter.dtype)
         optimizer.state[parameter][key] = target.clone()  # a clone: the optimiser changes it in place

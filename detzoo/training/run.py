@@ -20,7 +20,9 @@ from detzoo.weights.checkpoint import Checkpoint
 if TYPE_CHECKING:
     from detzoo.runtime.switches import Precision
 
-_ALTERED: Final = "the run cannot go on from it, its metadata were altered"
+_MOST: Final = 2**53
+"""Steps, epochs and images of a run; more digits than Python prints would end in its own error."""
+ALTERED: Final = "the run cannot go on from it, its metadata were altered"
 
 
 @dataclass(frozen=True)
@@ -182,11 +184,11 @@ def state_of(saved: Checkpoint, path: Path) -> RunState:
         written = saved.run["state"]
         state = RunState(**written)
     except (KeyError, TypeError):
-        raise WeightsError(f"{path}: {_ALTERED}: no state of a training in it") from None
+        raise WeightsError(f"{path}: {ALTERED}: no state of a training in it") from None
     usual = vars(RunState())
     wrong = [f"{name} is {value!r}" for name, value in written.items() if not _is_like(value, usual[name])]
     if wrong:
-        raise WeightsError(f"{path}: {_ALTERED}: {', '.join(wrong)}")
+        raise WeightsError(f"{path}: {ALTERED}: {', '.join(wrong)}")
     return state
 
 
@@ -196,7 +198,7 @@ def _is_like(value: Any, usual: Any) -> bool:
         return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
     if isinstance(usual, float):
         return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is type(usual) and not (isinstance(value, int) and value < 0)
+    return type(value) is type(usual) and not (isinstance(value, int) and not 0 <= value < _MOST)
 
 
 def check_same(saved: Checkpoint, run: Run) -> None:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from detzoo.errors import TrainingError, WeightsError
 from detzoo.interfaces import Stage
 from detzoo.runtime.foreign_files import is_there
 from detzoo.runtime.interrupts import Interrupted, Interrupts
+from detzoo.runtime.machine_failures import machine_failure
 from detzoo.training import rng
 from detzoo.training.display import Display
 from detzoo.training.ema import Ema
@@ -138,10 +140,26 @@ class StageRun:
         self.network.load_state_dict(load_checkpoint(self.run.out / INITIAL, parts=("model",)).model)
 
     def restore(self) -> None:
-        """Continue where the checkpoint was written: optimiser, average, scaler, generators."""
+        """Continue where the checkpoint was written: optimiser, average, scaler, generators.
+
+        Raises:
+            WeightsError: what it holds of them was altered.
+        """
         saved, self.restored = self.restored, None
         if saved is None:
             return
+        try:
+            self._restore(saved)
+        except (TrainingError, LookupError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+            if machine_failure(error) is not None:
+                raise
+            name = "" if isinstance(error, TrainingError) else f"{type(error).__name__}: "
+            first = f"{name}{error}".splitlines()[0]
+            raise WeightsError(
+                f"{self.run.out / LAST}: the run cannot go on from it, it was altered: {first}"
+            ) from None
+
+    def _restore(self, saved: Checkpoint) -> None:
         if self.optimizer is not None:
             restore_optimizer(self.optimizer, saved.optim)
         if self.ema is not None:

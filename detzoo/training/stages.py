@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from detzoo.errors import TrainingError
+from detzoo.errors import TrainingError, WeightsError
 from detzoo.interfaces import FittingStage, GradientStage, Stage
 from detzoo.runtime.interrupts import Interrupts
 from detzoo.training.log import RunLog
 from detzoo.training.loop import GradientDescent
 from detzoo.training.plan import TrainPlan
-from detzoo.training.run import Run, RunSettings, RunState
+from detzoo.training.run import ALTERED, Run, RunSettings, RunState
 from detzoo.training.stage_context import RunContext
 from detzoo.training.stage_run import StageRun
 from detzoo.training.validation import end_fitting, should_stop
-from detzoo.weights.checkpoint import Checkpoint, stage_file
+from detzoo.weights.checkpoint import LAST, Checkpoint, stage_file
 
 
 def run_stages(run: Run, state: RunState, log: RunLog, interrupts: Interrupts, restored: Checkpoint | None) -> None:
@@ -31,6 +31,8 @@ def run_stages(run: Run, state: RunState, log: RunLog, interrupts: Interrupts, r
     stages = run.task.stages()
     _check_names(stages)  # names are file names of the stages' weights
     while not state.complete:
+        if state.stage >= len(stages):
+            raise WeightsError(f"{run.out / LAST}: {ALTERED}: stage is {state.stage!r:.20} of {len(stages)}")
         stage = stages[state.stage]
         epochs, steps = length_of(run.task.plan, run.settings, stage)
         running = StageRun(

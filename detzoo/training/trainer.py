@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import GradientAccumulationPlugin, patch_environment
 
-from detzoo.errors import TrainingError
+from detzoo.errors import TrainingError, WeightsError
 from detzoo.interfaces import Detector
 from detzoo.prediction.apply_switches import compile_parts
 from detzoo.runtime.atomic_files import write_text
@@ -33,6 +33,7 @@ from detzoo.training.summary import RunSummary
 from detzoo.training.task import TrainingTask
 from detzoo.weights.checkpoint import INITIAL, LAST, Checkpoint, load_checkpoint
 from detzoo.weights.detector import check_values
+from detzoo.weights.values import key_problems
 
 if TYPE_CHECKING:
     from detzoo.data.dataset import Dataset
@@ -180,6 +181,9 @@ def _begin(run: Run, saved: Checkpoint | None) -> RunState:
                 write_text(run.out / RECIPE, text)
     else:
         state = state_of(saved, run.out / LAST)
+        wrong = key_problems(run.task.network.state_dict(), saved.model)
+        if wrong:
+            raise WeightsError(f"{run.out / LAST}: the run cannot go on from it, its weights were altered: {wrong}")
         check_values(run.task.network, saved.model, run.out / LAST)
         run.task.network.load_state_dict(saved.model)
     show = Display(active=run.shown, total=0, done=0)

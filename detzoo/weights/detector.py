@@ -16,7 +16,7 @@ from detzoo.recipes.full_names import PROVIDERS, stored_values
 from detzoo.runtime.foreign_files import is_there
 from detzoo.schema.describing import nearest, unknown
 from detzoo.weights.sources import fetch, read_state_dict
-from detzoo.weights.values import value_problems
+from detzoo.weights.values import key_problems, value_problems
 
 if TYPE_CHECKING:
     from detzoo.recipes.recipe import Recipe
@@ -92,7 +92,7 @@ def load_state(detector: Detector, state: Mapping[str, Tensor], where: str) -> N
     Raises:
         WeightsError: names or shapes differ; the first of each are listed.
     """
-    wrong = _differences(detector.state_dict(), state)
+    wrong = key_problems(detector.state_dict(), state)
     if wrong:
         raise WeightsError(f"{where} does not fit {detector.recipe.name}: {wrong}; is num_classes the same?")
     check_values(detector, state, where)
@@ -129,7 +129,7 @@ def _load_for(detector: Detector, state: Mapping[str, Tensor], where: str, class
     own = detector.state_dict()
     fresh = [key for key in own if key in state and _differ_by_classes(own[key], state[key], step)]
     known = {key: value for key, value in state.items() if key not in fresh}
-    wrong = _differences({key: value for key, value in own.items() if key not in fresh}, known)
+    wrong = key_problems({key: value for key, value in own.items() if key not in fresh}, known)
     if wrong:
         raise WeightsError(
             f"{where} does not fit {detector.recipe.name}, even but for the layers whose size follows the number of "
@@ -147,20 +147,6 @@ def _differ_by_classes(own: Tensor, other: Tensor, step: int) -> bool:
         return False
     gaps = [abs(a - b) for a, b in zip(own.shape, other.shape, strict=True) if a != b]
     return len(gaps) == 1 and gaps[0] % step == 0  # two differing sides are another network
-
-
-def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
-    """What is missing, unknown or of another shape, the first five of each; empty where nothing is."""
-    wrong = {
-        "missing": [k for k in own if k not in state],
-        "unknown": [k for k in state if k not in own],
-        "of another shape": [
-            f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
-            for k in own
-            if k in state and state[k].shape != own[k].shape
-        ],
-    }
-    return "; ".join(f"{len(v)} {name}: {', '.join(v[:5])}" for name, v in wrong.items() if v)
 
 
 def _own(detector: Detector) -> list[str]:

@@ -1,4 +1,4 @@
-"""Values that no weights have: not finite, another kind of number, a negative variance; named before loading."""
+"""What no weights have: other names and shapes, numbers of another kind, infinite ones, negative variances."""
 
 from __future__ import annotations
 
@@ -11,6 +11,20 @@ from torch import Tensor
 _PLAIN: Final = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 """Floats of 8 bits and less mean something only with the scales that are kept beside them."""
 _WHOLE: Final = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+def key_problems(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """What is missing, unknown or of another shape, the first five of each; empty where nothing is."""
+    wrong = {
+        "missing": [k for k in own if k not in state],
+        "unknown": [k for k in state if k not in own],
+        "of another shape": [
+            f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
+            for k in own
+            if k in state and state[k].shape != own[k].shape
+        ],
+    }
+    return "; ".join(f"{len(v)} {name}: {', '.join(v[:5])}" for name, v in wrong.items() if v)
 
 
 def value_problems(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
