@@ -45,7 +45,8 @@ def shared_per_cell(anchors: Anchors, names: tuple[str, ...], *, head: str, leve
     if len(counts) != len(names):
         raise RecipeError(
             f"head {head}: anchors are given for {len(counts)} levels, but it is slid over {len(names)} maps: "
-            f"{', '.join(names)}. Write one list of sizes for each map, or set {levels}."
+            f"{', '.join(names)}. Write one list of sizes for each map, set {levels}, or choose a neck that gives "
+            f"{len(counts)}."
         )
     if len(set(counts)) != 1:
         raise RecipeError(

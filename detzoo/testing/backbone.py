@@ -23,7 +23,7 @@ _SLACK: Final = 2.0  # cells: unpadded convolutions and floor or ceil poolings l
 
 
 def check_declared_maps(subject: Subject) -> None:
-    """Names, order, channels and strides of ``out`` are those of real outputs, at every size."""
+    """Names, order, channels, strides and, of a neck, sizes in ``out`` are those of real outputs, at every size."""
     out = subject.component.out
     strides = [spec.stride for spec in out.values()]
     assert out, "out is empty: declare the maps that forward returns"
@@ -33,6 +33,9 @@ def check_declared_maps(subject: Subject) -> None:
         assert list(maps) == list(out), f"out declares {list(out)}, forward returns {list(maps)}"
         for name, spec in out.items():
             _check_map(name, maps[name], spec, size, batch=2)
+            if subject.component.kind == "neck" and spec.size is not None:  # its inputs are of the size that fixes it
+                cells = tuple(maps[name].shape[2:])
+                assert cells == tuple(spec.size), f"{name} has {cells} cells, out declares size {tuple(spec.size)}"
 
 
 def _check_map(name: str, found: torch.Tensor, spec: Any, size: tuple[int, int], *, batch: int) -> None:

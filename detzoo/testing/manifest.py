@@ -157,7 +157,7 @@ def check_wheel_requires_what_recipes_use(plugin: str) -> None:
         if _plain(theirs) not in required:
             lacking.setdefault(theirs, name)
     told = "; ".join(f"{theirs} (used by {name})" for theirs, name in lacking.items())
-    assert not lacking, f"{own} does not require {told}: add it to dependencies in pyproject.toml"
+    assert not lacking, f"{own} does not require {told}: add it to dependencies in pyproject.toml, and install it again"
 
 
 def _used(plugin: str) -> Iterator[tuple[str, str]]:

@@ -29,7 +29,7 @@ def test_anchors_of_one_number() -> None:
         shared_per_cell(Grid(sizes=[[8.0]]), names, head="mine", levels="levels")
     assert str(error.value) == (
         "head mine: anchors are given for 1 levels, but it is slid over 2 maps: s8, s16. "
-        "Write one list of sizes for each map, or set levels."
+        "Write one list of sizes for each map, set levels, or choose a neck that gives 1."
     )
     with pytest.raises(RecipeError) as error:
         shared_per_cell(Grid(sizes=[[8.0, 9.0], [16.0]]), names, head="mine", levels="levels")

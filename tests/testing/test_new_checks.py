@@ -16,6 +16,7 @@ from detzoo.components.normalisers import Positives
 from detzoo.components.unreduced_losses import BinaryCrossEntropy, SmoothL1
 from detzoo.interfaces import DenseHead, Feature, Loss, Matcher, Neck
 from detzoo.testing import manifest as manifest_checks
+from detzoo.testing.backbone import check_declared_maps
 from detzoo.testing.cells import (
     check_loss_knows_candidates_of_a_cell_apart,
     check_matcher_knows_candidates_of_a_cell_apart,
@@ -48,6 +49,28 @@ def subject(component: Any) -> Subject:
 
 def multibox() -> MultiBox:
     return MultiBox(classification=BinaryCrossEntropy(), box=SmoothL1(), normaliser=Positives())
+
+
+class Halves(Neck):
+    """Adds a map of half the size, rounded up; declares what it is told."""
+
+    def __init__(self, declared: tuple[int, int]) -> None:
+        super().__init__()
+        self.out = {"s32": FeatureSpec(8, 32.0, (3, 3)), "s64": FeatureSpec(8, 64.0, declared)}
+
+    def forward(self, features: FeatureMaps) -> FeatureMaps:
+        return {"s32": features["s32"], "s64": nn.functional.max_pool2d(features["s32"], 1, stride=2)}
+
+
+@pytest.mark.parametrize(("declared", "found"), [((2, 2), True), ((1, 1), False)])
+def test_the_declared_size_of_a_neck_s_map(declared: tuple[int, int], found: bool) -> None:
+    features = {"s32": FeatureSpec(8, 32.0, (3, 3))}
+    seen = Subject(Halves(declared), lambda _: Halves(declared), features, sizes=((96, 96),))
+    if found:
+        check_declared_maps(seen)
+    else:
+        with pytest.raises(AssertionError, match=r"s64 has \(2, 2\) cells, out declares size \(1, 1\)"):
+            check_declared_maps(seen)
 
 
 class ReadsOverlap(Loss):

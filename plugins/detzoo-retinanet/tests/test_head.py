@@ -118,7 +118,7 @@ def test_maps_of_different_widths_are_refused() -> None:
         retinanet(specs={"s8": FeatureSpec(16, 8.0), "s16": FeatureSpec(64, 16.0)})
     assert str(error.value) == (
         "head retinanet: its weights are shared by all maps, which need one number of channels; found: s8 (16), "
-        "s16 (64). Choose one with the neck's levels, or a neck such as {type: fpn}."
+        "s16 (64). Choose one with backbone.levels, or a neck such as {type: fpn}."
     )
 
 

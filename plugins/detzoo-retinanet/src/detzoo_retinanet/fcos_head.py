@@ -62,8 +62,8 @@ class FcosHead(DenseHead):
         self.anchors, self.coder = anchors, box_coder
         self.names, self.columns = tuple(features), num_classes
         self.positive, self.centreness_on = positive, centreness_on
-        inputs = shared_width(features, self.names, head="fcos", levels="the neck's levels")
-        cell = shared_per_cell(anchors, self.names, head="fcos", levels="the neck's levels")
+        inputs = shared_width(features, self.names, head="fcos", levels="backbone.levels")
+        cell = shared_per_cell(anchors, self.names, head="fcos", levels="backbone.levels")
         if cell != 1:
             raise RecipeError(
                 f"head fcos: every cell predicts one box, but the anchors are {cell} in each cell; "

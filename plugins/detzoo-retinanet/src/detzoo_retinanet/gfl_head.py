@@ -58,8 +58,8 @@ class GflHead(DenseHead):
         super().__init__()
         self.anchors, self.coder = anchors, box_coder
         self.names, self.columns = tuple(features), num_classes
-        inputs = shared_width(features, self.names, head="gfl", levels="the neck's levels")
-        cell = shared_per_cell(anchors, self.names, head="gfl", levels="the neck's levels")
+        inputs = shared_width(features, self.names, head="gfl", levels="backbone.levels")
+        cell = shared_per_cell(anchors, self.names, head="gfl", levels="backbone.levels")
         if cell != 1:
             raise RecipeError(
                 f"head gfl: every cell predicts one box, but the anchors are {cell} in each cell; "

@@ -51,8 +51,8 @@ class RetinaNetHead(DenseHead):
         super().__init__()
         self.anchors, self.coder = anchors, box_coder
         self.names, self.columns = tuple(features), num_classes
-        inputs = shared_width(features, self.names, head="retinanet", levels="the neck's levels")
-        cell = shared_per_cell(anchors, self.names, head="retinanet", levels="the neck's levels")
+        inputs = shared_width(features, self.names, head="retinanet", levels="backbone.levels")
+        cell = shared_per_cell(anchors, self.names, head="retinanet", levels="backbone.levels")
         width = channels or inputs
         last = width if depth else inputs
         self.class_tower = tower(inputs, width, depth, norm=norm, bias=False)

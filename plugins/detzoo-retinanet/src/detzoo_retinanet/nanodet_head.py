@@ -60,7 +60,7 @@ class NanoDetHead(DenseHead):
         super().__init__()
         self.anchors, self.coder = anchors, box_coder
         self.names, self.classes = tuple(features), num_classes
-        cell = shared_per_cell(anchors, self.names, head="nanodet", levels="the neck's levels")
+        cell = shared_per_cell(anchors, self.names, head="nanodet", levels="backbone.levels")
         if cell != 1 or box_coder.bins is None:
             raise RecipeError(
                 "head nanodet: every cell predicts one box, as distributions over bins; give each level of anchors one "

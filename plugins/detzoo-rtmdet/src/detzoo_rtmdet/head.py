@@ -67,7 +67,7 @@ class RtmdetSepBnHead(DenseHead):
         super().__init__()
         self.coder, self.columns, self.positive, self.offset = box_coder, num_classes, positive, offset
         self.strides = {name: spec.stride for name, spec in features.items()}
-        inputs = shared_width(features, tuple(features), head="rtmdet_sep_bn", levels="the neck's levels")
+        inputs = shared_width(features, tuple(features), head="rtmdet_sep_bn", levels="backbone.levels")
         width = channels or inputs
         last = width if depth else inputs
         layers = Layers(depthwise=depthwise, activation=activation, norm_eps=norm_eps, norm_momentum=norm_momentum)
