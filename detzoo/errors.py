@@ -43,3 +43,7 @@ class MachineError(DetzooError):
     """The machine failed, not the user: a full disk, no memory, a process that was killed."""
 
     exit_code = 1
+
+
+class DiskError(MachineError):
+    """A file cannot be written: the disk is full, or failed. What else writes there will fail as well."""

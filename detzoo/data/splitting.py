@@ -17,11 +17,12 @@ from detzoo.data.checking.near_duplicates import groups_of, near_pairs, thumbnai
 from detzoo.data.dataset import Dataset
 from detzoo.data.formats.derived import listed_as
 from detzoo.data.formats.opening import find_source, open_dataset
-from detzoo.data.formats.writing import check_new
+from detzoo.data.formats.values import shown
+from detzoo.data.formats.writing import check_new, whole_or_not
 from detzoo.data.stratify import deal_out
 from detzoo.errors import DataError
 from detzoo.runtime.atomic_files import write_text
-from detzoo.runtime.foreign_files import is_there
+from detzoo.runtime.foreign_files import is_there, lines_of
 from detzoo.runtime.images import decode_image, read_bytes
 
 DEFAULT_SHARES: Final = "train=0.8,val=0.1,test=0.1"
@@ -109,21 +110,34 @@ def split_dataset(
     empty = [name for at, name in enumerate(shares) if not (dealt == at).any()]
     if empty:
         raise DataError(f"{spec}: {len(readable)} images in {max(groups) + 1} groups: none is left for {empty[0]}")
-    out.mkdir(parents=True, exist_ok=True)
-    described: dict[str, dict[str, object]] = {}
-    for at, name in enumerate(shares):
-        chosen = [readable[row] for row in np.flatnonzero(dealt == at)]
-        lines = [listed_as(index.path(position), source.root) for position in chosen]
-        write_text(out / f"{name}.txt", "".join(f"{line}\n" for line in lines))
-        described[name] = {"of": of, "only": f"{name}.txt"}
+    described: dict[str, dict[str, object]] = {name: {"of": of, "only": f"{name}.txt"} for name in shares}
     described |= {name: {"of": name} for name in others}
     content = {"source": os.path.relpath(spec, out), "name": source.name, "splits": described}
-    write_text(out / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    with whole_or_not(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for at, name in enumerate(shares):
+            chosen = [readable[row] for row in np.flatnonzero(dealt == at)]
+            lines = [_line(index.path(position), source.root) for position in chosen]
+            write_text(out / f"{name}.txt", "".join(f"{line}\n" for line in lines))
+        write_text(out / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     counts = {
         name: (int((dealt == at).sum()), dict(zip(data.classes, boxes[dealt == at].sum(axis=0).tolist(), strict=True)))
         for at, name in enumerate(shares)
     }
     return Division(out / "data.yaml", counts, len(groups) - len(set(groups)), tuple(unreadable))
+
+
+def _line(image: str, root: Path) -> str:
+    """An image's line in a list.
+
+    Raises:
+        DataError: no line can hold its name.
+    """
+    name = listed_as(image, root)
+    if lines_of(name) != [name.strip()] or name.encode(errors="replace").decode() != name:
+        text = "a line break, blanks at its ends, or bytes that are no UTF-8"
+        raise DataError(f"{shown(image, 200)}: no list can hold this name ({text}): rename the file")
+    return name
 
 
 def _counts(data: Dataset, position: int) -> NDArray[np.int64]:

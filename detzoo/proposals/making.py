@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from detzoo.data.dataset import Dataset
 from detzoo.data.formats.opening import list_splits, open_dataset
-from detzoo.errors import DataError, MachineError
+from detzoo.errors import DataError
 from detzoo.prediction.proposal_file import (
     ProposalFile,
     ProposalsError,
@@ -27,8 +27,8 @@ from detzoo.prediction.proposal_file import (
 )
 from detzoo.proposals.method import Method, find_method
 from detzoo.proposals.store import ProposalStore
+from detzoo.runtime.atomic_files import telling_disk
 from detzoo.runtime.foreign_files import is_folder, is_ordinary, is_there
-from detzoo.runtime.machine_failures import machine_failure
 from detzoo.runtime.parallel import cores, in_parallel
 from detzoo.runtime.progress import progress_bar
 
@@ -99,14 +99,15 @@ def make_proposals(
     _existing(out, method)
     method.build()  # what its constructor rejects is reported here, once, and not by every worker
     tasks = list(_tasks(datasets, most))
+    unfinished = out.with_name(out.name + UNFINISHED)
+    kept = f"what was made is kept in {unfinished}"
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        store = ProposalStore(out.with_name(out.name + UNFINISHED), method=method.name, parameters=method.recorded)
+        with telling_disk(out, "nothing was made"):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            store = ProposalStore(unfinished, method=method.name, parameters=method.recorded)
     except OSError as error:
-        if (reason := machine_failure(error)) is not None:
-            raise MachineError(f"{out}: {reason}; mend this and repeat the command") from None
         raise ProposalsError(f"{out}: cannot be written: {error.strerror}") from None
-    with store:
+    with telling_disk(out, kept), store:
         known = _existing(out, method)  # nobody else writes it from here on
         job = _Job(datasets, method, frozenset(known) | frozenset(store))
         seen = _Seen()

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from detzoo.errors import MachineError
+from detzoo.errors import DiskError
 from detzoo.runtime.foreign_files import is_folder, is_ordinary, is_there
 from detzoo.runtime.machine_failures import machine_failure
 
 _LONGEST_NAME: Final = 150
 """Bytes of a file name that still stands whole in the temporary one; systems allow 255."""
+_MUCH: Final = 100_000
+"""Bytes from which on a message says how many were to be written."""
 
 
 @contextlib.contextmanager
@@ -33,7 +35,7 @@ def replacing(path: Path, *, size: int | None = None) -> Iterator[Path]:
         size: bytes that will be written, where known, for the message.
 
     Raises:
-        MachineError: the disk is full, or failed otherwise.
+        DiskError: the disk is full, or failed otherwise.
         OSError: the file cannot be written; ``filename`` is ``path``.
     """
     temporary = path
@@ -54,11 +56,30 @@ def replacing(path: Path, *, size: int | None = None) -> Iterator[Path]:
             if error.errno is None or error.filename not in (None, str(temporary)):
                 raise  # another file's, which the writer reads
             raise OSError(error.errno, error.strerror, str(path)) from None  # the temporary name tells nobody anything
-        much = "" if size is None else f", {size / 1e6:.1f} MB were to be written"
-        raise MachineError(
-            f"{path}: {reason}{much}; the previous file is intact. Mend this and repeat the command, with --resume "
-            "where a run had begun"
-        ) from None
+        much = f", {size / 1e6:.1f} MB were to be written" if size is not None and size >= _MUCH else ""
+        left = "the previous file is intact" if is_ordinary(path) else "nothing is left there"
+        raise DiskError(f"{path}: {reason}{much}; {left}. Mend this and repeat the command") from None
+
+
+@contextlib.contextmanager
+def telling_disk(path: Path, left: str) -> Iterator[None]:
+    """Name the place of a failure of the disk within, for writers of many files and of growing ones.
+
+    Args:
+        path: where the error names no file.
+        left: what is there now, for the message.
+
+    Raises:
+        DiskError: the disk is full, or failed otherwise.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = machine_failure(error)
+        if reason is None:
+            raise
+        place = error.filename2 or error.filename or path  # of a copy: the one that is written
+        raise DiskError(f"{place}: {reason}; {left}. Mend this and repeat the command") from None
 
 
 @contextlib.contextmanager
@@ -82,7 +103,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file, or leave it as it was.
 
     Raises:
-        MachineError: the disk is full, or failed otherwise.
+        DiskError: the disk is full, or failed otherwise.
     """
     with replacing(path, size=len(content)) as temporary:
         temporary.write_bytes(content)
@@ -92,7 +113,7 @@ def write_text(path: Path, text: str) -> None:
     """The same in UTF-8; what UTF-8 cannot hold (half a surrogate pair of a broken file name) becomes ``?``.
 
     Raises:
-        MachineError: the disk is full, or failed otherwise.
+        DiskError: the disk is full, or failed otherwise.
     """
     write_bytes(path, text.encode(errors="replace"))
 

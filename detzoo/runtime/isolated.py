@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from detzoo.errors import DetzooError
+from detzoo.errors import DetzooError, DiskError
 
 Result = TypeVar("Result")
 
@@ -26,9 +26,11 @@ class Failure:
 
 
 def isolated(work: Callable[[], Result]) -> Result | Failure:
-    """The result of ``work``, or why there is none. Ctrl-C and other exits pass through."""
+    """The result of ``work``, or why there is none. Ctrl-C and other exits pass through, and a disk that is full."""
     try:
         return work()
+    except DiskError:
+        raise
     except DetzooError as error:
         return Failure(str(error))
     except Exception as error:  # a detector of anybody's: whatever it raises must not cost the others their numbers

@@ -37,6 +37,13 @@ def take_lock(file: IO[Any], *, wait: bool) -> bool:
     return os.fstat(file.fileno()).st_nlink > 0  # 0: its owner removed it while we waited
 
 
+def _write_holder(file: IO[Any], holder: str) -> None:
+    """Unbuffered: on a full disk the lock holds without it, and what the command writes names its file."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), holder.encode())
+
+
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool, holder: str = "") -> Iterator[bool]:
     """Hold the lock file ``path``; it is removed at the end.
@@ -55,9 +62,7 @@ def locked(path: Path, *, wait: bool, holder: str = "") -> Iterator[bool]:
             if ours or not (wait or not is_there(path)):  # removed just now: look again
                 try:
                     if ours and holder:
-                        file.truncate(0)
-                        file.write(holder)
-                        file.flush()
+                        _write_holder(file, holder)
                     yield ours
                 finally:
                     if ours:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from detzoo.data.loading.worker_failures import WorkerError, worker_failure
-from detzoo.errors import MachineError, TrainingError
+from detzoo.errors import DiskError, MachineError, TrainingError
 from detzoo.runtime.interrupts import Interrupted, Interrupts
 from detzoo.runtime.machine_failures import machine_failure
 from detzoo.training.run import Run
@@ -26,11 +26,13 @@ def telling_failures(run: Run, interrupts: Interrupts) -> Iterator[None]:
 
     Raises:
         Interrupted: a signal came, and ended the loading processes first.
-        MachineError: a loading process is gone, or memory is short.
+        MachineError: a loading process is gone, memory is short, or the disk full.
         TrainingError: a batch norm cannot learn from one value.
     """
     try:
         yield
+    except DiskError as error:
+        raise DiskError(f"{error}, with --resume to go on from the last checkpoint in {run.out}") from None
     except (RuntimeError, ValueError, MemoryError, WorkerError) as error:
         if _ONE_VALUE in str(error):
             raise TrainingError(_one_value(run, error)) from None

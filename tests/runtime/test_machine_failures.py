@@ -18,9 +18,14 @@ import torch
 
 from detzoo.cli import main
 from detzoo.comparison.plots import figure, save
-from detzoo.errors import MachineError
+from detzoo.data import open_dataset
+from detzoo.data.formats.writing import write_datasets
+from detzoo.data.splitting import split_dataset
+from detzoo.errors import DiskError, MachineError
 from detzoo.runtime.atomic_files import replacing, write_bytes, write_text
 from detzoo.runtime.drawing import write_image
+from detzoo.runtime.isolated import isolated
+from detzoo.runtime.locks import locked
 from detzoo.runtime.machine_failures import machine_failure
 
 MOST = 100
@@ -28,13 +33,13 @@ MOST = 100
 
 
 @contextmanager
-def small_files() -> Iterator[None]:
-    """A process that may write no more than MOST bytes into a file: EFBIG, as `ulimit -f` gives it.
+def small_files(most: int = MOST) -> Iterator[None]:
+    """A process that may write no more than so many bytes into a file: EFBIG, as `ulimit -f` gives it.
 
     No fixture: pytest, too, writes its report into a file when it is told to.
     """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MOST, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
     try:
         yield
     finally:
@@ -65,6 +70,49 @@ def test_a_file_that_may_not_grow_leaves_the_old_one(writer: str, tmp_path: Path
         write(path)
     assert str(caught.value).startswith(f"{path}: the file would be larger")
     assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"old", [path])
+
+
+def dataset(folder: Path) -> Path:
+    for number in range(4):
+        noise = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        (folder / "labels").mkdir(exist_ok=True)
+        write_image(folder / "images" / f"{number}.png", noise)
+        (folder / "labels" / f"{number}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (folder / "classes.txt").write_text("cat\n")
+    return folder
+
+
+SETS: dict[str, Callable[[Path, Path], Any]] = {
+    "split": lambda data, out: split_dataset(data, out, {"a": 0.5, "b": 0.5}),
+    "coco": lambda data, out: write_datasets({"all": open_dataset(data)}, out, "coco"),
+    "voc, linked": lambda data, out: write_datasets({"all": open_dataset(data)}, out, "voc", copy=False),
+    "yolo": lambda data, out: write_datasets({"all": open_dataset(data)}, out, "yolo"),
+}
+
+
+@pytest.mark.parametrize("writer", SETS)
+@pytest.mark.parametrize("there", [True, False])
+def test_half_a_dataset_is_taken_away_and_its_place_named(writer: str, there: bool, tmp_path: Path) -> None:
+    data, out = dataset(tmp_path / "data"), tmp_path / "out"
+    if there:
+        out.mkdir()
+    with small_files(40), pytest.raises(DiskError, match=r"the file would be larger") as caught:  # lists fit
+        SETS[writer](data, out)
+    assert str(caught.value).startswith(str(out))
+    assert (out.exists(), list(out.rglob("*")) if there else []) == (there, [])
+
+
+def test_a_lock_holds_although_nothing_can_be_written_into_it(tmp_path: Path) -> None:
+    with small_files(0), locked(tmp_path / "lock", wait=False, holder="train") as ours:
+        assert ours
+        with locked(tmp_path / "lock", wait=False) as theirs:
+            assert not theirs
+
+
+def test_a_full_disk_is_no_failure_of_one_piece_of_work(tmp_path: Path) -> None:
+    with small_files(), pytest.raises(DiskError):
+        isolated(lambda: write_bytes(tmp_path / "x", bytes(MOST + 1)))
 
 
 def test_a_device_is_written_into_and_never_replaced() -> None:

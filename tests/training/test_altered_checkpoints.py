@@ -49,7 +49,7 @@ def part(name: str, change: Callable[[torch.Tensor], torch.Tensor] | None) -> Ca
     """Every tensor of a part changed; None: all are gone."""
 
     def changed(saved: Checkpoint) -> Checkpoint:
-        found = {} if change is None else {key: change(value) for key, value in getattr(saved, name).items()}
+        found: Any = {} if change is None else {key: change(value) for key, value in getattr(saved, name).items()}
         return replace(saved, **{name: found})
 
     return changed

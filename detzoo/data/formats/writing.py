@@ -22,6 +22,7 @@ from detzoo.data.formats.read_back import WrittenImage, differences
 from detzoo.data.formats.ultralytics_yaml import OTHER_KEYS
 from detzoo.data.formats.values import shown
 from detzoo.errors import DataError
+from detzoo.runtime.atomic_files import telling_disk
 from detzoo.runtime.foreign_files import is_folder, is_there
 from detzoo.runtime.images import read_header
 
@@ -58,7 +59,7 @@ def write_datasets(splits: dict[str, Dataset], out: Path, target: Target, *, cop
     """
     check_new(out)
     _check_splits(splits)
-    with _whole_or_not(out):
+    with whole_or_not(out):
         return _written(splits, out, target, copy=copy)
 
 
@@ -76,11 +77,16 @@ def _check_splits(splits: dict[str, Dataset]) -> None:
 
 
 @contextlib.contextmanager
-def _whole_or_not(out: Path) -> Iterator[None]:
-    """A folder that was new or empty is so again after an error: half a dataset looks like a whole one."""
+def whole_or_not(out: Path) -> Iterator[None]:
+    """A folder that was new or empty is so again after an error: half a dataset looks like a whole one.
+
+    Raises:
+        DiskError: the disk is full, or failed.
+    """
     there = is_there(out)
     try:
-        yield
+        with telling_disk(out, f"nothing is left in {out}"):
+            yield
     except BaseException:
         if there:
             for entry in out.iterdir():
