@@ -195,6 +195,10 @@ pool > head"""
         "FCOS: no anchors, four distances and a centreness",
         one_stage("resnet50", "fpn: P3 to P7", "fcos: edges", "centre_sampling", "fcos: focal, giou"),
     ),
+    "nanodet": (
+        "NanoDet: GFL made small",
+        one_stage("shufflenet_v2", "nanodet_pan: sums", "nanodet: 8 bins an edge", "atss", "quality_multibox"),
+    ),
     "yolox": (
         "YOLOX: no anchors, classes and boxes apart, cells chosen by what they predict",
         one_stage("csp_darknet", "csp_pafpn: P3 to P5", "yolox: decoupled", "simota", "yolox: iou, objectness"),
