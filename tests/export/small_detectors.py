@@ -30,7 +30,7 @@ SPREAD = {
     "yolox_nano": 0.02,
 }
 """Deviation of what is added to the heads' parameters, 0.1 for others: so much that scores of two images differ."""
-DEEP = ("yolox", "yolox_nano", "rtmdet", "nanodet")
+DEEP = ("yolox", "rtmdet", "nanodet")
 """So many untrained norms stand one after another in these that nothing of an image would arrive at their heads."""
 Float = NDArray[np.float32]
 

@@ -17,7 +17,7 @@ Shapes = Iterator[tuple[str, tuple[int, ...]]]
 SIZES = {"yolox_s_coco": (32, False), "yolox_nano_coco": (16, True)}
 """Channels of the stem, and whether 3x3 convolutions are depthwise separable."""
 TENSORS = {"yolox_s_coco": 462, "yolox_nano_coco": 642}
-"""As mmdetection's own models have."""
+"""As mmdetection's own models have (``benchmarks/yolox_against_mmdet.py``)."""
 
 
 def module(name: str, inputs: int, outputs: int, kernel: int = 1, groups: int = 1) -> Shapes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torchvision.ops import batched_nms
+from typer.testing import CliRunner
 
 from detzoo.builder import build
+from detzoo.cli import app
 from detzoo.errors import WeightsError
 from detzoo.interfaces import Detector
 from detzoo.prediction.prepare import prepare
@@ -120,15 +124,53 @@ def test_a_damaged_file_and_another_network(file: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_exported_files_find_what_predict_finds(file: Path, shared: Path, tmp_path: Path) -> None:
+    """Imported, exported with post-processing, and run on four photographs, each with an empty image in its batch."""
+    names = ("coral/cat_720p.jpg", "coral/parrot.jpg", "py-faster-rcnn/000456.jpg", "py-faster-rcnn/004545.jpg")
+    paths = [shared / "data" / "demo" / name for name in names]
+    weights, onnx, program = (tmp_path / name for name in ("nano.safetensors", "nano.onnx", "nano.pt2"))
+    for command in (
+        ["weights", "import", str(file), "--from", "yolox", "--detector", "yolox_nano_coco", "--out", str(weights)],
+        ["export", str(weights), "--out", str(onnx), "--postprocess"],
+        ["export", str(weights), "--out", str(program), "--format", "torch"],
+        ["predict", str(weights), *map(str, paths), "--score-threshold", "0.01", "--out", str(tmp_path / "out")],
+    ):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+    session, module = ort.InferenceSession(str(onnx)), torch.export.load(program).module()
+    told = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+    total = 0
+    for path, image in zip(paths, told, strict=True):
+        pixels, scale = letterboxed(read_image(path))
+        region = np.array([[0, 0, image["width"] * scale[0], image["height"] * scale[1]]], np.float32)
+        grey = np.full_like(pixels, 114)
+        both = np.concatenate([pixels, grey]), np.concatenate([region, [[0, 0, SIDE, SIDE]]]).astype(np.float32)
+        expected = image["detections"]
+        with torch.no_grad():
+            programmed = [part.numpy() for part in module(*map(torch.from_numpy, both))]
+        order = ["boxes", "scores", "labels", "valid"]
+        for boxes, scores, labels, valid in (
+            session.run(order, {"pixels": pixels, "region": region}),
+            session.run(order, dict(zip(("pixels", "region"), both, strict=True))),
+            programmed,
+        ):
+            assert valid.sum(1).tolist() == [len(expected), 0][: len(valid)]
+            assert_told(boxes[0][valid[0]] / np.array([*scale, *scale]), scores[0], labels[0], expected)
+        total += len(expected)
+    assert total == 98
+
+
+def assert_told(boxes: Any, scores: Any, labels: Any, expected: list[dict[str, Any]]) -> None:
+    """The same scores, and where they are not so low that equal ones change places, labels and boxes."""
+    count = sum(one["score"] >= 0.05 for one in expected)
+    np.testing.assert_allclose(scores[: len(expected)], [one["score"] for one in expected], rtol=0, atol=1e-4)
+    assert labels[:count].tolist() == [one["label"] for one in expected[:count]]
+    np.testing.assert_allclose(boxes[:count], [one["box"] for one in expected[:count]], rtol=0, atol=0.05)  # px
+
+
+@pytest.mark.slow
 def test_ap_on_all_photographs(file: Path, shared: Path, tmp_path: Path) -> None:
     """The figures that the file's own runtime gives, measured with pycocotools: AP .339, AP50 .501."""
-    import json
-    import shutil
-
-    from typer.testing import CliRunner
-
-    from detzoo.cli import app
-
     root = shared.resolve() / "data" / "coco128"
     shutil.copytree(root / "object_detection" / "labels", tmp_path / "labels")
     shutil.copy(root / "object_detection" / "config.yaml", tmp_path / "data.yaml")
