@@ -51,6 +51,9 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     compile_: Annotated[bool, typer.Option("--compile", help="Run the network through torch.compile first.")] = False,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC (channels-last) memory layout.")] = False,
     fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
+    intervals: Annotated[
+        bool, typer.Option("--intervals", help="Confidence intervals of all numbers, from resampled images.")
+    ] = False,
     curves: Annotated[bool, typer.Option(help="Also write precision-recall curves and the confusion matrix.")] = True,
 ) -> None:
     """Evaluate: COCO's twelve numbers, VOC07 and VOC10+ AP, all per class."""
@@ -94,4 +97,6 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
             max_detections=max_dets,
             voc=voc_protocol or (),
         )
+    if intervals:
+        evaluation = evaluation.with_intervals()
     typer.echo(report(evaluation, out, curves=curves))

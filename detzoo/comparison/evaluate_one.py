@@ -15,6 +15,7 @@ from detzoo.detector_loading import find_target, is_run
 from detzoo.errors import DetzooError
 from detzoo.evaluation import evaluate
 from detzoo.evaluation.classes import listed
+from detzoo.evaluation.interval_record import beside, explained
 from detzoo.evaluation.object_counts import metric_objects
 from detzoo.evaluation.result_file import read_categories, read_results
 from detzoo.evaluation.results import Evaluation, evaluate_detections
@@ -148,9 +149,13 @@ def summary(evaluation: Evaluation, width: int) -> str:
     counts = facts["counts"]
     where = " ".join(str(v) for v in (data.get("name"), data.get("split")) if v)
     title = f"{where}: {counts['images']} images, {counts['annotations']} boxes, {counts['detections']} detections (%)"
-    row = {"name": facts.get("model", {}).get("name", ""), **evaluation.metrics}
+    known = evaluation.intervals or {"metrics": {}, "per_class": {}}
+    row = {"name": facts.get("model", {}).get("name", ""), **beside(evaluation.metrics, known["metrics"])}
     whole = Table(title, columns, [row], counts=metric_objects(evaluation.ground_truth, names)).terminal(width)
-    classes = [{"class": name, **values} for name, values in evaluation.per_class.items()]
+    classes = [
+        {"class": name, **beside(values, known["per_class"].get(name, {}))}
+        for name, values in evaluation.per_class.items()
+    ]
     per_class = Table("per class", PER_CLASS, classes).terminal(width)
     warnings = "\n".join(f"warning: {line}" for line in evaluation.warnings)
     weights = facts.get("model", {}).get("weights")
@@ -159,4 +164,5 @@ def summary(evaluation: Evaluation, width: int) -> str:
     used = f"weights: {weights_words(weights)}" if weights else ""
     unseen = [name for name, values in evaluation.per_class.items() if not values["ground_truths"]]
     without = f"{len(unseen)} classes without a box, and without AP: {listed(unseen)}" if unseen else ""
-    return "\n\n".join(part for part in (whole, counted, per_class, used, without, warnings) if part)
+    ends = "" if evaluation.intervals is None else explained(evaluation.intervals)
+    return "\n\n".join(part for part in (whole, counted, per_class, ends, used, without, warnings) if part)

@@ -12,6 +12,8 @@ from detzoo.evaluation.coco_map import limit_of
 from detzoo.evaluation.collect import Collected, EvaluationSet, collect, gathered, share_of_this_process
 from detzoo.evaluation.engines import Engine
 from detzoo.evaluation.federation import MAX_DETECTIONS, Federation
+from detzoo.evaluation.intervals import Interval
+from detzoo.evaluation.resampled_numbers import PairedDifference, Resampled, paired_difference, resample
 from detzoo.evaluation.results import Evaluation, evaluate_detections
 from detzoo.evaluation.voc_map import VocProtocol
 from detzoo.plugins.registry import get_registry
@@ -25,7 +27,20 @@ if TYPE_CHECKING:
     from detzoo.interfaces import Detector
     from detzoo.runtime.switches import Precision
 
-__all__ = ["Collected", "Evaluation", "EvaluationSet", "collect", "evaluate", "evaluate_detections", "score"]
+__all__ = [
+    "Collected",
+    "Evaluation",
+    "EvaluationSet",
+    "Interval",
+    "PairedDifference",
+    "Resampled",
+    "collect",
+    "evaluate",
+    "evaluate_detections",
+    "paired_difference",
+    "resample",
+    "score",
+]
 
 
 def evaluate(

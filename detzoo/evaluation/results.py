@@ -17,7 +17,10 @@ from detzoo.evaluation.coco_map import CocoResult, coco_map, limit_of
 from detzoo.evaluation.coco_truth import CocoGroundTruth
 from detzoo.evaluation.engines import Engine
 from detzoo.evaluation.federation import words
+from detzoo.evaluation.interval_record import interval_record
+from detzoo.evaluation.intervals import LEVEL, Interval
 from detzoo.evaluation.matches import Matches, Rules, matches_of
+from detzoo.evaluation.resampled_numbers import Resampled, resample
 from detzoo.evaluation.voc_map import VocProtocol, average_precision, group_boxes, match, mean_ap
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.environment import versions
@@ -46,6 +49,7 @@ class Evaluation:
         coco: precision by IoU, recall and class, for curves.
         masks: the same by the overlap of masks; None where there are none.
         rules: how it was counted.
+        intervals: of its numbers, once ``with_intervals`` has made them (see ``interval_record``).
         facts: protocol, model, dataset, counts, versions, device.
         warnings: what the reader should know before believing the numbers.
     """
@@ -57,6 +61,7 @@ class Evaluation:
     coco: CocoResult
     masks: CocoResult | None = None
     rules: Rules = field(default_factory=Rules)
+    intervals: dict[str, Any] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -65,12 +70,35 @@ class Evaluation:
         """What its numbers are sums of: for resampling."""
         return matches_of(self.detections, self.ground_truth, self.rules, boxes=self.coco, masks=self.masks)
 
+    @cached_property
+    def resampled(self) -> Resampled:
+        """Its numbers, and those of 2,000 resamples of its images; ``resample`` draws others, or groups."""
+        return resample([self])[0]
+
+    def interval(self, metric: str, of_class: str | None = None, *, level: float = LEVEL) -> Interval | None:
+        """The confidence interval of a number over images; None where too few of them have objects.
+
+        Args:
+            metric: AP, AP50, APs, AR100, voc07_AP50, mask_AP, ...
+            of_class: name of a class; None for all.
+            level: how often such intervals cover the truth.
+
+        Raises:
+            SettingError: no such number or class, or the level is not between 0 and 1.
+        """
+        return self.resampled.interval(metric, of_class, level=level)
+
+    def with_intervals(self) -> Evaluation:
+        """The same with the intervals of all numbers, to be written."""
+        return replace(self, intervals=interval_record(self.resampled))
+
     def as_dict(self) -> dict[str, Any]:
         """What results.json holds; NaN becomes null."""
         return {
             "format": FORMAT,
             "metrics": plain(self.metrics),
             "per_class": plain(self.per_class),
+            **({} if self.intervals is None else {"intervals": plain(self.intervals)}),
             **plain(self.facts),
             "warnings": list(self.warnings),
         }
