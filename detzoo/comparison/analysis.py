@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from detzoo.comparison.ties import RESAMPLED, resampled_ap
 from detzoo.evaluation import Evaluation
 from detzoo.evaluation.classes import class_names
 from detzoo.evaluation.curves import SHOWN_FROM, confusion, pr_curves
@@ -21,7 +22,7 @@ def analyse(evaluation: Evaluation) -> dict[str, Any]:
     Returns:
         ``precision``: class -> IoU in percent -> precision at recall 0, .01, ... 1; ``confusion``: classes, counts,
         score, iou; ``errors``: ap50, counts, gains, and gains per class; ``f1``: mean and by class, each with the
-        curve, the threshold of its highest value, and that value.
+        curve, the threshold of its highest value, and that value; ``resampled``: AP by resample (``ties``).
     """
     truth = evaluation.ground_truth
     names = class_names(truth)
@@ -51,6 +52,7 @@ def analyse(evaluation: Evaluation) -> dict[str, Any]:
                 "mean": None if mean is None else curve_json(mean),
                 "per_class": {names[category]: curve_json(curve) for category, curve in f1.items()},
             },
+            RESAMPLED: resampled_ap(evaluation),
         }
     )
     return done

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NUMBERS: Final = "numbers.json"
 ANALYSIS: Final = "analysis.json"
-FORMAT: Final = "detzoo.compare.entry/3"
+FORMAT: Final = "detzoo.compare.entry/4"
 
 
 @dataclass(frozen=True)

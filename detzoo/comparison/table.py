@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from detzoo.benchmark.other_load import busy_warning
 from detzoo.comparison.protocol import ACCURACY, SPEED, accuracy_protocol, marks_of, speed_protocol
+from detzoo.comparison.ties import COLUMNS, ties_of
 from detzoo.comparison.trained import trained_facts
 from detzoo.comparison.weights_facts import weights_words
 from detzoo.evaluation.object_counts import metric_objects
@@ -58,13 +59,15 @@ def comparison_table(
     marks, explained = marks_of(entries)
     trained = [trained_facts(entry.run) for entry in entries]
     training = [{"epochs": t.epochs, "train_minutes": t.minutes} for t in trained]
-    rows = [table_row(e) | t | cell for e, t, cell in zip(entries, training, cells, strict=True)]
+    ties = ties_of(entries)
+    rows = [table_row(e) | t | tie | c for e, t, tie, c in zip(entries, training, ties.cells, cells, strict=True)]
     rows += [{"name": name} for name in left_out]
     counts = entries[0].results["counts"]
     notes = [
         f"accuracy: {dataset.name} {dataset.split}, {counts['images']} images, {counts['annotations']} boxes, "
         f"pycocotools' protocol; VOC at IoU 0.5; difficult and crowd boxes ignored"
     ]
+    notes += ties.notes
     usual = [e.benchmark for e, m in zip(entries, marks, strict=True) if e.benchmark and not m["latency_p50_ms"]]
     notes += dict.fromkeys(map(protocol_note, same_rounds([benchmark["protocol"] for benchmark in usual])))
     if any(entry.throughput for entry in entries):
@@ -93,16 +96,19 @@ def comparison_table(
     weights = [(entry.name, entry.results.get("model", {}).get("weights")) for entry in entries]
     notes += [f"{name}: weights: {weights_words(facts)}" for name, facts in weights if facts]
     notes += [f"{entry.name}: {warning}" for entry in entries for warning in entry.results["warnings"]]
-    first, *measured = MEASURED
+    first, ap, *others = MEASURED
+    measured = [ap, *COLUMNS, *others]
+    absent = [absent_words(entry) | why for entry, why in zip(entries, ties.absent, strict=True)]
     return Table(
         f"{dataset.name} {dataset.split}",
         [first, *ABOUT, *measured, *FROM_DETECTIONS, *TRAINING, *EXPORT, *FOR_FILES, *reported],
         rows,
         notes,
         marks=[*marks, *({} for _ in left_out)],
-        absent=[*map(absent_words, entries), *(dict.fromkeys((c.key for c in measured), FAILED) for _ in left_out)],
+        absent=[*absent, *(dict.fromkeys((c.key for c in measured), FAILED) for _ in left_out)],
         counts=objects,
         remarks=[*map(remarks_of, entries), *(dict.fromkeys((c.key for c in measured), w) for w in left_out.values())],
+        leading={} if ties.leading is None else {"AP": ties.leading},
     )
 
 
@@ -172,7 +178,7 @@ def words(protocol: dict[str, str]) -> str:
 def absent_words(entry: ComparisonEntry) -> dict[str, str]:
     """Why cells of a result file are empty."""
     gaps = dict.fromkeys(("input", "gives", "epochs", "train_minutes", "onnx", "program"), NOT_RECORDED)
-    gaps |= dict.fromkeys(("f1", "f1_threshold"), NO_DETECTIONS)
+    gaps |= dict.fromkeys(("f1", "f1_threshold", *(c.key for c in COLUMNS)), NO_DETECTIONS)
     if not entry.benchmark:
         phases_of_some = ("proposals_p50_ms", "without_proposals_p50_ms")
         gaps |= {key: NO_SPEED for key in SPEED if key not in phases_of_some} | dict.fromkeys(COST, NOT_RECORDED)

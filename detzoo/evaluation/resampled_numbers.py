@@ -22,7 +22,7 @@ from detzoo.schema.describing import unknown
 RESAMPLES: Final = 2000
 
 
-class Scored(Protocol):
+class Counted(Protocol):
     """What is asked of an evaluation."""
 
     @property
@@ -138,7 +138,7 @@ class Resampled:
 
 
 def resample(
-    evaluations: Sequence[Scored],
+    evaluations: Sequence[Counted],
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,

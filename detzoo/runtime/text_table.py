@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -109,6 +109,7 @@ class Table:
         absent: for each row column key -> why the cell has no value.
         counts: column key -> objects that stand behind its numbers; where they are few, none is the best.
         remarks: for each row column key -> what has to be known of the cell.
+        leading: column key -> rows that are marked in place of the best: they cannot be told from it.
     """
 
     title: str
@@ -119,6 +120,7 @@ class Table:
     absent: Sequence[Mapping[str, str]] = field(default=())
     counts: Mapping[str, int] = field(default_factory=dict)
     remarks: Sequence[Mapping[str, str]] = field(default=())
+    leading: Mapping[str, Collection[int]] = field(default_factory=dict)
 
     @property
     def filled(self) -> list[Column]:
@@ -158,8 +160,10 @@ class Table:
     def best_rows(self, column: Column) -> set[int]:
         """Rows with the best value of a column, where there are at least two different ones of the same protocol.
 
-        None where few objects stand behind the column.
+        None where few objects stand behind the column. Where ``leading`` knows more, its rows.
         """
+        if column.key in self.leading:
+            return set(self.leading[column.key])
         values = {
             n: row[column.key]
             for n, row in enumerate(self.rows)
