@@ -17,12 +17,16 @@ from numpy.typing import NDArray
 
 from detzoo.data.dataset import Dataset
 from detzoo.data.formats.index import Index, IndexBuilder
+from detzoo.data.formats.values import shown
 from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import encode_rle
 from detzoo.types import Sample
 
 CLASSES: Final = ("circle", "square", "triangle", "star", "cross")
 COUNTS: Final = {"train": 512, "val": 128, "test": 128}
+_SIZES: Final = (32, 4096)  # px; a star is told from a circle
+_COUNTS: Final = (1, 10_000_000)
+_SEEDS: Final = (0, 2**63 - 1)
 _SPLIT_SEEDS: Final = {"train": 1, "val": 2, "test": 3}
 _MAX_OBJECTS: Final = 6
 _EMPTY: Final = 0.04  # share of images without objects: a normal case that training must meet
@@ -52,10 +56,9 @@ class ShapesDataset(Dataset):
     ) -> None:
         if split not in COUNTS:
             raise DataError(f"shapes has no split {split!r}; choose one of {', '.join(COUNTS)}")
-        if size < 32:
-            raise DataError(f"shapes: size {size} is too small to tell a star from a circle; at least 32")
-        if count is not None and count < 1:
-            raise DataError(f"shapes: {split}={count}: a split needs at least one image")
+        for name, value, (least, most) in (("size", size, _SIZES), (split, count, _COUNTS), ("seed", seed, _SEEDS)):
+            if value is not None and not least <= value <= most:
+                raise DataError(f"shapes: {name}={shown(value)} is out of range: {least} to {most:,} is allowed")
         self.name, self.split = "shapes", split
         self.classes, self.category_ids = CLASSES, tuple(range(1, len(CLASSES) + 1))
         self.size, self.seed = size, seed

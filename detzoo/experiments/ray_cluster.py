@@ -21,6 +21,7 @@ from detzoo.errors import DetzooError
 from detzoo.experiments.job import Job, Outcome
 from detzoo.experiments.local import LOOK_EVERY, PATIENCE, LocalWorkers
 from detzoo.runtime.foreign_files import is_folder
+from detzoo.runtime.whole_numbers import whole_number
 
 TRIES: Final = 3
 """Times that Ray starts a run again whose machine was lost."""
@@ -173,8 +174,9 @@ def knock(address: str) -> None:
         OSError: nothing does.
     """
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
+    number = whole_number(port, digits=5)
+    if colon and number is not None and number < 2**16:
+        socket.create_connection((host.strip("[]"), number), timeout=KNOCK_SECONDS).close()
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from detzoo.export.network import ExportError
+from detzoo.runtime.whole_numbers import whole_number
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -33,10 +34,10 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     """
     if text is None:
         return None
-    parts = text.split(",")
-    if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) for part in parts):
+    sides = [whole_number(part) for part in text.split(",")]
+    if len(sides) != 2 or not sides[0] or not sides[1]:
         raise ExportError(f"--size {text}: write height,width in px, as 320,480")
-    return int(parts[0]), int(parts[1])
+    return sides[0], sides[1]
 
 
 def export(

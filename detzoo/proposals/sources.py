@@ -20,6 +20,7 @@ from detzoo.proposals.method import Method, find_method, method_of_file
 from detzoo.proposals.recall import objects_of
 from detzoo.runtime.foreign_files import is_ordinary
 from detzoo.runtime.progress import progress_bar
+from detzoo.runtime.whole_numbers import whole_number
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,10 @@ def numbers_of(text: str) -> tuple[int, ...]:
     Raises:
         DetzooError: something else is written.
     """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() and int(part) > 0 for part in parts):
+    numbers = {whole_number(part) or 0 for part in text.split(",")}
+    if 0 in numbers:
         raise DetzooError(f"--counts {text}: write whole numbers of 1 or more, such as 10,100,1000")
-    return tuple(sorted({int(part) for part in parts}))
+    return tuple(sorted(numbers))
 
 
 def is_file(target: str) -> bool:

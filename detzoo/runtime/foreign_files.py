@@ -10,7 +10,7 @@ import errno
 import mmap
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -163,7 +163,11 @@ def files_below(folder: Path) -> list[Path]:
     Raises:
         DataError: a folder cannot be listed, or millions of files lie below.
     """
-    found: list[Path] = []
+    return sorted(walk(folder))
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """The files of ``files_below`` one after the other, so that who finds what it looks for need not see them all."""
     seen: set[tuple[int, int]] = set()
     real, linked = [folder], list[Path]()
     count = 0
@@ -178,10 +182,9 @@ def files_below(folder: Path) -> list[Path]:
             if is_folder:
                 (linked if is_link else real).append(path)
             else:
-                found.append(path)
+                yield path
         if count > _MOST_ENTRIES:
             raise DataError(f"{folder}: more than {_MOST_ENTRIES:,} files lie below it; does a link lead to the root?")
-    return sorted(found)
 
 
 def _entries(folder: Path) -> list[tuple[Path, bool, bool]]:

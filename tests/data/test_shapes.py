@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -73,8 +75,15 @@ def test_a_subset_keeps_images_and_ids() -> None:
     ("spec", "split", "message"),
     [
         ("shapes", "dev", "shapes has no split 'dev'; choose one of train, val, test"),
-        ("shapes:size=8", "train", "shapes: size 8 is too small to tell a star from a circle; at least 32"),
-        ("shapes:train=0", "train", "shapes: train=0: a split needs at least one image"),
+        ("shapes:size=8", "train", "shapes: size=8 is out of range: 32 to 4,096 is allowed"),
+        ("shapes:size=4294967296", "train", "shapes: size=4294967296 is out of range: 32 to 4,096 is allowed"),
+        ("shapes:train=0", "train", "shapes: train=0 is out of range: 1 to 10,000,000 is allowed"),
+        (
+            f"shapes:train={10**15}",
+            "train",
+            "shapes: train=1000000000000000 is out of range: 1 to 10,000,000 is allowed",
+        ),
+        (f"shapes:seed={2**63}", "train", f"shapes: seed={2**63} is out of range: 0 to {2**63 - 1:,} is allowed"),
         (
             "shapes:colour=3",
             "train",
@@ -86,3 +95,15 @@ def test_wrong_options_are_refused(spec: str, split: str, message: str) -> None:
     with pytest.raises(DataError) as caught:
         open_dataset(spec, split)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("number", ["\u00b2", "9" * 5000, "-1", "1e3", ""])
+def test_what_is_no_number_is_refused(number: str) -> None:
+    with pytest.raises(DataError, match="cannot read 'train="):
+        open_dataset(f"shapes:train={number}", "train")
+
+
+def test_a_description_with_numbers_out_of_range(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text(f"format: shapes\ntrain: {10**400}\n")
+    with pytest.raises(DataError, match="a whole number of about 401 digits is out of range"):
+        open_dataset(tmp_path / "data.yaml", "train")

@@ -13,6 +13,7 @@ import pytest
 from detzoo.errors import DataError
 from detzoo.runtime.foreign_files import (
     MissingFileError,
+    count_words,
     files_below,
     files_in,
     is_folder,
@@ -20,6 +21,7 @@ from detzoo.runtime.foreign_files import (
     is_there,
     read_file,
     read_text,
+    walk,
 )
 
 
@@ -160,3 +162,20 @@ def test_an_empty_folder_and_none(tmp_path: Path) -> None:
     assert files_below(tmp_path) == files_in(tmp_path) == []
     with pytest.raises(DataError, match="cannot be listed"):
         files_in(tmp_path / "gone")
+
+
+def test_who_finds_a_file_need_not_see_all_of_them(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a" / "x").touch()
+    (tmp_path / "y").touch()
+    (tmp_path / "b" / "back").symlink_to(tmp_path)
+    found = walk(tmp_path)
+    assert next(found) == tmp_path / "y"
+    assert sorted(found) == [tmp_path / "a" / "x"]
+
+
+def test_words_are_counted_in_utf_16_too() -> None:
+    for encoding in ("utf-8", "utf-16", "utf-16-le", "utf-16-be"):
+        assert count_words('{"images": [], "é": 1}'.encode(encoding), (b'"images"', b'"annotations"')) == 1
+    assert count_words(b"", (b"x",)) == 0

@@ -11,6 +11,7 @@ from detzoo.data.dataset import Dataset
 from detzoo.errors import DataError
 from detzoo.prediction.input_spec import InputSpec
 from detzoo.prediction.prepare import resized_size
+from detzoo.runtime.whole_numbers import whole_number
 
 _SHOWN_CLASSES: Final = 20
 _SHOWN_REASONS: Final = 3
@@ -110,10 +111,11 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     """``300x400`` as (height, width)."""
     if text is None:
         return None
-    height, _, width = text.lower().partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+    first, _, second = text.lower().partition("x")
+    height, width = whole_number(first), whole_number(second)
+    if not height or not width:
         raise DataError(f"a size is HEIGHTxWIDTH in px, as 300x300, not {text!r}")
-    return int(height), int(width)
+    return height, width
 
 
 def box_sides(data: Dataset, size: tuple[int, int] | None) -> NDArray[np.float64]:

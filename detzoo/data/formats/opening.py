@@ -34,6 +34,7 @@ from detzoo.data.formats.split_names import with_role
 from detzoo.data.shapes import COUNTS, ShapesDataset
 from detzoo.errors import DataError
 from detzoo.runtime.foreign_files import check_ordinary, is_folder, is_ordinary, is_there
+from detzoo.runtime.whole_numbers import whole_number
 from detzoo.schema.describing import nearest
 
 READY = Path(__file__).with_name("ready")
@@ -137,9 +138,9 @@ def _open_shapes(text: str, split: str | None) -> ShapesDataset:
         key, _, value = part.partition("=")
         if not part:
             continue
-        if key not in ("size", "seed", *COUNTS) or not value.isdigit():
+        if key not in ("size", "seed", *COUNTS) or (number := whole_number(value, digits=19)) is None:
             raise DataError(f"{text}: cannot read {part!r}; write shapes:size=160,train=64,val=16,test=16,seed=0")
-        options[key] = int(value)
+        options[key] = number
     return _shapes(options, split)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
+from typing import Final
 
 from detzoo.data.checking.problems import Problems
-from detzoo.runtime.foreign_files import files_below, files_in
+from detzoo.runtime.foreign_files import files_below, files_in, walk
 from detzoo.runtime.images import SUFFIXES
 from detzoo.runtime.passed_over import passed_over
+
+_LOOKED_AT: Final = 200_000
 
 
 def escapes(name: str) -> bool:
@@ -27,8 +31,8 @@ def image_files(folder: Path, *, deep: bool = False) -> dict[str, list[Path]]:
 
 
 def has_images(folder: Path) -> bool:
-    """Whether there is an image in a folder, at any depth."""
-    return any(path.suffix.lower() in SUFFIXES for path in files_below(folder))
+    """Whether there is an image among the first files of a folder, at any depth; it may be somebody's home."""
+    return any(path.suffix.lower() in SUFFIXES for path in itertools.islice(walk(folder), _LOOKED_AT))
 
 
 def tell_passed_over(folder: Path, files: Iterable[Path], problems: Problems) -> None:
