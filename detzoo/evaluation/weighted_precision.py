@@ -179,6 +179,8 @@ def _walked(steps: _Steps, draws: Draws, reached: Reached, dtype: type[Any]) -> 
     until = np.where(steps.true, np.arange(1, len(found) + 1)[:, None], 0).max(axis=0, initial=0).tolist()
     right = [bool(flags[:t].all()) for flags, t in zip(steps.true.T, until, strict=True)]
     everywhere = [bool(flags.all()) for flags in counted.T]
+    since = counted.argmax(axis=0).tolist()
+    after = [bool(flags[first:].all()) for flags, first in zip(counted.T, since, strict=True)]
     with np.errstate(invalid="ignore"):  # 0 / 0 where nothing was drawn yet: fmax passes over it
         for row in range(len(until) - 1, -1, -1):
             drawn, t = ordered(draws.times[steps.images[row]]), until[row]
@@ -192,8 +194,12 @@ def _walked(steps: _Steps, draws: Draws, reached: Reached, dtype: type[Any]) -> 
                 gain *= to
                 total[:t] += gain
                 found[:t] -= drawn if right[row] else drawn * steps.true[:t, row, None]
-            seen -= drawn if everywhere[row] else drawn * counted[:, row, None]
-            seen -= between[row]
+            if everywhere[row]:
+                drawn += between[row]
+                seen -= drawn
+            else:
+                seen[since[row] :] -= drawn if after[row] else drawn * counted[since[row] :, row, None]
+                seen -= between[row]
     total += best * dtype(reached.at_zero)
     total /= dtype(reached.whole)
     return total
