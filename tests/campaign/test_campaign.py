@@ -15,7 +15,7 @@ from tests.campaign import processes, valid_files
 from tests.campaign.kinds import KINDS, OVERRIDES, Kind, make, valid_sets
 from tests.campaign.mutations import Files
 
-SMALL = 16
+SMALL = 10
 """Inputs of a kind that has a whole share."""
 
 
