@@ -163,6 +163,8 @@ def _for_classes(recipe: Recipe, num_classes: int | None, classes: Sequence[str 
     """The recipe for other classes; published weights and reported results belong to the original ones."""
     if isinstance(classes, str):  # a sequence of letters
         raise RecipeError(f'classes is "{classes}"; give a list of names: ["{classes}"]')
+    if classes is not None and num_classes not in (None, len(classes)):
+        raise RecipeError(f"{len(classes)} classes are given, and num_classes={num_classes}: leave one of the two out")
     old = class_names(recipe.values["classes"], recipe.values["num_classes"])
     if classes is not None and tuple(classes) != old:
         changed = {"num_classes": len(classes), "classes": list(classes)}

@@ -20,11 +20,14 @@ def root() -> None:
 @app.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="A state dict: .pth (read without unpickling objects), .safetensors or .weights.")
+        Path,
+        typer.Argument(
+            help="A state dict: .pth (read without unpickling objects), .safetensors, .onnx or .weights (darknet)."
+        ),
     ],
     detector: Annotated[str, typer.Option(help="The recipe the weights belong to.")],
-    from_: Annotated[str, typer.Option("--from", help="torchvision, darknet, tutorial, ... as plugins name them.")],
-    out: Annotated[Path, typer.Option(help="Output checkpoint.")],
+    from_: Annotated[str, typer.Option("--from", help="Whose names the layers have: torchvision, yolox, darknet, ...")],
+    out: Annotated[Path, typer.Option(help="Output checkpoint: FILE.safetensors.")],
     num_classes: Annotated[int | None, typer.Option(help="Replaces the recipe's number of classes.")] = None,
 ) -> None:
     """Convert another implementation's state dict into a detzoo checkpoint; every key is accounted for."""
@@ -33,6 +36,8 @@ def import_(
     from detzoo.weights.checkpoint import save_model
     from detzoo.weights.detector import convert_weights
 
+    if out.suffix != ".safetensors":
+        raise WeightsError(f"{out}: a checkpoint's name must end in .safetensors; choose another --out")
     if is_there(out):
         raise WeightsError(f"{out} exists already; choose another --out")
     built = build(detector, num_classes=num_classes, weights=None)

@@ -15,6 +15,7 @@ from detzoo.detector_loading import find_target, is_run
 from detzoo.errors import DetzooError
 from detzoo.evaluation import evaluate
 from detzoo.evaluation.classes import listed
+from detzoo.evaluation.engines import engine_module
 from detzoo.evaluation.interval_record import beside, explained
 from detzoo.evaluation.object_counts import metric_objects
 from detzoo.evaluation.result_file import read_categories, read_results
@@ -51,6 +52,7 @@ def evaluate_target(
     if target is None:
         raise DetzooError("detzoo eval needs a detector (a name, a recipe file or a run) or --from detections.json")
     protocol = voc_protocol(voc)  # a wrong word is reported before the slow work starts
+    engine_module(engine)
     named = find_target(target, set_=set_)
     where = pick_device(device)
     dataset = _opened(data, split)

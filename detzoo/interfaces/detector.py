@@ -75,9 +75,16 @@ class Detector(nn.Module, Component, ABC):
         return type(self).__name__ if recipe is None else recipe.name
 
     def forward(
-        self, batch: Any, targets: Targets | None = None
+        self,
+        batch: Any,
+        targets: Targets | None = None,
+        *,
+        score_threshold: float | None = None,
+        nms_iou: float | None = None,
+        keep: int | None = None,
+        channels: Channels | None = None,
     ) -> dict[str, Tensor] | DetectionBatch | Detections | list[Detections]:
-        """``detector(image)``: what ``predict`` finds in one image, or in each of a list.
+        """``detector(image)``: what ``predict`` finds in one image, or in each of a list, with its keywords.
 
         Given an ``ImageBatch``, it is ``losses`` with targets and ``detect`` without: the one entry for data-parallel
         wrappers.
@@ -85,7 +92,7 @@ class Detector(nn.Module, Component, ABC):
         from detzoo.prediction.given_images import is_one_image
 
         if not isinstance(batch, ImageBatch):
-            found = self.predict(batch)
+            found = self.predict(batch, score_threshold=score_threshold, nms_iou=nms_iou, keep=keep, channels=channels)
             return found[0] if is_one_image(batch) else found
         return self.detect(batch) if targets is None else self.losses(batch, targets)
 

@@ -20,6 +20,8 @@ from detzoo.runtime.json_text import load_json
 if TYPE_CHECKING:
     import pandas
 
+    from detzoo.prediction.given_images import Channels
+
 SAVED_AS: Final = frozenset({".bmp", ".jpeg", ".jpg", ".json", ".png", ".tif", ".tiff", ".webp"})
 
 
@@ -57,6 +59,8 @@ class Detections:
         size: (height, width) of the image.
         masks: bool [D,H,W] or None.
         path: where the image came from, if it came from a file.
+        image: what was given to ``predict`` where it came from none: an array, a tensor or a PIL image, not copied.
+        channels: order of the colours in ``image``, as ``predict`` was told.
     """
 
     boxes: Tensor
@@ -66,6 +70,8 @@ class Detections:
     size: tuple[int, int]
     masks: Tensor | None = None
     path: str | None = None
+    image: Any = dataclasses.field(default=None, repr=False, compare=False)
+    channels: Channels | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return int(self.scores.numel())
@@ -153,32 +159,39 @@ class Detections:
         columns = {"name": self.names, "label": self.labels.numpy(), "score": self.scores.numpy()}
         return pandas.DataFrame(columns | {name: corners[:, at] for at, name in enumerate(("x1", "y1", "x2", "y2"))})
 
-    def draw(self, image: Any = None, *, min_score: float = 0.0) -> NDArray[np.uint8]:
+    def draw(self, image: Any = None, *, min_score: float = 0.0, channels: Channels | None = None) -> NDArray[np.uint8]:
         """Boxes, names and scores drawn on a copy of the image.
 
         Args:
-            image: array uint8 [H,W,3] RGB, PIL image or path; by default the file that was given to ``predict``.
-            min_score: detections below it are left out.
+            image: as for ``predict``; by default the one that was given to it.
+            min_score: detections below it are left out. ``detzoo predict`` leaves out those below 0.3; recipes keep
+                those from 0.01 on, which AP needs.
+            channels: order of the colours in an array; by default what ``predict`` was told, else RGB.
 
         Returns:
             uint8 [H,W,3] RGB.
 
         Raises:
-            DetzooError: no image is given and ``predict`` got none from a file.
+            DetzooError: no image is given, and the detections were not made by ``predict``.
         """
+        from detzoo.prediction.given_images import read_given
         from detzoo.runtime.drawing import draw_detections
 
-        if image is None and self.path is None:
-            raise DetzooError("these detections do not come from a file: give the image that was given to predict")
-        return draw_detections(self.path if image is None else image, self, min_score=min_score)
+        shown = next((one for one in (image, self.path, self.image) if one is not None), None)
+        if shown is None:
+            raise DetzooError("these detections were not made by predict: add image=, the one that they belong to")
+        return draw_detections(read_given(shown, channels or self.channels or "rgb"), self, min_score=min_score)
 
-    def save(self, path: str | Path, image: Any = None, *, min_score: float = 0.0) -> Path:
+    def save(
+        self, path: str | Path, image: Any = None, *, min_score: float = 0.0, channels: Channels | None = None
+    ) -> Path:
         """Write the drawn image, or the values if ``path`` ends in ``.json``.
 
         Args:
             path: ``.jpg``, ``.png``, ``.webp``, ``.bmp`` or ``.tif``, or ``.json`` (see ``to_dict``).
             image: as in ``draw``.
-            min_score: detections below it are left out.
+            min_score: as in ``draw``.
+            channels: as in ``draw``.
 
         Returns:
             ``path``.
@@ -197,7 +210,7 @@ class Detections:
         if out.suffix.lower() == ".json":
             _write_values(out, self[self.scores >= min_score].to_dict())
         else:
-            write_drawing(out, self.draw(image, min_score=min_score), by="save")
+            write_drawing(out, self.draw(image, min_score=min_score, channels=channels), by="save")
         return out
 
     def _encoded_masks(self) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ Letters: B images, D detections (padded).
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -72,7 +73,11 @@ def predict(
         for start in range(0, len(given), batch):
             chunk = given[start : start + batch]  # decoded chunk by chunk: a long list does not fill the memory
             read, paths = [read_given(one, channels) for one in chunk], [origin(one) for one in chunk]
-            found += detect_images(detector, read, paths, settings=settings)
+            made = detect_images(detector, read, paths, settings=settings)
+            found += [
+                one if one.path is not None else dataclasses.replace(one, image=image, channels=channels)
+                for one, image in zip(made, chunk, strict=True)
+            ]
     return found
 
 

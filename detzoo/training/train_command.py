@@ -11,6 +11,7 @@ from detzoo.data.formats.split_names import role_of, with_role
 from detzoo.data.hold_out import hold_out
 from detzoo.errors import DataError
 from detzoo.recipes.recipe import load_recipe
+from detzoo.runtime.device import pick_device
 from detzoo.runtime.foreign_files import is_ordinary
 from detzoo.training import rng
 from detzoo.training.detection_task import DetectionTask
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 def train_target(command: TrainCommand) -> RunSummary:
     """Read the recipe, open the data, build the detector for its classes, train."""
     recipe = load_recipe(command.target, list(command.overrides))  # a wrong name is told before the data are read
+    pick_device(command.device)
     reject_existing(command.out, resume=command.resume)  # and a folder that is taken before weights are fetched
     dataset, val = open_splits(command.data, command.train_split, command.val_split)
     seed = recipe.values["train"]["seed"] if command.seed is None else command.seed

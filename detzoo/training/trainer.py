@@ -187,6 +187,8 @@ def _begin(run: Run, saved: Checkpoint | None) -> RunState:
         check_values(run.task.network, saved.model, run.out / LAST)
         run.task.network.load_state_dict(saved.model)
     show = Display(active=run.shown, total=0, done=0)
+    if saved is None and run.options.resume:
+        show.say(f"{run.out} holds no run to resume: a new one begins there")
     for line in describe(run, state, resuming=saved is not None):
         show.say(line)
     return state

@@ -122,8 +122,8 @@ def load_checkpoint(path: Path, *, parts: Sequence[str] = ("model", "ema", "opti
                     found[part][name] = file.get_tensor(key)
     except SafetensorError as error:
         raise WeightsError(
-            f"{path}: not a complete safetensors file: {error}; copy it again or resume another run; a .pth of another "
-            "library goes through `detzoo weights import`, one of a backbone under backbone.weights"
+            f"{path}: not a complete safetensors file: {error}; copy it again or resume another run; a .pth or .onnx "
+            "of another library goes through `detzoo weights import`, one of a backbone under backbone.weights"
         ) from None
     return Checkpoint(described["recipe"], tuple(described["classes"]), **found, run=described["run"])
 

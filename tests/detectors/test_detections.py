@@ -138,7 +138,7 @@ def test_a_wrong_name_or_index_is_one_message(tmp_path: Path) -> None:
 
 
 def test_drawing_needs_the_image() -> None:
-    with pytest.raises(DetzooError, match="give the image"):
+    with pytest.raises(DetzooError, match="add image="):
         detections().draw()
 
 

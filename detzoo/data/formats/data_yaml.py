@@ -43,6 +43,11 @@ def source_of_yaml(path: Path, base: Path) -> DataSource:
     if content.keys() & {"names", "nc"} and "splits" not in content and content.get("format", "yolo") == "yolo":
         return ultralytics(path, content)
     unknown = [key for key in content if key not in KEYS and content.get("format") != "shapes"]
+    if "splits" not in content and (parts := [key for key in unknown if role_of(key) is not None]):
+        raise DataError(
+            f"{path}: `names` is missing: where {parts[0]!r} is a key of its own, as in a YOLO data.yaml, there must "
+            "be class names in the order of their numbers too, as `names: [cat, dog]`, or their number, as `nc: 2`"
+        )
     if unknown and not (unknown == ["names"] and content.get("format") == "yolo"):
         raise DataError(f"{path}: unknown key {unknown[0]!r}; a data.yaml has {', '.join(KEYS)}")
     root = inside(path, base, content.get("path", "."))
