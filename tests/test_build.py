@@ -229,3 +229,8 @@ def test_a_size_that_no_memory_has_is_told_with_its_place(filters: int) -> None:
 def test_one_class_is_a_list_of_one_name() -> None:
     with pytest.raises(RecipeError, match=r'give a list of names: \["cat"\]'):
         detzoo.build(SMALL, classes="cat", weights=None)
+
+
+def test_two_numbers_of_classes() -> None:
+    with pytest.raises(RecipeError, match="2 classes are given, and num_classes=3"):
+        detzoo.build(SMALL, classes=["a", "b"], num_classes=3)

@@ -55,3 +55,12 @@ def test_a_folder_that_is_taken_comes_before_weights_are_fetched(
     assert code == 2
     assert told.startswith("error: thesis: exists and is no run of detzoo; choose another --out")
     assert not (tmp_path / "cache").exists()
+
+
+def test_an_import_is_written_under_the_ending_that_is_read(installed: Run, tmp_path: Path) -> None:
+    out = str(tmp_path / "nano.onnx")
+    code, _, told = installed(
+        "weights", "import", "a.onnx", "--from", "x", "--detector", "ssd_mobilenet_v2", "--out", out
+    )
+    assert code == 2
+    assert "nano.onnx: a checkpoint's name must end in .safetensors" in told

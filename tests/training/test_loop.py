@@ -182,6 +182,12 @@ def test_a_run_that_stopped_before_its_first_step_makes_way(tmp_path: Path) -> N
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
 
 
+def test_a_resume_of_nothing_says_that_it_begins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(toy(epochs=1), tmp_path / "run", resume=True, progress=True)
+    told = "".join(capsys.readouterr())
+    assert f"{tmp_path / 'run'} holds no run to resume: a new one begins there" in told
+
+
 def test_an_existing_run_is_never_written_over(tmp_path: Path) -> None:
     run(toy(epochs=1), tmp_path / "run")
     before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()}
