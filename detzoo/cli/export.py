@@ -34,4 +34,5 @@ def command(  # typer turns parameters into options: their order means nothing
 
     wanted = parse_size(size)
     detector = load_detector(target, set_=set_)
+    typer.echo(f"exporting {target}; a large network takes minutes", err=True)
     typer.echo(export(detector, out, format=format_, postprocess=postprocess, size=wanted, dynamic_size=dynamic_size))

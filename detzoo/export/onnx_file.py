@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,18 @@ def translated(detector: Detector, exported: Exported, *, dynamic_size: bool) ->
             f"{detector.recipe.name} cannot be exported as ONNX: {sentence(error)}; use --format torch"
         ) from error
     assert made is not None
-    return made.model_proto
+    return _naming_the_batch(made.model_proto)
+
+
+def _naming_the_batch(model: Any) -> Any:
+    """Call the first axis of the inputs ``batch`` wherever it comes back; the exporter calls it ``s47``."""
+    graph = model.graph
+    symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param and symbol:
+                axis.dim_param = re.sub(rf"\b{symbol}\b", "batch", axis.dim_param)
+    return model
 
 
 def _one_size(reason: str) -> str:

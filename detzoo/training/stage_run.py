@@ -162,7 +162,7 @@ class StageRun:
     def _restore(self, saved: Checkpoint) -> None:
         if self.optimizer is not None:
             restore_optimizer(self.optimizer, saved.optim)
-        if self.ema is not None:
+        if self.ema is not None and (saved.ema or self.state.step):  # written before the first step, there is none yet
             self.ema.load(saved.ema)
         if self.accelerator.scaler is not None and "scaler" in saved.run:
             self.accelerator.scaler.load_state_dict(saved.run["scaler"])

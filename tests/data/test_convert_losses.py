@@ -155,7 +155,7 @@ def test_splits_of_different_classes_leave_nothing(tmp_path: Path, target: Targe
 
 @pytest.mark.parametrize("there", [True, False])
 def test_what_does_not_read_back_leaves_nothing(tmp_path: Path, there: bool) -> None:
-    splits = coco(tmp_path / "in", {"train": ["c\x01t"]}, [[5, 5, 10, 10]])  # no letter of xml
+    splits = coco(tmp_path / "in", {"train": ["c\uffffat"]}, [[5, 5, 10, 10]])  # no letter of xml
     out = tmp_path / "out"
     if there:
         out.mkdir()

@@ -148,6 +148,7 @@ def test_what_travels_in_the_file(written: Path) -> None:
     assert told["detzoo.scoring"] == "sigmoid"
     assert told["detzoo.quality"] == "product"
     assert (told["detzoo.dynamic"], told["detzoo.size_step"]) == (["batch", "size"], 16)
+    assert [axes.shape[0] for axes in (*session.get_inputs(), *session.get_outputs())][:2] == ["batch", "batch"]
     assert set(told["detzoo.meaning"]) == {i.name for i in (*session.get_inputs(), *session.get_outputs())}
     assert list(written.parent.iterdir()) == [written]
 
