@@ -15,7 +15,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 WORKERS := $(shell expr $(JOBS) / 2)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(filter 0 1,$(WORKERS)),,-n $(WORKERS) --dist loadfile)
 # Two halves that take about as long, types being the first part of the second
-SECOND_HALF := tests/testing plugins examples
+SECOND_HALF := tests/testing tests/export plugins examples
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo test lint types unit first-half second-half test-all campaign bench docs clean
@@ -38,7 +38,7 @@ $(READY): pyproject.toml $(PLUGINS)
 demo: setup  ## train, evaluate, benchmark and compare two detectors on generated images (minutes)
 	@$(BIN)/detzoo demo --out demo
 
-test: lint  ## set-up, lint, types, tests (9 minutes on two cores, after the set-up)
+test: lint  ## set-up, lint, types, tests (some 10 minutes on two cores, after the set-up)
 	@$(MAKE) --no-print-directory -j2 first-half types second-half
 
 lint: setup
