@@ -23,8 +23,8 @@ CLASS: Final = "class"
 """The menu that also filters the image wall."""
 SCRIPTS: Final = ("table.js", "wall.js", "drawings.js")
 FIRST_COLUMNS: Final = (
-    *("name", "AP", "AP50", "latency_p50_ms", "best_images_per_s", "params_m", "epochs", "train_minutes", "onnx"),
-    *("APs", "APm", "APl", "AP75", "gflops", "input"),
+    *("name", "AP", "ties", "latency_p50_ms", "AP_interval", "AP50", "best_images_per_s", "params_m", "epochs"),
+    *("train_minutes", "onnx", "APs", "APm", "APl", "AP75", "gflops", "input"),
 )
 """Columns of the table in the order in which they are worth their place where not all of them fit."""
 
