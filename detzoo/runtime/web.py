@@ -102,5 +102,7 @@ def reason_of(error: BaseException) -> str:
         return f"the server's answer is not HTTP: it begins with {str(error).strip()[:_SHOWN]!r}"
     if isinstance(error, http.client.IncompleteRead):
         return "the answer was cut short"
-    reason = getattr(error, "reason", None) or error
-    return str(getattr(reason, "strerror", None) or reason) or type(reason).__name__
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(cause) or type(cause).__name__

@@ -31,8 +31,6 @@ FOREIGN = {
         "getattr(image, 'filename', None)",
     ): "Pillow sets it on opened files",
     ("detzoo/benchmark/cost.py", "getattr(trace.profiler, 'kineto_results', None)"): "inside torch's profiler",
-    ("detzoo/runtime/web.py", "getattr(error, 'reason', None)"): "of urllib's errors one has a reason",
-    ("detzoo/runtime/web.py", "getattr(reason, 'strerror', None)"): "not every OSError has the system's words",
     ("detzoo/cli/__init__.py", "getattr(module, 'app', None)"): "a command's module has one command or several",
     ("detzoo/plugins/classes.py", "getattr(cls, 'kind', None)"): "what a manifest names may be any object",
     ("detzoo/plugins/entries.py", "getattr(cls, 'kind', None)"): "what a manifest names may be any object",
