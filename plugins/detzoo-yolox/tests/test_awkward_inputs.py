@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
 from detzoo.builder import build
 from detzoo.interfaces import Detector
-from detzoo.testing import image_batch, targets
-
-SIZE = (96, 128)
-Box = tuple[float, float, float, float]
+from detzoo.testing.awkward_inputs import IMAGE_SIZES, SCENES, SIZE, check_boxes_inside, finite_losses
 
 
 @pytest.fixture(scope="module")
@@ -20,40 +16,12 @@ def detector() -> Detector:
     return build("yolox_nano_coco", overrides={"input.size": list(SIZE)}, num_classes=3, weights=None)
 
 
-def many(count: int) -> list[Box]:
-    draw = np.random.default_rng(0)
-    corner = draw.uniform(0, 1, (count, 2)) * (SIZE[1] - 20, SIZE[0] - 20)
-    return [(x, y, x + w, y + h) for (x, y), (w, h) in zip(corner, draw.uniform(1, 20, (count, 2)), strict=True)]
-
-
-SCENES: dict[str, list[list[Box]]] = {
-    "no object in one image": [[], [(10.0, 10.0, 60.0, 50.0)]],
-    "no object at all": [[], []],
-    "boxes of one pixel": [[(10.0, 10.0, 11.0, 11.0), (95.0, 90.0, 96.0, 91.0)], [(0.0, 0.0, 1.0, 1.0)]],
-    "a box without area": [[(10.0, 10.0, 10.0, 30.0)], []],
-    "1,000 boxes": [many(1000), many(3)],
-    "one box, 50 times": [[(20.0, 20.0, 70.0, 60.0)] * 50, []],
-}
-
-
 @pytest.mark.parametrize("scene", SCENES)
 def test_losses_and_gradients_are_finite(detector: Detector, scene: str) -> None:
-    detector.train().zero_grad()
-    truth = targets(SCENES[scene], size=SIZE, padded=1008)
-    terms = detector.losses(image_batch(2, size=SIZE), truth)
-    total = torch.stack(list(terms.values())).sum()
-    total.backward()  # type: ignore[no-untyped-call]
-    assert bool(total.isfinite())
-    assert all(bool(p.grad.isfinite().all()) for p in detector.parameters() if p.grad is not None)
-    found = any(float(terms[name].detach()) > 0 for name in ("box", "classification"))
-    assert found == any(SCENES[scene])
+    terms = finite_losses(detector, scene)
+    assert any(terms[name] > 0 for name in ("box", "classification")) == any(SCENES[scene])
 
 
-@pytest.mark.parametrize("size", [(16, 16), (1, 300), (3000, 4000)])
+@pytest.mark.parametrize("size", IMAGE_SIZES)
 def test_images_of_every_size(detector: Detector, size: tuple[int, int]) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    [found] = detector.eval().predict([image], channels="rgb", score_threshold=0.0)
-    boxes = found.boxes
-    assert bool(boxes.isfinite().all())
-    assert float(boxes.min()) >= 0
-    assert bool((boxes[:, 2:] <= torch.tensor([size[1], size[0]])).all())
+    check_boxes_inside(detector, size)
