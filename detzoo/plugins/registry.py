@@ -312,8 +312,9 @@ class Registry:
         distribution = self.provider("detectors", name.rpartition("/")[2])
         if distribution:
             return f'detector "{name}" is not installed; provided by {distribution}: pip install {distribution}'
-        no_run = f"there is no run folder {name} either" if "/" in name else ""
-        parts = [nearest(name, known), no_run, "`detzoo list` shows all; a file of your own ends in .yaml"]
+        near = nearest(name, known)
+        no_run = f"there is no run folder {name} either" if "/" in name or not near else ""
+        parts = [near, no_run, "`detzoo list` shows all; a file of your own ends in .yaml"]
         return f'unknown detector "{name}"; ' + self._joined(parts)
 
     def _joined(self, parts: list[str]) -> str:

@@ -11,7 +11,12 @@ import pytest
 pytest.importorskip("detzoo_ssd")
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
 
-HINTS = {"ssd_mobilenet_v3": '"ssd_mobilenet_v2"', "runs/none": "no run folder", "none.yaml": "No such file"}
+HINTS = {
+    "ssd_mobilenet_v3": '"ssd_mobilenet_v2"',
+    "runs/none": "no run folder",
+    "r": "no run folder r either",
+    "none.yaml": "No such file",
+}
 
 
 @pytest.mark.parametrize(

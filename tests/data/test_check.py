@@ -18,7 +18,7 @@ def test_the_command_prints_the_lines_and_leaves_with_1(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stdout.splitlines()[2:] == [
         f"{tmp_path}/b.xml:3: error: zero-box: cat: box 5 5 5 9; left out",
-        "1 errors, 0 warnings, 0 notes",
+        "1 error, 0 warnings, 0 notes",
     ]
     as_json = CliRunner().invoke(app, ["check", str(tmp_path), "--json"])
     assert as_json.exit_code == 1

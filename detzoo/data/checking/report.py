@@ -31,7 +31,8 @@ def as_lines(problems: Sequence[DataProblem], limit: int | None = None) -> str:
         elif shown[kind] == limit + 1:
             lines.append(f"... and {kinds[kind] - limit} more {problem.code} (--all shows them)")
     counts = Counter(problem.severity for problem in problems)
-    found = f"{counts['error']} errors, {counts['warning']} warnings, {counts['info']} notes"
+    numbers = (("error", counts["error"]), ("warning", counts["warning"]), ("note", counts["info"]))
+    found = ", ".join(f"{number} {word}{'' if number == 1 else 's'}" for word, number in numbers)
     lines.append(found if problems else "no defect found")
     return terminal_text("\n".join(lines))
 
