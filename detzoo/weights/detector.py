@@ -15,6 +15,7 @@ from detzoo.plugins.registry import get_registry
 from detzoo.recipes.full_names import PROVIDERS, stored_values
 from detzoo.runtime.foreign_files import is_there
 from detzoo.schema.describing import nearest, unknown
+from detzoo.weights.hub import is_pinned
 from detzoo.weights.sources import fetch, read_state_dict
 from detzoo.weights.values import key_problems, value_problems
 
@@ -39,7 +40,7 @@ def load_weights(detector: Detector, weights: str, recipe: Recipe, build: Callab
     published = recipe.values["weights"]
     chosen = [entry for entry in published if weights in ("published", entry["name"])]
     if chosen:
-        if chosen[0]["sha256"] is None:
+        if chosen[0]["sha256"] is None and not is_pinned(chosen[0]["url"]):
             _log.warning("%s: no digest was published for it, so the file is not checked against one", chosen[0]["url"])
         file = fetch(chosen[0]["url"], sha256=chosen[0]["sha256"])
         own = tuple(detector.recipe.values["weights"]) == tuple(published)

@@ -26,6 +26,7 @@ from detzoo.runtime.locks import locked
 from detzoo.runtime.machine_failures import machine_failure
 from detzoo.runtime.web import ascii_address, parse_address
 from detzoo.weights.download import download
+from detzoo.weights.hub import SCHEME, fetch_from_hub
 from detzoo.weights.onnx_initialisers import read_initialisers
 
 CACHE_VARIABLE: Final = "DETZOO_CACHE"
@@ -49,10 +50,11 @@ def fetch(
     request.
 
     Args:
-        location: a path, ``file://``, ``http://`` or ``https://``.
+        location: a path, ``file://``, ``http://``, ``https://`` or ``hf://owner/name@revision/file.safetensors``, which
+            the Hugging Face Hub's own cache keeps.
         sha256: hexadecimal, all of it or its beginning (8 digits or more). Without it, digits at the end of the file's
             name count, as in ``ssd300_vgg16_coco-b556d3b4.pth``, when the file is downloaded.
-        cache_dir: in place of the default cache.
+        cache_dir: in place of the default cache; not of the Hub's.
         progress: show it on stderr.
 
     Returns:
@@ -73,11 +75,16 @@ def fetch(
     if address is not None:
         expected = sha256 or _hash_in_name(url.path)
         return _fetch_url(address, expected, Path(cache_dir or default_cache()), progress)
+    if url.scheme == SCHEME:
+        path = fetch_from_hub(str(location), progress=progress)
+        if sha256 is not None:
+            _check(path, sha256, "Correct sha256 in the recipe, or the revision; else do not trust the file.")
+        return path
     if url.scheme == "file":
         return _local(Path(url2pathname(unquote(url.path))), sha256)
     if "://" in str(location):
         raise WeightsError(
-            f"cannot read weights from {location}: known are paths, file://, http:// and https:// addresses"
+            f"cannot read weights from {location}: known are paths, file://, http://, https:// and hf:// addresses"
         )
     return _local(Path(location).expanduser(), sha256)
 

@@ -227,7 +227,8 @@ def test_local_files(tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as error:
         fetch("ftp://example.org/w.pth")
     assert str(error.value) == (
-        "cannot read weights from ftp://example.org/w.pth: known are paths, file://, http:// and https:// addresses"
+        "cannot read weights from ftp://example.org/w.pth: "
+        "known are paths, file://, http://, https:// and hf:// addresses"
     )
     with pytest.raises(WeightsError) as error:
         fetch(path, sha256="xyz")
