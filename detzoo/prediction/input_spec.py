@@ -30,6 +30,8 @@ class InputSpec:
         normalise: ``after`` resizing, or ``before`` it (torchvision): equal but for rounding, up to 1e-6, which the
             norms of some networks make a thousand times larger.
         sampling: ``half_pixel`` or ``corners`` (darknet: the corner pixels' centres coincide).
+        antialias: shrinking averages over all pixels that a new one covers (Pillow, torchvision's transforms), not over
+            the two nearest each way. With ``rounding: uint8`` it is what torchvision makes of bytes.
         min_size: network px of the short side, ``shortest`` only.
         max_size: network px that the long side may not pass, ``shortest`` only.
         pad_multiple: the padded size is rounded up to a multiple of it, ``shortest`` only (torchvision: 32).
@@ -51,6 +53,7 @@ class InputSpec:
     rounding: Literal["none", "uint8"] = "none"
     normalise: Literal["after", "before"] = "after"
     sampling: Literal["half_pixel", "corners"] = "half_pixel"
+    antialias: bool = False
     min_size: Side | None = None
     max_size: Side | None = None
     pad_multiple: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -69,6 +72,8 @@ class InputSpec:
             found.append(f"mean must be three numbers, not {list(self.mean)}")
         if self.rounding == "uint8" and self.sampling == "corners":  # cv2.resize samples at half pixels alone
             found.append("sampling: corners needs rounding: none")
+        if self.antialias and self.sampling == "corners":  # torch averages around half pixels alone
+            found.append("antialias: true needs sampling: half_pixel")
         if self.rounding == "uint8" and self.normalise == "before":  # normalised pixels are no bytes
             found.append("normalise: before needs rounding: none")
         return found

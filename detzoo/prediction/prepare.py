@@ -144,10 +144,11 @@ def _fill(out: Tensor, image: NDArray[np.uint8], spec: InputSpec) -> None:
     height, width = out.shape[1:]
     same = image.shape[:2] == (height, width)
     if spec.rounding == "uint8" and not same:
-        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+        image = _resized_bytes(image, (height, width), antialias=spec.antialias)
         same = True
     early = spec.normalise == "before"
-    sparse = out.device.type == "cpu" and spec.sampling == "half_pixel" and image.size > _SPARSE * out.numel()
+    near = spec.sampling == "half_pixel" and not spec.antialias  # only neighbours are read
+    sparse = out.device.type == "cpu" and near and image.size > _SPARSE * out.numel()
     if sparse and not same and not early:
         x = shrink_bilinear(image, (height, width))
     else:
@@ -157,10 +158,20 @@ def _fill(out: Tensor, image: NDArray[np.uint8], spec: InputSpec) -> None:
             x = _normalise(x.flip(0) if spec.channels == "bgr" else x, spec)
         if not same:
             corners = spec.sampling == "corners"
-            x = F.interpolate(x[None], size=(height, width), mode="bilinear", align_corners=corners)[0]
+            x = F.interpolate(
+                x[None], size=(height, width), mode="bilinear", align_corners=corners, antialias=spec.antialias
+            )[0]
     out.copy_(x.flip(0) if spec.channels == "bgr" and not early else x)  # mean and std are in the network's order
     if not early:
         _normalise(out, spec)
+
+
+def _resized_bytes(image: NDArray[np.uint8], size: tuple[int, int], *, antialias: bool) -> NDArray[np.uint8]:
+    """Bytes to bytes, each rounded: by OpenCV, or averaged as torchvision's ``Resize`` does."""
+    if not antialias:
+        return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+    planes = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    return F.interpolate(planes, size=size, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
 
 
 def _normalise(pixels: Tensor, spec: InputSpec) -> Tensor:

@@ -164,6 +164,36 @@ def test_rounding_uint8_is_cv2s_resize_of_bytes() -> None:
     np.testing.assert_array_equal(prepare([image], spec).pixels[0].permute(1, 2, 0).numpy(), expected)
 
 
+@pytest.mark.parametrize("size", [(20, 30), (48, 20), (90, 100)])
+def test_antialias_is_torchvisions_resize(size: tuple[int, int]) -> None:
+    from torchvision.transforms.v2 import functional as transforms
+
+    image = photo(48, 64)
+    planes = torch.from_numpy(image).permute(2, 0, 1)
+    bare: dict[str, Any] = {"size": size, "mean": (0, 0, 0), "std": (1, 1, 1), "pixel_range": 255, "antialias": True}
+    of_bytes = transforms.resize(planes, list(size), antialias=True).float()
+    assert torch.equal(prepare([image], InputSpec(rounding="uint8", **bare)).pixels[0], of_bytes)
+    of_floats = transforms.resize(planes.float(), list(size), antialias=True)
+    torch.testing.assert_close(prepare([image], InputSpec(**bare)).pixels[0], of_floats, rtol=0, atol=1e-3)
+    assert (of_bytes - of_floats).abs().max() <= 1.01  # rounded to half a byte, across and then down
+
+
+def test_antialias_by_hand_and_by_pillow() -> None:
+    from PIL import Image
+
+    image = np.repeat(np.array([[0, 0, 0, 255, 255, 255]], np.uint8)[..., None], 3, axis=2)
+    bare: dict[str, Any] = {"size": (1, 2), "mean": (0, 0, 0), "std": (1, 1, 1), "pixel_range": 255}
+    plain, averaged = (prepare([image], InputSpec(antialias=on, **bare)).pixels[0, 0, 0] for on in (False, True))
+    torch.testing.assert_close(plain, torch.tensor([0.0, 255.0]))
+    # a triangle that reaches three pixels each way from 1.5 px: the first five pixels lie in it
+    weights = torch.tensor([1 - abs(x + 0.5 - 1.5) / 3 for x in range(5)])
+    assert averaged[0].item() == pytest.approx(255 * float(weights[3:].sum() / weights.sum()), rel=1e-5)
+    photograph = photo(48, 64)
+    pillow = np.asarray(Image.fromarray(photograph).resize((30, 20), Image.Resampling.BILINEAR), np.float32)
+    ours = prepare([photograph], InputSpec(rounding="uint8", antialias=True, **(bare | {"size": (20, 30)})))
+    assert np.abs(ours.pixels[0].permute(1, 2, 0).numpy() - pillow).max() <= 1  # each rounds between the two axes
+
+
 def test_original_px_come_back_from_scale_and_region() -> None:
     spec = InputSpec(size=(416, 416), resize="letterbox")
     batch, targets = collate([sample(photo(480, 640), [[64, 96, 320, 480]])], spec)
@@ -258,6 +288,10 @@ def test_proposals_travel_with_the_batch() -> None:
         (
             {"size": (3, 3), "rounding": "uint8", "sampling": "corners"},
             "input: sampling: corners needs rounding: none",
+        ),
+        (
+            {"size": (3, 3), "antialias": True, "sampling": "corners"},
+            "input: antialias: true needs sampling: half_pixel",
         ),
     ],
 )
