@@ -15,7 +15,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 WORKERS := $(shell expr $(JOBS) / 2)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(filter 0 1,$(WORKERS)),,-n $(WORKERS) --dist loadfile)
 # Two halves that take about as long, types being the first part of the second
-SECOND_HALF := tests/testing tests/export plugins examples
+SECOND_HALF := tests/testing tests/export plugins $(wildcard examples)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo test lint types unit first-half second-half test-all campaign bench docs clean

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "detzoo"
 ZOO = sorted(path.parent for path in ROOT.glob("plugins/*/src/*/registry.yaml"))
 PACKAGES = [*ZOO, *sorted(path.parent for path in ROOT.glob("examples/*/src/*/registry.yaml"))]
-ORDINARY: Final = frozenset({"regions"})
-"""Names of components that are words of the field too: the core's own strings may be them."""
+ORDINARY: Final = frozenset({"regions", "set"})
+"""Names of components that are words of the field or of Python too: the core's own strings may be them."""
 
 
 def plugin_names() -> frozenset[str]:
