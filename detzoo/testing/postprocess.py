@@ -8,14 +8,15 @@ from typing import Any
 import torch
 
 from detzoo.detectors.one_stage import OneStage
-from detzoo.testing.specimens import candidates, generator, image_batch, no_candidates, predictions
+from detzoo.testing.loss import places_of
+from detzoo.testing.specimens import generator, image_batch, no_candidates, predictions
 from detzoo.testing.subject import Subject, assert_close, assert_finite, assert_unchanged, image, snapshot
 from detzoo.types import Candidates, DetectionBatch, DetectionSettings, ImageBatch, Predictions
 
 
 def check_outputs(subject: Subject) -> None:
     """Shapes and dtypes of the contract; scores in [0,1], best first; boxes inside the image; known labels."""
-    found = _run(subject, _predictions(subject), _places(subject), image_batch())
+    found = _run(subject, _predictions(subject), places_of(subject), image_batch())
     _check_shapes(found)
     assert_finite((found.boxes[found.valid], found.scores[found.valid]), "boxes or scores")
     for row in range(2):
@@ -51,14 +52,14 @@ def _check_shapes(found: DetectionBatch) -> None:
 
 def check_same_input_same_output(subject: Subject) -> None:
     """Evaluation is deterministic: the same input gives the same detections twice."""
-    places, said, batch = _places(subject), _predictions(subject), image_batch()
+    places, said, batch = places_of(subject), _predictions(subject), image_batch()
     first, second = (_run(subject, said, places, batch) for _ in range(2))
     assert_close(first, second, "the first and the second answer to one input")
 
 
 def check_obeys_its_settings(subject: Subject) -> None:
     """Each setting that it declares is obeyed when it is given: at most ``keep``, none below ``score_threshold``."""
-    own, given = subject.component.settings, (_predictions(subject), _places(subject), image_batch())
+    own, given = subject.component.settings, (_predictions(subject), places_of(subject), image_batch())
     if own.keep is not None:
         most = int(_run(subject, *given, DetectionSettings(keep=3)).valid.sum(1).max())
         assert most <= 3, f"with keep = 3 an image has {most} detections"
@@ -82,7 +83,7 @@ def check_nothing_is_found_in_nothing(subject: Subject) -> None:
 
 def check_invalid_candidates_give_nothing(subject: Subject) -> None:
     """Padding among the candidates is never detected."""
-    places = _places(subject)
+    places = places_of(subject)
     nowhere = Candidates(places.boxes, torch.zeros_like(places.valid), places.levels, places.coder)
     found = _run(subject, _predictions(subject), nowhere, image_batch())
     assert int(found.valid.sum()) == 0, "detections came out of invalid candidates"
@@ -90,7 +91,7 @@ def check_invalid_candidates_give_nothing(subject: Subject) -> None:
 
 def check_batch_equals_singles(subject: Subject) -> None:
     """Images do not disturb each other: no suppression across them, no shared limits."""
-    places, said, batch = _places(subject), _predictions(subject), image_batch()
+    places, said, batch = places_of(subject), _predictions(subject), image_batch()
     together = _run(subject, said, places, batch)
     for row in range(2):
         alone = _run(subject, image(said, row), places, image(batch, row))
@@ -101,7 +102,7 @@ def check_batch_equals_singles(subject: Subject) -> None:
 
 def check_input_is_not_changed(subject: Subject) -> None:
     """Logits keep their values: losses and other branches read them."""
-    places, said, batch = _places(subject), _predictions(subject), image_batch()
+    places, said, batch = places_of(subject), _predictions(subject), image_batch()
     before = snapshot((said, places, batch))
     _run(subject, said, places, batch)
     assert_unchanged(before, (said, places, batch), "the input")
@@ -138,13 +139,9 @@ def check_suppress_takes_the_empty_case(subject: Subject) -> None:
         assert float(found.sum()) == 0, "an invalid box kept its score"
 
 
-def _places(subject: Subject) -> Candidates:
-    return candidates(coder=_coder(subject))
-
-
 def _predictions(subject: Subject) -> Predictions:
     """Confident noise: random logits alone stay below many thresholds."""
-    said = predictions(2, _places(subject), _scoring(subject), num_classes=subject.num_classes)
+    said = predictions(2, places_of(subject), _scoring(subject), num_classes=subject.num_classes)
     assert said.class_logits is not None
     return dataclasses.replace(said, class_logits=(said.class_logits * 4).detach(), deltas=said.deltas.detach())
 
