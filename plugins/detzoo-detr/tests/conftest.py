@@ -1,8 +1,11 @@
 """Fixtures of the whole suite."""
 
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `from oracle import ...`
 
 SHARED = Path(__file__).parents[4] / "shared"
 

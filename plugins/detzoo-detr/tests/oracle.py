@@ -39,7 +39,7 @@ def seed_by_name(module: nn.Module) -> None:
         elif value.ndim > 1:
             draw = draw / max(1, value[0].numel()) ** 0.5
         else:
-            draw = 0.1 * draw + (1 if name.endswith("weight") else 0)
+            draw = 0.1 * draw + (1 if name.endswith(("weight", "scale")) else 0)
         value.copy_(draw)
 
 
