@@ -134,7 +134,7 @@ def build_recipe(
     if unmet:
         raise RecipeError("\n".join(recipe.located(problem.key, problem.message) for problem in unmet))
     detector.classes = class_names(values["classes"], values["num_classes"])
-    detector.start = starting_point(builder.made, builder.types, builder.loaded)
+    detector.begin_at(starting_point(builder.made, builder.types, builder.loaded))
     return detector
 
 

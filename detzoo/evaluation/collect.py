@@ -21,6 +21,7 @@ from detzoo.prediction.detections import Detections
 from detzoo.prediction.image_proposals import propose
 from detzoo.prediction.predict import detect_images, inference
 from detzoo.prediction.prepare import resized_size
+from detzoo.prediction.untrained import tell_untrained
 from detzoo.runtime.progress import progress_bar
 from detzoo.types import DetectionSettings
 
@@ -115,6 +116,8 @@ def collect(
     if batch < 1:
         raise DetzooError(f"batch is {batch}; it must be 1 or more")
     rank, world = shard
+    if rank == 0:
+        tell_untrained(detector)
     # interleaved: sorted sizes spread evenly
     positions, image_ids = range(rank, len(dataset), world), dataset.image_ids
     done = Collected()

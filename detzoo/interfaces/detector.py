@@ -47,7 +47,7 @@ class Detector(nn.Module, Component, ABC):
 
     A detector must define ``network``, ``losses`` and ``postprocess``; the rest has defaults. The method that is called
     decides between training and inference, never ``.training``.
-    ``build`` sets ``recipe``, ``input``, ``classes``, ``train_plan`` and ``start`` after construction.
+    ``build`` sets ``recipe``, ``input``, ``classes`` and ``train_plan`` after construction, and calls ``begin_at``.
     """
 
     kind: ClassVar[str] = "architecture"
@@ -67,12 +67,27 @@ class Detector(nn.Module, Component, ABC):
     train_plan: TrainPlan
     start: StartingPoint = StartingPoint()
     """Where its weights come from; empty where nobody said."""
+    _changes_at_start: int = 0
 
     @property
     def name(self) -> str:
         """Name for messages and tables: the recipe's, or the class name if there is no recipe."""
         recipe: Recipe | None = getattr(self, "recipe", None)
         return type(self).__name__ if recipe is None else recipe.name
+
+    def begin_at(self, start: StartingPoint) -> None:
+        """Note where the weights come from, once they are in place."""
+        self.start = start
+        self._changes_at_start = self._changes()
+
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        """The components that are still as they were drawn at random; none once a parameter has changed since."""
+        return self.start.random if self._changes() == self._changes_at_start else ()
+
+    def _changes(self) -> int:
+        """How often parameters were written to; moving them to a device is no change."""
+        return sum(parameter._version for parameter in self.parameters())
 
     def forward(
         self,

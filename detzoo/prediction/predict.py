@@ -20,6 +20,7 @@ from torch.nn import functional
 from detzoo.ops.masks import paste_masks
 from detzoo.prediction.detections import Detections
 from detzoo.prediction.given_images import Channels, PredictionError, as_list, origin, read_given
+from detzoo.prediction.untrained import tell_untrained
 from detzoo.runtime.device import device_of
 from detzoo.runtime.switches import Precision
 from detzoo.types import DetectionBatch, DetectionSettings, ImageBatch
@@ -68,6 +69,7 @@ def predict(
     settings = detector.settings(DetectionSettings(score_threshold, nms_iou, keep))
     if batch < 1:
         raise PredictionError(f"batch is {batch}; it must be 1 or more")
+    tell_untrained(detector)
     found: list[Detections] = []
     with inference(detector, precision=precision):
         for start in range(0, len(given), batch):

@@ -15,6 +15,7 @@ from detzoo.ops.mask_encoding import run_lengths
 from detzoo.prediction.detections import Detections
 from detzoo.prediction.drawn_video import writing_video
 from detzoo.prediction.predict import detect_images, inference
+from detzoo.prediction.untrained import tell_untrained
 from detzoo.prediction.video_source import VideoSource
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.drawing import ImageArray, draw_detections
@@ -112,6 +113,7 @@ def annotate(
     """
     options = options or Options()
     settings = detector.settings(options.settings)
+    tell_untrained(detector)
     files = find_sources(sources)  # before anything is written: a folder may hold its own output
     with locked_folder(out, what="predict"):
         _check_results(out / RESULTS)

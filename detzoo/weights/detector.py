@@ -98,7 +98,7 @@ def load_state(detector: Detector, state: Mapping[str, Tensor], where: str) -> N
         raise WeightsError(f"{where} does not fit {detector.recipe.name}: {wrong}; is num_classes the same?")
     check_values(detector, state, where)
     detector.load_state_dict(dict(state))
-    detector.start = StartingPoint({"detector": where})
+    detector.begin_at(StartingPoint({"detector": where}))
 
 
 def check_values(network: nn.Module, state: Mapping[str, Tensor], where: object) -> None:
@@ -138,7 +138,7 @@ def _load_for(detector: Detector, state: Mapping[str, Tensor], where: str, class
         )
     check_values(detector, known, where)
     detector.load_state_dict(own | known)  # own: the layers that start afresh
-    detector.start = StartingPoint({"detector": where}, random=tuple(fresh))
+    detector.begin_at(StartingPoint({"detector": where}, random=tuple(fresh)))
     _log.warning("%s is for %d classes: %s start afresh for %d", where, count, ", ".join(fresh), len(detector.classes))
 
 
