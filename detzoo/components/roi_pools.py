@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
@@ -24,6 +23,7 @@ from detzoo.ops.roi_pool import (
     ps_roi_pool,
     to_regions,
 )
+from detzoo.runtime.near_names import nearest
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs
 
 Bins: TypeAlias = Annotated[int, Field(ge=1)]
@@ -343,8 +343,8 @@ def chosen_levels(features: FeatureSpecs, levels: tuple[str, ...] | None) -> tup
         raise RecipeError(f"levels is empty: name at least one. {exist}")
     for level in chosen:
         if level not in features:
-            close = difflib.get_close_matches(level, features, n=1)
-            hint = f' (did you mean "{close[0]}"?)' if close else ""
+            near = nearest(level, features, most=1)
+            hint = f" ({near})" if near else ""
             raise RecipeError(f'levels: there is no map "{level}" to pool from{hint}. {exist}')
     strides = [features[level].stride for level in chosen]
     if len(set(chosen)) < len(chosen) or strides != sorted(strides):

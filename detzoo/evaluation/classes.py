@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from detzoo.errors import DataError
 from detzoo.recipes.class_matching import NameMatches, match_names
+from detzoo.runtime.near_names import near_names
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def mismatch(model: Sequence[str | None], names: Sequence[str], missing: Sequenc
             "rename the classes in the dataset's yaml, so that they are equal"
         )
     known = [name for name in model if name is not None]
-    near = [(name, get_close_matches(name, known, n=1)) for name in missing]
+    near = [(name, near_names(name, known, most=1)) for name in missing]
     absent = [f"{name} (near: {close[0]})" if close else name for name, close in near]
     return (
         f"the model's class names differ from the dataset's: it has no output for {listed(absent)}. "

@@ -25,6 +25,7 @@ from detzoo.evaluation.result_content import shifted_by
 from detzoo.evaluation.result_images import ImageIds, match_images
 from detzoo.ops.segmentation import pack_segmentation
 from detzoo.runtime.foreign_files import MissingFileError, decode_text, is_ordinary, lines_of, read_file, read_text
+from detzoo.runtime.near_names import nearest_path
 
 Row: TypeAlias = dict[str, Any]
 BoxForm: TypeAlias = Literal["xywh", "xyxy"]
@@ -89,7 +90,8 @@ def read_detections(path: Path) -> list[Row]:
     try:
         rows = json.loads(_text(path))
     except MissingFileError:
-        raise DataError(f"{path} does not exist; give a COCO result file") from None
+        hint = nearest_path(path)
+        raise DataError(f"{path} does not exist; {f'{hint} ' if hint else ''}give a COCO result file") from None
     except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}") from None
     if not isinstance(rows, list):
@@ -209,7 +211,8 @@ def read_categories(text: str) -> dict[int, str]:
     path = Path(text)
     if not is_ordinary(path):
         if path.suffix in (".json", ".txt", ".names"):
-            raise DataError(f"--categories {text}: no such file")
+            hint = nearest_path(path)
+            raise DataError(f"--categories {text}: no such file{f'; {hint}' if hint else ''}")
         return dict(enumerate(name.strip() for name in text.split(",")))
     content = read_text(path, what="list of categories")
     if path.suffix != ".json":

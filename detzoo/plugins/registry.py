@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cache, cached_property
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from detzoo.errors import PluginError, RecipeError
@@ -18,7 +19,8 @@ from detzoo.plugins.classes import check_class, import_class, place_of, with_all
 from detzoo.plugins.entries import Entry, StoredComponents, check_name, key_of, summary_of
 from detzoo.plugins.manager import PluginManager, PluginRecord, describe_failure
 from detzoo.plugins.zoo_index import zoo_plugins
-from detzoo.schema.describing import nearest
+from detzoo.runtime.foreign_files import is_folder
+from detzoo.runtime.near_names import nearest, nearest_path
 from detzoo.schema.nodes import Schema
 
 LOCAL: Final = "local"
@@ -313,7 +315,9 @@ class Registry:
         if distribution:
             return f'detector "{name}" is not installed; provided by {distribution}: pip install {distribution}'
         near = nearest(name, known)
+        run = nearest_path(Path(name), is_folder) if "/" in name or not near else ""
         no_run = f"there is no run folder {name} either" if "/" in name or not near else ""
+        no_run += f"; {run}" if run else ""
         parts = [near, no_run, "`detzoo list` shows all; a file of your own ends in .yaml"]
         return f'unknown detector "{name}"; ' + self._joined(parts)
 

@@ -20,8 +20,9 @@ from detzoo.prediction.video_source import VideoSource
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.drawing import ImageArray, draw_detections
 from detzoo.runtime.folder_claim import locked_folder
-from detzoo.runtime.foreign_files import check_ordinary, files_below, is_ordinary
+from detzoo.runtime.foreign_files import MissingFileError, check_ordinary, files_below, is_ordinary
 from detzoo.runtime.images import MAX_FILE_BYTES, SUFFIXES, is_url, read_image
+from detzoo.runtime.near_names import nearest_path
 from detzoo.runtime.own_drawings import may_write, write_drawing
 from detzoo.runtime.passed_over import passed_over
 from detzoo.runtime.switches import Precision
@@ -184,10 +185,23 @@ def find_sources(sources: Sequence[str], report: Callable[[str], None] = lambda 
                 )
             found |= dict.fromkeys(inside)
         else:
-            check_ordinary(path, limit=MAX_FILE_BYTES, what="file or folder")  # says why not
+            _reject(path)
     if not found:
         raise DataError("no sources: give files, folders or URLs")
     return list(found)
+
+
+def _reject(path: Path) -> None:
+    """Say why a path is nothing to look at.
+
+    Raises:
+        DataError: always.
+    """
+    try:
+        check_ordinary(path, limit=MAX_FILE_BYTES, what="file or folder")
+    except MissingFileError as error:
+        hint = nearest_path(path)
+        raise DataError(f"{error}{f'; {hint}' if hint else ''}") from None
 
 
 class _Names:

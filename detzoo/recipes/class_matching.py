@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Final
 
 ALIASES: Final[dict[str, str]] = {
@@ -15,6 +16,10 @@ ALIASES: Final[dict[str, str]] = {
     "tvmonitor": "tv",
 }
 """VOC's names that COCO spells otherwise; both sides are looked up, so that either may have either."""
+
+_SAME_LETTERS: Final = 3
+_PAIR: Final = 2
+_LONGEST: Final = 100
 
 
 @dataclass(frozen=True)
@@ -85,3 +90,39 @@ def near_equal(names: Sequence[str]) -> list[tuple[str, ...]]:
     for name in names:
         groups.setdefault(with_aliases(name), {})[name] = None
     return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def one_letter_apart(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of names that one letter too many, too few, wrong or swapped tells apart: ``queen`` and ``qeen``.
+
+    Digits are left out (``class1`` and ``class2`` are meant), and short words, of which many are neighbours (``cat``,
+    ``bat``): three letters must be the same, four where a letter is another one. A plural is meant too.
+    """
+    plain: dict[str, str] = {}
+    for name in names:
+        plain.setdefault(spelled_alike(name), name)
+    by_rest: dict[str, list[str]] = {}
+    for one in plain:
+        if len(one) <= _LONGEST:
+            for rest in {one, *(one[:at] + one[at + 1 :] for at in range(len(one)))}:
+                by_rest.setdefault(rest, []).append(one)
+    pairs = {(a, b): None for near in by_rest.values() for a, b in combinations(near, 2) if _one_slip(a, b)}
+    return [(plain[a], plain[b]) for a, b in pairs]
+
+
+def _one_slip(a: str, b: str) -> bool:
+    """Whether one letter is in the way of two names being equal; an s at the end makes a plural, and is meant."""
+    same = _common(a, b)
+    tail = _common(a[same:][::-1], b[same:][::-1])
+    x, y = (name[same : len(name) - tail] for name in (a, b))
+    if not (x + y).isalpha():
+        return False
+    if len(x) + len(y) == 1:
+        return same + tail >= _SAME_LETTERS and not (x + y == "s" and tail == 0)
+    swapped = len(x) == len(y) == _PAIR and x == y[::-1]
+    return (len(x) == len(y) == 1 and same + tail > _SAME_LETTERS) or (swapped and same + tail + 1 >= _SAME_LETTERS)
+
+
+def _common(a: str, b: str) -> int:
+    """Letters that two texts begin with together."""
+    return next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

@@ -18,8 +18,9 @@ from detzoo.recipes.filling import component_fields, filled
 from detzoo.recipes.full_names import PROVIDERS, missing_provider, resolve_name, with_resolved_names
 from detzoo.recipes.merge import Layer, Merged, keys_in, parse_override, shown_path
 from detzoo.recipes.short_keys import full_key
+from detzoo.runtime.near_names import nearest
 from detzoo.schema.checking import Problem, check_fields, fits
-from detzoo.schema.describing import describe, first_of, nearest, shown
+from detzoo.schema.describing import describe, first_of, shown
 from detzoo.schema.nodes import ComponentOf, Field, Fields, Settings
 from detzoo.schema.searching import components_in
 from detzoo.schema.yaml_source import MAX_DEPTH, TOO_DEEP, Key, Origin, show_key, write

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from detzoo.runtime.near_names import nearest
 from detzoo.schema.nodes import (
     Anything,
     Boolean,
@@ -68,12 +68,6 @@ def shown(value: Any, *, limit: int | None = 60) -> str:
         return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if limit is None or len(text) <= limit else text[: limit - 3] + "..."
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``did you mean "x"?`` for the closest known names, else an empty string."""
-    close = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(json.dumps(c) for c in close)}?" if close else ""
 
 
 def unknown(what: str, name: str, known: Iterable[str], *, of: str = "") -> str:

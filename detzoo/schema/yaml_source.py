@@ -16,6 +16,7 @@ import yaml
 
 from detzoo.errors import RecipeError
 from detzoo.runtime.foreign_files import is_folder, is_ordinary, is_there
+from detzoo.runtime.near_names import nearest_path
 
 Value: TypeAlias = Any
 """None, bool, int, float, str, list of Value, or dict of str to Value."""
@@ -77,7 +78,8 @@ def read(path: Path) -> Document:
             data = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise RecipeError(f"{path}: cannot be read ({reason})") from None
+        hint = nearest_path(path, lambda one: one.suffix in (".yaml", ".yml"))
+        raise RecipeError(f"{path}: cannot be read ({reason}){f'; {hint}' if hint else ''}") from None
     if len(data) > MAX_BYTES:
         raise RecipeError(f"{path}: is too large; a recipe file has at most {MAX_BYTES:,} bytes")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):

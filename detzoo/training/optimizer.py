@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from detzoo.errors import TrainingError
+from detzoo.runtime.near_names import near_names
 from detzoo.training.plan import Optimizer
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)
@@ -86,7 +86,7 @@ def _check_globs(settings: Optimizer, names: list[str]) -> None:
     for glob in settings.groups:
         if not any(fnmatchcase(name, glob) for name in names):
             stems = sorted({".".join(n.split(".")[: glob.count(".") or 1]) for n in names})
-            near = get_close_matches(glob.rstrip(".*"), stems, n=3, cutoff=0.4) or stems[:5]
+            near = near_names(glob.rstrip(".*"), stems, likeness=0.4) or stems[:5]
             raise TrainingError(
                 f"train.optimizer.groups: {glob!r} matches no parameter; the nearest are "
                 + ", ".join(f"{stem}.*" for stem in near)

@@ -22,6 +22,7 @@ from detzoo.recipes.full_names import stored_values
 from detzoo.runtime.atomic_files import write_bytes
 from detzoo.runtime.foreign_files import is_folder, is_ordinary
 from detzoo.runtime.json_text import check_parts, parse_object
+from detzoo.runtime.near_names import nearest_path
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -180,7 +181,8 @@ def checkpoint_of(place: Path) -> Path:
 
 def _existing(path: Path) -> Path:
     if not is_ordinary(path):
-        raise WeightsError(f"{path}: no such run folder or checkpoint")
+        hint = nearest_path(path)
+        raise WeightsError(f"{path}: no such run folder or checkpoint{f'; {hint}' if hint else ''}")
     return path
 
 

@@ -14,7 +14,8 @@ from detzoo.interfaces import Detector, StartingPoint
 from detzoo.plugins.registry import get_registry
 from detzoo.recipes.full_names import PROVIDERS, stored_values
 from detzoo.runtime.foreign_files import is_there
-from detzoo.schema.describing import nearest, unknown
+from detzoo.runtime.near_names import nearest
+from detzoo.schema.describing import unknown
 from detzoo.weights.hub import is_pinned
 from detzoo.weights.sources import fetch, read_state_dict
 from detzoo.weights.values import key_problems, value_problems

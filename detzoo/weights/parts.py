@@ -7,7 +7,6 @@ own layers start from which layers of that file; the builder loads them once the
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from detzoo.errors import RecipeError, WeightsError
+from detzoo.runtime.near_names import near_names
 from detzoo.weights.backbone import PREFIXES, is_counter
 from detzoo.weights.sources import read_state_dict
 from detzoo.weights.values import value_problems
@@ -82,13 +82,13 @@ def _check(layer: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) 
 
 def _no_such_layer(module: nn.Module, name: str) -> str:
     layers = [key for key, part in module.named_modules() if key and next(part.parameters(), None) is not None]
-    near = difflib.get_close_matches(name, layers, n=3, cutoff=0.3) or layers[:3]
+    near = near_names(name, layers, likeness=0.3) or layers[:3]
     return f'{type(module).__name__} has no layer "{name}" to start from weights; it has: {", ".join(near)}'
 
 
 def _not_in_file(theirs: str, mine: str, state: Mapping[str, Tensor], path: str | Path) -> str:
     layers = sorted({key.rpartition(".")[0] for key in state if "." in key})
-    near = difflib.get_close_matches(theirs, layers, n=3, cutoff=0.3) or layers[-3:]
+    near = near_names(theirs, layers, likeness=0.3) or layers[-3:]
     return (
         f'{path} has no layer "{theirs}", from which {mine} should start; nearest: {", ".join(near) or "none"}. '
         "Name a file of the whole classifier under backbone.weights, or set pretrained to null to start this layer "

@@ -24,6 +24,7 @@ from detzoo.errors import MachineError, WeightsError
 from detzoo.runtime.foreign_files import is_folder, is_ordinary
 from detzoo.runtime.locks import locked
 from detzoo.runtime.machine_failures import machine_failure
+from detzoo.runtime.near_names import nearest_path
 from detzoo.runtime.web import ascii_address, parse_address
 from detzoo.weights.download import download
 from detzoo.weights.hub import SCHEME, fetch_from_hub
@@ -112,7 +113,8 @@ def _hash_in_name(path: str) -> str | None:
 def _local(path: Path, sha256: str | None) -> Path:
     if not is_ordinary(path):
         what = "is a folder, not a file" if is_folder(path) else "does not exist"
-        raise WeightsError(f"weights file {path} {what} (looked for in {Path.cwd()})")
+        hint = nearest_path(path)
+        raise WeightsError(f"weights file {path} {what} (looked for in {Path.cwd()}){f'; {hint}' if hint else ''}")
     if sha256 is not None:
         _check(path, sha256, f"Use the file that {sha256} stands for, or correct sha256 in the recipe.")
     return path

@@ -304,9 +304,35 @@ def test_what_convert_writes_is_read_with_the_same_splits(tmp_path: Path, target
 
 @pytest.mark.parametrize(
     ("names", "near"),
-    [("dog|Dog", True), ("traffic light|traffic_light", True), ("sofa|couch", True), ("dog|dogs", False)],
+    [
+        ("dog|Dog", True),
+        ("traffic light|traffic_light", True),
+        ("sofa|couch", True),
+        ("dog|dogs", False),
+        ("queen|qeen", True),
+        ("class1|class2", False),
+        ("cat|bat", False),
+    ],
 )
 def test_near_equal_class_names_are_reported(tmp_path: Path, names: str, near: bool) -> None:
     yolo(tmp_path, "train")
     write(tmp_path / "classes.txt", names.replace("|", "\n"))
     assert [problem.code for problem in check(tmp_path)] == ["near-equal-names"] * near
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_images_without_any_label_are_told_in_one_line(tmp_path: Path, folder: bool) -> None:
+    for split, count in (("train", 4), ("val", 3)):
+        for number in range(count):
+            write_image(tmp_path / "images" / split / f"{split}{number}.png")
+        if folder:
+            (tmp_path / "labels" / split).mkdir(parents=True)
+    write(tmp_path / "data.yaml", "train: images/train\nval: images/val\nnames: [dog]\n")
+    told = [problem for problem in check(tmp_path) if problem.code == "no-annotation"]
+    assert len(told) == 1
+    assert "all 7 images" in told[0].message
+    assert "train0.txt" in told[0].message
+    assert ("no folder" in told[0].message) is not folder
+    write(tmp_path / "labels" / "val" / "val0.txt", "0 0.5 0.5 0.2 0.2\n")
+    told = [problem for problem in check(tmp_path) if problem.code == "no-annotation"]
+    assert [problem.path[-10:] for problem in told] == ["train0.png", "l/val1.png", "l/val2.png"]

@@ -151,7 +151,7 @@ def test_difficult_boxes_are_flagged_and_the_loader_decides(tmp_path: Path) -> N
             "split a: format voc takes path, set, annotations, images, list, not {'labels': 'x'}",
         ),
         ("format: coco\nsplits: {a: {images: x}}\n", "split a: `annotations` is missing: the JSON file"),
-        ("format: voc\nsplits: {a: [b]}\n", "split a: no split is called 'b'; there are a"),
+        ("format: voc\nsplits: {a: [b]}\n", 'split a: unknown split "b"; allowed: a'),
         ("format: voc\nsplits: {a: [b], b: [a]}\n", "split b: the union contains itself: a -> b -> a"),
         ("format: voc\nclasses: cat\nsplits: {a: {}}\n", "classes must be a list of names, not 'cat'"),
         ("format: voc\nclasses: [a, b, a]\nsplits: {a: {}}\n", "classes names 'a' twice"),
@@ -206,7 +206,7 @@ def test_paths_that_hold_nothing(tmp_path: Path) -> None:
 def test_the_split_must_be_named_where_there_are_several(tmp_path: Path) -> None:
     devkit(tmp_path, train=["a"], val=["b"])
     assert refused(tmp_path) == f"{tmp_path}: choose a split with --split: train, val"
-    assert refused(tmp_path, "test") == f"{tmp_path}: no split is called 'test'; there are train, val"
+    assert refused(tmp_path, "test") == f'{tmp_path}: unknown split "test"; allowed: train, val'
 
 
 def test_a_split_without_a_usable_image(tmp_path: Path) -> None:

@@ -123,3 +123,22 @@ def test_two_images_with_one_label_file_are_told(tmp_path: Path) -> None:
     yolo(tmp_path, ["0 0.5 0.5 0.2 0.2"])
     Image.new("RGB", (160, 120)).save(tmp_path / "images" / "a.jpg")
     assert [problem.code for problem in open_dataset(tmp_path).problems] == ["shared-label"] * 2
+
+
+@pytest.mark.parametrize("row", ["0 80 60 40 30", "0 80 60 160 120", "0 60 45 100 45 100 75.5"])
+def test_a_row_in_pixels_among_shares_is_told_as_such(tmp_path: Path, row: str) -> None:
+    data = yolo(tmp_path, [*(f"0 {x} {y} {w} {h}" for x, y, w, h in CENTRES), row])
+    (problem,) = data.problems
+    assert (problem.severity, problem.line) == ("error", len(CENTRES) + 1)
+    assert "px" in problem.message
+    assert len(data.annotations().labels) == len(CENTRES)
+
+
+def test_outlines_in_pixels_are_rejected(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="look like px"):
+        yolo(tmp_path, [f"0 {x} 45 {x + 40} 45 {x + 40} 75 {x} 75" for x in range(10, 70, 10)])
+
+
+def test_one_far_point_of_an_outline_is_no_sign_of_pixels(tmp_path: Path) -> None:
+    data = yolo(tmp_path, ["0 0.1 9 0.5 0.1 0.5 0.5"])
+    assert len(data.annotations().labels) == 1

@@ -8,7 +8,6 @@ accounted for.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Backbone, Normalisation
+from detzoo.runtime.near_names import nearest
 from detzoo.types import FeatureMaps, FeatureSpec
 from detzoo.weights.normalisation import IMAGENET
 
@@ -143,8 +143,8 @@ def check_levels(owner: str, levels: Sequence[str], known: Sequence[str]) -> Non
         raise RecipeError(f"levels is empty: name at least one. {exist}")
     for level in levels:
         if level not in known:
-            near = difflib.get_close_matches(level, known, n=1)
-            hint = f' (did you mean "{near[0]}"?)' if near else ""
+            near = nearest(level, known, most=1)
+            hint = f" ({near})" if near else ""
             raise RecipeError(f'levels: there is no level "{level}"{hint}. {exist}')
     ordered = sorted(set(levels), key=tuple(known).index)
     if list(levels) != ordered:

@@ -6,7 +6,6 @@ frozen: that is the most common regression of training with small batches.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
@@ -19,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops import FrozenBatchNorm2d as _TorchvisionFrozen
 
 from detzoo.errors import RecipeError
+from detzoo.runtime.near_names import near_names
 
 Norm: TypeAlias = Literal["batch", "frozen"]
 """``batch``: BatchNorm2d. ``frozen``: statistics and affine part are constants of the checkpoint."""
@@ -134,7 +134,7 @@ def _matching(module: nn.Module, glob: str) -> set[str]:
     patterns = (glob, f"{glob}.*", f"body.{glob}", f"body.{glob}.*")
     found = {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
     if not found and glob != "*":
-        near = difflib.get_close_matches(glob, [*names, *(n.removeprefix("body.") for n in names)], n=3, cutoff=0.4)
+        near = near_names(glob, [*names, *(n.removeprefix("body.") for n in names)], likeness=0.4)
         raise RecipeError(
             f'freeze: "{glob}" matches no parameter of {type(module).__name__}. '
             f"Allowed: true, norm, norm_stats, and globs of parameter names such as {', '.join(near or names[:3])}"

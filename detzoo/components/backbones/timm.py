@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +9,7 @@ from torch import Tensor
 from detzoo.components.backbones.feature_extractor import check_levels, trace_shapes
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Backbone, Normalisation
+from detzoo.runtime.near_names import nearest
 from detzoo.types import FeatureMaps, FeatureSpec
 
 
@@ -77,9 +77,8 @@ def import_timm(owner: str) -> Any:
 
 def _create(timm: Any, model: str, **options: Any) -> Any:
     if model not in timm.list_models():
-        near = difflib.get_close_matches(model, timm.list_models(), n=3)
-        hint = f" Nearest: {', '.join(near)}." if near else ""
-        raise RecipeError(f'model: timm {timm.__version__} has no model "{model}".{hint}')
+        hint = nearest(model, timm.list_models())
+        raise RecipeError(f'model: timm {timm.__version__} has no model "{model}"{f"; {hint}" if hint else ""}')
     try:
         return timm.create_model(model, pretrained=False, features_only=True, **options)
     except (RuntimeError, AttributeError, NotImplementedError, TypeError) as error:

@@ -15,12 +15,12 @@ from typing import Final
 
 from detzoo.data.checking.leaks import duplicates, find_leaks, find_near_duplicates
 from detzoo.data.checking.near_duplicates import ImagePrint, thumbnail
-from detzoo.data.checking.problems import DataProblem, Problems
-from detzoo.data.checking.statistics import opening_lines
+from detzoo.data.checking.problems import DataProblem, Problems, gathered
+from detzoo.data.checking.statistics import boxes_by_class, opening_lines
 from detzoo.data.dataset import Dataset, read_as_annotated
 from detzoo.data.formats.opening import list_splits, open_dataset
 from detzoo.errors import DataError
-from detzoo.recipes.class_matching import near_equal, spelled_alike
+from detzoo.recipes.class_matching import near_equal, one_letter_apart, spelled_alike
 from detzoo.runtime.foreign_files import MissingFileError
 from detzoo.runtime.images import ImageHeader, bits_in_use, decode_image, header_of, read_bytes
 
@@ -75,6 +75,7 @@ def check(
             say(line)
         if data is not None:
             opened.append(data)
+    problems.found.extend(gathered([(data.problems, len(data)) for data in opened]))
     _check_names(spec, opened, problems)
     sizes: dict[str, tuple[int, int]] = {}
     for data in opened:
@@ -100,7 +101,6 @@ def _open(spec: str | Path, name: str, problems: Problems) -> Dataset | None:
     except DataError as error:
         problems.found.append(problem_of(error, str(spec)))
         return None
-    problems.found.extend(data.problems)
     return data
 
 
@@ -123,14 +123,16 @@ def _check_images(
 ) -> dict[str, ImagePrint]:
     """Decode every image; returns what the images are compared by, by path."""
     prints: dict[str, ImagePrint] = {}
+    told: list[DataProblem] = []
     paths = list(sizes)
     with ThreadPoolExecutor(2) as pool:
         results = pool.map(lambda path: check_image(path, sizes[path]), paths)
         for path in progress(paths, len(paths)) if progress else paths:
             found, own = next(results)
-            problems.found.extend(found)
+            told.extend(found)
             if own is not None:
                 prints[path] = own
+    problems.found.extend(gathered([(told, len(prints))]))
     return prints
 
 
@@ -199,7 +201,8 @@ def _check_frame(path: str, header: ImageHeader, annotated: tuple[int, int], pro
 
 
 def _check_names(spec: str | Path, opened: Sequence[Dataset], problems: Problems) -> None:
-    for group in near_equal(list(dict.fromkeys(name for data in opened for name in data.classes))):
+    known = list(dict.fromkeys(name for data in opened for name in data.classes))
+    for group in near_equal(known):
         names = " and ".join(repr(name) for name in group)
         why = "differ only in case, spaces, underscores or hyphens"
         if len({spelled_alike(name) for name in group}) > 1:
@@ -207,6 +210,11 @@ def _check_names(spec: str | Path, opened: Sequence[Dataset], problems: Problems
         problems.warning(
             "near-equal-names", str(spec), None, f"the classes {names} {why}; kept apart: is it one class?"
         )
+    boxes = boxes_by_class(opened)
+    for pair in one_letter_apart(known):
+        told = " and ".join(f"{name!r} ({boxes[name]} boxes)" for name in pair)
+        text = f"the classes {told} differ in a letter; kept apart: is one of them a slip?"
+        problems.warning("near-equal-names", str(spec), None, text)
 
 
 def _without(path: str, error: DataError) -> str:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 Severity: TypeAlias = Literal["error", "warning", "info"]
+_OF_IMAGES: Final = ("missing-image", "no-annotation")
+"""Codes that every image has where a folder is missing."""
+_SEVERAL: Final = 3
+"""Images from which on all of them are told in one line."""
 
 
 @dataclass(frozen=True)
@@ -58,3 +63,24 @@ class Problems:
         """Errors by code in one line: ``2 zero-box, 1 missing-image``; empty when there are none."""
         counts = Counter(problem.code for problem in self.found if problem.severity == "error")
         return ", ".join(f"{count} {code}" for code, count in sorted(counts.items()))
+
+
+def gathered(splits: Sequence[tuple[Sequence[DataProblem], int]]) -> list[DataProblem]:
+    """Problems of splits; what all images of a split have, or of all splits, becomes one that says how many they are.
+
+    Args:
+        splits: the problems of each, and how many images are left in it.
+    """
+    whole = [problem for problems, _ in splits for problem in problems]
+    for code in _OF_IMAGES:
+        parts = [[problem for problem in problems if problem.code == code] for problems, _ in splits]
+        same = [len(part) >= _SEVERAL and kept in (0, len(part)) for part, (_, kept) in zip(parts, splits, strict=True)]
+        if all(same):
+            parts, same = [[problem for part in parts for problem in part]], [len(splits) > 0]
+        for part in (part for part, alike in zip(parts, same, strict=True) if alike):
+            one = replace(part[0], message=f"{part[0].message}; so it is with all {len(part)} images", image=None)
+            left = set(part)
+            whole = [
+                one if problem is part[0] else problem for problem in whole if problem is part[0] or problem not in left
+            ]
+    return whole

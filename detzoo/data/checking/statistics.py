@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -45,6 +47,15 @@ def summarise(data: Dataset) -> dict[str, Any]:
         "image_sizes": [[int(sizes[row][0]), int(sizes[row][1]), int(counts[row])] for row in order[:5]],
         "left_out": sum(problem.severity == "error" for problem in data.problems),
     }
+
+
+def boxes_by_class(splits: Sequence[Dataset]) -> Counter[str]:
+    """The number of boxes of each class, over splits."""
+    counts: Counter[str] = Counter()
+    for data in splits:
+        found = np.bincount(data.annotations().labels, minlength=len(data.classes))
+        counts.update({name: int(count) for name, count in zip(data.classes, found, strict=True)})
+    return counts
 
 
 def opening_lines(data: Dataset, *, use: str = "") -> list[str]:

@@ -16,6 +16,7 @@ from detzoo.data.formats.ultralytics_yaml import class_names, inside, ultralytic
 from detzoo.data.formats.voc import Coordinates
 from detzoo.errors import DataError
 from detzoo.runtime.foreign_files import is_folder, read_text
+from detzoo.schema.describing import unknown
 
 KEYS: Final = ("format", "name", "path", "classes", "coordinates", "download", "splits")
 _SHAPES_SPLITS: Final = ("train", "val", "test")
@@ -145,7 +146,7 @@ def _splits(path: Path, content: Any, root: Path, kind: Format) -> dict[str, tup
             if value in asked:
                 raise DataError(f"{path}: split {name}: the union contains itself: {' -> '.join((*asked, value))}")
             if value not in content:
-                raise DataError(f"{path}: split {name}: no split is called {value!r}; there are {', '.join(content)}")
+                raise DataError(f"{path}: split {name}: {unknown('split', value, map(str, content))}")
             return parts(value, content[value], (*asked, value))
         return (_part(path, name, value, root, kind),)
 

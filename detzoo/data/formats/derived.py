@@ -12,6 +12,7 @@ from detzoo.data.formats.index import Index, select_images
 from detzoo.data.formats.source import DataSource, Part
 from detzoo.errors import DataError
 from detzoo.runtime.foreign_files import is_there, lines_of, read_text
+from detzoo.schema.describing import unknown
 
 KEYS: Final = ("source", "name", "splits")
 
@@ -53,9 +54,7 @@ def _parts(path: Path, name: str, value: Any, source: DataSource) -> tuple[Part,
     names = value["of"] if isinstance(value["of"], list) else [value["of"]]
     strange = [of for of in names if of not in source.splits]
     if strange:
-        raise DataError(
-            f"{path}: split {name}: no split is called {strange[0]!r}; there are {', '.join(source.splits)}"
-        )
+        raise DataError(f"{path}: split {name}: {unknown('split', str(strange[0]), source.splits)}")
     only = None
     if "only" in value:
         if not isinstance(value["only"], str):

@@ -19,11 +19,9 @@ A data.yaml of detzoo::
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from detzoo.data.checking.problems import Problems
 from detzoo.data.dataset import Dataset
@@ -34,11 +32,11 @@ from detzoo.data.formats.split_names import with_role
 from detzoo.data.shapes import COUNTS, ShapesDataset
 from detzoo.errors import DataError
 from detzoo.runtime.foreign_files import check_ordinary, is_folder, is_ordinary, is_there
+from detzoo.runtime.near_names import nearest, nearest_path
 from detzoo.runtime.whole_numbers import whole_number
-from detzoo.schema.describing import nearest
+from detzoo.schema.describing import unknown
 
 READY = Path(__file__).with_name("ready")
-_LOOKED_AT: Final = 1000  # files of a folder, for a hint
 
 
 def open_dataset(spec: str | Path, split: str | None = None, *, lines: bool = False, quiet: bool = False) -> Dataset:
@@ -91,13 +89,9 @@ def find_source(spec: str | Path) -> DataSource:
 
 
 def _nearby(path: Path, ready_made: Sequence[str]) -> str:
-    """`` (did you mean "my_data"?)``: data near the given path, and the names of ready-made sets."""
-    names: list[str] = []
-    with contextlib.suppress(OSError):  # no such folder, or not ours to list
-        for entry in itertools.islice(path.parent.iterdir(), _LOOKED_AT):
-            if entry.suffix in (".json", ".yaml", ".yml") or is_folder(entry):
-                names.append(str(entry))
-    found = nearest(str(path), [*names, *ready_made, "shapes"])
+    """`` (did you mean "my_data"?)``: data near the given path, else the names of ready-made sets."""
+    found = nearest_path(path, lambda one: one.suffix in (".json", ".yaml", ".yml") or is_folder(one))
+    found = found or nearest(str(path), [*ready_made, "shapes"])
     return f" ({found})" if found else ""
 
 
@@ -128,7 +122,7 @@ def _choose(source: DataSource, split: str | None) -> tuple[str, ...]:
     names = (split,) if split in source.splits else tuple(part.strip() for part in split.split("+"))
     for name in names:
         if name not in source.splits:
-            raise DataError(f"{source.place}: no split is called {name!r}; there are {known}")
+            raise DataError(f"{source.place}: {unknown('split', name, source.splits)}")
     return names
 
 

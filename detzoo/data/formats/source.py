@@ -15,6 +15,8 @@ from detzoo.data.formats.values import as_flag, shown
 from detzoo.data.formats.voc import Coordinates
 from detzoo.errors import DataError
 from detzoo.runtime.foreign_files import is_folder, is_there
+from detzoo.runtime.near_names import nearest_path
+from detzoo.schema.describing import unknown
 
 Format: TypeAlias = Literal["voc", "coco", "yolo", "masks", "labelme", "via", "cvat", "openimages", "shapes"]
 
@@ -118,7 +120,8 @@ def _check_files(source: DataSource, parts: list[Part]) -> None:
         for path in (part.root, part.listed, part.annotations, part.images, part.labels, part.only):
             if path is not None and not is_there(path):
                 more = f"\n{source.download.strip()}" if source.download else ""
-                raise DataError(f"{source.place}: {path} is not there{more}")
+                hint = nearest_path(path)
+                raise DataError(f"{source.place}: {path} is not there{f'; {hint}' if hint else ''}{more}")
 
 
 def _read_voc(source: DataSource, parts: list[Part], problems: Problems, _: bool) -> _Read:
@@ -159,7 +162,7 @@ def _read_yolo(source: DataSource, parts: list[Part], problems: Problems, _: boo
     number_of = {name: number for number, name in source.names.items()}
     missing = [name for name in classes if name not in number_of]
     if missing:
-        raise DataError(f"{source.place}: no class is called {missing[0]!r}; there are {', '.join(number_of)}")
+        raise DataError(f"{source.place}: {unknown('class', missing[0], number_of)}")
     label_of = {number_of[name]: label for label, name in enumerate(classes)}
     indexes = []
     for part in parts:

@@ -22,6 +22,7 @@ from detzoo.data.formats.tool_entries import ToolImage, class_names_of, to_index
 from detzoo.data.formats.via import parse_via
 from detzoo.errors import DataError
 from detzoo.runtime.foreign_files import check_ordinary, count_words, files_in, is_folder, is_there
+from detzoo.schema.describing import unknown
 
 PARSERS: Final[dict[str, Callable[..., list[ToolImage]]]] = {
     "labelme": parse_labelme,
@@ -129,7 +130,7 @@ def read_tool_parts(
     classes = source.classes or tuple(sorted(names))
     strange = [name for name in classes if name not in names]
     if strange and source.classes is not None:
-        raise DataError(f"{source.place}: no class is called {strange[0]!r}; there are {', '.join(sorted(names))}")
+        raise DataError(f"{source.place}: {unknown('class', strange[0], names)}")
     indexes = []
     for part in parts:
         file = part.annotations

@@ -14,7 +14,7 @@ from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.data.formats.paths import tell_passed_over
 from detzoo.data.formats.values import as_number
 from detzoo.data.formats.yolo_labels import NO_LABELS, label_folder
-from detzoo.data.formats.yolo_rows import RowForm, row_form, unit_problem
+from detzoo.data.formats.yolo_rows import RowForm, in_pixels, pixel_problem, row_form, unit_problem
 from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import NO_MASK, encode_polygons
 from detzoo.runtime.foreign_files import MissingFileError, files_below, is_folder, is_ordinary, lines_of, read_text
@@ -135,6 +135,11 @@ def _sample(labels: list[Path]) -> list[list[float]]:
     return rows
 
 
+def _no_label(label: Path) -> str:
+    folder = "" if is_folder(label.parent) else f" (there is no folder {label.parent})"
+    return f"no label file {label}{folder}"
+
+
 def _boxes(label: Path) -> str:
     try:
         return f"{sum(1 for text in lines_of(read_text(label, what='label file')) if text.strip())} boxes"
@@ -163,14 +168,14 @@ class _Reader:
             self.problems.error(code, image, None, f"{str(error).removeprefix(f'{image}: ')}; left out")
             return
         if self.skip_unlabelled and not os.path.lexists(label):
-            self.problems.warning("no-annotation", image, None, f"no label file {label}; left out")
+            self.problems.warning("no-annotation", image, None, f"{_no_label(label)}; left out")
             return
         builder.image(str(image), size)
         try:
             text = read_text(label, what="label file")
         except DataError as error:
             if isinstance(error, MissingFileError) and not os.path.islink(label):
-                text = f"no label file {label}; taken for an image without objects"
+                text = f"{_no_label(label)}; taken for an image without objects"
                 self.problems.warning("no-annotation", image, None, text)
                 return
             reason = str(error).removeprefix(f"{label}: ")
@@ -206,6 +211,9 @@ class _Reader:
         if number not in self.label_of:
             return
         name = self.classes[number]
+        if in_pixels(numbers):
+            self.problems.error("bad-annotation", path, line, f"{name}: {pixel_problem(numbers)}; left out")
+            return
         box, mask = _polygon(numbers[1:], size) if polygon else (_centre_box(numbers[1:5], size), NO_MASK)
         width, height = box[2] - box[0], box[3] - box[1]
         if width <= 0 or height <= 0:

@@ -84,14 +84,29 @@ def _is_pose(row: Row) -> bool | None:
     return None if inside((width, height)) else True
 
 
+def in_pixels(row: Row) -> bool:
+    """Whether the first four numbers after the class, a box or two points, are too large for shares of an image.
+
+    One far point of an outline is no sign of it: the box of the rest lies in the image.
+    """
+    first = row[1:5]
+    return max(first) > _LARGEST_SHARE and (len(row) <= 5 or sum(number > _LARGEST_SHARE for number in first) > 1)
+
+
+def pixel_problem(row: Row) -> str:
+    """What is wrong with a row whose numbers are ``in_pixels``."""
+    return f"the numbers look like px (the first: {_shown(row[1:5])}); YOLO's are shares of the image, 0 to 1"
+
+
 def unit_problem(rows: Iterable[Row]) -> str | None:
     """What the numbers of plain boxes look like where they cannot be cx cy w h in shares of the image."""
+    rows = list(rows)
+    large = [row for row in rows if in_pixels(row)]
+    if len(rows) >= _FEW and len(large) > len(rows) / 2:
+        return pixel_problem(large[0])
     boxes = [row[1:5] for row in rows if len(row) == 5]
     if len(boxes) < _FEW:
         return None
-    large = [box for box in boxes if max(box) > _LARGEST_SHARE]
-    if len(large) > len(boxes) / 2:
-        return f"the numbers look like px (the first: {_shown(large[0])}); YOLO's are shares of the image"
     leaving = [
         (x, y, width, height)
         for x, y, width, height in boxes

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Final
 
 import numpy as np
 
 from detzoo.errors import RecipeError
+from detzoo.runtime.near_names import nearest
 from detzoo.types import FeatureSpecs
 from detzoo_rcnn.window_store import WindowStore
 
@@ -22,8 +22,8 @@ def length_of(features: FeatureSpecs, name: str) -> int:
         RecipeError: the head has none of this name.
     """
     if name not in features:
-        near = difflib.get_close_matches(name, features, n=1)
-        hint = f' (did you mean "{near[0]}"?)' if near else ""
+        near = nearest(name, features, most=1)
+        hint = f" ({near})" if near else ""
         raise RecipeError(f'feature: the head has no vector "{name}"{hint}. It has: {", ".join(features)}')
     return features[name].channels
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from detzoo.errors import RecipeError
+from detzoo.runtime.near_names import nearest
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,9}")  # isdigit() says yes to ², and int() no
 
@@ -71,8 +71,8 @@ class Section:
         """Reject options that are not known: their effect is unknown."""
         for key, (value, _) in self.options.items():
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f'; did you mean "{near[0]}"?' if near else ""
+                near = nearest(key, known)
+                hint = f"; {near}" if near else ""
                 raise self.refuse(f"the option {key}={value} is not known{hint}", key)
 
 

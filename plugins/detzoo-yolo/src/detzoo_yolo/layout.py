@@ -19,13 +19,13 @@ reads the one before it, the first the (coarsest) input.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
 from detzoo.errors import RecipeError
+from detzoo.runtime.near_names import nearest
 
 Kind: TypeAlias = Literal["conv", "max", "up", "avg", "drop", "reorg", "route", "shortcut", "local", "fc"]
 Activation: TypeAlias = Literal["leaky", "linear", "relu", "relu6", "logistic", "mish", "swish"]
@@ -99,8 +99,8 @@ def _layer(text: str) -> LayerSpec:
     body, arrow, name = text.partition(" -> ")
     words = body.split()
     if not words or words[0] not in KINDS or (arrow and not name.isidentifier()):
-        near = difflib.get_close_matches(words[0], KINDS, n=1) if words else []
-        hint = f'; did you mean "{near[0]}"?' if near and near[0] != words[0] else ""
+        near = nearest(words[0], KINDS) if words and words[0] not in KINDS else ""
+        hint = f"; {near}" if near else ""
         raise ValueError(f"a layer is one of {', '.join(KINDS)}, optionally followed by `-> name`{hint}")
     made = _READERS[words[0]](words[1:])
     return dataclasses.replace(made, name=name or None, text=text)
