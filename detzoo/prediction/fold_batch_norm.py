@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from detzoo.errors import DetzooError
+from detzoo.ops.reparameterised import Reparameterised
 from detzoo.types import DetectionBatch, ImageBatch
 
 if TYPE_CHECKING:
@@ -29,20 +30,21 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def fold_batch_norm(detector: Detector, batch: ImageBatch) -> int:
-    """Fold batch norms into the convolutions before them, in place; for inference only.
+    """Fold batch norms into the convolutions before them, and branches into one, in place; for inference only.
 
     Args:
         detector: in evaluation mode.
         batch: any images, to see the order of calls and to check that the detections stay.
 
     Returns:
-        how many were folded.
+        how many norms went.
 
     Raises:
         DetzooError: the folded network answers otherwise (nothing useful is left in the detector then).
     """
     with torch.no_grad():
         before = detector.detect(batch)  # kept to compare with: folding must not change a detection
+        within = merge_branches(detector)
         pairs = conv_norm_pairs(detector, batch)
         for conv, norm in pairs:
             fold(conv, norm)
@@ -54,7 +56,19 @@ def fold_batch_norm(detector: Detector, batch: ImageBatch) -> int:
             f"batch-norm folding changed a score by {difference:.2g}; this detector cannot be folded: leave the "
             "switch out"
         )
-    return len(pairs)
+    return within + len(pairs)
+
+
+def merge_branches(module: nn.Module) -> int:
+    """Put what is ``merged`` where ``Reparameterised`` layers are; how many norms went with them."""
+    gone = 0
+    for name, child in module.named_children():
+        if isinstance(child, Reparameterised):
+            setattr(module, name, child.merged())
+            gone += sum(is_norm(part) for part in child.modules())
+        else:
+            gone += merge_branches(child)
+    return gone
 
 
 def conv_norm_pairs(detector: Detector, batch: ImageBatch) -> list[Pair]:

@@ -25,6 +25,7 @@ from detzoo.benchmark.speed import Benchmark, Timing
 from detzoo.components.postprocess.top_k import TopK
 from detzoo.errors import DetzooError
 from detzoo.interfaces import Detector
+from detzoo.ops.reparameterised import Reparameterised, sum_of_branches
 from detzoo.prediction.apply_switches import apply_switches, example_batch, noise
 from detzoo.prediction.fold_batch_norm import fold_batch_norm
 from detzoo.prediction.input_spec import InputSpec
@@ -200,6 +201,35 @@ def test_folding_leaves_the_answers_alone() -> None:
         after = detector.detect(batch)
     assert isinstance(detector.stem[1], nn.Identity)
     assert isinstance(detector.norms[0], nn.BatchNorm2d)
+    torch.testing.assert_close(after.scores, before.scores, atol=1e-6, rtol=0)
+
+
+class SideBySide(Reparameterised):
+    """Two convolutions with norms, added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4))
+        self.narrow = nn.Sequential(nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        added: torch.Tensor = self.wide(x) + self.narrow(x)
+        return added
+
+    def merged(self) -> nn.Module:
+        return sum_of_branches(self.wide, self.narrow)
+
+
+def test_branches_are_merged_where_norms_are_folded() -> None:
+    detector = Small().eval()
+    detector.stem.append(SideBySide().eval())
+    batch = example_batch(detector)
+    with torch.no_grad():
+        before = detector.detect(batch)
+    assert fold_batch_norm(detector, batch) == 1 + 2
+    with torch.no_grad():
+        after = detector.detect(batch)
+    assert isinstance(detector.stem[-1], nn.Conv2d)
     torch.testing.assert_close(after.scores, before.scores, atol=1e-6, rtol=0)
 
 

@@ -25,6 +25,7 @@ def test_the_paper_s_numbers() -> None:
     assert head["queries"] == 100
     assert head["transformer"] == {
         "width": 256, "heads": 8, "encoder_layers": 6, "decoder_layers": 6, "feedforward": 2048, "dropout": 0.1,
+        "activation": "relu",
     }  # fmt: skip
     assert (loss["class_weight"], loss["distance_weight"], loss["overlap_weight"]) == (1.0, 5.0, 2.0)
     assert (matcher["class_weight"], matcher["distance_weight"], matcher["overlap_weight"]) == (1.0, 5.0, 2.0)

@@ -6,7 +6,7 @@ Letters: B images, Q queries, S cells of the map, F width of the transformer, E 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import torch
 from pydantic import Field
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from detzoo.errors import RecipeError
 
 Count = Annotated[int, Field(ge=1)]
+ACTIVATIONS: Final = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Transformer:
         decoder_layers: layers in which the queries look at each other and at the cells.
         feedforward: width of the layers' hidden part.
         dropout: share that is dropped after each part while training.
+        activation: inside the layers' hidden part.
     """
 
     width: Count = 256
@@ -37,6 +39,7 @@ class Transformer:
     decoder_layers: Count = 6
     feedforward: Count = 2048
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    activation: Literal["relu", "gelu", "silu"] = "relu"
 
     def __post_init__(self) -> None:
         if self.width % 4 or self.width % self.heads:
@@ -91,7 +94,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers around a ReLU, added to their input and normalised.
+    """Two linear layers around an activation, added to their input and normalised.
 
     Args:
         size: of the transformer.
@@ -100,11 +103,12 @@ class FeedForward(nn.Module):
     def __init__(self, size: Transformer) -> None:
         super().__init__()
         self.linear1, self.linear2 = nn.Linear(size.width, size.feedforward), nn.Linear(size.feedforward, size.width)
+        self.activation = ACTIVATIONS[size.activation]()
         self.norm, self.dropout = nn.LayerNorm(size.width), nn.Dropout(size.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Float [B,.,F] of the same."""
-        return self.norm(x + self.dropout(self.linear2(self.dropout(self.linear1(x).relu()))))  # type: ignore[no-any-return]
+        return self.norm(x + self.dropout(self.linear2(self.dropout(self.activation(self.linear1(x))))))  # type: ignore[no-any-return]
 
 
 class EncoderLayer(nn.Module):
@@ -122,7 +126,7 @@ class EncoderLayer(nn.Module):
         self.norm, self.dropout = nn.LayerNorm(size.width), nn.Dropout(size.dropout)
         self.feed_forward = FeedForward(size)
 
-    def forward(self, cells: Tensor, position: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, cells: Tensor, position: Tensor, bias: Tensor | None = None) -> Tensor:
         """Cells float [B,S,F], of the same; ``bias`` as in ``Attention``."""
         placed = cells + position
         cells = self.norm(cells + self.dropout(self.attention(placed, placed, cells, bias)))
