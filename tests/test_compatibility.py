@@ -26,13 +26,13 @@ def test_no_recipe_of_the_zoo_lacks_anything() -> None:
             "ssd_mobilenet_v2_fpn",
             "matcher={type: grid_responsible}",
             '--set matcher: detectors.ssd_mobilenet_v2_fpn.matcher: matcher "grid_responsible" needs one_grid, which '
-            'head "ssd" does not give; given by head yolo_grid',
+            'head "ssd" does not give; given by head centernet, yolo_grid',
         ),
         (
             "fasterrcnn_mobilenet_v2_fpn",
             "box.matcher={type: grid_responsible}",
             '--set box.matcher: detectors.fasterrcnn_mobilenet_v2_fpn.box.matcher: matcher "grid_responsible" needs '
-            'one_grid, which roi_head "roi_box" does not give; given by head yolo_grid\n'
+            'one_grid, which roi_head "roi_box" does not give; given by head centernet, yolo_grid\n'
             '--set box.matcher: detectors.fasterrcnn_mobilenet_v2_fpn.box.matcher: matcher "grid_responsible" needs '
             'predictions, which architecture "two_stage" does not give; given by architecture one_stage; proposals rpn',
         ),

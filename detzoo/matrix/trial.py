@@ -115,8 +115,9 @@ def _exercise(detector: Detector) -> str:
 
 
 def _message(error: DetzooError) -> str:
-    """The first line of a user's message, without file and line."""
-    return re.sub(r"^.*?: detectors\.[^.:]+(\.|: )", "", str(error).partition("\n")[0])
+    """The first line of a user's message, without file and line, and without what else is installed."""
+    line = re.sub(r"^.*?: detectors\.[^.:]+(\.|: )", "", str(error).partition("\n")[0])
+    return line.partition("; given by ")[0]  # the table shows what goes, and stays true beside other plugins
 
 
 def _crash(error: Exception) -> str:
