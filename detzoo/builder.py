@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detzoo.errors import MachineError, RecipeError, WeightsError
-from detzoo.interfaces import Detector, FeatureSource
+from detzoo.interfaces import Anchors, Detector, FeatureSource
 from detzoo.plugins.entries import Entry
 from detzoo.plugins.registry import Registry, get_registry
 from detzoo.recipes.class_names import class_names
@@ -133,9 +133,31 @@ def build_recipe(
     unmet = list(unmet_needs(values, registry, recipe.marks, builder.made))
     if unmet:
         raise RecipeError("\n".join(recipe.located(problem.key, problem.message) for problem in unmet))
+    _check_sizes(detector, recipe, builder.made.values())
     detector.classes = class_names(values["classes"], values["num_classes"])
     detector.begin_at(starting_point(builder.made, builder.types, builder.loaded))
     return detector
+
+
+def _check_sizes(detector: Detector, recipe: Recipe, made: Iterable[object]) -> None:
+    """Reject sizes of the input that are no multiples of the stride, where a component needs such.
+
+    Raises:
+        RecipeError: with the nearest that are.
+    """
+    if not any(isinstance(component, Anchors) and component.whole_cells for component in made):
+        return
+    step, spec, plan = detector.stride, detector.input, detector.train_plan
+    wanted = f"sides must be multiples of {step} px, the coarsest stride"
+    if spec.size is not None and any(side % step for side in spec.size):
+        near = [max(step, round(side / step) * step) for side in spec.size]
+        raise RecipeError(recipe.located(("input", "size"), f"found {list(spec.size)}; {wanted}, as {near}"))
+    if spec.size is None and spec.pad_multiple % step:
+        message = f"found {spec.pad_multiple}; {wanted}: write {step}"
+        raise RecipeError(recipe.located(("input", "pad_multiple"), message))
+    if plan.multi_scale is not None and plan.multi_scale.multiple % step:
+        message = f"found {plan.multi_scale.multiple}; {wanted}: write {step}, and such shortest and longest"
+        raise RecipeError(recipe.located(("train", "multi_scale", "multiple"), message))
 
 
 def build_component(kind: str, config: Mapping[str, Any], **supplies: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from detzoo.detector_loading import find_target, is_run, load_detector
 from detzoo.errors import DataError, DetzooError
 from detzoo.runtime.isolated import Failure, isolated
 from detzoo.runtime.progress import progress_bar
+from detzoo.runtime.sizes import parse_size
 from detzoo.runtime.text_table import MEASURED, Table, protocol_note
 
 if TYPE_CHECKING:
@@ -100,14 +100,6 @@ def bench_targets(
 
 def _loaded(target: str, set_: Sequence[str] | None, options: TimingOptions) -> Timing:
     return Timing(load_detector(target, set_=set_, weights="optional"), options)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """``480x640`` -> (480, 640)."""
-    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if found is None or "0" in (found[1], found[2]):
-        raise DetzooError(f"--size {text!r} is not HEIGHTxWIDTH, as 480x640")
-    return int(found[1]), int(found[2])
 
 
 def images_of(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:

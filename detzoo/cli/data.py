@@ -180,10 +180,11 @@ def anchors(
 ) -> None:
     """Cluster box sizes into anchors: k-means with the distance 1 - IoU."""
     from detzoo.data import list_splits, open_dataset
-    from detzoo.data.checking.statistics import box_sides, cluster_sides, parse_size
+    from detzoo.data.checking.statistics import box_sides, cluster_sides
+    from detzoo.runtime.sizes import parse_size
 
     data = open_dataset(spec, split or list_splits(spec)[0])
-    found, overlap = cluster_sides(box_sides(data, parse_size(size)), count, seed=seed)
+    found, overlap = cluster_sides(box_sides(data, None if size is None else parse_size(size)), count, seed=seed)
     for height, width in found:
         typer.echo(f"{height:7.1f} x {width:7.1f}   height x width px, ratio h/w {height / width:.2f}")
     typer.echo(f"mean IoU of a box with its best anchor: {overlap:.3f}")

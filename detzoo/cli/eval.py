@@ -60,6 +60,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     from detzoo.comparison.evaluate_one import evaluate_file, evaluate_target, report
     from detzoo.errors import DetzooError
     from detzoo.evaluation.results import refuse_foreign
+    from detzoo.runtime.folder_claim import tell_replaced
     from detzoo.runtime.switches import Switches
     from detzoo.types import DetectionSettings
 
@@ -67,6 +68,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         raise DetzooError("--categories, --boxes and --image-ids describe the file of --from, which is missing")
     if out is not None:
         refuse_foreign(out)  # before the slow work
+        tell_replaced(out / "results.json", "evaluation")
     if from_ is not None:
         evaluation = evaluate_file(
             from_,

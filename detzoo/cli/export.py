@@ -18,7 +18,7 @@ def command(  # typer turns parameters into options: their order means nothing
         bool, typer.Option("--postprocess", help="Include post-processing: the ONNX graph returns detections.")
     ] = False,
     size: Annotated[
-        str | None, typer.Option(help="HEIGHT,WIDTH in pixels of the network input (default: the recipe's).")
+        str | None, typer.Option(help="HEIGHTxWIDTH in pixels of the network input (default: the recipe's).")
     ] = None,
     dynamic_size: Annotated[
         bool,
@@ -30,9 +30,10 @@ def command(  # typer turns parameters into options: their order means nothing
 ) -> None:
     """Export: ONNX for one-stage detectors, torch.export for all. The file carries class names and input settings."""
     from detzoo.detector_loading import load_detector
-    from detzoo.export.export_detector import export, parse_size
+    from detzoo.export.export_detector import export
+    from detzoo.runtime.sizes import parse_size
 
-    wanted = parse_size(size)
+    wanted = None if size is None else parse_size(size)
     detector = load_detector(target, set_=set_)
     typer.echo(f"exporting {target}; a large network takes minutes", err=True)
     typer.echo(export(detector, out, format=format_, postprocess=postprocess, size=wanted, dynamic_size=dynamic_size))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from detzoo.export.network import ExportError
-from detzoo.runtime.whole_numbers import whole_number
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -24,20 +23,6 @@ def format_of(path: Path) -> Format:
     if path.suffix not in SUFFIXES:
         raise ExportError(f"{path}: the name must end in {' or '.join(SUFFIXES)}")
     return SUFFIXES[path.suffix]
-
-
-def parse_size(text: str | None) -> tuple[int, int] | None:
-    """(height, width) px of ``320,480``.
-
-    Raises:
-        ExportError: it is something else.
-    """
-    if text is None:
-        return None
-    sides = [whole_number(part) for part in text.split(",")]
-    if len(sides) != 2 or not sides[0] or not sides[1]:
-        raise ExportError(f"--size {text}: write height,width in px, as 320,480")
-    return sides[0], sides[1]
 
 
 def export(

@@ -28,7 +28,7 @@ from detzoo.inspection.label_doubts import Doubt, doubted_labels
 from detzoo.inspection.label_page import doubts_page
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.device import pick_device
-from detzoo.runtime.folder_claim import claimed_folder
+from detzoo.runtime.folder_claim import claimed_folder, tell_replaced
 from detzoo.runtime.foreign_files import is_there
 from detzoo.runtime.text_table import Column, Table
 
@@ -270,7 +270,7 @@ def check_claim(out: Path) -> None:
     """
     if is_there(out):
         with claimed_folder(out, marker=MARKER, what="check of labels"):
-            pass
+            tell_replaced(out / MARKER, "check of labels")
 
 
 def write_doubts(checked: Sequence[CheckedSplit], target: str, out: Path, *, drawn: int) -> list[Path]:

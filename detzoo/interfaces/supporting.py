@@ -16,6 +16,8 @@ class Anchors(nn.Module, Component, ABC):
     """Dense candidates, which depend only on the sizes of the maps and of the network input."""
 
     kind: ClassVar[str] = "anchors"
+    whole_cells: ClassVar[bool] = False
+    """Whether the sides of the network input must be multiples of the detector's ``stride``."""
     __call__: Callable[..., tuple[Tensor, tuple[Level, ...]]]
 
     @abstractmethod

@@ -19,7 +19,7 @@ from detzoo.prediction.untrained import tell_untrained
 from detzoo.prediction.video_source import VideoSource
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.drawing import ImageArray, draw_detections
-from detzoo.runtime.folder_claim import locked_folder
+from detzoo.runtime.folder_claim import locked_folder, tell_replaced
 from detzoo.runtime.foreign_files import MissingFileError, check_ordinary, files_below, is_ordinary
 from detzoo.runtime.images import MAX_FILE_BYTES, SUFFIXES, is_url, read_image
 from detzoo.runtime.near_names import nearest_path
@@ -118,6 +118,7 @@ def annotate(
     files = find_sources(sources)  # before anything is written: a folder may hold its own output
     with locked_folder(out, what="predict"):
         _check_results(out / RESULTS)
+        tell_replaced(out / RESULTS, "prediction")
         return _annotated(detector, files, out, options, settings, report, advance)
 
 

@@ -16,6 +16,7 @@ from detzoo.recipes.compatibility import unmet_needs
 from detzoo.recipes.files import layers_of
 from detzoo.recipes.filling import component_fields, filled
 from detzoo.recipes.full_names import PROVIDERS, missing_provider, resolve_name, with_resolved_names
+from detzoo.recipes.hints import deeper, of_a_size
 from detzoo.recipes.merge import Layer, Merged, keys_in, parse_override, shown_path
 from detzoo.recipes.short_keys import full_key
 from detzoo.runtime.near_names import nearest
@@ -150,7 +151,8 @@ def check(name: str, merged: Merged, registry: Registry, chain: tuple[str, ...])
         problems = _without_join(values, registry)
     if fields:
         values = with_resolved_names(fields, values, (), origin, registry)
-        problems += [_deeper(one, values) for one in check_fields(fields | EXTENDS, values, (), what="the recipe")]
+        found = check_fields(fields | EXTENDS, values, (), what="the recipe")
+        problems += [of_a_size(deeper(one, fields, values), values) for one in found]
         problems += check_inside(fields, values, (), registry)
         problems += _check_classes(values, merged)
     if fields and not problems:
@@ -177,21 +179,10 @@ def _with_provider(problem: Problem, values: dict[str, Any], registry: Registry)
     return Problem(problem.key, f"{problem.message.partition(';')[0]}; {told}") if told else problem
 
 
-def _deeper(problem: Problem, values: dict[str, Any]) -> Problem:
-    """A hint for an unknown key of the recipe that is a known one further down: ``lr``."""
-    if len(problem.key) != 1:
-        return problem
-    found = [show_key(key) for key in keys_in(values) if len(key) > 1 and key[-1:] == problem.key]
-    if not found:
-        return problem
-    return Problem(problem.key, f"{problem.message}; further down there is {' and '.join(sorted(found)[:5])}")
-
-
 def check_component(kind: str, value: Any, key: Key, registry: Registry) -> list[Problem]:
     """Everything wrong with one component's configuration, nested ones included."""
     if not isinstance(value, dict):
-        expected = f"{{type: {value}}}" if isinstance(value, str) else describe(ComponentOf(kind))
-        return [Problem(key, f"found {shown(value)}; expected {expected}")]
+        return [Problem(key, _no_mapping(kind, value, registry))]
     if "type" not in value:
         return [Problem(key, f'missing key "type" of this {kind}; {_installed(kind, registry)}')]
     name = value["type"]
@@ -205,6 +196,18 @@ def check_component(kind: str, value: Any, key: Key, registry: Registry) -> list
     rest = {k: v for k, v in value.items() if k != "type"}
     problems = check_fields(fields, rest, key, what=f'{kind} "{name}"')
     return problems + check_inside(fields, rest, key, registry)
+
+
+def _no_mapping(kind: str, value: Any, registry: Registry) -> str:
+    """What to write in place of a value that is no component; a name is looked up."""
+    found = f"found {shown(value)}"
+    if not isinstance(value, str):
+        return f"{found}; expected {describe(ComponentOf(kind))}"
+    try:
+        registry.find(kind, value)
+    except (RecipeError, PluginError) as error:
+        return f"{found}; expected {{type: NAME}}; {error}"
+    return f"{found}; expected {{type: {value}}}"
 
 
 def _installed(kind: str, registry: Registry) -> str:

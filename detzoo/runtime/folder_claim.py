@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import logging
 import os
 import platform
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.foreign_files import is_folder, is_ordinary, is_there
 from detzoo.runtime.locks import locked
 
+_log = logging.getLogger("detzoo.runtime")
 LOCK: Final = ".lock"
 """Name of the lock file in a folder; it is there while a command is at work."""
 
@@ -77,6 +80,22 @@ def claimed_folder(out: Path, *, marker: str, what: str, written: str | None = N
         if written is not None and not is_there(out / marker):
             write_text(out / marker, json.dumps({"format": written}) + "\n")
         yield
+
+
+def tell_replaced(results: Path, what: str) -> None:
+    """Say, once, that what an earlier command of the same kind wrote is about to be replaced.
+
+    Args:
+        results: the file; nothing is said where it is not there.
+        what: wrote it, as ``prediction``.
+    """
+    if is_there(results):
+        _tell(f"{results.parent} holds an earlier {what}, which is replaced")
+
+
+@functools.lru_cache(1000)
+def _tell(text: str) -> None:
+    _log.warning("%s", text)
 
 
 def wait_for_folder(out: Path) -> None:

@@ -97,7 +97,9 @@ def test_a_photograph_of_somebody_is_never_replaced_and_a_drawing_is(folder: Pat
     assert {path: digest for path, digest in (digests(out) | digests(folder)).items() if path in before} == before
 
 
-def test_the_detections_of_an_evaluation_are_never_replaced(folder: Path, tmp_path: Path) -> None:
+def test_the_detections_of_an_evaluation_are_never_replaced(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     results = tmp_path / "detections.json"
     results.write_text('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]')
     before = digests(tmp_path)
@@ -106,8 +108,12 @@ def test_the_detections_of_an_evaluation_are_never_replaced(folder: Path, tmp_pa
     assert digests(tmp_path) == before
     results.unlink()
     annotate(Middle(), [str(folder / "a.jpg")], tmp_path)
+    assert not caplog.records
     annotate(Middle(), [str(folder / "b.png")], tmp_path)
     assert json.loads(results.read_text())["images"][0]["drawn"] == "b.png"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path} holds an earlier prediction, which is replaced"
+    ]
 
 
 def test_a_video_that_does_not_fit_on_the_disk_is_not_there(tmp_path: Path) -> None:

@@ -57,15 +57,6 @@ def test_the_command_writes_a_file_and_refuses_what_it_cannot(
     assert capsys.readouterr().err.endswith(f"error: {out} exists already; choose another --out\n")
 
 
-@pytest.mark.parametrize("text", ["320", "320,0", "a,b", "320x320"])
-def test_sizes_that_are_none_are_refused(text: str) -> None:
-    from detzoo.export.export_detector import parse_size
-
-    with pytest.raises(ExportError) as error:
-        parse_size(text)
-    assert str(error.value) == f"--size {text}: write height,width in px, as 320,480"
-
-
 def test_a_size_that_follows_the_images_must_be_named(tmp_path: Path) -> None:
     detector = small("yolov3")
     detector.input = InputSpec(resize="shortest", min_size=800, max_size=1344)

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from detzoo.data.checking.statistics import parse_size
 from detzoo.errors import DetzooError
-from detzoo.export.export_detector import parse_size as parse_export_size
 from detzoo.proposals.sources import numbers_of
+from detzoo.runtime.sizes import parse_size
 from detzoo.runtime.whole_numbers import whole_number
 
 
@@ -24,10 +23,20 @@ def test_what_is_none(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["\u00b2", "9" * 5000])
 def test_options_of_commands_say_what_is_allowed(text: str) -> None:
-    with pytest.raises(DetzooError, match="300x300"):
+    with pytest.raises(DetzooError, match="480x640"):
         parse_size(f"{text}x3")
-    with pytest.raises(DetzooError, match="320,480"):
-        parse_export_size(f"{text},3")
     with pytest.raises(DetzooError, match="10,100,1000"):
         numbers_of(f"10,{text}")
-    assert (parse_size("3x4"), parse_export_size("3, 4"), numbers_of("9, 1,9")) == ((3, 4), (3, 4), (1, 9))
+    assert numbers_of("9, 1,9") == (1, 9)
+
+
+@pytest.mark.parametrize("text", ["3x4", "3X4", "3,4", "3, 4", "[3,4]", "[3, 4]"])
+def test_a_size_is_height_and_width_however_it_is_spelled(text: str) -> None:
+    assert parse_size(text) == (3, 4)
+    assert parse_size("3") == (3, 3)
+
+
+@pytest.mark.parametrize("text", ["", "0", "3x0", "3x4x5", "3 4", "a,b", "-3", "3.5", "x", "9" * 6])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(DetzooError, match="480x640"):
+        parse_size(text)

@@ -13,7 +13,6 @@ from detzoo.data.dataset import Dataset
 from detzoo.errors import DataError
 from detzoo.prediction.input_spec import InputSpec
 from detzoo.prediction.prepare import resized_size
-from detzoo.runtime.whole_numbers import whole_number
 
 _SHOWN_CLASSES: Final = 20
 _SHOWN_REASONS: Final = 3
@@ -116,17 +115,6 @@ def _quantiles(values: NDArray[np.float64]) -> dict[str, float]:
         return {}
     names = {"min": 0, "p10": 10, "median": 50, "p90": 90, "max": 100}
     return {name: round(float(np.percentile(values, share)), 1) for name, share in names.items()}
-
-
-def parse_size(text: str | None) -> tuple[int, int] | None:
-    """``300x400`` as (height, width)."""
-    if text is None:
-        return None
-    first, _, second = text.lower().partition("x")
-    height, width = whole_number(first), whole_number(second)
-    if not height or not width:
-        raise DataError(f"a size is HEIGHTxWIDTH in px, as 300x300, not {text!r}")
-    return height, width
 
 
 def box_sides(data: Dataset, size: tuple[int, int] | None) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from yolo_grids import anchor_places, said, truth
 
+import detzoo
 from detzoo.builder import build_component
 from detzoo.errors import RecipeError
 from detzoo.ops.scores import scores_of
@@ -271,3 +272,22 @@ def test_k_means_under_the_iou_distance_against_a_plain_loop() -> None:
                 centres[row] = np.median(np.array(members), axis=0)
     assert found.tolist() == sorted(centres.tolist(), key=lambda side: side[0] * side[1])
     assert 0.4 < overlap < 1
+
+
+@pytest.mark.parametrize(
+    ("override", "place"),
+    [
+        ({"input.size": [417, 416]}, "input.size: found [417, 416]"),
+        (
+            {"input.size": None, "input.resize": "shortest", "input.min_size": 320, "input.max_size": 320},
+            "pad_multiple",
+        ),
+        ({"train.multi_scale": {"shortest": 320, "multiple": 16}}, "multi_scale.multiple"),
+    ],
+)
+def test_sizes_that_are_no_multiples_are_rejected_when_the_detector_is_built(
+    override: dict[str, Any], place: str
+) -> None:
+    with pytest.raises(RecipeError, match="multiples of 32") as error:
+        detzoo.build("yolov2_tiny_voc", overrides=override, weights=None)
+    assert place in str(error.value)

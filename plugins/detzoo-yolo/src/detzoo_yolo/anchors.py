@@ -27,6 +27,8 @@ class YoloAnchors(Anchors):
     Source: YOLO9000, section 2, "Dimension Clusters"; YOLOv3, section 2.3.
     """
 
+    whole_cells = True  # a cell is a square
+
     def __init__(self, *, sizes: list[list[tuple[Px, Px]]]) -> None:
         super().__init__()
         if not all(sizes):
