@@ -54,10 +54,20 @@ class _LazyGroup(TyperGroup):
             ctx.fail(unknown("command", args[0], self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The options before the command's name."""
+        from detzoo.cli.usage import translated
+
+        with translated():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """A reader of the output that has ended is told here: click would leave without a word."""
+        from detzoo.cli.usage import translated
+
         try:
-            result = super().invoke(ctx)
+            with translated():
+                result = super().invoke(ctx)
             if sys.stdout is not None:
                 sys.stdout.flush()  # while a failure can still be told
         except BrokenPipeError:

@@ -23,7 +23,7 @@ _LOOKED_AT: Final = 1000
 def near_names(name: str, known: Iterable[str], *, most: int = _MOST, likeness: float = 0.6) -> list[str]:
     """The known names that are most like another, the most alike first; case, ``-`` and ``_`` mean little.
 
-    Names that differ in a few letters, else those that begin with the given one or contain it.
+    Names that begin with the given one, then those that differ in a few letters; else those that contain it.
 
     Args:
         name: that is not known.
@@ -35,11 +35,12 @@ def near_names(name: str, known: Iterable[str], *, most: int = _MOST, likeness: 
     for one in sorted(set(known)):
         plain.setdefault(_plain(one), []).append(one)
     wanted = _plain(name)
-    close = difflib.get_close_matches(wanted, plain, n=most, cutoff=likeness) if len(wanted) <= _LONGEST else []
-    if not close and _SHORTEST_PART <= len(wanted) <= _LONGEST:
-        parts = [one for one in plain if wanted in one]
-        close = sorted(parts, key=lambda one: (not one.startswith(wanted), len(one)))
-    return [one for key in close for one in plain[key]][:most]
+    if len(wanted) > _LONGEST:
+        return []
+    longer = sorted((one for one in plain if wanted in one), key=len) if len(wanted) >= _SHORTEST_PART else []
+    close = [one for one in longer if one.startswith(wanted)]
+    close += difflib.get_close_matches(wanted, plain, n=most, cutoff=likeness)
+    return [one for key in dict.fromkeys(close or longer) for one in plain[key]][:most]
 
 
 def nearest(name: str, known: Iterable[str], *, most: int = _MOST) -> str:

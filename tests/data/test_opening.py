@@ -315,7 +315,7 @@ def test_info_show_and_anchors(tmp_path: Path) -> None:
         "3 anchors need at least 3 different boxes; there are 1"
     )
     assert str(run.invoke(app, ["anchors", str(root), "--size", "big"]).exception) == (
-        "a size is HEIGHTxWIDTH in px, as 300x300, not 'big'"
+        "--size big: a size is written height first: 480x640 or 480,640 is 480 px high and 640 wide, 640 is 640x640"
     )
 
 

@@ -74,7 +74,7 @@ def test_a_subset_keeps_images_and_ids() -> None:
 @pytest.mark.parametrize(
     ("spec", "split", "message"),
     [
-        ("shapes", "dev", "shapes has no split 'dev'; choose one of train, val, test"),
+        ("shapes", "dev", 'shapes: unknown split "dev"; allowed: test, train, val'),
         ("shapes:size=8", "train", "shapes: size=8 is out of range: 32 to 4,096 is allowed"),
         ("shapes:size=4294967296", "train", "shapes: size=4294967296 is out of range: 32 to 4,096 is allowed"),
         ("shapes:train=0", "train", "shapes: train=0 is out of range: 1 to 10,000,000 is allowed"),

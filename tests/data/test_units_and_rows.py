@@ -142,3 +142,9 @@ def test_outlines_in_pixels_are_rejected(tmp_path: Path) -> None:
 def test_one_far_point_of_an_outline_is_no_sign_of_pixels(tmp_path: Path) -> None:
     data = yolo(tmp_path, ["0 0.1 9 0.5 0.1 0.5 0.5"])
     assert len(data.annotations().labels) == 1
+
+
+def test_the_area_of_an_outline_is_the_object_s(tmp_path: Path) -> None:
+    data = yolo(tmp_path, ["0 0 0 0.5 0 0 0.5", "0 0.5 0.5 1.5 0.5 1.5 1 0.5 1", "0 0.5 0.5 0.5 0.5"])
+    # half of 80 x 60 px; 160 x 60 px, of which half lies in the image; a box
+    np.testing.assert_allclose(data.annotations().areas, [2400, 4800, 4800])

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image, project_masks_on_boxes
 
 from detzoo.ops import masks as module
-from detzoo.ops.mask_encoding import run_lengths
+from detzoo.ops.mask_encoding import NO_MASK, encode_polygons, encode_rle, mask_area, run_lengths
 from detzoo.ops.masks import Paste, mask_targets, paste_masks, paste_probabilities
 
 BOTH = pytest.mark.parametrize("convention", ["integer", "half_pixel"])
@@ -244,3 +244,13 @@ def test_only_the_sign_of_a_mirrored_mask_changes_sides() -> None:
     there = paste_probabilities(logits, box, (30, width), convention="half_pixel")
     back = paste_probabilities(logits.flip(2), mirrored, (30, width), convention="half_pixel")
     torch.testing.assert_close(back, there.flip(2), atol=1e-5, rtol=0)
+
+
+def test_areas_of_encoded_masks_without_drawing_them() -> None:
+    assert mask_area(NO_MASK, (10, 10)) is None
+    assert mask_area(encode_polygons([[0, 0, 4, 0, 4, 3], [5, 5, 7, 5, 7, 9, 5, 9]]), (10, 10)) == 6 + 8
+    assert mask_area(encode_polygons([[-5, 2, 5, 2, 5, 4, -5, 4]]), (10, 10)) == 10
+    assert mask_area(encode_rle([3, 5, 90, 2], (10, 10)), (10, 10)) == 7
+    drawn = np.zeros((1, 10, 10), np.uint8)
+    drawn[0, 2:5, 1:7] = 1
+    assert mask_area(encode_rle(run_lengths(drawn)[0]["counts"], (10, 10)), (10, 10)) == 18

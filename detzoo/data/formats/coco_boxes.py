@@ -55,7 +55,7 @@ class CocoBoxes:
             label,
             difficult=self._flag(row, name, entry, "ignore"),
             crowd=self._flag(row, name, entry, "iscrowd"),
-            area=self._area(row, name, entry.get("area")),
+            area=self._area(row, name, entry),
             mask=self._mask(builder.sizes[-1], row, name, entry.get("segmentation"), box),
         )
 
@@ -94,11 +94,11 @@ class CocoBoxes:
             self._bad(row, "bad-flag", f"{name}: {key} must be 0 or 1, not {shown(entry[key])}; taken as 0")
         return flag is True
 
-    def _area(self, row: int, name: str, value: Any) -> float | None:
-        area = as_number(value)
+    def _area(self, row: int, name: str, entry: dict[str, Any]) -> float | None:
+        area = as_number(entry.get("area"))
         if area is not None and area > 0:
             return area
-        text = f"{name}: no area; width x height is used"
+        text = f"{name}: no area; {'the segmentation' if entry.get('segmentation') else 'width x height'} is used"
         self._tell(row, "no-area", text)
         return None
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detzoo.data.formats.federated import Federated, join_federated
-from detzoo.ops.mask_encoding import NO_MASK
+from detzoo.ops.mask_encoding import NO_MASK, mask_area
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,15 @@ class IndexBuilder:
         area: float | None = None,
         mask: bytes = NO_MASK,
     ) -> None:
-        """Add a box xyxy px to the current image; ``area`` is the box's own by default."""
+        """Add a box xyxy px to the current image; ``area`` is by default its mask's, or the box's own without one."""
         self.counts[-1] += 1
         self.boxes.append(box)
         self.labels.append(label)
         self.difficult.append(difficult)
         self.crowd.append(crowd)
-        self.areas.append((box[2] - box[0]) * (box[3] - box[1]) if area is None else area)
+        if area is None and mask:
+            area = mask_area(mask, self.sizes[-1])
+        self.areas.append(area or (box[2] - box[0]) * (box[3] - box[1]))
         self.masks.append(mask)
 
     def build(self) -> Index:
