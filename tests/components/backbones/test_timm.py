@@ -42,8 +42,6 @@ def test_unknown_models_and_levels_are_refused_with_the_nearest() -> None:
         Timm(model="resnet18x")
     told = f'model: timm {timm.__version__} has no model "resnet18x"; did you mean "resnet18'
     assert str(error.value).startswith(told)
-        f'model: timm {timm.__version__} has no model "resnet18x"; did you mean "resnet18'
-    )
     with pytest.raises(RecipeError) as error:
         Timm(model="resnet18", levels=("s64",))
     assert str(error.value).startswith('levels: there is no level "s64"')
