@@ -38,6 +38,8 @@ class Hungarian(Matcher):
         gamma: of that focal loss.
         ignore_threshold: unmatched candidates of whose predicted box ignored ground truth, such as crowds, covers at
             least this share leave the loss.
+        groups: the candidates are so many groups of equal size, one behind the other, each of which is matched by
+            itself: every object gets a query of each (Group DETR).
 
     Where an image has more ground truth than valid candidates, the dearest stay without one. Ground truth without
     area is never matched. SciPy solves each image on the CPU, so the host waits once a layer: the cost of all
@@ -59,13 +61,14 @@ class Hungarian(Matcher):
         alpha: Annotated[float, Field(ge=0, le=1)] = 0.25,
         gamma: Weight = 2.0,
         ignore_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5,
+        groups: Annotated[int, Field(ge=1, le=64)] = 1,
     ) -> None:
         super().__init__()
         if class_weight == distance_weight == overlap_weight == 0:
             raise RecipeError("matcher hungarian: all three weights are 0, so every assignment costs the same; set one")
         self.class_weight, self.distance_weight, self.overlap_weight = class_weight, distance_weight, overlap_weight
         self.focal, self.alpha, self.gamma = focal, alpha, gamma
-        self.ignore_threshold = ignore_threshold
+        self.ignore_threshold, self.groups = ignore_threshold, groups
 
     @torch.no_grad()
     def forward(self, candidates: Candidates, targets: Targets, predictions: Predictions | None = None) -> Assignment:
@@ -78,7 +81,7 @@ class Hungarian(Matcher):
         boxes = decoded(predictions, candidates)  # [B,N,4]
         wanted = targets.usable & (area(targets.boxes) > 0)
         valid = candidates.valid.expand(boxes.shape[:2])
-        index = solve(self.cost(predictions, boxes, candidates, targets), valid, wanted)
+        index = solve(self.cost(predictions, boxes, candidates, targets), valid, wanted, groups=self.groups)
         upon = self.upon_ignored(boxes, targets) & (index == BACKGROUND)
         return Assignment(torch.where(valid & ~upon, index, IGNORE))
 
@@ -133,22 +136,33 @@ def decoded(predictions: Predictions, candidates: Candidates) -> Tensor:
     return candidates.coder.decode(predictions.deltas.squeeze(2), candidates.boxes, candidates.strides())
 
 
-def solve(cost: Tensor, valid: Tensor, wanted: Tensor) -> Tensor:
-    """The assignment of least cost, image by image.
+def solve(cost: Tensor, valid: Tensor, wanted: Tensor, *, groups: int = 1) -> Tensor:
+    """The assignment of least cost, image by image, group by group.
 
     Args:
         cost: float [B,N,M], finite.
         valid: bool [B,N].
         wanted: bool [B,M].
+        groups: of equal size, into which the N candidates fall.
 
     Returns:
         int64 [B,N] on the device of ``cost``: a ground truth, or BACKGROUND.
+
+    Raises:
+        RecipeError: N is no multiple of ``groups``.
     """
-    index = torch.full(valid.shape, BACKGROUND, dtype=torch.int64)
+    images, count = valid.shape
+    if count % groups:
+        raise RecipeError(
+            f"matcher hungarian: groups is {groups}, but the head gives {count} candidates, which is no multiple; set "
+            "the matcher's groups to the head's"
+        )
+    index = torch.full((images * groups, count // groups), BACKGROUND, dtype=torch.int64)
     flags = torch.cat([valid, wanted], dim=1).cpu().numpy()
-    numbers = cost.double().cpu().numpy()
-    for image in range(len(index)):
-        rows, columns = flags[image, : valid.shape[1]].nonzero()[0], flags[image, valid.shape[1] :].nonzero()[0]
-        row, column = linear_sum_assignment(numbers[image][rows][:, columns])
-        index[image, rows[row]] = torch.from_numpy(columns[column])
-    return index.to(cost.device)
+    numbers = cost.double().cpu().numpy().reshape(*index.shape, cost.shape[2])  # [BG,N/G,M]
+    valids, wanteds = flags[:, :count].reshape(index.shape), flags[:, count:]
+    for row in range(len(index)):
+        rows, columns = valids[row].nonzero()[0], wanteds[row // groups].nonzero()[0]
+        candidate, truth = linear_sum_assignment(numbers[row][rows][:, columns])
+        index[row, rows[candidate]] = torch.from_numpy(columns[truth])
+    return index.view(images, count).to(cost.device)
