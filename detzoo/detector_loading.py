@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final, Literal
 from detzoo.errors import WeightsError
 from detzoo.recipes.recipe import load_recipe
 from detzoo.runtime.foreign_files import is_folder, is_ordinary
+from detzoo.weights.exported_files import reject_exported
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
     from detzoo.recipes.recipe import Recipe
 
 RECIPE_ENDINGS: Final = (".yaml", ".yml")
-EXPORTED: Final = {".onnx": "an exported ONNX file", ".pt2": "an exported program of PyTorch"}
 
 
 def is_run(target: str) -> bool:
@@ -67,11 +67,7 @@ def find_target(
         RecipeError: a name that nobody knows, a wrong recipe or override.
         WeightsError: a run without a checkpoint; weights are needed and the recipe publishes none.
     """
-    if (exported := EXPORTED.get(Path(target).suffix.lower())) is not None:
-        raise WeightsError(
-            f"{target} is {exported}: it holds the network alone, and other programs run it (docs/export.md). "
-            "Give the run that it was exported from; to score what it finds: detzoo eval --from detections.json"
-        )
+    reject_exported(target)
     overrides = tuple(set_ or ())
     if is_run(target):
         from detzoo.weights.checkpoint import checkpoint_of  # it imports torch, which a wrong name need not wait for

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import detzoo
 from detzoo.detector_loading import load_detector
 from detzoo.errors import WeightsError
 from detzoo.recipes import recipe
@@ -57,3 +58,19 @@ def test_training_resolves_its_recipe_once(resolved: list[str], tmp_path: Path) 
     )
     train_target(command)
     assert resolved == ["ssd_mobilenet_v2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("x.onnx", "an exported ONNX file"), ("x.pt2", "an exported program"), ("mine.yaml", r"detzoo\.build")],
+)
+def test_load_says_what_is_no_run(name: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"abc")
+    with pytest.raises(WeightsError, match=told):
+        detzoo.load(tmp_path / name)
+
+
+def test_load_of_a_recipe_says_what_builds_it() -> None:
+    name = detzoo.list_detectors()[0]
+    with pytest.raises(WeightsError, match=r"detzoo\.build"):
+        detzoo.load(name)

@@ -88,6 +88,8 @@ def check_possible(detector: Detector, *, postprocess: bool, dynamic_size: bool)
             "--postprocess and --dynamic-size exclude each other: how many candidates are sorted is part of the "
             "graph; leave one out, or write one file for each size (--size)"
         )
+    if dynamic_size and detector.one_size:  # else the trace would find out, after minutes
+        raise ExportError(f"{name} cannot be exported: {_one_size('Constraints violated')}")
     if postprocess and not detector.postprocess.fits_onnx:
         suppress = (detector.recipe.values.get("postprocess") or {}).get("suppress") or {}
         raise ExportError(

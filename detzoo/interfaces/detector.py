@@ -14,6 +14,7 @@ from detzoo.errors import SettingError
 from detzoo.feature import Component
 from detzoo.interfaces.postprocess import PostProcess
 from detzoo.interfaces.stages import GradientStage, Stage
+from detzoo.interfaces.supporting import Anchors
 from detzoo.ops.masks import MaskPasting
 from detzoo.prediction.detections import Detections
 from detzoo.types import DetectionBatch, DetectionSettings, ImageBatch, Targets
@@ -169,6 +170,12 @@ class Detector(nn.Module, Component, ABC):
         None where later stages look at what earlier ones have found, as in Faster R-CNN.
         """
         return None
+
+    @property
+    def one_size(self) -> bool:
+        """Whether a part declares that it is made for one size of the input."""
+        anchors = (module for module in self.modules() if isinstance(module, Anchors))
+        return (self.raw_head is not None and self.raw_head.one_size) or any(module.one_size for module in anchors)
 
     def prepare_for_export(self) -> None:
         """Fix decisions that an exported graph cannot make, such as whether a part is fitted. Called on a copy."""

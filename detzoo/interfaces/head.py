@@ -18,6 +18,8 @@ class DenseHead(nn.Module, Scored, ABC):
     coder: BoxCoder
     gives = frozenset({Feature.CLASS_LOGITS, Feature.ONE_BOX, Feature.LEVELS, Feature.SIGMOID_SCORES})
     """Default of dense heads; a head that gives something else overrides it."""
+    one_size: ClassVar[bool] = False
+    """Whether what it predicts holds for one size of the input; see also ``Anchors.one_size``."""
     __call__: Callable[..., tuple[Candidates, Predictions]]
 
     @abstractmethod

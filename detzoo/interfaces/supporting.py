@@ -18,6 +18,8 @@ class Anchors(nn.Module, Component, ABC):
     kind: ClassVar[str] = "anchors"
     whole_cells: ClassVar[bool] = False
     """Whether the sides of the network input must be multiples of the detector's ``stride``."""
+    one_size: ClassVar[bool] = False
+    """Whether they are computed for one size of the input, so that an exported graph holds for no other."""
     __call__: Callable[..., tuple[Tensor, tuple[Level, ...]]]
 
     @abstractmethod

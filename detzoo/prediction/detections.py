@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, overload
@@ -124,23 +124,30 @@ class Detections:
             row["mask"] = mask
         return {"path": self.path, "height": self.size[0], "width": self.size[1], "detections": rows}
 
-    def to_coco(self, image_id: int, category_ids: tuple[int, ...] | None = None) -> list[dict[str, Any]]:
+    def to_coco(
+        self, image_id: int, category_ids: Sequence[int] | Mapping[str, int] | None = None
+    ) -> list[dict[str, Any]]:
         """Rows of a COCO result file.
 
         Args:
             image_id: of the image in the annotation file.
-            category_ids: id of each label there; by default the labels themselves (0..K-1).
+            category_ids: id of each class there: by label (``dataset.category_ids``, where the dataset's classes are
+                the detector's in the same order), or by name. By default 1..K in the order of the classes: the ids
+                that detzoo gives datasets whose format has none, and writes with ``data convert --to coco``.
 
         Returns:
             one mapping per detection: ``image_id``, ``category_id``, ``bbox`` [x, y, width, height] px, ``score``, and
             ``segmentation`` where there are masks.
+
+        Raises:
+            DetzooError: a class has no id.
         """
+        ids = self._ids_of(category_ids)
         rows: list[dict[str, Any]] = []
         for one in self:
             x1, y1, x2, y2 = one.box
-            category = one.label if category_ids is None else category_ids[one.label]
             box = [x1, y1, x2 - x1, y2 - y1]
-            rows.append({"image_id": image_id, "category_id": category, "bbox": box, "score": one.score})
+            rows.append({"image_id": image_id, "category_id": ids[one.label], "bbox": box, "score": one.score})
         for row, mask in zip(rows, self._encoded_masks(), strict=False):
             row["segmentation"] = mask
         return rows
@@ -212,6 +219,23 @@ class Detections:
         else:
             write_drawing(out, self.draw(image, min_score=min_score, channels=channels), by="save")
         return out
+
+    def _ids_of(self, category_ids: Sequence[int] | Mapping[str, int] | None) -> dict[int, int]:
+        """COCO's id of each label that was found."""
+        used = sorted(set(self.labels.tolist()))
+        if category_ids is None:
+            return {label: label + 1 for label in used}
+        if isinstance(category_ids, Mapping):
+            found = {label: category_ids.get(self.classes[label] or "") for label in used}
+            missing = [str(self.classes[label]) for label, own in found.items() if own is None]
+            if missing:
+                raise DetzooError(f"category_ids has no id for {', '.join(missing)}; it has {', '.join(category_ids)}")
+            return {label: own for label, own in found.items() if own is not None}
+        if len(category_ids) != len(self.classes):
+            raise DetzooError(
+                f"category_ids has {len(category_ids)} ids, the detector {len(self.classes)} classes: give one for each"
+            )
+        return {label: category_ids[label] for label in used}
 
     def _encoded_masks(self) -> list[dict[str, Any]]:
         from detzoo.ops.mask_encoding import run_lengths

@@ -119,11 +119,18 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
     return found
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], *, stepped: bool = False
+) -> None:
     """The reverse of ``optimizer_tensors``.
 
+    Args:
+        optimizer: of the same parameters.
+        tensors: its state by name.
+        stepped: it has made steps, so that there must be some, where it keeps any.
+
     Raises:
-        TrainingError: the tensors are of other parameters, or no state of these.
+        TrainingError: the tensors are of other parameters, no state of these, or some are missing.
     """
     parameters = {
         name: parameter
@@ -144,3 +151,15 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch
         # Adam's step counter stays where it was made: moving it to the GPU would slow every step
         target = value if value.dim() == 0 else value.to(parameter.device, parameter.dtype)
         optimizer.state[parameter][key] = target.clone()  # a clone: the optimiser changes it in place
+    _check_whole(optimizer, stepped=stepped)
+
+
+def _check_whole(optimizer: torch.optim.Optimizer, *, stepped: bool) -> None:
+    kept = [set(state) for state in optimizer.state.values()]
+    keeps_none = isinstance(optimizer, torch.optim.SGD) and not any(
+        group["momentum"] for group in optimizer.param_groups
+    )
+    if stepped and not kept and not keeps_none:
+        raise TrainingError("the optimiser's state is missing from the checkpoint")
+    if any(names != set().union(*kept) for names in kept):
+        raise TrainingError("a part of the optimiser's state is missing from the checkpoint")

@@ -161,7 +161,8 @@ class StageRun:
 
     def _restore(self, saved: Checkpoint) -> None:
         if self.optimizer is not None:
-            restore_optimizer(self.optimizer, saved.optim)
+            stepped = self.state.step > 0 and self.accelerator.scaler is None  # a scaler may skip all of them
+            restore_optimizer(self.optimizer, saved.optim, stepped=stepped)
         if self.ema is not None and (saved.ema or self.state.step):  # written before the first step, there is none yet
             self.ema.load(saved.ema)
         if self.accelerator.scaler is not None and "scaler" in saved.run:

@@ -18,11 +18,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from detzoo.errors import WeightsError
+from detzoo.plugins.registry import get_registry
 from detzoo.recipes.full_names import stored_values
 from detzoo.runtime.atomic_files import write_bytes
-from detzoo.runtime.foreign_files import is_folder, is_ordinary
+from detzoo.runtime.foreign_files import is_folder, is_ordinary, is_there
 from detzoo.runtime.json_text import check_parts, parse_object
 from detzoo.runtime.near_names import nearest_path
+from detzoo.weights.exported_files import reject_exported
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -73,6 +75,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "classes": list(checkpoint.classes),
         "versions": versions(),
         "run": checkpoint.run,
+        "optimiser_tensors": len(checkpoint.optim),
     }
     tensors = _separate(
         (f"{part}.{name}", value)
@@ -126,6 +129,12 @@ def load_checkpoint(path: Path, *, parts: Sequence[str] = ("model", "ema", "opti
             f"{path}: not a complete safetensors file: {error}; copy it again or resume another run; a .pth or .onnx "
             "of another library goes through `detzoo weights import`, one of a backbone under backbone.weights"
         ) from None
+    there, written = len(found["optim"]), described.get("optimiser_tensors")
+    if "optim" in parts and written not in (None, there):  # a run that went on without them would train otherwise
+        raise WeightsError(
+            f"{path}: it was altered: {there} of {written} tensors of the optimiser are left, so no run can go on from "
+            f"it; `--weights {path}` starts a new one with its weights"
+        )
     return Checkpoint(described["recipe"], tuple(described["classes"]), **found, run=described["run"])
 
 
@@ -169,6 +178,7 @@ def checkpoint_of(place: Path) -> Path:
     Raises:
         WeightsError: there is none.
     """
+    reject_exported(place)
     if not is_folder(place):
         return _existing(place)
     for name in (BEST, LAST):
@@ -180,6 +190,8 @@ def checkpoint_of(place: Path) -> Path:
 
 
 def _existing(path: Path) -> Path:
+    if path.suffix in (".yaml", ".yml") or (not is_there(path) and str(path) in get_registry().detectors()):
+        raise WeightsError(f"{path} is no run or checkpoint; recipes are built: detzoo.build({str(path)!r})")
     if not is_ordinary(path):
         hint = nearest_path(path)
         raise WeightsError(f"{path}: no such run folder or checkpoint{f'; {hint}' if hint else ''}")

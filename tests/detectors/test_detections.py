@@ -147,3 +147,25 @@ def test_an_exported_file_is_called_by_its_name(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
         with pytest.raises(DetzooError, match=kind):
             load_detector(str(tmp_path / name))
+
+
+def test_category_ids_are_counted_from_one_or_the_dataset_s_own() -> None:
+    found = Detections(
+        boxes=torch.tensor([[0.0, 0, 2, 2], [1, 1, 3, 3]]),
+        scores=torch.tensor([0.9, 0.8]),
+        labels=torch.tensor([1, 0]),
+        classes=("cat", "dog"),
+        size=(4, 4),
+    )
+
+    def ids(**given: Any) -> list[int]:
+        return [row["category_id"] for row in found.to_coco(7, **given)]
+
+    assert ids() == [2, 1]
+    assert ids(category_ids=[17, 18]) == [18, 17]
+    assert ids(category_ids={"dog": 18, "cat": 17, "cow": 21}) == [18, 17]
+    assert found[:0].to_coco(7) == []
+    with pytest.raises(DetzooError, match="dog"):
+        ids(category_ids={"cat": 17})
+    with pytest.raises(DetzooError, match="2 classes"):
+        ids(category_ids=[17])

@@ -10,8 +10,10 @@ from typing import Any, Final
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 
-from detzoo.errors import DetzooError
+from detzoo.errors import DetzooError, WeightsError
 from detzoo.training import stage_run, train
 from detzoo.weights.checkpoint import LAST, Checkpoint, load_checkpoint, save_checkpoint
 from tests.training.training_toy import ToyDataset, toy
@@ -67,6 +69,7 @@ ALTERED: Final[dict[str, Callable[[Checkpoint], Checkpoint]]] = {
     "no generators": part("rng", None),
     "cut generators": part("rng", lambda value: value.flatten()[:5]),
     "generators of another kind": part("rng", lambda value: value.float()),
+    "no optimiser state": part("optim", None),
     "complex optimiser state": part("optim", lambda value: value.to(torch.complex64)),
     "whole optimiser state": part("optim", lambda value: value.to(torch.int32)),
     "optimiser state of another shape": part("optim", lambda value: value.expand(2, *value.shape).contiguous()),
@@ -82,6 +85,17 @@ def test_it_is_refused(unfinished: Path, case: str, tmp_path: Path) -> None:
     with pytest.raises(DetzooError, match=r"last\.safetensors.*altered"):
         start(out, resume=True)
     assert (out / LAST).read_bytes() == altered
+
+
+def test_a_deleted_tensor_of_the_optimiser_is_missed(unfinished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(unfinished, out)
+    with safe_open(out / LAST, framework="pt") as file:
+        metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in list(file.keys())}
+    del tensors[next(key for key in tensors if key.startswith("optim."))]
+    (out / LAST).write_bytes(save(tensors, metadata=metadata))
+    with pytest.raises(WeightsError, match=r"last\.safetensors.*altered: .* tensors of the optimiser"):
+        start(out, resume=True)
 
 
 def test_as_it_is_it_goes_on(unfinished: Path, tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ class SsdPriors(Anchors):
     equally, and the last bit then decides which of them is matched.
     """
 
+    one_size = True
+
     def __init__(
         self,
         features: FeatureSpecs,

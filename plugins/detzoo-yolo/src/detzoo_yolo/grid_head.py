@@ -35,6 +35,7 @@ class YoloGrid(DenseHead):
     Source: Redmon et al. 2016, section 2; darknet, detection_layer.c.
     """
 
+    one_size = True
     gives = frozenset(
         {
             Feature.CLASS_LOGITS,

@@ -1,0 +1,24 @@
+"""Files that ``detzoo export`` writes are no checkpoints; free of torch, for a wrong name is told at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from detzoo.errors import WeightsError
+
+_EXPORTED: Final = {".onnx": "an exported ONNX file", ".pt2": "an exported program of PyTorch"}
+
+
+def reject_exported(place: Path | str) -> None:
+    """Reject what ``detzoo export`` writes.
+
+    Raises:
+        WeightsError: what it is, and what to use.
+    """
+    exported = _EXPORTED.get(Path(place).suffix.lower())
+    if exported is not None:
+        raise WeightsError(
+            f"{place} is {exported}: it holds the network alone, and other programs run it (docs/export.md). "
+            "Give the run that it was exported from; to score what it finds: detzoo eval --from detections.json"
+        )
