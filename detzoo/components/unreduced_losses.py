@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import torch
 from pydantic import Field
@@ -118,28 +118,38 @@ class Varifocal(ClassLoss):
     Args:
         alpha: weight of the negatives, of whom there are many; not the alpha of the focal loss.
         gamma: focusing exponent of the negatives.
+        positives: which classes are weighed by q: those whose q is above 0 (``quality``: the paper), or the labelled
+            one (``label``: RT-DETR), which costs nothing where its q is 0.
+        weight_gradient: whether the weight of the negatives has a gradient too: RT-DETR's has none.
 
     Source: Zhang et al. 2020 (arXiv:2008.13367), section 3, whose settings are the defaults; mmdetection
-    ``varifocal_loss``.
+    ``varifocal_loss``. RT-DETR's: its ``SetCriterion.loss_labels_vfl``.
     """
 
     gives = frozenset({Feature.READS_QUALITY})
     needs = frozenset({Feature.SIGMOID_SCORES})
 
     def __init__(
-        self, *, alpha: Annotated[float, Field(ge=0)] = 0.75, gamma: Annotated[float, Field(ge=0)] = 2.0
+        self,
+        *,
+        alpha: Annotated[float, Field(ge=0)] = 0.75,
+        gamma: Annotated[float, Field(ge=0)] = 2.0,
+        positives: Literal["quality", "label"] = "quality",
+        weight_gradient: bool = True,
     ) -> None:
         super().__init__()
-        self.alpha = alpha
-        self.gamma = gamma
+        self.alpha, self.gamma = alpha, gamma
+        self.positives, self.weight_gradient = positives, weight_gradient
 
     def forward(self, logits: Tensor, labels: Tensor, quality: Tensor | None = None) -> Tensor:
         """Loss [B,N] of logits [B,N,K] against labels [B,N] and their quality [B,N] or [B,N,K]."""
         logits = full_precision(logits)
         truth = class_targets(labels, logits, quality)
         entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        scores = torch.sigmoid(logits if self.weight_gradient else logits.detach())
+        positive = truth > 0 if self.positives == "quality" else class_targets(labels, logits, None) > 0
         # positives by q: unlike focal, never weighted down
-        weight = torch.where(truth > 0, truth, self.alpha * torch.sigmoid(logits) ** self.gamma)
+        weight = torch.where(positive, truth, self.alpha * scores**self.gamma)
         return (weight * entropy).sum(-1)
 
 

@@ -130,7 +130,7 @@ def test_it_is_transformers_of_rt_detr_v2(method: Method) -> None:
     value, locations, weights = inputs()
     found = deformable_attention(value, SHAPES, locations, weights, points=POINTS, method=method)
     # theirs reads the number of a fifth axis, and no more of it
-    theirs: Any = multi_scale_deformable_attention_v2(value, SHAPES, locations, weights, list(POINTS), method)  # type: ignore[arg-type]
+    theirs: Any = multi_scale_deformable_attention_v2(value, SHAPES, locations, weights, list(POINTS), method)
     torch.testing.assert_close(found, theirs, rtol=1e-12, atol=1e-12)
 
 

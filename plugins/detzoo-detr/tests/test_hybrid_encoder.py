@@ -60,7 +60,7 @@ def ours_and_theirs(expansion: float) -> tuple[HybridEncoder, Oracle]:
         encoder_attention_heads=4,
         encoder_layers=2,
         hidden_expansion=expansion,
-        attn_implementation="eager",  # type: ignore[call-arg]
+        attn_implementation="eager",
     )
     theirs = Oracle(config).double().eval()
     seed_by_name(theirs)

@@ -38,7 +38,7 @@ def oracle(depth: int) -> RTDetrResNetBackbone:
         hidden_sizes=[64, 128, 256, 512] if basic else [256, 512, 1024, 2048],
         depths=list(BLOCKS[depth]),
         layer_type="basic" if basic else "bottleneck",
-        out_indices=[1, 2, 3, 4],  # type: ignore[call-arg]  # strict dataclasses hide it
+        out_indices=[1, 2, 3, 4],  # strict dataclasses hide it
     )
     model = RTDetrResNetBackbone(config)
     seed_by_name(model)

@@ -114,3 +114,43 @@ def of_attention(key: str, theirs: str, ours: str) -> str | None:
     """The four projections of an attention."""
     found = re.fullmatch(rf"{theirs}\.([qkvo]_proj)\.(.+)", key)
     return f"{ours}.{_ATTENTION[found[1]]}.{found[2]}" if found else None
+
+
+_HEAD: Final[Rules] = (
+    (r"denoising_class_embed\.(.+)", r"labels.\1"),
+    (r"enc_output\.(.+)", r"selection.output.\1"),
+    (r"enc_score_head\.(.+)", r"selection.classes.\1"),
+    (r"enc_bbox_head\.(.+)", r"selection.boxes.\1"),
+    (r"decoder\.query_pos_head\.(.+)", r"position.\1"),
+    (r"decoder\.pre_bbox_head\.(.+)", r"initial.\1"),
+    (r"decoder\.lqe_layers\.(\d+)\.reg_conf\.(.+)", r"quality.\1.outputs.\2"),
+    (r"decoder\.class_embed\.(.+)", r"classes.\1"),
+    (r"decoder\.bbox_embed\.(.+)", r"boxes.\1"),
+)
+_DECODER_LAYER: Final[Rules] = (
+    (r"self_attn_layer_norm\.(.+)", r"norm1.\1"),
+    (r"encoder_attn\.sampling_offsets\.(.+)", r"cross_attention.offsets.\1"),
+    (r"encoder_attn\.attention_weights\.(.+)", r"cross_attention.weights.\1"),
+    (r"gateway\.(.+)", r"joined.\1"),
+    (r"encoder_attn_layer_norm\.(.+)", r"joined.norm.\1"),
+    (r"mlp\.layers\.(.+)", r"hidden.layers.\1"),
+    (r"mlp\.gate_proj\.(.+)", r"hidden.gate.\1"),
+    (r"mlp\.up_proj\.(.+)", r"hidden.value.\1"),
+    (r"mlp\.down_proj\.(.+)", r"hidden.out.\1"),
+    (r"final_layer_norm\.(.+)", r"norm2.\1"),
+)
+
+
+def of_head(key: str, names: tuple[str, ...]) -> str | None:
+    """Below ``model`` -> below ``head``; ``names`` of its maps, finest first."""
+    found = re.fullmatch(r"decoder_input_proj\.(\d+)\.(.+)", key)
+    if found:
+        return f"project.{names[int(found[1])]}.{of_conv_norm(found[2])}"
+    found = re.fullmatch(r"decoder\.layers\.(\d+)\.(.+)", key)
+    if found:
+        inner = of_attention(found[2], "self_attn", "self_attention") or by_rules(_DECODER_LAYER, found[2])
+        placed = None if inner is None else f"layers.{found[1]}.{inner}"
+    else:
+        placed = by_rules(_HEAD, key)
+    # linear layers have activations between them, which count in a sequence of ours
+    return placed and re.sub(r"(^|\.)layers\.(\d+)\.(weight|bias)$", lambda m: f"{m[1]}{2 * int(m[2])}.{m[3]}", placed)

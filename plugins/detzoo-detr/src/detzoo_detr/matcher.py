@@ -5,7 +5,7 @@ Letters: B images, N candidates, M ground truths, K classes.
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import torch
 from pydantic import Field
@@ -13,10 +13,11 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from detzoo.errors import RecipeError
-from detzoo.interfaces import Feature, Matcher
+from detzoo.interfaces import BoxCoder, Feature, Matcher
 from detzoo.ops.boxes import area, full_precision, giou, intersection_matrix
 from detzoo.ops.scores import scores_of
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Candidates, Predictions, Targets
+from detzoo_detr.box_coder import Fractions
 
 Weight = Annotated[float, Field(ge=0)]
 WORST: Final = 1e9
@@ -31,7 +32,9 @@ class Hungarian(Matcher):
 
     Args:
         class_weight: factor of the class.
-        distance_weight: factor of the L1 distance, in the box coder's units.
+        distance_weight: factor of the L1 distance.
+        distance_in: what that is measured in: the units of ``deltas``, which DETR's box coder writes, or fractions of
+            the ``image`` for centre and size of the decoded box (D-FINE, whose deltas are moves of edges).
         overlap_weight: factor of the generalised IoU.
         focal: the class costs as the focal loss (Deformable DETR), for heads that score by ``sigmoid``.
         alpha: of that focal loss.
@@ -62,8 +65,10 @@ class Hungarian(Matcher):
         gamma: Weight = 2.0,
         ignore_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5,
         groups: Annotated[int, Field(ge=1, le=64)] = 1,
+        distance_in: Literal["deltas", "image"] = "deltas",
     ) -> None:
         super().__init__()
+        self.distance_in = distance_in
         if class_weight == distance_weight == overlap_weight == 0:
             raise RecipeError("matcher hungarian: all three weights are 0, so every assignment costs the same; set one")
         self.class_weight, self.distance_weight, self.overlap_weight = class_weight, distance_weight, overlap_weight
@@ -91,8 +96,13 @@ class Hungarian(Matcher):
         labels = targets.labels.unsqueeze(1).expand(-1, boxes.shape[1], -1)
         classes = self.class_costs(predictions).gather(2, labels)
         truth = full_precision(targets.boxes).unsqueeze(1)  # [B,1,M,4]
-        encoded = candidates.coder.encode(truth, candidates.boxes.unsqueeze(2), candidates.strides().view(1, -1, 1))
-        distance = (full_precision(predictions.deltas) - encoded).abs().sum(-1)
+        if self.distance_in == "image":
+            coder: BoxCoder = Fractions()
+            image, found, strides = targets.region[:, None, None], boxes.unsqueeze(2), candidates.strides()
+            distance = (coder.encode(found, image, strides) - coder.encode(truth, image, strides)).abs().sum(-1)
+        else:
+            encoded = candidates.coder.encode(truth, candidates.boxes.unsqueeze(2), candidates.strides().view(1, -1, 1))
+            distance = (full_precision(predictions.deltas) - encoded).abs().sum(-1)
         overlap = giou(boxes.unsqueeze(2), truth)
         total = self.class_weight * classes + self.distance_weight * distance - self.overlap_weight * overlap
         return total.nan_to_num(WORST, WORST, -WORST)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SOURCE: Final = "transformers"
 CONVERTERS: Final = {
+    "DfineHead": "detzoo_detr.dfine_converters:from_transformers",
     "RfDetrHead": "detzoo_detr.rfdetr_names:from_rf_detr",
 }
 """What reads the state dicts of transformers, by the class of the head."""

@@ -170,19 +170,22 @@ class DecoderLayer(nn.Module):
 
 
 class Mlp(nn.Sequential):
-    """Linear layers with ReLUs between them.
+    """Linear layers with activations between them.
 
     Args:
         inputs: numbers that go in.
         width: of the hidden layers.
         outputs: numbers that come out.
         depth: linear layers.
+        activation: between them.
     """
 
-    def __init__(self, inputs: int, width: int, outputs: int, *, depth: int) -> None:
+    def __init__(
+        self, inputs: int, width: int, outputs: int, *, depth: int, activation: type[nn.Module] = nn.ReLU
+    ) -> None:
         layers: list[nn.Module] = []
         for _ in range(depth - 1):
-            layers += [nn.Linear(inputs, width), nn.ReLU()]
+            layers += [nn.Linear(inputs, width), activation()]
             inputs = width
         super().__init__(*layers, nn.Linear(inputs, outputs))
 
