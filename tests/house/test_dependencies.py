@@ -25,7 +25,7 @@ def distributions() -> list[Path]:
 
 def imported(folder: Path) -> dict[str, str]:
     """The first part of every import by name, deferred ones included, with one place of each."""
-    found = {}
+    found: dict[str, str] = {}
     for path in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
