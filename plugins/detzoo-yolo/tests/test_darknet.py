@@ -176,6 +176,23 @@ def test_a_scale_before_the_first_step_holds_from_the_beginning() -> None:
         plan_of(net, Section("yolo", 9, "x.cfg"))
 
 
+def test_jitter_and_random_are_those_of_the_last_head(tmp_path: Path) -> None:
+    """darknet, examples/detector.c: ``layer l = net->layers[net->n - 1]``."""
+    first = V3.replace("jitter=.3", "jitter=.1", 1).replace("random=1", "random=0", 1)
+    plan = recipe_of(written(tmp_path / "net.cfg", first))["train"]
+    assert plan["transforms"][0]["scale"] == [0.7, 1.3]
+    assert "multi_scale" in plan
+
+
+@pytest.mark.parametrize("option", ["scale_x_y=1.1", "ignore_thresh=.5", "iou_thresh=.2", "iou_loss=ciou"])
+def test_heads_that_differ_in_what_a_recipe_has_once_are_rejected(tmp_path: Path, option: str) -> None:
+    text = f"{V3.rstrip()}\n{option}\n"  # of the last head
+    with pytest.raises(RecipeError, match=rf"layer 13 \[yolo\]: {option.partition('=')[0]} differs"):
+        recipe_of(written(tmp_path / "net.cfg", text))
+    same = V3.replace("truth_thresh=1", f"truth_thresh=1\n{option}")
+    assert recipe_of(written(tmp_path / "same.cfg", same))["matcher"]["type"] == "yolo/yolo_best_anchor"
+
+
 V1 = "\n".join(
     [
         NET,
@@ -255,6 +272,7 @@ def test_region_counts_anchors_in_cells(tmp_path: Path) -> None:
          'known; did you mean "groups"?'),
         (("activation=leaky", "activation=elu"), "net.cfg:18: layer 0 [convolutional]: activation=elu is not "
          "supported; supported are leaky, linear, relu, relu6, logistic, mish, swish"),
+        (("from=-3", "from=-3,-2"), "net.cfg:38: layer 3 [shortcut]: from names 2 layers; supported is one"),
         (("from=-3", "from=-9"), "net.cfg:38: layer 3 [shortcut]: from=-9 is no layer before it"),
         (("layers=-3", "layers=-1"), "net.cfg:70: layer 9 [route]: layers=-1 is a detection head; its output cannot "
          "be read"),

@@ -54,7 +54,7 @@ def recipe_of(path: str | Path, *, names: str | Path | Sequence[str] | None = No
         "backbone": {"type": "yolo/darknet", "layers": layout.lines},
         "neck": {"type": "identity"},
         **parts,
-        "train": plan_of(net, heads[0].section),
+        "train": plan_of(net, heads[-1].section),  # detector.c reads jitter and random of the last layer
     }
 
 
@@ -213,6 +213,8 @@ def _route(section: Section, refs: list[int]) -> str:
 
 def _shortcut(section: Section, refs: list[int]) -> str:
     section.allow("from", "activation", *TRAINING)
+    if len(refs) != 1:
+        raise section.refuse(f"from names {len(refs)} layers; supported is one", "from")
     words = [word for word in _words(section, "linear") if word != "linear"]
     if section.text("activation", "linear") == "leaky":
         words = ["leaky"]

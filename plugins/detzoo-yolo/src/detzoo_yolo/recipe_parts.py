@@ -19,6 +19,13 @@ _ANYWHERE: Final = (
 )  # fmt: skip
 
 
+_ALIKE: Final = {
+    "ignore_thresh": 0.5, "iou_thresh": 1, "scale_x_y": 1,
+    "iou_normalizer": 1, "cls_normalizer": 1, "obj_normalizer": 1,
+}  # fmt: skip
+"""Options of ``[yolo]`` that a recipe has once for all heads, and their defaults."""
+
+
 class Place(Protocol):
     """A head, the layer before it, and where its map stands."""
 
@@ -82,6 +89,7 @@ def anchor_parts(heads: Sequence[Place]) -> dict[str, Any]:
     regional = first.name == "region"
     for head in heads:
         _check_anchor_head(head)
+        _check_alike(head.section, first)
     ordered = sorted(heads, key=lambda head: head.stride)
     kernels = {head.predictor.whole("size", 1, least=1) for head in heads}
     if len(kernels) > 1:
@@ -126,6 +134,15 @@ def _check_anchor_head(head: Place) -> None:
         raise section.refuse("truth_thresh and coords must be 1 and 4")
     if section.name == "region" and not (section.whole("bias_match", 1) and section.whole("absolute", 1)):
         raise section.refuse("bias_match and absolute must be 1")
+
+
+def _check_alike(section: Section, first: Section) -> None:
+    """What a recipe has once is the same at every head."""
+    for key, default in _ALIKE.items():
+        if section.number(key, default) != first.number(key, default):
+            raise section.refuse(f"{key} differs from the first head's; a recipe has one value for all heads", key)
+    if section.text("iou_loss", "mse") != first.text("iou_loss", "mse"):
+        raise section.refuse("iou_loss differs from the first head's; a recipe has one value for all heads", "iou_loss")
 
 
 def _chosen(section: Section) -> Sequence[int]:
