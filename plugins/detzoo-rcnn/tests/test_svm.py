@@ -160,11 +160,13 @@ def test_between_the_thresholds_windows_are_neither(stores: Any) -> None:
 
 def test_a_class_without_objects_is_never_seen(stores: Any, tmp_path: Path) -> None:
     store = stores.mixed(tmp_path, images=2)  # classes 0 and 1
-    fitted = svm()
+    fitted = svm(**EVERYTHING)
 
-    fitted.fit(store, lambda _: None)
+    numbers = fitted.fit(store, lambda _: None)
 
     assert bool((fitted(torch.randn(5, 8))[:, 2] == -10).all())
+    negatives = [RULES.negatives(store.windows(place))[:, :2].sum() for place in range(2)]
+    assert numbers["hard negatives"] == sum(negatives)  # of classes 0 and 1: those of class 2 would never be used
 
 
 def test_a_vector_that_the_head_does_not_have() -> None:
@@ -175,7 +177,7 @@ def test_a_vector_that_the_head_does_not_have() -> None:
 
 
 def test_the_defaults_are_the_releases() -> None:
-    """results-and-recipes.md, row R-CNN SVM."""
+    """``rcnn_train.m`` and ``rcnn_config.m``."""
     defaults = {
         name: p.default for name, p in inspect.signature(LinearSvm).parameters.items() if p.kind is p.KEYWORD_ONLY
     }

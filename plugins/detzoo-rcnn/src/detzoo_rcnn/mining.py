@@ -156,6 +156,7 @@ class Mining:
         wanted = self.rules.negatives(own)  # [n,K]
         margins = self._read(place) @ self.weight.T + self.bias
         hard = wanted & ((margins > self.rules.hard) | ~self.ready)
+        hard[:, [not len(rows) for rows in self.positives]] = False  # a class without objects needs no negatives
         first = self.windows.first_row(place)
         for label in np.flatnonzero(hard.any(axis=0)).tolist():
             new = np.setdiff1d(first + np.flatnonzero(hard[:, label]), self.cache[label], assume_unique=True)

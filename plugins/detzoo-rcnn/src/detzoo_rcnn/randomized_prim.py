@@ -37,7 +37,7 @@ class RandomizedPrim(Proposer):
     They come in the order of the draw, the colour spaces in turn; all scores are 1.
 
     Args:
-        count: trees an image.
+        count: trees per image.
         colour_spaces: each is segmented, and gets its share of the trees.
         k: scale of the segmentation.
         sigma: smoothing before the segmentation, px.

@@ -51,7 +51,7 @@ class Windows:
         class_overlap: float32 [n,K] highest IoU with ground truth of each class.
         given: bool [n] whether the window is a ground-truth box.
         ignored: bool [n] whether it overlaps ground truth that is to be ignored, such as a crowd.
-        near: bool [n] whether it is near enough to ground truth, without being it, for box regression to learn from.
+        near: bool [n] whether it is near enough to ground truth for box regression to learn from.
     """
 
     boxes: NDArray[np.float32]
