@@ -94,6 +94,16 @@ def test_features_only_weights_leave_fc6_and_fc7(vgg: Vgg16Ssd) -> None:
     assert torch.equal(adapted["body.fc7.0.weight"], conv(vgg, "body.fc7.0").weight)
 
 
+@pytest.mark.parametrize("outputs", [10, 4096])
+def test_a_classifier_of_another_network_is_left_for_the_loader_to_reject(vgg: Vgg16Ssd, outputs: int) -> None:
+    fc6 = torch.zeros(1, 1).expand(outputs, 512 * 49)  # without its bias, and without fc7
+    adapted = vgg.adapt_weights({"features.0.bias": torch.ones(64), "classifier.0.weight": fc6})
+    assert {name: tuple(value.shape) for name, value in adapted.items()} == {
+        "body.features.0.bias": (64,),
+        "body.fc6.0.weight": (outputs, 512 * 49),
+    }
+
+
 @pytest.mark.parametrize("rfb", [False, True])
 def test_face_backbone(rfb: bool) -> None:
     backbone = UltralightFace(rfb=rfb).eval()

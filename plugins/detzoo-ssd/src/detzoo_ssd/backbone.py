@@ -12,6 +12,14 @@ from detzoo_ssd.initialisation import initialise
 STAGES: tuple[tuple[int, ...], ...] = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Output channels of VGG16's convolutions, a pooling after each group."""
 
+CLASSIFIER: dict[str, tuple[str, tuple[int, ...]]] = {
+    "classifier.0.weight": ("body.fc6.0.weight", (4096, 25088)),
+    "classifier.0.bias": ("body.fc6.0.bias", (4096,)),
+    "classifier.3.weight": ("body.fc7.0.weight", (4096, 4096)),
+    "classifier.3.bias": ("body.fc7.0.bias", (4096,)),
+}
+"""fc6 and fc7 in torchvision's vgg16: own name, and shape there."""
+
 
 class Vgg16Ssd(TappedBackbone):
     """VGG16 up to conv5_3, then fc6 and fc7 as convolutions.
@@ -79,12 +87,11 @@ class Vgg16Ssd(TappedBackbone):
         if fc6 is None or not fc6.isfinite().all():  # torchvision's "features" weights fill the classifier with NaN
             own = {key: value for key, value in self.state_dict().items() if key.startswith("body.fc")}
             return adapted | own | {key: value for key, value in state.items() if key.startswith("classifier.")}
-        whole = {
-            "body.fc6.0.weight": fc6.view(4096, 512, 7, 7),  # torchvision flattens channel, row, column
-            "body.fc6.0.bias": state["classifier.0.bias"],
-            "body.fc7.0.weight": state["classifier.3.weight"][..., None, None],
-            "body.fc7.0.bias": state["classifier.3.bias"],
-        }
+        whole = {own: state[key] for key, (own, _) in CLASSIFIER.items() if key in state}
+        if [tuple(value.shape) for value in whole.values()] != [shape for _, shape in CLASSIFIER.values()]:
+            return adapted | whole  # of another network: the loader names what is missing or of another shape
+        whole["body.fc6.0.weight"] = fc6.view(4096, 512, 7, 7)  # torchvision flattens channel, row, column
+        whole["body.fc7.0.weight"] = whole["body.fc7.0.weight"][..., None, None]
         last = {key: value for key, value in state.items() if key.startswith("classifier.6.")}
         return adapted | (_reduced(whole) if self.dilated else whole) | last
 
