@@ -13,6 +13,7 @@ from torchvision.ops import Conv2dNormActivation
 
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Anchors, BoxCoder, DenseHead, Feature
+from detzoo.ops.grid import rows
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 from detzoo_ssd.initialisation import Init, initialise, start_scores
 
@@ -126,11 +127,7 @@ def priors_of_maps(anchors: Anchors, features: FeatureSpecs) -> dict[str, int]:
 
 def _flat(predictors: nn.ModuleList, maps: FeatureMaps, columns: int) -> Tensor:
     """[B,N,columns], flattened level, row, column, cell entry."""
-    flat = []
-    for predictor, level in zip(predictors, maps.values(), strict=True):
-        answer: Tensor = predictor(level)
-        images, channels, height, width = answer.shape
-        flat.append(answer.permute(0, 2, 3, 1).reshape(images, height * width * channels // columns, columns))
+    flat = [rows(predictor(level), columns) for predictor, level in zip(predictors, maps.values(), strict=True)]
     return torch.cat(flat, dim=1)
 
 

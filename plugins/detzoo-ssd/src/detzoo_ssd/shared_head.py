@@ -6,10 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Anchors, BoxCoder, DenseHead, Feature
+from detzoo.ops.grid import rows
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 from detzoo_ssd.head import last_conv, priors_of_maps
 from detzoo_ssd.initialisation import initialise, start_scores
@@ -84,8 +85,8 @@ class SsdSharedHead(DenseHead):
         valid = torch.ones((1, boxes.shape[0]), dtype=torch.bool, device=boxes.device)
         # [B,channels,h,w]
         wide = [self.lateral[name](level) if name in self.lateral else level for name, level in maps.items()]
-        logits = torch.cat([_flat(self.classification(level), self.columns) for level in wide], 1)
-        deltas = torch.cat([_flat(self.regression(level), 4) for level in wide], 1)
+        logits = torch.cat([rows(self.classification(level), self.columns) for level in wide], 1)
+        deltas = torch.cat([rows(self.regression(level), 4) for level in wide], 1)
         priors = Candidates(boxes=boxes[None], valid=valid, levels=levels, coder=self.coder)  # [1,N,4]
         return priors, Predictions(class_logits=logits, scoring=self.scoring, deltas=deltas[:, :, None])
 
@@ -95,9 +96,3 @@ def _tower(channels: int, depth: int, outputs: int) -> nn.Sequential:
     for _ in range(depth):
         layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, nn.Conv2d(channels, outputs, 3, padding=1))
-
-
-def _flat(answer: Tensor, columns: int) -> Tensor:
-    """[B,per_cell*columns,h,w] -> [B,h*w*per_cell,columns]."""
-    images, channels, height, width = answer.shape
-    return answer.permute(0, 2, 3, 1).reshape(images, height * width * channels // columns, columns)

@@ -6,10 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Anchors, BoxCoder, DenseHead, Feature
+from detzoo.ops.grid import rows
 from detzoo.types import Candidates, FeatureMaps, FeatureSpecs, ImageBatch, Predictions, Targets
 from detzoo_yolo.box_coder import logit
 from detzoo_yolo.layers import start_convolution
@@ -79,7 +80,9 @@ class YoloAnchorHead(DenseHead):
         height, width = batch.pixels.shape[-2:]
         boxes, levels = self.anchors(maps, (height, width))
         valid = torch.ones((1, boxes.shape[0]), dtype=torch.bool, device=boxes.device)
-        said = torch.cat([self._flat(self.predictors[name](level)) for name, level in maps.items()], 1)  # [B,N,5+K]
+        said = torch.cat(
+            [rows(self.predictors[name](level), self.columns) for name, level in maps.items()], 1
+        )  # [B,N,5+K]
         predictions = Predictions(
             class_logits=said[..., 5:],
             scoring=self.scoring,
@@ -87,9 +90,3 @@ class YoloAnchorHead(DenseHead):
             quality_logits=said[..., 4],
         )
         return Candidates(boxes=boxes[None], valid=valid, levels=levels, coder=self.coder), predictions
-
-    def _flat(self, answer: Tensor) -> Tensor:
-        """[B,A*(5+K),h,w] -> [B,h*w*A,5+K]."""
-        images, channels, height, width = answer.shape
-        flat = answer.permute(0, 2, 3, 1)
-        return flat.reshape(images, height * width * channels // self.columns, self.columns)
