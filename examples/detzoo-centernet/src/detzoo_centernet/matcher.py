@@ -29,8 +29,8 @@ class GaussianCentres(Matcher):
 
     Args:
         min_overlap: a box that is moved by the Gaussian's radius still overlaps its ground truth by this IoU.
-        radius: ``exact`` solves for it; ``released`` divides two of the three solutions by another number, as the
-            authors' code does, and is larger.
+        radius: ``exact`` solves for it; ``released`` takes the greater root of each of the three equations and divides
+            it by 2 in place of 2a, as the authors' code does, and is larger.
         ignore_threshold: background cells of which ignored ground truth covers at least this share leave the loss.
 
     Source: Zhou et al. 2019 (arXiv:1904.07850), section 3; Law and Deng 2018 (arXiv:1808.01244), section 3.2;
