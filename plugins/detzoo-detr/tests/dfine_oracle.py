@@ -106,6 +106,7 @@ OURS_DFINE: dict[str, Any] = {
     "head.decoder.feedforward": 48,
     "head.decoder.points": [3, 2],
     "head.denoising.queries": 8,
+    "postprocess.keep": 12,
 }
 
 
@@ -155,6 +156,7 @@ OURS_DEIMV2: dict[str, Any] = {
     "head.decoder.activation": "relu",
     "head.decoder.project_cells": True,
     "head.denoising.queries": 8,
+    "postprocess.keep": 12,
 }
 
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from dfine_oracle import CLASSES, OURS_DEIMV2, OURS_DFINE, ours, small_deimv2, small_dfine
-from oracle import relative
+from dfine_oracle import CLASSES, OURS_DEIMV2, OURS_DFINE, backbone_config, ours, seeded, small_deimv2, small_dfine
+from oracle import assert_found, photographs, relative
 from torch import Tensor
+from transformers import DFineConfig, DFineForObjectDetection
+from transformers.models.rt_detr.image_processing_rt_detr import RTDetrImageProcessor
 
+from detzoo.builder import build
 from detzoo.detectors.one_stage import OneStage
+from detzoo.errors import RecipeError, WeightsError
+from detzoo.interfaces import Detector
 from detzoo.ops.boxes import xyxy_to_cxcywh
 from detzoo.testing.by_hand import image_batch, targets
 from detzoo.types import Candidates, ImageBatch, Predictions, Targets
 from detzoo_detr import dfine_head
 from detzoo_detr.denoising import Noise
+from detzoo_detr.dfine_converters import from_transformers
 
 CASES = ("dfine", "deimv2", "deimv2_lite")
 SIZE = (96, 128)
@@ -171,3 +179,107 @@ def test_a_step_costs_what_it_costs_in_transformers(case: str, noisy: bool, monk
     for name, term in found.items():
         assert term.item() == pytest.approx(expected.loss_dict[name].item(), rel=1e-4, abs=1e-6), name
     assert sum(terms.values()).item() == pytest.approx(expected.loss.item(), rel=1e-5)  # type: ignore[union-attr]
+
+
+def compare_detections(detector: Detector, oracle: Any, shared: Path) -> None:
+    """The same boxes and scores on four photographs, alone and in a batch."""
+    size = detector.input.size
+    assert size is not None
+    processor = RTDetrImageProcessor(size={"height": size[0], "width": size[1]})
+    images = photographs(shared)
+    together = detector.predict(images, channels="rgb", score_threshold=0.0)
+    for image, found in zip(images, together, strict=True):
+        (alone,) = detector.predict([image], channels="rgb", score_threshold=0.0)
+        inputs = processor(images=image, return_tensors="pt")
+        with torch.no_grad():
+            output = oracle(inputs.pixel_values)
+        (expected,) = processor.post_process_object_detection(output, 0.0, [image.shape[:2]])
+        for mine in (alone, found):
+            assert_found(mine, expected)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_detections_on_photographs(case: str, shared: Path) -> None:
+    oracle, detector = pair(case)
+    compare_detections(detector.eval(), oracle.eval(), shared)
+
+
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "n": {
+        "levels": 2,
+        "encoder_hidden_dim": 128,
+        "encoder_in_channels": [512, 1024],
+        "feat_strides": [16, 32],
+        "encode_proj_layers": [1],
+        "encoder_ffn_dim": 512,
+        "depth_mult": 0.5,
+        "hidden_expansion": 0.34,
+        "d_model": 128,
+        "decoder_in_channels": [128, 128],
+        "decoder_ffn_dim": 512,
+        "decoder_layers": 3,
+        "decoder_n_points": [6, 6],
+        "num_feature_levels": 2,
+    },
+    "s": {
+        "levels": 3,
+        "encoder_in_channels": [256, 512, 1024],
+        "depth_mult": 0.34,
+        "hidden_expansion": 0.5,
+        "decoder_layers": 3,
+        "decoder_n_points": [3, 6, 3],
+    },
+}
+"""As transformers' conversion script has them."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["n", "s"])
+def test_published_sizes(size: str, shared: Path) -> None:
+    """Seeded weights, every tensor accounted for, in the published sizes."""
+    settings = dict(PUBLISHED[size])
+    backbone = backbone_config("b0", settings.pop("levels"))
+    oracle = seeded(DFineForObjectDetection(DFineConfig(backbone_config=backbone, num_labels=80, **settings))).eval()
+    detector = build(f"dfine_{size}_coco", weights=None, overrides={"backbone.norm": "frozen"})
+    detector.load_state_dict(from_transformers(oracle.state_dict(), detector))
+    compare_detections(detector.eval(), oracle, shared)
+
+
+def test_files_of_transformers_4_are_read_too() -> None:
+    """As the published ones call their tensors, each class and box head twice."""
+    oracle, detector = pair("dfine")
+    older = {}
+    for key, value in oracle.state_dict().items():
+        old = key.replace("o_proj", "out_proj").replace("encoder.aifi.", "encoder.encoder.")
+        old = re.sub(r"(layers\.\d+)\.mlp\.layers\.([01])\.", lambda found: f"{found[1]}.fc{int(found[2]) + 1}.", old)
+        older[old] = value
+    assert "model.encoder.encoder.0.layers.0.fc1.weight" in older
+    own = detector.state_dict()
+    for key, value in from_transformers(older, detector).items():
+        assert torch.equal(value, own[key]), key
+
+
+def test_what_does_not_fit_is_named() -> None:
+    oracle, detector = pair("dfine")
+    state = oracle.state_dict()
+    for change, message in (
+        ({"model.decoder.reg_scale": torch.tensor([8.0])}, r"reg_scale 8, the recipe's box coder 4"),
+        ({"class_embed.1.bias": state["class_embed.1.bias"] + 1}, r"class_embed\.1\.bias"),
+        ({"model.decoder.strange.weight": torch.zeros(1)}, r"no rule.*strange"),
+    ):
+        with pytest.raises(WeightsError, match=message):
+            from_transformers(state | change, detector)
+    del state["model.enc_score_head.weight"]
+    with pytest.raises(WeightsError, match=r"lacks.*selection\.classes\.weight"):
+        from_transformers(state, detector)
+
+
+def test_maps_and_points_must_agree() -> None:
+    for change, message in (
+        ({"head.decoder.points": [3, 2, 1]}, r"points has 3 numbers.*2 maps"),
+        ({"head.box_coder": {"type": "fractions"}}, "fine_grained"),
+        ({"neck.attended": ["s8"]}, "there are: s16, s32"),
+        ({"head.decoder.heads": 5}, "multiple of heads"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            build("dfine_n_coco", weights=None, overrides=OURS_DFINE | change)
