@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from detzoo.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from detzoo.ops.boxes import area, cxcywh_to_xyxy, xyxy_to_cxcywh
 from detzoo.types import BACKGROUND, IGNORE, Assignment, Targets
 from detzoo_detr.box_coder import Fractions
 from detzoo_detr.query_selection import logit
@@ -107,7 +107,7 @@ def denoising_queries(
     leaves the device: shapes follow from the padding alone.
 
     Args:
-        targets: [B,M]; ignored ground truth is left out.
+        targets: [B,M]; ground truth that is ignored or has no area is left out.
         whole: float [4] xyxy px: the network input.
         settings: how much noise.
         noise: [B,G].
@@ -116,7 +116,8 @@ def denoising_queries(
     Source: DINO, section 3.3; RT-DETR's ``get_contrastive_denoising_training_group``, whose queries these are, given
     its noise. What does not fit into groups stands behind them here, and takes no part.
     """
-    usable = F.pad(targets.usable, (0, 1))  # a row that is nobody's, so that there is one to read
+    wanted = targets.usable & (area(targets.boxes) > 0)  # as the matcher has it
+    usable = F.pad(wanted, (0, 1))  # a row that is nobody's, so that there is one to read
     order = usable.int().argsort(dim=1, descending=True, stable=True)  # [B,M+1]: the usable ones first
     objects = usable.sum(1)  # [B]
     most = objects.max()

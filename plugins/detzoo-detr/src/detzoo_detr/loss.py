@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, ClassVar, Final, Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from detzoo.components.normalisers import Positives, Sampled
 from detzoo.interfaces import BoxLoss, ClassLoss, Feature, Loss, Normaliser
+from detzoo.ops.boxes import full_precision, iou
 from detzoo.ops.matching import matched_boxes, matched_labels, matched_weights, safe_candidates
 from detzoo.types import Assignment, Candidates, Predictions, Targets
 
@@ -31,6 +33,8 @@ class SetLoss(Loss):
         normaliser: the divisor of the box terms: positives of the whole batch.
         class_divisor: that of the class term: the sum of its ``weights``, or the ``objects`` of ``normaliser``.
         no_object_weight: weight of a negative in the class term; 1 beside a focal loss, which weighs by itself.
+        target: what a positive's score should be: ``one``, or the ``iou`` of its box with the ground truth's, through
+            which no gradient passes (RT-DETR, beside ``varifocal``).
         class_weight: factor of the class term.
         distance_weight: factor of the first box term.
         overlap_weight: factor of the second.
@@ -38,11 +42,13 @@ class SetLoss(Loss):
     Each layer of a decoder is a call of its own, with an assignment of its own: OneStage names the terms of earlier
     layers ``aux0.classification`` and so on.
 
-    Source: Carion et al. 2020 (arXiv:2005.12872), section 3.1, eq. 2, and appendix A.2; its ``SetCriterion``.
+    Source: Carion et al. 2020 (arXiv:2005.12872), section 3.1, eq. 2, and appendix A.2; its ``SetCriterion``. Zhao et
+    al. 2023 (arXiv:2304.08069), section 4.3: ``target: iou``.
     Difference: over several processes the sum of the weights is that of all of them, as the number of objects is.
     """
 
     name: ClassVar[str] = "set"
+    gives = frozenset({Feature.QUALITY_TARGETS})
     needs = frozenset({Feature.CLASS_LOGITS, Feature.ONE_BOX})
 
     def __init__(
@@ -54,6 +60,7 @@ class SetLoss(Loss):
         normaliser: Normaliser,
         class_divisor: Literal["weights", "objects"] = "weights",
         no_object_weight: Weight = 0.1,
+        target: Literal["one", "iou"] = "one",
         class_weight: Weight = 1.0,
         distance_weight: Weight = 5.0,
         overlap_weight: Weight = 2.0,
@@ -61,6 +68,9 @@ class SetLoss(Loss):
         super().__init__()
         self.classification, self.distance, self.overlap = classification, distance, overlap
         self.normaliser, self.class_divisor = normaliser, class_divisor
+        if target == "one":
+            self.gives = frozenset()
+        self.target = target
         self.no_object_weight, self.class_weight = no_object_weight, class_weight
         self.distance_weight, self.overlap_weight = distance_weight, overlap_weight
         self.counted, self.positives = Sampled(at_least=TINY), Positives(at_least=TINY)
@@ -72,8 +82,9 @@ class SetLoss(Loss):
         objects = self.normaliser(assignment)
         places, boxes = safe_candidates(candidates), matched_boxes(candidates, targets, assignment)
         deltas, weight = predictions.deltas.squeeze(2), matched_weights(targets, assignment)
+        judged = assignment if self.target == "one" else replace(assignment, quality=overlaps(deltas, boxes, places))
         sums = {
-            "classification": self.class_weight * self.class_sums(predictions, targets, assignment),
+            "classification": self.class_weight * self.class_sums(predictions, targets, judged),
             "distance": self.distance_weight * positive_sums(self.distance(deltas, boxes, places), assignment, weight),
             "overlap": self.overlap_weight * positive_sums(self.overlap(deltas, boxes, places), assignment, weight),
         }
@@ -95,6 +106,14 @@ class SetLoss(Loss):
         # p + w n = w (p + n) + (1 - w) p, of counts that are summed over processes
         weight = self.no_object_weight
         return weight * self.counted(assignment) + (1 - weight) * self.positives(assignment)
+
+
+@torch.no_grad()
+def overlaps(deltas: Tensor, boxes: Tensor, candidates: Candidates) -> Tensor:
+    """float [B,N]: IoU of predicted boxes [B,N,4], as deltas, with ``boxes`` [B,N,4] xyxy px."""
+    assert candidates.coder is not None
+    found = candidates.coder.decode(full_precision(deltas), candidates.boxes, candidates.strides())
+    return iou(found, boxes.to(found.dtype))
 
 
 def positive_sums(losses: Tensor, assignment: Assignment, weight: Tensor | None) -> Tensor:

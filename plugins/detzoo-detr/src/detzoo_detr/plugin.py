@@ -16,6 +16,7 @@ SOURCE: Final = "transformers"
 CONVERTERS: Final = {
     "DfineHead": "detzoo_detr.dfine_converters:from_transformers",
     "RfDetrHead": "detzoo_detr.rfdetr_names:from_rf_detr",
+    "RtdetrHead": "detzoo_detr.rtdetr_names:from_transformers",
 }
 """What reads the state dicts of transformers, by the class of the head."""
 
