@@ -207,6 +207,10 @@ pool > head"""
         "RTMDet: large kernels, one score, soft labels",
         one_stage("csp_next", "csp_pafpn", "rtmdet_sep_bn: edges", "dynamic_soft_label", "quality_multibox"),
     ),
+    "rf-detr": (
+        "RF-DETR: a pretrained vision transformer, the best cells as queries, groups of them in training",
+        one_stage("dinov2: windows", "c2f_projector: one map", "rf_detr: grouped queries", "hungarian", "group_set"),
+    ),
     "two-stage": (
         "Where each interface sits in a two-stage detector",
         fast(

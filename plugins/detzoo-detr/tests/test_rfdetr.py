@@ -256,15 +256,30 @@ def test_published_sizes(size: str, side: int, layers: int, shared: Path) -> Non
     seed_by_name(theirs)
     ours = build(f"rfdetr_{size}_coco", weights=None)
     ours.load_state_dict(from_rf_detr(theirs.state_dict(), ours))
-    compare_detections(ours.eval(), theirs.eval(), side, shared)
     batch = prepare(photographs(shared)[:1], ours.input)
     batch = dataclasses.replace(batch, pixels=batch.pixels.double())
     with torch.no_grad():
-        _, said = ours.double().network(batch)
-        answer = theirs.double()(batch.pixels)
+        _, said = ours.double().eval().network(batch)
+        answer = theirs.double().eval()(batch.pixels)
     assert said.class_logits is not None
     assert relative(said.class_logits, answer.logits) < 1e-9
     assert relative(said.deltas.squeeze(2), answer.pred_boxes) < 1e-9
+    ease_rounding(theirs)
+    ours.load_state_dict(from_rf_detr(theirs.state_dict(), ours))
+    compare_detections(ours.float(), theirs.float(), side, shared)
+
+
+@torch.no_grad()
+def ease_rounding(theirs: Any) -> None:
+    """Seeded weights that float32 can tell apart: boxes inside the image, and queries whose order plays no part.
+
+    Seeded boxes are several images wide, where float32 has no 1e-3 px; and of 1,936 cells with seeded scores, two
+    neighbours in rank often differ by less than rounding, and would take each other's content.
+    """
+    for outputs in (theirs.bbox_embed, *theirs.model.enc_out_bbox_embed):
+        outputs.layers[-1].weight.mul_(0.1)
+    for table in (theirs.model.query_feat.weight, theirs.model.reference_point_embed.weight):
+        table.copy_(table[:1].expand_as(table))
 
 
 def test_fewer_cells_than_queries() -> None:
