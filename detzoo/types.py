@@ -281,6 +281,8 @@ class Auxiliary(_Movable):
             sampler is called. None: a matcher decides.
         matcher: name of one of the detector's further ``matchers`` (one-to-many groups); None: the main one.
         weight: factor of its loss terms.
+        one_class: it tells objects from background alone: every ground truth is of class 0 to it (proposals of
+            an encoder).
     """
 
     name: str
@@ -289,6 +291,7 @@ class Auxiliary(_Movable):
     assignment: Assignment | None = None
     matcher: str | None = None
     weight: float = 1.0
+    one_class: bool = False
 
 
 @dataclass(frozen=True)

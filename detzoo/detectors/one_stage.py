@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from detzoo.components.samplers import All
@@ -74,6 +76,8 @@ class OneStage(Detector):
         Raises:
             RecipeError: it asks for a matcher that the recipe does not have.
         """
+        if aux.one_class:
+            targets = replace(targets, labels=torch.zeros_like(targets.labels))
         assignment = aux.assignment
         if assignment is None:  # a head may know its matches, as DN-DETR's denoising queries do
             matcher = self.matcher if aux.matcher is None else self.further_matcher(aux)

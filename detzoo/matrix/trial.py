@@ -56,7 +56,13 @@ def made_small(recipe: str) -> tuple[str, ...]:
     """Overrides that make a recipe quick: the tiny input, or its own where its layers need one; small values."""
     values = load_recipe(recipe).values
     few = small_overrides(values)
-    stretched = ("input.resize=stretch", "input.min_size=null", "input.max_size=null", "input.pad_multiple=1")
+    stretched = (
+        "input.resize=stretch",
+        "input.min_size=null",
+        "input.max_size=null",
+        "input.pad_multiple=1",
+        "input.short_side=scaled",
+    )
     tiny = (*few, *stretched, f"input.size={json.dumps(TINY)}")
     own = values["input"]["size"]
     return tiny if own is None or _takes(recipe, tiny) else tuple(few)

@@ -34,6 +34,8 @@ class InputSpec:
             the two nearest each way. With ``rounding: uint8`` it is what torchvision makes of bytes.
         min_size: network px of the short side, ``shortest`` only.
         max_size: network px that the long side may not pass, ``shortest`` only.
+        short_side: ``scaled``: both sides are cut to whole px (torchvision's detectors); ``exact``: the short side is
+            ``min_size``, or what ``max_size`` leaves of it, rounded, and the long one is cut (DETR, transformers).
         pad_multiple: the padded size is rounded up to a multiple of it, ``shortest`` only (torchvision: 32).
         place: where ``letterbox`` puts the image (darknet: centre).
         fill: padding value in units of ``pixel_range`` (darknet: 0.5); null is ``mean``, that is 0 once normalised.
@@ -56,6 +58,7 @@ class InputSpec:
     antialias: bool = False
     min_size: Side | None = None
     max_size: Side | None = None
+    short_side: Literal["scaled", "exact"] = "scaled"
     pad_multiple: Annotated[int, Field(ge=1, le=1024)] = 1
     place: Literal["centre", "top_left"] = "centre"
     fill: float | None = None
@@ -96,4 +99,6 @@ class InputSpec:
             found.append(f"size must be (height, width) of at least 1 px, not {list(self.size)}")
         if self.min_size is not None or self.max_size is not None or self.pad_multiple != 1:
             found.append("min_size, max_size and pad_multiple belong to resize: shortest")
+        if self.short_side != "scaled":
+            found.append("short_side: exact belongs to resize: shortest")
         return found

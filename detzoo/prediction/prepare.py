@@ -41,9 +41,22 @@ def resized_size(height: int, width: int, spec: InputSpec) -> tuple[int, int]:
         return spec.size[0], max(1, width * spec.size[0] // height)
     assert spec.min_size is not None
     assert spec.max_size is not None
+    if spec.short_side == "exact":
+        return _by_short_side(height, width, spec.min_size, spec.max_size)
     scale = min(spec.min_size / min(height, width), spec.max_size / max(height, width))
     # floor, as recompute_scale_factor=True
     return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
+
+
+def _by_short_side(height: int, width: int, shortest: int, longest: int) -> tuple[int, int]:
+    """(height, width): DETR's ``get_size_with_aspect_ratio``, as transformers computes it."""
+    short, long = min(height, width), max(height, width)
+    wanted: float = shortest
+    if long / short * shortest > longest:
+        wanted = longest * short / long
+    shown = max(1, round(wanted))
+    other = long if shown == short else max(1, int(wanted * long / short))
+    return (shown, other) if height <= width else (other, shown)
 
 
 def prepare(

@@ -51,7 +51,7 @@ class Encoder(nn.Module):
     def forward(self, features: FeatureMaps, batch: ImageBatch) -> Memory:
         """Encode the maps."""
         maps = {name: layer(features[name]) for name, layer in self.project.items()}  # [B,F,h,w]
-        places = self.locate(maps, batch)
+        places = locate_all(maps, batch, self.width, self.level, middle=self.middle)
         cells = torch.cat([one.flatten(2).transpose(1, 2) for one in maps.values()], dim=1)  # [B,S,F]
         bias = torch.zeros_like(places.inside, dtype=torch.float32).masked_fill(~places.inside, -math.inf)
         bias = bias[:, None, None]  # [B,1,1,S]
@@ -59,15 +59,25 @@ class Encoder(nn.Module):
             cells = layer(cells, places.position, bias)
         return Memory(cells, places, bias)
 
-    def locate(self, maps: FeatureMaps, batch: ImageBatch) -> Cells:
-        """Where the cells of all maps lie."""
-        height, width = batch.pixels.shape[-2:]
-        inside, position, centre = [], [], []
-        for row, one in enumerate(maps.values()):
-            cells = (one.shape[-2], one.shape[-1])
-            found = locate(batch.region, cells, (height, width), self.width, middle=self.middle)
-            encoded = found.position.to(one.dtype)
-            inside.append(found.inside)
-            position.append(encoded if self.level is None else encoded + self.level.weight[row])
-            centre.append(found.centre)
-        return Cells(torch.cat(inside, 1), torch.cat(position, 1), torch.cat(centre, 1))
+
+def locate_all(maps: FeatureMaps, batch: ImageBatch, width: int, level: nn.Embedding | None, *, middle: bool) -> Cells:
+    """Where the cells of all maps lie.
+
+    Args:
+        maps: float [B,F,h,w] each.
+        batch: the images.
+        width: F.
+        level: a vector of each map, which tells its cells from those of the others; None: there is none.
+        middle: as in ``locate``.
+    """
+    size = (batch.pixels.shape[-2], batch.pixels.shape[-1])
+    inside, position, centre, frame = [], [], [], []
+    for row, one in enumerate(maps.values()):
+        dtype = torch.promote_types(one.dtype, torch.float32)
+        found = locate(batch.region, (one.shape[-2], one.shape[-1]), size, width, middle=middle, dtype=dtype)
+        encoded = found.position.to(one.dtype)
+        inside.append(found.inside)
+        position.append(encoded if level is None else encoded + level.weight[row])
+        centre.append(found.centre)
+        frame.append(found.frame)
+    return Cells(torch.cat(inside, 1), torch.cat(position, 1), torch.cat(centre, 1), torch.cat(frame, 1))

@@ -17,6 +17,8 @@ CONVERTERS: Final = {
     "DfineHead": "detzoo_detr.dfine_converters:from_transformers",
     "RfDetrHead": "detzoo_detr.rfdetr_names:from_rf_detr",
     "RtdetrHead": "detzoo_detr.rtdetr_names:from_transformers",
+    "DetrHead": "detzoo_detr.detr_names:from_detr",
+    "DeformableDetrHead": "detzoo_detr.detr_names:from_deformable_detr",
 }
 """What reads the state dicts of transformers, by the class of the head."""
 
