@@ -76,7 +76,7 @@ def test_markers_and_extras_of_requirements() -> None:
     assert optional(requires) == ["onnx"]
 
 
-def test_complaint_03_torch_and_torchvision_that_do_not_fit_are_named() -> None:
+def test_torch_and_torchvision_that_do_not_fit_are_named() -> None:
     installed = {"torch": "2.14.1", "torchvision": "0.29.2"}
     (problem,) = torch_pair_problems(installed, ["numpy", "torch==2.15.0", "pillow>=5.3"])
     assert problem.what == (

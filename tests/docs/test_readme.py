@@ -45,9 +45,3 @@ def test_the_example_image_comes_with_the_package() -> None:
     path = detzoo.example_image()
     assert path.is_file()
     assert path.is_relative_to(Path(detzoo.__file__).parent)
-
-
-def test_readme_says_what_it_is_before_anything_else() -> None:
-    title, _, first, *_ = README.read_text().splitlines()
-    assert title == "# detzoo"
-    assert "object detectors" in first

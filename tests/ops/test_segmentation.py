@@ -93,7 +93,7 @@ def test_an_endless_outline_is_rejected() -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_damaged_values_are_rejected_in_words(value: Any) -> None:
+def test_damaged_values_are_rejected_with_a_message(value: Any) -> None:
     with pytest.raises(DataError):
         encode_segmentation(value, SIZE)
     with pytest.raises(DataError):

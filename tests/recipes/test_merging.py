@@ -1,4 +1,4 @@
-"""The five rules of CONTRACT section 5, one by one, on plain values: no component is looked up here."""
+"""The five rules by which a recipe and its parent are merged, one by one, on plain values without components."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def test_diff_sees_a_change_behind_the_sixtieth_character() -> None:
     assert difference(*pair).startswith("summary: ")
 
 
-def test_the_example_of_the_design(tmp_path: Path) -> None:
+def test_what_a_child_replaces_is_told_line_by_line(tmp_path: Path) -> None:
     """A file of one's own changes backbone, loss and suppression, a line each, and the number of classes."""
     path = written(
         tmp_path,

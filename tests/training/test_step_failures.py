@@ -56,11 +56,13 @@ def test_one_image_in_a_step_names_the_norm_and_the_remedy(
 def test_two_images_in_a_step_are_enough(tmp_path: Path) -> None:
     detector = with_a_map_of_one(toy(epochs=1))
     train(detector, ToyDataset(4), tmp_path / "run", device="cpu", workers=0, progress=False, batch=2)
+    assert (tmp_path / "run" / "last.safetensors").is_file()
 
 
 def test_frozen_norms_take_one_image(tmp_path: Path) -> None:
     detector = toy(epochs=1, lively=False)
     train(detector, ToyDataset(2), tmp_path / "run", device="cpu", workers=0, progress=False, batch=1)
+    assert (tmp_path / "run" / "last.safetensors").is_file()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from detzoo.components.box_coders import CentreSize
-from detzoo.components.dense import shared_width
 from detzoo.components.roi_pools import PositionSensitivePool, PsRoiAlign, PsRoiPool, RoiAlign, RoiMaxPool
 from detzoo.errors import RecipeError
 from detzoo.types import Candidates, FeatureSpec, FeatureSpecs, ImageBatch, Predictions
@@ -217,13 +216,3 @@ def test_maps_of_different_channels_are_refused() -> None:
         "s16_dilated (2048). Choose one with roi_pool.levels, or a neck such as {type: fpn}."
     )
     assert head(specs=specs, pool=PsRoiPool(specs, levels=("s16_dilated",))).levels == ("s16_dilated",)
-
-
-def test_an_rpn_refuses_such_maps_in_the_same_words() -> None:
-    specs = {"s16": FeatureSpec(1024, 16.0), "s16_dilated": FeatureSpec(2048, 16.0)}
-    with pytest.raises(RecipeError) as error:
-        shared_width(specs, ("s16", "s16_dilated"), head="rpn", levels="levels")
-    assert str(error.value) == (
-        "head rpn: its weights are shared by all maps, which need one number of channels; found: s16 (1024), "
-        "s16_dilated (2048). Choose one with levels, or a neck such as {type: fpn}."
-    )

@@ -1,4 +1,4 @@
-"""The recipes say what the papers and their releases say (results-and-recipes.md)."""
+"""The recipes say what the papers and their releases say."""
 
 from __future__ import annotations
 

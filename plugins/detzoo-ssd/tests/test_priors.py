@@ -134,7 +134,7 @@ def test_integer_cut_of_ssd512() -> None:
     assert ((plain - cut).abs().max() / 512).item() == pytest.approx(0.8 * sqrt(3) / 512, abs=1e-5)  # .0027
 
 
-def test_02_03_tutorial() -> None:
+def test_priors_of_the_tutorial() -> None:
     boxes, _ = priors(TUTORIAL, GRID_300, (300, 300))
     assert len(boxes) == 8732
     # The tutorial's own loop, written anew: cx, cy, w, h in fractions, clamped to [0, 1].

@@ -104,7 +104,7 @@ def test_paper_matches_bipartite_and_ports_do_not() -> None:
     assert recipe("ssd300_vgg16_tutorial")["matcher"]["tie"] == "last_write_wins"
 
 
-def test_06_mining_and_divisor() -> None:
+def test_mining_and_divisor() -> None:
     loss = recipe("ssd300_vgg16_voc")["loss"]
     assert loss["miner"] == {"type": "hard_negative", "ratio": 3.0, "scope": "image", "min_negatives": 0}
     assert loss["normaliser"]["scope"] == "batch"
