@@ -1,1 +1,4 @@
-"""RetinaNet and FCOS for detzoo. The recipes stand in ``registry.yaml``; importing this package loads nothing."""
+"""RetinaNet, FCOS, ATSS, GFL and NanoDet for detzoo.
+
+The recipes stand in ``registry.yaml``; importing this package loads nothing.
+"""
