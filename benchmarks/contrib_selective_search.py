@@ -2,7 +2,7 @@
 
     PYTHON_WITH_CONTRIB benchmarks/contrib_selective_search.py MODE SEED THREADS < paths > answers
 
-Reads the path of an image a line; answers each with a line of JSON: boxes (x, y, width, height), seconds by the wall
+Reads one path of an image per line; answers each with a line of JSON: boxes (x, y, width, height), seconds by the wall
 clock and of the processor, and OpenCV's version. It puts boxes in order by C's rand(), which SEED sets. It
 imports nothing of detzoo.
 """

@@ -2,7 +2,7 @@
 
     python benchmarks/evaluator.py --pairs 3 --out docs/results/speed/evaluator.json
 
-What is timed is ``coco_map`` from result rows to the twelve numbers, the ground truth prepared anew each time; both
+What is timed is ``coco_map`` from result rows to the twelve numbers, the ground truth prepared again each time; both
 must give the same numbers to the last digit. The ratio of user CPU times hardly depends on what else a machine does.
 """
 
@@ -37,7 +37,7 @@ def boxes(rng: np.random.Generator, count: int) -> np.ndarray[Any, np.dtype[np.f
 
 
 def case(images: int, detections: int, classes: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Ground truth of 7 boxes an image (COCO has 7.3), each found about five times; the rest is found in nothing."""
+    """Ground truth of 7 boxes per image (COCO has 7.3), each found about five times; the rest is found in nothing."""
     rng = np.random.default_rng(0)
     truth: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Matching and focal loss of a RetinaNet at batch 8 with 120,087 anchors an image, against torchvision's path.
+"""Matching and focal loss of a RetinaNet at batch 8 with 120,087 anchors per image, against torchvision's path.
 
     python benchmarks/focal_loss.py [--classes 91] [--batch 8] [--threads 2] [--seconds 60] [--out FILE]
 

@@ -4,9 +4,9 @@
     python benchmarks/proposal_recall.py --contrib contrib/bin/python [--images 64] [--seeds 1 2 3] [--out FILE]
 
 For each dataset the share of annotated objects that one of the first N boxes overlaps by an IoU of 0.5, and the mean
-of that share over IoU 0.5, 0.55, ... 0.95 (average recall). Both orders are random: each seed orders anew, and the
-mean over seeds is reported; OpenCV draws from C's rand(), which the helper seeds. ``same settings`` are ours with
-OpenCV's k, minimum size and 4 neighbours.
+of that share over IoU 0.5, 0.55, ... 0.95 (average recall). Both orders are random: each seed gives another order, and
+the mean over seeds is reported; OpenCV draws from C's rand(), which the script beside this one seeds. ``same settings``
+are ours with OpenCV's k, minimum size and 4 neighbours.
 
 Then the two photographs of Fast R-CNN's demo: which share of the boxes of its authors' MATLAB code ours overlap, and
 the other way round, at IoU 0.5 and 0.7 (``scipy`` reads them; they have no annotations).

@@ -1,4 +1,4 @@
-r"""R-CNN, SPP-net and Fast R-CNN beside each other: AP with and without their parts, and seconds an image.
+r"""R-CNN, SPP-net and Fast R-CNN beside each other: AP with and without their parts, and seconds per image.
 
     python benchmarks/region_table.py runs/rcnn runs/spp runs/fast --data ../shared/data/playing-cards --split test \\
         --out docs/results/regions-playing-cards.json

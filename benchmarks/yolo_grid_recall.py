@@ -1,4 +1,4 @@
-"""The best recall that YOLOv1's grid allows: one object a cell, on datasets and grids.
+"""The best recall that YOLOv1's grid allows: one object per cell, on datasets and grids.
 
     python benchmarks/yolo_grid_recall.py --data ../shared/data/bccd:test ../shared/data/playing-cards:test --out FILE
 

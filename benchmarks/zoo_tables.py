@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def measure(name: str, *, again: bool, speed: bool) -> None:
-    """Measure one row and keep it at once; a recipe that changed since is measured anew."""
+    """Measure one row and keep it at once; a recipe that changed since is measured again."""
     known = read()
     digest = fingerprint(name)
     row = known.get(name, {})

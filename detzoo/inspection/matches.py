@@ -206,7 +206,7 @@ def _describe(level: Level, boxes: Tensor) -> str:
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0)
     root = sides.prod(dim=1).sqrt()
     return (
-        f"{level.name}: {level.height}x{level.width} cells, {level.per_cell} a cell, "
+        f"{level.name}: {level.height}x{level.width} cells, {level.per_cell} per cell, "
         f"{float(root.min()):.0f}..{float(root.max()):.0f} px"
     )
 
