@@ -5,7 +5,16 @@ The command line prints the message and leaves with exit code 2, or 1 where the 
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from typing import ClassVar, Final
+
+_LONG_WORD: Final = re.compile(r"(\S{120})\S{161,}(\S{40})")
+"""Longer than any path that a user would want to read whole."""
+
+
+def shortened(text: str) -> str:
+    """A message in which names of hundreds of letters have lost their middle."""
+    return _LONG_WORD.sub(lambda found: f"{found[1]}...({len(found[0])} letters)...{found[2]}", text)
 
 
 class DetzooError(Exception):
@@ -13,6 +22,9 @@ class DetzooError(Exception):
 
     exit_code: ClassVar[int] = 2
     """Of a command that ends with this error."""
+
+    def __str__(self) -> str:
+        return shortened(super().__str__())
 
 
 class RecipeError(DetzooError):

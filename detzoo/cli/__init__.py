@@ -5,15 +5,17 @@ from __future__ import annotations
 import gc
 import importlib
 import io
+import logging
 import os
 import sys
+import warnings
 from functools import cache
 from typing import Any, Final
 
 import typer
 from typer.core import TyperGroup
 
-from detzoo.errors import DetzooError, MachineError
+from detzoo.errors import DetzooError, MachineError, shortened
 from detzoo.runtime.machine_failures import machine_failure
 from detzoo.runtime.version import __version__
 
@@ -109,6 +111,7 @@ def root(version: bool = typer.Option(False, "--version", help="Print the versio
 def main() -> None:
     """Entry point of ``detzoo``: one message on stderr, with exit code 2 for a user's mistake, 1 for the machine's."""
     gc.disable()
+    _tell_plainly()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no letters
     try:
@@ -123,6 +126,24 @@ def main() -> None:
         gc.enable()
 
 
+def _tell_plainly() -> None:
+    """Python's warnings, and those of loggers, are told as errors are: no long names, no control characters."""
+    warnings.showwarning = lambda message, *_, **__: _write(f"warning: {message}")
+    logging.lastResort = _Plain(logging.WARNING)
+
+
+class _Plain(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _write(self.format(record))
+
+
+def _write(text: str) -> None:
+    from detzoo.runtime.report_text import terminal_text
+
+    if sys.stderr is not None:
+        sys.stderr.write(terminal_text(shortened(text)) + "\n")
+
+
 def _told(error: Exception) -> tuple[str, int] | None:
     """The message and the exit code of an error; None for a bug of ours, which shows its traceback."""
     if isinstance(error, DetzooError):
@@ -132,9 +153,11 @@ def _told(error: Exception) -> tuple[str, int] | None:
     if reason is not None:
         if isinstance(error, OSError) and error.filename2 is not None:  # of a copy: the one that is written
             place = f"{error.filename2}: "
-        return f"{place}{reason}; what was being written is not complete. Mend this and repeat the command", 1
+        return shortened(
+            f"{place}{reason}; what was being written is not complete. Mend this and repeat the command"
+        ), 1
     if isinstance(error, OSError) and place:
-        return f"{place}{error.strerror}", 2
+        return shortened(f"{place}{error.strerror}"), 2
     return None
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import typer
 
+from detzoo.errors import shortened
 from detzoo.runtime.near_names import near_names, nearest
 from detzoo.schema.describing import shown, unknown
 
@@ -40,7 +41,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        error.message = _message(error)
+        error.message = shortened(_message(error))
         if isinstance(error, _with_option()):
             error.possibilities = None
         raise

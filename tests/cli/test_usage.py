@@ -31,3 +31,14 @@ def test_a_mistake_gets_one_message(
     assert told in said
     assert "Value error" not in said
     assert "Input should" not in said
+
+
+@pytest.mark.parametrize("line", ["data check NAME", "NAME", "predict --NAME", "show NAME"])
+def test_names_of_5000_letters_are_shortened(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["detzoo", *line.replace("NAME", "a" * 5000).split()])
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 2
+    assert len(capsys.readouterr().err) < 1500

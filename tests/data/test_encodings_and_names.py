@@ -66,12 +66,18 @@ def test_other_encodings_are_named(tmp_path: Path, kind: str, encoding: str) -> 
         contents(folder)
 
 
-def test_an_xml_encoding_of_several_bytes_a_letter_is_named(tmp_path: Path) -> None:
-    head = '<?xml version="1.0" encoding="GBK"?>'
+@pytest.mark.parametrize("encoding", ["GBK", "gb18030", "EUC-JP", "Shift_JIS"])
+def test_an_xml_that_declares_several_bytes_a_letter_is_read(tmp_path: Path, encoding: str) -> None:
+    head = f'<?xml version="1.0" encoding="{encoding}"?>'
     files = {name: data for name, data in tools()["voc"].items() if name != "ImageSets/Main/val.txt"}
-    folder = write(tmp_path, files, lambda text: (text if text[0] != "<" else head + text).encode("gbk"))
-    with pytest.raises(DataError, match=r"encoding cannot be read: .* save the file as UTF-8"):
-        contents(folder)
+
+    def written(text: str) -> bytes:
+        return (text if text[0] != "<" else head + text.replace("dog", "\u732b")).encode(encoding)
+
+    assert "\u732b" in open_dataset(write(tmp_path / "declared", files, written)).classes
+    wrong = write(tmp_path / "wrong", files, lambda text: written(text) + b"\xff\xff" * (text[0] == "<"))
+    with pytest.raises(DataError, match=f"not {encoding.upper().replace('-', '_')}, as the file declares"):
+        open_dataset(wrong)
 
 
 IMPOSSIBLE: Final = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,14 @@ from detzoo.runtime.foreign_files import decode_text
 
 MAX_DEPTH: Final = 64
 """Tags within tags; annotation files have five or so."""
+_DECLARATION: Final = re.compile(rb"(\s*<\?xml[^>]*encoding\s*=\s*)([\"'])([A-Za-z0-9._-]{1,40})\2")
+_MANY_BYTES: Final = frozenset(
+    {
+        "big5", "big5hkscs", "cp932", "cp936", "cp949", "cp950", "euc_jp", "euc_jis_2004", "euc_kr", "gb18030",
+        "gb2312", "gbk", "johab", "shift_jis", "shift_jis_2004",
+    }
+)  # fmt: skip
+"""Encodings of East Asia by Python's names: expat reads those of one byte per letter alone."""
 _INVALID: Final = "not well-formed (invalid token)"
 
 
@@ -63,12 +72,29 @@ class StrictXml:
             raise DataError(f"{self.path}:{self.line}: nested deeper than {MAX_DEPTH} tags")
 
 
+def _in_utf8(data: bytes, path: Path) -> bytes:
+    """The same file in UTF-8 where it declares an encoding that Python reads and expat does not."""
+    found = _DECLARATION.match(data[:200])
+    try:
+        name = codecs.lookup(found[3].decode()).name if found else ""
+        if found is None or name not in _MANY_BYTES:
+            return data
+        rest = data[found.end() :].decode(name)
+    except LookupError:  # told by expat
+        return data
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, found.end() + error.start) + 1 if found else 1
+        raise DataError(f"{path}:{line}: not {name.upper()}, as the file declares; save it as UTF-8") from None
+    return found[1] + b'"utf-8"' + rest.encode()
+
+
 def parse(data: bytes, handler: StrictXml) -> None:
     """The whole file, through the handler.
 
     Raises:
         DataError: it is not well-formed, in an encoding that cannot be read, or what the handler rejects.
     """
+    data = _in_utf8(data, handler.path)
     try:
         handler.parser.Parse(data, True)
     except expat.ExpatError as error:
