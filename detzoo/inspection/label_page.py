@@ -52,17 +52,17 @@ def doubts_page(
 
 
 def _item(row: Mapping[str, Any], doubt: Doubt, dataset: Dataset) -> str:
-    try:
-        sample = dataset.sample(dataset.image_ids.index(doubt.image_id), masks=False)
-        drawn = f'<img src="{data_url(crop(sample, row, doubt), widest=SIDE)}" alt="">'
-    except DataError as error:  # gone or damaged since it was looked at
-        drawn = f"<p>{html.escape(str(error))}</p>"
     label = "" if row["label"] is None else f"label: {row['label']}"
     found = "" if row["detected"] is None else f"found: {row['detected']} {row['score']:.2f}"
     overlap = "" if row["iou"] is None else f"IoU {row['iou']:.2f}"
     said = html.escape("; ".join(part for part in (label, found, overlap) if part))
     corners = " ".join(f"{row[name]:.0f}" for name in ("x1", "y1", "x2", "y2"))
-    place = html.escape(f"{row['split']}, {row['image']}, {corners}")
+    place = html.escape(f"{row['split']}, {row['image']}; box {corners} px")
+    try:
+        sample = dataset.sample(dataset.image_ids.index(doubt.image_id), masks=False)
+        drawn = f'<img src="{data_url(crop(sample, row, doubt), widest=SIDE)}" alt="{said}">'
+    except DataError as error:  # gone or damaged since it was looked at
+        drawn = f"<p>{html.escape(str(error))}</p>"
     title = f"{html.escape(row['what'])}, {row['doubt']:.2f}"
     return f"<li>{drawn}<h2>{title}</h2><p>{said}</p><small>{place}</small></li>"
 
