@@ -50,6 +50,12 @@ def ultralytics(path: Path, content: dict[str, Any]) -> DataSource:
                 raise DataError(f"{path}: {key} must be a folder of images, a list file, or several, not {value!r}")
             notes.append(f"the key {key!r} means nothing here; not read")
             continue
+        whole = [entry for entry in entries if _is_everything(inside(path, root, entry))]
+        if whole and role_of(key) is not None:
+            raise DataError(f"{path}: {key}: {whole[0]} is a whole disk or home folder; name the folder of the images")
+        if whole:
+            notes.append(f"the key {key!r} ({whole[0]}) is no split: a whole disk or home folder; not read")
+            continue
         parts = tuple(_part(path, root, entry, notes) for entry in entries)
         if role_of(key) is not None or any(_holds_images(part.images) for part in parts):
             splits[key] = parts
@@ -80,6 +86,14 @@ def inside(path: Path, base: Path, value: Any) -> Path:
     except (OSError, ValueError, RuntimeError) as error:  # too long, impossible, links in a circle, no such user
         raise DataError(f"{path}: the path {shown(value)} cannot be used: {error.args[-1]}") from None
     return found
+
+
+def _is_everything(place: Path) -> bool:
+    """Whether a folder is a disk's root or the user's home, below which no dataset alone lies."""
+    try:
+        return place.resolve() in (Path(place.resolve().anchor), Path.home().resolve())
+    except (OSError, RuntimeError):  # links in a circle; no home
+        return False
 
 
 def class_names(path: Path, value: Any) -> dict[int, str]:
