@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -192,8 +193,8 @@ def test_published_sizes_detect_what_transformers_detects(name: str, shared: Pat
             assert_same_boxes(found, boxes, truth)
     with torch.no_grad():
         precise = model.double()(pixels[:1].double())
-        batch = prepare(images[:1], detector.input)
-        _, said = detector.double().network(type(batch)(**(vars(batch) | {"pixels": batch.pixels.double()})))
+        batch = dataclasses.replace(prepare(images[:1], detector.input), pixels=pixels[:1].double())
+        _, said = detector.double().network(batch)
     assert relative(said.class_logits, precise.logits) < 1e-9
     assert relative(said.deltas[:, :, 0], precise.pred_boxes) < 1e-9
 
