@@ -71,13 +71,16 @@ def read_results(
     Raises:
         DataError: it does not belong to the dataset, or is no result file; the first wrong row is named.
     """
+    if boxes not in (None, "xywh", "xyxy"):
+        raise DataError(f"--boxes {boxes}: allowed are xywh and xyxy")
     rows = read_detections(path)
-    turned = [row | {"bbox": xywh(row["bbox"], path)} for row in rows] if boxes == "xyxy" else rows
-    matched, warnings = match_images(turned, truth, path, wanted=image_ids)
-    found = ResultFile([row | {"image_id": new["image_id"]} for row, new in zip(rows, matched, strict=True)], warnings)
+    if boxes == "xyxy":  # first of all: ids are held against what the boxes cover
+        rows = [row | {"bbox": xywh(row["bbox"], path)} if "bbox" in row else row for row in rows]
+    found = ResultFile(*match_images(rows, truth, path, wanted=image_ids))
     match_categories(found, truth, categories, path)
     fit_masks(found, truth, path)
-    fit_boxes(found, truth, boxes, path)
+    if boxes is None:
+        check_boxes(found, truth, path)
     return found
 
 
@@ -270,18 +273,13 @@ def packed_mask(value: Any, size: tuple[int, int], where: str) -> dict[str, Any]
         raise DataError(f"{where}: {error}; allowed: COCO's run lengths, or polygons") from None
 
 
-def fit_boxes(found: ResultFile, truth: Mapping[str, Any], form: BoxForm | None, path: Path) -> None:
-    """Boxes as xywh px.
+def check_boxes(found: ResultFile, truth: Mapping[str, Any], path: Path) -> None:
+    """Nobody said what form the boxes have: whether they can be xywh px.
 
     Raises:
-        DataError: they are given as xyxy and one has its corners the wrong way round, or they look like something
-            else than xywh px and nothing says that they are.
+        DataError: they look like something else.
     """
-    if form not in (None, "xywh", "xyxy"):
-        raise DataError(f"--boxes {form}: allowed are xywh and xyxy")
-    if form == "xyxy":
-        found.rows = [row | {"bbox": xywh(row["bbox"], path)} for row in found.rows]
-    if form is not None or len(found.rows) == 0:
+    if len(found.rows) == 0:
         return
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
     boxes = [(row["bbox"], *sizes[row["image_id"]]) for row in found.rows]

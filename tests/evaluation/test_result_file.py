@@ -245,6 +245,18 @@ def test_boxes_that_look_like_corners_are_asked_about(tmp_path: Path) -> None:
     assert str(refusal(tmp_path, row(), boxes="cxcywh")) == "--boxes cxcywh: allowed are xywh and xyxy"
 
 
+def test_corners_are_understood_before_ids_are_held_against_the_boxes(tmp_path: Path) -> None:
+    truth = numbered(0, 24)
+    path = tmp_path / "found.json"
+    rows = answers(truth, "own", shift=1)
+    for one in rows:
+        x, y, width, height = one["bbox"]
+        one["bbox"] = [x, y, x + width, y + height]
+    path.write_text(json.dumps(rows))
+    with pytest.raises(DataError, match=r"1 too large.*--categories"):
+        read_results(path, truth, boxes="xyxy")
+
+
 def test_boxes_beyond_their_images_are_counted_and_said(tmp_path: Path) -> None:
     _, warnings = read(tmp_path, row(bbox=(150, 10, 100, 20)), row())
     assert warnings == [
@@ -274,6 +286,8 @@ def test_masks_of_every_kind(tmp_path: Path) -> None:
     assert rows[1]["bbox"] == [10, 10, 20, 20]
     assert rows[0]["segmentation"] == rows[1]["segmentation"]
     assert read(tmp_path, *rows)[0] == rows
+    corners = [bare | {"segmentation": counted}, row(bbox=(10, 10, 30, 30), segmentation=polygon)]
+    assert read(tmp_path, *corners, boxes="xyxy")[0] == rows
 
 
 def test_masks_that_do_not_fit(tmp_path: Path) -> None:
