@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from detzoo.comparison.analysis import analyse
 from detzoo.comparison.recipe_facts import Facts
 from detzoo.errors import DataError
@@ -69,8 +71,20 @@ class ComparisonEntry:
 
 
 def data_facts(dataset: Dataset) -> list[Any]:
-    """What a digest says about a dataset."""
-    return [dataset.name, dataset.split, list(dataset.classes), [str(i) for i in dataset.image_ids]]
+    """What a digest says about a dataset: whoever corrects its annotations wants other numbers.
+
+    Paths are left out: data that was moved stays the same.
+    """
+    index = dataset.annotations()
+    content = hashlib.sha256()
+    looked_for = index.federated
+    others = [] if looked_for is None else [vars(looked_for.negative), vars(looked_for.not_exhaustive)]
+    for arrays in [vars(index), *others]:
+        for name, array in arrays.items():
+            if isinstance(array, np.ndarray) and name not in ("path_bytes", "path_ends"):
+                content.update(np.ascontiguousarray(array).data)
+    facts = [dataset.name, dataset.split, list(dataset.classes), list(dataset.category_ids)]
+    return [*facts, [str(i) for i in dataset.image_ids], content.hexdigest()]
 
 
 def digest(facts: dict[str, Any]) -> str:

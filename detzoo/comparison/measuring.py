@@ -36,9 +36,10 @@ from detzoo.comparison.weights_facts import with_weights
 from detzoo.detector_loading import is_run, load_detector
 from detzoo.evaluation import evaluate
 from detzoo.prediction.apply_switches import apply_switches
+from detzoo.recipes.recipe import load_recipe
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.environment import versions
-from detzoo.runtime.foreign_files import is_folder, is_ordinary
+from detzoo.runtime.foreign_files import is_folder
 from detzoo.runtime.isolated import Failure, isolated
 from detzoo.runtime.switches import Switches
 from detzoo.weights.checkpoint import checkpoint_of
@@ -172,8 +173,8 @@ def fingerprint(plan: ComparisonPlan, target: str, dataset: Dataset) -> str:
     if is_run(target):
         stat = checkpoint_of(Path(target)).stat()
         facts["weights"] = [stat.st_size, stat.st_mtime_ns]
-    elif is_ordinary(recipe := Path(target.split("#", maxsplit=1)[0])):
-        facts["recipe"] = recipe.read_text(encoding="utf-8")
+    else:  # resolved: what it extends may change without it
+        facts["recipe"] = load_recipe(target, list(plan.overrides)).values
     return digest(facts)
 
 

@@ -11,16 +11,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from detzoo.comparison.measuring import fingerprint
 from detzoo.comparison.page import curve_of
 from detzoo.comparison.plan import ComparisonPlan
 from detzoo.comparison.run_comparison import compare, unique_names
 from detzoo.components.postprocess.top_k import TopK
+from detzoo.data import open_dataset
 from detzoo.data.formats.opening import evaluation_split
 from detzoo.data.shapes import CLASSES
 from detzoo.errors import DataError, DetzooError
 from detzoo.interfaces import Detector
+from detzoo.plugins.registry import Registry
 from detzoo.prediction.input_spec import InputSpec
-from detzoo.recipes.recipe import Recipe
+from detzoo.recipes.recipe import Recipe, load_recipe
 from detzoo.types import Candidates, ImageBatch, Predictions, Targets
 
 DATA = "shapes:size=64,train=4,val=3,test=3"
@@ -78,6 +81,7 @@ def _guess(monkeypatch: pytest.MonkeyPatch) -> None:
 
     BUILT.clear()
     monkeypatch.setattr("detzoo.comparison.measuring.load_detector", load)
+    monkeypatch.setattr("detzoo.comparison.measuring.load_recipe", lambda target, _: Recipe(target, {}))
     monkeypatch.setattr("detzoo.comparison.run_comparison.find_target", find)
 
 
@@ -121,6 +125,25 @@ def test_files_and_going_on(tmp_path: Path) -> None:
     assert again.entries[0] == done.entries[0]
     compare(plan(tmp_path, "a", batch=2))
     assert BUILT == ["a", "b", "c", "a"]
+
+
+def test_what_a_recipe_extends_and_corrected_annotations_are_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_registry: Registry
+) -> None:
+    monkeypatch.setattr("detzoo.comparison.measuring.load_recipe", load_recipe)
+    parent, child = tmp_path / "parent.yaml", tmp_path / "child.yaml"
+    changes = "{api: 1, detectors: {parent: {extends: toy_detector, postprocess: {score_threshold: %s}}}}"
+    parent.write_text(changes % 0.1)
+    child.write_text("{api: 1, detectors: {child: {extends: parent.yaml}}}")
+    asked, data = plan(tmp_path, str(child)), open_dataset(DATA, split="test")
+    first = fingerprint(asked, str(child), data)
+    assert fingerprint(asked, str(child), open_dataset(DATA, split="test")) == first
+    data.annotations().boxes[0, 0] += 1
+    assert fingerprint(asked, str(child), data) != first
+    data.annotations().boxes[0, 0] -= 1
+    assert fingerprint(asked, str(child), data) == first
+    parent.write_text(changes % 0.2)
+    assert fingerprint(asked, str(child), data) != first
 
 
 def test_one_detector_s_failure_costs_no_other_row(tmp_path: Path) -> None:

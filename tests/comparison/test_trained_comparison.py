@@ -71,6 +71,7 @@ def test_what_is_trained(tmp_path: Path) -> None:
 def test_nothing_is_chosen_by_what_is_learned_from_or_compared_on(tmp_path: Path, learned: str, compared: str) -> None:
     plan = ComparisonPlan(targets=TARGETS[:1], data=DATA, out=tmp_path / "c", train=True, train_split=learned)
     dataset = open_dataset(DATA, compared.partition("+")[0])
+    dataset.annotations()  # drawn before their split's name goes
     dataset.split = compared  # generated images know no union
     (job,), _, _ = missing(plan, {"a": TARGETS[0]}, dataset)
     assert job.command.val_split == "none"
