@@ -33,7 +33,7 @@ class Nms(Suppress):
         """Scores [B,N] as they are for the kept, 0 for the removed."""
         threshold = self.iou if iou is None else iou
         if self.legacy_plus_one:  # the same overlaps as those of boxes that end 1 px later
-            boxes = boxes + boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
+            boxes = boxes + (torch.arange(4, device=boxes.device) >= 2)
         # 0 marks removed: static shapes
         return torch.where(nms_keep(boxes, scores, group, iou=threshold, valid=valid), scores, 0)
 

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -146,7 +147,7 @@ class MaskBranch(nn.Module):
         images, count, classes = logits.shape[:3]
         own = found.labels.clamp(max=classes - 1)  # a mask for all classes alike is channel 0
         flat = logits.reshape(images, count * classes, *logits.shape[3:])
-        place = own.new_tensor(range(count)) * classes + own  # [B,D], row of each one's class in [D*K]
+        place = torch.arange(count, device=own.device) * classes + own  # [B,D], row of each one's class in [D*K]
         return dataclasses.replace(found, mask_logits=gather_rows(flat, place))
 
 

@@ -62,7 +62,8 @@ def matched_weights(targets: Targets, assignment: Assignment) -> Tensor | None:
 def safe_candidates(candidates: Candidates) -> Candidates:
     """The same candidates, with the unit box in place of boxes without area (padding), so that they can be encoded."""
     sound = (candidates.boxes[..., 2:] > candidates.boxes[..., :2]).all(-1, keepdim=True)
-    unit = candidates.boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
+    # [0, 0, 1, 1], made on the device: a tensor from a list would be copied there, and waited for
+    unit = (torch.arange(4, device=candidates.boxes.device) >= 2).to(candidates.boxes.dtype)
     return dataclasses.replace(candidates, boxes=torch.where(sound, candidates.boxes, unit))
 
 
