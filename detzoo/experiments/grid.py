@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -68,7 +69,11 @@ def grid(texts: Sequence[str], recipe: Mapping[str, Any]) -> list[Point]:
         pairs = list(zip(axes, chosen, strict=True))
         overrides = tuple(f"{override_key(axis.key, text, recipe)}={text}" for axis, text in pairs)
         points.append(Point(point_name([(axis.typed, text) for axis, text in pairs]), overrides))
-    return points
+    times = Counter(point.name for point in points)  # a/b and a_b, 1 and "1" are written alike in a folder's name
+    return [
+        point if times[point.name] == 1 else Point(f"{point.name}~{digest(str(point.overrides))}", point.overrides)
+        for point in points
+    ]
 
 
 def read_axis(text: str, recipe: Mapping[str, Any]) -> Axis:
@@ -84,7 +89,8 @@ def read_axis(text: str, recipe: Mapping[str, Any]) -> Axis:
     texts = split_values(right, typed)
     values = [parse_value(value, f"--set {typed}") for value in texts]
     for place, value in enumerate(values):
-        if value in values[:place] and not isinstance(value, bool):
+        # true == 1 in Python
+        if any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in values[:place]):
             raise RecipeError(f"--set {text}: {texts[place]} is given twice; each value makes one run")
     return Axis(typed, full_key(typed, recipe, f"--set {typed}"), tuple(texts))
 
@@ -137,7 +143,7 @@ def override_key(key: str, text: str, recipe: Mapping[str, Any]) -> str:
 
 
 def point_name(pairs: Sequence[tuple[str, str]]) -> str:
-    """A name for a folder; long or unwritable parts are cut and made unique by a digest."""
+    """A name for a folder: a long one is cut and made unique by a digest, unwritable characters become ``_``."""
     name = ",".join(f"{key}={value_label(key, text)}" for key, text in pairs) or "as-it-is"
     if len(name) > LONGEST_NAME:
         name = f"{name[: LONGEST_NAME - 9]}~{digest(name)}"

@@ -95,7 +95,7 @@ class Detections:
             x1, y1, x2, y2 = self.boxes[which].tolist()
             mask = None if self.masks is None else self.masks[which]
             score, label = float(self.scores[which]), int(self.labels[which])
-            return Detection((x1, y1, x2, y2), score, label, self.names[which], mask)
+            return Detection((x1, y1, x2, y2), score, label, self._name(label), mask)
         return dataclasses.replace(
             self,
             boxes=self.boxes[which],
@@ -107,9 +107,10 @@ class Detections:
     @property
     def names(self) -> list[str]:
         """Class name of each detection; ``class 7`` where the class has no name."""
-        known = self.classes
-        labels = [int(label) for label in self.labels]
-        return [(known[i] if i < len(known) else None) or f"class {i}" for i in labels]
+        return [self._name(label) for label in self.labels.tolist()]
+
+    def _name(self, label: int) -> str:
+        return (self.classes[label] if label < len(self.classes) else None) or f"class {label}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON: ``path``, ``height``, ``width``, and ``detections``, best first.

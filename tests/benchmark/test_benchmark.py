@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from detzoo.errors import DetzooError
 from detzoo.interfaces import Detector
 from detzoo.ops.reparameterised import Reparameterised, sum_of_branches
 from detzoo.prediction.apply_switches import apply_switches, example_batch, noise
-from detzoo.prediction.fold_batch_norm import fold_batch_norm
+from detzoo.prediction.fold_batch_norm import fold_batch_norm, largest_difference
 from detzoo.prediction.input_spec import InputSpec
 from detzoo.runtime.device import devices, pick_device
 from detzoo.runtime.isolated import Failure
@@ -218,6 +219,18 @@ class SideBySide(Reparameterised):
 
     def merged(self) -> nn.Module:
         return sum_of_branches(self.wide, self.narrow)
+
+
+def test_detections_before_and_after_folding_may_differ_in_number() -> None:
+    def found(*scores: float) -> DetectionBatch:
+        count = len(scores)
+        boxes, labels = torch.zeros(1, count, 4), torch.zeros(1, count, dtype=torch.int64)
+        return DetectionBatch(boxes, torch.tensor([scores]), labels, torch.ones(1, count, dtype=torch.bool))
+
+    assert largest_difference(found(), found()) == 0
+    assert largest_difference(found(0.9, 0.5), found(0.9, 0.5, 0.0)) == 0
+    assert largest_difference(found(0.9, 0.5), found(0.9)) == 0.5
+    assert math.isnan(largest_difference(found(0.9), found(float("nan"))))
 
 
 def test_branches_are_merged_where_norms_are_folded() -> None:

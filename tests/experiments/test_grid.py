@@ -65,6 +65,19 @@ def test_commas_within_brackets_and_quotes_belong_to_a_value(text: str, parts: l
     assert split_values(text, "k") == parts
 
 
+def test_points_that_would_share_a_folder_are_told_apart() -> None:
+    same = names("backbone.weights=a/b.pth,a_b.pth,c.pth", "train.seed=0")
+    assert len(set(same)) == 3
+    assert [name[:27] for name in same[:2]] == ["backbone.weights=a_b.pth,tr"] * 2
+    assert same[2] == "backbone.weights=c.pth,train.seed=0"
+    assert len(set(names('backbone.weights=1,"1"'))) == 2
+
+
+def test_truth_is_no_number_and_is_not_given_twice() -> None:
+    assert len(names("backbone.frozen=1,true,0,false")) == 4
+    assert "true is given twice" in refusal("backbone.frozen=true,false,true")
+
+
 def test_names_are_fit_for_folders() -> None:
     assert names("input.size=[320,320],[512,512]") == ["input.size=320x320", "input.size=512x512"]
     assert names("train.seed=0", "backbone={type: resnet18}") == ["train.seed=0,backbone=resnet18"]
