@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from detzoo.comparison.plots import confusion_figure, pr_figure, save
+from detzoo.evaluation.classes import class_names
 from detzoo.evaluation.curves import RECALL, confusion, confusion_csv, curves_csv, pr_curves
 from detzoo.evaluation.results import Evaluation
 from detzoo.runtime.atomic_files import write_text
@@ -15,8 +16,7 @@ def write_curves(evaluation: Evaluation, folder: str | Path) -> list[Path]:
     """Write curves.json, pr_curves.csv, confusion.csv and their images; returns the paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    names = {int(c["id"]): str(c["name"]) for c in evaluation.ground_truth["categories"]}
-    curves = pr_curves(evaluation.coco, names)
+    curves = pr_curves(evaluation.coco, class_names(evaluation.ground_truth))
     matrix = confusion(evaluation.detections, evaluation.ground_truth)
     data = {
         "recall": [round(float(r), 2) for r in RECALL],

@@ -75,7 +75,7 @@ class MaskSlots:
         loss: of the masks of the positives.
         paste: how a mask is laid on the image: ``integer`` corners (torchvision, Detectron) or ``half_pixel`` grid
             sampling (detectron2).
-        threshold: probability from which a pixel belongs to the object.
+        threshold: probability above which a pixel belongs to the object.
     """
 
     head: MaskHead

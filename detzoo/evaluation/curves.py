@@ -10,10 +10,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detzoo.evaluation.annotation_flags import is_flagged
+from detzoo.evaluation.classes import class_names
 from detzoo.evaluation.coco_map import CocoResult
 from detzoo.evaluation.federation import Federation
-from detzoo.evaluation.voc_map import iou_xyxy, xyxy
+from detzoo.evaluation.judging import boxes_xyxy, does_not_count
+from detzoo.evaluation.voc_map import iou_xyxy
 from detzoo.runtime.report_text import csv_text
 
 RECALL: Final = np.linspace(0.0, 1.0, 101)
@@ -103,8 +104,7 @@ def confusion(
             counts[
                 background if row is None else categories[row], background if column is None else categories[column]
             ] += 1
-    names = tuple(str(c["name"]) for c in ground_truth["categories"])
-    return Confusion(names, counts, score, iou)
+    return Confusion(tuple(class_names(ground_truth).values()), counts, score, iou)
 
 
 def _pairs(
@@ -112,7 +112,7 @@ def _pairs(
 ) -> list[tuple[int | None, int | None]]:
     """(true category, found category) of each pair; None for the background."""
     found = sorted(found, key=lambda d: -d["score"])
-    overlap = iou_xyxy(_boxes(found), _boxes(truth))
+    overlap = iou_xyxy(boxes_xyxy(found), boxes_xyxy(truth))
     free = np.ones(len(truth), bool)
     pairs: list[tuple[int | None, int | None]] = []
     for n, d in enumerate(found):
@@ -120,19 +120,13 @@ def _pairs(
         best = int(candidates.argmax()) if len(truth) else -1
         if best < 0 or candidates[best] < iou:
             pairs.append((None, int(d["category_id"])))
-        elif not _hard(truth[best]):  # a detection on a difficult or crowd box is neither right nor wrong
+        elif not does_not_count(truth[best]):  # a detection on a difficult or crowd box is neither right nor wrong
             free[best] = False
             pairs.append((int(truth[best]["category_id"]), int(d["category_id"])))
-    pairs += [(int(a["category_id"]), None) for a, left in zip(truth, free, strict=True) if left and not _hard(a)]
+    pairs += [
+        (int(a["category_id"]), None) for a, left in zip(truth, free, strict=True) if left and not does_not_count(a)
+    ]
     return pairs
-
-
-def _hard(annotation: Mapping[str, Any]) -> bool:
-    return is_flagged(annotation, "ignore", "iscrowd")
-
-
-def _boxes(rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-    return np.array([xyxy(row["bbox"]) for row in rows], dtype=np.float64).reshape(-1, 4)
 
 
 def curves_csv(curves: Sequence[Curve]) -> str:

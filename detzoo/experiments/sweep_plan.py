@@ -15,7 +15,8 @@ class SweepPlan(TrainCommand, Places):
     Args:
         out: Output folder; an interrupted sweep resumes from it, a larger grid adds runs.
         overrides: key=a,b,c; may be repeated: one run per combination.
-        val_split: Split that ranks the runs. By default val, valid, validation or test.
+        val_split: Split that ranks the runs. By default val, valid, validation or dev, else a tenth of the training
+            images that is held out.
     """
 
     overrides: tuple[str, ...]

@@ -45,6 +45,11 @@ def test_confusion() -> None:
     assert confusion_csv(matrix) == "truth / detected,cat,dog,background\ncat,0,1,0\ndog,0,1,0\nbackground,1,0,0\n"
 
 
+def test_classes_of_one_name_are_told_apart_by_their_ids() -> None:
+    twins = TRUTH | {"categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "cat"}]}
+    assert confusion([], twins).names == ("cat (1)", "cat (2)")
+
+
 def test_precision_over_recall() -> None:
     found = [row(1, 0.9, [50, 0, 10, 10]), row(1, 0.8, [0, 0, 10, 10])]
     curves = pr_curves(evaluate_detections(found, TRUTH).coco, {1: "cat", 2: "dog"})
