@@ -244,7 +244,7 @@ class _Builder:
         return made
 
     def _check_again(self, entry: Entry, fields: Fields, config: dict[str, Any], key: Key) -> None:
-        """The manifest's schema, by which the recipe was checked, is not that of the class: the class has the word."""
+        """The manifest's schema, by which the recipe was checked, is not that of the class: the class decides."""
         reserved = ("type", *RESERVED_KEYS.get(entry.kind, ()))
         own = {k: v for k, v in config.items() if k not in reserved}
         problems = check_fields(fields, own, key, what=f'{entry.kind} "{entry.name}"')

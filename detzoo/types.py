@@ -318,7 +318,7 @@ class DetectionSettings:
         for name, value in (("score_threshold", self.score_threshold), ("nms_iou", self.nms_iou)):
             if value is not None and not 0 <= value <= 1:  # NaN is not either
                 raise SettingError(f"{name} is {value}; it must lie between 0 and 1")
-        if self.keep is not None and (self.keep < 1 or self.keep != int(self.keep)):
+        if self.keep is not None and not (self.keep >= 1 and self.keep % 1 == 0):  # NaN and infinity are not either
             raise SettingError(f"keep is {self.keep}; it must be a whole number, 1 or more")
 
     def given(self) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def class_bars(
     names: Sequence[str],
     objects: Mapping[str, Mapping[str, int]] | None = None,
 ) -> dict[str, Spec]:
-    """AP of each class, a bar a detector; and of one class alone.
+    """AP of each class, one bar per detector; and of one class alone.
 
     Args:
         classes: class -> detector -> AP in percent.
@@ -216,7 +216,7 @@ def precision_curves(
 
 
 def f1_lines(curves: Mapping[str, Mapping[str, Any]], index: Mapping[str, int]) -> dict[str, Spec]:
-    """F1 against confidence, a line a detector; its best threshold is marked, and told in the legend.
+    """F1 against confidence, one line per detector; its best threshold is marked, and told in the legend.
 
     Args:
         curves: detector -> class, or ALL -> ``f1`` at each threshold, ``threshold`` and ``best``.
@@ -244,7 +244,7 @@ def f1_lines(curves: Mapping[str, Mapping[str, Any]], index: Mapping[str, int]) 
 
 
 def confusions(matrices: Mapping[str, Mapping[str, Any]]) -> dict[str, Spec]:
-    """What was taken for what, a variant a detector; colours are shares of the true class."""
+    """What was taken for what, one variant per detector; colours are shares of the true class."""
     found = {}
     for name, matrix in matrices.items():
         classes, counts = [plain_text(c) for c in matrix["classes"]], matrix["counts"]

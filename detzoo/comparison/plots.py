@@ -48,7 +48,7 @@ def save(made: Figure, path: str | Path) -> Path:
 
 
 def speed_ap_figure(points: Sequence[TradeoffPoint], *, note: str = "", objects: int | None = None) -> Figure:
-    """A mark a detector: median time of a batch (log) against AP; left and up is better.
+    """One mark per detector: median time of a batch (log) against AP; left and up is better.
 
     As on the page: colour says the architecture, the symbol the backbone, the size the input. The dotted line joins the
     detectors that no other one beats in both; among more than ``MOST_NAMED`` they alone are named.

@@ -1,4 +1,4 @@
-"""The scatter plot of the page: accuracy over cost, a mark a detector, and the Pareto front.
+"""The scatter plot of the page: accuracy over cost, one mark per detector, and the Pareto front.
 
 Colour says the architecture, the symbol the backbone, the size the input. Numbers of another protocol than most are
 hollow, and never on the front.
@@ -41,7 +41,7 @@ COSTS: Final = (
     TradeoffAxis("latency_p50_ms", "median latency, ms", timed=True),
     TradeoffAxis("best_images_per_s", "images/s at the best batch", better="high", timed=True),
     TradeoffAxis("params_m", "parameters, millions"),
-    TradeoffAxis("gflops", "GFLOPs an image"),
+    TradeoffAxis("gflops", "GFLOPs per image"),
     TradeoffAxis("peak_memory_mib", "peak memory, MiB", timed=True),
 )
 GAINS: Final = tuple(
@@ -119,7 +119,7 @@ def known(value: Any) -> bool:
 def tradeoff(
     points: Sequence[TradeoffPoint], cost: TradeoffAxis, gain: TradeoffAxis, everybody: Sequence[TradeoffPoint]
 ) -> Spec:
-    """The Pareto front, a mark a detector, and the key to the marks: one colour and symbol in every variant."""
+    """The Pareto front, one mark per detector, and the key to the marks: one colour and symbol in every variant."""
     spot = [(p.row[cost.key] * cost.factor, p.row[gain.key] * gain.factor) for p in points]
     architectures = in_order(p.architecture for p in everybody)
     backbones = in_order(p.backbone for p in everybody)

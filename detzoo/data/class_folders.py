@@ -92,7 +92,7 @@ def _problem(folder: Path, found: dict[str, list[Path]]) -> str | None:
     if empty:
         return f"{folder}: no image in {_some(empty)}: put images there, or remove the folder"
     if len(found) == 1:
-        return f"{folder}: a single class ({next(iter(found))}): a classifier needs at least two;  {_LAYOUT}"
+        return f"{folder}: a single class ({next(iter(found))}): a classifier needs at least two; {_LAYOUT}"
     return None
 
 

@@ -55,7 +55,7 @@ class Exported:
         module: pixels (and region, and regions) to a tuple of tensors.
         inputs: names of its arguments.
         outputs: names of its results.
-        examples: one tensor an argument, for two images.
+        examples: one tensor per argument, for two images.
         step: whole numbers of network px by which a dynamic size may grow: the coarsest stride.
     """
 

@@ -70,7 +70,7 @@ def draw_matches_of(target: str, overrides: Sequence[str], data: str, image: Pat
 
 
 def draw_priors(detector: Detector, image: ImageArray | None = None) -> tuple[ImageArray, list[str]]:
-    """The candidates of the middle cell of every level, a panel a level, to scale with the network input.
+    """The candidates of the middle cell of every level, one panel per level, to scale with the network input.
 
     Args:
         detector: of one stage, with a grid of candidates.

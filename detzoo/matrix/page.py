@@ -118,7 +118,7 @@ def _escaped(text: str) -> str:
 
 
 def _cube(rows: Sequence[Row], notes: Notes) -> str:
-    """One table a neck: backbones down, heads across."""
+    """One table per neck: backbones down, heads across."""
     whole = {tuple(row.combination.parts[kind] for kind in KINDS[:3]): row.outcome for row in rows if _is_whole(row)}
     backbones, necks, heads = (sorted({key[i] for key in whole}) for i in range(3))
     tables = []

@@ -1,8 +1,8 @@
 """Sigmoid focal loss of many logits, nearly all of them background, without the memory of a chain of operations.
 
 K classes; P logits that are true. Everything but P of the B*N*K logits has truth 0, so no tensor of truths is made:
-the signs of the few are turned. On the CPU the loss and its slope are computed together in pieces that stay in the
-cache, and the graph keeps the slopes alone.
+the signs of the P others are changed. On the CPU the loss and its slope are computed together in pieces that stay in
+the cache, and the graph keeps the slopes alone.
 """
 
 from __future__ import annotations

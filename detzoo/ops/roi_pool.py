@@ -25,8 +25,9 @@ OUTSIDE: Final = -4096
 """Cells from the map's corner at which a region surely meets no map: all its samples are zeros, without gradient."""
 
 CELLS_PER_SAMPLE: Final = 3
-"""Cells that are turned round in the time in which torchvision's CPU kernel takes one sample: on 10x14 to 200x336 cells
-of 256 channels, 10 to 1,200 regions and one or two threads it is then the faster way, forward and with gradients.
+"""Cells that are copied to channels-last in the time in which torchvision's CPU kernel takes one sample: on 10x14 to
+200x336 cells of 256 channels, 10 to 1,200 regions and one or two threads it is then the faster way, forward and with
+gradients.
 """
 
 
@@ -206,7 +207,7 @@ def align(
     """
     cells = [values.shape[2] * values.shape[3] for values in maps]
     rows = [values.flatten(2).transpose(1, 2) for values in maps]
-    # [B,cells of all maps,C], turned round in memory too: rows with gaps would be summed ten times slower
+    # [B,cells of all maps,C], transposed in memory too: rows with gaps would be summed ten times slower
     table = rows[0].contiguous() if len(rows) == 1 else torch.cat(rows, dim=1)
     offsets = [0, *itertools.accumulate(cells[:-1])]
     height, width, start, stride = (

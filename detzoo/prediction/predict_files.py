@@ -68,7 +68,7 @@ class Summary:
     """What was done.
 
     Args:
-        records: a dictionary an image or video frame.
+        records: one dictionary per image or video frame.
         failed: what could not be read, and why.
         written: drawn files.
     """

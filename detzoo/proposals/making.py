@@ -61,7 +61,7 @@ class Made:
     broken: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        time_ = "" if self.seconds is None else f", {self.seconds:.3g} s an image ({self.workers} at once)"
+        time_ = "" if self.seconds is None else f", {self.seconds:.3g} s per image ({self.workers} at once)"
         size = self.path.stat().st_size / 2**20 if is_ordinary(self.path) else 0.0
         reused = f" ({self.reused} reused)" if self.reused else ""
         lines = [f"{self.path}: {self.images} images{reused}, {self.boxes:.0f} boxes per image{time_}, {size:.1f} MiB"]

@@ -1,7 +1,7 @@
 """Regions of a file that is not finished: appended image by image, whole after SIGKILL, nothing unpickled.
 
-Next to ``voc.safetensors`` is ``voc.safetensors.unfinished``: a line of JSON that says what makes the regions, then a
-record an image: its key, the number of its boxes, the seconds they took, a checksum, boxes and scores.
+Next to ``voc.safetensors`` is ``voc.safetensors.unfinished``: a line of JSON that says what makes the regions, then one
+record per image: its key, the number of its boxes, the seconds they took, a checksum, boxes and scores.
 """
 
 from __future__ import annotations

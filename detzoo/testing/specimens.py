@@ -83,7 +83,7 @@ def feature_maps(
 
 
 def targets(names: tuple[str, ...], *, padded: int = 16, ignore: bool = False) -> Targets:
-    """Ground truth of one image a name of ``GROUND_TRUTHS``; labels count up and start again, masks fill the boxes."""
+    """Ground truth, one image per name of ``GROUND_TRUTHS``; labels count up and start again, masks fill the boxes."""
     count = len(names)
     boxes = torch.zeros(count, padded, 4)
     valid = torch.zeros(count, padded, dtype=torch.bool)

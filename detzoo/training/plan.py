@@ -59,7 +59,7 @@ class Schedule:
         unit: what milestones count: fractions of the run, steps (at the reference batch) or epochs. A run that is made
             longer or shorter moves them along.
         gamma: factor at every milestone.
-        factors: one factor a milestone, in place of ``gamma``.
+        factors: one factor per milestone, in place of ``gamma``.
         power: of ``poly``.
         rise: fraction of the run in which ``one_cycle`` rises.
         start_factor: where ``one_cycle`` starts.
@@ -102,7 +102,7 @@ class Schedule:
         if self.factors and len(self.factors) != len(self.milestones):
             raise RecipeError(
                 f"factors has {len(self.factors)} values for {len(self.milestones)} milestones; "
-                "give one a milestone, or leave it out and set gamma"
+                "give one per milestone, or leave it out and set gamma"
             )
 
 

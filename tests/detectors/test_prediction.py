@@ -1,5 +1,6 @@
 """Images in, detections out, with a detector whose answer can be worked out by hand."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,8 @@ def test_the_mode_is_restored_after_an_error() -> None:
         ({"score_threshold": 1.5}, "score_threshold is 1.5; it must lie between 0 and 1"),
         ({"nms_iou": float("nan")}, "nms_iou is nan; it must lie between 0 and 1"),
         ({"keep": 0}, "keep is 0; it must be a whole number, 1 or more"),
+        ({"keep": math.inf}, "keep is inf; it must be a whole number, 1 or more"),
+        ({"keep": math.nan}, "keep is nan; it must be a whole number, 1 or more"),
         ({"batch": 0}, "batch is 0; it must be 1 or more"),
     ],
 )

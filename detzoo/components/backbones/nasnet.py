@@ -29,7 +29,7 @@ class NasNet(Backbone):
 
     Args:
         input_size: (height, width) px, where fixed.
-        levels: of ``s8`` (cell_5, 6 channels a filter), ``s16`` (cells 10 and 11, 24 a filter: 4032).
+        levels: of ``s8`` (cell_5, 6 channels per filter), ``s16`` (cells 10 and 11, 24 per filter: 4032).
         filters: of the cells: 168 (large).
     """
 

@@ -45,7 +45,7 @@ def open_dataset(spec: str | Path, split: str | None = None, *, lines: bool = Fa
     Args:
         spec: ``shapes`` (or ``shapes:size=160,train=64,seed=1``), the name of a ready one (``voc2007``, ``voc2012``,
             ``voc0712``, ``coco2017``), a data.yaml (detzoo's or Ultralytics'), a COCO JSON, or a folder in VOC,
-            YOLO, COCO or one-mask-a-PNG layout.
+            YOLO, COCO or one-mask-per-PNG layout.
         split: its name; ``train+val`` joins two. Not needed where there is only one.
         lines: find the line of each defect in JSON files as well.
         quiet: do not announce what was left out.
