@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
+from detzoo.evaluation.judging import boxes_xyxy
+from detzoo.evaluation.voc_map import iou_xyxy
 
 _MOST_ROWS: Final = 5000
 """Rows that are held against the ground truth, those with the highest scores."""
@@ -29,21 +30,11 @@ def matched_categories(rows: Sequence[Mapping[str, Any]], truth: Mapping[str, An
     for row in best:
         there = objects.get(row["image_id"], [])
         if there:
-            overlaps = _overlaps(row["bbox"], np.array([box for _, box in there], np.float64))
+            overlaps = iou_xyxy(boxes_xyxy([row]), boxes_xyxy([{"bbox": box} for _, box in there]))[0]
             nearest = int(overlaps.argmax())
             if overlaps[nearest] >= _IOU:
                 found.append((int(row["category_id"]), int(there[nearest][0])))
     return found
-
-
-def _overlaps(box: Sequence[float], others: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
-    """IoU of one xywh box with others."""
-    one = np.array(box, np.float64)
-    low = np.maximum(one[:2], others[:, :2])
-    high = np.minimum(one[:2] + one[2:], others[:, :2] + others[:, 2:])
-    common = np.clip(high - low, 0, None).prod(axis=1)
-    whole = one[2:].prod() + others[:, 2:].prod(axis=1) - common
-    return np.divide(common, whole, out=np.zeros_like(common), where=whole > 0)
 
 
 def shifted_by(rows: Sequence[Mapping[str, Any]], truth: Mapping[str, Any]) -> int | None:

@@ -88,7 +88,8 @@ class Detector(nn.Module, Component, ABC):
 
     def _changes(self) -> int:
         """How often parameters were written to; moving them to a device is no change."""
-        return sum(parameter._version for parameter in self.parameters())
+        # what is made under torch.inference_mode counts no changes; nor can it be trained
+        return sum(0 if parameter.is_inference() else parameter._version for parameter in self.parameters())
 
     def forward(
         self,

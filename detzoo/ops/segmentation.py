@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import NO_MASK, encode_polygons, encode_rle, to_rle, unpack_counts
-
-MAX_MASK_PIXELS: Final = 178_956_970
-"""Masks of more pixels belong to no image that is read."""
+from detzoo.runtime.images import MAX_PIXELS
 
 
 def encode_segmentation(value: Any, size: tuple[int, int]) -> bytes:
@@ -61,7 +59,7 @@ def _run_lengths(value: dict[str, Any], size: tuple[int, int]) -> bytes:
     if all(size) and (height, width) != size:
         swapped = " (height and width are swapped)" if (width, height) == size else ""
         raise DataError(f"the mask is {_px(width)} x {_px(height)} px, its image {size[1]} x {size[0]} px{swapped}")
-    if height * width > MAX_MASK_PIXELS:
+    if height * width > MAX_PIXELS:
         raise DataError(f"a mask of {_px(width)} x {_px(height)} px is larger than any image that is read")
     return encode_rle(_checked_counts(counts, height * width), (height, width))
 

@@ -13,8 +13,7 @@ from pydantic import Field
 
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Transform
-
-Treatment = Literal["train", "ignore", "drop"]
+from detzoo.prediction.targets import Treatment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,11 +15,20 @@ from detzoo.interfaces import Detector
 IMAGE = np.zeros((40, 60, 3), np.uint8)
 
 
-@pytest.fixture
-def fresh() -> Detector:
+def untrained_ssd() -> Detector:
     pytest.importorskip("detzoo_ssd")
     small: dict[str, Any] = {"input.size": [64, 64], "neck.channels": 8, "backbone.weights": None}
     return detzoo.build("ssd_mobilenet_v2_fpn", num_classes=2, overrides=small, weights=None)
+
+
+@pytest.fixture
+def fresh() -> Detector:
+    return untrained_ssd()
+
+
+def test_a_detector_may_be_built_under_inference_mode() -> None:
+    with torch.inference_mode():  # its tensors count no versions
+        assert "head (ssd)" in untrained_ssd().untrained
 
 
 def test_told_once_with_what_to_do(fresh: Detector, caplog: pytest.LogCaptureFixture) -> None:

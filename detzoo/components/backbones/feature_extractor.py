@@ -86,7 +86,7 @@ class TappedBackbone(Backbone):
         # so that a published state dict may hold them
         left_out = (*absent, *_cut(body, {step for step, _ in self.steps}))
         self.classifier_keys = tuple(f"{part}.*" for part in left_out)
-        self.out = self._declare({level: taps[level].stride for level in levels}, input_size)
+        self.out = feature_specs(self, {level: taps[level].stride for level in levels}, input_size)
 
     def forward(self, pixels: Tensor) -> FeatureMaps:
         """Maps by level, finest first."""
@@ -98,13 +98,22 @@ class TappedBackbone(Backbone):
                 maps[level] = x
         return maps
 
-    def _declare(self, strides: dict[str, float], input_size: tuple[int, int] | None) -> dict[str, FeatureSpec]:
-        """Channels and sizes, from a pass over meta tensors: shapes alone, no arithmetic and no memory."""
-        shapes = trace_shapes(self, input_size or _PROBE)
-        return {
-            level: FeatureSpec(shapes[level][0], stride, shapes[level][1:] if input_size else None)
-            for level, stride in strides.items()
-        }
+
+def feature_specs(
+    backbone: nn.Module, strides: Mapping[str, float], input_size: tuple[int, int] | None
+) -> dict[str, FeatureSpec]:
+    """What ``backbone`` gives: channels and sizes from a pass over meta tensors, without arithmetic or memory.
+
+    Args:
+        backbone: finished; it gives maps by level.
+        strides: of the levels that are declared.
+        input_size: (height, width) of the network input; None: any, and no size is declared.
+    """
+    shapes = trace_shapes(backbone, input_size or _PROBE)
+    return {
+        level: FeatureSpec(shapes[level][0], stride, shapes[level][1:] if input_size else None)
+        for level, stride in strides.items()
+    }
 
 
 def trace_shapes(backbone: nn.Module, size: tuple[int, int]) -> dict[str, tuple[int, int, int]]:

@@ -8,11 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from detzoo.components.backbones.feature_extractor import check_levels, trace_shapes
+from detzoo.components.backbones.feature_extractor import check_levels, feature_specs
 from detzoo.components.backbones.inception_resnet import INCEPTION
 from detzoo.components.backbones.timm import import_timm
 from detzoo.interfaces import Backbone
-from detzoo.types import FeatureMaps, FeatureSpec
+from detzoo.types import FeatureMaps
 
 _LEVELS: Final = {"s8": 8, "s16": 16}
 _WIDTH: Final = 24
@@ -54,11 +54,7 @@ class NasNet(Backbone):
         self.classifier_keys = tuple(f"{name}.*" for name in left_out)
         for name in left_out:
             delattr(self.body, name)
-        shapes = trace_shapes(self, input_size or (256, 256))
-        self.out = {
-            level: FeatureSpec(shapes[level][0], _LEVELS[level], shapes[level][1:] if input_size else None)
-            for level in levels
-        }
+        self.out = feature_specs(self, {level: _LEVELS[level] for level in levels}, input_size)
 
     def forward(self, pixels: Tensor) -> FeatureMaps:
         """Maps by level, finest first."""

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from detzoo.components.backbones.feature_extractor import check_levels, trace_shapes
+from detzoo.components.backbones.feature_extractor import check_levels, feature_specs
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Backbone, Normalisation
 from detzoo.runtime.near_names import nearest
-from detzoo.types import FeatureMaps, FeatureSpec
+from detzoo.types import FeatureMaps
 
 
 class Timm(Backbone):
@@ -42,11 +42,7 @@ class Timm(Backbone):
         self.body = _create(timm, model, out_indices=[known[level] for level in levels])
         self.levels = tuple(levels)
         self.expects = _normalisation(timm, model)
-        shapes = trace_shapes(self, input_size or (256, 256))
-        self.out = {
-            level: FeatureSpec(shapes[level][0], float(level[1:]), shapes[level][1:] if input_size else None)
-            for level in levels
-        }
+        self.out = feature_specs(self, {level: float(level[1:]) for level in levels}, input_size)
 
     def forward(self, pixels: Tensor) -> FeatureMaps:
         """Maps by level, finest first."""
