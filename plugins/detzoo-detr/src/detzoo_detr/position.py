@@ -17,19 +17,20 @@ EPS: Final = 1e-6
 """Added to the number of cells by which positions are divided, as DETR's code does."""
 
 
-def sine(position: Tensor, numbers: int) -> Tensor:
+def sine(position: Tensor, numbers: int, *, frequencies: torch.dtype = torch.float32) -> Tensor:
     """Sines and cosines of geometrically falling frequencies: sin(p / T^(2i/F)), cos(p / T^(2i/F)), in turns.
 
     Args:
         position: float32 or float64 [...], radians; a whole side is 2 pi.
         numbers: F, even.
+        frequencies: what they are computed in; the angles are of the wider of this and ``position``.
 
     Returns:
         float [...,F].
 
     Source: Vaswani et al. 2017, section 3.5, for one axis of DETR's ``PositionEmbeddingSine``.
     """
-    step = torch.arange(0, numbers, 2, device=position.device, dtype=position.dtype) / numbers
+    step = torch.arange(0, numbers, 2, device=position.device, dtype=frequencies) / numbers
     angle = position.unsqueeze(-1) / TEMPERATURE**step  # [...,F/2]
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
 
@@ -77,7 +78,9 @@ def locate(
     y, x = ((axis.passed - 0.5) / axis.total for axis in (rows, columns))
     far = 0.5 if middle else 0.0
     angles = [(axis.passed - far) / (axis.total + EPS) * (2 * math.pi) for axis in (rows, columns)]
-    encoded = [_over_map(sine(angle, numbers // 2), axis, cells) for axis, angle in enumerate(angles)]
+    encoded = [
+        _over_map(sine(angle, numbers // 2, frequencies=dtype), axis, cells) for axis, angle in enumerate(angles)
+    ]
     centre = [_over_map(part.unsqueeze(2), axis, cells) for axis, part in ((1, x), (0, y))]
     frame = torch.cat(
         [columns.first / cells[1], rows.first / cells[0], columns.total / cells[1], rows.total / cells[0]], dim=1
