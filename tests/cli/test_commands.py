@@ -53,7 +53,9 @@ def test_help_lists_all_commands_without_torch() -> None:
     assert [name for name in listed if name in (*COMMANDS, "toy-greet")] == [*COMMANDS, "toy-greet"]
 
 
-@pytest.mark.parametrize("command", ["train toy_detector --data shapes", "new-plugin mine --kind loss"])
+@pytest.mark.parametrize(
+    "command", ["train toy_detector --data shapes:train=2,val=2,size=64", "new-plugin mine --kind loss"]
+)
 def test_a_folder_that_cannot_be_made(command: str, run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     code, _, err = run(*command.split(), "--out", str(tmp_path / "file" / "out"))

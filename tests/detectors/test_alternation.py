@@ -138,7 +138,7 @@ def test_only_whole_networks_are_evaluated(tmp_path: Path) -> None:
     assert [row.split(",")[column] != "" for row in rows[1:]] == [False, False, True, True]
 
 
-@pytest.mark.parametrize("stop", [5, 11, *(pytest.param(stop, marks=pytest.mark.slow) for stop in (2, 8))])
+@pytest.mark.parametrize("stop", [5, *(pytest.param(stop, marks=pytest.mark.slow) for stop in (2, 8, 11))])
 def test_killed_in_any_step_and_resumed_it_ends_the_same(tmp_path: Path, stop: int, whole: Path) -> None:
     detector = alternating_toy(alternation=Alternation())
     calls, halves = [0], (detector.features, detector.region_losses)

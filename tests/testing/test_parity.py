@@ -59,6 +59,7 @@ def test_layers_are_spread_and_norms_frozen() -> None:
     torch.testing.assert_close(net(pixels[0]), before)
 
 
+@pytest.mark.slow  # a process of its own, as in the tests of plugins that call it
 def test_a_blocked_module_is_missed_by_who_needs_it() -> None:
     with pytest.raises(AssertionError, match=r"detzoo\.ops\.nms is blocked"):
         assert_runs_without("detzoo.ops.nms", ["ssd_ultralight_face_slim"])

@@ -25,7 +25,7 @@ def test_resnet_stride_in_1x1_or_3x3() -> None:
     assert not torch.allclose(a["s32"], b["s32"])
 
 
-@pytest.mark.parametrize("cls", [ResNet50, ResNet101])
+@pytest.mark.parametrize("cls", [ResNet50, pytest.param(ResNet101, marks=pytest.mark.slow)])  # the same blocks
 def test_dilated_resnet_by_torchvisions_builder_and_one_more_dilation(cls: Any) -> None:
     torch.manual_seed(0)
     builder = {ResNet50: torchvision.models.resnet50, ResNet101: torchvision.models.resnet101}[cls]
