@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +18,7 @@ from detzoo.plugins.registry import Registry, get_registry
 from detzoo.recipes.places import places
 from detzoo.recipes.recipe import load_recipe
 from detzoo.schema.nodes import ComponentOf, Node
-from detzoo.testing.specimens import FEATURES, NUM_CLASSES, PYRAMID, SIZES, SMALL
+from detzoo.testing.specimens import FEATURES, NUM_CLASSES, PYRAMID, SEED, SIZES, SMALL
 from detzoo.testing.subject import Subject
 from detzoo.types import FeatureSpecs
 
@@ -42,7 +41,7 @@ def make_subject(plugin: str, kind: str, name: str, example: Mapping[str, Any]) 
     if kind == "backbone":
         return _backbone_of(recipe, _meant(plugin, kind, name))
     cls = get_registry().load(get_registry().find(kind, f"{plugin}/{name}"))
-    detector = build_seeded(recipe, 0)
+    detector = build_seeded(recipe, SEED)
     base = detector.input.size or SIZES[1]
     features = _features_before(detector, kind)
     fixed = any(spec.size is not None for spec in features.values())
@@ -50,11 +49,10 @@ def make_subject(plugin: str, kind: str, name: str, example: Mapping[str, Any]) 
         sizes: tuple[tuple[int, int], ...] = (base,)
     else:
         sizes = ((base[0], base[1] + 64), (base[0] + 96, base[1]))
-    turns = itertools.count()
     return Subject(
         component=_part(detector, cls),
-        # in turn from one of two builds, or two from one seed would be one object; copied, for checks change it
-        rebuild=lambda seed: copy.deepcopy(_part(build_seeded(recipe, seed, next(turns) % 2), cls)),
+        # of another build, or the component's own seed would give the component; copied, for checks change it
+        rebuild=lambda seed: copy.deepcopy(_part(build_seeded(recipe, seed, build=1), cls)),
         features=features,
         sizes=sizes,
         num_classes=_classes_at(recipe, kind, _meant(plugin, kind, name)),
@@ -76,7 +74,7 @@ def _backbone_of(recipe: str, name: str) -> Subject:
         return build_component("backbone", config, input_size=tuple(size) if size else None)
 
     # whatever sizes it declares for the recipe's input, its layers take any
-    return Subject(component=made(0), rebuild=made, sizes=SMALL)
+    return Subject(component=made(SEED), rebuild=made, sizes=SMALL)
 
 
 def recipe_with(plugin: str, kind: str, name: str) -> str | None:
@@ -171,7 +169,7 @@ def _standing_alone(plugin: str, kind: str, name: str, example: Mapping[str, Any
         torch.manual_seed(seed)
         return build_component(kind, config, features=features, num_classes=NUM_CLASSES, input_size=SIZES[0])
 
-    return Subject(component=made(0), rebuild=made, features=features, sizes=SMALL if kind == "backbone" else SIZES)
+    return Subject(component=made(SEED), rebuild=made, features=features, sizes=SMALL if kind == "backbone" else SIZES)
 
 
 def _example_value(plugin: str, kind: str, name: str, field: str, node: Node) -> Any:

@@ -29,6 +29,8 @@ from detzoo.types import (
 )
 
 NUM_CLASSES: Final = 3
+SEED: Final = 0
+"""Of what checks are given."""
 OTHER_SEED: Final = 7
 """Of what a check builds again, to compare it with what it is given: one for all, for detectors are slow to build."""
 SIZES: Final = ((160, 224), (256, 192))

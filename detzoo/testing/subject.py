@@ -23,7 +23,7 @@ class Subject:
     """A built component.
 
     Args:
-        component: the object; checks may change it, each gets a copy of its own.
+        component: the object, built from ``SEED``; checks may change it, each gets a copy of its own.
         rebuild: seed -> another one, made from scratch.
         features: the declared inputs (necks, heads).
         sizes: (height, width) px of inputs that it must take; two that are not square unless its size is fixed.
