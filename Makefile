@@ -14,8 +14,10 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 # One thread per process, or they would fight for cores; a file's tests stay in one process, whose fixtures they share.
 WORKERS := $(shell expr $(JOBS) / 2)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(filter 0 1,$(WORKERS)),,-n $(WORKERS) --dist loadfile)
-# Two halves that take about as long, types being the first part of the second
-SECOND_HALF := tests/testing tests/export plugins $(wildcard examples)
+# Two halves that take about as long, types being the first part of the second. What numba compiles stands in the first,
+# so that it is compiled once.
+FIRST_HALF := tests plugins/detzoo-rcnn --ignore=tests/testing
+SECOND_HALF := tests/testing plugins $(wildcard examples) --ignore=plugins/detzoo-rcnn
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo test lint types unit first-half second-half test-all campaign bench docs clean
@@ -53,7 +55,7 @@ unit:  ## the tests alone
 	@$(MAKE) --no-print-directory -j2 first-half second-half
 
 first-half: setup
-	@$(PYTEST) tests $(patsubst %,--ignore=%,$(filter tests/%,$(SECOND_HALF)))
+	@$(PYTEST) $(FIRST_HALF)
 
 second-half: setup
 	@$(PYTEST) $(SECOND_HALF)
