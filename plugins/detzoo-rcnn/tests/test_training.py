@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -20,11 +21,14 @@ import detzoo
 from detzoo.cli import app
 from detzoo.comparison.plan import ComparisonPlan
 from detzoo.comparison.run_comparison import compare
+from detzoo.components.proposals.baselines import Uniform
+from detzoo.components.proposals.image_level import ImageLevel
 from detzoo.data.dataset import Dataset
 from detzoo.errors import TrainingError
 from detzoo.prediction.proposal_file import ProposalsError, image_key, write_proposals
 from detzoo.runtime.drawing import write_image
 from detzoo.weights.checkpoint import load_checkpoint
+from detzoo_rcnn.fitting import windows_at_most
 from detzoo_rcnn.region_svm import RegionSvm
 from detzoo_rcnn.ridge import Ridge
 from detzoo_rcnn.svm import LinearSvm
@@ -82,6 +86,13 @@ def assert_equal(run: Path, other: Path) -> None:
     first, second = weights(run), weights(other)
     assert list(first) == list(second)
     assert [name for name, value in first.items() if not torch.equal(value, second[name])] == []
+
+
+def test_windows_of_an_image_are_bounded_only_where_its_regions_are() -> None:
+    ends, proposer = np.array([3, 3, 8]), Uniform(count=20)  # 3, 0 and 5 objects
+    assert windows_at_most(ends, ImageLevel(proposer=proposer, training_top_k=12)) == 12 + 5
+    assert windows_at_most(ends, ImageLevel(proposer=proposer, training_top_k=None)) is None
+    assert windows_at_most(ends[:0], ImageLevel(proposer=proposer, training_top_k=12)) == 12
 
 
 def test_a_run_ends_with_svms_and_boxes_in_its_checkpoint(trained: Path, data: Dataset) -> None:

@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from detzoo.components.proposals.image_level import ImageLevel
 from detzoo.components.proposals.precomputed import Precomputed
-from detzoo.interfaces import FittingStage, Stage, StageContext
+from detzoo.interfaces import FittingStage, Proposals, Stage, StageContext
 from detzoo.ops.boxes import iou_matrix
 from detzoo.ops.ignored_truth import overlaps_ignored
 from detzoo.ops.regions import append_ground_truth
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 EXTRACTION: Final = "features"
 """Name of the stage, and of its folder in the run."""
+UNBOUNDED: Final = (
+    "how much room the features need is not known beforehand: nothing bounds the regions of an image "
+    "(proposals.training_top_k)"
+)
 SVM: Final = "svm"
 BOXES: Final = "boxes"
 
@@ -58,7 +63,8 @@ def extract(context: StageContext, detector: RegionSvm) -> None:
 
     if context.main:
         store, count = open_store(context, detector), len(context.dataset)
-        context.say(store.check_room(store.bytes_at_most(count, windows_at_most(context, detector))))
+        most = windows_at_most(context.dataset.annotations().ends, detector.proposals)
+        context.say(UNBOUNDED if most is None else store.check_room(store.bytes_at_most(count, most)))
         with (
             inference(detector, precision=context.precision),
             context.progress("extracting", count) as advance,
@@ -111,10 +117,17 @@ def kept(detector: RegionSvm) -> dict[str, Kept]:
     return found
 
 
-def windows_at_most(context: StageContext, detector: RegionSvm) -> int:
-    """Windows of an image at most: its regions and its ground truth."""
-    truths = int(np.diff(context.dataset.annotations().ends, prepend=0).max(initial=0))
-    return truths + (detector.proposals.training_top_k or 2000)
+def windows_at_most(ends: NDArray[np.int64], proposals: Proposals) -> int | None:
+    """Windows of an image at most: its regions and its ground truth; None where nothing bounds the regions.
+
+    Args:
+        ends: where the ground truth of each image ends among that of all.
+        proposals: of the detector.
+    """
+    if not isinstance(proposals, ImageLevel) or proposals.training_top_k is None:
+        return None
+    truths = int(np.diff(ends, prepend=0).max(initial=0))
+    return truths + proposals.training_top_k
 
 
 def described(proposer: Any) -> dict[str, Any] | None:
