@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from detzoo.components.samplers import All
-from detzoo.errors import RecipeError
+from detzoo.errors import PluginError, RecipeError
 from detzoo.interfaces import Backbone, DenseHead, Detector, Feature, Loss, Matcher, Neck, PostProcess, Sampler
 from detzoo.types import Auxiliary, Candidates, ImageBatch, Predictions, Targets, coarsest_stride
 
@@ -59,7 +59,11 @@ class OneStage(Detector):
         return self.head(features, batch, targets)
 
     def losses(self, batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
-        """Weighted terms by name, those of auxiliary predictions prefixed with their name: ``aux0.box``."""
+        """Weighted terms by name, those of auxiliary predictions prefixed with their name: ``aux0.box``.
+
+        Raises:
+            PluginError: two auxiliary predictions have one name, so that the terms of one would get lost.
+        """
         candidates, predictions = self.network(batch, targets)
         predictions = predictions.float()  # autocast ends here: matching and losses are float32
         # predictions: dynamic matchers (TOOD, DETR)
@@ -67,7 +71,10 @@ class OneStage(Detector):
         # unprefixed: the names of a detector without aux
         total = self.loss(predictions, candidates, targets, assignment)
         for aux in predictions.aux:
-            total |= self.auxiliary_losses(aux, aux.candidates or candidates, targets)
+            terms = self.auxiliary_losses(aux, aux.candidates or candidates, targets)
+            if not total.keys().isdisjoint(terms):
+                raise PluginError(f'{type(self.head).__name__} names two of its auxiliary predictions "{aux.name}"')
+            total |= terms
         return total
 
     def auxiliary_losses(self, aux: Auxiliary, candidates: Candidates, targets: Targets) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from detzoo.builder import build
 from detzoo.detectors.one_stage import OneStage
-from detzoo.errors import RecipeError
+from detzoo.errors import PluginError, RecipeError
 from detzoo.interfaces import Anchors, BoxCoder, DenseHead
 from detzoo.plugins.registry import Registry
 from detzoo.types import (
@@ -228,6 +228,15 @@ def test_images_without_objects(recipe: Path) -> None:
         torch.autograd.backward(torch.stack(list(terms.values())).sum())
         assert all(bool(torch.isfinite(term)) for term in terms.values())
         assert {float(term.detach()) for name, term in terms.items() if name.endswith("box")} == {0.0}
+
+
+def test_auxiliary_predictions_of_one_name_lose_no_terms(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector, (batch, targets) = built(recipe), images(2)
+    places, said = detector.network(batch, targets)
+    twice = dataclasses.replace(said, aux=(said.aux[0], said.aux[0]))
+    monkeypatch.setattr(detector, "network", lambda *_: (places, twice))
+    with pytest.raises(PluginError, match='names two of its auxiliary predictions "many"'):
+        detector.losses(batch, targets)
 
 
 def test_a_matcher_that_the_recipe_does_not_have(recipe: Path) -> None:
