@@ -275,17 +275,19 @@ def _video(
     """
     video = VideoSource(source)
     path = names.new(source, ".mp4")
+    records: list[dict[str, Any]] = []  # told only with the file that they name
     try:
         with writing_video(path, video.rate, by=MAKER) as drawn:
             for frames in video.batches(batch):
                 found_in = detect_images(detector, [frame for _, frame in frames], settings=settings)
                 for (number, frame), found in zip(frames, found_in, strict=True):
-                    summary.records.append({"file": source, "frame": number, "drawn": path.name, **_plain(found)})
+                    records.append({"file": source, "frame": number, "drawn": path.name, **_plain(found)})
                     drawn.add(draw_detections(frame, found))
             if video.read == 0:  # OpenCV opens what is no video without an error
                 raise DataError(f"{source}: no frame of this video can be read")
     finally:
         video.close()
+    summary.records += records
     summary.written.append(path)
     loss = video.loss()
     if loss is not None:

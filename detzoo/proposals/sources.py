@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -106,7 +107,8 @@ def find_sources(targets: Sequence[str]) -> list[Source]:
             method = find_method(target)
             source = Source(target, method, None, (method.name, method.recorded))
         names = [other.name for other in found]
-        unique = next(n for n in (source.name, *(f"{source.name}-{i}" for i in range(2, 99))) if n not in names)
+        numbered = (f"{source.name}-{i}" for i in itertools.count(2))
+        unique = next(name for name in itertools.chain([source.name], numbered) if name not in names)
         found.append(Source(unique, source.method, source.file, source.recorded))
     return found
 

@@ -169,12 +169,16 @@ def test_the_score_threshold_is_the_detectors_for_this_call(folder: Path, tmp_pa
     assert detector.postprocess.settings.score_threshold == 0.05
 
 
-def test_a_video_becomes_a_video_of_the_same_size_rate_and_length(tmp_path: Path) -> None:
-    path = tmp_path / "clip.avi"
+def write_clip(path: Path) -> Path:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 48))
     for value in range(7):
         writer.write(np.full((48, 64, 3), 30 * value, np.uint8))
     writer.release()
+    return path
+
+
+def test_a_video_becomes_a_video_of_the_same_size_rate_and_length(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.avi")
     done = annotate(Middle(), [str(path)], tmp_path / "out", Options(batch=3))
     assert [record["frame"] for record in done.records] == list(range(7))
     assert done.written == [tmp_path / "out" / "clip.mp4"]
@@ -192,6 +196,19 @@ def test_a_broken_video_is_reported_and_skipped(tmp_path: Path) -> None:
     done = annotate(Middle(), [str(tmp_path / "clip.mp4")], tmp_path / "out")
     assert done.failed[0]["error"] == f"{tmp_path / 'clip.mp4'}: no frame of this video can be read"
     assert not (tmp_path / "out" / "clip.mp4").exists()
+
+
+def test_a_video_that_cannot_be_written_leaves_no_frames_in_the_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(*_: object) -> NDArray[np.uint8]:
+        raise DataError("the first frame cannot be written")
+
+    monkeypatch.setattr("detzoo.prediction.predict_files.draw_detections", draw)
+    done = annotate(Middle(), [str(write_clip(tmp_path / "clip.avi"))], tmp_path / "out")
+    assert done.failed[0]["error"] == "the first frame cannot be written"
+    assert done.written == []
+    assert done.records == []
 
 
 def test_sources_that_do_not_exist_are_refused(tmp_path: Path) -> None:
