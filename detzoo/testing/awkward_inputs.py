@@ -50,7 +50,8 @@ def finite_losses(detector: Detector, scene: str) -> dict[str, float]:
         scene: a name of ``SCENES``.
     """
     detector.train().zero_grad()
-    terms = detector.losses(image_batch(2, size=SIZE), targets(SCENES[scene], size=SIZE, padded=1008))
+    rows = max(16, -(-max(map(len, SCENES[scene])) // 16) * 16)  # as training pads
+    terms = detector.losses(image_batch(2, size=SIZE), targets(SCENES[scene], size=SIZE, padded=rows))
     total = torch.stack(list(terms.values())).sum()
     total.backward()  # type: ignore[no-untyped-call]
     assert bool(total.isfinite()), f"{scene}: the loss is {float(total.detach())}"
