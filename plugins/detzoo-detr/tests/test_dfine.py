@@ -245,6 +245,30 @@ def test_published_sizes(size: str, shared: Path) -> None:
     compare_detections(detector.eval(), oracle, shared)
 
 
+ATTO: dict[str, Any] = {
+    "encoder_hidden_dim": 64,
+    "depth_mult": 0.5,
+    "hidden_expansion": 0.34,
+    "d_model": 64,
+    "decoder_in_channels": [64, 64],
+    "decoder_ffn_dim": 160,
+    "decoder_attention_heads": 8,
+    "num_queries": 100,
+    "num_labels": 80,
+}
+"""As the release's notebook for the Hub has it."""
+
+
+@pytest.mark.slow
+def test_the_smallest_published_deimv2(shared: Path) -> None:
+    oracle = small_deimv2(lite=True, **ATTO).eval()
+    changes = {"positions": "every", "activation": "relu", "project_cells": True}
+    overrides = {f"head.decoder.{name}": value for name, value in changes.items()}
+    detector = build("deimv2_atto_coco", weights=None, overrides=overrides | {"backbone.norm": "frozen"})
+    detector.load_state_dict(from_transformers(oracle.state_dict(), detector))
+    compare_detections(detector.eval(), oracle, shared)
+
+
 def test_files_of_transformers_4_are_read_too() -> None:
     """As the published ones call their tensors, each class and box head twice."""
     oracle, detector = pair("dfine")

@@ -25,15 +25,17 @@ _OLDER: Final = (
 _CONSTANTS: Final = {"model.decoder.up": "up", "model.decoder.reg_scale": "reg_scale"}
 """Numbers that the box coder of a recipe has."""
 _COMPUTED: Final = re.compile(r"model\.decoder\.layers\.\d+\.encoder_attn\.num_points_scale")
+TRANSFORMERS: Final = "transformers"
 _BACKBONES: Final = ("model.backbone.model.", "model.conv_encoder.model.")
 
 
-def from_transformers(state: StateDict, detector: Detector) -> dict[str, Tensor]:
+def from_transformers(state: StateDict, detector: Detector, *, source: str = TRANSFORMERS) -> dict[str, Tensor]:
     """``DFineForObjectDetection``'s and ``Deimv2ForObjectDetection``'s.
 
     Args:
         state: of a file of transformers 4 or 5.
         detector: the recipe of the same network.
+        source: what messages call it.
 
     Returns:
         the same tensors under detzoo's names. Class and box heads stand in a file twice, and shared box heads once for
@@ -46,10 +48,10 @@ def from_transformers(state: StateDict, detector: Detector) -> dict[str, Tensor]
     head, neck = detector.get_submodule("head"), detector.get_submodule("neck")
     assert isinstance(head, DfineHead)  # the hook asks no other
     state = {newer_name(key): value for key, value in state.items() if not _COMPUTED.fullmatch(key)}
-    check_constants(state, head)
-    kept = once({key: value for key, value in state.items() if key not in _CONSTANTS}, len(head.boxes))
+    check_constants(state, head, source)
+    kept = once({key: value for key, value in state.items() if key not in _CONSTANTS}, len(head.boxes), source)
     names = tuple(head.project)
-    return renamed_state(kept, lambda key: name_of(key, neck, names), detector, source="transformers")
+    return renamed_state(kept, lambda key: name_of(key, neck, names), detector, source=source)
 
 
 def newer_name(key: str) -> str:
@@ -84,7 +86,7 @@ def of_any_neck(key: str, neck: nn.Module) -> str | None:
     return None
 
 
-def check_constants(state: StateDict, head: DfineHead) -> None:
+def check_constants(state: StateDict, head: DfineHead, source: str) -> None:
     """See that distributions mean the same distances.
 
     Raises:
@@ -97,12 +99,12 @@ def check_constants(state: StateDict, head: DfineHead) -> None:
         own = {"up": coder.up, "reg_scale": coder.reg_scale}[name]
         if key in state and abs(float(state[key]) - own) > 1e-6:
             raise WeightsError(
-                f"The transformers state dict has {name} {float(state[key]):g}, the recipe's box coder {own:g}; write "
+                f"The {source} state dict has {name} {float(state[key]):g}, the recipe's box coder {own:g}; write "
                 f"head: {{box_coder: {{{name}: {float(state[key]):g}}}}}"
             )
 
 
-def once(state: StateDict, box_heads: int) -> dict[str, Tensor]:
+def once(state: StateDict, box_heads: int, source: str) -> dict[str, Tensor]:
     """The state with every class and box head where the decoder has it, once.
 
     Raises:
@@ -112,15 +114,15 @@ def once(state: StateDict, box_heads: int) -> dict[str, Tensor]:
     for key in state:
         target = by_rules(((r"((?:class|bbox)_embed\..+)", r"model.decoder.\1"),), key)
         if target is not None:
-            move(kept, key, target)
+            move(kept, key, target, source)
     for key in list(kept):
         found = re.fullmatch(r"(model\.decoder\.bbox_embed)\.(\d+)\.(.+)", key)
         if found and int(found[2]) >= box_heads:
-            move(kept, key, f"{found[1]}.0.{found[3]}")
+            move(kept, key, f"{found[1]}.0.{found[3]}", source)
     return kept
 
 
-def move(state: dict[str, Tensor], key: str, target: str) -> None:
+def move(state: dict[str, Tensor], key: str, target: str, source: str) -> None:
     """Take a tensor from one name to another, where the same may stand already.
 
     Raises:
@@ -129,5 +131,5 @@ def move(state: dict[str, Tensor], key: str, target: str) -> None:
     value = state.pop(key)
     if not torch.equal(state.setdefault(target, value), value):
         raise WeightsError(
-            f"The transformers state dict has another {key} than {target}, but the recipe's head has one for both"
+            f"The {source} state dict has another {key} than {target}, but the recipe's head has one for both"
         )
