@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ import torch
 from oracle import assert_found, photographs, relative, seed_by_name
 from torch import Tensor
 from transformers import RfDetrConfig, RfDetrForObjectDetection
-from transformers.models.rf_detr import modeling_rf_detr
 from transformers.models.rf_detr.image_processing_rf_detr import RfDetrImageProcessor
 
 from detzoo.builder import build
@@ -41,24 +38,6 @@ SMALL = {
     "postprocess.keep": QUERIES,
 }
 SCENE = ([[(5.0, 5.0, 40.0, 60.0), (50.0, 10.0, 90.0, 30.0)], [(20.0, 20.0, 80.0, 80.0)]], [[1, 3], [0]])
-
-
-@pytest.fixture(autouse=True)
-def _sines_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
-    """transformers keeps the frequencies of its sines in float32 in a model of float64: 2e-6 in the published sizes."""
-    own: Callable[..., Tensor] = modeling_rf_detr.encode_sinusoidal_position_embedding
-
-    def sines(pos_tensor: Tensor, num_pos_feats: int = 128) -> Tensor:
-        if pos_tensor.dtype != torch.float64:
-            return own(pos_tensor, num_pos_feats)
-        rows = []
-        for side in (1, 0, 2, 3):  # y, x, width, height
-            for number in range(num_pos_feats):
-                angle = 2 * math.pi * pos_tensor[..., side] / 10_000 ** (2 * (number // 2) / num_pos_feats)
-                rows.append(angle.cos() if number % 2 else angle.sin())
-        return torch.stack(rows, dim=-1)
-
-    monkeypatch.setattr(modeling_rf_detr, "encode_sinusoidal_position_embedding", sines)
 
 
 def small() -> Detector:
