@@ -49,13 +49,18 @@ def resized_size(height: int, width: int, spec: InputSpec) -> tuple[int, int]:
 
 
 def _by_short_side(height: int, width: int, shortest: int, longest: int) -> tuple[int, int]:
-    """(height, width): DETR's ``get_size_with_aspect_ratio``, as transformers computes it."""
+    """(height, width): DETR's ``get_size_with_aspect_ratio``, as transformers computes it.
+
+    Where the longest side decides, the long side follows the short one before rounding; DETR's own code takes the
+    rounded one, and is a few px beside ``longest`` for thin images. Both keep an image whose short side is right.
+    """
     short, long = min(height, width), max(height, width)
     wanted: float = shortest
     if long / short * shortest > longest:
         wanted = longest * short / long
-    shown = max(1, round(wanted))
-    other = long if shown == short else max(1, int(wanted * long / short))
+    rounded = round(wanted)
+    other = long if rounded == short else max(1, int(wanted * long / short))
+    shown = max(1, rounded)
     return (shown, other) if height <= width else (other, shown)
 
 
