@@ -22,7 +22,7 @@ LEGEND = {
 WIDTH, HEIGHT, STEP, ROW, MARGIN, TOP = 152, 54, 190, 92, 22, 58
 
 TAIL = """
-post 5 0 detect PostProcess | detections: nms
+post 5 0 detect PostProcess | {post}
 out 6 0 value Detections | boxes, scores, labels
 image > backbone
 backbone > neck
@@ -64,7 +64,7 @@ sampler ~ loss
 RPN = """
 rpn 1 2 net Head | rpn: Anchors, BoxCoder
 regions 2 2 detect PostProcess | regions: nms 0.7
-candidates 3 2 value Candidates | P regions an image
+candidates 3 2 value Candidates | P regions per image
 rpnmatch 1 3 train Matcher | max_iou 0.7 / 0.3
 rpnsample 2 3 train Sampler | 256, half positive
 rpnloss 3 3 train Loss | objectness and box
@@ -113,7 +113,7 @@ def fast(pool: str, head: str, sampler: str, loss: str, *, backbone: str, neck: 
     return FAST.format(backbone=backbone, neck=neck, pool=pool, head=head, sampler=sampler, loss=loss)
 
 
-def one_stage(backbone: str, neck: str, head: str, matcher: str, loss: str) -> str:
+def one_stage(backbone: str, neck: str, head: str, matcher: str, loss: str, *, post: str = "detections: nms") -> str:
     """The rows of a one-stage detector."""
     blocks = f"""
 backbone 1 0 net Backbone | {backbone}
@@ -122,8 +122,10 @@ head 3 0 net Head | {head}
 matcher 3 1 train Matcher | {matcher}
 loss 5 1 train Loss | {loss}
 """
-    return blocks + ONE_STAGE.replace("post 5 0", "post 4 0").replace("out 6 0", "out 5 0")
+    return blocks + ONE_STAGE.format(post=post).replace("post 5 0", "post 4 0").replace("out 6 0", "out 5 0")
 
+
+SET = "top_k: no suppression"
 
 DIAGRAMS: dict[str, tuple[str, str]] = {
     "rcnn": (
@@ -181,7 +183,7 @@ pool > head"""
     ),
     "yolov3": (
         "YOLOv3: three scales",
-        one_stage("darknet (53)", "darknet: s8, s16, s32", "yolo_anchor: 3 a map", "yolo_best_anchor", "yolo_anchor"),
+        one_stage("darknet (53)", "darknet: s8, s16, s32", "yolo_anchor: 3 per map", "yolo_best_anchor", "yolo_anchor"),
     ),
     "ssd": (
         "SSD: priors on six maps",
@@ -189,7 +191,7 @@ pool > head"""
     ),
     "retinanet": (
         "RetinaNet: a pyramid, shared towers, focal loss",
-        one_stage("resnet50", "fpn: P3 to P7", "retinanet: 9 a cell", "max_iou 0.5 / 0.4", "multibox, focal"),
+        one_stage("resnet50", "fpn: P3 to P7", "retinanet: 9 per cell", "max_iou 0.5 / 0.4", "multibox, focal"),
     ),
     "fcos": (
         "FCOS: no anchors, four distances and a centreness",
@@ -197,7 +199,7 @@ pool > head"""
     ),
     "nanodet": (
         "NanoDet: GFL made small",
-        one_stage("shufflenet_v2", "nanodet_pan: sums", "nanodet: 8 bins an edge", "atss", "quality_multibox"),
+        one_stage("shufflenet_v2", "nanodet_pan: sums", "nanodet: 8 bins per edge", "atss", "quality_multibox"),
     ),
     "yolox": (
         "YOLOX: no anchors, classes and boxes apart, cells chosen by what they predict",
@@ -207,9 +209,34 @@ pool > head"""
         "RTMDet: large kernels, one score, soft labels",
         one_stage("csp_next", "csp_pafpn", "rtmdet_sep_bn: edges", "dynamic_soft_label", "quality_multibox"),
     ),
+    "detr": (
+        "DETR: a set of boxes, one query for each object",
+        one_stage("resnet50: s32", "identity", "detr: 100 queries", "hungarian: one to one", "set: L1, GIoU", post=SET),
+    ),
+    "deformable-detr": (
+        "Deformable DETR: cells and queries read a few points of four maps",
+        one_stage(
+            "resnet50: s8 to s32",
+            "identity",
+            "deformable_detr",
+            "hungarian: one to one",
+            "set: focal, L1, GIoU",
+            post=SET,
+        ),
+    ),
+    "rtdetr": (
+        "RT-DETR: the best cells as queries, attention between cells on the coarsest map alone",
+        one_stage("resnet_vd", "hybrid_encoder", "rtdetr: 300 cells", "hungarian", "set: varifocal", post=SET),
+    ),
+    "dfine": (
+        "D-FINE: each layer corrects the distributions of a box's edges",
+        one_stage("hgnet_v2", "dfine_encoder", "dfine: 33 bins per edge", "hungarian", "dfine: FGL, DDF", post=SET),
+    ),
     "rf-detr": (
         "RF-DETR: a pretrained vision transformer, the best cells as queries, groups of them in training",
-        one_stage("dinov2: windows", "c2f_projector: one map", "rf_detr: grouped queries", "hungarian", "group_set"),
+        one_stage(
+            "dinov2: windows", "c2f_projector: one map", "rf_detr: grouped queries", "hungarian", "group_set", post=SET
+        ),
     ),
     "two-stage": (
         "Where each interface sits in a two-stage detector",

@@ -11,13 +11,20 @@ import pytest
 from detzoo.cli import main
 
 ROOT = Path(__file__).parents[2]
-STEPS = re.findall(
-    r"^\$ detzoo diff (\S+) (\S+)\n(.*?)^```", (ROOT / "docs" / "from-detr.md").read_text(encoding="utf-8"), re.M | re.S
-)
+PAGES = [
+    ROOT / "docs" / "from-detr.md",
+    ROOT / "docs" / "history.md",
+    *sorted((ROOT / "docs" / "architectures").glob("*.md")),
+]
+STEPS = [
+    step
+    for page in PAGES
+    for step in re.findall(r"^\$ detzoo diff (\S+) (\S+)\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+]
 
 
-def test_the_page_has_steps() -> None:
-    assert len(STEPS) >= 3
+def test_the_pages_have_steps() -> None:
+    assert len(STEPS) >= 15
 
 
 @pytest.mark.parametrize(("old", "new", "shown"), STEPS, ids=[f"{old}-{new}" for old, new, _ in STEPS])
