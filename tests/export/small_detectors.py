@@ -27,10 +27,12 @@ SPREAD = {
     "rfcn_pool": 0.6,
     "detr": 0.3,
     "detr_anchors": 0.6,
+    "rfdetr": 0.3,
+    "centernet": 0.6,
     "yolox_nano": 0.02,
 }
 """Deviation of what is added to the heads' parameters, 0.1 for others: so much that scores of two images differ."""
-DEEP = ("yolox", "rtmdet", "nanodet")
+DEEP = ("yolox", "rtmdet", "nanodet", "centernet")
 """So many untrained norms stand one after another in these that nothing of an image would arrive at their heads."""
 Float = NDArray[np.float32]
 

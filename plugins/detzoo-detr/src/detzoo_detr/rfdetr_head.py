@@ -126,7 +126,7 @@ class RfDetrHead(DenseHead):
     ) -> list[tuple[Tensor, Tensor]]:
         """What each layer says of boxes ``reference`` [B,G*Q,4]: class logits [B,G*Q,K] and boxes [B,G*Q,4]."""
         seen_at = in_input(reference, batch)  # [B,G*Q,4] in fractions of the network input
-        content = self.of_groups(self.content, groups, reference.shape[1] // groups).expand(len(cells), -1, -1)
+        content = self.of_groups(self.content, groups, reference.shape[1] // groups).expand(cells.shape[0], -1, -1)
         place = self.place(encoded(seen_at, content.shape[2]).to(content.dtype))
         said = []
         for layer in self.layers:
