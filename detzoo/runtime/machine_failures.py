@@ -21,7 +21,7 @@ _NO_MEMORY: Final = ("can't allocate memory", "not enough memory")  # torch and 
 
 
 def machine_failure(error: BaseException) -> str | None:
-    """What failed, in words; None for an error that is not the machine's.
+    """What failed, for a message; None for an error that is not the machine's.
 
     Args:
         error: of the system (OSError), of Python (MemoryError), or torch's own kinds of the latter.

@@ -95,7 +95,7 @@ def stated_length(response: Any) -> int | None:
 
 
 def reason_of(error: BaseException) -> str:
-    """One of ``FAILURES`` in words: ``Connection refused`` for ``[Errno 111] Connection refused``."""
+    """The reason that one of ``FAILURES`` gives: ``Connection refused`` for ``[Errno 111] Connection refused``."""
     if isinstance(error, urllib.error.HTTPError):
         return f"the server answers {error.code} {error.reason}".rstrip()
     if isinstance(error, http.client.BadStatusLine) and not isinstance(error, http.client.RemoteDisconnected):

@@ -28,7 +28,7 @@ def losses(splits: Mapping[str, Dataset], target: Target) -> list[str]:
 
 
 def _losses(index: Index, target: Target) -> list[str]:
-    """What a format cannot say, in words."""
+    """What a format cannot say, for a message."""
     if target == "coco":
         return []
     left = []

@@ -29,7 +29,7 @@ class Denoising:
 
     Args:
         queries: about half of G: groups are made until all their positives would be more, and one at least.
-        label_noise: twice the share of queries whose class is drawn anew.
+        label_noise: twice the share of queries whose class is replaced by a random one.
         box_noise: 1 moves the edges of positives by up to half a side, those of negatives by half to a whole.
 
     Source: Zhang et al. 2023, DINO (arXiv:2203.03605), section 3.3; values of RT-DETR (arXiv:2304.08069).
@@ -45,8 +45,8 @@ class Noise:
     """What is drawn for the queries, whatever the ground truth is.
 
     Args:
-        relabel: float [B,G], 0..1: the class is drawn anew where it is small.
-        label: int64 [B,G], 0..K-1: the class that is drawn.
+        relabel: float [B,G], 0..1: the class is replaced where it is small.
+        label: int64 [B,G], 0..K-1: the random class.
         sign: float [B,G,4]: -1 or 1 for each edge.
         size: float [B,G,4], 0..1, for each edge.
     """
