@@ -34,7 +34,8 @@ def test_no_recipe_of_the_zoo_lacks_anything() -> None:
             '--set box.matcher: detectors.fasterrcnn_mobilenet_v2_fpn.box.matcher: matcher "grid_responsible" needs '
             'one_grid, which roi_head "roi_box" does not give; given by head centernet, yolo_grid\n'
             '--set box.matcher: detectors.fasterrcnn_mobilenet_v2_fpn.box.matcher: matcher "grid_responsible" needs '
-            'predictions, which architecture "two_stage" does not give; given by architecture one_stage; proposals rpn',
+            'predictions, which architecture "two_stage" does not give; given by architecture one_stage, '
+            "one_stage_union; proposals rpn",
         ),
     ],
 )

@@ -113,7 +113,7 @@ def _hash_in_name(path: str) -> str | None:
 def _local(path: Path, sha256: str | None) -> Path:
     if not is_ordinary(path):
         what = "is a folder, not a file" if is_folder(path) else "does not exist"
-        hint = nearest_path(path)
+        hint = "" if is_folder(path) else nearest_path(path)
         raise WeightsError(f"weights file {path} {what} (looked for in {Path.cwd()}){f'; {hint}' if hint else ''}")
     if sha256 is not None:
         _check(path, sha256, f"Use the file that {sha256} stands for, or correct sha256 in the recipe.")

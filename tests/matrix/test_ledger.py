@@ -89,16 +89,16 @@ def test_only_what_is_asked_for() -> None:
 def test_an_unknown_name(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as error:
         run(MatrixPlan(tmp_path / "out", {"neck": ("fpnn",)}))
-    assert str(error.value).startswith(
-        '--neck: unknown neck "fpnn"; did you mean "fpn"? installed: csp_pafpn, darknet, fpn, '
-    )
+    assert str(error.value).startswith('--neck: unknown neck "fpnn"; did you mean "fpn"? installed: ')
     assert not (tmp_path / "out").exists()
 
 
 def test_a_name_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as error:
         run(MatrixPlan(tmp_path / "out", {"loss": ("focal",)}))
-    assert str(error.value).startswith('--loss: unknown loss "focal"; "focal" is a class_loss; installed: ')
+    assert str(error.value).startswith(
+        '--loss: unknown loss "focal"; did you mean "softmax_focal"? "focal" is a class_loss'
+    )
 
 
 def test_kinds_that_are_never_combined_all_at_once(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_what_is_no_folder_of_classes(tmp_path: Path) -> None:
     file.touch()
     assert problem(file) == f"{file} is a file; {learns}: {LAYOUT}"
     one = class_set(tmp_path / "one", 1, ("disc",))
-    assert problem(one) == f"{one}: a single class (disc): a classifier needs at least two;  {LAYOUT}"
+    assert problem(one) == f"{one}: a single class (disc): a classifier needs at least two; {LAYOUT}"
     (one / "nothing").mkdir()
     assert problem(one) == f"{one}: no image in nothing: put images there, or remove the folder"
 

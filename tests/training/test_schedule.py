@@ -116,7 +116,7 @@ def test_warm_up_of_a_short_run_is_a_fifth_of_it() -> None:
         ),
         (
             {"milestones": (0.5,), "factors": (0.1, 0.1)},
-            "factors has 2 values for 1 milestones; give one a milestone, or leave it out and set gamma",
+            "factors has 2 values for 1 milestones; give one per milestone, or leave it out and set gamma",
         ),
     ],
 )

@@ -87,10 +87,9 @@ def _is_pose(row: Row) -> bool | None:
 def in_pixels(row: Row) -> bool:
     """Whether the first four numbers after the class, a box or two points, are too large for shares of an image.
 
-    One far point of an outline is no sign of it: the box of the rest lies in the image.
+    A single one is no sign of it: a far point of an outline, or a box that reaches far beyond the image.
     """
-    first = row[1:5]
-    return max(first) > _LARGEST_SHARE and (len(row) <= 5 or sum(number > _LARGEST_SHARE for number in first) > 1)
+    return sum(number > _LARGEST_SHARE for number in row[1:5]) > 1
 
 
 def pixel_problem(row: Row) -> str:
