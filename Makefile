@@ -16,8 +16,8 @@ WORKERS := $(shell expr $(JOBS) / 2)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(filter 0 1,$(WORKERS)),,-n $(WORKERS) --dist loadfile)
 # Two halves that take about as long, types being the first part of the second. What numba compiles stands in the first,
 # so that it is compiled once.
-FIRST_HALF := tests plugins/detzoo-rcnn --ignore=tests/testing
-SECOND_HALF := tests/testing plugins $(wildcard examples) --ignore=plugins/detzoo-rcnn
+FIRST_HALF := tests plugins/detzoo-rcnn --ignore=tests/testing --ignore=tests/export
+SECOND_HALF := tests/testing tests/export plugins $(wildcard examples) --ignore=plugins/detzoo-rcnn
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo test lint types unit first-half second-half test-all campaign bench docs clean

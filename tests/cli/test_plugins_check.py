@@ -6,8 +6,6 @@ import dataclasses
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -16,6 +14,7 @@ import pytest
 
 from detzoo.plugins.conformance import Conformance
 from detzoo.plugins.registry import Registry
+from tests.forked import run_forked
 
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
 TOY_ZOO = Path(__file__).parents[1] / "toy_zoo"
@@ -69,13 +68,8 @@ def copied(folder: Path, changes: dict[str, tuple[str, str]]) -> Path:
 
 def process(site: Path, *arguments: str) -> tuple[int, str, str]:
     """Run ``detzoo`` in a process of its own: pytest adds lines of its own to failed assertions of the kit."""
-    done = subprocess.run(
-        [sys.executable, "-m", "detzoo", *arguments],
-        env=os.environ | {"PYTHONPATH": str(site), "DETZOO_PLUGINS": "toy"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = os.environ | {"PYTHONPATH": str(site), "DETZOO_PLUGINS": "toy"}
+    done = run_forked("-m", "detzoo", *arguments, environment=environment)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import detzoo
 from detzoo.comparison.plan import ComparisonPlan
 from detzoo.comparison.run_comparison import compare
 from tests.comparison.result_folders import DATA, Compared
+from tests.forked import run_forked
 
 SCRIPT = Path(__file__).with_name("killed_comparison.py")
 RECIPE = """api: 1
@@ -38,8 +37,7 @@ def test_killed_while_timing(compared: Compared, run: Path, tmp_path: Path) -> N
     targets = [str(compared.sources["theirs"]), str(run), str(compared.sources["numbers"])]
     out = tmp_path / "out"
     name = tmp_path.name  # `run` itself is no telling name
-    words = [sys.executable, str(SCRIPT), str(out), DATA, "timing, turn 1", *targets]
-    killed = subprocess.run(words, capture_output=True, text=True, check=False)
+    killed = run_forked(str(SCRIPT), str(out), DATA, "timing, turn 1", *targets)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert f"{name}: evaluating on shapes test, 6 images" in killed.stdout
     assert not (out / "index.html").exists()

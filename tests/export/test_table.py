@@ -5,7 +5,6 @@ Files of ONNX are compared in test_onnx.py; programs, and whatever is refused, h
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from tests.export.small_detectors import (
     table,
     two,
 )
+from tests.forked import run_forked
 
 ROWS = table()
 QUICK = ("yolov3",)
@@ -109,8 +109,7 @@ def names(detector: Detector) -> list[str]:
 def loaded_and_run(path: Path, given: list[dict[str, torch.Tensor]], folder: Path) -> list[tuple[torch.Tensor, ...]]:
     """What a process that knows no detector makes of each batch."""
     torch.save(given, folder / "given.pt")
-    command = [sys.executable, "-c", LOADED, str(path), str(folder / "given.pt"), str(folder / "found.pt")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_forked("-c", LOADED, str(path), str(folder / "given.pt"), str(folder / "found.pt"))
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     found: list[tuple[torch.Tensor, ...]] = torch.load(folder / "found.pt")
     return found

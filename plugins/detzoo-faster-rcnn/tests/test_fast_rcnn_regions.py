@@ -1,4 +1,4 @@
-"""Every door makes the regions of the image, train, predict, evaluate, bench, compare: with a proposer or a file."""
+"""Every command makes or reads the regions of its images: train, predict, evaluate, bench, compare."""
 
 from __future__ import annotations
 
