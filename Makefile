@@ -14,16 +14,13 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 # One thread per process, or they would fight for cores; a file's tests stay in one process, whose fixtures they share.
 WORKERS := $(shell expr $(JOBS) / 2)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(filter 0 1,$(WORKERS)),,-n $(WORKERS) --dist loadfile)
-# Three parts that take about as long, types being the beginning of the third: with one more than there are cores, what
-# waits (for a killed process, a server, a disk) costs nobody anything. What numba compiles is in the first, so that it is
-# compiled once.
-THIRD_OF_TESTS := tests/components tests/data tests/evaluation
-FIRST := tests plugins/detzoo-rcnn $(patsubst %,--ignore=%,tests/testing tests/export $(THIRD_OF_TESTS))
-SECOND := tests/testing tests/export plugins $(wildcard examples) --ignore=plugins/detzoo-rcnn --ignore=plugins/detzoo-detr
-THIRD := $(THIRD_OF_TESTS) plugins/detzoo-detr
+# Two halves that take about as long, types being the first part of the second. What numba compiles stands in the first,
+# so that it is compiled once.
+FIRST_HALF := tests plugins/detzoo-rcnn --ignore=tests/testing --ignore=tests/export
+SECOND_HALF := tests/testing tests/export plugins $(wildcard examples) --ignore=plugins/detzoo-rcnn
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint types unit first second third test-all campaign bench docs clean
+.PHONY: help setup demo test lint types unit first-half second-half test-all campaign bench docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -43,8 +40,8 @@ $(READY): pyproject.toml $(PLUGINS)
 demo: setup  ## train, evaluate, benchmark and compare two detectors on generated images (minutes)
 	@$(BIN)/detzoo demo --out demo
 
-test: lint  ## set-up, lint, types, tests (some 8 minutes on two cores, after the set-up)
-	@$(MAKE) --no-print-directory -j3 first second types third
+test: lint  ## set-up, lint, types, tests (some 9 minutes on two cores, after the set-up)
+	@$(MAKE) --no-print-directory -j2 first-half types second-half
 
 lint: setup
 	@$(BIN)/ruff check .
@@ -55,16 +52,13 @@ types: setup
 	@for plugin in $(dir $(PLUGINS)); do $(BIN)/mypy $$plugin || exit 1; done  # each is a distribution, with a tests/conftest.py of its own
 
 unit:  ## the tests alone
-	@$(MAKE) --no-print-directory -j3 first second third
+	@$(MAKE) --no-print-directory -j2 first-half second-half
 
-first: setup
-	@$(PYTEST) $(FIRST)
+first-half: setup
+	@$(PYTEST) $(FIRST_HALF)
 
-second: setup
-	@$(PYTEST) $(SECOND)
-
-third: setup
-	@$(PYTEST) $(THIRD)
+second-half: setup
+	@$(PYTEST) $(SECOND_HALF)
 
 test-all: lint types  ## test, and the slow tests too
 	@$(BIN)/python -m pytest -m "slow or not slow"
