@@ -93,7 +93,7 @@ class DinoV2(Backbone):
             for _ in range(count)
         )
         self.out_norm = nn.LayerNorm(width, eps=norm_eps)
-        # what published files have besides: the mask of their pretraining, a classifier, layers behind the last
+        # what published files also have: the mask of their pretraining, a classifier, layers behind the last
         self.classifier_keys = ("mask_token", "head.*", *(f"layers.{row}.*" for row in range(count, depth)))
         self._start()
         size = None if input_size is None else (-(-input_size[0] // patch), -(-input_size[1] // patch))
