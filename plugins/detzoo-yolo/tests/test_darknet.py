@@ -1,122 +1,25 @@
-"""Darknet's files: a cfg becomes a detector, a .weights file its numbers, and broken ones one message."""
+"""Darknet's files: a cfg becomes a detector, a .weights file its numbers."""
 
 from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
+from darknet_files import HEADERS, NET, SIZE, V3, Numbers, convolution, made, run, written
 from torch import Tensor
 from torch.nn import functional as F
 from typer.testing import CliRunner
 
-from detzoo import build, convert_weights, load
+from detzoo import convert_weights, load
 from detzoo.cli import app
-from detzoo.errors import DetzooError, RecipeError, WeightsError
-from detzoo.interfaces import Detector
+from detzoo.errors import RecipeError
 from detzoo.testing.specimens import image_batch
 from detzoo_yolo.cfg import Section
 from detzoo_yolo.reader import recipe_of
 from detzoo_yolo.recipe_parts import plan_of
-
-NET = "[net]\nwidth=64\nheight=64\nchannels=3\nlearning_rate=.001\nburn_in=100\nmax_batches=500\npolicy=steps\n"
-NET += "steps=400\nscales=.1\n"
-
-
-def convolution(filters: int, size: int, *, norm: bool = True, activation: str = "leaky", **options: int) -> str:
-    more = "".join(f"{key}={value}\n" for key, value in ({"stride": 1, "pad": 1} | options).items())
-    start = "batch_normalize=1\n" if norm else ""
-    return f"[convolutional]\n{start}filters={filters}\nsize={size}\n{more}activation={activation}\n"
-
-
-def yolo(mask: str) -> str:
-    return (
-        f"[yolo]\nmask={mask}\nanchors=10,14, 23,27, 37,58, 81,82\nclasses=2\nnum=4\njitter=.3\nignore_thresh=.7\n"
-        "truth_thresh=1\nrandom=1\n"
-    )
-
-
-V3 = "\n".join(
-    [
-        NET,
-        convolution(8, 3, stride=2),  # 0
-        convolution(8, 3, groups=4),  # 1
-        convolution(8, 1, activation="linear"),  # 2
-        "[shortcut]\nfrom=-3\nactivation=linear\n",  # 3
-        "[maxpool]\nsize=2\nstride=2\n",  # 4
-        "[maxpool]\nsize=2\nstride=1\n",  # 5
-        "[dropout]\nprobability=.2\n",  # 6
-        convolution(14, 1, norm=False, activation="linear"),  # 7, the predictor
-        yolo("2,3"),  # 8
-        "[route]\nlayers=-3\n",  # 9
-        "[upsample]\nstride=2\n",  # 10
-        "[route]\nlayers=-1,3\n",  # 11
-        convolution(14, 1, norm=False, activation="linear"),  # 12
-        yolo("0,1"),  # 13
-    ]
-)
-
-
-def written(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def made(folder: Path, text: str) -> Detector:
-    recipe = recipe_of(written(folder / "net.cfg", text), names=["cat", "dog"])
-    target = written(folder / "net.yaml", yaml.safe_dump({"api": 1, "detectors": {"mine": recipe}}))
-    return build(str(target), weights=None).eval()
-
-
-class Numbers:
-    """Random numbers in the order of a .weights file, remembered by the layer that reads them."""
-
-    def __init__(self) -> None:
-        self.rng = np.random.default_rng(0)
-        self.all: list[np.ndarray[Any, Any]] = []
-
-    def take(self, *shape: int, positive: bool = False) -> Tensor:
-        values = self.rng.normal(0, 0.5, shape).astype(np.float32)
-        if positive:
-            values = np.abs(values) + np.float32(0.5)
-        self.all.append(values)
-        return torch.from_numpy(values)
-
-    def convolution(self, inputs: int, filters: int, size: int, *, norm: bool = True, groups: int = 1) -> Any:
-        bias = self.take(filters)
-        scale, mean, variance = (
-            (self.take(filters), self.take(filters), self.take(filters, positive=True)) if norm else (None, None, None)
-        )
-        return bias, scale, mean, variance, self.take(filters, inputs // groups, size, size), groups
-
-    def save(self, path: Path, header: bytes, *, less: int = 0, more: int = 0) -> Path:
-        data = np.concatenate([values.ravel() for values in self.all])
-        data = np.concatenate([data[: len(data) - less], np.zeros(more, np.float32)])
-        path.write_bytes(header + data.astype("<f4").tobytes())
-        return path
-
-
-def run(x: Tensor, layer: Any, *, stride: int = 1, leaky: bool = True) -> Tensor:
-    """A convolution as darknet computes it, from the numbers alone."""
-    bias, scale, mean, variance, weight, groups = layer
-    x = F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2, groups=groups)
-    if scale is not None:
-        per_channel = [tensor.view(1, -1, 1, 1) for tensor in (mean, variance, scale)]
-        x = (x - per_channel[0]) / (per_channel[1].sqrt() + 1e-6) * per_channel[2]
-    x = x + bias.view(1, -1, 1, 1)
-    return torch.where(x > 0, x, 0.1 * x) if leaky else x
-
-
-HEADERS = {
-    "0.1, 32-bit count": struct.pack("<iiii", 0, 1, 0, 6400),
-    "0.2, 64-bit count": struct.pack("<iiiq", 0, 2, 0, 1 << 40),
-    "0.2.5": struct.pack("<iiiq", 0, 2, 5, 32013312),
-    "1.0": struct.pack("<iiiq", 1, 0, 0, 5),
-}
 
 
 @pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
@@ -258,138 +161,6 @@ def test_region_counts_anchors_in_cells(tmp_path: Path) -> None:
     loss = values["loss"]
     assert (loss["object_weight"], loss["object_target"], loss["anchor_warmup"]) == (5, "iou", 12_800)
     assert values["train"]["multi_scale"] is None
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (("[net]", "[nit]"), "net.cfg: a darknet cfg begins with [net]"),
-        (("[dropout]", "[lstm]"), "net.cfg:49: layer 6 [lstm]: this layer is not supported; supported "
-         "are convolutional, maxpool, avgpool, upsample, reorg, route, shortcut, "
-         "dropout, local, connected, detection, region, yolo"),
-        (("size=2\nstride=1", "size two"), "net.cfg:46: expected [section] or key=value, found: size two"),
-        (("groups=4", "grups=4"), 'net.cfg:26: layer 1 [convolutional]: the option grups=4 is not '
-         'known; did you mean "groups"?'),
-        (("activation=leaky", "activation=elu"), "net.cfg:18: layer 0 [convolutional]: activation=elu is not "
-         "supported; supported are leaky, linear, relu, relu6, logistic, mish, swish"),
-        (("from=-3", "from=-3,-2"), "net.cfg:38: layer 3 [shortcut]: from names 2 layers; supported is one"),
-        (("from=-3", "from=-9"), "net.cfg:38: layer 3 [shortcut]: from=-9 is no layer before it"),
-        (("layers=-3", "layers=-1"), "net.cfg:70: layer 9 [route]: layers=-1 is a detection head; its output cannot "
-         "be read"),
-        (("[route]\nlayers=-3\n", ""), "net.cfg:70: layer 9 [upsample]: it reads the output of a detection head; only "
-         "a route may follow one"),
-        (("filters=14", "filters=21"), "net.cfg:53: layer 7 [convolutional]: before [yolo] it must have filters=14 "
-         "(anchors x (5 + classes)), stride 1, and keep the size of the map"),
-        (("filters=8", "filters=eight"), "net.cfg:14: layer 0 [convolutional]: filters=eight; expected a whole number, "
-         "1 or more"),
-        (("filters=8", "filters=²"), "net.cfg:14: layer 0 [convolutional]: filters=²; expected a whole number, "
-         "1 or more"),
-        (("layers=-3", "layers=1e400"), "net.cfg:70: layer 9 [route]: layers=1e400; expected a number"),
-        (("layers=-3", "layers=nan"), "net.cfg:70: layer 9 [route]: layers=nan; expected a number"),
-        (("mask=2,3", "mask=2,4"), "net.cfg:60: layer 8 [yolo]: mask names anchors beyond num=4"),
-        (("num=4", "num=5"), "net.cfg:61: layer 8 [yolo]: anchors has 8 numbers, num=5 needs twice that"),
-    ],
-)  # fmt: skip
-def test_a_broken_cfg_names_line_and_layer(tmp_path: Path, change: tuple[str, str], message: str) -> None:
-    text = V3.replace(change[0], change[1], 1)
-    assert text != V3
-    path = written(tmp_path / "net.cfg", text)
-    with pytest.raises(RecipeError) as error:
-        recipe_of(path)
-    assert str(error.value) == f"{tmp_path}/{message}"
-
-
-def test_a_number_of_thousands_of_digits_is_shortened_and_rejected(tmp_path: Path) -> None:
-    path = written(tmp_path / "net.cfg", V3.replace("filters=8", "filters=" + "9" * 5000, 1))
-    with pytest.raises(RecipeError) as error:
-        recipe_of(path)
-    assert str(error.value).startswith(f"{path}:14: layer 0 [convolutional]: filters=9999")
-    assert str(error.value).endswith("9999; expected a whole number, 1 or more")
-    assert len(str(error.value)) < 1000
-
-
-def test_numbers_that_no_memory_or_image_holds_are_rejected(tmp_path: Path) -> None:
-    many = V3.replace("num=4", "num=999999999").replace("mask=2,3\n", "")
-    with pytest.raises(RecipeError, match=r"before \[yolo\] it must have filters=6999999993"):
-        recipe_of(written(tmp_path / "many.cfg", many))
-    far = NET + convolution(8, 1, stride=999_999_999) * 40 + V3.removeprefix(NET)
-    with pytest.raises(RecipeError, match=r"its map has one cell for inf px, more than an image has"):
-        recipe_of(written(tmp_path / "far.cfg", far.replace("layers=-1,3", "layers=-1,43")))
-
-
-def test_class_names_in_another_encoding_are_a_message(tmp_path: Path) -> None:
-    (tmp_path / "latin.names").write_bytes("café\nthé\n".encode("latin-1"))
-    with pytest.raises(RecipeError, match=r"latin\.names: class names cannot be read \(it is not UTF-8\)"):
-        recipe_of(written(tmp_path / "net.cfg", V3), names=tmp_path / "latin.names")
-
-
-def test_a_cfg_without_a_head_or_a_file(tmp_path: Path) -> None:
-    path = written(tmp_path / "net.cfg", NET + convolution(8, 3))
-    with pytest.raises(RecipeError) as error:
-        recipe_of(path)
-    assert str(error.value) == f"{path}: no [detection], [region] or [yolo] layer, so it is no detector"
-    with pytest.raises(RecipeError) as error:
-        recipe_of(tmp_path / "absent.cfg")
-    message = f"{tmp_path}/absent.cfg: the cfg file cannot be read (No such file or directory)"
-    assert str(error.value) == message
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Detector:
-    return made(tmp_path_factory.mktemp("small"), V3)
-
-
-SIZE = 8 * 4 + 216 + 8 * 4 + 144 + 8 * 4 + 64 + 14 + 112 + 14 + 224
-"""Numbers of V3."""
-
-
-@pytest.mark.parametrize(
-    ("less", "more", "message"),
-    [
-        (1, 0, f"the file holds {SIZE - 1} numbers, this network has {SIZE}: too few; the file is cut off, or it "
-         "belongs to another cfg"),
-        (0, 3, f"the file holds {SIZE + 3} numbers, this network has {SIZE}: too many; it belongs to another cfg"),
-    ],
-)  # fmt: skip
-def test_every_number_is_accounted_for(tmp_path: Path, small: Detector, less: int, more: int, message: str) -> None:
-    numbers = Numbers()
-    numbers.take(SIZE)
-    path = numbers.save(tmp_path / "net.weights", HEADERS["0.2.5"], less=less, more=more)
-    before = {name: tensor.clone() for name, tensor in small.state_dict().items()}
-    with pytest.raises(WeightsError) as error:
-        convert_weights(small, path, source="darknet")
-    assert str(error.value) == message
-    assert all(torch.equal(tensor, before[name]) for name, tensor in small.state_dict().items())
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"", "{} is no darknet weights file: 0 bytes, its header alone has 16 or 20"),
-        (HEADERS["0.2.5"] + b"123", "{} is cut off: 23 bytes are not a header of 20 and whole numbers of 4; "
-         "fetch it again"),
-        (b"<!doctype html><html>", "{} is no darknet weights file: it would be of version "
-         "1868833084.1887007843.1952981093"),
-    ],
-)  # fmt: skip
-def test_a_file_that_is_none_of_darknets(tmp_path: Path, small: Detector, data: bytes, message: str) -> None:
-    path = tmp_path / "net.weights"
-    path.write_bytes(data)
-    with pytest.raises(WeightsError) as error:
-        convert_weights(small, path, source="darknet")
-    assert str(error.value) == message.format(path)
-
-
-def test_weights_that_do_not_belong_to_a_detector_of_darknets_layers(tmp_path: Path) -> None:
-    path = Numbers()
-    path.take(10)
-    file = path.save(tmp_path / "net.weights", HEADERS["1.0"])
-    detector = build("yolov3_mobilenet_v2", weights=None)
-    with pytest.raises(DetzooError) as error:
-        convert_weights(detector, file, source="darknet")
-    assert str(error.value) == (
-        "darknet's weights fit detectors of darknet's layers only: backbone type darknet, head yolo_*"
-    )
 
 
 def test_from_cfg_to_checkpoint_on_the_command_line(tmp_path: Path) -> None:
