@@ -5,14 +5,16 @@
 As ``rcnn_speed.py``, whose images, clocks and rounds these are: both sides run in turn in one process, transformers
 eagerly; the ratio is the median of the ratios of the pairs. ``predict`` goes from the bytes of an image of 480 x 640 px
 to detections on either side: image processor, model and post-processing. The highest scores of the first image are
-asserted to be equal before anything is timed. Weights are random. ``--train`` times forward, backward and an SGD step
-of two images with three objects each, prepared every time. ``--memory`` runs each side alone in a process of its own,
-and gives the largest memory that it held above what the model and the libraries take.
+asserted to be equal, but for what rounding does, before anything is timed. Weights are random. ``--train`` times
+forward, backward and an SGD step of two images with three objects each, prepared every time. ``--memory`` runs each
+side alone in a process of its own, and gives the largest memory that it held above what the model and the libraries
+take.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import platform
@@ -186,8 +188,21 @@ def predict(theirs: Any, prepare: Any, ours: Any, batch: int, args: Any) -> dict
 
     expected = call()[0]["scores"].sort(descending=True).values[:KEPT]
     difference = float((expected - own()[0].scores[:KEPT]).abs().max())
-    assert difference < (1e-3 if args.compile or args.fold else 1e-5), difference
+    allowed = 1e-5 + 3 * sensitivity(theirs, prepare, images, expected)
+    assert difference < allowed, (difference, allowed)
     return named(in_turn(call, own, args)) | {"largest difference of scores": difference}
+
+
+def sensitivity(model: Any, prepare: Any, images: list[Any], expected: Any) -> float:
+    """How far transformers' own scores move when its weights move by their last digits.
+
+    A random network's queries are nearly equal at the cut of the best ones: rounding alone may choose others.
+    """
+    moved = copy.deepcopy(model)
+    for value in moved.parameters():
+        value.data *= 1 + 3e-7 * torch.randn_like(value)
+    scores = their_predict(moved, prepare, images)()[0]["scores"].sort(descending=True).values[:KEPT]
+    return float((expected - scores).abs().max())
 
 
 def named(taken: dict[str, Any]) -> dict[str, Any]:

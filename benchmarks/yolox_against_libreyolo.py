@@ -165,7 +165,8 @@ def times_of_losses(repeats: int) -> dict[str, Any]:
 def times_of_networks(file: Path, threads: int, repeats: int) -> dict[str, Any]:
     import onnxruntime
 
-    from detzoo.prediction.fold_batch_norm import fold_batch_norm
+    from detzoo.prediction.apply_switches import apply_switches
+    from detzoo.runtime.switches import Switches
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -173,19 +174,18 @@ def times_of_networks(file: Path, threads: int, repeats: int) -> dict[str, Any]:
     batch = image_batch(1, size=(416, 416))
     pixels = batch.pixels.numpy()
 
-    def built() -> Detector:
+    def built(**switches: bool) -> Detector:
         made = detzoo.build("yolox_nano_coco", weights=None)
         detzoo.convert_weights(made, file, source="yolox")
-        return made.eval()
+        apply_switches(made.eval(), Switches(**switches))  # type: ignore[arg-type]  # none of them is the precision
+        return made
 
-    plain, folded = built(), built()
-    fold_batch_norm(folded, batch)
-    compiled = torch.compile(folded.network, dynamic=False)
+    plain, folded, compiled = built(), built(fold=True, channels_last=True), built(fold=True, compile=True)
     sides: dict[str, Callable[[], Any]] = {
         "onnxruntime": lambda: session.run(None, {"images": pixels}),
         "eager": lambda: plain.network(batch),
         "folded": lambda: folded.network(batch),
-        "compiled": lambda: compiled(batch),
+        "compiled": lambda: compiled.network(batch),
     }
     seconds = taking_turns(sides, 5 * repeats)
     ratios = {f"{name} of onnxruntime's speed": seconds["onnxruntime"] / value for name, value in seconds.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from detzoo.prediction.predict import prepared
 from detzoo.runtime.switches import Switches
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from detzoo.interfaces import Detector
 
 
@@ -38,15 +41,21 @@ def apply_switches(detector: Detector, switches: Switches, device: torch.device 
         fold_batch_norm(detector, example_batch(detector))
     if switches.channels_last:
         detector.to(memory_format=torch.channels_last)
-    if switches.compile and not compile_parts(detector):
+    if switches.compile and not compile_parts(detector, fixed_weights=True):
         return dataclasses.replace(switches, compile=False)
     return switches
 
 
-def compile_parts(detector: Detector) -> bool:
+def compile_parts(detector: Detector, *, fixed_weights: bool = False) -> bool:
     """Compile what the detector says can be compiled.
 
     Post-processing and the pooling of regions stay eager: their shapes depend on what is found.
+
+    Args:
+        detector: changed in place; names in its state dict stay.
+        fixed_weights: the weights of the first call are compiled in, as constants that are laid out for the
+            processor, with norms and activations in the convolutions; later changes are not seen. 1.4 times as fast
+            on a CPU (docs/results/speed.md).
 
     Returns:
         whether there was anything.
@@ -58,8 +67,25 @@ def compile_parts(detector: Detector) -> bool:
             detector.name,
         )
     for part in parts:
-        part.compile()  # in place: names in the state dict stay, where torch.compile(part) would wrap
+        if fixed_weights:
+            part.forward = frozen(part.forward)
+        else:
+            part.compile()  # in place: names in the state dict stay, where torch.compile(part) would wrap
     return bool(parts)
+
+
+def frozen(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """``forward`` compiled with its weights as constants, wherever gradients are off."""
+    run = torch.compile(forward)
+
+    @functools.wraps(forward)
+    def run_frozen(*args: Any, **kwargs: Any) -> Any:
+        # the tracer and the code generator read this switch from the process, not from compile's options; set for the
+        # call alone, it leaves other compiled modules of the process as they are
+        with torch._inductor.config.patch(freezing=True):
+            return run(*args, **kwargs)
+
+    return run_frozen
 
 
 def example_batch(detector: Detector) -> Any:

@@ -74,7 +74,7 @@ def batches_of(loader: DataLoader[Any]) -> Iterator[Any]:
 def _broken_connection(iterator: Any) -> str | None:
     """A process that dies while it hands a batch over breaks the connection, before torch notices its death."""
     workers = _workers(iterator)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60  # on a busy machine a killed process takes long to be gone
     while all(worker.is_alive() for worker in workers) and time.monotonic() < deadline:
         time.sleep(0.01)
     dead = [worker for worker in workers if not worker.is_alive()]

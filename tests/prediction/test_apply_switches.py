@@ -1,0 +1,57 @@
+"""Compiled for inference: the same detections, and nothing else of the process is touched."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import detzoo
+from detzoo.prediction.apply_switches import apply_switches, frozen, noise
+from detzoo.runtime.switches import Switches
+
+
+def weighty(detector: nn.Module) -> None:
+    """Weights and statistics that are no layer's start, and scores on both sides of the threshold."""
+    torch.manual_seed(0)
+    for value in [*detector.parameters(), *detector.buffers()]:
+        if value.is_floating_point() and value.dim() > 0:
+            value.data += 0.02 * torch.randn_like(value).abs()
+
+
+@pytest.mark.slow
+def test_compiled_with_fixed_weights_it_detects_the_same_at_two_sizes() -> None:
+    plain = detzoo.build("yolox_nano_coco", weights=None).eval()
+    weighty(plain)
+    compiled = copy.deepcopy(plain)
+    names = list(compiled.state_dict())
+    assert apply_switches(compiled, Switches(compile=True)).compile
+    assert list(compiled.state_dict()) == names
+    for size in ((96, 128), (128, 64)):
+        images = noise(2, size)
+        for ours, other in zip(
+            plain.predict(images, channels="rgb", score_threshold=0.0),
+            compiled.predict(images, channels="rgb", score_threshold=0.0),
+            strict=True,
+        ):
+            assert len(ours) == len(other) > 0
+            torch.testing.assert_close(torch.as_tensor(other.scores), torch.as_tensor(ours.scores), rtol=0, atol=1e-5)
+            torch.testing.assert_close(torch.as_tensor(other.boxes), torch.as_tensor(ours.boxes), rtol=0, atol=1e-2)
+
+
+@pytest.mark.slow
+def test_what_else_is_compiled_in_the_process_still_sees_its_weights_change() -> None:
+    ours, other = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+    run = frozen(ours.forward)
+    other.compile()
+    image = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        before, plain = run(image), other(image)
+        ours.weight.zero_()
+        other.weight.zero_()
+        assert torch.equal(run(image), before)  # its weights are constants
+        assert not torch.equal(other(image), plain)
+        assert other(image).std(dim=(2, 3)).max() < 1e-6
+    assert not torch._inductor.config.freezing
