@@ -199,7 +199,7 @@ pool > head"""
     ),
     "nanodet": (
         "NanoDet: GFL made small",
-        one_stage("shufflenet_v2", "nanodet_pan: sums", "nanodet: 8 bins per edge", "atss", "quality_multibox"),
+        one_stage("shufflenet_v2", "nanodet_pan: sums", "nanodet: 8 bins", "atss", "quality_multibox"),
     ),
     "yolox": (
         "YOLOX: no anchors, classes and boxes apart, cells chosen by what they predict",
@@ -235,7 +235,7 @@ pool > head"""
     "rf-detr": (
         "RF-DETR: a pretrained vision transformer, the best cells as queries, groups of them in training",
         one_stage(
-            "dinov2: windows", "c2f_projector: one map", "rf_detr: grouped queries", "hungarian", "group_set", post=SET
+            "dinov2: windows", "c2f_projector: one map", "rf_detr: query groups", "hungarian", "group_set", post=SET
         ),
     ),
     "two-stage": (
