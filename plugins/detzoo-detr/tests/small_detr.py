@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +19,8 @@ from detzoo.weights.detector import convert_weights
 
 FAMILIES: Final = ("detr", "plain", "refine", "two_stage")
 SIZE: Final[dict[str, Any]] = {
-    "d_model": 32, "num_queries": 13, "num_labels": 5, "encoder_layers": 2, "decoder_layers": 3, "dropout": 0.0,
+    "backbone": "resnet18", "d_model": 32,
+    "num_queries": 13, "num_labels": 5, "encoder_layers": 2, "decoder_layers": 3, "dropout": 0.0,
     **{f"{part}_ffn_dim": 48 for part in ("encoder", "decoder")},
     **{f"{part}_attention_heads": 4 for part in ("encoder", "decoder")},
 }  # fmt: skip
@@ -42,22 +44,26 @@ class Pair:
     ours: Detector
 
 
-def backbone_config(outputs: list[int], name: str = "resnet18") -> dict[str, Any]:
+def backbone_config(outputs: list[int], name: str) -> dict[str, Any]:
     return {
         "model_type": "timm_backbone", "backbone": name, "num_channels": 3, "features_only": True,
         "use_pretrained_backbone": False, "out_indices": outputs,
     }  # fmt: skip
 
 
-def their_model(family: str) -> nn.Module:
-    """transformers' small model, in evaluation mode, every tensor seeded by its name."""
+def their_model(family: str, size: Mapping[str, Any] = SIZE) -> nn.Module:
+    """transformers' model, in evaluation mode, every tensor seeded by its name."""
     torch.manual_seed(0)
+    name, size = size["backbone"], {key: value for key, value in size.items() if key != "backbone"}
     if family == "detr":
-        model: nn.Module = DetrForObjectDetection(DetrConfig(backbone_config=backbone_config([1, 2, 3, 4]), **SIZE))
+        model: nn.Module = DetrForObjectDetection(
+            DetrConfig(backbone_config=backbone_config([1, 2, 3, 4], name), **size)
+        )
     else:
         config = DeformableDetrConfig(
-            backbone_config=backbone_config([2, 3, 4]), auxiliary_loss=True, two_stage_num_proposals=13,
-            class_cost=2, with_box_refine=family != "plain", two_stage=family == "two_stage", **SIZE,
+            backbone_config=backbone_config([2, 3, 4], name), auxiliary_loss=True,
+            two_stage_num_proposals=size["num_queries"], class_cost=2,
+            with_box_refine=family != "plain", two_stage=family == "two_stage", **size,
         )  # fmt: skip
         model = DeformableDetrForObjectDetection(config)
         if family != "plain":
@@ -79,10 +85,14 @@ def untie(model: Any) -> None:
             setattr(model.model.decoder, name, own)
 
 
-def our_model(family: str) -> Detector:
-    """detzoo's network of the same sizes, from the recipe."""
+def recipe_of(family: str) -> str:
+    """The published detector's name."""
     recipe = "detr_resnet50_coco" if family == "detr" else "deformable_detr_resnet50_coco"
-    recipe += f"_{family}" if family in ("refine", "two_stage") else ""
+    return recipe + (f"_{family}" if family in ("refine", "two_stage") else "")
+
+
+def our_model(family: str) -> Detector:
+    """detzoo's network of the same small sizes, from the recipe."""
     backbone = {"type": "resnet18", "norm": "frozen", "norm_eps": 1e-5, "weights": None, "freeze": []}
     backbone["levels"] = LEVELS["detr" if family == "detr" else "deformable"]
     changes: dict[str, Any] = {
@@ -92,11 +102,22 @@ def our_model(family: str) -> Detector:
         "head.transformer": TRANSFORMER,
         "head.queries": 13,
     }
-    return build(recipe, num_classes=5, weights=None, overrides=changes).eval()
+    return build(recipe_of(family), num_classes=5, weights=None, overrides=changes).eval()
 
 
 def pair(family: str) -> Pair:
-    theirs, ours = their_model(family), our_model(family)
+    """A small network."""
+    return converted(family, their_model(family), our_model(family))
+
+
+def published_pair(family: str) -> Pair:
+    """A network of the published size; what is not given here, transformers has by default."""
+    size = {"backbone": "resnet50", "num_labels": 91, "num_queries": 100 if family == "detr" else 300}
+    return converted(family, their_model(family, size), build(recipe_of(family), weights=None).eval())
+
+
+def converted(family: str, theirs: nn.Module, ours: Detector) -> Pair:
+    """Both with transformers' weights."""
     convert_weights(ours, dict(theirs.state_dict()), source="transformers")
     return Pair(family, theirs, ours)
 
