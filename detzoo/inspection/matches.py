@@ -19,6 +19,7 @@ from detzoo.prediction.input_spec import InputSpec
 from detzoo.prediction.prepare import collate, prepare
 from detzoo.runtime.drawing import DARK, GREY, LIGHT, Colour, ImageArray, Mark, colour_of, draw_marks
 from detzoo.runtime.own_drawings import check_may_write, write_drawing
+from detzoo.runtime.report_text import class_name
 from detzoo.types import IGNORE, Assignment, Candidates, ImageBatch, Level, Predictions, Sample, Targets
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def _match_marks(
         ignored = bool(targets.ignore[0, row])
         colour = GREY if ignored else colour_of(row)
         label = int(targets.labels[0, row])
-        name = (detector.classes[label] if label < len(detector.classes) else None) or f"class {label}"
+        name = class_name(detector.classes, label)
         box = targets.boxes[0, row]
         detail = ", ".join(f"{level} {count}" for level, count in per_level.items()) or "no candidate"
         lines.append(f"{name} {_size(box)}: {'ignored' if ignored else detail}")

@@ -74,7 +74,7 @@ def plugins_called(words: Sequence[str], registry: Registry | None = None) -> li
     """The plugins whose name, or whose distribution's, is the only word; those that cannot be used too."""
     records = (registry or get_registry()).plugins.records.values()
     wanted = normalised(words[0]) if len(words) == 1 else None
-    return [one for one in records if wanted in (normalised(one.name), normalised(one.distribution.rpartition(" ")[0]))]
+    return [one for one in records if wanted in (normalised(one.name), normalised(one.distribution_name))]
 
 
 def plugin_lines(record: PluginRecord, registry: Registry | None = None) -> list[str]:

@@ -60,6 +60,12 @@ class PluginRecord:
     editable: bool = False
     trace: str = ""
 
+    @property
+    def distribution_name(self) -> str:
+        """``detzoo-ssd`` of ``detzoo-ssd 0.1.0``; empty for a plugin that is registered by hand."""
+        name, _, version = self.distribution.rpartition(" ")
+        return name if version[:1].isdecimal() else ""
+
 
 class PluginManager:
     """All plugins of this environment.
@@ -99,7 +105,7 @@ class PluginManager:
     def dependencies(self, name: str) -> list[str]:
         """Plugins of the distributions that a plugin's own one declares as dependencies; sorted."""
         wanted = self.records[name].requires if name in self.records else frozenset()
-        return sorted(r.name for r in self.usable() if normalised(r.distribution.rpartition(" ")[0]) in wanted)
+        return sorted(r.name for r in self.usable() if normalised(r.distribution_name) in wanted)
 
     def kind_names(self) -> tuple[str, ...]:
         """Every kind there is, sorted."""

@@ -22,9 +22,8 @@ def plugins_named(names: Sequence[str], registry: Registry | None = None) -> lis
     records = (registry or get_registry()).plugins.records
     distributions: dict[str, list[str]] = {}
     for record in records.values():
-        name, _, version = record.distribution.rpartition(" ")
-        if version[:1].isdecimal():  # neither registered by hand nor of an unknown distribution
-            distributions.setdefault(name, []).append(record.name)
+        if record.distribution_name:
+            distributions.setdefault(record.distribution_name, []).append(record.name)
     found: list[str] = []
     for name in names:
         if name not in records and name not in distributions:

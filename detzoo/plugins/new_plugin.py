@@ -98,7 +98,7 @@ def _no_pattern(kind: str) -> str:
     own = get_registry().plugins.kinds.get(kind)
     if own is None:
         return unknown("kind", kind, PATTERNS)
-    brings = get_registry().plugins.records[own.plugin].distribution.rpartition(" ")[0]
+    brings = get_registry().plugins.records[own.plugin].distribution_name
     return (
         f'"{kind}" is a kind that {brings} brings, and there is no template for it: write a plugin of another kind, '
         f"derive the class from {own.interface} and add {brings} to the dependencies"

@@ -137,7 +137,7 @@ def _index(registry: Registry, index: Path, fresh: Mapping[str, Sequence[Entry]]
         if record.name == "core" or manifest is None or not _of_zoo(record, index):
             continue
         plugins[record.name] = {
-            "distribution": _name_of(record),
+            "distribution": record.distribution_name,
             **({"kinds": [kind.name for kind in manifest.kinds]} if manifest.kinds else {}),
             "components": {key_of(e.kind, e.name): e.summary for e in fresh.get(record.name, manifest.entries)},
             "detectors": {row["name"]: row["summary"] for row in rows if row["plugin"] == record.name},
@@ -148,9 +148,5 @@ def _index(registry: Registry, index: Path, fresh: Mapping[str, Sequence[Entry]]
 def _of_zoo(record: PluginRecord, index: Path) -> bool:
     """Whether a plugin is one of the checkout's own: third parties' (those of ``examples/`` too) are not indexed."""
     zoo = index.resolve().parent / "plugins"
-    return not is_folder(zoo) or is_folder(zoo / _name_of(record))
-
-
-def _name_of(record: PluginRecord) -> str:
-    """``detzoo-ssd`` of ``detzoo-ssd 0.1.0``."""
-    return record.distribution.rpartition(" ")[0]
+    name = record.distribution_name
+    return not is_folder(zoo) or (name != "" and is_folder(zoo / name))

@@ -16,6 +16,7 @@ from torch import Tensor
 from detzoo.errors import DataError, DetzooError
 from detzoo.runtime.foreign_files import is_folder, is_there
 from detzoo.runtime.json_text import load_json
+from detzoo.runtime.report_text import class_name
 
 if TYPE_CHECKING:
     import pandas
@@ -95,7 +96,7 @@ class Detections:
             x1, y1, x2, y2 = self.boxes[which].tolist()
             mask = None if self.masks is None else self.masks[which]
             score, label = float(self.scores[which]), int(self.labels[which])
-            return Detection((x1, y1, x2, y2), score, label, self._name(label), mask)
+            return Detection((x1, y1, x2, y2), score, label, class_name(self.classes, label), mask)
         return dataclasses.replace(
             self,
             boxes=self.boxes[which],
@@ -107,10 +108,7 @@ class Detections:
     @property
     def names(self) -> list[str]:
         """Class name of each detection; ``class 7`` where the class has no name."""
-        return [self._name(label) for label in self.labels.tolist()]
-
-    def _name(self, label: int) -> str:
-        return (self.classes[label] if label < len(self.classes) else None) or f"class {label}"
+        return [class_name(self.classes, label) for label in self.labels.tolist()]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON: ``path``, ``height``, ``width``, and ``detections``, best first.

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from detzoo.errors import DataError
 from detzoo.runtime.atomic_files import write_bytes
 from detzoo.runtime.foreign_files import is_ordinary
+from detzoo.runtime.report_text import class_name
 
 if TYPE_CHECKING:
     from detzoo.prediction.detections import Detections
@@ -133,7 +134,7 @@ def draw_sample(sample: Sample, classes: Sequence[str | None]) -> ImageArray:
         flags = [
             name for name, flag in (("difficult", sample.difficult[row]), ("crowd", sample.crowd[row])) if bool(flag)
         ]
-        name = (classes[label] if 0 <= label < len(classes) else None) or f"class {label}"
+        name = class_name(classes, label)
         text = f"{name} ({', '.join(flags)})" if flags else name
         mask = None if sample.masks is None else sample.masks[row]
         marks.append(Mark(tuple(box), text, colour_of(label), dashed=bool(flags), mask=mask, weight=_weight(mask)))

@@ -14,6 +14,11 @@ _CONTROL: Final = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]")
 _NUMBER: Final = re.compile(r"[-+]?((\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?|inf|nan)", re.ASCII)
 
 
+def class_name(classes: Sequence[str | None], label: int) -> str:
+    """The name of a label; ``class 7`` where it has none."""
+    return (classes[label] if 0 <= label < len(classes) else None) or f"class {label}"
+
+
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
     """Rows as CSV. A text that a spreadsheet would take for a formula gets an apostrophe; numbers stay numbers."""
     out = io.StringIO()

@@ -114,8 +114,8 @@ def check_every_recipe_resolves(plugin: str) -> None:
 def check_hooks_are_implemented(plugin: str) -> None:
     """The manifest lists exactly the hooks that the module implements, so that others need not import it."""
     record = record_of(plugin)
-    if not record.module:
-        return
+    if not record.module or not record.distribution_name:
+        return  # registered by hand
     module = importlib.import_module(record.module)
     found = {name for name, value in vars(module).items() if inspect.isfunction(value) and name.startswith("detzoo_")}
     listed = set(manifest_of(plugin).hooks)
@@ -125,8 +125,8 @@ def check_hooks_are_implemented(plugin: str) -> None:
 def check_manifest_lies_in_the_package(plugin: str) -> None:
     """``registry.yaml`` is inside the package that the wheel installs, and reads the same from there."""
     record = record_of(plugin)
-    if not record.module:
-        return
+    if not record.module or not record.distribution_name:
+        return  # registered by hand
     spec = importlib.util.find_spec(record.module.partition(".")[0])
     assert spec is not None, f"package {record.module} cannot be found"
     assert spec.submodule_search_locations, f"{record.module} is a module, not a package: the manifest has no place"
@@ -139,9 +139,9 @@ def check_manifest_lies_in_the_package(plugin: str) -> None:
 def check_wheel_requires_what_recipes_use(plugin: str) -> None:
     """Whose recipes it extends, and whose components they name, it requires: ``dependencies`` in pyproject.toml."""
     record = record_of(plugin)
-    if not record.module:
-        return
-    own = distribution_name(record)
+    if not record.module or not record.distribution_name:
+        return  # registered by hand
+    own = record.distribution_name
     try:
         wanted = [line for line in importlib.metadata.requires(own) or () if "extra ==" not in line]
     except importlib.metadata.PackageNotFoundError:
@@ -153,7 +153,7 @@ def check_wheel_requires_what_recipes_use(plugin: str) -> None:
     except DetzooError:
         return  # a recipe that does not resolve, or a plugin that cannot be used: other checks tell
     for name, other in used:
-        theirs = distribution_name(record_of(other))
+        theirs = record_of(other).distribution_name
         if _plain(theirs) not in required:
             lacking.setdefault(theirs, name)
     told = "; ".join(f"{theirs} (used by {name})" for theirs, name in lacking.items())
@@ -173,11 +173,6 @@ def _used(plugin: str) -> Iterator[tuple[str, str]]:
         providers += [registry.find(place.kind, place.type).plugin for place in places(values, registry)]
         providers.append(registry.find("architecture", values["architecture"]).plugin)
         yield from ((name, other) for other in dict.fromkeys(providers) if other not in (plugin, "core"))
-
-
-def distribution_name(record: PluginRecord) -> str:
-    """``detzoo-ssd`` of ``detzoo-ssd 0.1.0``."""
-    return record.distribution.partition(" ")[0]
 
 
 def _plain(name: str) -> str:
