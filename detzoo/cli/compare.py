@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from detzoo.cli.options import with_options
+from detzoo.cli.options import GROUPS, with_options
 from detzoo.experiments.places import Places
 from detzoo.training.options import TrainOptions
 
@@ -48,6 +48,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     iterations: Annotated[int, typer.Option(help="Maximum number of timed iterations.")] = 50,
     workers: Annotated[int, typer.Option(help="Number of threads that read images.")] = 2,
     engine: Annotated[str, typer.Option(help="pycocotools or faster.")] = "pycocotools",
+    groups: Annotated[str | None, typer.Option(help=GROUPS)] = None,
     examples: Annotated[int, typer.Option(help="Example images on the page, worst first.")] = 8,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     compile_: Annotated[bool, typer.Option("--compile", help="Run the networks through torch.compile first.")] = False,
@@ -78,6 +79,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         iterations=iterations,
         workers=workers,
         engine=engine,
+        groups=groups,
         examples=examples,
         switches=Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision),  # type: ignore[arg-type]  # checked there
     )

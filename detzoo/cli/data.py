@@ -143,7 +143,7 @@ def split_(
     split: Annotated[str | None, typer.Option(help="Split to divide (default: the only one); others stay.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed; another one divides otherwise.")] = 0,
 ) -> None:
-    """Divide a dataset into train, val and test by class; near-duplicates stay together. Only lists are written."""
+    """Divide into train, val and test by class; near-duplicates and groups stay together. Only lists are written."""
     from detzoo.data.splitting import parse_shares, split_dataset
 
     done = split_dataset(spec, out, parse_shares(shares), split=split, seed=seed, progress=_progress)
@@ -152,7 +152,9 @@ def split_(
     for name, (images, boxes) in done.counts.items():
         typer.echo(f"{name}: {images} images, {', '.join(f'{label} {count}' for label, count in boxes.items())}")
     if done.together:
-        typer.echo(f"{done.together} images show nearly the same as another one and were kept with it")
+        typer.echo(
+            f"{done.together} images show nearly the same as another one, or are of its group, and were kept with it"
+        )
     typer.echo(str(done.description))
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from detzoo.cli.options import GROUPS
+
 
 def command(  # noqa: PLR0917  # typer turns parameters into options: their order means nothing
     data: Annotated[str, typer.Option(help="data.yaml, a COCO json, a VOC or YOLO folder, or `shapes`.")],
@@ -54,6 +56,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     intervals: Annotated[
         bool, typer.Option("--intervals", help="Confidence intervals of all numbers, from resampled images.")
     ] = False,
+    groups: Annotated[str | None, typer.Option(help=GROUPS)] = None,
     curves: Annotated[bool, typer.Option(help="Also write precision-recall curves and the confusion matrix.")] = True,
 ) -> None:
     """Evaluate: COCO's twelve numbers, VOC07 and VOC10+ AP, all per class."""
@@ -66,6 +69,8 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
 
     if from_ is None and (categories or boxes or image_ids):
         raise DetzooError("--categories, --boxes and --image-ids describe the file of --from, which is missing")
+    if groups is not None and not intervals:
+        raise DetzooError("--groups says what --intervals resample; give --intervals as well")
     if out is not None:
         refuse_foreign(out)  # before the slow work
         tell_replaced(out / "results.json", "evaluation")
@@ -75,6 +80,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
             target,
             data,
             split,
+            groups=groups,
             engine=engine,
             categories=categories,
             boxes=boxes,
@@ -88,6 +94,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
             target,
             data,
             split,
+            groups=groups,
             set_=set_,
             device=device,
             batch=batch,

@@ -10,6 +10,10 @@ from typing import Annotated, Any, Final, Literal, get_origin, get_type_hints
 
 import typer
 
+GROUPS: Final = (
+    "Groups of images that intervals resample as a whole, in place of the data.yaml's: folder, a .csv of image,group, "
+    "a regular expression for the file name with one part in brackets, or none."
+)
 NAMES: Final = {"overrides": "--set"}
 """Options with another name on the command line."""
 

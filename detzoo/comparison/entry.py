@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NUMBERS: Final = "numbers.json"
 ANALYSIS: Final = "analysis.json"
-FORMAT: Final = "detzoo.compare.entry/4"
+FORMAT: Final = "detzoo.compare.entry/5"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ def data_facts(dataset: Dataset) -> list[Any]:
             if isinstance(array, np.ndarray) and name not in ("path_bytes", "path_ends"):
                 content.update(np.ascontiguousarray(array).data)
     facts = [dataset.name, dataset.split, list(dataset.classes), list(dataset.category_ids)]
-    return [*facts, [str(i) for i in dataset.image_ids], content.hexdigest()]
+    groups = [] if dataset.groups is None else [list(dataset.groups)]
+    return [*facts, [str(i) for i in dataset.image_ids], content.hexdigest(), *groups]
 
 
 def digest(facts: dict[str, Any]) -> str:

@@ -11,9 +11,10 @@ from detzoo.comparison.weights_facts import weights_words, with_weights
 from detzoo.data import open_dataset
 from detzoo.data.checking.statistics import opening_lines, reject_without_boxes
 from detzoo.data.formats.opening import evaluation_split
+from detzoo.data.groups import regrouped
 from detzoo.detector_loading import find_target, is_run
 from detzoo.errors import DetzooError
-from detzoo.evaluation import evaluate
+from detzoo.evaluation import evaluate, groups_by_id
 from detzoo.evaluation.classes import listed
 from detzoo.evaluation.engines import engine_module
 from detzoo.evaluation.interval_record import beside, explained
@@ -37,6 +38,7 @@ def evaluate_target(
     data: str,
     split: str | None,
     *,
+    groups: str | None = None,
     set_: Sequence[str] | None,
     device: str | None,
     batch: int,
@@ -55,7 +57,7 @@ def evaluate_target(
     engine_module(engine)
     named = find_target(target, set_=set_)
     where = pick_device(device)
-    dataset = _opened(data, split)
+    dataset = _opened(data, split, groups)
     for line in opening_lines(dataset, use="evaluated on"):
         say(line)
     detector = named.load()
@@ -78,13 +80,13 @@ def evaluate_target(
     return with_weights(found, Path(target)) if is_run(target) else found
 
 
-def _opened(data: str, split: str | None) -> Dataset:
-    """The data to evaluate on.
+def _opened(data: str, split: str | None, groups: str | None) -> Dataset:
+    """The data to evaluate on, its images in groups.
 
     Raises:
         DataError: no object that counts is in it.
     """
-    dataset = open_dataset(data, evaluation_split(data, split))
+    dataset = regrouped(open_dataset(data, evaluation_split(data, split)), groups)
     index = dataset.annotations()
     why = "all difficult or crowd, which count neither way"
     reject_without_boxes(dataset, index.difficult | index.crowd, why=why, next_step="be found")
@@ -97,6 +99,7 @@ def evaluate_file(
     data: str,
     split: str | None,
     *,
+    groups: str | None = None,
     engine: Any,
     categories: str | None = None,
     boxes: Any = None,
@@ -108,7 +111,7 @@ def evaluate_file(
     if target is not None:
         raise DetzooError(f"give either a detector ({target}) or --from {path}, not both")
     protocol = voc_protocol(voc)
-    dataset = _opened(data, split)
+    dataset = _opened(data, split, groups)
     facts = {
         "model": {"name": path.name, "classes": None, "parameters": None},
         "data": {"name": dataset.name, "split": dataset.split, "classes": list(dataset.classes)},
@@ -122,6 +125,7 @@ def evaluate_file(
         engine=engine,
         max_detections=max_detections,
         voc=protocol,
+        groups=groups_by_id(dataset),
         facts=facts,
         warnings=found.warnings,
     )

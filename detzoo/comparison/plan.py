@@ -33,6 +33,7 @@ class ComparisonPlan(Places):
         iterations: most rounds of timing.
         workers: threads that read images.
         engine: that counts.
+        groups: of images that intervals resample as a whole, see ``detzoo.data.groups``; None: the data.yaml's.
         examples: images on the page, the worst first.
         switches: how the detectors run.
     """
@@ -52,6 +53,7 @@ class ComparisonPlan(Places):
     iterations: int = 50
     workers: int = 2
     engine: Any = "pycocotools"
+    groups: str | None = None
     examples: int = 8
     switches: Switches = field(default_factory=Switches)
 

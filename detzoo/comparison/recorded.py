@@ -34,6 +34,7 @@ from detzoo.comparison.entry import (
 from detzoo.comparison.recipe_facts import Facts, input_size, recipe_facts
 from detzoo.detector_loading import is_run
 from detzoo.errors import DataError, DetzooError
+from detzoo.evaluation import groups_by_id
 from detzoo.evaluation.result_file import read_detections
 from detzoo.evaluation.results import FORMAT as RESULTS_FORMAT
 from detzoo.evaluation.results import Evaluation, evaluate_detections
@@ -233,7 +234,14 @@ def counted(plan: ComparisonPlan, recorded: Recorded, results: Mapping[str, Any]
         "device": results.get("device", {}),
         "versions": results.get("versions", {}),
     }
-    evaluation = evaluate_detections(rows, truth, engine=plan.engine, facts=facts, warnings=results.get("warnings", ()))
+    evaluation = evaluate_detections(
+        rows,
+        truth,
+        engine=plan.engine,
+        groups=groups_by_id(dataset),
+        facts=facts,
+        warnings=results.get("warnings", ()),
+    )
     before, now = results.get("metrics", {}).get("AP"), evaluation.metrics["AP"]
     if before is not None and abs(before - now) > 1e-6:
         raise DataError(

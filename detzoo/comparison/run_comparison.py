@@ -25,6 +25,7 @@ from detzoo.comparison.table import comparison_table
 from detzoo.comparison.training import check_places, train_missing
 from detzoo.data import Dataset, open_dataset
 from detzoo.data.formats.opening import evaluation_split
+from detzoo.data.groups import regrouped
 from detzoo.detector_loading import find_target
 from detzoo.errors import DetzooError
 from detzoo.runtime.atomic_files import write_text
@@ -80,7 +81,7 @@ def compare(plan: ComparisonPlan, say: Callable[[str], None] = lambda _: None) -
 
 
 def _compared(plan: ComparisonPlan, say: Callable[[str], None]) -> Comparison:
-    dataset = open_dataset(plan.data, evaluation_split(plan.data, plan.split))
+    dataset = regrouped(open_dataset(plan.data, evaluation_split(plan.data, plan.split)), plan.groups)
     names = unique_names(plan.targets)
     targets = dict(zip(names, plan.targets, strict=True))
     keys, untrained = train_missing(plan, targets, dataset, say) if plan.train else ({}, {})

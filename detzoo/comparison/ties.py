@@ -42,8 +42,9 @@ def resampled_ap(evaluation: Evaluation) -> dict[str, Any]:
     own = evaluation.resampled
     design = own.design
     return {
-        "images": hashlib.sha256(json.dumps([str(image) for image in design.images]).encode()).hexdigest(),
-        "number": len(design.images),
+        "images": hashlib.sha256(json.dumps([[str(i) for i in design.images], design.units]).encode()).hexdigest(),
+        "drawn": design.unit,
+        "number": len(set(design.units)),
         "resamples": design.resamples,
         "seed": design.seed,
         "groups": list(own.support("AP").groups),
@@ -79,9 +80,9 @@ def ties_of(entries: Sequence[ComparisonEntry]) -> Ties:
     if not known:
         return Ties(cells, absent)
     rows, own = list(known), list(known.values())
-    support, number = Support(tuple(own[0]["groups"]), ENOUGH), own[0]["number"]
+    support, units = Support(tuple(own[0]["groups"]), ENOUGH), units_of(own[0])
     if not support.is_enough:
-        why = f"no interval of AP: too few of the {number} images have objects of a class"
+        why = f"no interval of AP: too few of the {units} have objects of a class"
         return Ties(cells, absent, frozenset(), [why])
     values = np.array([fact["values"] for fact in own], dtype=np.float64)
     for row, fact, drawn in zip(rows, own, values, strict=True):
@@ -93,7 +94,7 @@ def ties_of(entries: Sequence[ComparisonEntry]) -> Ties:
     for row, letters, share in zip(rows, tie_letters(len(rows), apart), shares_best(values), strict=True):
         cells[row] |= {"ties": letters, "p_best": share}
     leading = frozenset(row for place, row in enumerate(rows) if (0, place) not in apart)
-    return Ties(cells, absent, leading, [*notes, ties_note(values, support, number)])
+    return Ties(cells, absent, leading, [*notes, ties_note(values, support, units)])
 
 
 def comparable(facts: Mapping[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
@@ -168,16 +169,21 @@ def interval_note(fact: Mapping[str, Any]) -> str:
     """What the interval of a row is."""
     return (
         f"AP {100 * LEVEL:g} %: confidence interval over test images, {fact['resamples']} resamples of "
-        f"{fact['number']}; what another seed of the training would change is not in it"
+        f"{units_of(fact)}; what another seed of the training would change is not in it"
     )
 
 
-def ties_note(values: Floats, support: Support, number: int) -> str:
+def units_of(fact: Mapping[str, Any]) -> str:
+    """What was drawn, counted: ``60 images``."""
+    return f"{fact['number']} {fact['drawn']}"
+
+
+def ties_note(values: Floats, support: Support, units: str) -> str:
     """What letters mean, and which differences the images can show."""
     gaps = [np.nanstd(values[a] - values[b], ddof=1) for a in range(len(values)) for b in range(a + 1, len(values))]
     resolvable = 100 * support.deviations(LEVEL) * float(np.median(gaps))
     return (
-        f"ties: detectors that share a letter cannot be told apart by these {number} images (paired differences, each "
+        f"ties: detectors that share a letter cannot be told apart by these {units} (paired differences, each "
         f"at {100 * LEVEL:g} %), and all that cannot be told from the best AP are in bold; between two of them a "
         f"difference of about {resolvable:.1f} AP could be seen. best in %: share of the resamples that it leads"
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,8 @@ class Dataset(ABC):
         problems: what was wrong with the annotation files; already left out or handled.
         image_ids: by position; the ids of ``coco_ground_truth``.
         paths: by position.
+        groups: by position the name of the group that an image belongs to (frames of one video, tiles of one scene);
+            None where each image stands for itself.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Dataset(ABC):
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]
     problems: tuple[DataProblem, ...] = ()
+    groups: tuple[str, ...] | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -109,6 +113,21 @@ class Dataset(ABC):
     @abstractmethod
     def subset(self, positions: Sequence[int]) -> Dataset:
         """The same dataset with only the images at the given positions."""
+
+    def grouped(self, groups: Sequence[str] | None) -> Self:
+        """The same dataset with its images in other groups.
+
+        Args:
+            groups: name of the group by position; None: each image stands for itself.
+
+        Raises:
+            DataError: there are more or fewer names than images.
+        """
+        if groups is not None and len(groups) != len(self):
+            raise DataError(f"{self.name} {self.split}: {len(groups)} groups for {len(self)} images; each needs one")
+        found = copy.copy(self)
+        found.groups = None if groups is None else tuple(groups)
+        return found
 
     def coco_ground_truth(self) -> dict[str, Any]:
         """The annotations as COCO JSON: own category ids, annotation ids from 1, ``ignore`` 1 for difficult boxes.
@@ -217,7 +236,12 @@ class IndexedDataset(Dataset):
             index=select_images(self.index, positions),
             problems=self.problems,
             quiet=True,
-        )
+        ).grouped(groups_at(self.groups, positions))
+
+
+def groups_at(groups: Sequence[str] | None, positions: Sequence[int]) -> list[str] | None:
+    """The groups of some images."""
+    return None if groups is None else [groups[position] for position in positions]
 
 
 def announce(name: str, split: str, problems: Sequence[DataProblem]) -> None:

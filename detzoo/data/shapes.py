@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detzoo.data.dataset import Dataset
+from detzoo.data.dataset import Dataset, groups_at
 from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.data.formats.values import shown
 from detzoo.errors import DataError
@@ -116,7 +116,8 @@ class ShapesDataset(Dataset):
     def subset(self, positions: Sequence[int]) -> ShapesDataset:
         """The same dataset with only the images at the given positions."""
         kept = tuple(self.positions[position] for position in positions)
-        return ShapesDataset(split=self.split, size=self.size, seed=self.seed, positions=kept)
+        chosen = ShapesDataset(split=self.split, size=self.size, seed=self.seed, positions=kept)
+        return chosen.grouped(groups_at(self.groups, positions))
 
     @functools.cached_property
     def _index(self) -> Index:

@@ -35,7 +35,7 @@ class Division:
     Args:
         description: the data.yaml.
         counts: images and boxes of each class, by split.
-        together: images that are nearly the same as another one, and were kept with it.
+        together: images that are nearly the same as another one, or of its group, and were kept with it.
         unreadable: images that cannot be read and are in no split.
     """
 
@@ -79,7 +79,7 @@ def split_dataset(
 ) -> Division:
     """Divide a dataset and write the lists.
 
-    Images of equal bytes, or that show nearly the same, stay in one split.
+    Images of equal bytes, that show nearly the same, or of one group stay in one split.
 
     Args:
         spec: path of the dataset.
@@ -152,6 +152,7 @@ def _groups(
     readable: list[int] = []
     small: list[NDArray[np.uint8]] = []
     digests: dict[bytes, int] = {}
+    members: dict[str, int] = {}
     same: list[tuple[int, int]] = []
     unreadable: list[str] = []
     paths = data.paths
@@ -164,6 +165,8 @@ def _groups(
             continue
         digest = hashlib.sha1(content, usedforsecurity=False).digest()
         same.append((digests.setdefault(digest, len(readable)), len(readable)))
+        if data.groups is not None:
+            same.append((members.setdefault(data.groups[position], len(readable)), len(readable)))
         readable.append(position)
     if not readable:
         raise DataError(f"{data.name} {data.split}: no image can be read: {unreadable[0] if unreadable else 'none'}")

@@ -37,6 +37,7 @@ __all__ = [
     "collect",
     "evaluate",
     "evaluate_detections",
+    "groups_by_id",
     "paired_difference",
     "resample",
     "score",
@@ -168,8 +169,20 @@ def score(
         "device": _device_facts(detector),
     }
     return evaluate_detections(
-        found.rows, truth, engine=engine, max_detections=max_detections, voc=voc, facts=facts, warnings=warnings
+        found.rows,
+        truth,
+        engine=engine,
+        max_detections=max_detections,
+        voc=voc,
+        groups=groups_by_id(dataset),
+        facts=facts,
+        warnings=warnings,
     )
+
+
+def groups_by_id(dataset: EvaluationSet) -> dict[Any, str] | None:
+    """Image id -> group, as an evaluation takes it; None where each image stands for itself."""
+    return None if dataset.groups is None else dict(zip(dataset.image_ids, dataset.groups, strict=True))
 
 
 def _doubts(detector: Detector, dataset: EvaluationSet, found: Collected, protocol: dict[str, Any]) -> list[str]:

@@ -50,6 +50,10 @@ class EvaluationSet(Protocol):
     def image_ids(self) -> Sequence[Any]:
         """The dataset's own id of each image."""
 
+    @property
+    def groups(self) -> Sequence[str] | None:
+        """The group of each image, by position; None where each stands for itself."""
+
     def __len__(self) -> int: ...
 
     def sample(self, position: int, /, *, masks: bool = True) -> Sample:

@@ -37,6 +37,10 @@ class Counted(Protocol):
     def matches(self) -> Matches:
         """What they are sums of."""
 
+    @property
+    def groups(self) -> Mapping[Any, Any] | None:
+        """Image id -> group of images; None where each stands for itself."""
+
 
 @dataclass(frozen=True)
 class Design:
@@ -150,12 +154,17 @@ def resample(
         evaluations: of the same images.
         resamples: how many.
         seed: of the draws.
-        groups: image id -> group; groups are drawn as a whole (frames of a video, tiles of a scene). None: images.
+        groups: image id -> group; groups are drawn as a whole (frames of a video, tiles of a scene). None: those of
+            the evaluations, or images where they have none.
 
     Raises:
-        DataError: the evaluations are of different images, or an image has no group.
+        DataError: the evaluations are of different images or groups, or an image has no group.
         SettingError: fewer than one resample.
     """
+    if groups is None and evaluations:
+        groups = evaluations[0].groups
+        if any(other.groups != groups for other in evaluations[1:]):
+            raise DataError("the evaluations have different groups of images; evaluate all on the same dataset")
     matches = [evaluation.matches for evaluation in evaluations]
     values = resampled(matches, resamples=resamples, seed=seed, groups=groups)
     found = []

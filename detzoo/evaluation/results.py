@@ -49,6 +49,7 @@ class Evaluation:
         coco: precision by IoU, recall and class, for curves.
         masks: the same by the overlap of masks; None where there are none.
         rules: how it was counted.
+        groups: image id -> group of images that is resampled as a whole; None: each image stands for itself.
         intervals: of its numbers, once ``with_intervals`` has made them (see ``interval_record``).
         facts: protocol, model, dataset, counts, versions, device.
         warnings: what the reader should know before believing the numbers.
@@ -61,6 +62,7 @@ class Evaluation:
     coco: CocoResult
     masks: CocoResult | None = None
     rules: Rules = field(default_factory=Rules)
+    groups: Mapping[Any, Any] | None = None
     intervals: dict[str, Any] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -72,7 +74,7 @@ class Evaluation:
 
     @cached_property
     def resampled(self) -> Resampled:
-        """Its numbers, and those of 2,000 resamples of its images; ``resample`` draws others, or groups."""
+        """Its numbers, and those of 2,000 resamples of its images, or groups of images; ``resample`` draws others."""
         return resample([self])[0]
 
     def interval(self, metric: str, of_class: str | None = None, *, level: float = LEVEL) -> Interval | None:
@@ -128,6 +130,7 @@ def evaluate_detections(
     honour_ignore: bool = True,
     max_detections: int | None = None,
     voc: VocProtocol | None = None,
+    groups: Mapping[Any, Any] | None = None,
     facts: Mapping[str, Any] | None = None,
     warnings: Sequence[str] = (),
 ) -> Evaluation:
@@ -140,6 +143,7 @@ def evaluate_detections(
         honour_ignore: False counts difficult boxes in the COCO numbers, as pycocotools itself would.
         max_detections: that AP looks at, see ``coco_map``.
         voc: how VOC AP matches and reads recall; its ``metric`` plays no part, both are counted.
+        groups: image id -> group; intervals resample groups as a whole (frames of a video, tiles of a scene).
         facts: what else belongs into results.json.
         warnings: put before those of the scoring.
 
@@ -179,6 +183,7 @@ def evaluate_detections(
         coco=boxes,
         masks=masks,
         rules=Rules(honour_ignore, limit, choices),
+        groups=groups,
         facts=with_counts(given, detections, ground_truth),
         warnings=tuple(dict.fromkeys((*warnings, *boxes.warnings))),  # each once, in order
     )

@@ -23,7 +23,7 @@ NOISE = np.random.default_rng(0).permuted(np.tile(NORMAL, (4, 1)), axis=1)
 
 def entry(ap: float | None, values: Any = None, **changes: Any) -> ComparisonEntry:
     """A row with some AP and its resamples."""
-    fact = {"images": "x", "number": 60, "resamples": 400, "seed": 0, "groups": [50, 40], "AP": ap}
+    fact = {"images": "x", "drawn": "images", "number": 60, "resamples": 400, "seed": 0, "groups": [50, 40], "AP": ap}
     fact["values"] = None if values is None else np.asarray(values).tolist()
     analysis = {} if values is None else {"resampled": fact | changes}
     return ComparisonEntry("it", "somewhere", {}, {}, [], Path(), None, analysis=analysis)

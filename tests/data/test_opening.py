@@ -138,7 +138,7 @@ def test_difficult_boxes_are_flagged_and_the_loader_decides(tmp_path: Path) -> N
         ("[1, 2]", "a data.yaml holds keys and values, as `format: voc`"),
         (
             "format: voc\nfromat: 3\n",
-            "unknown key 'fromat'; a data.yaml has format, name, path, classes, coordinates, download, splits",
+            "unknown key 'fromat'; a data.yaml has format, name, path, classes, coordinates, download, groups, splits",
         ),
         (
             "format: pascal\n",

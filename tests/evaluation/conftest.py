@@ -67,6 +67,7 @@ class Paintings:
     split: str = "test"
     classes: tuple[str, ...] = CLASSES
     category_ids: tuple[int, ...] = (11, 5)
+    groups: tuple[str, ...] | None = None
 
     @property
     def image_ids(self) -> list[int]:

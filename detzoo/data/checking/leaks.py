@@ -34,6 +34,18 @@ def find_leaks(opened: Sequence[Dataset], digests: Mapping[str, list[str]], prob
             else:
                 message = f"leak: the same image stands in {one}, as {first}, and in {other}"
             problems.warning("shared-image", path, None, message, path)
+    _find_shared_groups([data for data in opened if data.split in members.keys() - unions], problems)
+
+
+def _find_shared_groups(splits: Sequence[Dataset], problems: Problems) -> None:
+    """Report each group of images (frames of one video) of which two splits have some."""
+    first = [dict(zip(reversed(data.groups or ()), reversed(data.paths), strict=False)) for data in splits]
+    for (n, one), (m, other) in combinations(enumerate(splits), 2):
+        for group in (group for group in first[m] if group in first[n]):
+            message = (
+                f"leak: images of the group {group!r} stand in {one.split}, as {first[n][group]}, and in {other.split}"
+            )
+            problems.warning("shared-group", first[m][group], None, message, first[m][group])
 
 
 def _joins_others(name: str, members: Mapping[str, Mapping[str, str]]) -> bool:

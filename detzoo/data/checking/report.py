@@ -47,6 +47,8 @@ def describe(summary: dict[str, Any]) -> str:
         f"{summary['images_without_objects']} images without objects",
         f"  difficult {summary['difficult']}, crowd {summary['crowd']}, left out {summary['left_out']}",
     ]
+    if summary["groups"] is not None:
+        lines.append(f"  {summary['groups']} groups of images")
     if sides:
         lines.append("  box side px: " + ", ".join(f"{name} {value:g}" for name, value in sides.items()))
     sizes = ", ".join(f"{height} x {width} ({count})" for height, width, count in summary["image_sizes"])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detzoo.data.dataset import Dataset
+from detzoo.data.groups import groups_line
 from detzoo.errors import DataError
 from detzoo.prediction.input_spec import InputSpec
 from detzoo.prediction.prepare import resized_size
@@ -38,6 +39,7 @@ def summarise(data: Dataset) -> dict[str, Any]:
         "difficult": int(index.difficult.sum()),
         "crowd": int(index.crowd.sum()),
         "masks": index.has_masks,
+        "groups": None if data.groups is None else len(set(data.groups)),
         "classes": {
             name: int(count)
             for name, count in zip(data.classes, np.bincount(index.labels, minlength=len(data.classes)), strict=True)
@@ -79,6 +81,8 @@ def opening_lines(data: Dataset, *, use: str = "") -> list[str]:
         lines.append(f"{data.split}: {len(unseen)} {noun} without a box: {named}")
     if index.federated is not None:
         lines.append(f"{data.split}: federated (LVIS): only some classes were looked for in each image")
+    if data.groups is not None:
+        lines.append(f"{data.split}: {groups_line(data.groups)}")
     return lines
 
 

@@ -24,7 +24,9 @@ def target_of(name: str) -> Target:
 
 def losses(splits: Mapping[str, Dataset], target: Target) -> list[str]:
     """What a format cannot hold of some splits, counted."""
-    return [f"{name}: {text}" for name, data in splits.items() for text in _losses(data.annotations(), target)]
+    found = [f"{name}: {text}" for name, data in splits.items() for text in _losses(data.annotations(), target)]
+    grouped = [name for name, data in splits.items() if data.groups is not None]
+    return found + [f"{name}: groups of images (`groups:` of a data.yaml says them again)" for name in grouped]
 
 
 def _losses(index: Index, target: Target) -> list[str]:

@@ -18,7 +18,7 @@ from detzoo.errors import DataError
 from detzoo.runtime.foreign_files import is_folder, read_text
 from detzoo.schema.describing import unknown
 
-KEYS: Final = ("format", "name", "path", "classes", "coordinates", "download", "splits")
+KEYS: Final = ("format", "name", "path", "classes", "coordinates", "download", "groups", "splits")
 _SHAPES_SPLITS: Final = ("train", "val", "test")
 PART_KEYS: Final = {
     "voc": ("path", "set", "annotations", "images", "list"),

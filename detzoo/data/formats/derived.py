@@ -14,7 +14,7 @@ from detzoo.errors import DataError
 from detzoo.runtime.foreign_files import is_there, lines_of, read_text
 from detzoo.schema.describing import unknown
 
-KEYS: Final = ("source", "name", "splits")
+KEYS: Final = ("source", "name", "groups", "splits")
 
 
 def derived_source(path: Path, content: dict[str, Any], describe: Callable[[Path], DataSource]) -> DataSource:

@@ -1,4 +1,4 @@
-"""``open_dataset``: from what a user names (a folder, a JSON file, a data.yaml, ``shapes``) to a Dataset.
+r"""``open_dataset``: from what a user names (a folder, a JSON file, a data.yaml, ``shapes``) to a Dataset.
 
 A data.yaml of detzoo::
 
@@ -15,6 +15,7 @@ A data.yaml of detzoo::
       test: {images: images/test, labels: labels/test}                            # yolo
       dev: {list: val.txt}          # masks: folder names, one per line
       trainval: [train, val]        # a union: names of splits, or entries like the above
+    groups: '(.+)_\d+'              # frames of one video: see detzoo.data.groups
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def open_dataset(spec: str | Path, split: str | None = None, *, lines: bool = Fa
         return _open_shapes(text, split)
     source = find_source(spec)
     if source.format == "shapes":
-        return _shapes_from(source, split)
+        return source.with_groups(_shapes_from(source, split))
     return read_source(source, _choose(source, split), Problems(), lines=lines, quiet=quiet)
 
 

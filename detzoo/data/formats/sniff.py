@@ -53,7 +53,11 @@ def describe(path: Path, *, root: Path | None = None) -> DataSource:
 
 def _of_yaml(path: Path, base: Path) -> DataSource:
     content = load_yaml(path)
-    return derived_source(path, content, describe) if "source" in content else source_of_yaml(path, base)
+    derived = "source" in content
+    source = derived_source(path, content, describe) if derived else source_of_yaml(path, base)
+    if content.get("groups") is None:
+        return source  # derived: its source may have groups
+    return dataclasses.replace(source, groups=content["groups"], groups_base=path.parent if derived else source.root)
 
 
 def _description(folder: Path) -> tuple[Path | None, list[str]]:

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from detzoo.data.checking.problems import Problems
-from detzoo.data.dataset import IndexedDataset
+from detzoo.data.dataset import Dataset, IndexedDataset
 from detzoo.data.formats.class_lists import check_class_names
 from detzoo.data.formats.index import Index, join_indexes
 from detzoo.data.formats.values import as_flag, shown
 from detzoo.data.formats.voc import Coordinates
+from detzoo.data.groups import group_names
 from detzoo.errors import DataError
 from detzoo.runtime.foreign_files import is_folder, is_there
 from detzoo.runtime.near_names import nearest_path
 from detzoo.schema.describing import unknown
 
 Format: TypeAlias = Literal["voc", "coco", "yolo", "masks", "labelme", "via", "cvat", "openimages", "shapes"]
+DatasetT = TypeVar("DatasetT", bound=Dataset)
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class DataSource:
         download: where to get it.
         options: of ``shapes`` and of Ultralytics' data.yaml.
         notes: what was guessed, or passed over, when it was found.
+        groups: which image belongs to which group, see ``detzoo.data.groups``; None: each stands for itself.
+        groups_base: what the path of a table of groups is relative to.
     """
 
     place: str
@@ -73,6 +77,15 @@ class DataSource:
     download: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    groups: Any = None
+    groups_base: Path | None = None
+
+    def with_groups(self, data: DatasetT) -> DatasetT:
+        """A split with its images in groups, where there are any."""
+        if self.groups is None:
+            return data
+        base = self.groups_base or self.root
+        return data.grouped(group_names(self.groups, data.paths, base=base, place=self.place))
 
 
 def read_source(
@@ -101,14 +114,16 @@ def read_source(
     if not classes:
         raise DataError(f"{source.place}: no annotated object, and no list of classes: add `classes:` to a data.yaml")
     check_class_names(source.place, classes)
-    return IndexedDataset(
-        name=source.name,
-        split=name,
-        classes=classes,
-        category_ids=ids,
-        index=index,
-        problems=problems.found,
-        quiet=quiet,
+    return source.with_groups(
+        IndexedDataset(
+            name=source.name,
+            split=name,
+            classes=classes,
+            category_ids=ids,
+            index=index,
+            problems=problems.found,
+            quiet=quiet,
+        )
     )
 
 

@@ -21,7 +21,7 @@ _OPTIONS: Final = ("skip_if_label_file_missing", "kpt_shape", "task")
 _TASKS: Final = ("detect", "segment", "pose", "obb")
 OTHER_KEYS: Final = (
     "path", "names", "nc", "format", "name", "download", "kpt_names", "flip_idx", "roboflow", "channels", "author",
-    "date", "version", "license", "docs", "description", "url", *_OPTIONS,
+    "date", "version", "license", "docs", "description", "url", "groups", *_OPTIONS,
 )  # fmt: skip
 
 
