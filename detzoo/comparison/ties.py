@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from detzoo.comparison.settling import images_to_settle, settling_notes, ties_notes, units_of
 from detzoo.evaluation.intervals import ENOUGH, LEVEL, Interval, Support, interval_of
 from detzoo.runtime.text_table import Column
 
@@ -30,6 +31,7 @@ COLUMNS: Final = (
     Column("AP_high", "AP to", 1, 100.0, only_in_files=True),
     Column("ties", "ties", None),
     Column("p_best", "best in %", 0, 100.0),
+    Column("more_images", "images to settle", 0),
 )
 """After the AP."""
 KEYS: Final = tuple(column.key for column in COLUMNS)
@@ -80,9 +82,9 @@ def ties_of(entries: Sequence[ComparisonEntry]) -> Ties:
     if not known:
         return Ties(cells, absent)
     rows, own = list(known), list(known.values())
-    support, units = Support(tuple(own[0]["groups"]), ENOUGH), units_of(own[0])
+    support = Support(tuple(own[0]["groups"]), ENOUGH)
     if not support.is_enough:
-        why = f"no interval of AP: too few of the {units} have objects of a class"
+        why = f"no interval of AP: too few of the {units_of(own[0])} have objects of a class"
         return Ties(cells, absent, frozenset(), [why])
     values = np.array([fact["values"] for fact in own], dtype=np.float64)
     for row, fact, drawn in zip(rows, own, values, strict=True):
@@ -93,8 +95,21 @@ def ties_of(entries: Sequence[ComparisonEntry]) -> Ties:
     apart = pairs_apart(values, support)
     for row, letters, share in zip(rows, tie_letters(len(rows), apart), shares_best(values), strict=True):
         cells[row] |= {"ties": letters, "p_best": share}
+    more = images_to_settle(own, values, support, apart)
+    for row, (cell, why) in zip(rows, more, strict=True):
+        cells[row] |= cell
+        absent[row] = absent[row] | why
     leading = frozenset(row for place, row in enumerate(rows) if (0, place) not in apart)
-    return Ties(cells, absent, leading, [*notes, ties_note(values, support, units)])
+    return Ties(
+        cells,
+        absent,
+        leading,
+        [
+            *notes,
+            *ties_notes(values, support, own[0]),
+            *settling_notes([entries[row].name for row in rows], more, own[0]),
+        ],
+    )
 
 
 def comparable(facts: Mapping[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
@@ -170,20 +185,4 @@ def interval_note(fact: Mapping[str, Any]) -> str:
     return (
         f"AP {100 * LEVEL:g} %: confidence interval over test images, {fact['resamples']} resamples of "
         f"{units_of(fact)}; what another seed of the training would change is not in it"
-    )
-
-
-def units_of(fact: Mapping[str, Any]) -> str:
-    """What was drawn, counted: ``60 images``."""
-    return f"{fact['number']} {fact['drawn']}"
-
-
-def ties_note(values: Floats, support: Support, units: str) -> str:
-    """What letters mean, and which differences the images can show."""
-    gaps = [np.nanstd(values[a] - values[b], ddof=1) for a in range(len(values)) for b in range(a + 1, len(values))]
-    resolvable = 100 * support.deviations(LEVEL) * float(np.median(gaps))
-    return (
-        f"ties: detectors that share a letter cannot be told apart by these {units} (paired differences, each "
-        f"at {100 * LEVEL:g} %), and all that cannot be told from the best AP are in bold; between two of them a "
-        f"difference of about {resolvable:.1f} AP could be seen. best in %: share of the resamples that it leads"
     )

@@ -69,6 +69,11 @@ class Support:
         """Whether there is an interval."""
         return bool(self.groups) and self.freedom >= self.needed - 1
 
+    @property
+    def wider(self) -> float:
+        """What the variance of resamples is too small by: n / (n - 1) for one class."""
+        return sum(1 / _less_one(own) for own in self.groups) / sum(1 / own for own in self.groups)
+
     def deviations(self, level: float) -> float:
         """Standard deviations of the resamples from the middle to either end; 1.96 with many images.
 
@@ -77,8 +82,7 @@ class Support:
         """
         if not 0 < level < 1:
             raise SettingError(f"level is {level}; it must be between 0 and 1, as 0.95")
-        wider = sum(1 / _less_one(own) for own in self.groups) / sum(1 / own for own in self.groups)
-        return students_t(NormalDist().inv_cdf((1 + level) / 2), self.freedom) * math.sqrt(wider)
+        return students_t(NormalDist().inv_cdf((1 + level) / 2), self.freedom) * math.sqrt(self.wider)
 
 
 def _less_one(units: int) -> float:

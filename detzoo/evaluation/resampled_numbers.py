@@ -16,6 +16,7 @@ from detzoo.errors import DataError, SettingError
 from detzoo.evaluation.intervals import ENOUGH, ENOUGH_AT_50, LEVEL, Interval, Support, interval_of
 from detzoo.evaluation.matches import Matches
 from detzoo.evaluation.resampling import SIZES, Values, resampled, unit_numbers
+from detzoo.evaluation.settling import Variance
 from detzoo.evaluation.weighted_precision import Floats
 from detzoo.schema.describing import unknown
 
@@ -198,7 +199,9 @@ class PairedDifference:
         interval: of the difference; None where too few images have objects for one.
         better: share of resamples in which the first one is better, 0..1; equal ones count by half.
         deviation: standard deviation of the difference.
-        resolvable: the smallest difference that these images can tell from none; None where too few have objects.
+        resolvable: half the width of the interval: the smallest difference that, once seen, these images tell from
+            none; None where too few have objects.
+        variance: of the difference, see ``detzoo.evaluation.settling``; None where too few have objects.
     """
 
     metric: str
@@ -207,6 +210,23 @@ class PairedDifference:
     better: float
     deviation: float
     resolvable: float | None
+    variance: Variance | None
+
+    @property
+    def detectable(self) -> float | None:
+        """The smallest true difference that 80 % of such test sets tell from none; None where too few have objects."""
+        return None if self.variance is None else self.variance.detectable()
+
+    @property
+    def more_images(self) -> int | None:
+        """How many more images (or groups, where they were drawn) would settle the difference in 80 % of the cases.
+
+        See ``Variance.more_units`` for the formula and what is assumed. 0 where it is settled; None where too few
+        images have objects, or where a thousand times as many images would not do.
+        """
+        if self.settled or self.variance is None:
+            return 0 if self.settled else None
+        return self.variance.more_units(self.difference)
 
     @property
     def settled(self) -> bool:
@@ -238,12 +258,15 @@ def paired_difference(
     gaps = (first - second)[~np.isnan(first - second)]
     support = replace(one.support(metric, of_class), needed=ENOUGH)  # what both lack at 1 falls out of a difference
     deviation = float(np.std(gaps, ddof=1)) if len(gaps) > 1 else math.nan
-    enough = support.is_enough and len(gaps) > 1
+    variance = (
+        Variance(deviation**2, support, len(set(one.design.units))) if support.is_enough and len(gaps) > 1 else None
+    )
     return PairedDifference(
         metric=metric,
         difference=one.number(metric, of_class) - other.number(metric, of_class),
         interval=interval_of(gaps, support, level),
         better=float(((gaps > 0).sum() + 0.5 * (gaps == 0).sum()) / len(gaps)) if len(gaps) else math.nan,
         deviation=deviation,
-        resolvable=support.deviations(level) * deviation if enough else None,
+        resolvable=None if variance is None else variance.half_width(level),
+        variance=variance,
     )

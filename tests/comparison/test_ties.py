@@ -83,7 +83,22 @@ def test_rows_are_ranked_by_their_ap() -> None:
     assert [low, high] == pytest.approx([0.59, 0.63], abs=0.002)
     assert ties.cells[0]["p_best"] == 0
     assert ties.cells[1]["p_best"] + ties.cells[2]["p_best"] == pytest.approx(1)
-    assert "a difference of about 2.8 AP could be seen" in ties.notes[1]
+    # 2.0 deviations of .014 for half the interval, .84 more for 80 %; .01 of them needs (2.8 x .014 / .01)^2 = 15 times
+    # the 60 images: 0 for those told apart by these already.
+    assert "a difference of 2.8 AP, once seen, is told from none" in ties.notes[2]
+    assert "truly 4.0 AP is seen by 80 % of such test sets" in ties.notes[2]
+    assert [cells.get("more_images") for cells in ties.cells[:2]] == [0, None]
+    assert ties.cells[2]["more_images"] == pytest.approx(15.4 * 60 - 60, rel=0.05)
+    assert (
+        f"images to settle: {ties.cells[2]['more_images']} more test images would settle it against it" in ties.notes[3]
+    )
+
+
+def test_rows_that_are_as_good_as_equal() -> None:
+    ties = ties_of([row(0.60, 0), row(0.60, 1)])
+    assert "more_images" not in ties.cells[1]
+    assert ties.absent[1] == {"more_images": "over 1000 times as many"}
+    assert len(ties.notes) == 3
 
 
 def test_what_is_the_same_in_both_falls_out_of_a_difference() -> None:
@@ -93,7 +108,7 @@ def test_what_is_the_same_in_both_falls_out_of_a_difference() -> None:
 
 def test_rows_of_other_images_are_left_out() -> None:
     ties = ties_of([row(0.5, 0), row(0.6, 1, images="y"), row(0.7, 2)])
-    assert keys(ties) == [keys(ties)[0], set(), keys(ties)[0]]
+    assert keys(ties) == [keys(ties)[2] | {"more_images"}, set(), keys(ties)[2]]
     assert ties.absent[1]["ties"] == "other images"
     assert ties.leading == frozenset({2})
 
