@@ -78,9 +78,9 @@ def settling_notes(
     needed = {name: cell[MORE] for name, (cell, _) in zip(names, more, strict=True) if cell.get(MORE)}
     if not needed:
         return []
-    other = min(needed, key=lambda name: needed[name])
+    other, drawn = min(needed, key=lambda name: needed[name]), fact["drawn"]
     return [
-        f"{fact['drawn']} to settle: {needed[other]} more test {fact['drawn']} would settle {names[0]} against {other}; "
-        f"a row is told from the best with a probability of {100 * POWER:g} % by so many more, if the difference seen is "
-        "the true one and the new ones are like these; 0: these do"
+        f"{drawn} to settle: {needed[other]} more test {drawn} would settle {names[0]} against {other}; a row is told "
+        f"from the best with a probability of {100 * POWER:g} % by so many more, if the difference seen is true "
+        "and the new ones are like these; 0: these do"
     ]

@@ -96,9 +96,9 @@ def ties_of(entries: Sequence[ComparisonEntry]) -> Ties:
     for row, letters, share in zip(rows, tie_letters(len(rows), apart), shares_best(values), strict=True):
         cells[row] |= {"ties": letters, "p_best": share}
     more = images_to_settle(own, values, support, apart)
-    for row, (cell, why) in zip(rows, more, strict=True):
+    for row, (cell, gap) in zip(rows, more, strict=True):
         cells[row] |= cell
-        absent[row] = absent[row] | why
+        absent[row] = absent[row] | gap
     leading = frozenset(row for place, row in enumerate(rows) if (0, place) not in apart)
     return Ties(
         cells,

@@ -29,7 +29,7 @@ def test_students_t_is_scipys(freedom: float, probability: float) -> None:
 
 def test_the_smallest_number_from_which_something_holds() -> None:
     assert smallest(lambda n: n >= 0, 10) == 0
-    assert [smallest(lambda n, least=least: n >= least, 100) for least in (1, 2, 37, 100)] == [1, 2, 37, 100]
+    assert [smallest(least.__le__, 100) for least in (1, 2, 37, 100)] == [1, 2, 37, 100]
     assert smallest(lambda n: n >= 101, 100) is None
 
 
