@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import io
@@ -27,6 +28,15 @@ COMMANDS: Final = (
 """In the order of ``detzoo --help``."""
 _SHORT: Final = ("list", "show", "diff", "plugins", "new-plugin", "registry", "schema")
 """Short commands run without garbage collection, which takes a tenth of the time of ``detzoo list``."""
+
+_NEXT_STEPS: Final = {
+    errno.EACCES: "; change its permissions (`chmod`, `chown`), or name another place",
+    errno.EPERM: "; change its permissions (`chmod`, `chown`), or name another place",
+    errno.EROFS: "; name a place on another disk",
+    errno.ENOENT: "; correct the path, or make its folder first",
+    errno.ENOTDIR: "; a part of the path is a file; name another place",
+    errno.ENAMETOOLONG: "; choose a shorter name",
+}
 
 
 class _LazyGroup(TyperGroup):
@@ -157,7 +167,7 @@ def _told(error: Exception) -> tuple[str, int] | None:
             f"{place}{reason}; what was being written is not complete. Mend this and repeat the command"
         ), 1
     if isinstance(error, OSError) and place:
-        return shortened(f"{place}{error.strerror}"), 2
+        return shortened(f"{place}{error.strerror}{_NEXT_STEPS.get(error.errno or 0, '')}"), 2
     return None
 
 

@@ -33,6 +33,7 @@ def import_(
     """Convert another implementation's state dict into a detzoo checkpoint; every key is accounted for."""
     from detzoo.builder import build
     from detzoo.errors import WeightsError
+    from detzoo.runtime.atomic_files import check_writable
     from detzoo.weights.checkpoint import save_model
     from detzoo.weights.detector import convert_weights
 
@@ -40,6 +41,7 @@ def import_(
         raise WeightsError(f"{out}: a checkpoint's name must end in .safetensors; choose another --out")
     if is_there(out):
         raise WeightsError(f"{out} exists already; choose another --out")
+    check_writable(out.parent)  # before the slow work
     built = build(detector, num_classes=num_classes, weights=None)
     convert_weights(built, file, source=from_)
     save_model(built, out)

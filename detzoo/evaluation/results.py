@@ -22,7 +22,7 @@ from detzoo.evaluation.intervals import LEVEL, Interval
 from detzoo.evaluation.matches import Matches, Rules, matches_of
 from detzoo.evaluation.resampled_numbers import Resampled, resample
 from detzoo.evaluation.voc_map import VocProtocol, average_precision, group_boxes, match, mean_ap
-from detzoo.runtime.atomic_files import write_text
+from detzoo.runtime.atomic_files import check_writable, write_text
 from detzoo.runtime.environment import versions
 from detzoo.runtime.foreign_files import is_folder, is_there
 from detzoo.runtime.json_text import load_json
@@ -270,6 +270,7 @@ def refuse_foreign(folder: Path) -> None:
     """Only files that an earlier evaluation wrote may be overwritten: a folder with its results.json is one.
 
     Raises:
+        OSError: nothing may be written there.
         DataError: a file of one of an evaluation's names is there, and no results.json of an evaluation.
     """
     if is_there(folder) and not is_folder(folder):
@@ -284,3 +285,4 @@ def refuse_foreign(folder: Path) -> None:
     for path in (folder / name for name in FILES):
         if os.path.lexists(path) and not ours:
             raise DataError(f"{path} exists and was not written by detzoo eval; choose another folder or move it")
+    check_writable(folder)

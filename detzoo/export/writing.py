@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from detzoo.export.network import ExportError
+from detzoo.runtime.atomic_files import check_writable
 from detzoo.runtime.foreign_files import is_folder, is_there
 
 
@@ -13,6 +14,8 @@ def check_free(path: Path, ending: str) -> None:
 
     Raises:
         ExportError: with what to do.
+        DiskError: the disk is full, or failed otherwise.
+        OSError: nothing may be written there.
     """
     if path.suffix != ending:
         raise ExportError(f"--out {path}: the file's name must end in {ending}")
@@ -20,3 +23,4 @@ def check_free(path: Path, ending: str) -> None:
         raise ExportError(f"{path} exists already; choose another --out")
     if not is_folder(path.parent):
         raise ExportError(f"--out {path}: the folder {path.parent} does not exist; make it first")
+    check_writable(path.parent)  # before the slow work

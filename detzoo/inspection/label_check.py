@@ -26,7 +26,7 @@ from detzoo.evaluation.result_file import read_results
 from detzoo.evaluation.voc_map import xyxy
 from detzoo.inspection.label_doubts import Doubt, doubted_labels
 from detzoo.inspection.label_page import doubts_page
-from detzoo.runtime.atomic_files import write_text
+from detzoo.runtime.atomic_files import check_writable, write_text
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.folder_claim import claimed_folder, tell_replaced
 from detzoo.runtime.foreign_files import is_there
@@ -271,6 +271,7 @@ def check_claim(out: Path) -> None:
     if is_there(out):
         with claimed_folder(out, marker=MARKER, what="check of labels"):
             tell_replaced(out / MARKER, "check of labels")
+    check_writable(out)
 
 
 def write_doubts(checked: Sequence[CheckedSplit], target: str, out: Path, *, drawn: int) -> list[Path]:

@@ -82,6 +82,25 @@ def telling_disk(path: Path, left: str) -> Iterator[None]:
         raise DiskError(f"{place}: {reason}; {left}. Mend this and repeat the command") from None
 
 
+def check_writable(folder: Path) -> None:
+    """Make a file in a folder, and remove it: what takes minutes should not find out at its end.
+
+    Args:
+        folder: where it is missing, the nearest one above, in which it would be made.
+
+    Raises:
+        DiskError: the disk is full, or failed otherwise.
+        OSError: nothing may be written there; ``filename`` is the folder.
+    """
+    while not is_there(folder) and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with telling_disk(folder, "nothing was written"), tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from None
+
+
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder: a rename across disks would be a copy."""

@@ -190,7 +190,10 @@ def ends(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], er
         (OSError(errno.ENOSPC, "No space left on device", "a/b"), 1, "error: a/b: the disk is full"),
         (OSError(errno.ENOSPC, "No space left on device", "from", None, "to"), 1, "error: to: the disk is full"),
         (MachineError("a worker was killed"), 1, "error: a worker was killed\n"),
-        (PermissionError(errno.EACCES, "Permission denied", "a/b"), 2, "error: a/b: Permission denied\n"),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), 2, "error: a/b: Permission denied; change its per"),
+        (OSError(errno.EROFS, "Read-only file system", "a/b"), 2, "error: a/b: Read-only file system; name a place"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a/b"), 2, "error: a/b: No such file; correct the path"),
+        (OSError(errno.ENOTEMPTY, "Directory not empty", "a/b"), 2, "error: a/b: Directory not empty\n"),
         (MemoryError(), 1, "error: there is not enough memory"),
     ],
 )
