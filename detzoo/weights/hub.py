@@ -76,20 +76,29 @@ def fetch_from_hub(location: str, *, progress: bool) -> Path:
         MachineError: the cache cannot be written.
     """
     wanted = parse_hub_address(location)
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.utils.tqdm import tqdm
 
     class Quiet(tqdm):  # the library itself switches its bars off for the whole process only
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **(kwargs | {"disable": True}))  # type: ignore[no-untyped-call]
 
+    endpoint = os.environ.get("HF_ENDPOINT") or None  # the library reads it once, when imported
     try:
+        kept = try_to_load_from_cache(wanted.repository, wanted.file, revision=wanted.revision)
+        if isinstance(kept, str) and is_pinned(location):
+            return Path(kept)
+        unreachable = _unreachable(wanted, endpoint)
+        if unreachable is not None:
+            if isinstance(kept, str):
+                return Path(kept)
+            raise unreachable
         return Path(
             hf_hub_download(
                 wanted.repository,
                 wanted.file,
                 revision=wanted.revision,
-                endpoint=os.environ.get("HF_ENDPOINT") or None,  # the library reads it once, when imported
+                endpoint=endpoint,
                 tqdm_class=None if progress else Quiet,
             )
         )
@@ -97,6 +106,23 @@ def fetch_from_hub(location: str, *, progress: bool) -> Path:
         if (reason := machine_failure(error)) is not None:
             raise MachineError(f"{location}: {reason}; make room, or set HF_HOME to another folder") from None
         raise WeightsError(f"cannot fetch {location}: {_reason(error, wanted)}") from None
+
+
+def _unreachable(wanted: HubFile, endpoint: str | None) -> Exception | None:
+    """Why the Hub does not answer at all, after one request; the library itself would try six times, and tell each.
+
+    What the Hub does answer, if only that it is busy, is left to the library.
+    """
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
+
+    url = hf_hub_url(wanted.repository, wanted.file, revision=wanted.revision, endpoint=endpoint)
+    try:
+        get_hf_file_metadata(url, endpoint=endpoint)
+    except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled):
+        return None
+    except Exception as error:  # of an HTTP client that differs between the library's versions
+        return error
+    return None
 
 
 def _reason(error: Exception, wanted: HubFile) -> str:
@@ -119,4 +145,4 @@ def _reason(error: Exception, wanted: HubFile) -> str:
             return f"{str(wrong).splitlines()[0]} Correct the address"
         case other:
             said = (str(other) or type(other).__name__).strip().splitlines()[0]
-            return f"{said}. Run again when the Hub can be reached, or name a mirror in HF_ENDPOINT"
+            return f"{said.rstrip('.')}. Run again when the Hub can be reached, or name a mirror in HF_ENDPOINT"

@@ -3,9 +3,11 @@
 import hashlib
 import http.server
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +29,7 @@ class Hub(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests: list[tuple[str, str]] = []
+        self.busy = 0
         self.agents: list[str] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
@@ -45,6 +48,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self, body: bytes) -> None:
         self.server.requests.append((self.command, self.path))
         self.server.agents.append(self.headers.get("User-Agent", ""))
+        if self.server.busy:
+            self.server.busy -= 1
+            self.send_response(503)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         owner, name, _, revision, file = self.path.strip("/").split("/", 4)
         for wrong, code, error in (
             (name == "gated", 403, "GatedRepo"),
@@ -155,6 +164,30 @@ def test_without_a_network_what_was_fetched_is_taken(hub: Hub, monkeypatch: pyte
     path = fetch("hf://owner/net@v1/model.safetensors", progress=False)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens
     assert fetch("hf://owner/net@v1/model.safetensors", progress=False) == path
+
+
+def closed_port() -> str:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"  # nobody listens there once it is closed
+
+
+@pytest.mark.parametrize("address", [ADDRESS, "hf://owner/net/model.safetensors"])
+def test_a_hub_that_cannot_be_reached_is_told_at_once_and_by_us_alone(
+    address: str, hub: Hub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", closed_port())
+    begin = time.monotonic()
+    with pytest.raises(WeightsError, match="Run again when the Hub can be reached, or name a mirror") as caught:
+        fetch(address)
+    assert time.monotonic() - begin < 10  # the library's five retries wait 23 s in between
+    assert str(caught.value).startswith(f"cannot fetch {address}: ")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_hub_that_is_busy_is_asked_again(hub: Hub) -> None:
+    hub.busy = 2
+    assert fetch(ADDRESS, sha256=SHA256, progress=False).read_bytes() == BODY
 
 
 def test_offline_mode_sends_nothing(hub: Hub, tmp_path: Path) -> None:
