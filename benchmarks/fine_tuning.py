@@ -90,4 +90,8 @@ def percent(value: float) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("\nstopped; repeat the command to resume", file=sys.stderr)
+        sys.exit(130)

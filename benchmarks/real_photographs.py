@@ -127,4 +127,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt as error:  # of the training's own, with its place; or of what comes before and after it
+        print(f"\n{str(error) or 'stopped; repeat the command with --resume to continue'}", file=sys.stderr)
+        sys.exit(130)

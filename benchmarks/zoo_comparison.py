@@ -176,4 +176,8 @@ def keep(compared: Path, files: list[Path], results: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("\nstopped; repeat the command to resume", file=sys.stderr)
+        sys.exit(130)
