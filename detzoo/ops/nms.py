@@ -6,7 +6,8 @@ takes as many rounds as the longest chain of suppressions, not as there are boxe
 sorting them, never by shifting the coordinates that IoU is computed from: that costs up to 7e-3 of IoU in float32.
 
 Three ways through. On the CPU only pairs are looked at that are of one group and near enough to each other, so shapes
-depend on the data. On other devices shapes are static, and the host is waited for once in some rounds. Under
+depend on the data; where nearly all are near, as with an untrained detector, torchvision's loop over a group is faster
+and decides the same. On other devices shapes are static, and the host is waited for once in some rounds. Under
 ``torch.compile`` nothing waits: the recurrence runs box by box. ``torch.export`` sees one node (``exported.py``).
 """
 
@@ -30,6 +31,8 @@ COMPILED_BLOCK: Final = 128
 """The same under the compiler, where a block costs one small kernel per box."""
 MAX_PAIRS: Final = 1 << 17
 """Pairs whose IoU is computed at once on the CPU: 512 KB per intermediate, about a core's second-level cache."""
+CROWDED: Final = 0.15
+"""Share of a block's pairs that are near each other, from which on torchvision's loop is faster."""
 ROUNDS: Final = 8
 """Rounds between two looks at whether anything still changes, on devices for which the host waits."""
 
@@ -118,7 +121,33 @@ def _keep_pairs(boxes: Tensor, group: Tensor, valid: Tensor, threshold: float) -
     where = where[order]
     rank = torch.arange(segment.numel(), device=valid.device) - _run_starts(segment)
     line = _Line.of(boxes.reshape(-1, 4)[where], segment)
+    first = (rank < BLOCK).nonzero().squeeze(1)
+    # torchvision's loop makes something else of boxes that are not finite
+    if line.rows(first).crowded(segment[first], threshold) and bool(line.boxes.isfinite().all()):
+        kept = _one_segment_at_a_time(line.boxes, segment, threshold)
+    else:
+        kept = _block_by_block(line, rank, threshold)
+    keep.view(-1)[where[kept]] = True
+    return keep
+
+
+def _one_segment_at_a_time(boxes: Tensor, segment: Tensor, threshold: float) -> Tensor:
+    """Kept, bool [n], in torchvision's loop over the boxes of a segment, which passes over what is removed already."""
+    from torchvision.ops import nms
+
+    sizes = torch.unique_consecutive(segment, return_counts=True)[1].tolist()
+    falling = torch.arange(max(sizes), 0, -1, dtype=boxes.dtype)  # in place of the scores: sorted already
     kept = torch.zeros_like(segment, dtype=torch.bool)
+    start = 0
+    for size in sizes:
+        kept[start + nms(boxes[start : start + size], falling[:size], threshold)] = True
+        start += size
+    return kept
+
+
+def _block_by_block(line: _Line, rank: Tensor, threshold: float) -> Tensor:
+    """Kept, bool [n], by the pairs of boxes that are near each other; ``rank`` counts the boxes of a segment."""
+    kept = torch.zeros_like(rank, dtype=torch.bool)
     for first in range(0, int(rank.max()) + 1, BLOCK):
         members = ((rank >= first) & (rank < first + BLOCK)).nonzero().squeeze(1)
         block = line.rows(members)
@@ -127,8 +156,7 @@ def _keep_pairs(boxes: Tensor, group: Tensor, valid: Tensor, threshold: float) -
             free[block.removed_by(line.rows(kept.nonzero().squeeze(1)), threshold)] = False
             members, block = members[free], block.rows(free.nonzero().squeeze(1))
         kept[members] = _solved(*block.conflicts(threshold), members.numel())
-    keep.view(-1)[where[kept]] = True
-    return keep
+    return kept
 
 
 def _solved(loser: Tensor, winner: Tensor, count: int) -> Tensor:
@@ -181,15 +209,26 @@ class _Line:
         slack = float(self.place.max()) * 1e-15 if self.place.numel() else 0.0
         return (width * (share + 1e-5) + slack).clamp_(0, self.span)
 
+    def crowded(self, segment: Tensor, threshold: float) -> bool:
+        """Whether so many boxes of a segment are near each other that a loop over them is faster."""
+        near = int(self._neighbours(threshold)[2].sum())
+        sizes = torch.unique_consecutive(segment, return_counts=True)[1]
+        return near > CROWDED * int((sizes * (sizes - 1)).sum()) / 2
+
     def conflicts(self, threshold: float) -> tuple[Tensor, Tensor]:
         """Pairs of boxes that overlap, the later one first, each int64 [pairs]."""
-        place, order = self.place.sort()
-        ordered = self.rows(order)
-        start = torch.arange(1, order.numel() + 1, device=order.device)
-        stop = torch.searchsorted(place, place + ordered.reach(1 - threshold), right=True)
-        one, other = _overlapping(ordered.boxes, ordered.boxes, start, stop - start, threshold)
+        order, start, count = self._neighbours(threshold)
+        ordered = self.boxes[order]
+        one, other = _overlapping(ordered, ordered, start, count, threshold)
         one, other = order[one], order[other]
         return torch.maximum(one, other), torch.minimum(one, other)
+
+    def _neighbours(self, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+        """By their left edges: which box, the first neighbour to its right, and how many; int64 [n] each."""
+        place, order = self.place.sort()
+        start = torch.arange(1, order.numel() + 1, device=order.device)
+        stop = torch.searchsorted(place, place + self.rows(order).reach(1 - threshold), right=True)
+        return order, start, stop - start
 
     def removed_by(self, others: _Line, threshold: float) -> Tensor:
         """int64 [pairs]: the boxes that overlap any of the others, repeated."""

@@ -90,6 +90,31 @@ def pack(chosen: Tensor, place: Tensor, batch: int, per_image: int) -> tuple[Ten
     return packed.view(batch, size), places.view(batch, size)
 
 
+def best_of_each_class(values: Tensor, places: Tensor, shape: tuple[int, int], top: int) -> tuple[Tensor, Tensor]:
+    """What is among the ``top`` of its class, of equal values the earlier place first; packed as ``pack`` does.
+
+    Args:
+        values: float [B,P], on the CPU, padded with -inf.
+        places: int64 [B,P] in the flattened [N,K], ascending where the values are no padding.
+        shape: (N, K).
+        top: the most of a class that stay.
+    """
+    count, classes = shape
+    batch = values.shape[0]
+    if count <= top:
+        return values, places
+    dense = torch.full((batch, count * classes), -math.inf)
+    inside = values > -math.inf
+    image, slot = inside.nonzero().unbind(1)
+    dense[image, places[image, slot]] = values[inside]
+    dense = dense.view(batch, count, classes).transpose(1, 2).contiguous()  # [B,K,N]
+    least = dense.topk(top, dim=2).values[..., -1:]
+    above, equal = dense > least, dense == least
+    room = top - above.sum(2, keepdim=True)
+    chosen = (above | (equal & (equal.cumsum(2) <= room))) & (dense > -math.inf)
+    return compact(dense.transpose(1, 2), chosen.transpose(1, 2).numpy())
+
+
 def rank_in_group(group: Tensor) -> Tensor:
     """int64 [B,N]: how many earlier entries of its row belong to the same group."""
     ordered, order = group.sort(dim=1, stable=True)  # stable: earlier entries stay earlier within their group

@@ -129,6 +129,29 @@ def test_equals_the_definition(kind: str, iou: float, monkeypatch: pytest.Monkey
         assert nms_keep(boxes, scores, torch.zeros(2, 60).long(), iou=iou).tolist() == expected
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("kind", ["one box", "one column", "close together"])
+def test_crowded_groups_are_decided_as_pairs_are(kind: str, damaged: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an untrained detector's; every box of a column has the same left edge, and overlaps few."""
+    count = 1_300  # more than a block
+    generator = torch.Generator().manual_seed(0)
+    corner = 20 * torch.rand(2, count, 2, generator=generator)
+    if kind == "one box":
+        corner[:] = 3
+    if kind == "one column":
+        corner[..., 0], corner[..., 1] = 3, 60 * corner[..., 1]
+    boxes = torch.cat([corner, corner + 10], dim=2)
+    if damaged:
+        boxes[0, -1, 2], boxes[1, 7, 0] = float("inf"), float("nan")
+    group = torch.arange(count).remainder(2).expand(2, -1)
+    valid = torch.rand(2, count, generator=generator) < 0.95
+    falling = torch.linspace(1, 0, count).expand(2, -1)
+    found = nms_keep(boxes, falling, group, iou=0.5, valid=valid)
+    monkeypatch.setattr(module, "CROWDED", math.inf)
+    assert torch.equal(found, nms_keep(boxes, falling, group, iou=0.5, valid=valid))
+    assert 0 < int(found.sum()) < int(valid.sum())
+
+
 def test_of_equal_scores_the_earlier_goes_first() -> None:
     boxes = torch.tensor([[[0.0, 0, 10, 10], [0.0, 0, 10, 9], [50.0, 0, 60, 9], [50.0, 0, 60, 10]]])
     for scores in ([0.5, 0.5, 0.5, 0.5], [0.4, 0.4, 0.6, 0.6]):

@@ -16,13 +16,20 @@ from torch.nn import functional as F
 from detzoo.errors import RecipeError
 from detzoo.interfaces import PostProcess, Suppress
 from detzoo.ops.boxes import clip, sides
-from detzoo.ops.ranking import allows_dynamic_shapes, compact, gather_rows, pack, rank_in_group
+from detzoo.ops.ranking import (
+    allows_dynamic_shapes,
+    best_of_each_class,
+    compact,
+    gather_rows,
+    pack,
+    rank_in_group,
+)
 from detzoo.ops.scores import quality_of, scores_of
 from detzoo.types import Candidates, DetectionBatch, DetectionSettings, ImageBatch, Predictions
 
 FIRST: Final = 512
 """Best-scoring boxes that the CPU looks at first; usually they decide."""
-GROWTH: Final = 4
+GROWTH: Final = 8
 """Factor by which that number grows when they do not."""
 ROUNDING: Final = 1e-5
 """Part of a threshold by which a product of float32 may miss it."""
@@ -141,6 +148,12 @@ class PerClassDetections(PostProcess):
             settled = ((new > bar) & (new > 0)).sum(1) >= settings.keep
             if bool((settled | (bar.squeeze(1) == -math.inf)).all()):  # -inf: nothing but padding is left
                 break
+            top = self.per_class_top_k
+            if size == FIRST and top is not None and values.shape[1] > classes * top:
+                # nothing is trained yet, or everything overlaps: what may enter will be looked at, all at once
+                shape = (predictions.deltas.shape[1], classes)
+                values, places = best_of_each_class(values, places, shape, top)
+                size = values.shape[1]
         return boxes, new, label
 
     def passing(self, predictions: Predictions, candidates: Candidates, threshold: float) -> tuple[Tensor, Tensor, int]:

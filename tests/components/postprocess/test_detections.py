@@ -115,6 +115,19 @@ def test_equal_scores_do_not_depend_on_the_batch() -> None:
     assert same(one, DetectionBatch(both.boxes[:1], both.scores[:1], both.labels[:1], both.valid[:1]))
 
 
+@pytest.mark.parametrize("first", [16, 100_000])
+def test_of_equal_scores_the_earlier_candidates_enter(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a detector that is not trained: 300 candidates of 5 classes, all alike."""
+    monkeypatch.setattr(module, "FIRST", first)
+    _, candidates, batch = scene(images=2, priors=300)
+    alike = Predictions(torch.zeros(2, 300, 6), "softmax", torch.zeros(2, 300, 1, 4))
+    found = ssd_post(per_class_top_k=7, suppress=KeepAll(), keep=2000)(alike, candidates, batch)
+    assert found.valid.sum(1).tolist() == [35, 35]
+    for label in range(5):
+        mine = found.boxes[0][found.valid[0] & (found.labels[0] == label)]
+        torch.testing.assert_close(mine, candidates.boxes[0, :7].clamp(0, 300))
+
+
 def test_the_static_way_compiles_without_a_graph_break() -> None:
     inputs = scene(images=2, priors=60)
     for suppress in (Nms(iou=0.45), KeepAll()):
