@@ -22,15 +22,15 @@ def weighty(detector: nn.Module) -> None:
 
 
 @pytest.mark.slow
-def test_compiled_with_fixed_weights_it_detects_the_same_at_two_sizes() -> None:
-    plain = detzoo.build("yolox_nano_coco", weights=None).eval()
+def test_compiled_with_fixed_weights_it_detects_the_same_in_batches_of_two_sizes() -> None:
+    plain = detzoo.build("yolox_nano_coco", num_classes=3, overrides={"input.size": [96, 128]}, weights=None).eval()
     weighty(plain)
     compiled = copy.deepcopy(plain)
     names = list(compiled.state_dict())
     assert apply_switches(compiled, Switches(compile=True)).compile
     assert list(compiled.state_dict()) == names
-    for size in ((96, 128), (128, 64)):
-        images = noise(2, size)
+    for count in (2, 1):
+        images = noise(count, (96, 128))
         for ours, other in zip(
             plain.predict(images, channels="rgb", score_threshold=0.0),
             compiled.predict(images, channels="rgb", score_threshold=0.0),
