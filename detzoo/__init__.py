@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from detzoo.builder import build, load
     from detzoo.data import open_dataset
     from detzoo.evaluation import evaluate
+    from detzoo.foreign.detector import load_foreign
     from detzoo.plugins.registry import list_detectors
     from detzoo.runtime.example_image import example_image
     from detzoo.training import train
@@ -25,6 +26,7 @@ _LAZY = {
     "example_image": "detzoo.runtime.example_image",
     "list_detectors": "detzoo.plugins.registry",
     "load": "detzoo.builder",
+    "load_foreign": "detzoo.foreign.detector",
     "open_dataset": "detzoo.data",
     "train": "detzoo.training",
 }
@@ -37,6 +39,7 @@ __all__ = [
     "example_image",
     "list_detectors",
     "load",
+    "load_foreign",
     "open_dataset",
     "train",
 ]

@@ -1,4 +1,4 @@
-"""What the commands take as a detector: a name or recipe file, or a trained run."""
+"""What the commands take as a detector: a name or recipe file, a trained run, or somebody else's detector."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from detzoo.errors import WeightsError
+from detzoo.foreign.target import is_foreign
 from detzoo.recipes.recipe import load_recipe
 from detzoo.runtime.foreign_files import is_folder, is_ordinary
-from detzoo.weights.exported_files import reject_exported
 
 if TYPE_CHECKING:
+    from detzoo.foreign.options import Described
     from detzoo.interfaces import Detector
+    from detzoo.interfaces.any_detector import AnyDetector
     from detzoo.recipes.recipe import Recipe
 
 RECIPE_ENDINGS: Final = (".yaml", ".yml")
@@ -21,6 +23,8 @@ RECIPE_ENDINGS: Final = (".yaml", ".yml")
 
 def is_run(target: str) -> bool:
     """Whether ``target`` is a run folder or a checkpoint, rather than the name or file of a recipe."""
+    if is_foreign(target):
+        return False
     path = Path(target)
     if is_folder(path) or path.suffix == ".safetensors":
         return True
@@ -34,17 +38,36 @@ class Target:
     Args:
         name: as on the command line.
         overrides: ``key=value``.
-        recipe: the checked recipe; None for a run.
+        recipe: the checked recipe; None for a run and a foreign detector.
+        foreign: with its options; None for detzoo's own.
     """
 
     name: str
     overrides: tuple[str, ...]
     recipe: Recipe | None
+    foreign: Described | None = None
+
+    def load_any(self) -> AnyDetector:
+        """As ``load``, a foreign detector too."""
+        if self.foreign is None:
+            return self.load()
+        from detzoo.foreign.detector import ProcessDetector
+
+        return ProcessDetector(self.foreign)
 
     def load(self, classes: Sequence[str | None] | None = None) -> Detector:
-        """Build it, with its weights; with ``classes``, untrained for these."""
+        """Build it, with its weights; with ``classes``, untrained for these.
+
+        Raises:
+            WeightsError: it is a foreign detector, whose inside nobody sees.
+        """
         from detzoo.builder import build_resolved, load
 
+        if self.foreign is not None:
+            raise WeightsError(
+                f"{self.name} is a foreign detector: eval, bench, predict and compare take it, and nothing that needs "
+                "its parts (docs/foreign-detectors.md). Give a name from `detzoo list`, a recipe file or a run"
+            )
         if self.recipe is None:
             return load(self.name, self.overrides)
         if self.recipe.values["weights"] and classes is None:
@@ -58,17 +81,21 @@ def find_target(
     """Report what is wrong with a target before the slow work: searching images, fetching weights.
 
     Args:
-        target: a name from ``detzoo list``, a recipe file, a run folder or a checkpoint.
-        set_: ``key=value`` overrides of a recipe, or of a run whose weights still fit.
+        target: a name from ``detzoo list``, a recipe file, a run folder, a checkpoint, or a foreign detector.
+        set_: ``key=value`` overrides of a recipe, of a run whose weights still fit, or of a foreign detector's options.
         weights: ``needed`` for whatever looks at detections: a name must have published weights; ``optional`` for
             timing and training: without published weights it is built untrained.
 
     Raises:
         RecipeError: a name that nobody knows, a wrong recipe or override.
         WeightsError: a run without a checkpoint; weights are needed and the recipe publishes none.
+        ForeignError: a foreign detector whose file is not there.
     """
-    reject_exported(target)
     overrides = tuple(set_ or ())
+    if is_foreign(target):
+        from detzoo.foreign.options import described  # it imports torch
+
+        return Target(target, overrides, None, described(target, overrides))
     if is_run(target):
         from detzoo.weights.checkpoint import checkpoint_of  # it imports torch, which a wrong name need not wait for
 
@@ -81,6 +108,19 @@ def find_target(
             f"after: detzoo train {target} --data DATA --out RUN"
         )
     return Target(target, overrides, recipe)
+
+
+def load_any_detector(
+    target: str, *, set_: Sequence[str] | None = None, weights: Literal["needed", "optional"] = "needed"
+) -> AnyDetector:
+    """``load_detector`` for what takes a foreign detector too.
+
+    Args:
+        target: as for ``find_target``.
+        set_: as for ``find_target``.
+        weights: as for ``find_target``.
+    """
+    return find_target(target, set_=set_, weights=weights).load_any()
 
 
 def load_detector(

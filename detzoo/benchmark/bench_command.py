@@ -16,8 +16,9 @@ from detzoo.benchmark.in_turn import benchmark_in_turn
 from detzoo.benchmark.other_load import busy_warning
 from detzoo.benchmark.speed import BLOCKS, Benchmark, Timing, TimingOptions
 from detzoo.data import open_dataset
-from detzoo.detector_loading import find_target, is_run, load_detector
+from detzoo.detector_loading import find_target, is_run, load_any_detector
 from detzoo.errors import DataError, DetzooError
+from detzoo.interfaces import Detector
 from detzoo.runtime.isolated import Failure, isolated
 from detzoo.runtime.progress import progress_bar
 from detzoo.runtime.sizes import parse_size
@@ -81,7 +82,11 @@ def bench_targets(
             failed[target] = made.message
         else:
             timings[target] = made
-            if not is_run(target) and not made.detector.recipe.values["weights"]:
+            if (
+                isinstance(made.detector, Detector)
+                and not is_run(target)
+                and not made.detector.recipe.values["weights"]
+            ):
                 untrained.add(target)
     with progress_bar("benchmarking", BLOCKS, unit="turns") as advance:
         found = benchmark_in_turn(timings, turn_done=advance)
@@ -99,7 +104,7 @@ def bench_targets(
 
 
 def _loaded(target: str, set_: Sequence[str] | None, options: TimingOptions) -> Timing:
-    return Timing(load_detector(target, set_=set_, weights="optional"), options)
+    return Timing(load_any_detector(target, set_=set_, weights="optional"), options)
 
 
 def images_of(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:

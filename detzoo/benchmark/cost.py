@@ -15,6 +15,7 @@ from detzoo.runtime.isolated import Failure, isolated
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
+    from detzoo.prediction.foreign_detector import ForeignDetector
     from detzoo.types import ImageBatch
 
 
@@ -23,8 +24,8 @@ class Cost:
     """Costs of one forward pass and of keeping the model.
 
     Args:
-        parameters: numbers that are learnt.
-        weights_bytes: of parameters and buffers.
+        parameters: numbers that are learnt; None where a foreign detector does not tell.
+        weights_bytes: of parameters and buffers; None likewise.
         flops: of one image, masks of what is found included; a multiply-add counts as two. None where they cannot be
             counted.
         peak_memory_bytes: beyond what was in use before the pass, or None.
@@ -32,8 +33,8 @@ class Cost:
         failed: what could not be measured, by name, and why.
     """
 
-    parameters: int
-    weights_bytes: int
+    parameters: int | None
+    weights_bytes: int | None
     flops: int | None
     peak_memory_bytes: int | None
     peak_memory_of: str
@@ -142,4 +143,17 @@ def measure_cost(detector: Detector, one: ImageBatch, run: Callable[[], Any], de
         peak_memory_bytes=peak,
         peak_memory_of=kind,
         failed={name: found.message for name, found in failed.items() if isinstance(found, Failure)},
+    )
+
+
+def foreign_cost(detector: ForeignDetector) -> Cost:
+    """As far as a foreign detector describes itself; its memory and arithmetic are out of sight."""
+    told = detector.described
+    parameters, size = told.get("parameters"), told.get("weights_bytes")
+    return Cost(
+        parameters=parameters if isinstance(parameters, int) else None,
+        weights_bytes=size if isinstance(size, int) else None,
+        flops=None,
+        peak_memory_bytes=None,
+        peak_memory_of="not measured of a foreign detector, which runs in a process of its own",
     )

@@ -7,6 +7,7 @@ processor time of all programs, of which this one's own is known.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -17,24 +18,33 @@ MOST: Final = 0.1
 
 
 class OtherLoad:
-    """Add up, over the blocks entered, the processor time that other programs used. Linux only; elsewhere unknown."""
+    """Add up, over the blocks entered, the processor time that other programs used. Linux only; elsewhere unknown.
 
-    def __init__(self) -> None:
+    Args:
+        child: processor time so far of a process that is timed and runs still, for which the system counts none here.
+    """
+
+    def __init__(self, child: Callable[[], float] = lambda: 0.0) -> None:
+        self.child = child
         self.all = self.others = 0.0
         self._begin: tuple[float, float, float] | None = None
 
     def __enter__(self) -> Self:
-        self._begin = clocks()
+        self._begin = self._clocks()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        end = clocks()
+        end = self._clocks()
         if self._begin is not None and end is not None:
             whole, busy, own = (after - before for before, after in zip(self._begin, end, strict=True))
             self.all += whole
             self.others += max(0.0, busy - own)
+
+    def _clocks(self) -> tuple[float, float, float] | None:
+        found = clocks()
+        return None if found is None else (found[0], found[1], found[2] + self.child())
 
     @property
     def share(self) -> float | None:

@@ -14,6 +14,7 @@ from detzoo.prediction.predict import detect_images, prepared, regions_of, split
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
+    from detzoo.prediction.foreign_detector import ForeignDetector
     from detzoo.types import DetectionSettings, ImageBatch
 
 PHASES: Final = ("pre", "forward", "post", "total")
@@ -68,6 +69,41 @@ class Phases:
     def total(self, regions: Regions) -> Any:
         """All of it, without waiting for the device in between."""
         return detect_images(self.detector, self.images, proposals=regions, settings=self.settings)
+
+    def warm_up(self) -> None:
+        """A round that is not timed."""
+        self.turn()
+        regions = self.proposals()
+        self.total(regions)
+        batch = self.pre(regions)
+        self.post(batch, self.forward(batch))
+
+    def timed_round(self, wait: Callable[[], None], times: dict[str, list[float]]) -> None:
+        """A timed round."""
+        one_round(self, wait, times)
+
+
+class WholeCall:
+    """A foreign detector, which has no phases: the whole is timed, without what carries images to its process."""
+
+    names = ("total",)
+
+    def __init__(
+        self, detector: ForeignDetector, groups: list[list[NDArray[np.uint8]]], settings: DetectionSettings
+    ) -> None:
+        self.detector, self.groups, self.settings = detector, groups, settings
+        self.rounds = 0
+
+    def warm_up(self) -> None:
+        """A round that is not timed."""
+        self.rounds += 1
+        self.detector.detect_images(self.groups[self.rounds % len(self.groups)], settings=self.settings)
+
+    def timed_round(self, wait: Callable[[], None], times: dict[str, list[float]]) -> None:
+        """A timed round; the call ends when its detections are here, so there is nothing to wait for."""
+        start, carried = time.perf_counter(), self.detector.transport
+        self.warm_up()
+        times["total"].append(time.perf_counter() - start - (self.detector.transport - carried))
 
 
 def one_round(runs: Phases, wait: Callable[[], None], times: dict[str, list[float]]) -> None:

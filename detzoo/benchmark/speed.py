@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detzoo.benchmark.cost import Cost, measure_cost
+from detzoo.benchmark.cost import Cost, foreign_cost, measure_cost
 from detzoo.benchmark.other_load import OtherLoad
-from detzoo.benchmark.phases import PHASES, PROPOSAL_PHASES, Phases, one_round, percentiles, synchroniser
+from detzoo.benchmark.phases import PHASES, PROPOSAL_PHASES, Phases, WholeCall, percentiles, synchroniser
 from detzoo.errors import DetzooError
 from detzoo.prediction.apply_switches import apply_switches, noise
+from detzoo.prediction.foreign_detector import ForeignDetector
 from detzoo.prediction.predict import inference
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.environment import device_facts, short_name, versions
@@ -30,7 +31,7 @@ from detzoo.runtime.switches import Switches
 from detzoo.types import DetectionSettings
 
 if TYPE_CHECKING:
-    from detzoo.interfaces import Detector
+    from detzoo.interfaces.any_detector import AnyDetector
 
 BLOCKS: Final = 5
 """Turns that each detector takes."""
@@ -83,10 +84,10 @@ class Benchmark:
                 for phase in (*PHASES[:3], *PROPOSAL_PHASES)
                 if phase in self.latency_ms
             },
-            "params_m": self.cost.parameters / 1e6,
+            "params_m": None if self.cost.parameters is None else self.cost.parameters / 1e6,
             "gflops": None if flops is None else flops / 1e9,
             "peak_memory_mib": None if memory is None else memory / 2**20,
-            "weights_mib": self.cost.weights_bytes / 2**20,
+            "weights_mib": None if self.cost.weights_bytes is None else self.cost.weights_bytes / 2**20,
         }
 
 
@@ -139,7 +140,7 @@ class Timing:
         SettingError: the detector's post-process does not have a setting that is given.
     """
 
-    def __init__(self, detector: Detector, options: TimingOptions) -> None:
+    def __init__(self, detector: AnyDetector, options: TimingOptions) -> None:
         self.detector, self.options = detector, options
         self.settings = detector.settings(options.settings)
         self.device = pick_device(None if options.device is None else str(options.device))
@@ -147,21 +148,23 @@ class Timing:
         self.groups = grouped(images, options.batch) if images is not None else [noise(options.batch, options.size)]
         applied = apply_switches(detector, Switches() if options.prepared else options.switches, self.device)
         self.switches = options.switches if options.prepared else applied
-        self.phases = Phases(detector, self.groups, self.device, self.settings)
+        self.phases: Phases | WholeCall
+        if isinstance(detector, ForeignDetector):
+            self.phases, self.load = (
+                WholeCall(detector, self.groups, self.settings),
+                OtherLoad(lambda: detector.processor_seconds),
+            )
+        else:
+            self.phases, self.load = Phases(detector, self.groups, self.device, self.settings), OtherLoad()
         self.times: dict[str, list[float]] = {phase: [] for phase in self.phases.names}
         self.blocks: list[float] = []
-        self.load = OtherLoad()
         self.seconds = 0.0
 
     def warm_up(self) -> None:
         """Rounds that do not count."""
         with inference(self.detector, precision=self.switches.precision):
             for _ in range(self.options.warmup):
-                self.phases.turn()
-                regions = self.phases.proposals()
-                self.phases.total(regions)
-                batch = self.phases.pre(regions)
-                self.phases.post(batch, self.phases.forward(batch))
+                self.phases.warm_up()
 
     def block(self, rounds: int) -> None:
         """Some rounds; rounds of phases and of the whole take turns, so that drift hits both."""
@@ -170,7 +173,7 @@ class Timing:
             for _ in range(rounds):
                 if len(self.times["total"]) >= FEWEST and self._over(begin):
                     break
-                one_round(self.phases, wait, self.times)
+                self.phases.timed_round(wait, self.times)
         self.seconds += time.perf_counter() - begin
         if found := self.times["total"][before:]:
             self.blocks.append(float(np.median(found)))
@@ -180,10 +183,9 @@ class Timing:
 
     def result(self) -> Benchmark:
         """Times and costs."""
-        phases, total = self.phases, self.times["total"]
-        regions = phases.proposals()
+        total = self.times["total"]
         with inference(self.detector, precision=self.switches.precision):
-            cost = measure_cost(self.detector, phases.one(), lambda: phases.total(regions), self.device)
+            cost = self._cost()
             protocol = _protocol(
                 self.detector, self.device, self.groups, len(total), self.options.warmup, self.switches, self.settings
             )
@@ -199,8 +201,14 @@ class Timing:
             protocol=protocol,
         )
 
+    def _cost(self) -> Cost:
+        if isinstance(self.phases, WholeCall):
+            return foreign_cost(self.phases.detector)
+        phases, regions = self.phases, self.phases.proposals()
+        return measure_cost(phases.detector, phases.one(), lambda: phases.total(regions), self.device)
 
-def benchmark(detector: Detector, options: TimingOptions | None = None) -> Benchmark:
+
+def benchmark(detector: AnyDetector, options: TimingOptions | None = None) -> Benchmark:
     """Time one detector from decoded images to detections in original pixels.
 
     Args:
@@ -245,7 +253,7 @@ def grouped(images: Sequence[NDArray[np.uint8]], batch: int) -> list[list[NDArra
 
 
 def _protocol(
-    detector: Detector,
+    detector: AnyDetector,
     device: torch.device,
     groups: list[list[NDArray[np.uint8]]],
     rounds: int,
@@ -253,14 +261,19 @@ def _protocol(
     switches: Switches,
     settings: DetectionSettings,
 ) -> dict[str, Any]:
-    spec = detector.input
+    own: dict[str, Any] = {}
+    if isinstance(detector, ForeignDetector):
+        own["program"], device = detector.described, detector.device
+    else:
+        spec = detector.input
+        own["input"] = dataclasses.asdict(spec) if dataclasses.is_dataclass(spec) else None
     return {
         "timed": "decoded image in memory -> detections in original pixels; disk and decoding are not included"
         + ("" if detector.proposer is None else ", the regions of the image are"),
         "batch": len(groups[0]),
         "different_images": len({id(image) for group in groups for image in group}),
         "image_sizes": sorted({f"{p.shape[0]}x{p.shape[1]}" for group in groups for p in group}),
-        "input": dataclasses.asdict(spec) if dataclasses.is_dataclass(spec) else None,
+        **own,
         "rounds": rounds,
         "warmup": warmup,
         **switches.as_dict(),

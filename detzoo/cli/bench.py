@@ -8,7 +8,12 @@ import typer
 
 
 def command(  # noqa: PLR0917  # typer turns parameters into options: their order means nothing
-    targets: Annotated[list[str], typer.Argument(help="Names from `detzoo list`, recipe files or runs.")],
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            help="Names from `detzoo list`, recipe files, runs, or foreign detectors: model.onnx, hf:org/name."
+        ),
+    ],
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps (default: the fastest available).")] = None,
     batch: Annotated[int, typer.Option(help="Images per batch.")] = 1,
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH in pixels of the random-noise images.")] = "480x640",

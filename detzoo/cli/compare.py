@@ -23,7 +23,10 @@ NOT_OFFERED: Final = {one.name for one in fields(TrainOptions)} - set(TRAINING)
 def command(  # noqa: PLR0917  # typer turns parameters into options: their order means nothing
     targets: Annotated[
         list[str],
-        typer.Argument(help="Names from `detzoo list`, recipe files, runs, result folders or COCO detections."),
+        typer.Argument(
+            help="Names from `detzoo list`, recipe files, runs, result folders, COCO detections, or foreign detectors: "
+            "model.onnx, hf:org/name, file.py:callable."
+        ),
     ],
     data: Annotated[str, typer.Option(help="data.yaml, a COCO json, a VOC or YOLO folder, or `shapes`.")],
     out: Annotated[Path, typer.Option(help="Output folder; an interrupted comparison resumes from it.")],

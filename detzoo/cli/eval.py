@@ -12,7 +12,12 @@ from detzoo.cli.options import GROUPS
 
 def command(  # noqa: PLR0917  # typer turns parameters into options: their order means nothing
     data: Annotated[str, typer.Option(help="data.yaml, a COCO json, a VOC or YOLO folder, or `shapes`.")],
-    target: Annotated[str | None, typer.Argument(help="A name from `detzoo list`, a recipe file or a run.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            help="A name from `detzoo list`, a recipe file, a run, or a foreign one: model.onnx, f.py:callable."
+        ),
+    ] = None,
     split: Annotated[str | None, typer.Option(help="val, test, ... (default: the dataset's own).")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for results.json and detections.json.")] = None,
     from_: Annotated[

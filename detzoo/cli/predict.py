@@ -10,7 +10,12 @@ import typer
 
 
 def command(  # noqa: PLR0917  # typer turns parameters into options: their order means nothing
-    target: Annotated[str, typer.Argument(help="A name from `detzoo list`, a recipe file or a run.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A name from `detzoo list`, a recipe file, a run, or a foreign one: model.onnx, f.py:callable."
+        ),
+    ],
     sources: Annotated[list[str], typer.Argument(help="Images, folders, videos, URLs.")],
     out: Annotated[Path, typer.Option(help="Output folder for images with boxes and detections.json.")],
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
@@ -36,7 +41,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
     named = find_target(target, set_=set_)  # a wrong name is told before a folder of images is searched
     files = find_sources(sources, report=lambda message: typer.echo(message, err=True))
-    detector = named.load()
+    detector = named.load_any()
     options = Options(score_threshold, nms_iou, keep, batch, switches.precision)
     detector.settings(options.settings)  # an unsupported setting is reported before the slow work starts
     apply_switches(detector, switches, pick_device(device))

@@ -52,7 +52,9 @@ def evaluate_target(
 ) -> Evaluation:
     """Build or load a detector and evaluate it; arguments as on the command line, ``say`` gets the first lines."""
     if target is None:
-        raise DetzooError("detzoo eval needs a detector (a name, a recipe file or a run) or --from detections.json")
+        raise DetzooError(
+            "detzoo eval needs a detector (a name, a recipe file, a run or a foreign one) or --from detections.json"
+        )
     protocol = voc_protocol(voc)  # a wrong word is reported before the slow work starts
     engine_module(engine)
     named = find_target(target, set_=set_)
@@ -60,7 +62,7 @@ def evaluate_target(
     dataset = _opened(data, split, groups)
     for line in opening_lines(dataset, use="evaluated on"):
         say(line)
-    detector = named.load()
+    detector = named.load_any()
     detector.settings(settings)  # an unsupported setting is reported before the slow work starts
     applied = apply_switches(detector, switches, where)
     found = evaluate(

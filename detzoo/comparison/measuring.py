@@ -33,9 +33,12 @@ from detzoo.comparison.exportable import export_facts
 from detzoo.comparison.recipe_facts import Facts, recipe_facts
 from detzoo.comparison.recorded import is_trained_here
 from detzoo.comparison.weights_facts import with_weights
-from detzoo.detector_loading import is_run, load_detector
+from detzoo.detector_loading import is_run, load_any_detector
 from detzoo.evaluation import evaluate
+from detzoo.foreign.options import described
+from detzoo.foreign.target import is_foreign
 from detzoo.prediction.apply_switches import apply_switches
+from detzoo.prediction.foreign_detector import ForeignDetector
 from detzoo.recipes.recipe import load_recipe
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.environment import versions
@@ -47,7 +50,7 @@ from detzoo.weights.checkpoint import checkpoint_of
 if TYPE_CHECKING:
     from detzoo.comparison.plan import ComparisonPlan
     from detzoo.data import Dataset
-    from detzoo.interfaces import Detector
+    from detzoo.interfaces.any_detector import AnyDetector
 
 Say = Callable[[str], None]
 
@@ -69,7 +72,7 @@ class Measuring:
     folder: Path
     run: Path | None
     numbers: dict[str, Any]
-    detector: Detector | None = None
+    detector: AnyDetector | None = None
     applied: Switches = field(default_factory=Switches)
 
     def entry(self) -> ComparisonEntry:
@@ -90,7 +93,7 @@ def evaluate_detector(
         return Measuring(name, folder, where, numbers)
     if numbers is None:
         start_over(folder)
-    detector = load_detector(target, set_=plan.overrides) if trained is None else load(trained)
+    detector = loaded(plan, target) if trained is None else load(trained)
     applied = apply_switches(detector, plan.switches, pick_device(plan.device))
     if numbers is None:
         place = trained or (Path(target) if is_run(target) else None)
@@ -99,6 +102,11 @@ def evaluate_detector(
     else:
         say(f"{name}: already evaluated")
     return Measuring(name, folder, where, numbers, detector, applied)
+
+
+def loaded(plan: ComparisonPlan, target: str) -> AnyDetector:
+    """A detector that is not trained here; ``--set`` is for recipes, a foreign detector's options stand in its file."""
+    return load_any_detector(target, set_=None if is_foreign(target) else plan.overrides)
 
 
 def time_detectors(plan: ComparisonPlan, rows: Sequence[Measuring], dataset: Dataset, say: Say) -> None:
@@ -170,7 +178,10 @@ def fingerprint(plan: ComparisonPlan, target: str, dataset: Dataset) -> str:
         "timing": [plan.bench_batch, plan.largest_batch, plan.iterations],
         "versions": versions(),
     }
-    if is_run(target):
+    if is_foreign(target):
+        facts["foreign"] = described(target).fingerprint()
+        facts["set"] = []
+    elif is_run(target):
         stat = checkpoint_of(Path(target)).stat()
         facts["weights"] = [stat.st_size, stat.st_mtime_ns]
     else:  # resolved: what it extends may change without it
@@ -184,8 +195,12 @@ def training_facts(plan: ComparisonPlan) -> list[Any]:
     return [plan.train_split, options.epochs, options.steps, *([] if options.seed is None else [options.seed])]
 
 
-def recipe_part(detector: Detector) -> dict[str, Any]:
-    """What numbers.json keeps of the recipe."""
+def recipe_part(detector: AnyDetector) -> dict[str, Any]:
+    """What numbers.json keeps of the recipe; a foreign detector has none, and tells its kind."""
+    if isinstance(detector, ForeignDetector):
+        told = detector.described
+        facts = Facts(architecture=told.get("kind"), size=told.get("input"), gives="boxes")
+        return {"facts": facts_json(facts), "reported": [], "export": {}}
     values = detector.recipe.values
     facts = recipe_facts(values) if values else Facts()
     export = isolated(partial(export_facts, detector))
@@ -199,7 +214,7 @@ def recipe_part(detector: Detector) -> dict[str, Any]:
 def accuracy(
     plan: ComparisonPlan,
     name: str,
-    detector: Detector,
+    detector: AnyDetector,
     dataset: Dataset,
     folder: Path,
     say: Say,

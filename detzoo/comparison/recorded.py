@@ -38,6 +38,7 @@ from detzoo.evaluation import groups_by_id
 from detzoo.evaluation.result_file import read_detections
 from detzoo.evaluation.results import FORMAT as RESULTS_FORMAT
 from detzoo.evaluation.results import Evaluation, evaluate_detections
+from detzoo.foreign.target import is_foreign
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.environment import short_name
 from detzoo.runtime.foreign_files import is_folder, is_ordinary, read_text
@@ -132,8 +133,8 @@ def find_recorded(target: str) -> Recorded | None:
 
 
 def is_trained_here(target: str) -> bool:
-    """Whether ``--train`` trains a target: a name or a recipe, neither run nor results."""
-    return not is_run(target) and find_recorded(target) is None
+    """Whether ``--train`` trains a target: a name or a recipe, neither run, results nor a foreign detector."""
+    return not is_run(target) and not is_foreign(target) and find_recorded(target) is None
 
 
 def parts_in(folder: Path) -> dict[str, Path]:

@@ -17,6 +17,7 @@ from detzoo.evaluation.resampled_numbers import PairedDifference, Resampled, pai
 from detzoo.evaluation.results import Evaluation, evaluate_detections
 from detzoo.evaluation.voc_map import VocProtocol
 from detzoo.plugins.registry import get_registry
+from detzoo.prediction.foreign_detector import ForeignDetector
 from detzoo.runtime.device import device_of
 from detzoo.runtime.environment import device_facts, short_name
 from detzoo.types import DetectionSettings
@@ -24,7 +25,7 @@ from detzoo.types import DetectionSettings
 if TYPE_CHECKING:
     import torch
 
-    from detzoo.interfaces import Detector
+    from detzoo.interfaces.any_detector import AnyDetector
     from detzoo.runtime.switches import Precision
 
 __all__ = [
@@ -45,7 +46,7 @@ __all__ = [
 
 
 def evaluate(
-    detector: Detector,
+    detector: AnyDetector,
     dataset: EvaluationSet,
     *,
     batch: int = 8,
@@ -66,7 +67,7 @@ def evaluate(
     Under torchrun every process takes its share and returns the numbers of the whole.
 
     Args:
-        detector: any; moved to ``device``.
+        detector: any, a foreign one too; moved to ``device``.
         dataset: any of detzoo's.
         batch: images that go through the network together.
         device: None leaves the detector where it is.
@@ -105,6 +106,8 @@ def evaluate(
         progress=progress,
     )
     protocol = {"batch": batch, "precision": precision, **asked.given(), **(switches or {})}
+    if isinstance(detector, ForeignDetector):
+        protocol["precision"] = None  # its own, which it may describe
     # each process scores all
     evaluation = score(
         detector,
@@ -121,7 +124,7 @@ def evaluate(
 
 
 def score(
-    detector: Detector,
+    detector: AnyDetector,
     dataset: EvaluationSet,
     found: Collected,
     classes: ClassMap,
@@ -185,7 +188,7 @@ def groups_by_id(dataset: EvaluationSet) -> dict[Any, str] | None:
     return None if dataset.groups is None else dict(zip(dataset.image_ids, dataset.groups, strict=True))
 
 
-def _doubts(detector: Detector, dataset: EvaluationSet, found: Collected, protocol: dict[str, Any]) -> list[str]:
+def _doubts(detector: AnyDetector, dataset: EvaluationSet, found: Collected, protocol: dict[str, Any]) -> list[str]:
     warnings = []
     if found.broken:
         first = found.broken[min(found.broken)]
@@ -200,7 +203,7 @@ def _doubts(detector: Detector, dataset: EvaluationSet, found: Collected, protoc
     return warnings
 
 
-def _cut_by_keep(detector: Detector, truth: dict[str, Any], protocol: dict[str, Any]) -> list[str]:
+def _cut_by_keep(detector: AnyDetector, truth: dict[str, Any], protocol: dict[str, Any]) -> list[str]:
     """A warning where the detector reports fewer than an image has objects, or than LVIS counts."""
     keep = protocol.get("keep")
     keep = _run_facts(detector).get("keep") if keep is None else keep
@@ -222,15 +225,20 @@ def _cut_by_keep(detector: Detector, truth: dict[str, Any], protocol: dict[str, 
     return found
 
 
-def _run_facts(detector: Detector) -> dict[str, Any]:
+def _run_facts(detector: AnyDetector) -> dict[str, Any]:
     """The settings that decide which detections come out."""
     facts: dict[str, Any] = detector.settings().given()
+    if isinstance(detector, ForeignDetector):
+        return facts | {"program": detector.described}
     if dataclasses.is_dataclass(detector.input):
         facts["input"] = dataclasses.asdict(detector.input)
     return facts
 
 
-def _model_facts(detector: Detector) -> dict[str, Any]:
+def _model_facts(detector: AnyDetector) -> dict[str, Any]:
+    if isinstance(detector, ForeignDetector):
+        parameters = detector.described.get("parameters")
+        return {"name": short_name(detector.name), "classes": list(detector.classes), "parameters": parameters}
     return {
         "name": short_name(detector.name),
         "classes": list(detector.classes),
@@ -238,5 +246,5 @@ def _model_facts(detector: Detector) -> dict[str, Any]:
     }
 
 
-def _device_facts(detector: Detector) -> dict[str, Any]:
-    return device_facts(device_of(detector))
+def _device_facts(detector: AnyDetector) -> dict[str, Any]:
+    return device_facts(detector.device if isinstance(detector, ForeignDetector) else device_of(detector))

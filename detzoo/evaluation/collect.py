@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from detzoo.errors import DataError, DetzooError
 from detzoo.ops.mask_encoding import run_lengths
 from detzoo.prediction.detections import Detections
+from detzoo.prediction.foreign_detector import ForeignDetector
 from detzoo.prediction.image_proposals import propose
 from detzoo.prediction.predict import detect_images, inference
 from detzoo.prediction.prepare import resized_size
@@ -26,7 +27,8 @@ from detzoo.runtime.progress import progress_bar
 from detzoo.types import DetectionSettings
 
 if TYPE_CHECKING:
-    from detzoo.interfaces import Detector, Proposer
+    from detzoo.interfaces import Proposer
+    from detzoo.interfaces.any_detector import AnyDetector
     from detzoo.runtime.switches import Precision
     from detzoo.types import Sample
 
@@ -93,7 +95,7 @@ class Collected:
 
 
 def collect(
-    detector: Detector,
+    detector: AnyDetector,
     dataset: EvaluationSet,
     category_of: Sequence[int | None],
     *,
@@ -186,11 +188,14 @@ def _next(waiting: deque[tuple[int, Future[Read]]], done: Collected) -> Iterator
         done.broken[position] = str(error)  # noted, not raised: hours of work stay
 
 
-def batches(images: Iterator[Read], detector: Detector, batch: int) -> Iterator[list[Read]]:
+def batches(images: Iterator[Read], detector: AnyDetector, batch: int) -> Iterator[list[Read]]:
     """Groups of one prepared size: padding to a larger neighbour would change what an image's borders see."""
     waiting: dict[tuple[int, int], list[Read]] = {}
     for read in images:
-        size = resized_size(read.image.shape[0], read.image.shape[1], detector.input)
+        if isinstance(detector, ForeignDetector):  # it prepares images itself: any may share a batch
+            size = (0, 0)
+        else:
+            size = resized_size(read.image.shape[0], read.image.shape[1], detector.input)
         group = waiting.setdefault(size, [])
         group.append(read)
         if len(group) == batch:

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from detzoo.export.network import Exported
+from detzoo.recipes.full_names import stored_values
 from detzoo.runtime.version import __version__
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def describe(detector: Detector, exported: Exported, *, dynamic: tuple[str, ...]
         dynamic: which of ``batch``, ``size`` and ``regions`` are free.
     """
     height, width = exported.examples[0].shape[-2:]
+    raw = "scores" not in exported.outputs
     values: dict[str, Any] = {
         "detzoo.version": __version__,
         "detzoo.recipe": detector.recipe.name,
@@ -33,5 +35,7 @@ def describe(detector: Detector, exported: Exported, *, dynamic: tuple[str, ...]
         "detzoo.scoring": None if detector.raw_head is None else detector.raw_head.scoring,
         "detzoo.quality": detector.postprocess.quality,
         "detzoo.score_threshold": detector.settings().score_threshold,
+        "detzoo.postprocess": stored_values(detector.recipe.values).get("postprocess") if raw else None,
+        "detzoo.levels": [dataclasses.astuple(level) for level in exported.levels],
     }
     return {name: json.dumps(value) for name, value in values.items()}

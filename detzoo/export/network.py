@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from detzoo.errors import DetzooError
-from detzoo.types import Candidates, ImageBatch, Predictions
+from detzoo.types import Candidates, ImageBatch, Level, Predictions
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
@@ -57,6 +57,7 @@ class Exported:
         outputs: names of its results.
         examples: one tensor per argument, for two images.
         step: whole numbers of network px by which a dynamic size may grow: the coarsest stride.
+        levels: of raw outputs: the grid that the candidates come from, for the size of the examples.
     """
 
     module: nn.Module
@@ -64,6 +65,7 @@ class Exported:
     outputs: tuple[str, ...]
     examples: tuple[Tensor, ...]
     step: int
+    levels: tuple[Level, ...] = ()
 
     def alone(self) -> Exported:
         """The same for one image."""
@@ -170,7 +172,8 @@ def exportable(detector: Detector, *, postprocess: bool, size: tuple[int, int] |
     network = Network(copied, tuple(inputs), postprocess=postprocess)
     with torch.no_grad():
         outputs = tuple(network.named(*examples))
-    return Exported(network, tuple(inputs), outputs, tuple(examples), detector.stride)
+        levels = () if postprocess else copied.network(image_batch(*examples))[0].levels
+    return Exported(network, tuple(inputs), outputs, tuple(examples), detector.stride, levels)
 
 
 def input_size(detector: Detector, size: tuple[int, int] | None) -> tuple[int, int]:

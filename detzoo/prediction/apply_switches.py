@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from detzoo.prediction.fold_batch_norm import fold_batch_norm
+from detzoo.prediction.foreign_detector import ForeignDetector
 from detzoo.prediction.predict import prepared
 from detzoo.runtime.switches import Switches
 
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from detzoo.interfaces import Detector
+    from detzoo.interfaces.any_detector import AnyDetector
 
 
 _log = logging.getLogger("detzoo.prediction")
 
 
-def apply_switches(detector: Detector, switches: Switches, device: torch.device | str | None = None) -> Switches:
+def apply_switches(detector: AnyDetector, switches: Switches, device: torch.device | str | None = None) -> Switches:
     """Move a detector to its device and prepare it as the switches say, in place.
 
     Args:
@@ -32,10 +34,18 @@ def apply_switches(detector: Detector, switches: Switches, device: torch.device 
         device: None leaves it where it is.
 
     Returns:
-        what was done, for the protocol: ``compile`` is False where the detector has no part to compile.
+        what was done, for the protocol: ``compile`` is False where the detector has no part to compile, and a foreign
+        detector takes no switch at all.
     """
     if device is not None:
         detector.to(device)
+    if isinstance(detector, ForeignDetector):
+        if switches != Switches():
+            given = ", ".join(name for name, value in switches.as_dict().items() if value != Switches().as_dict()[name])
+            _log.warning(
+                "%s: not one of detzoo's detectors, so %s changes nothing; it runs as it is", detector.name, given
+            )
+        return Switches()
     if switches.fold:  # before channels_last and compile: both look at the modules that are left
         detector.eval()
         fold_batch_norm(detector, example_batch(detector))

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from detzoo.ops.masks import paste_masks
 from detzoo.prediction.detections import Detections
+from detzoo.prediction.foreign_detector import ForeignDetector
 from detzoo.prediction.given_images import Channels, PredictionError, as_list, origin, read_given
 from detzoo.prediction.untrained import tell_untrained
 from detzoo.runtime.device import device_of
@@ -27,6 +28,7 @@ from detzoo.types import DetectionBatch, DetectionSettings, ImageBatch
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
+    from detzoo.interfaces.any_detector import AnyDetector
 
 
 _AUTOCAST: Final[dict[str, torch.dtype]] = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -34,7 +36,7 @@ _PACKED: Final = 7  # box (4), score, label, valid: one row of what crosses to t
 
 
 def predict(
-    detector: Detector,
+    detector: AnyDetector,
     images: Sequence[Any],
     *,
     score_threshold: float | None = None,
@@ -117,7 +119,7 @@ def regions_of(
 
 
 def detect_images(
-    detector: Detector,
+    detector: AnyDetector,
     images: Sequence[NDArray[np.uint8]],
     paths: Sequence[str | None] | None = None,
     proposals: Sequence[NDArray[np.float32] | None] | None = None,
@@ -135,6 +137,8 @@ def detect_images(
     """
     if not images:  # a batch of nothing has no size to pad to
         return []
+    if isinstance(detector, ForeignDetector):
+        return detector.detect_images(images, paths, settings=settings)
     batch = prepared(detector, images, paths, proposals)
     return split(detector, detector.detect(batch, settings), batch, paths)
 
@@ -177,13 +181,16 @@ def original_boxes(boxes: Tensor, images: ImageBatch) -> Tensor:
 
 
 @contextmanager
-def inference(detector: Detector, *, precision: Precision = "fp32") -> Iterator[None]:
+def inference(detector: AnyDetector, *, precision: Precision = "fp32") -> Iterator[None]:
     """Evaluation mode and no gradients; undone afterwards.
 
     Args:
         detector: to be used inside the block.
         precision: ``bf16`` and ``fp16`` run the network under autocast.
     """
+    if isinstance(detector, ForeignDetector):  # what it does inside is its own
+        yield
+        return
     training = [module for module in detector.modules() if module.training]
     dtype = _AUTOCAST.get(precision)
     autocast = nullcontext() if dtype is None else torch.autocast(device_of(detector).type, dtype=dtype)

@@ -29,7 +29,7 @@ from detzoo.runtime.switches import Precision
 from detzoo.types import DetectionSettings
 
 if TYPE_CHECKING:
-    from detzoo.interfaces import Detector
+    from detzoo.interfaces.any_detector import AnyDetector
 
 VIDEOS: Final = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 RESULTS: Final = "detections.json"
@@ -88,7 +88,7 @@ class Summary:
 
 
 def annotate(
-    detector: Detector,
+    detector: AnyDetector,
     sources: Sequence[str],
     out: Path,
     options: Options | None = None,
@@ -123,7 +123,7 @@ def annotate(
 
 
 def _annotated(
-    detector: Detector,
+    detector: AnyDetector,
     files: Sequence[str],
     out: Path,
     options: Options,
@@ -240,7 +240,7 @@ def _groups(files: Sequence[str], batch: int) -> Iterator[list[str]]:
 
 
 def _images(
-    detector: Detector,
+    detector: AnyDetector,
     sources: Sequence[str],
     names: _Names,
     settings: DetectionSettings,
@@ -266,7 +266,7 @@ def _images(
 
 
 def _video(
-    detector: Detector, source: str, names: _Names, batch: int, settings: DetectionSettings, summary: Summary
+    detector: AnyDetector, source: str, names: _Names, batch: int, settings: DetectionSettings, summary: Summary
 ) -> None:
     """Every readable frame, in batches, into an mp4 of the same size and rate.
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 if TYPE_CHECKING:
-    from detzoo.interfaces import Detector
+    from detzoo.interfaces.any_detector import AnyDetector
 
 _log = logging.getLogger("detzoo.prediction")
-_told: Final[WeakSet[Detector]] = WeakSet()
+_told: Final[WeakSet[AnyDetector]] = WeakSet()
 
 
-def tell_untrained(detector: Detector) -> None:
+def tell_untrained(detector: AnyDetector) -> None:
     """Warn, the first time, where components of a detector still are as they were drawn at random."""
     untrained = detector.untrained
     if not untrained or detector in _told:

@@ -19,6 +19,6 @@ def reject_exported(place: Path | str) -> None:
     exported = _EXPORTED.get(Path(place).suffix.lower())
     if exported is not None:
         raise WeightsError(
-            f"{place} is {exported}: it holds the network alone, and other programs run it (docs/export.md). "
-            "Give the run that it was exported from; to score what it finds: detzoo eval --from detections.json"
+            f"{place} is {exported}: it holds the network alone. detzoo eval, bench, predict and compare take it as it "
+            "is, as detzoo.load_foreign does in Python (docs/foreign-detectors.md); else give the run that it is of"
         )

@@ -80,7 +80,7 @@ def _guess(monkeypatch: pytest.MonkeyPatch) -> None:
             raise DetzooError("there is no such detector")
 
     BUILT.clear()
-    monkeypatch.setattr("detzoo.comparison.measuring.load_detector", load)
+    monkeypatch.setattr("detzoo.comparison.measuring.load_any_detector", load)
     monkeypatch.setattr("detzoo.comparison.measuring.load_recipe", lambda target, _: Recipe(target, {}))
     monkeypatch.setattr("detzoo.comparison.run_comparison.find_target", find)
 

@@ -101,7 +101,7 @@ def test_either_a_detector_or_a_file(tmp_path: Path) -> None:
             switches=Switches(),
         )
     assert str(caught.value) == (
-        "detzoo eval needs a detector (a name, a recipe file or a run) or --from detections.json"
+        "detzoo eval needs a detector (a name, a recipe file, a run or a foreign one) or --from detections.json"
     )
 
 

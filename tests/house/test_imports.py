@@ -27,6 +27,7 @@ ROOMS = (
     "detectors",  # their stages see training through interfaces.StageContext
     "data",
     "builder",
+    "foreign",  # somebody else's detectors; reads detzoo's own exports with the builder
     "detector_loading",
     "evaluation",
     "training",

@@ -1,0 +1,1 @@
+"""Everybody's detector behind one small protocol: files of networks, libraries, and any Python callable."""
