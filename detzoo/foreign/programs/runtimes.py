@@ -160,7 +160,7 @@ class TorchProgram:
 
                 del detzoo
                 program = torch.export.load(str(path), extra_files=told)
-                self.inputs = _ports(program, own=bool(told["detzoo.meaning"]))
+                self.inputs = _ports(program, list(json.loads(_text(told["detzoo.meaning"] or "{}"))))
                 self.module = program.module().to(self.device)
         except Exception as error:  # whatever it stumbles upon
             raise ForeignError(f"PyTorch cannot read it: {_first(error)}") from None
@@ -188,18 +188,15 @@ METADATA = (
 """What ``detzoo export`` writes beside a network (see ``detzoo.export.describing``)."""
 
 
-def _ports(program: torch.export.ExportedProgram, *, own: bool) -> tuple[Port, ...]:
-    """Inputs of an exported program; those of detzoo's ``own`` are called by their meaning."""
+def _ports(program: torch.export.ExportedProgram, meanings: list[str]) -> tuple[Port, ...]:
+    """Inputs of an exported program; those of detzoo's own go by the first of the names that they explain."""
     found = []
     names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
     shapes = {node.name: node.meta["val"].shape for node in program.graph.nodes if node.op == "placeholder"}
     for at, name in enumerate(names):
         shape = tuple(size if isinstance(size, int) else None for size in shapes[name])
-        found.append(Port(_OWN[at] if own else name, shape, "float32"))
+        found.append(Port(meanings[at] if meanings else name, shape, "float32"))
     return tuple(found)
-
-
-_OWN = ("pixels", "region", "regions")
 
 
 def _text(value: Any) -> str:
