@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,9 @@ from detzoo.errors import RecipeError
 from detzoo.evaluation import evaluate
 from detzoo.foreign.detector import load_foreign
 from detzoo.foreign.errors import ForeignError
-from detzoo.foreign.loading import load_program
 from detzoo.foreign.options import ForeignOptions, described
 from detzoo.foreign.presets import presets
 from detzoo.foreign.programs.decoding import Reading, decode
-from detzoo.foreign.protocol import ForeignProgram
 from detzoo.interfaces import Detector
 from detzoo.prediction.detections import Detections
 from detzoo.prediction.input_spec import InputSpec
@@ -29,6 +26,7 @@ from detzoo.prediction.prepare import prepare
 from detzoo.recipes.class_names import COCO
 from detzoo.runtime.images import read_image
 from detzoo.weights.detector import convert_weights
+from tests.foreign.loaded import loaded
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -50,14 +48,6 @@ def imported(file: Path) -> Detector:
 @pytest.fixture(scope="module")
 def yolox(shared: Path) -> Path:
     return shared / "weights" / "yolox-nano-coco" / "yolox_nano.onnx"
-
-
-def loaded(target: Path, options: list[str] | None = None) -> ForeignProgram:
-    """In this process, which is faster and shows as much."""
-    found = described(str(target), options)
-    threads = torch.get_num_threads()
-    program, _ = load_program(dataclasses.asdict(found.target), found.values, "cpu", threads)
-    return program
 
 
 def assert_same(found: Detections, expected: Detections) -> None:

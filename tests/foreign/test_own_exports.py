@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from detzoo.errors import SettingError
 from detzoo.export.onnx_file import export_onnx
 from detzoo.export.program import export_program
 from detzoo.foreign.errors import ForeignError
-from detzoo.foreign.loading import load_program
-from detzoo.foreign.options import described
 from detzoo.foreign.protocol import Found
 from detzoo.foreign.results import as_arrays
 from detzoo.interfaces import Detector
 from detzoo.prediction.input_spec import InputSpec
 from tests.export.small_detectors import small, table
+from tests.foreign.loaded import loaded
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -34,9 +31,8 @@ def images() -> list[NDArray[np.uint8]]:
 
 def found_by(path: Path, options: list[str] | None = None) -> list[Found]:
     """In this process."""
-    one = described(str(path), options)
-    program, names = load_program(dataclasses.asdict(one.target), one.values, "cpu", torch.get_num_threads())
-    assert names == ["a", "b", "c"]
+    program = loaded(path, options)
+    assert list(program.names) == ["a", "b", "c"]
     assert program.describe()["exported_by"]
     return list(program(images()))
 
@@ -68,12 +64,12 @@ def test_raw_outputs_are_chosen_from_as_the_recipe_says(tmp_path: Path) -> None:
     few = as_arrays(found_by(tmp_path / "raw.onnx", ["keep=2", "nms_iou=0.3"]), len(SIZES))
     expected = detector.predict(images(), channels="rgb", keep=2, nms_iou=0.3)
     assert [one.labels.tolist() for one in few] == [one.labels.tolist() for one in expected]
+    model = onnx.load(tmp_path / "raw.onnx")
+    kept = [one for one in model.metadata_props if one.key != "detzoo.postprocess"]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    onnx.save(model, tmp_path / "old.onnx")
     with pytest.raises(ForeignError, match="older versions: export it again, or with --postprocess"):
-        model = onnx.load(tmp_path / "raw.onnx")
-        kept = [one for one in model.metadata_props if one.key != "detzoo.postprocess"]
-        del model.metadata_props[:]
-        model.metadata_props.extend(kept)
-        onnx.save(model, tmp_path / "old.onnx")
         found_by(tmp_path / "old.onnx")
 
 

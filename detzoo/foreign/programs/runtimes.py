@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +153,9 @@ class TorchProgram:
         told = {name: "" for name in METADATA} if not script else {}
         try:
             if script:
-                self.module: Any = torch.jit.load(str(path), map_location=self.device)  # type: ignore[no-untyped-call]
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # that TorchScript is deprecated
+                    self.module: Any = torch.jit.load(str(path), map_location=self.device)  # type: ignore[no-untyped-call]
                 self.module.eval()
                 self.inputs: tuple[Port, ...] = (Port("pixels", (None, None, None, None), "float32"),)
             else:
