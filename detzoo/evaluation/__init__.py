@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from detzoo.errors import DataError
 from detzoo.evaluation.annotation_flags import is_flagged
 from detzoo.evaluation.classes import ClassMap, map_classes
 from detzoo.evaluation.coco_map import limit_of
@@ -91,7 +92,7 @@ def evaluate(
         limit_of(Federation(dataset.coco_ground_truth()), max_detections)
     asked = DetectionSettings(score_threshold, nms_iou, keep)
     settings = detector.settings(asked)  # before any image: a wrong setting fails at once
-    classes = map_classes(detector.classes, dataset.classes, dataset.category_ids)
+    classes = _matched(detector, dataset)
     if device is not None:
         detector.to(device)
     found = collect(
@@ -181,6 +182,15 @@ def score(
         facts=facts,
         warnings=warnings,
     )
+
+
+def _matched(detector: AnyDetector, dataset: EvaluationSet) -> ClassMap:
+    try:
+        return map_classes(detector.classes, dataset.classes, dataset.category_ids)
+    except DataError as error:
+        if isinstance(detector, ForeignDetector):
+            raise DataError(f"{error}; or say which are meant: --set aliases={{ITS_NAME: THE_DATASET_S}}") from None
+        raise
 
 
 def groups_by_id(dataset: EvaluationSet) -> dict[Any, str] | None:

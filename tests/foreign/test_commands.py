@@ -49,7 +49,7 @@ def test_names_and_thresholds(painted: Path) -> None:
     evaluation = evaluate(load_foreign(PAINTED, options), dataset, progress=False)
     assert evaluation.per_class["red"]["AP50"] == 0
     assert any("spelled differently" in warning and "'GREEN'" in warning for warning in evaluation.warnings)
-    with pytest.raises(DetzooError, match=r"it has no output for green \(near: greene\)"):
+    with pytest.raises(DetzooError, match=r"it has no output for green \(near: greene\).*--set aliases=\{ITS_NAME"):
         evaluate(load_foreign(PAINTED, {"classes": "red,greene"}), dataset, progress=False)
     none = evaluate(load_foreign(PAINTED), dataset, score_threshold=0.95, progress=False)
     assert none.facts["counts"]["detections"] == 0

@@ -30,7 +30,7 @@ from tests.foreign.loaded import loaded
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-PHOTOS = 4
+PHOTOS = 2
 
 
 def photos(shared: Path, count: int) -> list[NDArray[np.uint8]]:
@@ -79,7 +79,7 @@ def test_yolox_nano_finds_what_its_import_finds(yolox: Path, shared: Path) -> No
         (found,) = theirs.predict([image], channels="rgb")
         assert_same(found, expected)
         total += len(found)
-    assert total > 150
+    assert total > 100
 
 
 @pytest.mark.slow

@@ -73,6 +73,7 @@ def test_raw_outputs_are_chosen_from_as_the_recipe_says(tmp_path: Path) -> None:
         found_by(tmp_path / "old.onnx")
 
 
+@pytest.mark.slow
 def test_detections_come_as_they_are(tmp_path: Path) -> None:
     detector = letterboxed("yolov3")
     export_onnx(detector, tmp_path / "found.onnx", postprocess=True)
@@ -104,6 +105,7 @@ def test_sizes_that_follow_the_images(name: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(one.scores, expected.scores.numpy(), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_size_for_images_that_follow_none(tmp_path: Path) -> None:
     """A file of one size shrinks an image into its corner: what a batch of that size would show."""
     detector = small("yolov3")
@@ -114,7 +116,8 @@ def test_a_size_for_images_that_follow_none(tmp_path: Path) -> None:
     assert_finds_the_same(detector, found)
 
 
-@pytest.mark.parametrize("name", ["faster", pytest.param("mask", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["faster", "mask"])
 def test_programs(name: str, tmp_path: Path) -> None:
     detector = small(name)
     export_program(detector, tmp_path / "it.pt2")
