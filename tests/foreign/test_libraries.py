@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +236,7 @@ def test_what_transformers_cannot_load(tmp_path: Path) -> None:
 def test_a_package_that_is_not_installed(
     package: str, target: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, package, None)  # importing it raises ImportError
+    monkeypatch.setitem(sys.modules, package, None)  # importing it raises ImportError
     monkeypatch.chdir(tmp_path)
     for name in ("net.xml", "net.bin", "net.onnx"):
         (tmp_path / name).write_bytes(b"")
@@ -273,3 +274,23 @@ def test_openvino_s_weights_lie_beside_it(tmp_path: Path) -> None:
     (tmp_path / "net.xml").write_text("<net/>")
     with pytest.raises(ForeignError, match=r"its weights are missing: .*net\.bin must lie beside it"):
         load_foreign(tmp_path / "net.xml")
+
+
+def test_rfdetr_through_a_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package needs 2 GB: a module with the part of its interface that is read, COCO's category ids among it."""
+    (tmp_path / "rfdetr.py").write_text(
+        "import types, numpy as np\n"
+        "class RFDETRNano:\n"
+        "    def predict(self, image, threshold):\n"
+        "        assert image.size == (40, 30) and threshold == 0\n"
+        "        return types.SimpleNamespace(xyxy=np.array([[-1, 2, 99, 9.0]]), confidence=np.array([0.5]),"
+        " class_id=np.array([18]))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    program = loaded("rfdetr:nano")
+    ((boxes, scores, labels),) = program(images((30, 40)))
+    assert (boxes.tolist(), scores.tolist()) == ([[0, 2, 40, 9]], [0.5])
+    assert program.names[labels[0]] == "dog"
+    with pytest.raises(ForeignError, match='unknown detector of rfdetr "nan"; did you mean "nano"'):
+        loaded("rfdetr:nan")
+    monkeypatch.delitem(sys.modules, "rfdetr")

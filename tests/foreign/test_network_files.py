@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from detzoo.errors import RecipeError
 from detzoo.evaluation import evaluate
 from detzoo.foreign.detector import load_foreign
 from detzoo.foreign.errors import ForeignError
-from detzoo.foreign.options import ForeignOptions, described
+from detzoo.foreign.options import Decoder, ForeignOptions, described
 from detzoo.foreign.presets import presets
 from detzoo.foreign.programs.decoding import Reading, decode
 from detzoo.interfaces import Detector
@@ -212,3 +213,9 @@ def test_every_preset_is_a_set_of_options() -> None:
         assert described("torch_less:x").target.kind == "module"
         made = ForeignOptions(**presets()[name])
         assert made.decoder in ("detections", "cells", "columns", "queries", "distributions")
+
+
+def test_the_page_names_every_option_and_preset() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "foreign-detectors.md").read_text()
+    for name in (*(field.name for field in dataclasses.fields(ForeignOptions)), *presets(), *get_args(Decoder)):
+        assert f"`{name}`" in page, name
