@@ -85,7 +85,7 @@ def evaluate_detector(
 ) -> Measuring:
     """One detector's evaluation; its timing follows, with all others in turn."""
     trained = folder / "run" if plan.train and is_trained_here(target) else None
-    where = trained or (Path(target) if is_folder(Path(target)) else None)
+    where = trained or (Path(target) if is_folder(Path(target)) and not is_foreign(target) else None)
     key = key or fingerprint(plan, target, dataset)
     numbers = finished(folder / NUMBERS, key)
     if numbers is not None and "benchmark" in numbers and not numbers.get("failed"):

@@ -28,6 +28,7 @@ from detzoo.data.formats.opening import evaluation_split
 from detzoo.data.groups import regrouped
 from detzoo.detector_loading import find_target
 from detzoo.errors import DetzooError
+from detzoo.foreign.target import is_foreign
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.environment import short_name
 from detzoo.runtime.folder_claim import claimed_folder
@@ -76,6 +77,8 @@ def compare(plan: ComparisonPlan, say: Callable[[str], None] = lambda _: None) -
         raise DetzooError("detzoo compare needs at least one detector: a name, a recipe file, a run or results")
     for target in filter(is_trained_here, plan.targets):
         find_target(target, set_=plan.overrides, weights="optional")  # before the others are trained for hours
+    for target in filter(is_foreign, plan.targets):
+        find_target(target)  # a file that is not there, a wrong option
     with claimed_folder(plan.out, marker=MARKER, written=FORMAT, what="comparison"):
         return _compared(plan, say)
 

@@ -134,3 +134,10 @@ def test_what_needs_parts_says_so() -> None:
 def test_mistakes(target: str, options: list[str], told: str) -> None:
     with pytest.raises((ForeignError, RecipeError), match=told):
         assert load_foreign(target, options).classes
+
+
+def test_compare_begins_with_what_can_be_known(painted: Path, tmp_path: Path) -> None:
+    plan = ComparisonPlan(targets=[PAINTED, "no.onnx"], data=str(painted), out=tmp_path / "out")
+    with pytest.raises(ForeignError, match=r"^no\.onnx: no such file"):
+        compare(plan)
+    assert not (tmp_path / "out").exists()
