@@ -17,8 +17,8 @@ class ComparisonPlan(Places):
     """What is to be compared, and how; the rest, which is for training alone, as ``Places``.
 
     Args:
-        targets: names, recipe files, runs, foreign detectors, and results: folders of ``detzoo eval`` or of an earlier comparison, or
-            files of COCO detections.
+        targets: names, recipe files, runs, foreign detectors, and results: folders of ``detzoo eval`` or of an earlier
+            comparison, or files of COCO detections.
         data: as ``open_dataset`` takes it.
         out: folder of the comparison.
         split: that is evaluated; ``test``, else ``val``, where it is None.

@@ -40,6 +40,7 @@ class ForeignOptions:
 
     Args:
         foreign: the detector, where the file is given in its place; ``model.yaml`` beside ``model.onnx`` needs none.
+        runtime: of an ONNX file: which program runs it.
         preset: values for a family of files; what is written beside it wins.
         classes: names by label: a list, a set (``coco``, ``voc``), ``a,b,c``, or a file with one name a line or a JSON
             list; null for outputs that mean nothing.
@@ -67,6 +68,7 @@ class ForeignOptions:
     name: ClassVar[str] = "foreign"
     kind: ClassVar[str] = "settings"
     foreign: str | None = None
+    runtime: Literal["onnxruntime", "openvino"] = "onnxruntime"
     preset: str | None = None
     classes: str | list[str | None] | None = None
     aliases: dict[str, str] | str | None = None
@@ -106,7 +108,7 @@ NETWORK: Final = (
 )  # fmt: skip
 """Keys of network files alone."""
 NETWORK_KINDS: Final = ("onnx", "openvino", "program", "torchscript")
-OF_KINDS: Final = {"arguments": ("file", "module"), "weights": ("torchvision", "rfdetr")}
+OF_KINDS: Final = {"arguments": ("file", "module"), "weights": ("torchvision", "rfdetr"), "runtime": ("onnx",)}
 """Keys of other kinds alone."""
 
 

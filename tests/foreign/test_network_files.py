@@ -20,6 +20,7 @@ from detzoo.foreign.errors import ForeignError
 from detzoo.foreign.options import Decoder, ForeignOptions, described
 from detzoo.foreign.presets import presets
 from detzoo.foreign.programs.decoding import Reading, decode
+from detzoo.foreign.results import as_arrays
 from detzoo.interfaces import Detector
 from detzoo.prediction.detections import Detections
 from detzoo.prediction.input_spec import InputSpec
@@ -81,6 +82,16 @@ def test_yolox_nano_finds_what_its_import_finds(yolox: Path, shared: Path) -> No
         assert_same(found, expected)
         total += len(found)
     assert total > 100
+
+
+def test_yolox_nano_in_openvino(yolox: Path, shared: Path) -> None:
+    pytest.importorskip("openvino", reason="pip install 'detzoo[openvino]'")
+    images = photos(shared, PHOTOS)
+    one, other = (loaded(yolox, ["preset=yolox", *more])(images) for more in ([], ["runtime=openvino"]))
+    for expected, found in zip(as_arrays(one, PHOTOS), as_arrays(other, PHOTOS), strict=True):
+        best = expected.scores > 0.05
+        np.testing.assert_allclose(found.scores[: best.sum()], expected.scores[best], atol=1e-3)
+        assert found.labels[: best.sum()].tolist() == expected.labels[best].tolist()
 
 
 @pytest.mark.slow

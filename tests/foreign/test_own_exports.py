@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,8 @@ def test_raw_outputs_are_chosen_from_as_the_recipe_says(tmp_path: Path) -> None:
     detector = letterboxed("yolov3")
     export_onnx(detector, tmp_path / "raw.onnx")
     assert_finds_the_same(detector, found_by(tmp_path / "raw.onnx"))
+    if importlib.util.find_spec("openvino") is not None:
+        assert_finds_the_same(detector, found_by(tmp_path / "raw.onnx", ["runtime=openvino"]))
     few = as_arrays(found_by(tmp_path / "raw.onnx", ["keep=2", "nms_iou=0.3"]), len(SIZES))
     expected = detector.predict(images(), channels="rgb", keep=2, nms_iou=0.3)
     assert [one.labels.tolist() for one in few] == [one.labels.tolist() for one in expected]

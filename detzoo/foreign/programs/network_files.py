@@ -37,9 +37,9 @@ def load_network_file(target: ForeignTarget, options: ForeignOptions, device: st
     torch.set_num_threads(threads)
     path = Path(target.place)
     runtime: Runtime
-    if target.kind == "onnx":
+    if target.kind == "onnx" and options.runtime == "onnxruntime":
         runtime = OnnxRuntime(path, device, threads)
-    elif target.kind == "openvino":
+    elif target.kind in ("onnx", "openvino"):
         runtime = OpenVino(path, threads)
     else:
         runtime = TorchProgram(path, device, threads, script=target.kind == "torchscript")

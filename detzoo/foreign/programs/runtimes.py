@@ -103,7 +103,7 @@ _TYPES = {
 
 
 class OpenVino:
-    """An OpenVINO IR: ``model.xml`` with ``model.bin`` beside it.
+    """An OpenVINO IR (``model.xml`` with ``model.bin`` beside it) or an ONNX file in OpenVINO.
 
     Raises:
         ForeignError: openvino is not installed, or cannot read it.
@@ -131,13 +131,26 @@ class OpenVino:
         self.outputs = tuple(
             one.get_any_name() if one.get_names() else f"output{at}" for at, one in enumerate(self.model.outputs)
         )
-        self.metadata: dict[str, str] = {}
+        self.metadata = onnx_metadata(path) if path.suffix.lower() == ".onnx" else {}
         self.facts = {"runtime": f"openvino {openvino.__version__.split('-')[0]}", "device": "cpu"}
 
     def run(self, given: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Outputs by name."""
         found = self.model(dict(given))
         return {name: np.asarray(found[at]) for at, name in enumerate(self.outputs)}
+
+
+def onnx_metadata(path: Path) -> dict[str, str]:
+    """Texts beside the network of an ONNX file.
+
+    Raises:
+        ForeignError: onnx is not installed.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise ForeignError("ONNX files in OpenVINO need onnx too: pip install 'detzoo[onnx]'") from None
+    return {one.key: one.value for one in onnx.load(path, load_external_data=False).metadata_props}
 
 
 class TorchProgram:
