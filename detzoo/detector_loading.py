@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from detzoo.errors import WeightsError
+from detzoo.errors import DetzooError, WeightsError
 from detzoo.foreign.target import is_foreign
 from detzoo.recipes.recipe import load_recipe
 from detzoo.runtime.foreign_files import is_folder, is_ordinary
@@ -47,13 +47,34 @@ class Target:
     recipe: Recipe | None
     foreign: Described | None = None
 
-    def load_any(self) -> AnyDetector:
-        """As ``load``, a foreign detector too."""
-        if self.foreign is None:
-            return self.load()
-        from detzoo.foreign.detector import ProcessDetector
+    def load_any(self, runtime: str = "torch") -> AnyDetector:
+        """As ``load``, a foreign detector too.
 
-        return ProcessDetector(self.foreign)
+        Args:
+            runtime: ``torch``, or ``onnxruntime`` or ``openvino``, for which a one-stage detector is exported.
+
+        Raises:
+            DetzooError: there is no such runtime, or the detector cannot be exported.
+        """
+        from detzoo.foreign.detector import ProcessDetector
+        from detzoo.foreign.exported_runtime import FOLDER, check_runtime, in_runtime
+
+        check_runtime(runtime)
+        if self.foreign is not None:
+            if runtime != "torch":
+                raise DetzooError(
+                    f"--runtime {runtime} is for detzoo's own detectors, and {self.name} is a foreign one; what runs "
+                    "an ONNX file is said by --set runtime=onnxruntime or openvino"
+                )
+            return ProcessDetector(self.foreign)
+        detector = self.load()
+        if runtime == "torch":
+            return detector
+        from detzoo.weights.checkpoint import checkpoint_of
+        from detzoo.weights.sources import default_cache
+
+        home = default_cache() if self.recipe is not None else checkpoint_of(Path(self.name)).parent
+        return in_runtime(detector, runtime, home / FOLDER)
 
     def load(self, classes: Sequence[str | None] | None = None) -> Detector:
         """Build it, with its weights; with ``classes``, untrained for these.
@@ -111,7 +132,11 @@ def find_target(
 
 
 def load_any_detector(
-    target: str, *, set_: Sequence[str] | None = None, weights: Literal["needed", "optional"] = "needed"
+    target: str,
+    *,
+    set_: Sequence[str] | None = None,
+    weights: Literal["needed", "optional"] = "needed",
+    runtime: str = "torch",
 ) -> AnyDetector:
     """``load_detector`` for what takes a foreign detector too.
 
@@ -119,8 +144,9 @@ def load_any_detector(
         target: as for ``find_target``.
         set_: as for ``find_target``.
         weights: as for ``find_target``.
+        runtime: as for ``Target.load_any``.
     """
-    return find_target(target, set_=set_, weights=weights).load_any()
+    return find_target(target, set_=set_, weights=weights).load_any(runtime)
 
 
 def load_detector(

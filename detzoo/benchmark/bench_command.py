@@ -18,7 +18,6 @@ from detzoo.benchmark.speed import BLOCKS, Benchmark, Timing, TimingOptions
 from detzoo.data import open_dataset
 from detzoo.detector_loading import find_target, is_run, load_any_detector
 from detzoo.errors import DataError, DetzooError
-from detzoo.interfaces import Detector
 from detzoo.runtime.isolated import Failure, isolated
 from detzoo.runtime.progress import progress_bar
 from detzoo.runtime.sizes import parse_size
@@ -56,15 +55,19 @@ def bench_targets(
     set_: Sequence[str] | None,
     settings: DetectionSettings,
     switches: Switches,
+    runtime: str = "torch",
 ) -> Benched:
     """Benchmark targets in turns; arguments as on the command line.
 
     Raises:
         DetzooError: wrong arguments, or no target could be timed.
     """
+    untrained = set()
     for target in targets:
         if not is_run(target):
-            find_target(target, set_=set_, weights="optional")
+            recipe = find_target(target, set_=set_, weights="optional").recipe
+            if recipe is not None and not recipe.values["weights"]:
+                untrained.add(target)
     options = TimingOptions(
         device=device,
         batch=batch,
@@ -75,19 +78,13 @@ def bench_targets(
         switches=switches,
         settings=settings,
     )
-    timings, untrained, failed = {}, set(), {}
+    timings, failed = {}, {}
     for target in targets:
-        made = isolated(partial(_loaded, target, set_, options))
+        made = isolated(partial(_loaded, target, set_, options, runtime))
         if isinstance(made, Failure):
             failed[target] = made.message
         else:
             timings[target] = made
-            if (
-                isinstance(made.detector, Detector)
-                and not is_run(target)
-                and not made.detector.recipe.values["weights"]
-            ):
-                untrained.add(target)
     with progress_bar("benchmarking", BLOCKS, unit="turns") as advance:
         found = benchmark_in_turn(timings, turn_done=advance)
     results = []
@@ -103,8 +100,8 @@ def bench_targets(
     return Benched(results, failed)
 
 
-def _loaded(target: str, set_: Sequence[str] | None, options: TimingOptions) -> Timing:
-    return Timing(load_any_detector(target, set_=set_, weights="optional"), options)
+def _loaded(target: str, set_: Sequence[str] | None, options: TimingOptions, runtime: str) -> Timing:
+    return Timing(load_any_detector(target, set_=set_, weights="optional", runtime=runtime), options)
 
 
 def images_of(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:

@@ -29,6 +29,9 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     compile_: Annotated[bool, typer.Option("--compile", help="Run the network through torch.compile first.")] = False,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC (channels-last) memory layout.")] = False,
     fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
+    runtime: Annotated[
+        str, typer.Option(help="torch; onnxruntime or openvino run a one-stage detector's export, made once and kept.")
+    ] = "torch",
     json_: Annotated[bool, typer.Option("--json", help="Print all measurements as JSON.")] = False,
 ) -> None:
     """Benchmark detectors from decoded image to detections: preprocessing, network, post-processing and total."""
@@ -50,6 +53,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         set_=set_,
         settings=DetectionSettings(score_threshold, nms_iou, keep),
         switches=switches,
+        runtime=runtime,
     )
     typer.echo(render(benched, as_json=json_))
     if benched.failed:

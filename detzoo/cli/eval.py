@@ -58,6 +58,9 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     compile_: Annotated[bool, typer.Option("--compile", help="Run the network through torch.compile first.")] = False,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC (channels-last) memory layout.")] = False,
     fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
+    runtime: Annotated[
+        str, typer.Option(help="torch; onnxruntime or openvino run a one-stage detector's export, made once and kept.")
+    ] = "torch",
     intervals: Annotated[
         bool, typer.Option("--intervals", help="Confidence intervals of all numbers, from resampled images.")
     ] = False,
@@ -107,6 +110,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
             workers=workers,
             engine=engine,
             switches=switches,
+            runtime=runtime,
             say=lambda line: typer.echo(line, err=True),
             max_detections=max_dets,
             voc=voc_protocol or (),

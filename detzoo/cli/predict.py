@@ -28,6 +28,9 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     compile_: Annotated[bool, typer.Option("--compile", help="Run the network through torch.compile first.")] = False,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC (channels-last) memory layout.")] = False,
     fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
+    runtime: Annotated[
+        str, typer.Option(help="torch; onnxruntime or openvino run a one-stage detector's export, made once and kept.")
+    ] = "torch",
     json_: Annotated[bool, typer.Option("--json", help="Print the detections as JSON too.")] = False,
 ) -> None:
     """Predict: draw detections and write detections.json. Exit code 1 if a source could not be read."""
@@ -41,7 +44,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
     named = find_target(target, set_=set_)  # a wrong name is told before a folder of images is searched
     files = find_sources(sources, report=lambda message: typer.echo(message, err=True))
-    detector = named.load_any()
+    detector = named.load_any(runtime)
     options = Options(score_threshold, nms_iou, keep, batch, switches.precision)
     detector.settings(options.settings)  # an unsupported setting is reported before the slow work starts
     apply_switches(detector, switches, pick_device(device))

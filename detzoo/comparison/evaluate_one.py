@@ -49,6 +49,7 @@ def evaluate_target(
     say: Callable[[str], None] = lambda _: None,
     max_detections: int | None = None,
     voc: Sequence[str] = (),
+    runtime: str = "torch",
 ) -> Evaluation:
     """Build or load a detector and evaluate it; arguments as on the command line, ``say`` gets the first lines."""
     if target is None:
@@ -62,7 +63,7 @@ def evaluate_target(
     dataset = _opened(data, split, groups)
     for line in opening_lines(dataset, use="evaluated on"):
         say(line)
-    detector = named.load_any()
+    detector = named.load_any(runtime)
     detector.settings(settings)  # an unsupported setting is reported before the slow work starts
     applied = apply_switches(detector, switches, where)
     found = evaluate(
