@@ -28,8 +28,8 @@ def test_best_of_each_class_equals_a_loop(levels: int, top: int) -> None:
     for image, one in enumerate(passed):
         expected = []
         for label in range(classes):
-            own = [place for place in one.nonzero().squeeze(1).tolist() if place % classes == label]
-            expected += sorted(own, key=lambda place: (-float(scores[image, place]), place))[:top]
+            members = [place for place in one.nonzero().squeeze(1).tolist() if place % classes == label]
+            expected += sorted(members, key=lambda place: (-float(scores[image, place]), place))[:top]
         valid = found[image] > -math.inf
         assert where[image][valid].tolist() == sorted(expected)
         assert torch.equal(found[image][valid], scores[image, where[image][valid]])
