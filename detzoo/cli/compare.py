@@ -92,6 +92,8 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         typer.echo(str(error) or "stopped; repeat the command to resume", err=True)
         raise typer.Exit(130) from None
     typer.echo(done.table.terminal(shutil.get_terminal_size().columns))
+    if done.seeds is not None:
+        typer.echo("\n" + done.seeds.terminal(shutil.get_terminal_size().columns))
     typer.echo("\n".join(["", *(f"wrote {path}" for path in done.files)]))
     if done.failures:
         raise DetzooError("\n".join(f"left out {target}: {why}" for target, why in done.failures.items()))

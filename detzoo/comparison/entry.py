@@ -48,6 +48,7 @@ class ComparisonEntry:
         analysis: curves, confusion and errors; empty where its detections are not known.
         failed: what could not be measured, by column of the table, and why.
         export: column of the table -> whether it can be exported, and why; empty where its parts are not known.
+        training: its seed and a digest of the rest (``seed_groups.training_fact``); None where its seed is not known.
     """
 
     name: str
@@ -62,6 +63,7 @@ class ComparisonEntry:
     analysis: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     export: dict[str, dict[str, str]] = field(default_factory=dict)
+    training: dict[str, Any] | None = None
 
     @property
     def detections(self) -> Path | None:
@@ -125,10 +127,12 @@ def write_numbers(folder: Path, numbers: dict[str, Any]) -> dict[str, Any]:
 def entry_from(folder: Path, name: str, source: str, numbers: dict[str, Any], run: Path | None) -> ComparisonEntry:
     """What lies in a finished folder."""
     analysis = folder / ANALYSIS
+    results = load_json(folder / "results.json")
+    weights = results.get("model", {}).get("weights") or {}
     return ComparisonEntry(
         name=name,
         source=source,
-        results=load_json(folder / "results.json"),
+        results=results,
         benchmark=numbers["benchmark"],
         reported=numbers["reported"],
         folder=folder,
@@ -136,6 +140,7 @@ def entry_from(folder: Path, name: str, source: str, numbers: dict[str, Any], ru
         throughput=numbers["throughput"],
         facts=Facts(**numbers["facts"]),
         export=numbers.get("export", {}),
+        training=weights.get("training") or numbers.get("training"),
         failed=numbers.get("failed", {}) | numbers["benchmark"].get("cost", {}).get("failed", {}),
         analysis=load_json(analysis) if is_ordinary(analysis) else {},
     )

@@ -27,6 +27,8 @@ FIRST_COLUMNS: Final = (
     *("train_minutes", "onnx", "APs", "APm", "APl", "AP75", "gflops", "input"),
 )
 """Columns of the table in the order in which they are worth their place where not all of them fit."""
+SEED_COLUMNS: Final = ("name", "AP", "ties", "AP_interval", "spread", "seeds", "p_best")
+"""The same of the table over seeds."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Page:
     Args:
         title: of the page.
         table: measured numbers, then reported ones.
+        seeds: one row per recipe that was trained with several seeds.
         protocols: one row per detector.
         sections: drawings.
         wall: images, the worst first.
@@ -96,6 +99,7 @@ class Page:
 
     title: str
     table: Table
+    seeds: Table | None = None
     protocols: Table | None = None
     sections: Sequence[Section] = ()
     wall: Sequence[WallImage] = ()
@@ -122,6 +126,9 @@ class Page:
         return [
             table_html(self.table, FIRST_COLUMNS),
             notes_html(self.table.notes),
+            ""
+            if self.seeds is None
+            else section("Over seeds", table_html(self.seeds, SEED_COLUMNS) + notes_html(self.seeds.notes)),
             protocols_html(self.protocols),
             *(section_html(section) for section in self.sections),
             section("The same images under each detector, the worst first", wall),

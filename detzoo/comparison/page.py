@@ -29,12 +29,15 @@ CURVES: Final = {"AP %": ("AP", 100.0), "AP50 %": ("AP50", 100.0), "loss": ("los
 """Title -> (column of curve.csv, factor)."""
 
 
-def comparison_page(dataset: Dataset, entries: Sequence[ComparisonEntry], table: Table, examples: int) -> Page:
+def comparison_page(
+    dataset: Dataset, entries: Sequence[ComparisonEntry], table: Table, examples: int, seeds: Table | None = None
+) -> Page:
     """Everything that is known of the entries, drawn."""
     count = f"{len(entries)} detector{'s' if len(entries) > 1 else ''} compared"
     return Page(
         title=f"{dataset.name} {dataset.split}: {count}",
         table=table,
+        seeds=seeds,
         protocols=protocol_table(entries),
         sections=[
             speed_section(entries, table),

@@ -32,6 +32,7 @@ from detzoo.comparison.entry import (
     write_numbers,
 )
 from detzoo.comparison.recipe_facts import Facts, input_size, recipe_facts
+from detzoo.comparison.seed_groups import is_training_fact, training_fact
 from detzoo.detector_loading import is_run
 from detzoo.errors import DataError, DetzooError
 from detzoo.evaluation import groups_by_id
@@ -62,6 +63,11 @@ def _are_facts(value: Any) -> bool:
     return value is None or (isinstance(value, dict) and value.keys() <= {each.name for each in fields(Facts)})
 
 
+def _is_model(value: Any) -> bool:
+    weights = value.get("weights") if isinstance(value, dict) else None
+    return _is_object(value) and _is_object(weights) and is_training_fact((weights or {}).get("training"))
+
+
 def _is_list(value: Any) -> bool:
     return value is None or isinstance(value, list)
 
@@ -77,7 +83,8 @@ def _are_metrics(value: Any) -> bool:
 
 
 _RESULTS: Final[dict[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(("data", "counts", "protocol", "model", "device", "versions", "per_class"), _is_object),
+    **dict.fromkeys(("data", "counts", "protocol", "device", "versions", "per_class"), _is_object),
+    "model": _is_model,
     "metrics": _are_metrics,
     "broken_images": _are_names,
     "warnings": _are_names,
@@ -87,6 +94,7 @@ _NUMBERS: Final[dict[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("benchmark", "throughput", "export"), _is_object),
     "facts": _are_facts,
     "reported": _is_list,
+    "training": is_training_fact,
 }
 
 
@@ -270,6 +278,7 @@ def recorded_numbers(recorded: Recorded, results: Mapping[str, Any]) -> dict[str
         "facts": facts,
         "reported": recipe.get("reported") or numbers.get("reported", []),
         "export": numbers.get("export", {}),
+        "training": training_fact(recipe, None) or numbers.get("training"),
     }
 
 

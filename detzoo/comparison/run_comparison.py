@@ -21,6 +21,7 @@ from detzoo.comparison.plan import ComparisonPlan
 from detzoo.comparison.plots import save, speed_ap_figure
 from detzoo.comparison.protocol import protocol_table
 from detzoo.comparison.recorded import PACKED, PARTS, find_recorded, is_trained_here, run_around, take_recorded
+from detzoo.comparison.seed_table import seed_table
 from detzoo.comparison.table import comparison_table
 from detzoo.comparison.training import check_places, train_missing
 from detzoo.data import Dataset, open_dataset
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "detzoo.compare/1"
 MARKER: Final = "comparison.json"
+SEEDS: Final = "seeds.json"
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,14 @@ class Comparison:
         failures: target -> why not.
         table: of the numbers.
         files: what was written, the page first.
+        seeds: recipes by their mean over seeds; None where none was trained with two.
     """
 
     entries: list[ComparisonEntry]
     failures: dict[str, str]
     table: Table
     files: list[Path]
+    seeds: Table | None = None
 
 
 def compare(plan: ComparisonPlan, say: Callable[[str], None] = lambda _: None) -> Comparison:
@@ -104,7 +108,8 @@ def _compared(plan: ComparisonPlan, say: Callable[[str], None]) -> Comparison:
     if not entries:
         raise DetzooError("\n".join(f"{target}: {why}" for target, why in failures.items()))
     table = comparison_table(dataset, entries, {name: failures[t] for name, t in targets.items() if t in failures})
-    return Comparison(entries, failures, table, write_files(plan, dataset, entries, table))
+    seeds = seed_table(f"{dataset.name} {dataset.split}", entries)
+    return Comparison(entries, failures, table, write_files(plan, dataset, entries, table, seeds), seeds)
 
 
 def evaluated(
@@ -142,12 +147,20 @@ def without_file(target: str) -> str:
     return target if path == Path(target) else str(path)
 
 
-def write_files(plan: ComparisonPlan, dataset: Dataset, entries: Sequence[ComparisonEntry], table: Table) -> list[Path]:
+def write_files(
+    plan: ComparisonPlan, dataset: Dataset, entries: Sequence[ComparisonEntry], table: Table, seeds: Table | None
+) -> list[Path]:
     """Write everything; returns the paths, the page first."""
     out = plan.out
-    write_text(out / "index.html", comparison_page(dataset, entries, table, plan.examples).html())
-    write_text(out / "table.md", table.markdown() + "\n" + protocol_table(entries).markdown())
+    tables = [table, *([] if seeds is None else [seeds]), protocol_table(entries)]
+    markdown = "\n".join(one.markdown() for one in tables)
+    write_text(out / "index.html", comparison_page(dataset, entries, table, plan.examples, seeds).html())
+    write_text(out / "table.md", markdown)
     write_text(out / "table.csv", table.csv())
     write_text(out / "table.json", table.json())
     save(speed_ap_figure(points_of(entries, table), objects=table.counts.get("AP")), out / "speed_ap.png")
-    return [out / name for name in ("index.html", "table.md", "table.csv", "table.json", "speed_ap.png")]
+    (out / SEEDS).unlink(missing_ok=True)  # of an earlier comparison
+    if seeds is not None:
+        write_text(out / SEEDS, seeds.json())
+    names = ("index.html", "table.md", "table.csv", "table.json", "speed_ap.png", *([] if seeds is None else [SEEDS]))
+    return [out / name for name in names]

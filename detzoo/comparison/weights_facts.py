@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from detzoo.comparison.seed_groups import training_fact
 from detzoo.errors import WeightsError
 from detzoo.evaluation.results import Evaluation
 from detzoo.runtime.foreign_files import is_folder
@@ -20,7 +21,8 @@ def weights_facts(place: Path) -> dict[str, Any]:
         WeightsError: there is no checkpoint.
     """
     file = checkpoint_of(place)
-    own = load_checkpoint(file, parts=()).run  # the header alone: no tensors are read
+    checkpoint = load_checkpoint(file, parts=())  # the header alone: no tensors are read
+    own = checkpoint.run
     last = _last_of(file, own)
     state = own.get("state", {})
     epoch = state.get("best_epoch") if file.name == BEST else state.get("base_epoch", 0) + state.get("epoch", 0)
@@ -30,6 +32,7 @@ def weights_facts(place: Path) -> dict[str, Any]:
         "finished": last["state"].get("complete", False) if "state" in last else None,
         "selection": own.get("selection"),
         "trained_on": last.get("settings", {}).get("data"),
+        "training": training_fact(checkpoint.recipe["values"], last["settings"]) if "settings" in last else None,
     }
 
 

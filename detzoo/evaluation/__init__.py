@@ -16,6 +16,7 @@ from detzoo.evaluation.federation import MAX_DETECTIONS, Federation
 from detzoo.evaluation.intervals import Interval
 from detzoo.evaluation.resampled_numbers import PairedDifference, Resampled, paired_difference, resample
 from detzoo.evaluation.results import Evaluation, evaluate_detections
+from detzoo.evaluation.seeds import OverSeeds, over_seeds, seeded_difference
 from detzoo.evaluation.voc_map import VocProtocol
 from detzoo.plugins.registry import get_registry
 from detzoo.prediction.foreign_detector import ForeignDetector
@@ -34,15 +35,18 @@ __all__ = [
     "Evaluation",
     "EvaluationSet",
     "Interval",
+    "OverSeeds",
     "PairedDifference",
     "Resampled",
     "collect",
     "evaluate",
     "evaluate_detections",
     "groups_by_id",
+    "over_seeds",
     "paired_difference",
     "resample",
     "score",
+    "seeded_difference",
 ]
 
 

@@ -229,6 +229,17 @@ class PairedDifference:
         return self.variance.more_units(self.difference)
 
     @property
+    def more_seeds(self) -> int | None:
+        """How many more seeds of each detector would settle the difference in 80 % of the cases.
+
+        See ``Variance.more_seeds``. 0 where it is settled; None where no detector has several seeds, or where more of
+        them would not do.
+        """
+        if self.settled or self.variance is None:
+            return 0 if self.settled else None
+        return self.variance.more_seeds(self.difference)
+
+    @property
     def settled(self) -> bool:
         """Whether the images tell the two apart: the interval leaves out 0."""
         return self.interval is not None and not self.interval.low <= 0 <= self.interval.high
