@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from detzoo.comparison.seed_groups import SeedGroup, seed_groups
-from detzoo.comparison.settling import NEVER, units_of
+from detzoo.comparison.settling import units_of
 from detzoo.comparison.ties import RESAMPLED, comparable, interval_cells, shares_best, tie_letters
 from detzoo.evaluation.intervals import ENOUGH, LEVEL, Support, interval_of
 from detzoo.evaluation.seeds import SeedValues, around, difference_variance
@@ -37,6 +37,8 @@ COLUMNS: Final = (
     Column("more_seeds", "seeds to settle", 0),
 )
 ONE_SEED: Final = "one seed"
+NOT_ALONE: Final = "not alone"
+"""In place of a number of images, or of seeds, that would not do while there are not more of the others."""
 
 
 def seed_table(title: str, entries: Sequence[ComparisonEntry]) -> Table | None:
@@ -67,7 +69,8 @@ def seed_table(title: str, entries: Sequence[ComparisonEntry]) -> Table | None:
         f"{units_of(fact)} and over seeds; the spread is the standard deviation over seeds. Where there is {ONE_SEED}, "
         "its part is not known and not in the interval",
         f"to settle: so many more images, or seeds of each, would tell a row from the best with a probability of "
-        f"{100 * POWER:g} %, if the difference seen is true and the new ones are like these; 0: these do",
+        f"{100 * POWER:g} %, if the difference seen is true and the new ones are like these; 0: these do; "
+        f"{NOT_ALONE}: the part of the other is too large",
         *notes,
     ]
     return Table(f"{title}, over seeds", COLUMNS, rows, notes, absent=absent, leading={"AP": leading})
@@ -115,7 +118,7 @@ def rank(
             "more_seeds": 0 if told else variance.more_seeds(gap),
         }
         rows[place] |= {key: number for key, number in more.items() if number is not None}
-        absent[place] |= {key: NEVER for key, number in more.items() if number is None}
+        absent[place] |= {key: NOT_ALONE for key, number in more.items() if number is None}
         if not variance.seeds and not told:
             absent[place] |= {"more_seeds": ONE_SEED}
     drawn = np.stack([own.two_level(place) for place, own in enumerate(known)])
