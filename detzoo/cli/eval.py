@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -65,56 +65,82 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         bool, typer.Option("--intervals", help="Confidence intervals of all numbers, from resampled images.")
     ] = False,
     groups: Annotated[str | None, typer.Option(help=GROUPS)] = None,
+    calibration: Annotated[
+        bool, typer.Option("--calibration", help="Also how well scores say how often a detection is right, and oLRP.")
+    ] = False,
+    thresholds: Annotated[
+        str | None,
+        typer.Option(help="Choose the score of each class on another split and report it: f1, lrp or precision=0.9."),
+    ] = None,
+    choose_on: Annotated[str | None, typer.Option(help="Split that chooses --thresholds (default: val).")] = None,
+    choose_from: Annotated[
+        Path | None, typer.Option(help="COCO results on that split, where --from has those that are reported.")
+    ] = None,
     curves: Annotated[bool, typer.Option(help="Also write precision-recall curves and the confusion matrix.")] = True,
 ) -> None:
     """Evaluate: COCO's twelve numbers, VOC07 and VOC10+ AP, all per class."""
     from detzoo.comparison.evaluate_one import evaluate_file, evaluate_target, report
+    from detzoo.comparison.score_text import choosing_split, with_calibration, with_thresholds
     from detzoo.errors import DetzooError
-    from detzoo.evaluation.results import refuse_foreign
+    from detzoo.evaluation.results import Evaluation, refuse_foreign
+    from detzoo.evaluation.thresholds import threshold_rule
     from detzoo.runtime.folder_claim import tell_replaced
     from detzoo.runtime.switches import Switches
     from detzoo.types import DetectionSettings
 
-    if from_ is None and (categories or boxes or image_ids):
-        raise DetzooError("--categories, --boxes and --image-ids describe the file of --from, which is missing")
+    rule = None if thresholds is None else threshold_rule(thresholds)
+    if from_ is None and (categories or boxes or image_ids or choose_from):
+        raise DetzooError(
+            "--categories, --boxes, --image-ids and --choose-from describe the file of --from, which is missing"
+        )
     if groups is not None and not intervals:
         raise DetzooError("--groups says what --intervals resample; give --intervals as well")
+    if thresholds is None and (choose_on or choose_from):
+        raise DetzooError("--choose-on and --choose-from say where --thresholds are chosen; give --thresholds as well")
+    if thresholds is not None and from_ is not None and choose_from is None:
+        raise DetzooError("--thresholds: give the same detector's results on the other split with --choose-from FILE")
+    chosen_split = None if rule is None else choosing_split(data, split, choose_on)
     if out is not None:
         refuse_foreign(out)  # before the slow work
         tell_replaced(out / "results.json", "evaluation")
-    if from_ is not None:
-        evaluation = evaluate_file(
-            from_,
+    switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
+    shared: dict[str, Any] = {"engine": engine, "max_detections": max_dets, "voc": voc_protocol or ()}
+
+    def evaluated(on: str | None, file: Path | None) -> Evaluation:
+        of_reported = groups if on == split else None
+        if file is not None:
+            return evaluate_file(
+                file,
+                target,
+                data,
+                on,
+                groups=of_reported,
+                categories=categories,
+                boxes=boxes,
+                image_ids=image_ids,
+                **shared,
+            )
+        return evaluate_target(
             target,
             data,
-            split,
-            groups=groups,
-            engine=engine,
-            categories=categories,
-            boxes=boxes,
-            image_ids=image_ids,
-            max_detections=max_dets,
-            voc=voc_protocol or (),
-        )
-    else:
-        switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
-        evaluation = evaluate_target(
-            target,
-            data,
-            split,
-            groups=groups,
+            on,
+            groups=of_reported,
             set_=set_,
             device=device,
             batch=batch,
             settings=DetectionSettings(score_threshold, nms_iou, keep),
             workers=workers,
-            engine=engine,
             switches=switches,
             runtime=runtime,
             say=lambda line: typer.echo(line, err=True),
-            max_detections=max_dets,
-            voc=voc_protocol or (),
+            **shared,
         )
+
+    evaluation = evaluated(split, from_)
     if intervals:
         evaluation = evaluation.with_intervals()
+    if calibration:
+        evaluation = with_calibration(evaluation)
+    if rule is not None:
+        evaluation = with_thresholds(evaluation, evaluated(chosen_split, choose_from), rule)
     typer.echo(report(evaluation, out, curves=curves))

@@ -8,8 +8,10 @@ from detzoo.comparison.ties import RESAMPLED, resampled_ap
 from detzoo.evaluation import Evaluation
 from detzoo.evaluation.classes import class_names
 from detzoo.evaluation.curves import SHOWN_FROM, confusion, pr_curves
-from detzoo.evaluation.f1_curves import F1Curve, f1_curves, mean_curve
+from detzoo.evaluation.f1_curves import F1Curve, f1_of_classes, mean_curve
 from detzoo.evaluation.results import plain
+from detzoo.evaluation.score_records import calibration_record
+from detzoo.evaluation.scored_classes import scored_classes
 from detzoo.evaluation.tide import error_split
 
 DRAWN_FROM: Final = SHOWN_FROM
@@ -22,7 +24,8 @@ def analyse(evaluation: Evaluation) -> dict[str, Any]:
     Returns:
         ``precision``: class -> IoU in percent -> precision at recall 0, .01, ... 1; ``confusion``: classes, counts,
         score, iou; ``errors``: ap50, counts, gains, and gains per class; ``f1``: mean and by class, each with the
-        curve, the threshold of its highest value, and that value; ``resampled``: AP by resample (``ties``).
+        curve, the threshold of its highest value, and that value; ``calibration``: see ``calibration_record``;
+        ``resampled``: AP by resample (``ties``).
     """
     truth = evaluation.ground_truth
     names = class_names(truth)
@@ -31,7 +34,8 @@ def analyse(evaluation: Evaluation) -> dict[str, Any]:
         precision.setdefault(curve.name, {})[f"{100 * curve.iou:.0f}"] = curve.precision.round(4).tolist()
     matrix = confusion(evaluation.detections, truth, score=DRAWN_FROM)
     split = error_split(evaluation.detections, truth)
-    f1 = f1_curves(evaluation.detections, truth)
+    scored = scored_classes(evaluation.detections, truth)
+    f1 = f1_of_classes(scored)
     mean = mean_curve(f1)
     done: dict[str, Any] = plain(
         {
@@ -52,6 +56,7 @@ def analyse(evaluation: Evaluation) -> dict[str, Any]:
                 "mean": None if mean is None else curve_json(mean),
                 "per_class": {names[category]: curve_json(curve) for category, curve in f1.items()},
             },
+            "calibration": calibration_record({names[category]: own for category, own in scored.items()}),
             RESAMPLED: resampled_ap(evaluation),
         }
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from detzoo.comparison import figures
+from detzoo.comparison import figures, score_figures
 from detzoo.comparison.figures import ALL
 from detzoo.comparison.html_page import CLASS, Menu, Plot, Section
+from detzoo.evaluation.calibration import SCORED_FROM
 from detzoo.evaluation.classes import class_names
 from detzoo.evaluation.object_counts import object_counts, of_all_classes
 
@@ -70,12 +71,48 @@ def detection_sections(
             "Detections below a score are dropped; a detection is right from IoU 0.5 on. The mark is the highest F1 of "
             "this split: a threshold for use is better taken from a split that decides nothing else." + without,
         ),
+        *score_sections(analysed, index, menu, choices, without),
         Section(
             "Errors by kind",
             [Plot("errors", "what each kind of error costs", figures.error_bars(errors, index), (CLASS,))],
             menu,
             "AP50 that would be won if one kind of error were mended alone (TIDE, Bolya et al. 2020; a detection is on "
             "a box from IoU 0.5 and beside it from 0.1)." + without,
+        ),
+    ]
+
+
+def score_sections(
+    analysed: Mapping[str, Mapping[str, Any]],
+    index: Mapping[str, int],
+    menu: Sequence[Menu],
+    choices: Sequence[str],
+    without: str,
+) -> list[Section]:
+    """Whether scores can be believed, and the error at the best of them."""
+    records = {name: a["calibration"] for name, a in analysed.items()}
+    diagrams = {name: {ALL: record} | record["per_class"] for name, record in records.items()}
+    errors = {
+        which: {name: record["per_class"][which] for name, record in records.items() if which in record["per_class"]}
+        for which in choices
+        if which != ALL
+    }
+    return [
+        Section(
+            "Calibration",
+            [Plot("calibration", "precision over score", score_figures.reliability_lines(diagrams, index), (CLASS,))],
+            menu,
+            f"Detections of score {SCORED_FROM:g} and more in bins of their score, right from IoU 0.5 on: below the "
+            "diagonal a detector is less often right than its score says, above it more often. D-ECE is the mean gap "
+            "(Küppers et al. 2020)." + without,
+        ),
+        Section(
+            "Localisation, recall and precision in one error",
+            [Plot("lrp", "oLRP of each class", score_figures.lrp_bars(errors, index), (CLASS,))],
+            menu,
+            "oLRP (Oksuz et al. 2018): 0 is perfect, 100 as bad as no detection, at the score of each class that makes "
+            "it least; point at a bar to read that score. It is chosen on this split: `detzoo eval --thresholds lrp` "
+            "chooses on another one." + without,
         ),
     ]
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detzoo.comparison.score_text import score_text
 from detzoo.comparison.weights_facts import weights_words, with_weights
 from detzoo.data import open_dataset
 from detzoo.data.checking.statistics import opening_lines, reject_without_boxes
@@ -174,4 +175,5 @@ def summary(evaluation: Evaluation, width: int) -> str:
     unseen = [name for name, values in evaluation.per_class.items() if not values["ground_truths"]]
     without = f"{len(unseen)} classes without a box, and without AP: {listed(unseen)}" if unseen else ""
     ends = "" if evaluation.intervals is None else explained(evaluation.intervals)
-    return "\n\n".join(part for part in (whole, counted, per_class, ends, used, without, warnings) if part)
+    scores = score_text(facts, width)
+    return "\n\n".join(part for part in (whole, counted, per_class, ends, *scores, used, without, warnings) if part)

@@ -23,7 +23,12 @@ ABOUT: Final = (
     Column("backbone", "backbone", None, only_in_files=True),
     Column("input", "input", None),
 )
-FROM_DETECTIONS: Final = (Column("f1", "F1", 2, 1.0, "high"), Column("f1_threshold", "at score", 2))
+FROM_DETECTIONS: Final = (
+    Column("f1", "F1", 2, 1.0, "high"),
+    Column("f1_threshold", "at score", 2),
+    Column("d_ece", "D-ECE %", 1, 100.0, "low"),
+    Column("olrp", "oLRP %", 1, 100.0, "low"),
+)
 TRAINING: Final = (
     Column("epochs", "epochs", 0, always=True),
     Column("train_minutes", "training min", 1, always=True),
@@ -157,6 +162,7 @@ def table_row(entry: ComparisonEntry) -> dict[str, Any]:
         **{key: value for key, value in entry.benchmark.get("row", {}).items() if key != "images_per_s"},
         **{key: entry.throughput[key] for key in ("best_images_per_s", "best_batch") if key in entry.throughput},
         **best_f1(entry),
+        **calibration_cells(entry),
         **{key: fact["can"] for key, fact in entry.export.items()},
         "source": entry.source,
         "accuracy_protocol": words(accuracy_protocol(entry.results)),
@@ -170,6 +176,12 @@ def best_f1(entry: ComparisonEntry) -> dict[str, float]:
     return {} if mean is None else {"f1": mean["best"], "f1_threshold": mean["threshold"]}
 
 
+def calibration_cells(entry: ComparisonEntry) -> dict[str, float | None]:
+    """How far scores are from precision, and the least error of boxes, false positives and misses together."""
+    record = entry.analysis.get("calibration", {})
+    return {key: record[key] for key in ("d_ece", "olrp") if key in record}
+
+
 def words(protocol: dict[str, str]) -> str:
     """For a cell of a file."""
     return "; ".join(f"{name}: {value}" for name, value in protocol.items())
@@ -178,7 +190,7 @@ def words(protocol: dict[str, str]) -> str:
 def absent_words(entry: ComparisonEntry) -> dict[str, str]:
     """Why cells of a result file are empty."""
     gaps = dict.fromkeys(("input", "gives", "epochs", "train_minutes", "onnx", "program"), NOT_RECORDED)
-    gaps |= dict.fromkeys(("f1", "f1_threshold", *(c.key for c in COLUMNS)), NO_DETECTIONS)
+    gaps |= dict.fromkeys(("f1", "f1_threshold", "d_ece", "olrp", *(c.key for c in COLUMNS)), NO_DETECTIONS)
     if not entry.benchmark:
         phases_of_some = ("proposals_p50_ms", "without_proposals_p50_ms")
         gaps |= {key: NO_SPEED for key in SPEED if key not in phases_of_some} | dict.fromkeys(COST, NOT_RECORDED)

@@ -9,8 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detzoo.evaluation.federation import Federation
-from detzoo.evaluation.judging import IGNORED, TRUE, by_image, judge_image
+from detzoo.evaluation.scored_classes import ScoredClass, scored_classes
 
 THRESHOLDS: Final = np.round(np.linspace(0.0, 1.0, 101), 2)
 """Scores from which detections are kept."""
@@ -50,20 +49,16 @@ def f1_curves(detections: Sequence[Mapping[str, Any]], ground_truth: Mapping[str
         detections: COCO result rows with bbox xywh px.
         ground_truth: COCO ground truth.
     """
-    known = {int(c["id"]) for c in ground_truth["categories"]}
-    objects = dict.fromkeys(known, 0)
-    scores: dict[int, list[tuple[float, bool]]] = {category: [] for category in known}
-    federation = Federation(ground_truth)
-    truth, found = by_image(ground_truth["annotations"]), by_image(federation.counted(detections))
-    for image in ground_truth["images"]:
-        rows = [row for row in found.get(image["id"], ()) if int(row["category_id"]) in known]
-        judged = judge_image(rows, truth.get(image["id"], ()), image["id"], federation)
-        for annotation in judged.truth:
-            objects[int(annotation["category_id"])] += 1
-        for verdict in judged.verdicts:
-            if verdict.kind != IGNORED:
-                scores[int(verdict.row["category_id"])].append((float(verdict.row["score"]), verdict.kind == TRUE))
-    return {c: F1Curve(f1_of(scores[c], objects[c])) for c in sorted(known) if objects[c]}
+    return f1_of_classes(scored_classes(detections, ground_truth))
+
+
+def f1_of_classes(classes: Mapping[int, ScoredClass]) -> dict[int, F1Curve]:
+    """The curves of classes that were scored before."""
+    return {
+        category: F1Curve(f1_of(list(zip(own.scores.tolist(), own.true.tolist(), strict=True)), own.objects))
+        for category, own in classes.items()
+        if own.objects
+    }
 
 
 def f1_of(scored: Sequence[tuple[float, bool]], objects: int) -> NDArray[np.float64]:

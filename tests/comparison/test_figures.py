@@ -131,6 +131,8 @@ def test_every_drawing_of_a_page_is_one_that_plotly_knows(compared: Compared) ->
         "sizes": 6,
         "precision": 6,
         "f1": 6,
+        "calibration": 6,
+        "lrp": 6,
         "errors": 6,
         "confusion": 4,
     }
