@@ -9,6 +9,7 @@ from detzoo.evaluation import Evaluation
 from detzoo.evaluation.classes import class_names
 from detzoo.evaluation.curves import SHOWN_FROM, confusion, pr_curves
 from detzoo.evaluation.f1_curves import F1Curve, f1_of_classes, mean_curve
+from detzoo.evaluation.interval_record import interval_record
 from detzoo.evaluation.results import plain
 from detzoo.evaluation.score_records import calibration_record
 from detzoo.evaluation.scored_classes import scored_classes
@@ -25,7 +26,7 @@ def analyse(evaluation: Evaluation) -> dict[str, Any]:
         ``precision``: class -> IoU in percent -> precision at recall 0, .01, ... 1; ``confusion``: classes, counts,
         score, iou; ``errors``: ap50, counts, gains, and gains per class; ``f1``: mean and by class, each with the
         curve, the threshold of its highest value, and that value; ``calibration``: see ``calibration_record``;
-        ``resampled``: AP by resample (``ties``).
+        ``intervals``: metric -> low, high, of those that have one; ``resampled``: AP by resample (``ties``).
     """
     truth = evaluation.ground_truth
     names = class_names(truth)
@@ -57,10 +58,17 @@ def analyse(evaluation: Evaluation) -> dict[str, Any]:
                 "per_class": {names[category]: curve_json(curve) for category, curve in f1.items()},
             },
             "calibration": calibration_record({names[category]: own for category, own in scored.items()}),
+            "intervals": interval_ends(evaluation),
             RESAMPLED: resampled_ap(evaluation),
         }
     )
     return done
+
+
+def interval_ends(evaluation: Evaluation) -> dict[str, list[float]]:
+    """Metric -> both ends of its confidence interval; those with too few images are left out."""
+    known = interval_record(evaluation.resampled, classes=False)["metrics"]
+    return {name: [own["low"], own["high"]] for name, own in known.items() if "too_few" not in own}
 
 
 def curve_json(curve: F1Curve) -> dict[str, Any]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NUMBERS: Final = "numbers.json"
 ANALYSIS: Final = "analysis.json"
-FORMAT: Final = "detzoo.compare.entry/6"
+FORMAT: Final = "detzoo.compare.entry/7"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from detzoo.comparison.image_grid import image_wall
 from detzoo.comparison.protocol import protocol_table
 from detzoo.comparison.tradeoff import COSTS, GAINS, TradeoffPoint, counted_title, tradeoffs
 from detzoo.errors import DataError
+from detzoo.evaluation.intervals import LEVEL
 from detzoo.runtime.environment import versions
 from detzoo.runtime.foreign_files import is_ordinary
 from detzoo.runtime.json_text import load_json
@@ -59,7 +60,10 @@ def points_of(entries: Sequence[ComparisonEntry], table: Table) -> list[Tradeoff
     for entry, row, marks in zip(entries, table.rows, table.marks, strict=False):
         facts = entry.facts
         other = {"other_accuracy": bool(marks.get("AP")), "other_speed": bool(marks.get("latency_p50_ms"))}
-        points.append(TradeoffPoint(row, facts.architecture, facts.backbone, facts.side, facts.size, **other))
+        ends = entry.analysis.get("intervals", {})
+        points.append(
+            TradeoffPoint(row, facts.architecture, facts.backbone, facts.side, facts.size, **other, intervals=ends)
+        )
     return points
 
 
@@ -69,7 +73,8 @@ def speed_section(entries: Sequence[ComparisonEntry], table: Table) -> Section:
     costs = [axis.title for axis in COSTS if any(key.startswith(f"{axis.title}|") for key in variants)]
     gains = [axis.title for axis in GAINS if any(key.endswith(f"|{axis.title}") for key in variants)]
     note = "Colour: architecture; symbol: backbone; size: input; hollow: another protocol. The dotted line joins the "
-    note += "detectors that no other one beats in both."
+    note += f"detectors that no other one beats in both. Bars: {100 * LEVEL:g} % confidence interval over test images, "
+    note += "and how far the latency was off at other moments."
     plot = Plot("tradeoff", "accuracy over cost of each detector", variants, ("cost", "gain"))
     shown = {axis.title: counted_title(axis, table.counts) for axis in GAINS}
     menus = [Menu("gain", "accuracy", gains, shown), Menu("cost", "cost", costs)]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from detzoo.comparison.figures import UNKNOWN, colour, in_order
-from detzoo.comparison.tradeoff import COSTS, MOST_NAMED, TradeoffPoint, known, log_range, mark_size, pareto
+from detzoo.comparison.tradeoff import COSTS, GAINS, MOST_NAMED, TradeoffPoint, known, log_range, mark_size, pareto
+from detzoo.evaluation.intervals import LEVEL
 from detzoo.runtime.atomic_files import write_bytes
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def speed_ap_figure(points: Sequence[TradeoffPoint], *, note: str = "", objects:
     """One mark per detector: median time of a batch (log) against AP; left and up is better.
 
     As on the page: colour says the architecture, the symbol the backbone, the size the input. The dotted line joins the
-    detectors that no other one beats in both; among more than ``MOST_NAMED`` they alone are named.
+    detectors that no other one beats in both; among more than ``MOST_NAMED`` they alone are named. Lines through a mark
+    are the confidence interval of its AP, and how far its latency was off in turns at other moments.
 
     Args:
         points: those without a time, or with one of 0, or without an AP are left out.
@@ -66,6 +68,7 @@ def speed_ap_figure(points: Sequence[TradeoffPoint], *, note: str = "", objects:
     colours = {name: colour(n) for n, name in enumerate(in_order(p.architecture for p in there))}
     symbols = {name: _SYMBOLS[n % len(_SYMBOLS)] for n, name in enumerate(in_order(p.backbone for p in there))}
     for p, (x, y) in zip(there, spot, strict=True):
+        _error_lines(axes, p, (x, y), colours[p.architecture or UNKNOWN])
         axes.plot(
             x,
             y,
@@ -85,11 +88,23 @@ def speed_ap_figure(points: Sequence[TradeoffPoint], *, note: str = "", objects:
     axes.set_xlabel("median time, ms per batch (log)")
     axes.set_ylabel("AP %" if objects is None else f"AP % (n={objects})")
     axes.margins(0.12)
+    if any(p.ends(GAINS[0]) is not None for p in there):
+        lines = f"lines: {100 * LEVEL:g} % confidence interval of AP over test images, and how far a latency was off"
+        note = "; ".join(filter(None, [note, lines]))
     if any(p.is_other(cost) for p in there):
         note = "; ".join(filter(None, [note, "hollow: measured under another protocol"]))
     if note:
         made.supxlabel(note, fontsize=6, wrap=True)
     return made
+
+
+def _error_lines(axes: Axes, p: TradeoffPoint, at: tuple[float, float], tone: str) -> None:
+    """The interval of AP, and how far the latency was off."""
+    look: dict[str, Any] = {"color": tone, "linewidth": 0.9, "alpha": 0.6, "zorder": 1}
+    if (ends := p.ends(GAINS[0])) is not None:
+        axes.vlines(at[0], *ends, **look)
+    if off := p.time_off(COSTS[0]):
+        axes.hlines(at[1], max(at[0] - off, at[0] / 10), at[0] + off, **look)
 
 
 def _front(axes: Axes, points: Sequence[TradeoffPoint], spot: Sequence[tuple[float, float]]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from detzoo.comparison.figures import UNKNOWN, Spec, colour, in_order, layout, plain_text
@@ -71,6 +71,7 @@ class TradeoffPoint:
         size: of the input, as text.
         other_accuracy: its accuracy was measured under another protocol than most: drawn hollow, never on the front.
         other_speed: the same of its times.
+        intervals: key of an accuracy -> both ends of its confidence interval, 0..1.
     """
 
     row: Mapping[str, Any]
@@ -80,6 +81,17 @@ class TradeoffPoint:
     size: str | None = None
     other_accuracy: bool = False
     other_speed: bool = False
+    intervals: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    def ends(self, gain: TradeoffAxis) -> tuple[float, float] | None:
+        """Both ends of an accuracy's interval, as shown; None where there is none."""
+        own = self.intervals.get(gain.key)
+        return None if own is None else (own[0] * gain.factor, own[1] * gain.factor)
+
+    def time_off(self, cost: TradeoffAxis) -> float:
+        """How far the latency was off at other moments, as shown; 0 for other costs, or where it is not known."""
+        spread = self.row.get("latency_spread")
+        return self.row[cost.key] * cost.factor * spread if cost is COSTS[0] and known(spread) else 0.0
 
     def is_other(self, cost: TradeoffAxis) -> bool:
         """Whether it cannot be compared with the others in a plot over this cost."""
@@ -132,12 +144,13 @@ def tradeoff(
         tone, symbol = tones[p.architecture or UNKNOWN], symbols[p.backbone or UNKNOWN]
         named = n in front or len(points) <= MOST_NAMED
         drawn_as = mark(p, at, tone, symbol, hollow=p.is_other(cost), named=named)
-        traces.append(drawn_as | {"hovertemplate": hover(p, cost, gain)})
+        traces.append(drawn_as | error_lines(p, at, cost, gain, tone) | {"hovertemplate": hover(p, cost, gain)})
     traces += keys("architecture", {n: {"color": c, "symbol": "circle"} for n, c in tones.items() if n in drawn[0]})
     traces += keys("backbone", {n: {"color": "#888888", "symbol": s} for n, s in symbols.items() if n in drawn[1]})
     shape = layout(f"{cost.title} (log)", gain.title, height=480)
     shape["xaxis"] |= log_range([x for x, _ in spot])
-    low, high = min(y for _, y in spot), max(y for _, y in spot)
+    heights = [y for _, y in spot] + [y for p in points for y in p.ends(gain) or ()]
+    low, high = min(heights), max(heights)
     air = 0.15 * (high - low) or 5.0
     shape["yaxis"]["range"] = [max(0.0, low - air), high + air]
     return {"data": traces, "layout": shape}
@@ -173,6 +186,18 @@ def mark(p: TradeoffPoint, at: tuple[float, float], tone: str, symbol: str, *, h
             "line": {"width": 2 if hollow else 1, "color": tone},
         },
     }
+
+
+def error_lines(p: TradeoffPoint, at: tuple[float, float], cost: TradeoffAxis, gain: TradeoffAxis, tone: str) -> Spec:
+    """The interval of the accuracy, and how far the latency was off."""
+    look = {"type": "data", "color": tone, "thickness": 1, "width": 3}
+    found: Spec = {}
+    if (ends := p.ends(gain)) is not None:
+        up, down = max(ends[1] - at[1], 0.0), max(at[1] - ends[0], 0.0)
+        found["error_y"] = look | {"symmetric": False, "array": [up], "arrayminus": [down]}
+    if off := p.time_off(cost):
+        found["error_x"] = look | {"array": [off]}
+    return found
 
 
 def log_range(values: Sequence[float]) -> Spec:
@@ -235,4 +260,6 @@ def hover(p: TradeoffPoint, cost: TradeoffAxis, gain: TradeoffAxis) -> str:
     )
     if p.is_other(cost):
         lines.append("measured under another protocol")
-    return "<br>".join([*lines, f"{gain.title}: %{{y:.1f}}", f"{cost.title}: %{{x:.3g}}"]) + "<extra></extra>"
+    ends = p.ends(gain)
+    interval = "" if ends is None else f" ({ends[0]:.1f} to {ends[1]:.1f})"
+    return "<br>".join([*lines, f"{gain.title}: %{{y:.1f}}{interval}", f"{cost.title}: %{{x:.3g}}"]) + "<extra></extra>"

@@ -12,12 +12,13 @@ from detzoo.evaluation.resampled_numbers import Resampled
 METHOD: Final = "bias-corrected percentile of resamples, expanded for few images"
 
 
-def interval_record(resampled: Resampled, *, level: float = LEVEL) -> dict[str, Any]:
+def interval_record(resampled: Resampled, *, level: float = LEVEL, classes: bool = True) -> dict[str, Any]:
     """Every number's interval, by metric and by class and metric: ``{low, high}``, 0..1, or ``{too_few}`` and why.
 
     Args:
         resampled: an evaluation's numbers.
         level: how often such intervals cover the truth.
+        classes: each class's as well.
     """
     design = resampled.design
     return {
@@ -28,7 +29,7 @@ def interval_record(resampled: Resampled, *, level: float = LEVEL) -> dict[str, 
         "resamples": design.resamples,
         "seed": design.seed,
         "metrics": _of(resampled, None, level),
-        "per_class": {name: _of(resampled, name, level) for name in resampled.per_class},
+        "per_class": {name: _of(resampled, name, level) for name in (resampled.per_class if classes else ())},
     }
 
 

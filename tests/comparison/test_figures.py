@@ -56,6 +56,24 @@ def test_marks_say_architecture_backbone_and_size() -> None:
     assert [points[2].is_other(cost) for cost in COSTS] == [True, True, False, False, True]
 
 
+def test_error_bars() -> None:
+    row = {"name": "a", "latency_p50_ms": 10.0, "AP": 0.3, "params_m": 4.0, "latency_spread": 0.1}
+    sure, other = TradeoffPoint(row, intervals={"AP": (0.27, 0.35)}), point("b", 20.0, 0.5)
+    plots = tradeoffs([sure, other])
+    by_time = plots["median latency, ms|AP %"]
+    first, second = (next(t for t in by_time["data"] if t["name"] == name) for name in "ab")
+    assert first["error_y"]["array"] == [pytest.approx(5)]
+    assert first["error_y"]["arrayminus"] == [pytest.approx(3)]
+    assert first["error_x"]["array"] == [pytest.approx(1)]
+    assert "(27.0 to 35.0)" in first["hovertemplate"]
+    assert not {"error_x", "error_y"} & set(second)
+    by_size = plots["parameters, millions|AP %"]["data"]
+    assert "error_x" not in next(t for t in by_size if t["name"] == "a")  # only times were off
+    low, high = by_time["layout"]["yaxis"]["range"]
+    assert low < 27
+    assert high > 50
+
+
 def test_pareto_front() -> None:
     spots = [(10.0, 30.0), (20.0, 40.0), (30.0, 40.0), (5.0, 10.0), (10.0, 20.0), (1.0, 90.0), (20.0, 40.0)]
     points = [point(str(n), x, y, other_accuracy=n == 5) for n, (x, y) in enumerate(spots)]

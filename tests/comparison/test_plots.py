@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
 
 from detzoo.comparison.plots import pr_figure, save, speed_ap_figure
 from detzoo.comparison.tradeoff import TradeoffPoint
@@ -34,6 +36,20 @@ def test_colour_is_the_architecture_and_symbol_the_backbone_and_the_front_is_nam
     assert a.get_markersize() < b.get_markersize()
     assert [text.get_text() for text in axes.texts] == ["a", "b", "worse"]
     assert np.asarray(front.get_xydata()).tolist() == [[10.0, 30.0], [40.0, 50.0]]
+
+
+def test_intervals_are_lines_through_the_marks() -> None:
+    sure = dataclasses.replace(A, intervals={"AP": (0.27, 0.34), "AP50": (0.5, 0.6)})
+    moving = dataclasses.replace(B, row={**B.row, "latency_spread": 0.25})
+    figure = speed_ap_figure([sure, moving, WORSE])
+    drawn = [np.asarray(one.get_segments()[0]).tolist() for one in figure_lines(figure)]
+    assert drawn == [[[10.0, 27.0], [10.0, 34.0]], [[30.0, 50.0], [50.0, 50.0]]]
+    assert "95 % confidence interval" in figure.get_supxlabel()
+    assert not figure_lines(speed_ap_figure([A, B]))
+
+
+def figure_lines(figure: Figure) -> list[LineCollection]:
+    return [one for one in figure.axes[0].collections if isinstance(one, LineCollection)]
 
 
 def test_the_objects_behind_ap_are_told() -> None:
