@@ -150,8 +150,8 @@ def class_values(matches: Matches, category: int, draws: Draws) -> dict[str, Flo
         values |= {f"mask_{name}": value for name, value in masks.items()}
     if category in matches.voc:
         ranking = matches.voc[category]
-        values["voc07_AP50"] = average_precisions(ranking, draws, matches.voc07)[0]
-        values["voc10_AP50"] = average_precisions(ranking, draws, ())[0]
+        voc07, voc10 = average_precisions(ranking, draws, matches.voc07, ())
+        values |= {"voc07_AP50": voc07[0], "voc10_AP50": voc10[0]}
     return values
 
 
@@ -166,7 +166,7 @@ def coco_values(sizes: Sequence[Ranking], limits: Sequence[int], draws: Draws) -
     own = limits.index(MAX_DETECTIONS) if MAX_DETECTIONS in limits else len(limits) - 1
     values: dict[str, Floats] = {}
     for size, ranking in zip(SIZES, sizes, strict=True):
-        precision = average_precisions(ranking, draws, RECALLS)
+        (precision,) = average_precisions(ranking, draws, RECALLS)
         values[f"AP{size}"] = precision.mean(axis=0)
         if not size:
             values |= {"AP50": precision[0], "AP75": precision[5]}
@@ -177,8 +177,9 @@ def coco_values(sizes: Sequence[Ranking], limits: Sequence[int], draws: Draws) -
 
 def recall(ranking: Ranking, draws: Draws, limit: int) -> Floats:
     """Mean recall over IoUs [B] of the first detections of each image; NaN where no object was drawn."""
-    kept = ranking.places < limit
-    found = draws.sum(ranking.images[kept], ranking.true[:, kept].sum(axis=0))
+    times = np.where(ranking.places < limit, ranking.true.sum(axis=0), 0)
+    kept = np.flatnonzero(times)
+    found = draws.sum(ranking.images[kept], times[kept])
     objects = draws.sum(ranking.objects)
     share: Floats = np.divide(found, objects * len(ranking.true), out=np.full_like(found, np.nan), where=objects > 0)
     return share
