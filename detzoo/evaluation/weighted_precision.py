@@ -178,14 +178,13 @@ def _walked(steps: _Steps, draws: Draws, reached: Sequence[Reached], dtype: type
     seen = _totals(steps.images, counted, draws).astype(dtype, copy=False) + between.sum(axis=0)
     best, gained, share = (np.zeros_like(found) for _ in range(3))
     totals = [np.zeros_like(found) for _ in reached]
-    numbers = np.arange(1, thresholds + 1)[:, None]
-    until = np.where(steps.true, numbers, 0).max(axis=0, initial=0)
-    right = (steps.true.sum(axis=0) == until).tolist()  # true at every IoU up to its highest
-    since = counted.argmax(axis=0)
-    everywhere = counted.all(axis=0)
-    after = (counted.sum(axis=0) == len(counted) - since).tolist()
-    np.add(between, drawn, out=between, where=everywhere[:, None])  # both are taken off at once
-    since, until, everywhere = since.tolist(), until.tolist(), everywhere.tolist()
+    last = np.where(steps.true, np.arange(1, thresholds + 1)[:, None], 0).max(axis=0, initial=0)
+    first: Ints = counted.argmax(axis=0)
+    whole: Bools = np.asarray(counted.all(axis=0))
+    right = (steps.true.sum(axis=0) == last).tolist()  # true at every IoU up to its highest
+    after = (counted.sum(axis=0) == len(counted) - first).tolist()
+    np.add(between, drawn, out=between, where=whole[:, None])  # both are taken off at once
+    until, since, everywhere = last.tolist(), first.tolist(), [bool(own) for own in whole]
     with np.errstate(invalid="ignore"):  # 0 / 0 where nothing was drawn yet: fmax passes over it
         for row in range(len(until) - 1, -1, -1):
             if t := until[row]:  # below t may be IoUs at which the row is false: its precision is no better one there
@@ -200,8 +199,8 @@ def _walked(steps: _Steps, draws: Draws, reached: Sequence[Reached], dtype: type
                     total[:t] += to
                 own -= drawn[row] if right[row] else drawn[row] * steps.true[:t, row, None]
             if not everywhere[row]:
-                first = since[row]
-                seen[first:] -= drawn[row] if after[row] else drawn[row] * counted[first:, row, None]
+                at = since[row]
+                seen[at:] -= drawn[row] if after[row] else drawn[row] * counted[at:, row, None]
             seen -= between[row]
     return [
         (total + best * dtype(reading.at_zero)) / dtype(reading.whole)
