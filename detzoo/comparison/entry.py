@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from detzoo.comparison.analysis import analyse
 from detzoo.comparison.recipe_facts import Facts
+from detzoo.data.content_digest import content_digest
 from detzoo.errors import DataError
 from detzoo.evaluation.results import Evaluation
 from detzoo.runtime.atomic_files import write_text
@@ -77,17 +76,9 @@ def data_facts(dataset: Dataset) -> list[Any]:
 
     Paths are left out: data that was moved stays the same.
     """
-    index = dataset.annotations()
-    content = hashlib.sha256()
-    looked_for = index.federated
-    others = [] if looked_for is None else [vars(looked_for.negative), vars(looked_for.not_exhaustive)]
-    for arrays in [vars(index), *others]:
-        for name, array in arrays.items():
-            if isinstance(array, np.ndarray) and name not in ("path_bytes", "path_ends"):
-                content.update(np.ascontiguousarray(array).data)
     facts = [dataset.name, dataset.split, list(dataset.classes), list(dataset.category_ids)]
     groups = [] if dataset.groups is None else [list(dataset.groups)]
-    return [*facts, [str(i) for i in dataset.image_ids], content.hexdigest(), *groups]
+    return [*facts, [str(i) for i in dataset.image_ids], content_digest(dataset), *groups]
 
 
 def digest(facts: dict[str, Any]) -> str:

@@ -167,13 +167,22 @@ def speed_part(name: str, timed: object, rates: Throughput | Failure, say: Say) 
     return part
 
 
-def fingerprint(plan: ComparisonPlan, target: str, dataset: Dataset) -> str:
-    """Digest of everything that decides a detector's numbers."""
+def fingerprint(
+    plan: ComparisonPlan, target: str, dataset: Dataset, learned_from: Sequence[Dataset] | None = None
+) -> str:
+    """Digest of everything that decides a detector's numbers.
+
+    Args:
+        plan: of the comparison.
+        target: the detector.
+        dataset: that is evaluated on.
+        learned_from: of a detector that is trained here, the training split and the one that selects its best epoch.
+    """
     facts: dict[str, Any] = {
         "target": target,
         "set": list(plan.overrides),
         "data": data_facts(dataset),
-        "training": training_facts(plan) if plan.train else None,
+        "training": None if learned_from is None else [*training_facts(plan), *map(data_facts, learned_from)],
         "protocol": [plan.device, plan.batch, plan.engine, plan.switches.as_dict()],
         "timing": [plan.bench_batch, plan.largest_batch, plan.iterations],
         "versions": versions(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from detzoo.comparison.entry import NUMBERS, finished
 from detzoo.comparison.measuring import fingerprint
 from detzoo.comparison.recorded import is_trained_here
-from detzoo.data import list_splits
+from detzoo.data import list_splits, open_dataset
 from detzoo.data.formats.split_names import with_role
 from detzoo.errors import DetzooError, PluginError, RecipeError
 from detzoo.experiments.board import Board
@@ -71,13 +71,16 @@ def missing(
     jobs: list[Job] = []
     keys: dict[str, str] = {}
     failed: dict[str, str] = {}
+    splits = [plan.train_split, *selecting_split(plan, dataset)]
+    any_trained = any(map(is_trained_here, targets.values()))
+    learned_from = [open_dataset(plan.data, split) for split in splits] if any_trained else []
     for name, target in targets.items():
         if not is_trained_here(target):
             continue
         try:
             load_recipe(target, list(plan.overrides))
             folder = plan.out / "detectors" / name
-            keys[name] = fingerprint(plan, target, dataset)
+            keys[name] = fingerprint(plan, target, dataset, learned_from)
             if finished(folder / NUMBERS, keys[name]) is None:
                 jobs.append(job_of(plan, target, name, folder / "run", dataset))
         except (RecipeError, PluginError) as error:
@@ -87,18 +90,23 @@ def missing(
 
 def job_of(plan: ComparisonPlan, target: str, name: str, run: Path, dataset: Dataset) -> Job:
     """The training of one detector."""
-    taken = f"{dataset.split}+{plan.train_split}".split("+")
-    spare = [split for split in with_role(list_splits(plan.data), "val") if split not in taken]
+    selects = selecting_split(plan, dataset)
     command = TrainCommand(
         target=target,
         data=plan.data,
         out=run.absolute(),  # it may be trained elsewhere
         overrides=tuple(plan.overrides),
         train_split=plan.train_split,
-        val_split=spare[0] if spare else "none",
+        val_split=selects[0] if selects else "none",
         **vars(plan.training),
     )
     return Job(name=name, command=command)
+
+
+def selecting_split(plan: ComparisonPlan, dataset: Dataset) -> list[str]:
+    """The split that selects the best epochs, if there is one: it is neither learned from nor compared on."""
+    taken = f"{dataset.split}+{plan.train_split}".split("+")
+    return [split for split in with_role(list_splits(plan.data), "val") if split not in taken][:1]
 
 
 def check_places(plan: ComparisonPlan) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from detzoo.components.proposals.precomputed import Precomputed
 from detzoo.data.checking.statistics import opening_lines, reject_without_boxes
+from detzoo.data.content_digest import content_digest
 from detzoo.data.formats.split_names import role_of
 from detzoo.errors import DataError, TrainingError
 from detzoo.evaluation import evaluate
@@ -61,13 +62,14 @@ class DetectionTask(TrainingTask):
 
     @property
     def data_facts(self) -> dict[str, Any]:
-        """Name, split, images and classes of the training data."""
+        """Name, split, images, classes and annotations of the training data."""
         dataset = self.dataset
         return {
             "name": dataset.name,
             "split": dataset.split,
             "images": self._images(),
             "classes": list(dataset.classes),
+            "annotations": content_digest(dataset)[:16],
         }
 
     @property

@@ -38,7 +38,7 @@ class RunSettings:
         processes: how many.
         precision: ``no``, ``bf16`` or ``fp16``.
         seed: of everything random.
-        data: name, split, images and classes of the training data.
+        data: name, split, images, classes and annotations of the training data.
     """
 
     epochs: int
@@ -211,8 +211,12 @@ def check_same(saved: Checkpoint, run: Run) -> None:
         {key: value for key, value in values.items() if key != PROVIDERS}
         for values in (saved.recipe["values"], run.task.values)
     ]
+    settings = dataclasses.asdict(run.settings)
+    match saved.run.get("settings"):
+        case {"data": {**known}} if "annotations" not in known:  # of a run that is older than this fact
+            settings["data"].pop("annotations", None)
     old = {"recipe": recipes[0], "classes": list(saved.classes), "run": saved.run.get("settings")}
-    new = {"recipe": recipes[1], "classes": list(run.task.classes), "run": dataclasses.asdict(run.settings)}
+    new = {"recipe": recipes[1], "classes": list(run.task.classes), "run": settings}
     found = [f"  {path}: {was!r} in the run, {now!r} now" for path, was, now in differences(old, new)]
     if found:
         raise TrainingError(

@@ -9,13 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from detzoo.comparison.plan import ComparisonPlan
 from detzoo.comparison.run_comparison import compare
-from detzoo.comparison.training import missing
+from detzoo.comparison.training import missing, selecting_split
 from detzoo.data import open_dataset
 from detzoo.errors import DetzooError
+from detzoo.runtime.drawing import write_image
 from detzoo.runtime.folder_claim import wait_for_folder
 from detzoo.training.log import read_curve
 from detzoo.training.options import TrainOptions
@@ -67,14 +69,65 @@ def test_what_is_trained(tmp_path: Path) -> None:
     assert failed["b"].startswith('unknown detector "nothing_of_that_name"')
 
 
-@pytest.mark.parametrize(("learned", "compared"), [("train", "val"), ("train", "val+test"), ("train+val", "test")])
-def test_nothing_is_chosen_by_what_is_learned_from_or_compared_on(tmp_path: Path, learned: str, compared: str) -> None:
+@pytest.mark.parametrize(
+    ("learned", "compared", "selects"),
+    [("train", "test", ["val"]), ("train", "val", []), ("train", "val+test", []), ("train+val", "test", [])],
+)
+def test_nothing_is_chosen_by_what_is_learned_from_or_compared_on(
+    tmp_path: Path, learned: str, compared: str, selects: list[str]
+) -> None:
     plan = ComparisonPlan(targets=TARGETS[:1], data=DATA, out=tmp_path / "c", train=True, train_split=learned)
     dataset = open_dataset(DATA, compared.partition("+")[0])
     dataset.annotations()  # drawn before their split's name goes
     dataset.split = compared  # generated images know no union
-    (job,), _, _ = missing(plan, {"a": TARGETS[0]}, dataset)
-    assert job.command.val_split == "none"
+    assert selecting_split(plan, dataset) == selects
+
+
+def photographs(folder: Path) -> Path:
+    """A YOLO dataset of two images in each of three splits."""
+    for split in ("train", "val", "test"):
+        for number in range(2):
+            image = folder / "images" / split / f"{number}.png"
+            label = folder / "labels" / split / f"{number}.txt"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            label.parent.mkdir(parents=True, exist_ok=True)
+            write_image(image, np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8))
+            label.write_text("0 0.5 0.5 0.5 0.5\n")
+    (folder / "data.yaml").write_text("train: images/train\nval: images/val\ntest: images/test\nnames: [cat]\n")
+    return folder / "data.yaml"
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_corrected_annotation_of_any_split_is_another_row(split: str, tmp_path: Path) -> None:
+    data = photographs(tmp_path / "data")
+
+    def key() -> str:
+        plan = ComparisonPlan(targets=TARGETS[:1], data=str(data), out=tmp_path / "c", train=True)
+        return missing(plan, {"a": TARGETS[0]}, open_dataset(str(data), "test"))[1]["a"]
+
+    first = key()
+    assert key() == first
+    label = tmp_path / "data" / "labels" / split / "1.txt"
+    label.write_text("0 0.5 0.5 0.5 0.25\n")
+    assert key() != first
+    label.write_text("0 0.5 0.5 0.5 0.5\n")
+    assert key() == first
+
+
+@pytest.mark.slow
+def test_a_corrected_training_annotation_does_not_pass_for_the_one_that_was_learned_from(tmp_path: Path) -> None:
+    plan = ComparisonPlan(
+        targets=TARGETS[:1], data=str(photographs(tmp_path / "data")), out=tmp_path / "c", train=True,
+        training=TrainOptions(steps=1), overrides=["train.batch=2", "input.size=[64, 64]"],
+        device="cpu", iterations=1, largest_batch=1, workers=0, examples=1,
+    )  # fmt: skip
+    compare(plan)
+    said: list[str] = []
+    compare(plan, said.append)
+    assert said == [f"{NAMES[0]}: already done"]
+    (tmp_path / "data" / "labels" / "train" / "0.txt").write_text("0 0.5 0.5 0.25 0.5\n")
+    with pytest.raises(DetzooError, match=r"cannot resume, this is another training:\n  run.data.annotations: "):
+        compare(plan)
 
 
 @pytest.mark.slow
