@@ -15,8 +15,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import yaml
-
 from detzoo.benchmark import Benchmark, Cost
 from detzoo.comparison.entry import (
     ANALYSIS,
@@ -34,7 +32,7 @@ from detzoo.comparison.entry import (
 from detzoo.comparison.recipe_facts import Facts, input_size, recipe_facts
 from detzoo.comparison.seed_groups import is_training_fact, training_fact
 from detzoo.detector_loading import is_run
-from detzoo.errors import DataError, DetzooError
+from detzoo.errors import DataError, DetzooError, RecipeError
 from detzoo.evaluation import groups_by_id
 from detzoo.evaluation.result_file import read_detections
 from detzoo.evaluation.results import FORMAT as RESULTS_FORMAT
@@ -42,8 +40,9 @@ from detzoo.evaluation.results import Evaluation, evaluate_detections
 from detzoo.foreign.target import is_foreign
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.environment import short_name
-from detzoo.runtime.foreign_files import is_folder, is_ordinary, read_text
+from detzoo.runtime.foreign_files import is_folder, is_ordinary
 from detzoo.runtime.json_text import check_parts, load_json
+from detzoo.schema import yaml_source
 from detzoo.weights.checkpoint import BEST, LAST
 
 if TYPE_CHECKING:
@@ -294,10 +293,10 @@ def recipe_values(recorded: Recorded) -> dict[str, Any]:
     if "recipe.yaml" not in recorded.files:
         return {}
     try:
-        detectors = yaml.safe_load(read_text(recorded.files["recipe.yaml"], what="recipe"))["detectors"]
-        (values,) = detectors.values()
+        document: Any = yaml_source.read(recorded.files["recipe.yaml"]).value
+        (values,) = document["detectors"].values()
         return dict(values)
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
+    except (RecipeError, KeyError, TypeError, ValueError, AttributeError):
         raise DataError(
             f"{recorded.files['recipe.yaml']} is not the recipe of one detector, as detzoo train writes it next to a "
             "run; mend it or take it away"

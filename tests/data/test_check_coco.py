@@ -166,3 +166,12 @@ def test_unusable_coco_files(tmp_path: Path, text: str, message: str) -> None:
     assert report(tmp_path / "train.json", tmp_path) == [f"train.json{message}"]
     with pytest.raises(DataError):
         open_dataset(tmp_path / "train.json")
+
+
+def test_a_file_that_is_two_images(tmp_path: Path) -> None:
+    images = [{"id": own, "file_name": "a.png", "width": 40, "height": 30} for own in (7, 8)]
+    path = coco(tmp_path, images=images, annotations=[note(1), note(2, image_id=8, bbox=[5, 5, 9, 9], area=81)])
+    assert report(path, tmp_path) == [
+        "train.json:9: warning: duplicate-image: a.png: the file of image 7 too; both are kept"
+    ]
+    assert len(open_dataset(path, quiet=True)) == 2

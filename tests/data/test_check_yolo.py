@@ -97,3 +97,13 @@ def test_mask_folders(tmp_path: Path) -> None:
     assert found[3].startswith("s/x/masks/6.png: error: bad-mask: the mask cannot be read: ")
     assert found[4:] == ["s/x/masks: warning: overlapping-masks: 1 px belong to more than one mask; kept"]
     assert open_dataset(tmp_path, quiet=True).sample(0).boxes.tolist() == [[3, 2, 6, 9], [3, 10, 4, 20], [5, 8, 8, 10]]
+
+
+def test_a_list_that_names_an_image_twice(tmp_path: Path) -> None:
+    yolo(tmp_path, "0 .5 .5 .1 .1")
+    (tmp_path / "train.txt").write_text("images/a.png\n\n./images/a.png\n")
+    (tmp_path / "data.yaml").write_text("train: train.txt\nnames: [cat, dog]\n")
+    assert report(tmp_path / "data.yaml", tmp_path) == [
+        "train.txt:3: error: duplicate-image-id: ./images/a.png is listed in line 1 already; this one is left out"
+    ]
+    assert len(open_dataset(tmp_path / "data.yaml", quiet=True)) == 1

@@ -35,6 +35,7 @@ class CocoEntries:
         self.images: list[Any] = file.content["images"]
         self.boxes: list[Any] = file.content["annotations"]
         self.image_ids: set[Id] = set()
+        self.rows: dict[str, int] = {}
         self.values = CocoBoxes(self.path, problems, lambda row: self.line("annotations", row))
         self.text_ids = {"category_id": 0, "image_id": 0}
         known = [as_id(entry.get("id")) for entry in self.images if isinstance(entry, dict)]
@@ -132,6 +133,10 @@ class CocoEntries:
         assert own is not None
         assert file is not None
         self.image_ids.add(own)
+        before = self.rows.setdefault(str(file), row)
+        if before != row:
+            text = f"{file_name(entry)}: the file of image {plain_id(self.images[before]['id'])} too; both are kept"
+            self.problems.warning("duplicate-image", self.path, self.line("images", row), text)
         size = (as_side(entry.get("height")), as_side(entry.get("width")))
         if not all(size) or size[0] * size[1] > MAX_PIXELS:
             self.problems.warning(

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, cast, get_args
 
-import yaml
-
 from detzoo.data.formats.class_lists import listed_names
 from detzoo.data.formats.folder_layouts import find_layout
 from detzoo.data.formats.source import DataSource, Format, Part
 from detzoo.data.formats.split_names import role_of
 from detzoo.data.formats.ultralytics_yaml import class_names, inside, ultralytics
 from detzoo.data.formats.voc import Coordinates
+from detzoo.data.formats.yaml_mapping import load_yaml
 from detzoo.errors import DataError
-from detzoo.runtime.foreign_files import is_folder, read_text
+from detzoo.runtime.foreign_files import is_folder
 from detzoo.schema.describing import unknown
 
 KEYS: Final = ("format", "name", "path", "classes", "coordinates", "download", "groups", "splits")
@@ -100,20 +99,6 @@ def describes_data(path: Path) -> bool:
         return True
     described = content.get("format") in get_args(Format) or isinstance(content.get("splits"), dict)
     return described and (content.keys() <= {*KEYS, "names"} or content.get("format") == "shapes")
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping with text keys."""
-    try:
-        content = yaml.safe_load(read_text(path, what="data.yaml"))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise DataError(f"{path}:{line}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a number of thousands of digits
-        raise DataError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise DataError(f"{path}: a data.yaml holds keys and values, as `format: voc`")
-    return content
 
 
 def _classes(path: Path, value: Any) -> tuple[str, ...] | None:

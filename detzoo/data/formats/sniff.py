@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from detzoo.data.formats.data_yaml import KEYS, describes_data, load_yaml, source_of_yaml
+from detzoo.data.formats.data_yaml import KEYS, describes_data, source_of_yaml
 from detzoo.data.formats.derived import derived_source
 from detzoo.data.formats.folder_layouts import find_layout, is_coco, split_of_json
 from detzoo.data.formats.source import DataSource, Part
 from detzoo.data.formats.tool_layouts import tool_file, tool_format
+from detzoo.data.formats.yaml_mapping import load_yaml
 from detzoo.errors import DataError
 from detzoo.runtime.foreign_files import is_ordinary
 

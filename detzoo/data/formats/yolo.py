@@ -50,14 +50,15 @@ def list_images(entry: Path, problems: Problems, root: Path | None = None) -> li
     guess = place.guess(listed[0]) if listed else None
     if guess is not None:
         problems.warning("guess", entry, None, guess)
-    found = []
+    found: dict[Path, int] = {}
     for line, name in names.items():
         file = place.file(name)
         if file is None:
             problems.error("unsafe-path", entry, line, f"{name!r} leaves the dataset's folder; left out")
-        else:
-            found.append(file)
-    return found
+        elif found.setdefault(file, line) != line:
+            text = f"{name} is listed in line {found[file]} already; this one is left out"
+            problems.error("duplicate-image-id", entry, line, text)
+    return list(found)
 
 
 def read_yolo(
