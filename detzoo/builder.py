@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from detzoo.weights.backbone import LoadedWeights
 
 _log = logging.getLogger("detzoo.builder")
+_NAMED = 10
+"""Classes that a message names."""
 
 
 def build(
@@ -189,12 +191,29 @@ def _for_classes(recipe: Recipe, num_classes: int | None, classes: Sequence[str 
         raise RecipeError(f"{len(classes)} classes are given, and num_classes={num_classes}: leave one of the two out")
     old = class_names(recipe.values["classes"], recipe.values["num_classes"])
     if classes is not None and tuple(classes) != old:
+        _reject_other_classes(recipe, classes)
         changed = {"num_classes": len(classes), "classes": list(classes)}
     elif classes is None and num_classes not in (None, len(old)):
         changed = {"num_classes": num_classes, "classes": None}
     else:
         return recipe
     return dataclasses.replace(recipe, values=recipe.values | changed | {"weights": [], "reported": []})
+
+
+def _reject_other_classes(recipe: Recipe, classes: Sequence[str | None]) -> None:
+    """An override of the classes means something: it is not replaced in silence by those of the data.
+
+    Raises:
+        RecipeError: ``--set`` or ``overrides`` names other classes, or another number of them.
+    """
+    for key, found in (("classes", recipe.values["classes"]), ("num_classes", recipe.values["num_classes"])):
+        mark = recipe.marks.get((key,))
+        if mark is not None and mark.line == 0 and found not in (None, list(classes), len(classes)):
+            names = ", ".join(str(name) for name in classes[:_NAMED]) + (" ..." if len(classes) > _NAMED else "")
+            raise RecipeError(
+                f"{mark}: found {found}, but the data have {len(classes)} classes: {names}; leave it out, or choose "
+                "among the classes of the data with `classes:` in a data.yaml"
+            )
 
 
 class _Builder:

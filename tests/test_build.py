@@ -7,6 +7,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -234,3 +235,22 @@ def test_one_class_is_a_list_of_one_name() -> None:
 def test_two_numbers_of_classes() -> None:
     with pytest.raises(RecipeError, match="2 classes are given, and num_classes=3"):
         detzoo.build(SMALL, classes=["a", "b"], num_classes=3)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "found"),
+    [
+        (["classes=[x, y]", "num_classes=2"], "classes", r"\['x', 'y'\]"),
+        (["num_classes=7"], "num_classes", "7"),
+        ({"num_classes": 3, "classes": ["a", "b", "c"]}, "classes", r"\['a', 'b', 'c'\]"),
+    ],
+)
+def test_an_override_of_the_classes_is_not_replaced_in_silence(overrides: Any, key: str, found: str) -> None:
+    told = rf"^(--set {key}|overrides\[.{key}.\]): found {found}, but the data have 2 classes: a, b; leave it out"
+    with pytest.raises(RecipeError, match=told):
+        detzoo.build(SMALL, classes=["a", "b"], overrides=overrides, weights=None)
+
+
+@pytest.mark.parametrize("overrides", [["classes=[a, b]", "num_classes=2"], ["num_classes=2"]])
+def test_an_override_of_the_same_classes_is_fine(overrides: list[str]) -> None:
+    assert detzoo.build(SMALL, classes=["a", "b"], overrides=overrides, weights=None).classes == ("a", "b")

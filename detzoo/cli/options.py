@@ -56,7 +56,7 @@ def with_options(
 def _parameter(one: dataclasses.Field[Any], options: type, argument: bool) -> inspect.Parameter:
     hint = _plain(get_type_hints(options)[one.name])
     text = first_sentences(options)[one.name]
-    extra: dict[str, Any] = {"min": one.metadata["min"]} if "min" in one.metadata else {}
+    extra: dict[str, Any] = {name: one.metadata[name] for name in ("min", "max") if name in one.metadata}
     name = NAMES.get(one.name, "--" + one.name.replace("_", "-"))
     names = (name,) if hint is bool or one.name in NAMES else ()
     mark = typer.Argument(help=text) if argument else typer.Option(*names, help=text, **extra)

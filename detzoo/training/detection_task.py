@@ -85,7 +85,9 @@ class DetectionTask(TrainingTask):
         if self.val is None or not self.evaluates:
             return [*lines, "no split selects the best epoch: the weights of the last one are the result"]
         use = f"selects the best epoch by {self.metric}"
-        if role_of(self.val.split) == "test":
+        if shared := _shared_images(self.dataset, self.val):
+            use += f", but {shared} of its images are learned from too: its numbers say little about others"
+        elif role_of(self.val.split) == "test":
             use += ", so its numbers are no test of the result"
         matched = map_classes(self.network.classes, self.val.classes, self.val.category_ids)
         return [*lines, *opening_lines(self.val, use=use), *matched.warnings]
@@ -228,3 +230,12 @@ def _check_proposals(detector: Detector, dataset: Dataset | None) -> None:
     except DataError:
         return  # whoever loads the data counts it
     propose(detector.proposer, first.image, first.path)
+
+
+def _shared_images(one: Dataset, other: Dataset) -> int:
+    """Number of files that stand in both."""
+    if not (one.on_disk and other.on_disk):
+        return 0
+    indexes = [dataset.annotations() for dataset in (one, other)]
+    paths = [{index.path(image) for image in range(len(index))} for index in indexes]
+    return len(paths[0] & paths[1])

@@ -16,11 +16,13 @@ from detzoo.runtime.parallel import cores
 from detzoo.runtime.switches import Precision
 
 MOST_WORKERS: Final = 8
+LARGEST_SEED: Final = 2**63 - 1
+"""Of what torch takes, with room for the processes' own."""
 
 
-def at_least(minimum: int) -> Any:
-    """A field that is None or a whole number from ``minimum`` on."""
-    return field(default=None, metadata={"min": minimum})
+def at_least(minimum: int, at_most: int | None = None) -> Any:
+    """A field that is None or a whole number from ``minimum`` on, to ``at_most``."""
+    return field(default=None, metadata={"min": minimum} | ({} if at_most is None else {"max": at_most}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +56,10 @@ class TrainOptions:
     steps: int | None = at_least(1)
     batch: int | None = at_least(1)
     accumulate: int | None = at_least(1)
-    seed: int | None = at_least(0)
+    seed: int | None = at_least(0, LARGEST_SEED)
     precision: Precision = "fp32"
     device: str | None = None
-    workers: int | None = at_least(0)
+    workers: int | None = at_least(0, 1024)
     worker_timeout: int = field(default=600, metadata={"min": 1})
     compile: bool = False
     channels_last: bool = False
@@ -75,6 +77,8 @@ class TrainOptions:
             value = getattr(self, one.name)
             if "min" in one.metadata and value is not None and value < one.metadata["min"]:
                 raise DetzooError(f"{one.name} is {value}; at least {one.metadata['min']} is needed")
+            if "max" in one.metadata and value is not None and value > one.metadata["max"]:
+                raise DetzooError(f"{one.name} is {value}; at most {one.metadata['max']} is allowed")
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:

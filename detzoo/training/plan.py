@@ -14,6 +14,7 @@ from pydantic import Field
 from detzoo.errors import RecipeError
 from detzoo.interfaces import Transform
 from detzoo.prediction.targets import Treatment
+from detzoo.training.options import LARGEST_SEED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +188,7 @@ class TrainPlan:
     empty_images: Literal["keep", "drop"] = "keep"
     eval_every: Annotated[int, Field(ge=1)] = 1
     patience: Annotated[int, Field(ge=1)] | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):

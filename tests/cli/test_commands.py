@@ -61,7 +61,7 @@ def test_a_folder_that_cannot_be_made(command: str, run: Run, tmp_path: Path) ->
     code, _, err = run(*command.split(), "--out", str(tmp_path / "file" / "out"))
     assert code == 2
     assert err.startswith(f"error: {tmp_path / 'file' / 'out'}")
-    assert err.endswith(": Not a directory\n")
+    assert err.endswith(": Not a directory; a part of the path is a file; name another place\n")
 
 
 def test_a_key_that_stands_further_down(run: Run) -> None:

@@ -29,3 +29,10 @@ def test_an_option_that_does_not_exist_is_named_with_the_allowed_ones() -> None:
 def test_a_count_below_one_is_an_error(name: str) -> None:
     with pytest.raises(DetzooError, match=f"{name} is 0"):
         TrainOptions.of({name: 0})
+
+
+@pytest.mark.parametrize(("name", "most"), [("seed", 2**63 - 1), ("workers", 1024)])
+def test_a_number_that_no_machine_takes_is_an_error(name: str, most: int) -> None:
+    TrainOptions.of({name: most})
+    with pytest.raises(DetzooError, match=f"^{name} is {most + 1}; at most {most} is allowed$"):
+        TrainOptions.of({name: most + 1})
