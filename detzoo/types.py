@@ -294,6 +294,10 @@ class Auxiliary(_Movable):
     one_class: bool = False
 
 
+_MOST_KEPT: Final = 1_000_000
+"""Detections of an image: post-processing pads to so many."""
+
+
 @dataclass(frozen=True)
 class DetectionSettings:
     """Settings of post-processing that a caller may change.
@@ -301,7 +305,7 @@ class DetectionSettings:
     Args:
         score_threshold: 0..1: detections below it are dropped.
         nms_iou: 0..1: overlap above which a worse box is suppressed.
-        keep: maximum number of detections per image.
+        keep: maximum number of detections per image, 1 to 1,000,000.
 
     As a request, None leaves the post-process' own default. As ``PostProcess.settings``, None says that it has no such
     setting, and asking for it is an error.
@@ -320,6 +324,8 @@ class DetectionSettings:
                 raise SettingError(f"{name} is {value}; it must lie between 0 and 1")
         if self.keep is not None and not (self.keep >= 1 and self.keep % 1 == 0):  # NaN and infinity are not either
             raise SettingError(f"keep is {self.keep}; it must be a whole number, 1 or more")
+        if self.keep is not None and self.keep > _MOST_KEPT:
+            raise SettingError(f"keep is {self.keep}; at most {_MOST_KEPT:,} detections are kept per image")
 
     def given(self) -> dict[str, Any]:
         """Those that are not None, by name."""

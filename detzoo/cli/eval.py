@@ -31,11 +31,13 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         str | None, typer.Option(help="What image_id in --from is: own (the dataset's ids), name, stem or number.")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
-    batch: Annotated[int, typer.Option(help="Images per batch.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 8,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps (default: the fastest available).")] = None,
     score_threshold: Annotated[float | None, typer.Option(help="Replaces the recipe's value.")] = None,
     nms_iou: Annotated[float | None, typer.Option(help="Replaces the recipe's value.")] = None,
-    keep: Annotated[int | None, typer.Option(help="Detections kept per image; replaces the recipe's value.")] = None,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="Detections kept per image; replaces the recipe's value.")
+    ] = None,
     engine: Annotated[str, typer.Option(help="pycocotools or faster.")] = "pycocotools",
     max_dets: Annotated[
         int | None,
@@ -53,7 +55,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
             "legacy_plus_one=true|false (sizes of inclusive pixels); may be repeated.",
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Number of threads that read images.")] = 2,
+    workers: Annotated[int, typer.Option(min=0, help="Number of threads that read images.")] = 2,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     compile_: Annotated[bool, typer.Option("--compile", help="Run the network through torch.compile first.")] = False,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC (channels-last) memory layout.")] = False,

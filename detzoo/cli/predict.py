@@ -21,7 +21,9 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
     score_threshold: Annotated[float, typer.Option(help="Leave out detections below this score.")] = 0.3,
     nms_iou: Annotated[float | None, typer.Option(help="Replaces the recipe's value.")] = None,
-    keep: Annotated[int | None, typer.Option(help="Detections kept per image; replaces the recipe's value.")] = None,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="Detections kept per image; replaces the recipe's value.")
+    ] = None,
     batch: Annotated[int, typer.Option(help="Images per batch.", min=1)] = 8,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps (default: the fastest available).")] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
@@ -36,7 +38,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     """Predict: draw detections and write detections.json. Exit code 1 if a source could not be read."""
     from detzoo.detector_loading import find_target
     from detzoo.prediction.apply_switches import apply_switches
-    from detzoo.prediction.predict_files import RESULTS, Options, annotate, find_sources
+    from detzoo.prediction.predict_files import RESULTS, Options, annotate_files, find_sources
     from detzoo.runtime.device import pick_device
     from detzoo.runtime.progress import progress_bar
     from detzoo.runtime.switches import Switches
@@ -49,7 +51,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     detector.settings(options.settings)  # an unsupported setting is reported before the slow work starts
     apply_switches(detector, switches, pick_device(device))
     with progress_bar("predicting", len(files)) as advance:
-        summary = annotate(
+        summary = annotate_files(
             detector,
             files,
             out,

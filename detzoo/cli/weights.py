@@ -28,7 +28,7 @@ def import_(
     detector: Annotated[str, typer.Option(help="The recipe the weights belong to.")],
     from_: Annotated[str, typer.Option("--from", help="Whose names the layers have: torchvision, yolox, darknet, ...")],
     out: Annotated[Path, typer.Option(help="Output checkpoint: FILE.safetensors.")],
-    num_classes: Annotated[int | None, typer.Option(help="Replaces the recipe's number of classes.")] = None,
+    num_classes: Annotated[int | None, typer.Option(min=1, help="Replaces the recipe's number of classes.")] = None,
 ) -> None:
     """Convert another implementation's state dict into a detzoo checkpoint; every key is accounted for."""
     from detzoo.builder import build

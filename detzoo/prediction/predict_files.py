@@ -102,7 +102,7 @@ def annotate(
 
     Args:
         detector: on its device.
-        sources: files, folders (searched with their subfolders) and URLs; ``find_sources`` expands them.
+        sources: files, folders (searched with their subfolders) and URLs.
         out: folder; made where it is missing.
         options: thresholds.
         report: callback with a message for each source that cannot be read.
@@ -112,10 +112,22 @@ def annotate(
         DataError: nothing to look at, another process writes to ``out``, or it holds a detections.json of another kind.
         MachineError: the disk is full, or failed otherwise.
     """
-    options = options or Options()
+    files = find_sources(sources)  # before anything is written: a folder may hold its own output
+    return annotate_files(detector, files, out, options or Options(), report=report, advance=advance)
+
+
+def annotate_files(
+    detector: Detector,
+    files: Sequence[str],
+    out: Path,
+    options: Options,
+    *,
+    report: Callable[[str], None],
+    advance: Callable[[int], None],
+) -> Summary:
+    """``annotate`` of what ``find_sources`` has found: what cannot be read is reported, and the rest goes on."""
     settings = detector.settings(options.settings)
     tell_untrained(detector)
-    files = find_sources(sources)  # before anything is written: a folder may hold its own output
     with locked_folder(out, what="predict"):
         _check_results(out / RESULTS)
         tell_replaced(out / RESULTS, "prediction")
@@ -210,16 +222,16 @@ class _Names:
 
     def __init__(self, out: Path, inputs: Iterable[str]) -> None:
         self.out = out
-        self.taken = {Path(source).resolve() for source in inputs if not is_url(source)}
+        self.taken = {os.path.realpath(source) for source in inputs if not is_url(source)}  # links may lead in a circle
 
     def new(self, source: str, suffix: str) -> Path:
         """A path in the output folder where nothing is lost: no input, nothing of this call, no other's file."""
         name = Path(unquote(urlsplit(source).path)).stem if is_url(source) else Path(source).stem
         path, number = self.out / f"{name or 'image'}{suffix}", 1
-        while path.resolve() in self.taken or not may_write(path, MAKER):
+        while os.path.realpath(path) in self.taken or not may_write(path, MAKER):
             number += 1
             path = self.out / f"{name or 'image'}_{number}{suffix}"
-        self.taken.add(path.resolve())
+        self.taken.add(os.path.realpath(path))
         return path
 
 

@@ -327,3 +327,14 @@ def test_anchors_find_two_clusters() -> None:
     anchors, overlap = cluster_sides(sides, 2)
     np.testing.assert_allclose(anchors, [[10, 20], [80, 40]], atol=0.5)
     assert overlap > 0.9
+
+
+@pytest.mark.parametrize("split", ["train+train", "train+val", "twice"])
+def test_a_union_that_holds_images_twice_is_rejected(split: str, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (9, 9)).save(tmp_path / name / "0.png")
+    (tmp_path / "data.yaml").write_text("train: [a, b]\nval: a\ntwice: [b, b]\nnames: [cat]\n")
+    assert refused(tmp_path / "data.yaml", split).endswith(
+        f"data.yaml: the split {split} holds the same images twice; name each part once"
+    )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import resource
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from detzoo.errors import DataError, MachineError
 from detzoo.interfaces import Detector
 from detzoo.prediction.drawn_video import writing_video
 from detzoo.prediction.input_spec import InputSpec
-from detzoo.prediction.predict_files import Options, annotate, find_sources
+from detzoo.prediction.predict_files import Options, annotate, annotate_files, find_sources
 from detzoo.types import Candidates, ImageBatch, Predictions, Targets
 
 
@@ -227,3 +228,16 @@ def test_each_source_is_looked_at_once(folder: Path) -> None:
         str(folder / "b.png"),
         str(folder / "deep" / "a.png"),
     ]
+
+
+def test_one_strange_file_in_a_folder_stops_nothing(folder: Path, tmp_path: Path) -> None:
+    (folder / "circle.png").symlink_to("circle.png")
+    (folder / "lost.png").symlink_to("gone.png")
+    os.mkfifo(folder / "pipe.png")
+    told: list[str] = []
+    files = find_sources([str(folder)])
+    done = annotate_files(Middle(), files, tmp_path / "out", Options(), report=told.append, advance=lambda _: None)
+    assert len(done.records) == len(files) - 3
+    assert [Path(one["file"]).name for one in done.failed] == ["circle.png", "lost.png", "pipe.png"]
+    assert "circle" in told[0]
+    assert "named pipe" in told[2]

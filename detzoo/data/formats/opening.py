@@ -124,6 +124,9 @@ def _choose(source: DataSource, split: str | None) -> tuple[str, ...]:
     for name in names:
         if name not in source.splits:
             raise DataError(f"{source.place}: {unknown('split', name, source.splits)}")
+    parts = [part for name in names for part in source.splits[name]]
+    if any(part in parts[:at] for at, part in enumerate(parts)):
+        raise DataError(f"{source.place}: the split {split} holds the same images twice; name each part once")
     return names
 
 

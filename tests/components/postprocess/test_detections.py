@@ -237,3 +237,9 @@ def test_class_and_level_do_not_both_cut() -> None:
         "postprocess detections: per_class_top_k and per_level_top_k are both given, and the order in which they cut "
         "would matter; make one of them null"
     )
+
+
+@pytest.mark.parametrize("keep", [10**6 + 1, 10**30])
+def test_more_detections_than_any_machine_pads_to(keep: int) -> None:
+    with pytest.raises(SettingError, match="at most 1,000,000 detections are kept per image"):
+        DetectionSettings(keep=keep)
