@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -174,7 +173,6 @@ class ProcessDetector(ForeignDetector):
             "options": self.what.values,
             "device": str(self._device),
             "threads": torch.get_num_threads(),
-            "path": sys.path,
         }
         try:
             reply, _ = process.ask(request, limit=self.options.load_limit)

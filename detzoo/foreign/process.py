@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -17,6 +18,12 @@ from typing import Any, Final
 from detzoo.foreign.errors import ForeignError
 from detzoo.foreign.wire import ClosedError, receive, send
 
+_START: Final = (
+    "import json, sys; sys.path += [place for place in json.loads(sys.argv[2]) if place not in sys.path]; "
+    "from detzoo.foreign.worker import main; main()"
+)
+"""Without the current folder at the head of the path (-P): a file in it may be called as a module of Python. What
+this process finds modules in comes last."""
 _TAIL: Final = 65536
 """Bytes of what it printed that are kept."""
 _SHOWN: Final = 3
@@ -35,7 +42,7 @@ class ForeignProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "detzoo.foreign.worker", str(theirs.fileno())],
+                [sys.executable, "-P", "-c", _START, str(theirs.fileno()), json.dumps(sys.path)],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

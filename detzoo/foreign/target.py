@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from detzoo.errors import DataError
 from detzoo.foreign.errors import ForeignError
 from detzoo.runtime.foreign_files import is_folder, is_ordinary, read_text
 from detzoo.runtime.near_names import nearest_path
@@ -100,7 +101,10 @@ def check_there(target: ForeignTarget) -> None:
 
 
 def _is_options(path: Path) -> bool:
-    return is_ordinary(path) and _OPTIONS.search(read_text(path, what="YAML file")) is not None
+    try:
+        return is_ordinary(path) and _OPTIONS.search(read_text(path, what="YAML file")) is not None
+    except DataError:  # whoever reads recipes says what is wrong, with the line
+        return False
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -115,4 +119,7 @@ def _is_transformers_folder(path: Path) -> bool:
     config = path / "config.json"
     if not is_folder(path) or not is_ordinary(config) or any(is_ordinary(path / name) for name in _CHECKPOINTS):
         return False
-    return _MODEL_TYPE.search(read_text(config, what="configuration")) is not None
+    try:
+        return _MODEL_TYPE.search(read_text(config, what="configuration")) is not None
+    except DataError:
+        return False

@@ -45,7 +45,6 @@ def _load(connection: socket.socket, request: dict[str, Any]) -> Any:
     """The program; None where it could not be loaded, which is told."""
     from detzoo.foreign.loading import load_program
 
-    sys.path += [place for place in request["path"] if place not in sys.path]
     faulthandler.dump_traceback_later(request["limit"] + GRACE, exit=True)
     try:
         program, names = load_program(request["target"], request["options"], request["device"], request["threads"])
@@ -106,7 +105,3 @@ def _plain(told: Any) -> dict[str, Any]:
         return {"described": str(told)}
     plain: dict[str, Any] = json.loads(json.dumps({str(key): value for key, value in told.items()}, default=str))
     return plain
-
-
-if __name__ == "__main__":
-    main()

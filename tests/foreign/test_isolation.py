@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +86,37 @@ def test_its_end_is_told_each_time(way: str) -> None:
         with pytest.raises(ForeignError, match=ENDS[way]):
             detector.detect_images([asked(way)])
     assert time.monotonic() - begin < 30
+
+
+def test_its_process_ends_with_it() -> None:
+    """With the object, and with a process that is killed: nobody is left behind."""
+    code = (
+        "import sys\nfrom detzoo.foreign.detector import load_foreign\n"
+        f"made = load_foreign({str(FILE)!r} + ':make')\nmade.classes\n"
+        "print(made._process._child.pid, flush=True)\nsys.stdin.read()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        os.kill(child, 0)
+        parent.kill()
+    for _ in range(100):
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError("it runs still")
+
+
+def test_files_that_are_called_as_modules_of_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the current folder, which is looked in for the user's own module alone, once Python's are there."""
+    for name in ("types", "json", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')\n")
+    (tmp_path / "mine.py").write_text("def detect(images):\n    return []\ndetect.names = ['a']\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_foreign("mine:detect").classes == ("a",)
 
 
 def test_settings(detector: ProcessDetector) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -70,6 +71,7 @@ def _makes_detector(inner: Any) -> bool:
 
 def _module(target: ForeignTarget) -> ModuleType:
     if target.kind == "module":
+        sys.path.insert(0, os.getcwd())
         try:
             return importlib.import_module(target.place)
         except ModuleNotFoundError as error:
