@@ -117,7 +117,7 @@ def annotate(
 
 
 def annotate_files(
-    detector: Detector,
+    detector: AnyDetector,
     files: Sequence[str],
     out: Path,
     options: Options,

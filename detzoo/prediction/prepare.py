@@ -21,6 +21,7 @@ from detzoo.prediction.bilinear_resize import shrink_bilinear
 from detzoo.prediction.image_proposals import candidates_of
 from detzoo.prediction.input_spec import InputSpec
 from detzoo.prediction.targets import Treatment, make_targets
+from detzoo.runtime.contiguous import contiguous
 from detzoo.types import ImageBatch, Sample, Targets
 
 __all__ = ["Treatment", "collate", "make_targets", "prepare", "resized_size"]
@@ -171,7 +172,7 @@ def _fill(out: Tensor, image: NDArray[np.uint8], spec: InputSpec) -> None:
         x = shrink_bilinear(image, (height, width))
     else:
         # from_numpy then permute is channels-last: torch's bilinear kernel is 20 times faster on it than on planes
-        x = torch.from_numpy(np.ascontiguousarray(image)).to(out.device, non_blocking=True).permute(2, 0, 1).float()
+        x = torch.from_numpy(contiguous(image)).to(out.device, non_blocking=True).permute(2, 0, 1).float()
         if early:
             x = _normalise(x.flip(0) if spec.channels == "bgr" else x, spec)
         if not same:
@@ -188,7 +189,7 @@ def _resized_bytes(image: NDArray[np.uint8], size: tuple[int, int], *, antialias
     """Bytes to bytes, each rounded: by OpenCV, or averaged as torchvision's ``Resize`` does."""
     if not antialias:
         return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
-    planes = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    planes = torch.from_numpy(contiguous(image)).permute(2, 0, 1)[None]
     return F.interpolate(planes, size=size, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from detzoo.runtime.contiguous import contiguous
 from detzoo.types import ImageBatch, Sample, Targets
 
 Treatment: TypeAlias = Literal["train", "ignore", "drop"]
@@ -101,7 +102,7 @@ def _masks(
             continue
         left, top, right, bottom = regions[row]
         piece = torch.zeros(len(drawn), height, width, dtype=torch.uint8)
-        source = torch.from_numpy(np.ascontiguousarray(sample.masks[rows[drawn]]))[:, None]
+        source = torch.from_numpy(contiguous(sample.masks[rows[drawn]]))[:, None]
         piece[:, top:bottom, left:right] = F.interpolate(source, size=(bottom - top, right - left))[:, 0]
         pieces.append(piece)
         mask_row[row, drawn] = torch.arange(total, total + len(drawn))

@@ -23,6 +23,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from detzoo.errors import DataError
 from detzoo.runtime.bit_depth import bits_used, reduce_to_8_bits
+from detzoo.runtime.contiguous import contiguous
 from detzoo.runtime.foreign_files import read_file
 from detzoo.runtime.image_download import download_image
 
@@ -303,7 +304,7 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
         )
     if 0 in array.shape:
         raise DataError(f"an image given as an array has no pixels: {list(array.shape)}")
-    return np.ascontiguousarray(array)
+    return contiguous(array)
 
 
 def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from detzoo.interfaces import Draw, Transform
+from detzoo.runtime.contiguous import contiguous
 from detzoo.types import Sample
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -75,9 +76,9 @@ def flip(sample: Sample) -> Sample:
 
     return dataclasses.replace(
         sample,
-        image=np.ascontiguousarray(sample.image[:, ::-1]),  # torch.from_numpy takes no negative strides
+        image=contiguous(sample.image[:, ::-1]),
         boxes=mirrored(sample.boxes),
-        masks=None if sample.masks is None else np.ascontiguousarray(sample.masks[:, :, ::-1]),
+        masks=None if sample.masks is None else contiguous(sample.masks[:, :, ::-1]),
         proposals=None if sample.proposals is None else mirrored(sample.proposals),
     )
 
@@ -92,8 +93,8 @@ def turn(sample: Sample) -> Sample:
 
     return dataclasses.replace(
         sample,
-        image=np.ascontiguousarray(np.rot90(sample.image)),
+        image=contiguous(np.rot90(sample.image)),
         boxes=turned(sample.boxes),
-        masks=None if sample.masks is None else np.ascontiguousarray(np.rot90(sample.masks, axes=(1, 2))),
+        masks=None if sample.masks is None else contiguous(np.rot90(sample.masks, axes=(1, 2))),
         proposals=None if sample.proposals is None else turned(sample.proposals),
     )
