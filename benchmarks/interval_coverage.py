@@ -45,6 +45,7 @@ class Sample:
     metrics: dict[str, float]
     per_class: dict[str, dict[str, float]]
     matches: Matches
+    groups: None = None
 
 
 def rankings(images: int, rng: Generator) -> list[dict[str, Ranking]]:
