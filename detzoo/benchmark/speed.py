@@ -263,7 +263,8 @@ def _protocol(
 ) -> dict[str, Any]:
     own: dict[str, Any] = {}
     if isinstance(detector, ForeignDetector):
-        own["program"], device = detector.described, detector.device
+        own |= {"program": detector.described, "precision": None}
+        device = detector.device
     else:
         spec = detector.input
         own["input"] = dataclasses.asdict(spec) if dataclasses.is_dataclass(spec) else None
@@ -273,11 +274,11 @@ def _protocol(
         "batch": len(groups[0]),
         "different_images": len({id(image) for group in groups for image in group}),
         "image_sizes": sorted({f"{p.shape[0]}x{p.shape[1]}" for group in groups for p in group}),
-        **own,
         "rounds": rounds,
         "warmup": warmup,
         **switches.as_dict(),
         **settings.given(),
+        **own,
         "flops": "network, one image, a multiply-add counts as two",
         "device": device_facts(device),
         "versions": versions(),

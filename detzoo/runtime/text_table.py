@@ -278,8 +278,10 @@ def protocol_note(benchmark_protocol: Mapping[str, Any]) -> str:
     switches = [name for name in ("compile", "channels_last", "fold") if p.get(name)]
     sizes = ", ".join(p["image_sizes"][:3]) + (" ..." if len(p["image_sizes"]) > 3 else "")
     threads = f", {device['threads']} threads" if "threads" in device else ""
+    # a foreign detector chooses its own precision, and says what runs it
+    precision = "" if p["precision"] is None else f", {p['precision']}"
+    program = p.get("program", {}).get("runtime") or f"torch {p['versions'].get('torch', '?')}"
     return (
-        f"times: batch {p['batch']}, {p['precision']}{''.join(', ' + s for s in switches)}, {p['rounds']} rounds after "
-        f"{p['warmup']} warm-up, images {sizes}; {p['timed']}; {device['name']}{threads}; "
-        f"torch {p['versions'].get('torch', '?')}"
+        f"times: batch {p['batch']}{precision}{''.join(', ' + s for s in switches)}, {p['rounds']} rounds after "
+        f"{p['warmup']} warm-up, images {sizes}; {p['timed']}; {device['name']}{threads}; {program}"
     )

@@ -98,9 +98,9 @@ def test_ap_of_yolox_nano(yolox: Path, shared: Path) -> None:
 
 def test_what_a_file_does_not_say_is_asked(yolox: Path, tmp_path: Path) -> None:
     with pytest.raises(ForeignError, match=r"has no class names: give them with --set classes=coco"):
+        loaded(yolox, ["input.resize=stretch", "decoder=cells"])
+    with pytest.raises(ForeignError, match=r"not known how images are prepared: give a preset \(--set preset=yolox"):
         loaded(yolox)
-    with pytest.raises(ForeignError, match=r"not known how images are prepared: give a preset"):
-        loaded(yolox, ["classes=coco"])
     spec = "input: {resize: stretch}"
     beside = tmp_path / "mine.yaml"
     (tmp_path / "mine.onnx").symlink_to(yolox)
