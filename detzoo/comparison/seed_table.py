@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from detzoo.comparison.seed_groups import SeedGroup, seed_groups
-from detzoo.comparison.settling import units_of
+from detzoo.comparison.settling import BEST, units_of
 from detzoo.comparison.ties import RESAMPLED, comparable, interval_cells, shares_best, tie_letters
 from detzoo.evaluation.intervals import ENOUGH, LEVEL, Support, interval_of
 from detzoo.evaluation.seeds import SeedValues, around, difference_variance
@@ -110,6 +110,7 @@ def rank(
     """
     pairs = {(a, b): pair_of(known[a], known[b], support, units) for b in range(len(known)) for a in range(b)}
     apart = {places for places, (_, told) in pairs.items() if told}
+    absent[0] |= {"more_images": BEST, "more_seeds": BEST}
     for place in range(1, len(known)):
         variance, told = pairs[0, place]
         gap = known[0].number - known[place].number

@@ -13,6 +13,8 @@ from detzoo.evaluation.settling import MOST, POWER, Variance
 if TYPE_CHECKING:
     from detzoo.evaluation.weighted_precision import Floats
 
+BEST: Final = "the best"
+"""In place of what would tell the best row from itself."""
 MORE: Final = "more_images"
 """Column of the table."""
 NEVER: Final = f"over {MOST} times as many"
@@ -30,7 +32,7 @@ def images_to_settle(
         support: what stands behind them.
         apart: pairs of rows that are told apart as it is.
     """
-    found: list[tuple[dict[str, int], dict[str, str]]] = [({}, {})]
+    found: list[tuple[dict[str, int], dict[str, str]]] = [({}, {MORE: BEST})]
     for place in range(1, len(facts)):
         gap = float(facts[0]["AP"]) - float(facts[place]["AP"])
         own = Variance(float(np.nanvar(values[0] - values[place], ddof=1)), support, facts[0]["number"])

@@ -190,7 +190,8 @@ def words(protocol: dict[str, str]) -> str:
 def absent_words(entry: ComparisonEntry) -> dict[str, str]:
     """Why cells of a result file are empty."""
     gaps = dict.fromkeys(("input", "gives", "epochs", "train_minutes", "onnx", "program"), NOT_RECORDED)
-    gaps |= dict.fromkeys(("f1", "f1_threshold", "d_ece", "olrp", *(c.key for c in COLUMNS)), NO_DETECTIONS)
+    if not entry.analysis:
+        gaps |= dict.fromkeys(("f1", "f1_threshold", "d_ece", "olrp", *(c.key for c in COLUMNS)), NO_DETECTIONS)
     if not entry.benchmark:
         phases_of_some = ("proposals_p50_ms", "without_proposals_p50_ms")
         gaps |= {key: NO_SPEED for key in SPEED if key not in phases_of_some} | dict.fromkeys(COST, NOT_RECORDED)

@@ -88,6 +88,7 @@ def test_rows_are_ranked_by_their_ap() -> None:
     assert "a difference of 2.8 AP, once seen, is told from none" in ties.notes[2]
     assert "truly 4.0 AP is seen by 80 % of such test sets" in ties.notes[2]
     assert [cells.get("more_images") for cells in ties.cells[:2]] == [0, None]
+    assert ties.absent[1] == {"more_images": "the best"}
     assert ties.cells[2]["more_images"] == pytest.approx(15.4 * 60 - 60, rel=0.05)
     assert (
         f"images to settle: {ties.cells[2]['more_images']} more test images would settle it against it" in ties.notes[3]
