@@ -151,9 +151,9 @@ def _input_spec(options: ForeignOptions, port: Port) -> InputSpec | None:
         raise ForeignError("input and as_is are both given: images are prepared, or go in as they are")
     if values is None:
         raise ForeignError(
-            f"it is not known how images are prepared: give a preset (--set preset={', '.join(presets())}), or in a YAML "
-            "file beside it input: {size: [HEIGHT, WIDTH], resize: stretch or letterbox, channels: rgb or bgr, mean: "
-            "[...], std: [...], pixel_range: 1 or 255}; as_is: true is for networks that take images as they are"
+            f"it is not known how images are prepared: give a preset (--set preset={', '.join(presets())}), or in a "
+            "YAML file beside it input: {size: [HEIGHT, WIDTH], resize: stretch or letterbox, channels: rgb or bgr, "
+            "mean: [...], std: [...], pixel_range: 1 or 255}; as_is: true is for networks that take images as they are"
         )
     shape = port.shape[-3:]
     height, width = shape[:2] if shape[-1] == 3 and shape[0] != 3 else shape[1:]
