@@ -89,7 +89,7 @@ class DinoV2(Backbone):
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(torch.zeros(1, 1 + positions**2, width))
         self.layers = nn.ModuleList(
-            Layer(width=width, heads=heads, hidden=int(width * expansion), scale=layer_scale, norm_eps=norm_eps)
+            Layer(width=width, heads=heads, hidden=max(int(width * expansion), 1), scale=layer_scale, norm_eps=norm_eps)
             for _ in range(count)
         )
         self.out_norm = nn.LayerNorm(width, eps=norm_eps)

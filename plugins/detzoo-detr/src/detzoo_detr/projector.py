@@ -53,7 +53,7 @@ class C2fProjector(Neck):
                 "backbone.levels (backbone dinov2 has no others), or another neck"
             )
         self.inputs = tuple(features)
-        inputs, hidden = sum(spec.channels for spec in features.values()), int(channels * expansion)
+        inputs, hidden = sum(spec.channels for spec in features.values()), max(int(channels * expansion), 1)
         self.split = ConvNorm(inputs, 2 * hidden, 1, eps=norm_eps)
         self.blocks = nn.ModuleList(
             nn.Sequential(ConvNorm(hidden, hidden, 3, eps=norm_eps), ConvNorm(hidden, hidden, 3, eps=norm_eps))
