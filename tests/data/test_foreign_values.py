@@ -53,6 +53,13 @@ def test_what_is_no_number(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "side"), [(640, 640), ("480", 480), (64.0, 64), (64.5, 0), ("0.5", 0), (-3, 0), (0, 0)]
+)
+def test_sides_are_whole_pixels(value: Any, side: int) -> None:
+    assert as_side(value) == side
+
+
+@pytest.mark.parametrize(
     ("value", "own"),
     [(2, 2), (2.0, 2), ("2", 2), (" 2 ", 2), ("-3", -3), ("007", "007"), ("img", "img"), (2**70, 2**70)],
 )

@@ -65,9 +65,9 @@ def as_pixels(values: Any) -> tuple[float, float, float, float] | None:
 
 
 def as_side(value: Any) -> int:
-    """Height or width of an image in whole px; 0 where it is none."""
+    """Height or width of an image in whole px; 0 where it is none, as half a pixel is not."""
     number = as_number(value)
-    return int(number) if number is not None and 1 <= number < _MOST_PX else 0
+    return int(number) if number is not None and 1 <= number < _MOST_PX and number == int(number) else 0
 
 
 def as_id(value: Any) -> int | str | None:
