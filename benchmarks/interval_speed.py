@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from evaluator import case
+from evaluator import case  # type: ignore[import-not-found]
 
 from detzoo.evaluation.coco_map import coco_map
 from detzoo.evaluation.coco_truth import CocoGroundTruth

@@ -39,6 +39,10 @@ class DataError(DetzooError):
     """A dataset, an annotation file or an image is wrong."""
 
 
+class UnknownSplitError(DataError):
+    """A split that the dataset does not have is asked for: nothing is wrong with the data."""
+
+
 class WeightsError(DetzooError):
     """Weights are missing, damaged or do not fit."""
 

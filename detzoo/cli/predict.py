@@ -66,4 +66,6 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         f"see {out} and {out / RESULTS}",
         err=json_,
     )
+    if summary.records and not summary.count:
+        typer.echo(f"nothing scores {score_threshold:g} or more; give a lower --score-threshold to see more", err=True)
     raise typer.Exit(1 if summary.failed else 0)

@@ -59,6 +59,8 @@ def _message(error: Any) -> str:
         known = {name.removeprefix("--"): name for name in options if name.startswith("--")}
         near = near_names(error.option_name.removeprefix("--"), known)
         hint = f"; did you mean {' or '.join(known[name] for name in near)}?" if near else ""
+        if not near and "set" in known:
+            hint = "; settings of the recipe are given as --set, such as --set train.optimizer.lr=0.001 (detzoo show)"
         return f"No such option: {error.option_name}{hint}"
     command = re.match(r"No such command '(.*?)'", text)
     if command is not None and error.ctx is not None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from detzoo.data.dataset import Dataset, groups_at
 from detzoo.data.formats.index import Index, IndexBuilder
 from detzoo.data.formats.values import shown
-from detzoo.errors import DataError
+from detzoo.errors import DataError, UnknownSplitError
 from detzoo.ops.mask_encoding import encode_rle
 from detzoo.schema.describing import unknown
 from detzoo.types import Sample
@@ -56,7 +56,7 @@ class ShapesDataset(Dataset):
         positions: Sequence[int] | None = None,
     ) -> None:
         if split not in COUNTS:
-            raise DataError(f"shapes: {unknown('split', split, COUNTS)}")
+            raise UnknownSplitError(f"shapes: {unknown('split', split, COUNTS)}")
         for name, value, (least, most) in (("size", size, _SIZES), (split, count, _COUNTS), ("seed", seed, _SEEDS)):
             if value is not None and not least <= value <= most:
                 raise DataError(f"shapes: {name}={shown(value)} is out of range: {least} to {most:,} is allowed")

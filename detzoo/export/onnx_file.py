@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ AGREES = 1e-3
 
 def export_onnx(
     detector: Detector,
-    path: Path,
+    path: str | os.PathLike[str],
     *,
     postprocess: bool = False,
     size: tuple[int, int] | None = None,
@@ -47,6 +48,7 @@ def export_onnx(
     Raises:
         ExportError: the detector cannot be exported as asked, the path is taken, or onnxruntime answers otherwise.
     """
+    path = Path(path)
     check_free(path, ".onnx")
     check_installed()
     check_possible(detector, postprocess=postprocess, dynamic_size=dynamic_size)

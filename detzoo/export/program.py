@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,9 @@ MOST_IMAGES: Final = 1024
 MOST_REGIONS: Final = 10_000
 
 
-def export_program(detector: Detector, path: Path, *, size: tuple[int, int] | None = None) -> tuple[str, ...]:
+def export_program(
+    detector: Detector, path: str | os.PathLike[str], *, size: tuple[int, int] | None = None
+) -> tuple[str, ...]:
     """Write a ``.pt2`` from pixels to detections; ``torch.export.load`` reads it once ``detzoo.export`` is imported.
 
     Args:
@@ -34,6 +37,7 @@ def export_program(detector: Detector, path: Path, *, size: tuple[int, int] | No
     Raises:
         ExportError: the detector cannot be recorded, or the path is taken.
     """
+    path = Path(path)
     check_free(path, ".pt2")
     exported = exportable(detector, postprocess=True, size=size)
     shapes = dynamic(exported)

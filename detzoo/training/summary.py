@@ -38,4 +38,7 @@ class RunSummary:
         reached = "" if self.best is None else f", best {self.metric} {self.best:.1%} in epoch {self.best_epoch}"
         early = " (stopped early)" if self.stopped_early else ""
         skipped = f", {len(self.broken)} broken images skipped" if self.broken else ""
-        return f"{self.out}: {self.steps} steps, {self.epochs} epochs{early}{reached}{skipped}, {self.seconds:.0f} s"
+        told = f"{self.out}: {self.steps} steps, {self.epochs} epochs{early}{reached}{skipped}, {self.seconds:.0f} s"
+        if self.best == 0:
+            told += f"; {self.metric} is 0: it has learned nothing yet, train for more epochs or look at the data"
+        return told

@@ -126,8 +126,9 @@ def load_checkpoint(path: Path, *, parts: Sequence[str] = ("model", "ema", "opti
                     found[part][name] = file.get_tensor(key)
     except SafetensorError as error:
         raise WeightsError(
-            f"{path}: not a complete safetensors file: {error}; copy it again or resume another run; a .pth or .onnx "
-            "of another library goes through `detzoo weights import`, one of a backbone under backbone.weights"
+            f"{path}: not a complete safetensors file: {error}; copy it again or resume another run; a file of "
+            "another library (.pth, .onnx, .weights) goes through `detzoo weights import`, one of a backbone "
+            "under backbone.weights"
         ) from None
     there, written = len(found["optim"]), described.get("optimiser_tensors")
     if "optim" in parts and written not in (None, there):  # a run that went on without them would train otherwise

@@ -15,6 +15,8 @@ from detzoo.cli import main
         ("predict x y --out z --score-threshold high", "expected a number"),
         ("predict x y --out z --scor 1", "did you mean --score-threshold?"),
         ("export x --out y --format onn", 'found "onn"; expected onnx or torch; did you mean "onnx"?'),
+        ("train x --lr 0.1", "--set train.optimizer.lr="),
+        ("data check shapes --split vall", 'unknown split "vall"; did you mean "val"?'),
         ("data chek", 'unknown command "chek"; did you mean "check"?'),
         ("--versio", "did you mean --version?"),
         ("predict x", "Missing argument"),

@@ -188,6 +188,28 @@ def test_other_keys_of_a_data_yaml_are_named(tmp_path: Path) -> None:
     assert "'augment'" in told[1]
 
 
+def test_a_choice_of_classes_is_rejected_where_it_would_not_be_read(tmp_path: Path) -> None:
+    yolo(tmp_path, "train")
+    path = write(tmp_path / "data.yaml", "train: images/train\nnames: [dog, cat]\nclasses: [cat]\n")
+    with pytest.raises(DataError, match=r"classes .*`splits:`"):
+        open_dataset(path)
+
+
+@pytest.mark.parametrize("name", ["Queen ", " Queen"])
+def test_a_name_with_a_space_at_its_end_is_told(tmp_path: Path, name: str) -> None:
+    yolo(tmp_path, "train")
+    write(tmp_path / "data.yaml", f"train: images/train\nnames: ['{name}']\n")
+    (problem,) = check(tmp_path)
+    assert repr(name) in problem.message
+
+
+def test_a_split_that_is_not_there_is_no_defect(tmp_path: Path) -> None:
+    yolo(tmp_path, "train")
+    write(tmp_path / "data.yaml", "train: images/train\nnames: [dog]\n")
+    with pytest.raises(DataError, match='unknown split "vall"'):
+        check(tmp_path, "vall")
+
+
 def test_nc_alone_names_the_classes_by_number_and_must_fit_the_names(tmp_path: Path) -> None:
     yolo(tmp_path, "train")
     path = write(tmp_path / "data.yaml", "train: images/train\nnc: 2\n")

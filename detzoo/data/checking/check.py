@@ -19,7 +19,7 @@ from detzoo.data.checking.problems import DataProblem, Problems, gathered
 from detzoo.data.checking.statistics import boxes_by_class, opening_lines
 from detzoo.data.dataset import Dataset, read_as_annotated
 from detzoo.data.formats.opening import list_splits, open_dataset
-from detzoo.errors import DataError
+from detzoo.errors import DataError, UnknownSplitError
 from detzoo.recipes.class_matching import near_equal, one_letter_apart, spelled_alike
 from detzoo.runtime.foreign_files import MissingFileError
 from detzoo.runtime.images import ImageHeader, bits_in_use, decode_image, header_of, read_bytes
@@ -63,7 +63,7 @@ def check(
         say: gets a line of the splits, and what is in each of them, as soon as it has been read.
 
     Raises:
-        DataError: there is no dataset at ``spec``.
+        DataError: there is no dataset at ``spec``, or no such split.
     """
     problems = Problems()
     names = list_splits(spec) if split is None else (split,)
@@ -98,6 +98,8 @@ def check(
 def _open(spec: str | Path, name: str, problems: Problems) -> Dataset | None:
     try:
         data = open_dataset(spec, name, lines=True, quiet=True)
+    except UnknownSplitError:
+        raise
     except DataError as error:
         problems.found.append(problem_of(error, str(spec)))
         return None
@@ -210,6 +212,12 @@ def _check_names(spec: str | Path, opened: Sequence[Dataset], problems: Problems
         problems.warning(
             "near-equal-names", str(spec), None, f"the classes {names} {why}; kept apart: is it one class?"
         )
+    for name in (name for name in known if name != name.strip()):
+        text = f"the class {name!r} begins or ends with a space, which other readers drop; is it meant?"
+        problems.warning("near-equal-names", str(spec), None, text)
+    for name in (name for name in known if name != name.strip()):
+        text = f"the class {name!r} begins or ends with a space, which other readers drop; is it meant?"
+        problems.warning("near-equal-names", str(spec), None, text)
     boxes = boxes_by_class(opened)
     for pair in one_letter_apart(known):
         told = " and ".join(f"{name!r} ({boxes[name]} boxes)" for name in pair)

@@ -31,7 +31,7 @@ from detzoo.data.formats.sniff import describe
 from detzoo.data.formats.source import DataSource, read_source
 from detzoo.data.formats.split_names import with_role
 from detzoo.data.shapes import COUNTS, ShapesDataset
-from detzoo.errors import DataError
+from detzoo.errors import DataError, UnknownSplitError
 from detzoo.runtime.foreign_files import check_ordinary, is_folder, is_ordinary, is_there
 from detzoo.runtime.near_names import nearest, nearest_path
 from detzoo.runtime.whole_numbers import whole_number
@@ -123,7 +123,7 @@ def _choose(source: DataSource, split: str | None) -> tuple[str, ...]:
     names = (split,) if split in source.splits else tuple(part.strip() for part in split.split("+"))
     for name in names:
         if name not in source.splits:
-            raise DataError(f"{source.place}: {unknown('split', name, source.splits)}")
+            raise UnknownSplitError(f"{source.place}: {unknown('split', name, source.splits)}")
     parts = [part for name in names for part in source.splits[name]]
     if any(part in parts[:at] for at, part in enumerate(parts)):
         raise DataError(f"{source.place}: the split {split} holds the same images twice; name each part once")

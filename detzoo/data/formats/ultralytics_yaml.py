@@ -31,13 +31,18 @@ def ultralytics(path: Path, content: dict[str, Any]) -> DataSource:
     Every key that holds a path to images is a split, whatever it is called.
 
     Raises:
-        DataError: no split, no classes, or a number of them that is not ``nc``.
+        DataError: no split, no classes, a number of them that is not ``nc``, or a choice of them.
     """
     root = inside(path, path.parent, content.get("path", "."))
     notes: list[str] = []
     if not is_folder(root):
         notes.append(f"path: {content['path']} is not here; {path.parent} is taken, relative to the file")
         root = path.parent  # its default is relative to a folder of Ultralytics' own
+    if "classes" in content:
+        raise DataError(
+            f"{path}: classes chooses from the names where the splits stand under `splits:`; here, give the names "
+            "under `names:`, in the order of the numbers in the label files"
+        )
     names, said = _names_or_count(path, content)
     notes += said
     splits: dict[str, tuple[Part, ...]] = {}
