@@ -64,8 +64,8 @@ def compile_parts(detector: Detector, *, fixed_weights: bool = False) -> bool:
     Args:
         detector: changed in place; names in its state dict stay.
         fixed_weights: the weights of the first call are compiled in, as constants that are laid out for the
-            processor, with norms and activations in the convolutions; later changes are not seen. 1.4 times as fast
-            on a CPU (docs/results/speed.md).
+            processor, with norms and activations in the convolutions; later changes are not seen
+            (what it is worth: docs/results/speed.md).
 
     Returns:
         whether there was anything.
@@ -86,8 +86,8 @@ def compile_parts(detector: Detector, *, fixed_weights: bool = False) -> bool:
 
 def frozen(forward: Callable[..., Any]) -> Callable[..., Any]:
     """``forward`` compiled with its weights as constants, wherever gradients are off."""
-    # what stays as it is needs no look before each call: for hundreds of small modules that is a fifth of the time
-    run = torch.compile(forward, options={"guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe})
+    # its guards on modules stay on: compiled code belongs to a class, and they tell two detectors of one class apart
+    run = torch.compile(forward)
 
     @functools.wraps(forward)
     def run_frozen(*args: Any, **kwargs: Any) -> Any:

@@ -42,6 +42,18 @@ def test_compiled_with_fixed_weights_it_detects_the_same_in_batches_of_two_sizes
 
 
 @pytest.mark.slow
+def test_two_detectors_of_one_architecture_keep_their_own_weights() -> None:
+    one, other = nn.Sequential(nn.Conv2d(3, 4, 3)), nn.Sequential(nn.Conv2d(3, 4, 3))
+    image = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        expected = one(image), other(image)
+        runs = frozen(one.forward), frozen(other.forward)
+        for _ in range(2):
+            for run, own in zip(runs, expected, strict=True):
+                torch.testing.assert_close(run(image), own)
+
+
+@pytest.mark.slow
 def test_what_else_is_compiled_in_the_process_still_sees_its_weights_change() -> None:
     ours, other = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
     run = frozen(ours.forward)
