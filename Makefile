@@ -16,8 +16,8 @@ WORKERS := $(shell expr $(JOBS) / 2)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(filter 0 1,$(WORKERS)),,-n $(WORKERS) --dist loadfile)
 # Two halves that take about as long, types being the first part of the second. What numba compiles stands in the first,
 # so that it is compiled once.
-FIRST_HALF := tests plugins/detzoo-rcnn --ignore=tests/testing --ignore=tests/export
-SECOND_HALF := tests/testing tests/export plugins $(wildcard examples) --ignore=plugins/detzoo-rcnn
+FIRST_HALF := tests plugins/detzoo-rcnn --ignore=tests/testing --ignore=tests/export --ignore=tests/foreign
+SECOND_HALF := tests/testing tests/export tests/foreign plugins $(wildcard examples) --ignore=plugins/detzoo-rcnn
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo test lint types unit first-half second-half test-all campaign bench docs clean
@@ -40,7 +40,7 @@ $(READY): pyproject.toml $(PLUGINS)
 demo: setup  ## train, evaluate, benchmark and compare two detectors on generated images (minutes)
 	@$(BIN)/detzoo demo --out demo
 
-test: lint  ## set-up, lint, types, tests (some 9 minutes on two cores, after the set-up)
+test: lint  ## set-up, lint, types, tests (some 8 minutes on two cores, after the set-up)
 	@$(MAKE) --no-print-directory -j2 first-half types second-half
 
 lint: setup
