@@ -38,7 +38,7 @@ def detector() -> Iterator[ProcessDetector]:
 
 TOLD = {
     "raises": r"ValueError: cannot see \(misbehaving\.py:\d+\)$",
-    "nan": r"picture\.png: 1 of 1 boxes are not finite, the first: \[2\.0, 3\.0, nan, 13\.0\]",
+    "nan": r"image\.png: 1 of 1 boxes are not finite, the first: \[2\.0, 3\.0, nan, 13\.0\]",
     "nan_scores": r"1 of 1 scores are not finite, the first: \[inf\]",
     "outside": r"1 of 2 boxes lie outside the image of 20x30 px, the first: \[200\.0, 3\.0, 220\.0, 13\.0\]",
     "relative": r"all 1 boxes lie within the first px.*are they relative\?",
@@ -58,7 +58,7 @@ TOLD = {
 @pytest.mark.parametrize("way", TOLD)
 def test_what_it_gives_is_told_and_it_is_asked_again(detector: ProcessDetector, way: str) -> None:
     with pytest.raises(ForeignError, match=rf"misbehaving\.py:Misbehaving: .*{TOLD[way]}"):
-        detector.detect_images([asked(way)], ["picture.png"])
+        detector.detect_images([asked(way)], ["image.png"])
     image = asked("fine")
     (found,) = detector.detect_images([image])
     assert (found.boxes.tolist(), found.names) == ([[2.0, 3.0, 12.0, 13.0]], ["b"])
