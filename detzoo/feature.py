@@ -49,9 +49,13 @@ class Feature(StrEnum):
     """Soft targets enter the loss; without it they are ignored."""
 
 
-SCORES: Final = frozenset(
-    {Feature.SOFTMAX_SCORES, Feature.CATEGORICAL_SCORES, Feature.SIGMOID_SCORES, Feature.LINEAR_SCORES}
-)
+WAYS: Final[dict[Feature, Scoring]] = {
+    Feature.SOFTMAX_SCORES: "softmax",
+    Feature.CATEGORICAL_SCORES: "categorical",
+    Feature.SIGMOID_SCORES: "sigmoid",
+    Feature.LINEAR_SCORES: "linear",
+}
+SCORES: Final = frozenset(WAYS)
 """Alternatives: a head gives exactly one of them; a component that needs several accepts any of them."""
 
 NOTHING: Final[frozenset[Feature]] = frozenset()
@@ -75,11 +79,11 @@ class Scored(Component):
     @property
     def scoring(self) -> Scoring:
         """The one way of ``SCORES`` that ``gives`` names; a head with a ``scoring`` parameter assigns it."""
-        ways = [word.removesuffix("_scores") for word in self.gives & SCORES]
+        ways = [way for feature, way in WAYS.items() if feature in self.gives]  # torch.compile knows no sets of enums
         if len(ways) != 1:
             told = ", ".join(sorted(ways)) or "none"
             raise ValueError(f"{type(self).__name__}: gives names one of the scores, set self.scoring; found: {told}")
-        return cast("Scoring", ways[0])
+        return ways[0]
 
     @scoring.setter
     def scoring(self, scoring: Scoring) -> None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
+from detzoo.prediction.fused_convolutions import supported
 from detzoo.runtime.isolated import Failure, isolated
 
 if TYPE_CHECKING:
@@ -67,9 +68,15 @@ class _NoModules:
         pass
 
 
+def _fused_convolution_flops(x: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    return int(conv_flop_count(x, weight, out_shape))
+
+
 def count_flops(run: Callable[[], Any]) -> int:
     """Multiply-adds times two of convolutions and matrix products; pointwise work and NMS are not counted."""
-    counter = FlopCounterMode(display=False)
+    # what the counter does not know: of folded detectors on a CPU
+    fused = {torch.ops.mkldnn._convolution_pointwise: _fused_convolution_flops} if supported() else {}
+    counter = FlopCounterMode(display=False, custom_mapping=fused)
     counter.mod_tracker = _NoModules()  # type: ignore[assignment]  # all that the counter asks of it
     # eagerly: the counter sees single operations, and what was compiled has none
     with torch.compiler.set_stance("force_eager"), counter:

@@ -168,6 +168,12 @@ class CspLayer(nn.Module):
 class SpatialPyramidPooling(nn.Module):
     """Maxima over 5, 9 and 13 cells beside the map itself, between two 1x1 convolutions.
 
+    Args:
+        layers: how convolutions are made.
+        inputs: channels of the map.
+        outputs: channels that it gives.
+        kernels: sides of the neighbourhoods, odd and rising.
+
     Source: He et al. 2014 (SPP-net) by way of YOLOv3-SPP; YOLOX ``SPPBottleneck``, mmdetection ``SPPBottleneck``.
     """
 
@@ -175,11 +181,15 @@ class SpatialPyramidPooling(nn.Module):
         super().__init__()
         hidden = inputs // 2
         self.reduce = layers.plain(inputs, hidden)
-        self.pools = nn.ModuleList(nn.MaxPool2d(kernel, stride=1, padding=kernel // 2) for kernel in kernels)
+        # the maximum over 9 cells is that over 5 of the maxima over 5: the same numbers, a seventh of the reads
+        steps = [kernel - smaller + 1 for smaller, kernel in zip((1, *kernels), kernels, strict=False)]
+        self.pools = nn.ModuleList(nn.MaxPool2d(step, stride=1, padding=step // 2) for step in steps)
         self.merge = layers.plain(hidden * (len(kernels) + 1), outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,inputs,h,w] -> [B,outputs,h,w]."""
-        x = self.reduce(x)
-        merged: Tensor = self.merge(torch.cat([x, *(pool(x) for pool in self.pools)], dim=1))
+        maps = [self.reduce(x)]
+        for pool in self.pools:
+            maps.append(pool(maps[-1]))
+        merged: Tensor = self.merge(torch.cat(maps, dim=1))
         return merged

@@ -1,7 +1,7 @@
 """Batch-norm folding: a convolution followed by a fixed affine map is one convolution.
 
-Which batch norm follows which convolution is observed on one forward pass, not guessed from names, so that it works for
-any architecture; what is shared, called twice or followed by something else is left alone.
+Which batch norm or activation follows which convolution is observed on one forward pass, not guessed from names, so
+that it works for any architecture; what is shared, called twice or followed by something else is left alone.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from detzoo.errors import DetzooError
 from detzoo.ops.reparameterised import Reparameterised
+from detzoo.prediction.fused_convolutions import can_be_fused, fuse, is_activation, supported
 from detzoo.types import DetectionBatch, ImageBatch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from detzoo.interfaces import Detector
 
 Pair: TypeAlias = tuple[nn.Conv2d, nn.Module]
@@ -32,6 +35,8 @@ def is_norm(module: nn.Module) -> bool:
 
 def fold_batch_norm(detector: Detector, batch: ImageBatch) -> int:
     """Fold batch norms into the convolutions before them, and branches into one, in place; for inference only.
+
+    On a CPU activations become part of the convolutions as well (``fused_convolutions``).
 
     Args:
         detector: in evaluation mode.
@@ -50,6 +55,9 @@ def fold_batch_norm(detector: Detector, batch: ImageBatch) -> int:
         for conv, norm in pairs:
             fold(conv, norm)
         replace(detector, {norm for _, norm in pairs})
+        if batch.pixels.device.type == "cpu" and supported():
+            followed = conv_pairs(detector, batch, is_activation)
+            fuse(detector, {conv: activation for conv, activation in followed if can_be_fused(conv)})
         after = detector.detect(batch)
     difference = largest_difference(before, after)
     if not difference <= 1e-3:  # of scores: far more than rounding does; NaN is no agreement
@@ -74,39 +82,45 @@ def merge_branches(module: nn.Module) -> int:
 
 def conv_norm_pairs(detector: Detector, batch: ImageBatch) -> list[Pair]:
     """Convolutions whose output goes into one batch norm, each called once."""
-    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}
+    return conv_pairs(detector, batch, is_norm)
+
+
+def conv_pairs(detector: Detector, batch: ImageBatch, follows: Callable[[nn.Module], bool]) -> list[Pair]:
+    """Convolutions whose output goes into one module that ``follows`` accepts, each called once."""
+    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # tensors are kept so that their ids stay their own
+    overwritten: list[Tensor] = []
     pairs: list[Pair] = []
     calls: Counter[nn.Module] = Counter()
-    readers: Counter[int] = Counter()  # leaf modules that take a convolution's output
-
-    def after(module: nn.Module, _: Any, output: Tensor) -> None:
-        calls[module] += 1
-        made[id(output)] = (module, output)  # type: ignore[assignment]  # the tensor is kept so that its id stays its own
+    readers: Counter[nn.Module] = Counter()  # leaf modules that take a convolution's output
 
     def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        calls[module] += 1
         for value in inputs:
-            if id(value) in made:
-                readers[id(value)] += 1
-                if is_norm(module):
-                    pairs.append((made[id(value)][0], module))
-        if is_norm(module):
-            calls[module] += 1
+            if id(value) in made and not isinstance(module, nn.Identity):  # which passes it on
+                conv = made[id(value)][0]
+                readers[conv] += 1
+                if follows(module):
+                    pairs.append((conv, module))
 
-    handles = []
+    def after(module: nn.Module, _: Any, output: Any) -> None:
+        if isinstance(module, nn.Conv2d):
+            made[id(output)] = (module, output)
+        elif id(output) in made and not isinstance(module, nn.Identity):  # changed in place
+            overwritten.append(made.pop(id(output))[1])
+
+    handles: list[Any] = []
     for module in detector.modules():
         if not any(module.children()):  # leaves: a container receives its first layer's input too
-            handles.append(module.register_forward_pre_hook(before))
-        if isinstance(module, nn.Conv2d):
-            handles.append(module.register_forward_hook(after))
+            handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
     try:
         detector.detect(batch)
     finally:
         for handle in handles:
             handle.remove()
-    # else another reader would lose the raw map
-    read_once = {conv for key, (conv, _) in made.items() if readers[key] == 1}
-    # a shared head runs once per level: one convolution cannot take up several norms
-    return [(conv, norm) for conv, norm in pairs if calls[conv] == calls[norm] == 1 and conv in read_once]
+    # with another reader, that one would lose the raw map; a shared head runs once per level: one convolution cannot
+    # take up several norms
+    once = {module for module, count in calls.items() if count == 1}
+    return [(conv, other) for conv, other in pairs if {conv, other} <= once and readers[conv] == 1]
 
 
 def fold(conv: nn.Conv2d, norm: Any) -> None:

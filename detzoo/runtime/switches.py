@@ -18,7 +18,7 @@ class Switches:
     Args:
         compile: the network through ``torch.compile``; the first call of each input size takes long.
         channels_last: weights and activations as NHWC in memory.
-        fold: batch norms folded into the convolutions before them.
+        fold: batch norms folded into the convolutions before them; on a CPU activations too, eagerly.
         precision: of the network; scores, decoding and suppression stay in float32.
     """
 

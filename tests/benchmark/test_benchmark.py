@@ -29,6 +29,7 @@ from detzoo.interfaces import Detector
 from detzoo.ops.reparameterised import Reparameterised, sum_of_branches
 from detzoo.prediction.apply_switches import apply_switches, example_batch, noise
 from detzoo.prediction.fold_batch_norm import fold_batch_norm, largest_difference
+from detzoo.prediction.fused_convolutions import FusedConv2d
 from detzoo.prediction.input_spec import InputSpec
 from detzoo.runtime.device import devices, pick_device
 from detzoo.runtime.isolated import Failure
@@ -242,7 +243,7 @@ def test_branches_are_merged_where_norms_are_folded() -> None:
     assert fold_batch_norm(detector, batch) == 1 + 2
     with torch.no_grad():
         after = detector.detect(batch)
-    assert isinstance(detector.stem[-1], nn.Conv2d)
+    assert isinstance(detector.stem[-1], FusedConv2d)
     torch.testing.assert_close(after.scores, before.scores, atol=1e-6, rtol=0)
 
 

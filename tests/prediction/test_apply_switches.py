@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import detzoo
-from detzoo.prediction.apply_switches import apply_switches, frozen, noise
+from detzoo.prediction.apply_switches import apply_switches, example_batch, frozen, noise
 from detzoo.runtime.switches import Switches
 
 
@@ -51,6 +51,46 @@ def test_two_detectors_of_one_architecture_keep_their_own_weights() -> None:
         for _ in range(2):
             for run, own in zip(runs, expected, strict=True):
                 torch.testing.assert_close(run(image), own)
+
+
+class Interrupted(nn.Sequential):
+    """Its forward pass is no single graph."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self[0](x)
+        torch._dynamo.graph_break()
+        out: torch.Tensor = self[1](x)
+        return out
+
+
+@pytest.mark.slow
+def test_what_is_no_single_graph_keeps_its_own_weights_too() -> None:
+    one, other = (Interrupted(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)) for _ in range(2))
+    image = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        expected = one(image), other(image)
+        runs = frozen(one.forward), frozen(other.forward)
+        for _ in range(2):
+            for run, own in zip(runs, expected, strict=True):
+                torch.testing.assert_close(run(image), own)
+
+
+@pytest.mark.slow
+def test_two_compiled_detectors_of_one_recipe_keep_their_own_weights() -> None:
+    plain = [
+        detzoo.build("yolox_nano_coco", num_classes=3, overrides={"input.size": [96, 128]}, weights=None).eval()
+        for _ in range(2)
+    ]
+    compiled = [copy.deepcopy(one) for one in plain]
+    for one in compiled:
+        apply_switches(one, Switches(fold=True, compile=True))
+    batch = example_batch(plain[0])
+    with torch.inference_mode():
+        for _ in range(2):
+            for one, other in zip(plain, compiled, strict=True):
+                expected, found = one.network(batch)[1], other.network(batch)[1]
+                torch.testing.assert_close(found.class_logits, expected.class_logits, rtol=1e-4, atol=1e-4)
+                torch.testing.assert_close(found.deltas, expected.deltas, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
