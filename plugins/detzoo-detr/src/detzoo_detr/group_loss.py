@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -11,14 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from detzoo.components.unreduced_losses import class_targets
-from detzoo.interfaces import BoxLoss, ClassLoss, Feature, Loss
-from detzoo.ops.boxes import full_precision, iou
+from detzoo.interfaces import BoxLoss, ClassLoss, Feature
+from detzoo.ops.boxes import full_precision
 from detzoo.ops.loss_divisors import divisor_of
-from detzoo.ops.matching import matched_boxes, matched_labels, matched_weights, safe_candidates
-from detzoo.types import Assignment, Candidates, Predictions, Targets
-from detzoo_detr.loss import positive_sums
-
-Weight = Annotated[float, Field(ge=0)]
+from detzoo.types import Assignment, Targets
+from detzoo_detr.loss import QuerySetLoss, Target, Weight
 
 
 class IouAwareBce(ClassLoss):
@@ -65,7 +61,7 @@ class IouAwareBce(ClassLoss):
         return torch.where(own, target * yes + (1 - target) * no, score**self.gamma * no).sum(-1)
 
 
-class GroupSetLoss(Loss):
+class GroupSetLoss(QuerySetLoss):
     """Classes of all candidates and boxes of the positives, where each object has a positive in each group of queries.
 
     Every term is a sum over candidates, divided by the number of objects in the batch times ``groups``, at least 1:
@@ -87,8 +83,6 @@ class GroupSetLoss(Loss):
     """
 
     name: ClassVar[str] = "group_set"
-    gives = frozenset({Feature.QUALITY_TARGETS})
-    needs = frozenset({Feature.CLASS_LOGITS, Feature.ONE_BOX})
 
     def __init__(
         self,
@@ -97,46 +91,24 @@ class GroupSetLoss(Loss):
         distance: BoxLoss,
         overlap: BoxLoss,
         groups: Annotated[int, Field(ge=1, le=64)] = 13,
-        target: Literal["iou", "one"] = "iou",
+        target: Target = "iou",
         class_weight: Weight = 1.0,
         distance_weight: Weight = 5.0,
         overlap_weight: Weight = 2.0,
     ) -> None:
-        super().__init__()
-        self.classification, self.distance, self.overlap = classification, distance, overlap
-        self.groups, self.target = groups, target
-        if target == "one":
-            self.gives = frozenset()
-        self.class_weight, self.distance_weight, self.overlap_weight = class_weight, distance_weight, overlap_weight
+        super().__init__(
+            classification=classification,
+            distance=distance,
+            overlap=overlap,
+            no_object_weight=1.0,
+            target=target,
+            class_weight=class_weight,
+            distance_weight=distance_weight,
+            overlap_weight=overlap_weight,
+        )
+        self.groups = groups
 
-    def forward(
-        self, predictions: Predictions, candidates: Candidates, targets: Targets, assignment: Assignment
-    ) -> dict[str, Tensor]:
-        """Scalars ``classification``, ``distance`` and ``overlap``; zeros of the graph where nothing counts."""
-        divisor = divisor_of(targets.usable * float(self.groups), scope="batch", at_least=1.0)
-        places, boxes = safe_candidates(candidates), matched_boxes(candidates, targets, assignment)
-        deltas, weight = predictions.deltas.squeeze(2), matched_weights(targets, assignment)
-        judged = dataclasses.replace(assignment, quality=self.qualities(deltas, boxes, places, assignment))
-        sums = {
-            "classification": self.class_weight * self.class_sums(predictions, targets, judged, weight),
-            "distance": self.distance_weight * positive_sums(self.distance(deltas, boxes, places), assignment, weight),
-            "overlap": self.overlap_weight * positive_sums(self.overlap(deltas, boxes, places), assignment, weight),
-        }
-        return {name: (of_images / divisor).sum() for name, of_images in sums.items()}
-
-    @torch.no_grad()
-    def qualities(self, deltas: Tensor, boxes: Tensor, places: Candidates, assignment: Assignment) -> Tensor | None:
-        """float [B,N]: IoU of the positives' boxes with their ground truth, 0 elsewhere; None: all are 1."""
-        if self.target == "one" or places.coder is None:
-            return None
-        found = places.coder.decode(full_precision(deltas), places.boxes, places.strides())
-        return torch.where(assignment.positive, iou(found, boxes.to(found.dtype)), 0)
-
-    def class_sums(
-        self, predictions: Predictions, targets: Targets, assignment: Assignment, weight: Tensor | None
-    ) -> Tensor:
-        """float [B]: class losses of the candidates that are not ignored, per image."""
-        assert predictions.class_logits is not None
-        losses = self.classification(predictions.class_logits, matched_labels(targets, assignment), assignment.quality)
-        charged = torch.where(assignment.negative, losses, 0)
-        return torch.where(assignment.positive, losses if weight is None else losses * weight, charged).sum(1)
+    def divisors(self, targets: Targets, assignment: Assignment) -> tuple[Tensor, Tensor]:
+        """Scalars: objects of the batch times groups for every term, also objects that no query is left for."""
+        objects = divisor_of(targets.usable * float(self.groups), scope="batch", at_least=1.0)
+        return objects, objects

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import replace
 from typing import Annotated, ClassVar, Final, Literal
 
@@ -16,11 +17,79 @@ from detzoo.ops.matching import matched_boxes, matched_labels, matched_weights, 
 from detzoo.types import Assignment, Candidates, Predictions, Targets
 
 Weight = Annotated[float, Field(ge=0)]
+Target = Literal["one", "iou"]
+"""What a positive's score should be: 1, or the IoU of its box with the ground truth's."""
 TINY: Final = 1e-12
 """Keeps 0 / 0 from being one; any whole number of candidates is larger."""
 
 
-class SetLoss(Loss):
+class QuerySetLoss(Loss):
+    """Classes over all candidates that are not ignored, two losses of the boxes over the positives; no divisors yet.
+
+    Args:
+        classification: loss of a class, unreduced.
+        distance: loss of a box in the coder's units, unreduced.
+        overlap: loss of a box by its overlap, unreduced.
+        no_object_weight: weight of a negative in the class term.
+        target: of a positive's score.
+        class_weight: factor of the class term.
+        distance_weight: factor of the first box term.
+        overlap_weight: factor of the second.
+    """
+
+    gives = frozenset({Feature.QUALITY_TARGETS})
+    needs = frozenset({Feature.CLASS_LOGITS, Feature.ONE_BOX})
+
+    def __init__(
+        self,
+        *,
+        classification: ClassLoss,
+        distance: BoxLoss,
+        overlap: BoxLoss,
+        no_object_weight: float,
+        target: Target,
+        class_weight: float,
+        distance_weight: float,
+        overlap_weight: float,
+    ) -> None:
+        super().__init__()
+        self.classification, self.distance, self.overlap = classification, distance, overlap
+        if target == "one":
+            self.gives = frozenset()
+        self.target, self.no_object_weight = target, no_object_weight
+        self.class_weight, self.distance_weight, self.overlap_weight = class_weight, distance_weight, overlap_weight
+
+    @abstractmethod
+    def divisors(self, targets: Targets, assignment: Assignment) -> tuple[Tensor, Tensor]:
+        """Scalars: of the class term, and of the box terms."""
+
+    def forward(
+        self, predictions: Predictions, candidates: Candidates, targets: Targets, assignment: Assignment
+    ) -> dict[str, Tensor]:
+        """Scalars ``classification``, ``distance`` and ``overlap``; zeros of the graph where nothing counts."""
+        of_classes, of_boxes = self.divisors(targets, assignment)
+        places, boxes = safe_candidates(candidates), matched_boxes(candidates, targets, assignment)
+        deltas, weight = predictions.deltas.squeeze(2), matched_weights(targets, assignment)
+        judged = assignment if self.target == "one" else replace(assignment, quality=overlaps(deltas, boxes, places))
+        classes = self.class_sums(predictions, targets, judged)
+        distances = positive_sums(self.distance(deltas, boxes, places), assignment, weight)
+        others = positive_sums(self.overlap(deltas, boxes, places), assignment, weight)
+        return {
+            "classification": (self.class_weight * classes / of_classes).sum(),
+            "distance": (self.distance_weight * distances / of_boxes).sum(),
+            "overlap": (self.overlap_weight * others / of_boxes).sum(),
+        }
+
+    def class_sums(self, predictions: Predictions, targets: Targets, assignment: Assignment) -> Tensor:
+        """float32 [B]: weighed class losses, per image."""
+        assert predictions.class_logits is not None
+        labels, weight = matched_labels(targets, assignment), matched_weights(targets, assignment)
+        losses = self.classification(predictions.class_logits, labels, assignment.quality)
+        charged = torch.where(assignment.negative, self.no_object_weight * losses, 0)
+        return torch.where(assignment.positive, losses if weight is None else losses * weight, charged).sum(1)
+
+
+class SetLoss(QuerySetLoss):
     """Classes over all candidates that are not ignored, and two losses of the boxes over the positives.
 
     The class term is weighed: a negative counts ``no_object_weight``. It is divided by the sum of these weights (DETR:
@@ -48,8 +117,6 @@ class SetLoss(Loss):
     """
 
     name: ClassVar[str] = "set"
-    gives = frozenset({Feature.QUALITY_TARGETS})
-    needs = frozenset({Feature.CLASS_LOGITS, Feature.ONE_BOX})
 
     def __init__(
         self,
@@ -60,52 +127,32 @@ class SetLoss(Loss):
         normaliser: Normaliser,
         class_divisor: Literal["weights", "objects"] = "weights",
         no_object_weight: Weight = 0.1,
-        target: Literal["one", "iou"] = "one",
+        target: Target = "one",
         class_weight: Weight = 1.0,
         distance_weight: Weight = 5.0,
         overlap_weight: Weight = 2.0,
     ) -> None:
-        super().__init__()
-        self.classification, self.distance, self.overlap = classification, distance, overlap
+        super().__init__(
+            classification=classification,
+            distance=distance,
+            overlap=overlap,
+            no_object_weight=no_object_weight,
+            target=target,
+            class_weight=class_weight,
+            distance_weight=distance_weight,
+            overlap_weight=overlap_weight,
+        )
         self.normaliser, self.class_divisor = normaliser, class_divisor
-        if target == "one":
-            self.gives = frozenset()
-        self.target = target
-        self.no_object_weight, self.class_weight = no_object_weight, class_weight
-        self.distance_weight, self.overlap_weight = distance_weight, overlap_weight
         self.counted, self.positives = Sampled(at_least=TINY), Positives(at_least=TINY)
 
-    def forward(
-        self, predictions: Predictions, candidates: Candidates, targets: Targets, assignment: Assignment
-    ) -> dict[str, Tensor]:
-        """Scalars ``classification``, ``distance`` and ``overlap``; zeros of the graph where nothing counts."""
+    def divisors(self, targets: Targets, assignment: Assignment) -> tuple[Tensor, Tensor]:
+        """Scalars: of the class term, and of the box terms."""
         objects = self.normaliser(assignment)
-        places, boxes = safe_candidates(candidates), matched_boxes(candidates, targets, assignment)
-        deltas, weight = predictions.deltas.squeeze(2), matched_weights(targets, assignment)
-        judged = assignment if self.target == "one" else replace(assignment, quality=overlaps(deltas, boxes, places))
-        sums = {
-            "classification": self.class_weight * self.class_sums(predictions, targets, judged),
-            "distance": self.distance_weight * positive_sums(self.distance(deltas, boxes, places), assignment, weight),
-            "overlap": self.overlap_weight * positive_sums(self.overlap(deltas, boxes, places), assignment, weight),
-        }
-        divisors = {name: objects for name in sums} | {"classification": self.divisor(objects, assignment)}
-        return {name: (of_images / divisors[name]).sum() for name, of_images in sums.items()}
-
-    def class_sums(self, predictions: Predictions, targets: Targets, assignment: Assignment) -> Tensor:
-        """float32 [B]: weighed class losses, per image."""
-        assert predictions.class_logits is not None
-        labels, weight = matched_labels(targets, assignment), matched_weights(targets, assignment)
-        losses = self.classification(predictions.class_logits, labels, assignment.quality)
-        charged = torch.where(assignment.negative, self.no_object_weight * losses, 0)
-        return torch.where(assignment.positive, losses if weight is None else losses * weight, charged).sum(1)
-
-    def divisor(self, objects: Tensor, assignment: Assignment) -> Tensor:
-        """That of the class term."""
         if self.class_divisor == "objects":
-            return objects
+            return objects, objects
         # p + w n = w (p + n) + (1 - w) p, of counts that are summed over processes
         weight = self.no_object_weight
-        return weight * self.counted(assignment) + (1 - weight) * self.positives(assignment)
+        return weight * self.counted(assignment) + (1 - weight) * self.positives(assignment), objects
 
 
 @torch.no_grad()
