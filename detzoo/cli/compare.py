@@ -34,6 +34,10 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     train: Annotated[
         bool, typer.Option("--train", help="First train the detectors given by name on this dataset.")
     ] = False,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="With --train: trainings of each detector, as 3 (counted up from --seed), or 0,4,7."),
+    ] = None,
     train_split: Annotated[str, typer.Option(help="Split to train on.")] = "train",
     set_: Annotated[
         list[str] | None,
@@ -60,6 +64,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     **given: Any,
 ) -> None:
     """Compare detectors and results: accuracy, speed, cost and errors on one dataset."""
+    from detzoo.comparison.candidates import read_seeds
     from detzoo.comparison.plan import ComparisonPlan
     from detzoo.comparison.run_comparison import compare
     from detzoo.errors import DetzooError
@@ -72,6 +77,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         split=split,
         train=train,
         train_split=train_split,
+        seeds=read_seeds(seeds),
         training=TrainOptions(**{name: given.pop(name) for name in TRAINING}),
         overrides=tuple(set_ or ()),
         **given,

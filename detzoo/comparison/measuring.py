@@ -31,7 +31,6 @@ from detzoo.comparison.entry import (
 )
 from detzoo.comparison.exportable import export_facts
 from detzoo.comparison.recipe_facts import Facts, recipe_facts
-from detzoo.comparison.recorded import is_trained_here
 from detzoo.comparison.weights_facts import with_weights
 from detzoo.detector_loading import is_run, load_any_detector
 from detzoo.evaluation import evaluate
@@ -48,6 +47,7 @@ from detzoo.runtime.switches import Switches
 from detzoo.weights.checkpoint import checkpoint_of
 
 if TYPE_CHECKING:
+    from detzoo.comparison.candidates import Candidate
     from detzoo.comparison.plan import ComparisonPlan
     from detzoo.data import Dataset
     from detzoo.interfaces.any_detector import AnyDetector
@@ -81,10 +81,11 @@ class Measuring:
 
 
 def evaluate_detector(
-    plan: ComparisonPlan, target: str, name: str, folder: Path, dataset: Dataset, say: Say, key: str | None
+    plan: ComparisonPlan, candidate: Candidate, folder: Path, dataset: Dataset, say: Say, key: str | None
 ) -> Measuring:
     """One detector's evaluation; its timing follows, with all others in turn."""
-    trained = folder / "run" if plan.train and is_trained_here(target) else None
+    name, target = candidate.name, candidate.target
+    trained = folder / "run" if candidate.training is not None else None
     where = trained or (Path(target) if is_folder(Path(target)) and not is_foreign(target) else None)
     key = key or fingerprint(plan, target, dataset)
     numbers = finished(folder / NUMBERS, key)
@@ -167,22 +168,20 @@ def speed_part(name: str, timed: object, rates: Throughput | Failure, say: Say) 
     return part
 
 
-def fingerprint(
-    plan: ComparisonPlan, target: str, dataset: Dataset, learned_from: Sequence[Dataset] | None = None
-) -> str:
+def fingerprint(plan: ComparisonPlan, target: str, dataset: Dataset, training: Sequence[Any] | None = None) -> str:
     """Digest of everything that decides a detector's numbers.
 
     Args:
         plan: of the comparison.
         target: the detector.
         dataset: that is evaluated on.
-        learned_from: of a detector that is trained here, the training split and the one that selects its best epoch.
+        training: of a detector that is trained here, how and on which data.
     """
     facts: dict[str, Any] = {
         "target": target,
         "set": list(plan.overrides),
         "data": data_facts(dataset),
-        "training": None if learned_from is None else [*training_facts(plan), *map(data_facts, learned_from)],
+        "training": None if training is None else list(training),
         "protocol": [plan.device, plan.batch, plan.engine, plan.switches.as_dict()],
         "timing": [plan.bench_batch, plan.largest_batch, plan.iterations],
         "versions": versions(),
@@ -196,12 +195,6 @@ def fingerprint(
     else:  # resolved: what it extends may change without it
         facts["recipe"] = load_recipe(target, list(plan.overrides)).values
     return digest(facts)
-
-
-def training_facts(plan: ComparisonPlan) -> list[Any]:
-    """What decides how names are trained."""
-    options = plan.training
-    return [plan.train_split, options.epochs, options.steps, *([] if options.seed is None else [options.seed])]
 
 
 def recipe_part(detector: AnyDetector) -> dict[str, Any]:

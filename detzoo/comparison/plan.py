@@ -25,6 +25,7 @@ class ComparisonPlan(Places):
         train: train names on the dataset's ``train`` split first.
         train_split: which split that is.
         training: how names are trained.
+        seeds: with how many seeds each name is trained, counted up from the first, or with which; None: with one.
         overrides: ``key=value`` of every name's recipe.
         device: that is evaluated and timed on, and trained on where ``devices`` is None; None takes the best there is.
         batch: images at once in evaluation.
@@ -45,6 +46,7 @@ class ComparisonPlan(Places):
     train: bool = False
     train_split: str = "train"
     training: TrainOptions = field(default_factory=TrainOptions)
+    seeds: int | Sequence[int] | None = None
     overrides: Sequence[str] = ()
     device: str | None = None
     batch: int = 8

@@ -7,20 +7,20 @@ decides its numbers is the same.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from detzoo.comparison.candidates import Candidate, candidates_of, check_seeds
 from detzoo.comparison.entry import ComparisonEntry
 from detzoo.comparison.measuring import Measuring, evaluate_detector, time_detectors
 from detzoo.comparison.page import comparison_page, points_of
 from detzoo.comparison.plan import ComparisonPlan
 from detzoo.comparison.plots import save, speed_ap_figure
 from detzoo.comparison.protocol import protocol_table
-from detzoo.comparison.recorded import PACKED, PARTS, find_recorded, is_trained_here, run_around, take_recorded
+from detzoo.comparison.recorded import find_recorded, is_trained_here, take_recorded
 from detzoo.comparison.seed_table import seed_table
 from detzoo.comparison.table import comparison_table
 from detzoo.comparison.training import check_places, train_missing
@@ -31,9 +31,7 @@ from detzoo.detector_loading import find_target
 from detzoo.errors import DetzooError
 from detzoo.foreign.target import is_foreign
 from detzoo.runtime.atomic_files import write_text
-from detzoo.runtime.environment import short_name
 from detzoo.runtime.folder_claim import claimed_folder
-from detzoo.runtime.foreign_files import is_folder, is_ordinary
 from detzoo.runtime.isolated import Failure, isolated
 from detzoo.runtime.text_table import Table
 
@@ -52,7 +50,7 @@ class Comparison:
 
     Args:
         entries: detectors that could be measured, in the given order.
-        failures: target -> why not.
+        failures: target, with its seed where it was trained with several -> why not.
         table: of the numbers.
         files: what was written, the page first.
         seeds: recipes by their mean over seeds; None where none was trained with two.
@@ -77,6 +75,7 @@ def compare(plan: ComparisonPlan, say: Callable[[str], None] = lambda _: None) -
         Interrupted: a KeyboardInterrupt: a signal came while detectors were trained; checkpoints were written.
     """
     check_places(plan)
+    check_seeds(plan)
     if not plan.targets:
         raise DetzooError("detzoo compare needs at least one detector: a name, a recipe file, a run or results")
     for target in filter(is_trained_here, plan.targets):
@@ -89,62 +88,40 @@ def compare(plan: ComparisonPlan, say: Callable[[str], None] = lambda _: None) -
 
 def _compared(plan: ComparisonPlan, say: Callable[[str], None]) -> Comparison:
     dataset = regrouped(open_dataset(plan.data, evaluation_split(plan.data, plan.split)), plan.groups)
-    names = unique_names(plan.targets)
-    targets = dict(zip(names, plan.targets, strict=True))
-    keys, untrained = train_missing(plan, targets, dataset, say) if plan.train else ({}, {})
-    failures = {targets[name]: why for name, why in untrained.items()}
+    candidates = candidates_of(plan)
+    keys, untrained = train_missing(plan, candidates, dataset, say) if plan.train else ({}, {})
+    failures = dict(untrained)
     rows: dict[str, Measuring | ComparisonEntry] = {}
-    for name, target in targets.items():
+    for candidate in candidates:
+        name = candidate.name
         if name in untrained:
             continue
-        found = isolated(partial(evaluated, plan, target, name, dataset, say, keys.get(name)))
+        found = isolated(partial(evaluated, plan, candidate, dataset, say, keys.get(name)))
         if isinstance(found, Failure):
-            failures[target] = found.message
+            failures[name] = found.message
             say(f"{name}: left out: {found.message}\n{found.trace}".rstrip())
         else:
             rows[name] = found
     time_detectors(plan, [row for row in rows.values() if isinstance(row, Measuring)], dataset, say)
     entries = [row.entry() if isinstance(row, Measuring) else row for row in rows.values()]
+    failed = [one for one in candidates if one.name in failures]
+    by_label = {one.label: failures[one.name] for one in failed}
     if not entries:
-        raise DetzooError("\n".join(f"{target}: {why}" for target, why in failures.items()))
-    table = comparison_table(dataset, entries, {name: failures[t] for name, t in targets.items() if t in failures})
+        raise DetzooError("\n".join(f"{label}: {why}" for label, why in by_label.items()))
+    table = comparison_table(dataset, entries, {one.name: failures[one.name] for one in failed})
     seeds = seed_table(f"{dataset.name} {dataset.split}", entries)
-    return Comparison(entries, failures, table, write_files(plan, dataset, entries, table, seeds), seeds)
+    return Comparison(entries, by_label, table, write_files(plan, dataset, entries, table, seeds), seeds)
 
 
 def evaluated(
-    plan: ComparisonPlan, target: str, name: str, dataset: Dataset, say: Callable[[str], None], key: str | None = None
+    plan: ComparisonPlan, candidate: Candidate, dataset: Dataset, say: Callable[[str], None], key: str | None = None
 ) -> Measuring | ComparisonEntry:
     """One row's accuracy, from its folder where it is still good; ``key`` where it was taken before a training."""
-    folder = plan.out / "detectors" / name
-    recorded = find_recorded(target)
+    folder = plan.out / "detectors" / candidate.name
+    recorded = find_recorded(candidate.target)
     if recorded is not None:
-        return take_recorded(plan, recorded, name, folder, dataset, say)
-    return evaluate_detector(plan, target, name, folder, dataset, say, key)
-
-
-def unique_names(targets: Sequence[str]) -> list[str]:
-    """Short names for tables and folders: the last part of a path, numbered where two are the same."""
-    names: list[str] = []
-    for target in targets:
-        short = re.sub(r"[^\w.+-]", "_", short_name(without_file(target)).replace("#", "+"))
-        name, number = short, 2
-        while name in names:
-            name, number = f"{short}-{number}", number + 1
-        names.append(name)
-    return names
-
-
-def without_file(target: str) -> str:
-    """Results go by the name of their folder or of the run around it, other detections by that of their file."""
-    path = Path(target)
-    if path.name in (*PARTS[:2], PACKED):
-        path = path.parent
-    elif path.name.endswith((".json", ".json.gz")):
-        return str(path.with_name(path.name.removesuffix(".gz").removesuffix(".json")))
-    if is_folder(path) and is_ordinary(path / "results.json") and (run := run_around(path)) is not None:
-        return str(run)
-    return target if path == Path(target) else str(path)
+        return take_recorded(plan, recorded, candidate.name, folder, dataset, say)
+    return evaluate_detector(plan, candidate, folder, dataset, say, key)
 
 
 def write_files(

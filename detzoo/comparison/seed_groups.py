@@ -15,13 +15,16 @@ NOT_TRAINING: Final = ("reported", "summary", "paper")
 """Keys of a recipe that do not change what is trained."""
 
 
-def training_fact(recipe: Mapping[str, Any], settings: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def training_fact(
+    recipe: Mapping[str, Any], settings: Mapping[str, Any] | None, name: str | None = None
+) -> dict[str, Any] | None:
     """The seed of a training and a digest of everything else that decides it; None where its seed is not known.
 
     Args:
         recipe: values of the recipe.
         settings: of the run (``training.run.RunSettings``: seed, epochs, batch, data ...); None where the recipe alone
             is known, whose own seed is then taken.
+        name: of the recipe, where it is known: by it the trainings are called together.
     """
     plan = recipe.get("train")
     if not isinstance(plan, Mapping):
@@ -33,7 +36,8 @@ def training_fact(recipe: Mapping[str, Any], settings: Mapping[str, Any] | None)
     values["train"] = {key: value for key, value in plan.items() if key != "seed"}
     others = None if settings is None else {key: value for key, value in settings.items() if key != "seed"}
     text = json.dumps([values, others], sort_keys=True, default=str)
-    return {"seed": seed, "recipe": hashlib.sha256(text.encode()).hexdigest()[:16]}
+    fact = {"seed": seed, "recipe": hashlib.sha256(text.encode()).hexdigest()[:16]}
+    return fact if name is None else fact | {"name": name}
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,9 @@ def seed_groups(entries: Sequence[ComparisonEntry], rows: Sequence[int]) -> tupl
 
 
 def recipe_name(entry: ComparisonEntry) -> str:
-    """What the detector itself is called, else the row."""
-    return str(entry.results.get("model", {}).get("name") or entry.name)
+    """What the recipe of its training is called, else the detector itself, else the row."""
+    known = (entry.training or {}).get("name")
+    return str(known or entry.results.get("model", {}).get("name") or entry.name)
 
 
 def with_own_names(groups: Sequence[SeedGroup]) -> list[SeedGroup]:
@@ -105,4 +110,5 @@ def is_training_fact(value: Any) -> bool:
     """Whether a value of a file is what ``training_fact`` makes, or nothing."""
     if value is None:
         return True
-    return isinstance(value, dict) and type(value.get("seed")) is int and isinstance(value.get("recipe"), str)
+    named = isinstance(value, dict) and isinstance(value.get("name", ""), str)
+    return named and type(value.get("seed")) is int and isinstance(value.get("recipe"), str)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from detzoo.comparison.entry import NUMBERS, finished
+from detzoo.comparison.entry import NUMBERS, data_facts, finished
 from detzoo.comparison.measuring import fingerprint
-from detzoo.comparison.recorded import is_trained_here
 from detzoo.data import list_splits, open_dataset
 from detzoo.data.formats.split_names import with_role
 from detzoo.errors import DetzooError, PluginError, RecipeError
@@ -20,6 +19,7 @@ from detzoo.runtime.interrupts import Interrupted
 from detzoo.training.options import TrainCommand
 
 if TYPE_CHECKING:
+    from detzoo.comparison.candidates import Candidate
     from detzoo.comparison.plan import ComparisonPlan
     from detzoo.data import Dataset
 
@@ -28,13 +28,13 @@ STOPPED: Final = "its training was stopped from outside; repeat the command to r
 
 
 def train_missing(
-    plan: ComparisonPlan, targets: Mapping[str, str], dataset: Dataset, say: Callable[[str], None]
+    plan: ComparisonPlan, candidates: Sequence[Candidate], dataset: Dataset, say: Callable[[str], None]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Train what is not evaluated yet, several at a time where there are several devices.
 
     Args:
         plan: of the comparison.
-        targets: name in the table -> target.
+        candidates: rows of the comparison.
         dataset: that will be evaluated on; nothing is chosen by it while training.
         say: progress callback, one message per call.
 
@@ -46,7 +46,7 @@ def train_missing(
         DetzooError: there is no such device or cluster.
         Interrupted: a KeyboardInterrupt: a signal came; checkpoints were written.
     """
-    jobs, keys, failed = missing(plan, targets, dataset)
+    jobs, keys, failed = missing(plan, candidates, dataset)
     for name, why in failed.items():
         say(f"{name}: left out: {why}")
     if not jobs:
@@ -65,42 +65,48 @@ def train_missing(
 
 
 def missing(
-    plan: ComparisonPlan, targets: Mapping[str, str], dataset: Dataset
+    plan: ComparisonPlan, candidates: Sequence[Candidate], dataset: Dataset
 ) -> tuple[list[Job], dict[str, str], dict[str, str]]:
     """The trainings whose detectors have no numbers yet, keys of all numbers, and why some cannot be built, by name."""
     jobs: list[Job] = []
     keys: dict[str, str] = {}
     failed: dict[str, str] = {}
     splits = [plan.train_split, *selecting_split(plan, dataset)]
-    any_trained = any(map(is_trained_here, targets.values()))
-    learned_from = [open_dataset(plan.data, split) for split in splits] if any_trained else []
-    for name, target in targets.items():
-        if not is_trained_here(target):
-            continue
+    trained_here = [candidate for candidate in candidates if candidate.training is not None]
+    learned_from = [data_facts(open_dataset(plan.data, split)) for split in splits] if trained_here else []
+    for candidate in trained_here:
+        name, target = candidate.name, candidate.target
         try:
             load_recipe(target, list(plan.overrides))
             folder = plan.out / "detectors" / name
-            keys[name] = fingerprint(plan, target, dataset, learned_from)
+            keys[name] = fingerprint(plan, target, dataset, [*training_facts(plan, candidate), *learned_from])
             if finished(folder / NUMBERS, keys[name]) is None:
-                jobs.append(job_of(plan, target, name, folder / "run", dataset))
+                jobs.append(job_of(plan, candidate, folder / "run", dataset))
         except (RecipeError, PluginError) as error:
             failed[name] = str(error)
     return jobs, keys, failed
 
 
-def job_of(plan: ComparisonPlan, target: str, name: str, run: Path, dataset: Dataset) -> Job:
-    """The training of one detector."""
+def training_facts(plan: ComparisonPlan, candidate: Candidate) -> list[Any]:
+    """What decides how a detector is trained, in addition to its recipe and the data."""
+    options = candidate.training or plan.training
+    return [plan.train_split, options.epochs, options.steps, *([] if options.seed is None else [options.seed])]
+
+
+def job_of(plan: ComparisonPlan, candidate: Candidate, run: Path, dataset: Dataset) -> Job:
+    """The training of one row."""
+    assert candidate.training is not None
     selects = selecting_split(plan, dataset)
     command = TrainCommand(
-        target=target,
+        target=candidate.target,
         data=plan.data,
         out=run.absolute(),  # it may be trained elsewhere
         overrides=tuple(plan.overrides),
         train_split=plan.train_split,
         val_split=selects[0] if selects else "none",
-        **vars(plan.training),
+        **vars(candidate.training),
     )
-    return Job(name=name, command=command)
+    return Job(name=candidate.name, command=command)
 
 
 def selecting_split(plan: ComparisonPlan, dataset: Dataset) -> list[str]:

@@ -32,8 +32,12 @@ def weights_facts(place: Path) -> dict[str, Any]:
         "finished": last["state"].get("complete", False) if "state" in last else None,
         "selection": own.get("selection"),
         "trained_on": last.get("settings", {}).get("data"),
-        "training": training_fact(checkpoint.recipe["values"], last["settings"]) if "settings" in last else None,
+        "training": _training(checkpoint.recipe, last),
     }
+
+
+def _training(recipe: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any] | None:
+    return training_fact(recipe["values"], last["settings"], recipe["name"]) if "settings" in last else None
 
 
 def _last_of(file: Path, own: dict[str, Any]) -> dict[str, Any]:

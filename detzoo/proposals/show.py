@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 import numpy as np
 
-from detzoo.comparison.run_comparison import unique_names
+from detzoo.comparison.row_names import unique_names
 from detzoo.components.proposals.precomputed import Precomputed
 from detzoo.data.formats.opening import list_splits, open_dataset
 from detzoo.errors import DataError, DetzooError, RecipeError

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from detzoo.comparison.measuring import fingerprint
 from detzoo.comparison.page import curve_of
 from detzoo.comparison.plan import ComparisonPlan
-from detzoo.comparison.run_comparison import compare, unique_names
+from detzoo.comparison.row_names import unique_names
+from detzoo.comparison.run_comparison import compare
 from detzoo.components.postprocess.top_k import TopK
 from detzoo.data import open_dataset
 from detzoo.data.formats.opening import evaluation_split

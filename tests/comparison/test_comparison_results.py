@@ -12,7 +12,8 @@ import pytest
 
 from detzoo.comparison.plan import ComparisonPlan
 from detzoo.comparison.recorded import find_recorded
-from detzoo.comparison.run_comparison import compare, unique_names
+from detzoo.comparison.row_names import unique_names
+from detzoo.comparison.run_comparison import compare
 from detzoo.data import open_dataset
 from detzoo.errors import DataError, DetzooError
 from tests.comparison.result_folders import DATA, Compared, write_results

@@ -62,6 +62,7 @@ def test_the_seed_of_a_run(tmp_path: Path) -> None:
     recipe, run = {"name": "toy", "values": RECIPE}, {"settings": {"seed": 4}}
     save_checkpoint(tmp_path / LAST, Checkpoint(recipe, ("a",), {"w": torch.zeros(1)}, run=run))
     assert weights_facts(tmp_path)["training"]["seed"] == 4
+    assert weights_facts(tmp_path)["training"]["name"] == "toy"
 
 
 def test_no_rows_and_no_seeds() -> None:

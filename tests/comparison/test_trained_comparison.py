@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from detzoo.comparison.candidates import Candidate
 from detzoo.comparison.plan import ComparisonPlan
 from detzoo.comparison.run_comparison import compare
 from detzoo.comparison.training import missing, selecting_split
@@ -28,12 +30,12 @@ TARGETS = [f"{DEMO}#ssd_resnet18", f"{DEMO}#ssd_resnet18_fpn"]
 NAMES = ["demo.yaml+ssd_resnet18", "demo.yaml+ssd_resnet18_fpn"]
 
 
-def detzoo(out: Path, *arguments: str) -> subprocess.Popen[str]:
+def detzoo(out: Path, *arguments: str, targets: Sequence[str] = TARGETS) -> subprocess.Popen[str]:
     """``detzoo compare --train`` as a process of its own."""
     shared = ["--data", DATA, "--out", str(out), "--train", "--device", "cpu", "--iterations", "1"]
     shared += ["--largest-batch", "1", "--workers", "0", "--examples", "1", "--set", "train.batch=4"]
     return subprocess.Popen(
-        [sys.executable, "-m", "detzoo", "compare", *TARGETS, *shared, *arguments],
+        [sys.executable, "-m", "detzoo", "compare", *targets, *shared, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -60,7 +62,8 @@ def test_what_is_trained(tmp_path: Path) -> None:
         training=TrainOptions(epochs=2),
         overrides=["train.batch=2"],
     )
-    jobs, keys, failed = missing(plan, targets, dataset)
+    candidates = [Candidate(name, target, None if name == "run" else plan.training) for name, target in targets.items()]
+    jobs, keys, failed = missing(plan, candidates, dataset)
     assert [(job.name, job.command.out, job.command.overrides) for job in jobs] == [
         ("a", tmp_path / "c" / "detectors" / "a" / "run", ("train.batch=2",))
     ]
@@ -103,7 +106,7 @@ def test_a_corrected_annotation_of_any_split_is_another_row(split: str, tmp_path
 
     def key() -> str:
         plan = ComparisonPlan(targets=TARGETS[:1], data=str(data), out=tmp_path / "c", train=True)
-        return missing(plan, {"a": TARGETS[0]}, open_dataset(str(data), "test"))[1]["a"]
+        return missing(plan, [Candidate("a", TARGETS[0], plan.training)], open_dataset(str(data), "test"))[1]["a"]
 
     first = key()
     assert key() == first
