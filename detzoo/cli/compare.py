@@ -38,6 +38,17 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         str | None,
         typer.Option(help="With --train: trainings of each detector, as 3 (counted up from --seed), or 0,4,7."),
     ] = None,
+    fractions: Annotated[
+        str | None,
+        typer.Option(
+            help="With --train: parts of the training images to learn from, as 0.1,0.3,1. They are nested and the same "
+            "for each detector; the largest is compared, all give AP over the number of images."
+        ),
+    ] = None,
+    subset_seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of --fractions.")] = 0,
+    fraction_budget: Annotated[
+        str, typer.Option(help="What trainings on a part keep of one on all images: steps or epochs.")
+    ] = "steps",
     train_split: Annotated[str, typer.Option(help="Split to train on.")] = "train",
     set_: Annotated[
         list[str] | None,
@@ -64,7 +75,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     **given: Any,
 ) -> None:
     """Compare detectors and results: accuracy, speed, cost and errors on one dataset."""
-    from detzoo.comparison.candidates import read_seeds
+    from detzoo.comparison.candidates import read_fractions, read_seeds
     from detzoo.comparison.plan import ComparisonPlan
     from detzoo.comparison.run_comparison import compare
     from detzoo.errors import DetzooError
@@ -78,6 +89,9 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         train=train,
         train_split=train_split,
         seeds=read_seeds(seeds),
+        fractions=read_fractions(fractions),
+        subset_seed=subset_seed,
+        fraction_budget=fraction_budget,  # type: ignore[arg-type]  # checked there
         training=TrainOptions(**{name: given.pop(name) for name in TRAINING}),
         overrides=tuple(set_ or ()),
         **given,
@@ -100,6 +114,8 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     typer.echo(done.table.terminal(shutil.get_terminal_size().columns))
     if done.seeds is not None:
         typer.echo("\n" + done.seeds.terminal(shutil.get_terminal_size().columns))
+    if done.curves is not None:
+        typer.echo("\n" + done.curves.table.terminal(shutil.get_terminal_size().columns))
     typer.echo("\n".join(["", *(f"wrote {path}" for path in done.files)]))
     if done.failures:
         raise DetzooError("\n".join(f"left out {target}: {why}" for target, why in done.failures.items()))

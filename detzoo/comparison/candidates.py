@@ -12,7 +12,7 @@ from detzoo.comparison.row_names import numbered, unique_names
 from detzoo.errors import DetzooError
 from detzoo.recipes.recipe import load_recipe
 from detzoo.runtime.whole_numbers import whole_number
-from detzoo.training.options import LARGEST_SEED, TrainOptions
+from detzoo.training.options import KEPT, LARGEST_SEED, TrainOptions
 
 if TYPE_CHECKING:
     from detzoo.comparison.plan import ComparisonPlan
@@ -30,17 +30,25 @@ class Candidate:
         target: a detector, or results.
         training: how it is trained; None where it is not trained here.
         seed: told in messages where a target is trained with several; None where it is not.
+        recipe: its target's name in tables, the same for all of its trainings.
+        fraction: of the training images that it learns from.
+        ranked: whether it is a row of the table; trainings on fewer images are points of a curve alone.
     """
 
     name: str
     target: str
     training: TrainOptions | None = None
     seed: int | None = None
+    recipe: str = ""
+    fraction: float = 1.0
+    ranked: bool = True
 
     @property
     def label(self) -> str:
         """For messages: the target as it was given, and which of its trainings."""
-        return self.target if self.seed is None else f"{self.target} (seed {self.seed})"
+        which = [] if self.fraction == 1 else [f"{self.fraction:g} of the images"]
+        which += [] if self.seed is None else [f"seed {self.seed}"]
+        return f"{self.target} ({', '.join(which)})" if which else self.target
 
 
 def candidates_of(plan: ComparisonPlan) -> list[Candidate]:
@@ -56,13 +64,25 @@ def candidates_of(plan: ComparisonPlan) -> list[Candidate]:
     for name, target in zip(names, plan.targets, strict=True):
         if not (plan.train and is_trained_here(target)):
             found.append(Candidate(name, target))
-        elif plan.seeds is None:
+        elif plan.seeds is None and not plan.fractions:
             found.append(Candidate(name, target, plan.training))
         else:
-            for seed in seeds_of(plan, target):
-                own = numbered(f"{name}-seed{seed}", taken)
-                taken.add(own)
-                found.append(Candidate(own, target, dataclasses.replace(plan.training, seed=seed), seed))
+            found += trainings_of(plan, target, name, taken)
+    return found
+
+
+def trainings_of(plan: ComparisonPlan, target: str, name: str, taken: set[str]) -> list[Candidate]:
+    """All trainings of a target, by part of the images and seed; their names are added to ``taken``."""
+    found = []
+    for fraction in sorted(plan.fractions) or [1.0]:
+        for seed in [None] if plan.seeds is None else seeds_of(plan, target):
+            own = name if fraction == 1 else f"{name}-part{fraction:g}"
+            own = own if seed is None else f"{own}-seed{seed}"
+            own = own if own == name else numbered(own, taken)
+            taken.add(own)
+            training = plan.training if seed is None else dataclasses.replace(plan.training, seed=seed)
+            ranked = fraction == max(plan.fractions, default=1.0)
+            found.append(Candidate(own, target, training, seed, name, fraction, ranked))
     return found
 
 
@@ -100,6 +120,47 @@ def check_seeds(plan: ComparisonPlan) -> None:
             raise DetzooError(f"--seeds: {seed} is out of range; 0 to {LARGEST_SEED} is allowed")
         if listed.count(seed) > 1:
             raise DetzooError(f"--seeds: {seed} is given twice; each seed makes one training")
+
+
+def check_trainings(plan: ComparisonPlan) -> None:
+    """Complain of seeds, or of parts of the images, that cannot be trained with.
+
+    Raises:
+        DetzooError: there are such, or nothing is to be trained.
+    """
+    check_seeds(plan)
+    check_fractions(plan)
+    if plan.fraction_budget not in KEPT:
+        raise DetzooError(f"--fraction-budget {plan.fraction_budget} is unknown; allowed: {', '.join(KEPT)}")
+
+
+def check_fractions(plan: ComparisonPlan) -> None:
+    """Complain of parts of the images that cannot be trained on.
+
+    Raises:
+        DetzooError: there are such, or nothing is to be trained.
+    """
+    if plan.fractions and not plan.train:
+        raise DetzooError("--fractions are parts of the images that --train trains on; add --train, or leave them out")
+    for fraction in plan.fractions:
+        if not 0 < fraction <= 1:
+            raise DetzooError(
+                f"--fractions: {fraction:g} is out of range; above 0 and at most 1 is allowed, as 0.1,0.3,1"
+            )
+        if list(plan.fractions).count(fraction) > 1:
+            raise DetzooError(f"--fractions: {fraction:g} is given twice; each makes one training per seed")
+
+
+def read_fractions(text: str | None) -> tuple[float, ...]:
+    """``0.1,0.3,1``.
+
+    Raises:
+        DetzooError: these are no numbers.
+    """
+    try:
+        return () if text is None else tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise DetzooError(f"--fractions {text}: expected parts of the training images, as 0.1,0.3,1") from None
 
 
 def read_seeds(text: str | None) -> int | tuple[int, ...] | None:

@@ -89,7 +89,7 @@ def evaluate_detector(
     where = trained or (Path(target) if is_folder(Path(target)) and not is_foreign(target) else None)
     key = key or fingerprint(plan, target, dataset)
     numbers = finished(folder / NUMBERS, key)
-    if numbers is not None and "benchmark" in numbers and not numbers.get("failed"):
+    if numbers is not None and (not candidate.ranked or ("benchmark" in numbers and not numbers.get("failed"))):
         say(f"{name}: already done")
         return Measuring(name, folder, where, numbers)
     if numbers is None:

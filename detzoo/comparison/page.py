@@ -31,9 +31,14 @@ CURVES: Final = {"AP %": ("AP", 100.0), "AP50 %": ("AP50", 100.0), "loss": ("los
 
 
 def comparison_page(
-    dataset: Dataset, entries: Sequence[ComparisonEntry], table: Table, examples: int, seeds: Table | None = None
+    dataset: Dataset,
+    entries: Sequence[ComparisonEntry],
+    table: Table,
+    examples: int,
+    seeds: Table | None = None,
+    trainings: Sequence[Section] = (),
 ) -> Page:
-    """Everything that is known of the entries, drawn."""
+    """Everything that is known of the entries, drawn; ``trainings`` stand below the learning curves."""
     count = f"{len(entries)} detector{'s' if len(entries) > 1 else ''} compared"
     return Page(
         title=f"{dataset.name} {dataset.split}: {count}",
@@ -43,6 +48,7 @@ def comparison_page(
         sections=[
             speed_section(entries, table),
             learning_section(entries),
+            *trainings,
             *class_sections(entries, dataset),
             confusion_section(entries),
         ],

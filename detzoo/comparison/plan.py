@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from detzoo.experiments.places import Places
 from detzoo.runtime.switches import Switches
@@ -26,6 +26,9 @@ class ComparisonPlan(Places):
         train_split: which split that is.
         training: how names are trained.
         seeds: with how many seeds each name is trained, counted up from the first, or with which; None: with one.
+        fractions: parts of the training images that each name is trained on; the largest is ranked, all make a curve.
+        subset_seed: of the choice of those parts.
+        fraction_budget: what trainings on a part keep of one on all images: ``steps`` or ``epochs``.
         overrides: ``key=value`` of every name's recipe.
         device: that is evaluated and timed on, and trained on where ``devices`` is None; None takes the best there is.
         batch: images at once in evaluation.
@@ -47,6 +50,9 @@ class ComparisonPlan(Places):
     train_split: str = "train"
     training: TrainOptions = field(default_factory=TrainOptions)
     seeds: int | Sequence[int] | None = None
+    fractions: Sequence[float] = ()
+    subset_seed: int = 0
+    fraction_budget: Literal["steps", "epochs"] = "steps"
     overrides: Sequence[str] = ()
     device: str | None = None
     batch: int = 8

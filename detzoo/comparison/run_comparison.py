@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from detzoo.comparison.candidates import Candidate, candidates_of, check_seeds
+from detzoo.comparison.candidates import Candidate, candidates_of, check_trainings
+from detzoo.comparison.data_curve import DataCurves, data_curves, say_parts
+from detzoo.comparison.data_curve_drawings import data_figure, data_section
 from detzoo.comparison.entry import ComparisonEntry
 from detzoo.comparison.measuring import Measuring, evaluate_detector, time_detectors
 from detzoo.comparison.page import comparison_page, points_of
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 FORMAT: Final = "detzoo.compare/1"
 MARKER: Final = "comparison.json"
 SEEDS: Final = "seeds.json"
+CURVES: Final = ("training_images.json", "training_images.png")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Comparison:
         table: of the numbers.
         files: what was written, the page first.
         seeds: recipes by their mean over seeds; None where none was trained with two.
+        curves: AP over the number of training images; None where no parts of them were trained on.
     """
 
     entries: list[ComparisonEntry]
@@ -61,6 +65,7 @@ class Comparison:
     table: Table
     files: list[Path]
     seeds: Table | None = None
+    curves: DataCurves | None = None
 
 
 def compare(plan: ComparisonPlan, say: Callable[[str], None] = lambda _: None) -> Comparison:
@@ -75,7 +80,7 @@ def compare(plan: ComparisonPlan, say: Callable[[str], None] = lambda _: None) -
         Interrupted: a KeyboardInterrupt: a signal came while detectors were trained; checkpoints were written.
     """
     check_places(plan)
-    check_seeds(plan)
+    check_trainings(plan)
     if not plan.targets:
         raise DetzooError("detzoo compare needs at least one detector: a name, a recipe file, a run or results")
     for target in filter(is_trained_here, plan.targets):
@@ -89,6 +94,7 @@ def compare(plan: ComparisonPlan, say: Callable[[str], None] = lambda _: None) -
 def _compared(plan: ComparisonPlan, say: Callable[[str], None]) -> Comparison:
     dataset = regrouped(open_dataset(plan.data, evaluation_split(plan.data, plan.split)), plan.groups)
     candidates = candidates_of(plan)
+    say_parts(plan, say)
     keys, untrained = train_missing(plan, candidates, dataset, say) if plan.train else ({}, {})
     failures = dict(untrained)
     rows: dict[str, Measuring | ComparisonEntry] = {}
@@ -100,7 +106,7 @@ def _compared(plan: ComparisonPlan, say: Callable[[str], None]) -> Comparison:
         if isinstance(found, Failure):
             failures[name] = found.message
             say(f"{name}: left out: {found.message}\n{found.trace}".rstrip())
-        else:
+        elif candidate.ranked:
             rows[name] = found
     time_detectors(plan, [row for row in rows.values() if isinstance(row, Measuring)], dataset, say)
     entries = [row.entry() if isinstance(row, Measuring) else row for row in rows.values()]
@@ -108,9 +114,12 @@ def _compared(plan: ComparisonPlan, say: Callable[[str], None]) -> Comparison:
     by_label = {one.label: failures[one.name] for one in failed}
     if not entries:
         raise DetzooError("\n".join(f"{label}: {why}" for label, why in by_label.items()))
-    table = comparison_table(dataset, entries, {one.name: failures[one.name] for one in failed})
-    seeds = seed_table(f"{dataset.name} {dataset.split}", entries)
-    return Comparison(entries, by_label, table, write_files(plan, dataset, entries, table, seeds), seeds)
+    table = comparison_table(dataset, entries, {one.name: failures[one.name] for one in failed if one.ranked})
+    title = f"{dataset.name} {dataset.split}"
+    seeds = seed_table(title, entries)
+    curves = data_curves(plan, [one for one in candidates if one.name not in failures], title)
+    files = write_files(plan, dataset, entries, table, seeds, curves)
+    return Comparison(entries, by_label, table, files, seeds, curves)
 
 
 def evaluated(
@@ -125,19 +134,32 @@ def evaluated(
 
 
 def write_files(
-    plan: ComparisonPlan, dataset: Dataset, entries: Sequence[ComparisonEntry], table: Table, seeds: Table | None
+    plan: ComparisonPlan,
+    dataset: Dataset,
+    entries: Sequence[ComparisonEntry],
+    table: Table,
+    seeds: Table | None,
+    curves: DataCurves | None,
 ) -> list[Path]:
     """Write everything; returns the paths, the page first."""
     out = plan.out
-    tables = [table, *([] if seeds is None else [seeds]), protocol_table(entries)]
+    own = [*([] if seeds is None else [seeds]), *([] if curves is None else [curves.table])]
+    tables = [table, *own, protocol_table(entries)]
+    sections = [] if curves is None else [data_section(curves)]
     markdown = "\n".join(one.markdown() for one in tables)
-    write_text(out / "index.html", comparison_page(dataset, entries, table, plan.examples, seeds).html())
+    write_text(out / "index.html", comparison_page(dataset, entries, table, plan.examples, seeds, sections).html())
     write_text(out / "table.md", markdown)
     write_text(out / "table.csv", table.csv())
     write_text(out / "table.json", table.json())
     save(speed_ap_figure(points_of(entries, table), objects=table.counts.get("AP")), out / "speed_ap.png")
-    (out / SEEDS).unlink(missing_ok=True)  # of an earlier comparison
+    for earlier in (SEEDS, *CURVES):
+        (out / earlier).unlink(missing_ok=True)
+    names = ["index.html", "table.md", "table.csv", "table.json", "speed_ap.png"]
     if seeds is not None:
         write_text(out / SEEDS, seeds.json())
-    names = ("index.html", "table.md", "table.csv", "table.json", "speed_ap.png", *([] if seeds is None else [SEEDS]))
+        names.append(SEEDS)
+    if curves is not None:
+        write_text(out / CURVES[0], curves.json())
+        save(data_figure(curves), out / CURVES[1])
+        names += CURVES
     return [out / name for name in names]

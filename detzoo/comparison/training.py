@@ -90,7 +90,8 @@ def missing(
 def training_facts(plan: ComparisonPlan, candidate: Candidate) -> list[Any]:
     """What decides how a detector is trained, in addition to its recipe and the data."""
     options = candidate.training or plan.training
-    return [plan.train_split, options.epochs, options.steps, *([] if options.seed is None else [options.seed])]
+    part = [] if candidate.fraction == 1 else [candidate.fraction, plan.subset_seed, plan.fraction_budget]
+    return [plan.train_split, options.epochs, options.steps, *([] if options.seed is None else [options.seed]), *part]
 
 
 def job_of(plan: ComparisonPlan, candidate: Candidate, run: Path, dataset: Dataset) -> Job:
@@ -104,6 +105,9 @@ def job_of(plan: ComparisonPlan, candidate: Candidate, run: Path, dataset: Datas
         overrides=tuple(plan.overrides),
         train_split=plan.train_split,
         val_split=selects[0] if selects else "none",
+        fraction=None if candidate.fraction == 1 else candidate.fraction,
+        subset_seed=plan.subset_seed,
+        fraction_budget=plan.fraction_budget,
         **vars(candidate.training),
     )
     return Job(name=candidate.name, command=command)

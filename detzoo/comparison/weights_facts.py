@@ -10,6 +10,7 @@ from typing import Any
 from detzoo.comparison.seed_groups import training_fact
 from detzoo.errors import WeightsError
 from detzoo.evaluation.results import Evaluation
+from detzoo.runtime.environment import short_name
 from detzoo.runtime.foreign_files import is_folder
 from detzoo.weights.checkpoint import BEST, LAST, checkpoint_of, load_checkpoint
 
@@ -37,7 +38,7 @@ def weights_facts(place: Path) -> dict[str, Any]:
 
 
 def _training(recipe: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any] | None:
-    return training_fact(recipe["values"], last["settings"], recipe["name"]) if "settings" in last else None
+    return training_fact(recipe["values"], last["settings"], short_name(recipe["name"])) if "settings" in last else None
 
 
 def _last_of(file: Path, own: dict[str, Any]) -> dict[str, Any]:

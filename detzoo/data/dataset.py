@@ -22,6 +22,7 @@ from detzoo.types import Sample
 
 if TYPE_CHECKING:
     from detzoo.data.loading.loader import Loader
+    from detzoo.data.nested_subsets import Part
     from detzoo.interfaces import Transform
     from detzoo.prediction.input_spec import InputSpec
 
@@ -43,6 +44,7 @@ class Dataset(ABC):
         paths: by position.
         groups: by position the name of the group that an image belongs to (frames of one video, tiles of one scene);
             None where each image stands for itself.
+        part: which part of a larger dataset it is (``detzoo.data.nested_subsets``); None where it is whole.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Dataset(ABC):
     category_ids: tuple[int, ...]
     problems: tuple[DataProblem, ...] = ()
     groups: tuple[str, ...] | None = None
+    part: Part | None = None
 
     @abstractmethod
     def __len__(self) -> int:

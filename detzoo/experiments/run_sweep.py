@@ -104,7 +104,8 @@ def shared_settings(plan: SweepPlan) -> dict[str, Any]:
             f"{plan.data}: a sweep ranks its runs on images that they are not trained on, and there is no split called "
             "val, valid, validation or dev, and too few images to hold some out; name a split with --val-split"
         )
-    names = ("weights", "seed", "epochs", "steps", "batch", "accumulate", "precision")
+    names = ["weights", "seed", "epochs", "steps", "batch", "accumulate", "precision"]
+    names += [] if plan.fraction is None else ["fraction", "subset_seed", "fraction_budget"]
     return {
         "target": from_everywhere(plan.target),
         "data": from_everywhere(plan.data),

@@ -64,12 +64,14 @@ class DetectionTask(TrainingTask):
     def data_facts(self) -> dict[str, Any]:
         """Name, split, images, classes and annotations of the training data."""
         dataset = self.dataset
+        part = {} if dataset.part is None else {"part": dataclasses.asdict(dataset.part)}
         return {
             "name": dataset.name,
             "split": dataset.split,
             "images": self._images(),
             "classes": list(dataset.classes),
             "annotations": content_digest(dataset)[:16],
+            **part,
         }
 
     @property
@@ -82,6 +84,8 @@ class DetectionTask(TrainingTask):
     def opening_lines(self) -> list[str]:
         """Images and boxes of each class, what selects the best epoch, and what the classes' names made of it."""
         lines = opening_lines(self.dataset, use="learned from")
+        if (part := self.dataset.part) is not None:
+            lines.append(f"these are {part.fraction:g} of {part.of} images (choice {part.seed})")
         if self.val is None or not self.evaluates:
             return [*lines, "no split selects the best epoch: the weights of the last one are the result"]
         use = f"selects the best epoch by {self.metric}"

@@ -9,13 +9,15 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self, get_args
+from typing import Any, Final, Literal, Self, get_args
 
 from detzoo.errors import DetzooError
 from detzoo.runtime.parallel import cores
 from detzoo.runtime.switches import Precision
 
 MOST_WORKERS: Final = 8
+KEPT: Final = ("steps", "epochs")
+"""What a training on a part of the images may keep of one on all."""
 LARGEST_SEED: Final = 2**63 - 1
 """Of what torch takes, with room for the processes' own."""
 
@@ -112,6 +114,14 @@ class TrainCommand(TrainOptions):
         val_split: Split that selects the best epoch, or `none`. By default val, valid, validation or dev, else a tenth
             of the training images that is held out.
         weights: Initial weights: backbone, published, none, or a file.
+        fraction: Part of the training images that is learned from, as 0.3. It is random, stratified by class, whole
+            groups, and holds every smaller part of the same ``subset_seed``.
+        subset_seed: Seed of the choice of --fraction, which is not that of the training.
+        fraction_budget: What a training on a part keeps of one on all images, steps or epochs. With steps it sees its
+            images more often, with epochs it is shorter.
+
+    Raises:
+        DetzooError: a value is not allowed.
     """
 
     target: str
@@ -121,6 +131,16 @@ class TrainCommand(TrainOptions):
     train_split: str | None = None
     val_split: str | None = None
     weights: str = "backbone"
+    fraction: float | None = None
+    subset_seed: int = field(default=0, metadata={"min": 0})
+    fraction_budget: Literal["steps", "epochs"] = "steps"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fraction is not None and not 0 < self.fraction <= 1:
+            raise DetzooError(f"fraction is {self.fraction:g}; it must be above 0 and at most 1, as 0.3")
+        if self.fraction_budget not in KEPT:
+            raise DetzooError(f"fraction_budget {self.fraction_budget!r} is unknown; allowed: {', '.join(KEPT)}")
 
     @property
     def options(self) -> TrainOptions:

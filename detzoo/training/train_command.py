@@ -9,6 +9,7 @@ from detzoo.builder import build_resolved
 from detzoo.data import list_splits, open_dataset
 from detzoo.data.formats.split_names import role_of, with_role
 from detzoo.data.hold_out import hold_out
+from detzoo.data.nested_subsets import nested_subset
 from detzoo.errors import DataError
 from detzoo.recipes.recipe import load_recipe
 from detzoo.runtime.device import pick_device
@@ -16,6 +17,7 @@ from detzoo.runtime.foreign_files import is_ordinary
 from detzoo.training import rng
 from detzoo.training.detection_task import DetectionTask
 from detzoo.training.options import TrainCommand
+from detzoo.training.run import run_settings
 from detzoo.training.summary import RunSummary
 from detzoo.training.trainer import reject_existing, train_task
 from detzoo.weights.checkpoint import LAST
@@ -39,7 +41,13 @@ def train_target(command: TrainCommand) -> RunSummary:
         weights=None if going_on or command.weights == "none" else command.weights,  # a resume overwrites them anyway
     )
     options = dataclasses.replace(command.options, seed=seed)
-    return train_task(DetectionTask(detector, dataset, val), command.out, options)
+    task = DetectionTask(detector, dataset, val)
+    if command.fraction is not None and command.fraction < 1:
+        part = nested_subset(dataset, command.fraction, command.subset_seed)
+        if command.fraction_budget == "steps":
+            options = dataclasses.replace(options, epochs=None, steps=run_settings(task, options, 1).steps)
+        task = DetectionTask(detector, part, val)
+    return train_task(task, command.out, options)
 
 
 def open_splits(data: str, train_split: str | None, val_split: str | None) -> tuple[Dataset, Dataset | None]:

@@ -20,12 +20,12 @@ from detzoo.runtime.folder_claim import wait_for_folder
 from detzoo.training.log import read_curve
 from detzoo.training.options import TrainOptions
 from detzoo.weights.checkpoint import LAST, load_checkpoint
-from tests.comparison.test_trained_comparison import DATA, NAMES, TARGETS, detzoo
-from tests.experiments.processes import wait_for
+from tests.comparison.test_trained_comparison import NAMES, TARGETS, detzoo
+from tests.experiments.processes import DATA, wait_for
 
 
 def plan_of(out: Path, *targets: str, seed: int | None = None, **changes: Any) -> ComparisonPlan:
-    options = {"train": True, "training": TrainOptions(steps=1, seed=seed)} | changes
+    options: dict[str, Any] = {"train": True, "training": TrainOptions(steps=1, seed=seed)} | changes
     return ComparisonPlan(targets=targets or TARGETS[:1], data=DATA, out=out, **options)
 
 
@@ -70,6 +70,30 @@ def test_a_row_of_that_name_keeps_it(tmp_path: Path) -> None:
     assert names == [f"{NAMES[0]}-seed0", f"{NAMES[0]}-seed1-2", f"{NAMES[0]}-seed1"]
 
 
+def test_parts_of_the_images(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, fractions=(1, 0.25), seeds=2)
+    candidates = candidates_of(plan)
+    assert [(one.name, one.fraction, one.ranked) for one in candidates] == [
+        (f"{NAMES[0]}-part0.25-seed0", 0.25, False),
+        (f"{NAMES[0]}-part0.25-seed1", 0.25, False),
+        (f"{NAMES[0]}-seed0", 1, True),
+        (f"{NAMES[0]}-seed1", 1, True),
+    ]
+    assert {one.recipe for one in candidates} == {NAMES[0]}
+    assert candidates[1].label == f"{TARGETS[0]} (0.25 of the images, seed 1)"
+    jobs, keys, _ = missing(plan, candidates, open_dataset(DATA, "test"))
+    commands = [job.command for job in jobs]
+    assert [(one.fraction, one.subset_seed, one.fraction_budget, one.seed) for one in commands] == [
+        (0.25, 0, "steps", 0), (0.25, 0, "steps", 1), (None, 0, "steps", 0), (None, 0, "steps", 1)
+    ]  # fmt: skip
+    whole = plan_of(tmp_path, seeds=2)
+    again = missing(whole, candidates_of(whole), open_dataset(DATA, "test"))[1]
+    assert again == {name: key for name, key in keys.items() if "part" not in name}  # all images: as without parts
+    other = plan_of(tmp_path, fractions=(1, 0.25), seeds=2, subset_seed=1)
+    changed = missing(other, candidates_of(other), open_dataset(DATA, "test"))[1]
+    assert [changed[name] == key for name, key in keys.items()] == [False, False, True, True]
+
+
 def test_each_seed_has_its_own_run_and_key(tmp_path: Path) -> None:
     dataset = open_dataset(DATA, "test")
     two, three = plan_of(tmp_path, seeds=2), plan_of(tmp_path, seeds=3)
@@ -92,6 +116,15 @@ def test_each_seed_has_its_own_run_and_key(tmp_path: Path) -> None:
         (["--train", "--seeds", "1,-2"], "--seeds 1,-2: expected a number of seeds"),
         (["--train", "--seeds", "1,1"], "--seeds: 1 is given twice; each seed makes one training"),
         (["--train", "--seeds", "1,2", "--seed", "3"], "give either --seed or a list of --seeds, not both"),
+        (["--fractions", "0.5"], "--fractions are parts of the images that --train trains on; add --train"),
+        (
+            ["--train", "--fractions", "half,1"],
+            "--fractions half,1: expected parts of the training images, as 0.1,0.3",
+        ),
+        (["--train", "--fractions", "0,1"], "--fractions: 0 is out of range; above 0 and at most 1 is allowed"),
+        (["--train", "--fractions", "nan"], "--fractions: nan is out of range"),
+        (["--train", "--fractions", "0.5,0.5"], "--fractions: 0.5 is given twice"),
+        (["--train", "--fraction-budget", "hours"], "--fraction-budget hours is unknown; allowed: steps, epochs"),
         (["--train", "--seeds", "1,9999999999999999999"], "is out of range; 0 to 9223372036854775807 is allowed"),
     ],
 )
@@ -146,7 +179,7 @@ def test_seeds_that_are_killed_end_as_those_that_are_not(tmp_path: Path) -> None
         assert all(torch.equal(mine[name], value) for name, value in other.items())
     assert any(not torch.equal(weights[0][0][name], value) for name, value in weights[0][1].items())
     (row,) = json.loads((killed / "seeds.json").read_text())["rows"]
-    assert (row["name"], row["seeds"]) == ("ssd_resnet18", "0, 1")
+    assert (row["name"], row["seeds"]) == ("demo.yaml#ssd_resnet18", "0, 1")
     assert os.listdir(killed / "detectors") == os.listdir(whole / "detectors")
     _, said = trained(killed, kill=False)
     assert said.splitlines() == [f"{NAMES[0]}-seed{seed}: already done" for seed in (0, 1)]
