@@ -17,7 +17,7 @@ from detzoo.comparison.ties import RESAMPLED, comparable, interval_cells
 from detzoo.data import open_dataset
 from detzoo.data.nested_subsets import missing_classes, nested_subset
 from detzoo.evaluation.intervals import ENOUGH, LEVEL, Support
-from detzoo.evaluation.power_law import Gain, LearningCurve, Point, learning_curve
+from detzoo.evaluation.power_law import CurvePoint, Gain, LearningCurve, learning_curve
 from detzoo.evaluation.seeds import SeedValues
 from detzoo.runtime.json_text import load_json
 from detzoo.runtime.text_table import Column, Table
@@ -141,7 +141,7 @@ def curve_of(
         own = [one for one in members if one.fraction == fraction]
         drawn = [facts[one.name] for one in own]
         values = SeedValues(tuple(fact["AP"] for fact in drawn), values_of(drawn))
-        points.append(Point(images_of(folders[own[0].name]), values))
+        points.append(CurvePoint(images_of(folders[own[0].name]), values))
     fact = facts[members[0].name]
     support = Support(tuple(fact["groups"]), ENOUGH)
     return DataCurve(members[0].recipe, tuple(fractions), learning_curve(points, support), support, fact["number"])

@@ -22,7 +22,7 @@ from detzoo.types import Sample
 
 if TYPE_CHECKING:
     from detzoo.data.loading.loader import Loader
-    from detzoo.data.nested_subsets import Part
+    from detzoo.data.nested_subsets import DatasetPart
     from detzoo.interfaces import Transform
     from detzoo.prediction.input_spec import InputSpec
 
@@ -53,7 +53,7 @@ class Dataset(ABC):
     category_ids: tuple[int, ...]
     problems: tuple[DataProblem, ...] = ()
     groups: tuple[str, ...] | None = None
-    part: Part | None = None
+    part: DatasetPart | None = None
 
     @abstractmethod
     def __len__(self) -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Part:
+class DatasetPart:
     """Which part of a dataset another one is.
 
     Args:
@@ -61,7 +61,7 @@ def nested_subset(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
     ends = np.cumsum(sizes)
     chosen = int(np.argmin(np.abs(ends - fraction * len(dataset)))) + 1  # the first of two that are as near
     part = dataset.subset(sorted(position for group in order[:chosen] for position in group))
-    part.part = Part(fraction, seed, len(dataset))
+    part.part = DatasetPart(fraction, seed, len(dataset))
     return part
 
 

@@ -35,7 +35,7 @@ FEWEST_POINTS: Final = 3
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """A detector trained on so many images.
 
     Args:
@@ -113,7 +113,7 @@ class LearningCurve:
         told: whether AP at the most images is told from AP at the fewest.
     """
 
-    points: tuple[Point, ...]
+    points: tuple[CurvePoint, ...]
     law: PowerLaw | None = None
     drawn: PowerLaw | None = None
     why: str = ""
@@ -169,7 +169,7 @@ class Gain:
         return f"{self.more} more images are expected to give {100 * self.expected:+.1f} AP ({low:.1f} to {high:.1f})"
 
 
-def learning_curve(points: Sequence[Point], support: Support, seed: int = 0) -> LearningCurve:
+def learning_curve(points: Sequence[CurvePoint], support: Support, seed: int = 0) -> LearningCurve:
     """The curve through the points, with its uncertainty.
 
     Args:
@@ -195,7 +195,7 @@ def learning_curve(points: Sequence[Point], support: Support, seed: int = 0) -> 
     return LearningCurve(ordered, law, drawn, told=not low <= 0 <= high)
 
 
-def moved_points(points: Sequence[Point], support: Support, freedom: int, seed: int) -> Floats:
+def moved_points(points: Sequence[CurvePoint], support: Support, freedom: int, seed: int) -> Floats:
     """Draws of the points, float64 [B,F]: other test images, the same for all, and other seeds.
 
     Args:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from detzoo.data import Dataset, open_dataset
-from detzoo.data.nested_subsets import Part, boxes_of, missing_classes, nested_order, nested_subset
+from detzoo.data.nested_subsets import DatasetPart, boxes_of, missing_classes, nested_order, nested_subset
 from detzoo.errors import DataError
 
 
@@ -44,7 +44,7 @@ def test_larger_parts_hold_the_smaller(images: Dataset) -> None:
     assert [len(part) for part in parts] == [1, 6, 18, 33, 54]
     assert all(set(one) < set(other) for one, other in itertools.pairwise(ids))
     assert all(own == sorted(own) for own in ids)
-    assert parts[1].part == Part(0.1, 7, 60)
+    assert parts[1].part == DatasetPart(0.1, 7, 60)
     assert nested_subset(images, 0.1, 7).image_ids == ids[1]  # whichever others were asked for
     assert nested_subset(images, 0.1, 8).image_ids != ids[1]
 

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from detzoo.evaluation.intervals import Support
-from detzoo.evaluation.power_law import Gain, LearningCurve, Point, fit_power_law, learning_curve
+from detzoo.evaluation.power_law import CurvePoint, Gain, LearningCurve, fit_power_law, learning_curve
 from detzoo.evaluation.seeds import SeedValues
 
 MANY = Support((200,))
 IMAGES = (60, 180, 600)
 
 
-def point(images: int, numbers: list[float], noise: float = 0.0, draws: int = 200) -> Point:
+def point(images: int, numbers: list[float], noise: float = 0.0, draws: int = 200) -> CurvePoint:
     """Seeds with those APs; resamples of the test images lie around them by the same noise at every point."""
     shared = np.random.default_rng(5).standard_normal(draws) * noise
-    return Point(images, SeedValues(tuple(numbers), np.array(numbers)[:, None] + shared[None]))
+    return CurvePoint(images, SeedValues(tuple(numbers), np.array(numbers)[:, None] + shared[None]))
 
 
 def law(n: float, a: float = 0.6, b: float = 1.5, c: float = 0.4) -> float:
@@ -49,7 +49,7 @@ def test_no_prediction_is_above_1() -> None:
     assert found.at([10**6])[0, 0] == 1.0
 
 
-def why(points: list[Point], support: Support = MANY) -> str:
+def why(points: list[CurvePoint], support: Support = MANY) -> str:
     gain = learning_curve(points, support).gain(600)
     assert gain.words() == f"what 600 more images would give cannot be said from these points: {gain.why}"
     return gain.why
@@ -114,7 +114,7 @@ def test_the_interval_covers_what_more_images_really_give(
         points = []
         for place, n in enumerate(images):
             numbers = law(n, a, b, c) + of_images[place] + 0.008 * rng.standard_normal(3)
-            points.append(Point(n, SeedValues(tuple(numbers), numbers[:, None] + drawn[None, :, place])))
+            points.append(CurvePoint(n, SeedValues(tuple(numbers), numbers[:, None] + drawn[None, :, place])))
         interval = learning_curve(points, MANY).gain(600).interval
         assert interval is not None
         covered += interval.low <= truth <= interval.high
