@@ -14,7 +14,7 @@ from detzoo.cli.options import GROUPS, with_options
 from detzoo.experiments.places import Places
 from detzoo.training.options import TrainOptions
 
-TRAINING: Final = ("epochs", "steps", "seed")
+TRAINING: Final = ("epochs", "steps", "minutes", "seed")
 NOT_OFFERED: Final = {one.name for one in fields(TrainOptions)} - set(TRAINING)
 """Training options left out: here --batch, --device and --precision are those of evaluation."""
 

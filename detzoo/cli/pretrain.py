@@ -11,7 +11,7 @@ from detzoo.cli.options import with_options
 from detzoo.training.options import TrainOptions
 
 
-@with_options(TrainOptions, leave_out=["compile", "progress", "checkpoint_seconds"])
+@with_options(TrainOptions, leave_out=["minutes", "compile", "progress", "checkpoint_seconds"])
 def command(
     backbone: Annotated[str, typer.Argument(help="A backbone: `detzoo list --kind backbone`.")],
     data: Annotated[Path, typer.Option(help="Folder with train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg.")],

@@ -34,10 +34,17 @@ def training_fact(
         return None
     values = {key: value for key, value in recipe.items() if key not in NOT_TRAINING}
     values["train"] = {key: value for key, value in plan.items() if key != "seed"}
-    others = None if settings is None else {key: value for key, value in settings.items() if key != "seed"}
+    others = (
+        None if settings is None else {key: value for key, value in settings.items() if key not in left_out(settings)}
+    )
     text = json.dumps([values, others], sort_keys=True, default=str)
     fact = {"seed": seed, "recipe": hashlib.sha256(text.encode()).hexdigest()[:16]}
     return fact if name is None else fact | {"name": name}
+
+
+def left_out(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """What may differ between the seeds of one recipe: of runs of the same minutes, how many steps fill them."""
+    return ("seed",) if settings.get("minutes") is None else ("seed", "steps", "epochs")
 
 
 @dataclass(frozen=True)

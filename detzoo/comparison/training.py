@@ -91,7 +91,9 @@ def training_facts(plan: ComparisonPlan, candidate: Candidate) -> list[Any]:
     """What decides how a detector is trained, in addition to its recipe and the data."""
     options = candidate.training or plan.training
     part = [] if candidate.fraction == 1 else [candidate.fraction, plan.subset_seed, plan.fraction_budget]
-    return [plan.train_split, options.epochs, options.steps, *([] if options.seed is None else [options.seed]), *part]
+    minutes = [] if options.minutes is None else ["minutes", options.minutes]
+    seed = [] if options.seed is None else [options.seed]
+    return [plan.train_split, options.epochs, options.steps, *seed, *part, *minutes]
 
 
 def job_of(plan: ComparisonPlan, candidate: Candidate, run: Path, dataset: Dataset) -> Job:

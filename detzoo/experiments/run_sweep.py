@@ -105,6 +105,7 @@ def shared_settings(plan: SweepPlan) -> dict[str, Any]:
             "val, valid, validation or dev, and too few images to hold some out; name a split with --val-split"
         )
     names = ["weights", "seed", "epochs", "steps", "batch", "accumulate", "precision"]
+    names += [] if plan.minutes is None else ["minutes"]
     names += [] if plan.fraction is None else ["fraction", "subset_seed", "fraction_budget"]
     return {
         "target": from_everywhere(plan.target),

@@ -13,6 +13,7 @@ class TrainKeywords(TypedDict, total=False):
     resume: bool
     epochs: int | None
     steps: int | None
+    minutes: float | None
     batch: int | None
     accumulate: int | None
     seed: int | None

@@ -6,6 +6,7 @@ The help of an option on the command line is the first sentence of its entry bel
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from detzoo.runtime.parallel import cores
 from detzoo.runtime.switches import Precision
 
 MOST_WORKERS: Final = 8
+LENGTHS: Final = ("epochs", "steps", "minutes")
+"""Options of which one at most says how long a training is."""
 KEPT: Final = ("steps", "epochs")
 """What a training on a part of the images may keep of one on all."""
 LARGEST_SEED: Final = 2**63 - 1
@@ -35,6 +38,8 @@ class TrainOptions:
         resume: Continue from the last checkpoint in the run folder. Starts from the beginning if there is none yet.
         epochs: Replaces the recipe's number of epochs. Milestones of the schedule are scaled with it.
         steps: Length of the training in optimiser steps, instead of epochs.
+        minutes: Length of the training in minutes, instead of epochs. Some steps are timed first, and the number that
+            fills the time is planned and recorded.
         batch: Images per optimiser step, over all processes and parts. The learning rate is scaled in proportion.
         accumulate: Number of parts into which each process splits its share of a step (gradient accumulation).
         seed: Replaces the recipe's random seed.
@@ -56,6 +61,7 @@ class TrainOptions:
     resume: bool = False
     epochs: int | None = at_least(1)
     steps: int | None = at_least(1)
+    minutes: float | None = field(default=None, metadata={"min": 0})
     batch: int | None = at_least(1)
     accumulate: int | None = at_least(1)
     seed: int | None = at_least(0, LARGEST_SEED)
@@ -73,8 +79,11 @@ class TrainOptions:
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
             raise DetzooError(f"precision {self.precision!r} is unknown; allowed: {', '.join(get_args(Precision))}")
-        if self.epochs is not None and self.steps is not None:
-            raise DetzooError("give either --epochs or --steps, not both")
+        given = [f"--{name}" for name in LENGTHS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise DetzooError(f"give either {' or '.join(given)}, not both")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise DetzooError(f"minutes is {self.minutes:g}; it must be above 0, as 10 or 0.5")
         for one in dataclasses.fields(self):
             value = getattr(self, one.name)
             if "min" in one.metadata and value is not None and value < one.metadata["min"]:

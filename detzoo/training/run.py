@@ -39,6 +39,7 @@ class RunSettings:
         precision: ``no``, ``bf16`` or ``fp16``.
         seed: of everything random.
         data: name, split, images, classes and annotations of the training data.
+        minutes: that ``steps`` were planned for; None where they were given.
     """
 
     epochs: int
@@ -50,6 +51,12 @@ class RunSettings:
     precision: Precision
     seed: int
     data: dict[str, Any]
+    minutes: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a checkpoint; without minutes where none were given, as in runs that are older than they are."""
+        values = dataclasses.asdict(self)
+        return values if self.minutes is not None else {k: v for k, v in values.items() if k != "minutes"}
 
     @property
     def part(self) -> int:
@@ -211,7 +218,7 @@ def check_same(saved: Checkpoint, run: Run) -> None:
         {key: value for key, value in values.items() if key != PROVIDERS}
         for values in (saved.recipe["values"], run.task.values)
     ]
-    settings = dataclasses.asdict(run.settings)
+    settings = run.settings.as_dict()
     match saved.run.get("settings"):
         case {"data": {**known}} if "annotations" not in known:  # of a run that is older than this fact
             settings["data"].pop("annotations", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -113,7 +112,7 @@ class StageRun:
         optim = optimizer_tensors(self.optimizer) if self.optimizer is not None else {}
         # A stage may have a length of its own; what a resume is checked against is the whole run's
         described: dict[str, Any] = {
-            "settings": dataclasses.asdict(self.run.settings),
+            "settings": self.run.settings.as_dict(),
             "state": self.state.as_dict(),
             "selection": self.run.task.selection,
         }

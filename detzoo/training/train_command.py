@@ -44,7 +44,7 @@ def train_target(command: TrainCommand) -> RunSummary:
     task = DetectionTask(detector, dataset, val)
     if command.fraction is not None and command.fraction < 1:
         part = nested_subset(dataset, command.fraction, command.subset_seed)
-        if command.fraction_budget == "steps":
+        if command.fraction_budget == "steps" and command.minutes is None:
             options = dataclasses.replace(options, epochs=None, steps=run_settings(task, options, 1).steps)
         task = DetectionTask(detector, part, val)
     return train_task(task, command.out, options)

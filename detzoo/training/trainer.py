@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Unpack
@@ -25,7 +26,8 @@ from detzoo.training.display import Display
 from detzoo.training.keyword_options import TrainKeywords
 from detzoo.training.log import CURVE, LOG, RunLog, check_board
 from detzoo.training.options import TrainOptions
-from detzoo.training.run import Run, RunState, check_same, run_settings, state_of
+from detzoo.training.rehearsal import planned_steps
+from detzoo.training.run import ALTERED, Run, RunState, check_same, run_settings, state_of
 from detzoo.training.schedule import rates
 from detzoo.training.stages import run_stages
 from detzoo.training.step_failures import telling_failures
@@ -84,11 +86,39 @@ def train_task(task: TrainingTask, out: Path, options: TrainOptions) -> RunSumma
     """
     if options.tensorboard:
         check_board()  # before anything is written
-    accelerator = _accelerator(options, options.accumulate or task.plan.accumulate)
-    settings = run_settings(task, options, accelerator.num_processes)
+    accumulate = options.accumulate or task.plan.accumulate
+    accelerator = _accelerator(options, accumulate)
+    timed = options
+    if options.minutes is not None:
+        timed = _timed(task, out, options, accelerator.num_processes)
+        accelerator = _accelerator(options, accumulate)  # the rehearsal had one of its own
+    settings = run_settings(task, timed, accelerator.num_processes)
+    settings = dataclasses.replace(settings, minutes=options.minutes)
     run = Run(task=task, out=out, settings=settings, options=options, accelerator=accelerator)
     with locked_folder(out, what="training") if run.main else nullcontext():  # one lock for all processes of a run
         return _train(run)
+
+
+def _timed(task: TrainingTask, out: Path, options: TrainOptions, processes: int) -> TrainOptions:
+    """The options with the steps that fill their minutes: those of the run that is there, else measured now.
+
+    Raises:
+        TrainingError: it cannot be measured here; or ``out`` holds something that would be overwritten.
+        WeightsError: the run does not say how long it is: it was altered.
+    """
+    if processes > 1:
+        raise TrainingError(f"minutes are measured in one process, here are {processes}; give --epochs or --steps")
+    reject_existing(out, resume=options.resume)
+    if options.resume and is_ordinary(out / LAST):
+        match load_checkpoint(out / LAST, parts=()).run.get("settings"):
+            case {"steps": int(steps)} if steps >= 1:
+                pass
+            case _:
+                raise WeightsError(f"{out / LAST}: {ALTERED}: it does not say how many steps the run has")
+    else:
+        steps, words = planned_steps(task, options, train_task)
+        Display(active=options.progress, total=0, done=0).say(words)
+    return dataclasses.replace(options, minutes=None, steps=steps)
 
 
 def _train(run: Run) -> RunSummary:

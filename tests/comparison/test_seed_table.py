@@ -50,6 +50,9 @@ def test_what_is_the_same_training_but_for_its_seed() -> None:
     assert of_run["recipe"] != first["recipe"]  # more is known of it
     assert training_fact(RECIPE, settings | {"seed": 8}) == of_run | {"seed": 8}
     assert training_fact(RECIPE, settings | {"epochs": 4}) != of_run
+    timed = training_fact(RECIPE, settings | {"minutes": 5, "steps": 100})
+    assert timed == training_fact(RECIPE, settings | {"minutes": 5, "steps": 104, "epochs": 4})  # the same budget
+    assert timed != training_fact(RECIPE, settings | {"minutes": 6, "steps": 100})
     assert training_fact({}, None) is None
     for plan in (None, {}, {"seed": None}, {"seed": True}):
         assert training_fact({"train": plan}, None) is None

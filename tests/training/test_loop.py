@@ -386,6 +386,9 @@ def test_options_are_checked_by_name_and_value(tmp_path: Path) -> None:
         run(toy(), tmp_path / "run", epoch=1)
     for options, message in (
         ({"epochs": 1, "steps": 1}, "give either --epochs or --steps, not both"),
+        ({"minutes": 1, "steps": 1}, "give either --steps or --minutes, not both"),
+        ({"minutes": 0}, "minutes is 0; it must be above 0, as 10 or 0.5"),
+        ({"minutes": float("nan")}, "minutes is nan; it must be above 0"),
         ({"batch": 0}, "batch is 0; at least 1 is needed"),
         ({"precision": "fp8"}, "precision 'fp8' is unknown; allowed: fp32, bf16, fp16"),
     ):
