@@ -81,12 +81,15 @@ def merge_branches(module: nn.Module) -> int:
 
 
 def conv_norm_pairs(detector: Detector, batch: ImageBatch) -> list[Pair]:
-    """Convolutions whose output goes into one batch norm, each called once."""
+    """Convolutions whose output always goes into one batch norm."""
     return conv_pairs(detector, batch, is_norm)
 
 
 def conv_pairs(detector: Detector, batch: ImageBatch, follows: Callable[[nn.Module], bool]) -> list[Pair]:
-    """Convolutions whose output goes into one module that ``follows`` accepts, each called once."""
+    """Convolutions whose output always goes into one module that ``follows`` accepts, and nowhere else.
+
+    Each pair once, in the order of the first calls. Neither takes part in another pair.
+    """
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # tensors are kept so that their ids stay their own
     overwritten: list[Tensor] = []
     pairs: list[Pair] = []
@@ -117,10 +120,13 @@ def conv_pairs(detector: Detector, batch: ImageBatch, follows: Callable[[nn.Modu
     finally:
         for handle in handles:
             handle.remove()
-    # with another reader, that one would lose the raw map; a shared head runs once per level: one convolution cannot
-    # take up several norms
-    once = {module for module, count in calls.items() if count == 1}
-    return [(conv, other) for conv, other in pairs if {conv, other} <= once and readers[conv] == 1]
+    # with another reader, that one would lose the raw map. A shared head runs once per level: one convolution cannot
+    # take up several norms, but what follows it at every level it can
+    return [
+        (conv, other)
+        for (conv, other), count in Counter(pairs).items()
+        if count == calls[conv] == calls[other] == readers[conv]
+    ]
 
 
 def fold(conv: nn.Conv2d, norm: Any) -> None:

@@ -24,6 +24,10 @@ _WAYS: Final[dict[type[nn.Module], tuple[str, list[float]]]] = {
 """Names and parameters that the operator takes; it computes each to the last bits."""
 
 
+MOST_SHAPES: Final = 16
+"""Of maps, for which a convolution keeps its weight: a head on five levels, with batches of three sizes."""
+
+
 class FusedConv2d(nn.Module):
     """A convolution and the activation behind it.
 
@@ -42,7 +46,8 @@ class FusedConv2d(nn.Module):
         self.groups = conv.groups
         self.activation: nn.Module = nn.Identity() if activation is None else activation
         self.way = _WAYS[type(self.activation)]
-        self.packed: tuple[Tensor, tuple[int, int]] | None = None
+        self.packed: dict[torch.Size, Tensor] = {}
+        self.version = (0, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,C,h,w] -> [B,outputs,h',w']."""
@@ -51,9 +56,9 @@ class FusedConv2d(nn.Module):
                 F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
             )
             return made
-        name, values = self.way
+        (name, values), weight = self.way, self.laid_out(x.shape)
         fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self.laid_out(), self.bias, self.padding, self.stride, self.dilation, self.groups, name, values, ""
+            x, weight, self.bias, self.padding, self.stride, self.dilation, self.groups, name, values, ""
         )
         return fused
 
@@ -69,19 +74,21 @@ class FusedConv2d(nn.Module):
             and x.numel() > 0
         )
 
-    def laid_out(self) -> Tensor:
-        """The weight in the processor's layout, made when it is first asked for and when the weight has changed."""
+    def laid_out(self, shape: torch.Size) -> Tensor:
+        """The weight in the processor's layout for maps of this shape, made once for each, again if it has changed."""
         version = (self.weight.data_ptr(), 0 if self.weight.is_inference() else self.weight._version)
-        if self.packed is None or self.packed[1] != version:
-            packed = torch.ops.mkldnn._reorder_convolution_weight(
-                self.weight.detach(), self.padding, self.stride, self.dilation, self.groups, None
+        if version != self.version or (shape not in self.packed and len(self.packed) >= MOST_SHAPES):
+            self.packed, self.version = {}, version
+        if shape not in self.packed:
+            # without the shape a layout is chosen that makes some convolutions thirty times as slow
+            self.packed[shape] = torch.ops.mkldnn._reorder_convolution_weight(
+                self.weight.detach(), self.padding, self.stride, self.dilation, self.groups, list(shape)
             )
-            self.packed = packed, version
-        return self.packed[0]
+        return self.packed[shape]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the second copy of the weight, which can neither be copied nor saved."""
-        return self.__dict__ | {"packed": None}
+        """Without the copies of the weight, which can neither be copied nor saved."""
+        return self.__dict__ | {"packed": {}}
 
 
 def whole_numbers(padding: str | tuple[int, ...]) -> list[int]:

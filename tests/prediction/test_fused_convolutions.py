@@ -94,19 +94,22 @@ def test_only_plain_convolutions_are_fused() -> None:
 
 
 class Readers(nn.Module):
-    """Convolutions whose outputs are read in five ways."""
+    """Convolutions whose outputs are read in six ways."""
 
     def __init__(self) -> None:
         super().__init__()
         self.own, self.twice, self.shared, self.also_shared, self.passed = (nn.Conv2d(3, 3, 1) for _ in range(5))
         self.silu, self.relu, self.pool, self.common = nn.SiLU(inplace=True), nn.ReLU(), nn.MaxPool2d(1), nn.ReLU()
         self.nothing, self.last = nn.Identity(), nn.Hardswish()
+        self.tower, self.of_tower = nn.Conv2d(3, 3, 1), nn.ReLU(inplace=True)
 
     def detect(self, x: Tensor) -> Tensor:
         x = self.pool(self.silu(self.own(x)))  # in place: what the pool reads is no convolution's output
         raw = self.twice(x)
         x = self.relu(raw) + self.pool(raw)
         x = self.common(self.shared(x)) + self.common(self.also_shared(x))
+        for _ in range(3):  # as a head does on each map
+            x = self.of_tower(self.tower(x))
         out: Tensor = self.last(self.nothing(self.passed(x)))
         return out
 
@@ -114,7 +117,7 @@ class Readers(nn.Module):
 def test_only_what_one_activation_alone_reads_is_fused_with_it() -> None:
     net = Readers()
     pairs = conv_pairs(net, torch.randn(1, 3, 4, 4), is_activation)  # type: ignore[arg-type]  # all that is asked of it
-    assert pairs == [(net.own, net.silu), (net.passed, net.last)]
+    assert pairs == [(net.own, net.silu), (net.tower, net.of_tower), (net.passed, net.last)]
 
 
 @pytest.mark.parametrize("name", ["ssdlite320_mobilenet_v3_large", "yolox_nano_coco", "fcos_mobilenet_v2"])

@@ -175,16 +175,14 @@ class _Places:
         return self._near(truth) & self._within(truth) if self.inside else self._near(truth)
 
     def _near(self, truth: Tensor) -> Tensor:
-        middle = (truth[..., :2] + truth[..., 2:]) / 2
-        return (self._offset(0, middle[..., 0]).abs() < self.reach) & (
-            self._offset(1, middle[..., 1]).abs() < self.reach
-        )
+        x, y = ((truth[..., :2] + truth[..., 2:]) / 2).unsqueeze(2).unbind(-1)
+        return ((self._axis(0) - x).abs() < self.reach) & ((self._axis(1) - y).abs() < self.reach)
 
     def _within(self, truth: Tensor) -> Tensor:
-        left, top, right, bottom = truth.unbind(-1)
-        across = (self._offset(0, left) > 0) & (self._offset(0, right) < 0)
-        return across & (self._offset(1, top) > 0) & (self._offset(1, bottom) < 0)
+        left, top, right, bottom = truth.unsqueeze(2).unbind(-1)
+        x, y = self._axis(0), self._axis(1)
+        return (x > left) & (x < right) & (y > top) & (y < bottom)
 
-    def _offset(self, axis: int, edge: Tensor) -> Tensor:
-        """float [B,m,N] px from ``edge`` [B,m] to the centres, along x (0) or y (1)."""
-        return self.centre[..., axis].unsqueeze(1) - edge.unsqueeze(2)  # one axis at a time: memory is read in order
+    def _axis(self, axis: int) -> Tensor:
+        """float [1 or B,1,N] px: x (0) or y (1) of the centres; one axis at a time, so that memory is read in order."""
+        return self.centre[..., axis].unsqueeze(1)
