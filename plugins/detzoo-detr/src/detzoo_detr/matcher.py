@@ -5,8 +5,10 @@ Letters: B images, N candidates, M ground truths, K classes.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Final, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from scipy.optimize import linear_sum_assignment
@@ -168,11 +170,12 @@ def solve(cost: Tensor, valid: Tensor, wanted: Tensor, *, groups: int = 1) -> Te
             "the matcher's groups to the head's"
         )
     index = torch.full((images * groups, count // groups), BACKGROUND, dtype=torch.int64)
-    flags = torch.cat([valid, wanted], dim=1).cpu().numpy()
-    numbers = cost.double().cpu().numpy().reshape(*index.shape, cost.shape[2])  # [BG,N/G,M]
-    valids, wanteds = flags[:, :count].reshape(index.shape), flags[:, count:]
-    for row in range(len(index)):
-        rows, columns = valids[row].nonzero()[0], wanteds[row // groups].nonzero()[0]
-        candidate, truth = linear_sum_assignment(numbers[row][rows][:, columns])
+    possible = valid.unsqueeze(2) & wanted.unsqueeze(1)
+    # one copy, for which the host waits: what takes no part costs infinitely much
+    numbers = cost.double().masked_fill(~possible, math.inf).cpu().numpy().reshape(*index.shape, cost.shape[2])
+    for row, costs in enumerate(numbers):  # [N/G,M]
+        finite = np.isfinite(costs)
+        rows, columns = finite.any(1).nonzero()[0], finite.any(0).nonzero()[0]
+        candidate, truth = linear_sum_assignment(costs[rows][:, columns])
         index[row, rows[candidate]] = torch.from_numpy(columns[truth])
     return index.view(images, count).to(cost.device)
