@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -25,6 +26,7 @@ from detzoo.runtime.interrupts import Interrupted
 from detzoo.training.batches import Part, StepBatches
 from detzoo.training.display import Display
 from detzoo.training.ema import Ema
+from detzoo.training.first_not_finite import first_not_finite
 from detzoo.training.freezing import training_only, untrained
 from detzoo.training.optimizer import build_optimizer, parameter_groups, set_rates, trainable
 from detzoo.training.schedule import rates
@@ -182,6 +184,12 @@ class GradientDescent:
         )
         return terms
 
+    def _again(self, batch: Any, targets: Any) -> None:
+        """The forward pass, in this process alone."""
+        device = self.running.device
+        with self.running.accelerator.autocast():
+            self.module(batch.to(device), targets.to(device))
+
     def _clip(self) -> Tensor | None:
         limit, accelerator = self.running.plan.clip_norm, self.running.accelerator
         if limit is None or not accelerator.sync_gradients:  # clipped once for each step, not for each part
@@ -225,9 +233,11 @@ class GradientDescent:
         terms = ", ".join(f"{name} = {value:g}" for name, value in own.items())
         files = "\n".join(f"  {path}" for batch, _ in parts for path in self.batches.paths(batch))
         half = ", or --precision fp32" if run.settings.precision != "fp32" else ""
+        layers = [first_not_finite(run.network, partial(self._again, *part)) for part in parts]
+        layer = next((f"It begins in {layer}.\n" for layer in layers if layer is not None), "")
         return (
             f"the loss is not finite at {where}: {terms}\n"
-            f"Terms that are not finite: {', '.join(bad)}. Images of this batch:\n{files}\n"
+            f"Terms that are not finite: {', '.join(bad)}. Images of this batch:\n{files}\n{layer}"
             f"This step did not change the weights, and the last checkpoint in {run.run.out} is untouched. Look at the "
             f"boxes with `detzoo data check`; try a smaller train.optimizer.lr (now {self._rate:.3g}), a longer "
             f"warm-up, train.clip_norm{half}."
