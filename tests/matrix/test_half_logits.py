@@ -35,7 +35,7 @@ def in_half(_: nn.Module, __: Any, output: Any) -> Any:
     if not isinstance(output, Predictions):
         return output
     given = {name: getattr(output, name) for name in LOGITS}
-    changed = {name: huge(value) for name, value in given.items() if value is not None}
+    changed: dict[str, Any] = {name: huge(value) for name, value in given.items() if value is not None}
     aux = tuple(dataclasses.replace(one, predictions=in_half(_, __, one.predictions)) for one in output.aux)
     return dataclasses.replace(output, deltas=output.deltas.half(), aux=aux, **changed)
 
