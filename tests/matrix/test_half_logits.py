@@ -16,7 +16,6 @@ from detzoo.types import Predictions
 from tests.matrix.test_cuda import QUICK, RECIPES, built, truth
 
 HUGE: Final = 5e4
-LOGITS: Final = ("class_logits", "quality_logits", "distribution")
 HEADS: Final = (DenseHead, RoiHead, MaskHead)
 
 
@@ -34,7 +33,11 @@ def in_half(_: nn.Module, __: Any, output: Any) -> Any:
         return tuple(in_half(_, __, one) for one in output)
     if not isinstance(output, Predictions):
         return output
-    given = {name: getattr(output, name) for name in LOGITS}
+    given = {
+        "class_logits": output.class_logits,
+        "quality_logits": output.quality_logits,
+        "distribution": output.distribution,
+    }
     changed: dict[str, Any] = {name: huge(value) for name, value in given.items() if value is not None}
     aux = tuple(dataclasses.replace(one, predictions=in_half(_, __, one.predictions)) for one in output.aux)
     return dataclasses.replace(output, deltas=output.deltas.half(), aux=aux, **changed)
