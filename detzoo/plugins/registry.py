@@ -318,7 +318,9 @@ class Registry:
         run = nearest_path(Path(name), is_folder) if "/" in name or not near else ""
         no_run = f"there is no run folder {name} either" if "/" in name or not near else ""
         no_run += f"; {run}" if run else ""
-        parts = [near, no_run, "`detzoo list` shows all; a file of your own ends in .yaml"]
+        file, colon, part = name.partition(".yaml:")
+        own = f"a detector of a file is named by #: {file}.yaml#{part}" if colon else ""
+        parts = [near, own, no_run, "`detzoo list` shows all; a file of your own ends in .yaml"]
         return f'unknown detector "{name}"; ' + self._joined(parts)
 
     def _joined(self, parts: list[str]) -> str:

@@ -172,6 +172,10 @@ def test_a_detector_name_without_a_file(registry: Registry) -> None:
     )
 
 
+def test_a_detector_of_a_file_named_by_a_colon(registry: Registry) -> None:
+    assert "named by #: mine.yaml#small" in refusal("mine.yaml:small")
+
+
 def test_a_detector_of_a_plugin_that_is_not_installed(registry: Registry) -> None:
     assert refusal("lassonet_voc") == (
         'detector "lassonet_voc" is not installed; provided by detzoo-lasso: pip install detzoo-lasso'
