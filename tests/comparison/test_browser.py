@@ -52,7 +52,8 @@ def test_it_draws_everything_and_asks_for_nothing(page: Page) -> None:
         ".plot", "all => all.map(plot => [plot.id, plot.querySelectorAll('.main-svg').length > 0])"
     )
     assert dict(drawn) == dict.fromkeys(
-        ("tradeoff", "learning", "classes", "sizes", "precision", "f1", "errors", "confusion"), True
+        ("tradeoff", "learning", "classes", "sizes", "precision", "f1", "calibration", "lrp", "errors", "confusion"),
+        True,
     )
     assert [url for url in REQUESTS if not url.startswith(("file:", "data:", "blob:"))] == []
     assert COMPLAINTS == []
