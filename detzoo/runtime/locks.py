@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
@@ -12,10 +13,28 @@ from typing import IO, Any, Final
 from detzoo.runtime.foreign_files import is_there
 
 _log: Final = logging.getLogger("detzoo.runtime")
+_held: Final[weakref.WeakSet[IO[Any]]] = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    """In a process just forked: a lock is its parent's alone, and free as soon as that one is killed.
+
+    The descriptor stays open, on nothing: what the file object had not written yet goes nowhere, and closing it
+    closes no other file.
+    """
+    for file in _held:
+        if not file.closed:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, file.fileno(), inheritable=False)
+            os.close(nothing)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def take_lock(file: IO[Any], *, wait: bool) -> bool:
-    """Lock an open file until it is closed.
+    """Lock an open file until it is closed. A process forked meanwhile has neither the lock nor the file.
 
     Args:
         file: open for writing.
@@ -34,6 +53,7 @@ def take_lock(file: IO[Any], *, wait: bool) -> bool:
         return False
     except OSError as error:  # some network disks have no locks; another command there would not be noticed
         _log.warning("%s: this disk has no locks (%s); start nothing else that writes there", file.name, error.strerror)
+    _held.add(file)
     return os.fstat(file.fileno()).st_nlink > 0  # 0: its owner removed it while we waited
 
 
