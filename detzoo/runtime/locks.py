@@ -29,7 +29,7 @@ def _let_go() -> None:
             os.close(nothing)
 
 
-if hasattr(os, "register_at_fork"):
+if os.name == "posix":
     os.register_at_fork(after_in_child=_let_go)
 
 
