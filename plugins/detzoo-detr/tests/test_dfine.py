@@ -257,14 +257,30 @@ ATTO: dict[str, Any] = {
     "num_labels": 80,
 }
 """As the release's notebook for the Hub has it."""
+N: dict[str, Any] = {
+    "encoder_hidden_dim": 128,
+    "encoder_ffn_dim": 512,
+    "encoder_attention_heads": 8,
+    "depth_mult": 0.5,
+    "hidden_expansion": 0.34,
+    "d_model": 128,
+    "decoder_in_channels": [128, 128],
+    "decoder_ffn_dim": 512,
+    "decoder_attention_heads": 8,
+    "decoder_n_points": [6, 6],
+    "num_queries": 300,
+    "num_labels": 80,
+}
+"""As D-FINE-N, which it grew from."""
 
 
 @pytest.mark.slow
-def test_the_smallest_published_deimv2(shared: Path) -> None:
-    oracle = small_deimv2(lite=True, **ATTO).eval()
+@pytest.mark.parametrize(("size", "settings"), [("atto", ATTO), ("n", N)])
+def test_published_sizes_of_deimv2(size: str, settings: dict[str, Any], shared: Path) -> None:
+    oracle = small_deimv2(lite=size == "atto", **settings).eval()
     changes = {"positions": "every", "activation": "relu", "project_cells": True}
     overrides = {f"head.decoder.{name}": value for name, value in changes.items()}
-    detector = build("deimv2_atto_coco", weights=None, overrides=overrides | {"backbone.norm": "frozen"})
+    detector = build(f"deimv2_{size}_coco", weights=None, overrides=overrides | {"backbone.norm": "frozen"})
     detector.load_state_dict(from_transformers(oracle.state_dict(), detector))
     compare_detections(detector.eval(), oracle, shared)
 
