@@ -19,7 +19,9 @@ from detzoo.runtime.json_text import load_json
 from detzoo.runtime.report_text import class_name
 
 if TYPE_CHECKING:
+    import fiftyone
     import pandas
+    import supervision
 
     from detzoo.prediction.given_images import Channels
 
@@ -119,7 +121,7 @@ class Detections:
         rows: list[dict[str, Any]] = [
             {"name": one.name, "label": one.label, "score": one.score, "box": list(one.box)} for one in self
         ]
-        for row, mask in zip(rows, self._encoded_masks(), strict=False):
+        for row, mask in zip(rows, self.encoded_masks(), strict=False):
             row["mask"] = mask
         return {"path": self.path, "height": self.size[0], "width": self.size[1], "detections": rows}
 
@@ -141,15 +143,35 @@ class Detections:
         Raises:
             DetzooError: a class has no id.
         """
-        ids = self._ids_of(category_ids)
-        rows: list[dict[str, Any]] = []
-        for one in self:
-            x1, y1, x2, y2 = one.box
-            box = [x1, y1, x2 - x1, y2 - y1]
-            rows.append({"image_id": image_id, "category_id": ids[one.label], "bbox": box, "score": one.score})
-        for row, mask in zip(rows, self._encoded_masks(), strict=False):
-            row["segmentation"] = mask
-        return rows
+        from detzoo.prediction.coco_and_pandas import to_coco
+
+        return to_coco(self, image_id, category_ids)
+
+    @classmethod
+    def from_coco(
+        cls,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        classes: Sequence[str | None],
+        size: tuple[int, int],
+        category_ids: Sequence[int] | Mapping[str, int] | None = None,
+        path: str | None = None,
+    ) -> Detections:
+        """Detections of the rows of one image in a COCO result file.
+
+        Args:
+            rows: as ``to_coco`` gives them; ``segmentation`` may be run lengths or polygons.
+            classes: names by label.
+            size: (height, width) of the image.
+            category_ids: as for ``to_coco``.
+            path: of the image, if ``draw`` is to find it.
+
+        Raises:
+            DetzooError: rows of several images, an id that belongs to no class, or values that are no detections.
+        """
+        from detzoo.prediction.coco_and_pandas import from_coco
+
+        return from_coco(rows, classes=classes, size=size, category_ids=category_ids, path=path)
 
     def to_pandas(self) -> pandas.DataFrame:
         """A table with the columns ``name``, ``label``, ``score``, ``x1``, ``y1``, ``x2``, ``y2``.
@@ -157,13 +179,103 @@ class Detections:
         Raises:
             DetzooError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise DetzooError("to_pandas needs pandas: pip install pandas") from None
-        corners = self.boxes.numpy()
-        columns = {"name": self.names, "label": self.labels.numpy(), "score": self.scores.numpy()}
-        return pandas.DataFrame(columns | {name: corners[:, at] for at, name in enumerate(("x1", "y1", "x2", "y2"))})
+        from detzoo.prediction.coco_and_pandas import to_pandas
+
+        return to_pandas(self)
+
+    @classmethod
+    def from_pandas(
+        cls,
+        table: pandas.DataFrame,
+        *,
+        size: tuple[int, int],
+        classes: Sequence[str | None] | None = None,
+        path: str | None = None,
+    ) -> Detections:
+        """Detections of a table with the columns of ``to_pandas``, in any order; without masks.
+
+        Args:
+            table: one row per detection.
+            size: (height, width) of the image.
+            classes: names by label; by default what the columns ``name`` and ``label`` say.
+            path: of the image.
+
+        Raises:
+            DetzooError: a column is missing, or values are no detections.
+        """
+        from detzoo.prediction.coco_and_pandas import from_pandas
+
+        return from_pandas(table, size=size, classes=classes, path=path)
+
+    def to_supervision(self) -> supervision.Detections:
+        """As those of supervision: ``xyxy``, ``confidence``, ``class_id``, ``mask``, ``data["class_name"]``.
+
+        Raises:
+            DetzooError: supervision is not installed.
+        """
+        from detzoo.prediction.supervision_and_fiftyone import to_supervision
+
+        return to_supervision(self)
+
+    @classmethod
+    def from_supervision(
+        cls,
+        given: supervision.Detections,
+        *,
+        size: tuple[int, int],
+        classes: Sequence[str | None] | None = None,
+        path: str | None = None,
+    ) -> Detections:
+        """Detections of supervision's; tracker ids and other ``data`` are left out.
+
+        Args:
+            given: with ``confidence`` and ``class_id``.
+            size: (height, width) of the image, which supervision does not keep.
+            classes: names by label; by default what ``class_id`` and ``data["class_name"]`` say.
+            path: of the image.
+
+        Raises:
+            DetzooError: ``confidence`` or ``class_id`` is None, or values are no detections.
+        """
+        from detzoo.prediction.supervision_and_fiftyone import from_supervision
+
+        return from_supervision(given, size=size, classes=classes, path=path)
+
+    def to_fiftyone(self) -> fiftyone.Detections:
+        """As a label of FiftyOne, for a field of a sample: ``sample["found"] = found.to_fiftyone()``.
+
+        Boxes are relative to the image. A mask fills its box with the corners cut to whole px, as FiftyOne draws it.
+
+        Raises:
+            DetzooError: FiftyOne is not installed.
+        """
+        from detzoo.prediction.supervision_and_fiftyone import to_fiftyone
+
+        return to_fiftyone(self)
+
+    @classmethod
+    def from_fiftyone(
+        cls,
+        given: fiftyone.Detections,
+        *,
+        classes: Sequence[str | None],
+        size: tuple[int, int],
+        path: str | None = None,
+    ) -> Detections:
+        """Detections of a label of FiftyOne.
+
+        Args:
+            given: each with a ``confidence``.
+            classes: names by label; FiftyOne keeps names alone.
+            size: (height, width) of the image, to which FiftyOne's boxes are relative.
+            path: of the image.
+
+        Raises:
+            DetzooError: a label that is no class, a ``confidence`` that is None, or values that are no detections.
+        """
+        from detzoo.prediction.supervision_and_fiftyone import from_fiftyone
+
+        return from_fiftyone(given, classes=classes, size=size, path=path)
 
     def draw(self, image: Any = None, *, min_score: float = 0.0, channels: Channels | None = None) -> NDArray[np.uint8]:
         """Boxes, names and scores drawn on a copy of the image.
@@ -219,24 +331,8 @@ class Detections:
             write_drawing(out, self.draw(image, min_score=min_score, channels=channels), by="save")
         return out
 
-    def _ids_of(self, category_ids: Sequence[int] | Mapping[str, int] | None) -> dict[int, int]:
-        """COCO's id of each label that was found."""
-        used = sorted(set(self.labels.tolist()))
-        if category_ids is None:
-            return {label: label + 1 for label in used}
-        if isinstance(category_ids, Mapping):
-            found = {label: category_ids.get(self.classes[label] or "") for label in used}
-            missing = [str(self.classes[label]) for label, own in found.items() if own is None]
-            if missing:
-                raise DetzooError(f"category_ids has no id for {', '.join(missing)}; it has {', '.join(category_ids)}")
-            return {label: own for label, own in found.items() if own is not None}
-        if len(category_ids) != len(self.classes):
-            raise DetzooError(
-                f"category_ids has {len(category_ids)} ids, the detector {len(self.classes)} classes: give one for each"
-            )
-        return {label: category_ids[label] for label in used}
-
-    def _encoded_masks(self) -> list[dict[str, Any]]:
+    def encoded_masks(self) -> list[dict[str, Any]]:
+        """Masks as COCO's compressed run lengths; an empty list without masks."""
         from detzoo.ops.mask_encoding import run_lengths
 
         return [] if self.masks is None else run_lengths(self.masks.numpy())
