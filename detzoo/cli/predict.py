@@ -33,21 +33,27 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     runtime: Annotated[
         str, typer.Option(help="torch; onnxruntime or openvino run a one-stage detector's export, made once and kept.")
     ] = "torch",
+    to: Annotated[
+        list[str] | None,
+        typer.Option(help="cvat or labelstudio: also write a file that the tool imports; may be repeated."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the detections as JSON too.")] = False,
 ) -> None:
     """Predict: draw detections and write detections.json. Exit code 1 if a source could not be read."""
     from detzoo.detector_loading import find_target
     from detzoo.prediction.apply_switches import apply_switches
+    from detzoo.prediction.pre_annotations import FILES, check_tools
     from detzoo.prediction.predict_files import RESULTS, Options, annotate_files, find_sources
     from detzoo.runtime.device import pick_device
     from detzoo.runtime.progress import progress_bar
     from detzoo.runtime.switches import Switches
 
     switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
+    tools = check_tools(to or ())
     named = find_target(target, set_=set_)  # a wrong name is told before a folder of images is searched
     files = find_sources(sources, report=lambda message: typer.echo(message, err=True))
     detector = named.load_any(runtime)
-    options = Options(score_threshold, nms_iou, keep, batch, switches.precision)
+    options = Options(score_threshold, nms_iou, keep, batch, switches.precision, tools)
     detector.settings(options.settings)  # an unsupported setting is reported before the slow work starts
     apply_switches(detector, switches, pick_device(device))
     with progress_bar("predicting", len(files)) as advance:
@@ -56,7 +62,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
             files,
             out,
             options,
-            report=lambda message: typer.echo(f"skipped: {message}", err=True),
+            report=lambda message: typer.echo(message, err=True),
             advance=advance,
         )
     if json_:
@@ -66,6 +72,8 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         f"see {out} and {out / RESULTS}",
         err=json_,
     )
+    for tool in tools:
+        typer.echo(f"for {tool}: {' and '.join(str(out / name) for name in FILES[tool])}", err=json_)
     if summary.records and not summary.count:
         typer.echo(f"nothing scores {score_threshold:g} or more; give a lower --score-threshold to see more", err=True)
     raise typer.Exit(1 if summary.failed else 0)

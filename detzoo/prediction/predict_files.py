@@ -14,6 +14,7 @@ from detzoo.errors import DataError
 from detzoo.ops.mask_encoding import run_lengths
 from detzoo.prediction.detections import Detections
 from detzoo.prediction.drawn_video import writing_video
+from detzoo.prediction.pre_annotations import Tool, check_replaceable, write_pre_annotations
 from detzoo.prediction.predict import detect_images, inference
 from detzoo.prediction.untrained import tell_untrained
 from detzoo.prediction.video_source import VideoSource
@@ -49,6 +50,7 @@ class Options:
         keep: detections kept per image, or None for the recipe's.
         batch: images at once.
         precision: of the network.
+        tools: annotation tools that a file of pre-annotations is written for.
     """
 
     score_threshold: float = 0.3
@@ -56,6 +58,7 @@ class Options:
     keep: int | None = None
     batch: int = 8
     precision: Precision = "fp32"
+    tools: tuple[Tool, ...] = ()
 
     @property
     def settings(self) -> DetectionSettings:
@@ -130,6 +133,7 @@ def annotate_files(
     tell_untrained(detector)
     with locked_folder(out, what="predict"):
         _check_results(out / RESULTS)
+        check_replaceable(out, options.tools)
         tell_replaced(out / RESULTS, "prediction")
         return _annotated(detector, files, out, options, settings, report, advance)
 
@@ -148,7 +152,7 @@ def _annotated(
 
     def failed(source: str, error: DataError) -> None:
         summary.failed.append({"file": source, "error": str(error)})
-        report(str(error))
+        report(f"skipped: {error}")
 
     with inference(detector, precision=options.precision):
         for group in _groups(files, options.batch):  # a broken source is noted; the rest still runs
@@ -161,6 +165,9 @@ def _annotated(
                 _images(detector, group, names, settings, summary, failed)
             advance(len(group))
     write_text(out / RESULTS, json.dumps({"format": FORMAT, **summary.as_dict()}, indent=1) + "\n")
+    write_pre_annotations(
+        out, options.tools, summary.records, classes=detector.classes, model=detector.name, report=report
+    )
     return summary
 
 

@@ -77,6 +77,22 @@ def test_a_folder_is_searched_and_every_image_drawn_once(folder: Path, tmp_path:
     assert (drawn != 200).any()
 
 
+def test_files_for_annotation_tools_lie_beside_the_detections(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for _ in range(2):  # its own files are replaced
+        annotate(Middle(), [str(folder)], out, Options(tools=("cvat", "labelstudio")))
+    boxes = '<box label="half" source="auto" occluded="0" xtl="0.00" ytl="0.00" xbr="30.00" ybr="40.00" z_order="0" />'
+    text = (out / "cvat.xml").read_text()
+    assert [f'name="{name}"' in text for name in ("a.jpg", "b.png", "deep/a.png")] == [True] * 3
+    assert text.count(boxes) == 3
+    assert len(json.loads((out / "label_studio.json").read_text())) == 3
+    (out / "label_studio.xml").write_text("<View></View>")
+    before = digests(out)
+    with pytest.raises(DataError, match=r"label_studio\.xml exists"):
+        annotate(Middle(), [str(folder)], out, Options(tools=("labelstudio",)))
+    assert digests(out) == before
+
+
 def test_inputs_are_never_overwritten(folder: Path) -> None:
     before = digests(folder)
     done = annotate(Middle(), [str(folder)], folder)
@@ -153,7 +169,7 @@ def test_a_broken_image_is_reported_and_skipped(folder: Path, tmp_path: Path) ->
             "error": f"{folder / 'broken.jpg'}: not an image in a known format (it begins with b'no image')",
         }
     ]
-    assert said == [done.failed[0]["error"]]
+    assert said == [f"skipped: {done.failed[0]['error']}"]
 
 
 def test_only_broken_images_still_write_the_json(tmp_path: Path) -> None:
