@@ -16,7 +16,7 @@ def command(**given: Any) -> None:
     from detzoo.training.train_command import train_target
 
     try:
-        summary = train_target(TrainCommand.of(given | {"overrides": tuple(given["overrides"])}))
+        summary = train_target(TrainCommand.of(given))
     except KeyboardInterrupt as error:
         typer.echo(f"\n{error}" if str(error) else "\nstopped", err=True)
         raise typer.Exit(130) from None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 import torch
@@ -27,7 +28,14 @@ from detzoo.weights.starting_point import starting_lines
 
 if TYPE_CHECKING:
     from detzoo.data.dataset import Dataset
+    from detzoo.runtime.drawing import ImageArray
     from detzoo.runtime.switches import Precision
+
+
+DRAWN: Final = 4
+"""Images of ``val`` that trackers show after each evaluation."""
+DRAWN_FROM: Final = 0.3
+"""Score from which on detections are drawn, as by ``detzoo predict``."""
 
 
 class DetectionTask(TrainingTask):
@@ -132,6 +140,19 @@ class DetectionTask(TrainingTask):
         """Results and detections."""
         if found is not None:
             found.write(out)
+
+    def drawn_predictions(self) -> dict[str, ImageArray]:
+        """What is found with a score of 0.3 and more in the first images of ``val``."""
+        assert self.val is not None
+        images: list[ImageArray] = []
+        for position in range(min(DRAWN, len(self.val))):
+            with contextlib.suppress(DataError):  # the evaluation has told it
+                images.append(self.val.sample(position, masks=False).image)
+        found = self.network.predict(images, channels="rgb")
+        return {
+            f"predictions/{at}": one.draw(image, min_score=DRAWN_FROM, channels="rgb")
+            for at, (image, one) in enumerate(zip(images, found, strict=True))
+        }
 
     def starting_lines(self) -> list[str]:
         """What is pretrained and what starts from scratch."""

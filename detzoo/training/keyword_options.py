@@ -23,7 +23,7 @@ class TrainKeywords(TypedDict, total=False):
     worker_timeout: int
     compile: bool
     channels_last: bool
-    tensorboard: bool
+    track: tuple[str, ...]
     checkpoint_steps: int | None
     checkpoint_seconds: float
     progress: bool

@@ -1,4 +1,4 @@
-"""Logs of a training run: ``log.jsonl`` (one line per step), ``curve.csv`` (one line per epoch), TensorBoard."""
+"""Logs of a training run: ``log.jsonl`` (one line per step), ``curve.csv`` (one line per epoch), and its trackers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from detzoo.errors import DataError, TrainingError
+from detzoo.errors import DataError
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.foreign_files import is_ordinary
 from detzoo.runtime.json_text import parse_json
@@ -19,9 +19,10 @@ from detzoo.runtime.report_text import csv_text
 if TYPE_CHECKING:
     from torch import nn
 
-LOG, CURVE, BOARD = "log.jsonl", "curve.csv", "tensorboard"
-_HISTOGRAMS_EVERY: Final = 1
-"""Epochs between histograms of the parameters."""
+    from detzoo.runtime.drawing import ImageArray
+    from detzoo.training.trackers import Trackers
+
+LOG, CURVE = "log.jsonl", "curve.csv"
 
 
 class RunLog:
@@ -30,23 +31,28 @@ class RunLog:
     Args:
         folder: of the run.
         active: False on the processes that only compute.
-        board: whether TensorBoard's files are written too.
+        trackers: that get the same numbers.
         step: last step that counts: later lines, of a run that was killed after its last checkpoint, are removed.
         epoch: the same for the curve.
-        metrics: columns of the curve that TensorBoard shows as well.
+        metrics: columns of the curve that trackers show as well.
     """
 
     def __init__(
-        self, folder: Path, *, active: bool, board: bool, step: int, epoch: int, metrics: Sequence[str] = ()
+        self,
+        folder: Path,
+        *,
+        active: bool,
+        trackers: Trackers,
+        step: int,
+        epoch: int,
+        metrics: Sequence[str] = (),
     ) -> None:
-        self.folder, self.active, self.metrics = folder, active, tuple(metrics)
+        self.folder, self.active, self.metrics, self.trackers = folder, active, tuple(metrics), trackers
         self._file: io.TextIOWrapper | None = None
-        self._board: Any = None
         if not active:
             return
         _keep_lines(folder / LOG, step)
         _keep_rows(folder, epoch)
-        self._board = _open_board(folder / BOARD, step) if board else None
         self._file = (folder / LOG).open("a", encoding="utf-8")
 
     def __enter__(self) -> Self:
@@ -57,8 +63,7 @@ class RunLog:
     ) -> None:
         if self._file is not None:
             self._file.close()
-        if self._board is not None:
-            self._board.close()
+        self.trackers.close(kind)
 
     def step(self, record: dict[str, Any]) -> None:
         """One optimiser step: ``step``, ``epoch``, ``loss``, ``terms``, ``lr`` and so on."""
@@ -66,12 +71,10 @@ class RunLog:
             return
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()  # to the operating system: a killed process loses no line
-        if self._board is not None:
-            self._board.add_scalar("loss/total", record["loss"], record["step"])
-            for name, value in record["terms"].items():
-                self._board.add_scalar(f"loss/{name}", value, record["step"])
-            for label, rate in record["rates"].items():
-                self._board.add_scalar(f"rate/{label}", rate, record["step"])
+        values = {"loss/total": record["loss"]}
+        values |= {f"loss/{name}": value for name, value in record["terms"].items()}
+        values |= {f"rate/{label}": rate for label, rate in record["rates"].items()}
+        self.trackers.step(values, record["step"])
 
     def epoch(self, row: dict[str, Any], module: nn.Module) -> None:
         """One epoch of the curve; columns that appear later are added to the earlier rows."""
@@ -79,14 +82,17 @@ class RunLog:
             return
         rows = [*read_curve(self.folder), {k: "" if v is None else str(v) for k, v in row.items()}]
         _write_rows(self.folder / CURVE, rows)
-        if self._board is not None:
-            for name in self.metrics:
-                if row.get(name) is not None:
-                    self._board.add_scalar(f"validation/{name}", row[name], row["step"])
-            if row["epoch"] % _HISTOGRAMS_EVERY == 0:
-                for name, value in module.named_parameters():
-                    self._board.add_histogram(name, value.detach().float().cpu(), row["step"])
-            self._board.flush()
+        values = {f"validation/{name}": row[name] for name in self.metrics if row.get(name) is not None}
+        self.trackers.epoch(values, row["step"], module)
+
+    @property
+    def shows_images(self) -> bool:
+        """Whether anybody looks at ``images``."""
+        return self.trackers.active
+
+    def images(self, images: dict[str, ImageArray], step: int) -> None:
+        """Drawn predictions by name, for the trackers."""
+        self.trackers.images(images, step)
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
@@ -127,23 +133,3 @@ def read_curve(run: Path) -> list[dict[str, str]]:
 def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     write_text(path, csv_text([columns, *([row.get(name, "") for name in columns] for row in rows)]))
-
-
-def check_board() -> None:
-    """Reject before anything is written, where TensorBoard is wanted and cannot be imported.
-
-    Raises:
-        TrainingError: it is not installed.
-    """
-    try:
-        import torch.utils.tensorboard  # noqa: F401
-    except ImportError as error:
-        raise TrainingError(
-            f"TensorBoard was asked for and cannot be imported ({error}): pip install detzoo[tensorboard]"
-        ) from None
-
-
-def _open_board(folder: Path, step: int) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder), purge_step=step + 1)  # hides what a killed run wrote after its checkpoint

@@ -15,12 +15,14 @@ from typing import Any, Final, Literal, Self, get_args
 from detzoo.errors import DetzooError
 from detzoo.runtime.parallel import cores
 from detzoo.runtime.switches import Precision
+from detzoo.schema.describing import unknown
 
 MOST_WORKERS: Final = 8
 LENGTHS: Final = ("epochs", "steps", "minutes")
 """Options of which one at most says how long a training is."""
 KEPT: Final = ("steps", "epochs")
 """What a training on a part of the images may keep of one on all."""
+TRACKERS: Final = ("tensorboard", "mlflow", "wandb", "trackio")
 LARGEST_SEED: Final = 2**63 - 1
 """Of what torch takes, with room for the processes' own."""
 
@@ -49,7 +51,8 @@ class TrainOptions:
         worker_timeout: Seconds within which the loading processes must give a batch; then they count as stopped.
         compile: Run the network through torch.compile first.
         channels_last: NHWC (channels-last) memory layout. Faster convolutions on most GPUs.
-        tensorboard: Write TensorBoard files. Losses, learning rates and histograms of the parameters.
+        track: tensorboard, mlflow, wandb or trackio: follow the run there too; may be repeated. Losses, learning rates,
+            validation metrics and drawn predictions; ``curve.csv`` and ``log.jsonl`` are always written.
         checkpoint_steps: Optimiser steps between checkpoints. They are written in addition to the one per epoch.
         checkpoint_seconds: Write a checkpoint when the last one is older than this.
         progress: Show progress on stderr.
@@ -71,7 +74,7 @@ class TrainOptions:
     worker_timeout: int = field(default=600, metadata={"min": 1})
     compile: bool = False
     channels_last: bool = False
-    tensorboard: bool = False
+    track: tuple[str, ...] = ()
     checkpoint_steps: int | None = at_least(1)
     checkpoint_seconds: float = 300.0
     progress: bool = True
@@ -79,6 +82,11 @@ class TrainOptions:
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
             raise DetzooError(f"precision {self.precision!r} is unknown; allowed: {', '.join(get_args(Precision))}")
+        if isinstance(self.track, str):
+            raise DetzooError(f"track is the text {self.track!r}; give a tuple of names, as ({self.track!r},)")
+        for name in self.track:
+            if name not in TRACKERS:
+                raise DetzooError(f"track: {unknown('tracker', name, TRACKERS)}")
         given = [f"--{name}" for name in LENGTHS if getattr(self, name) is not None]
         if len(given) > 1:
             raise DetzooError(f"give either {' or '.join(given)}, not both")
@@ -102,7 +110,11 @@ class TrainOptions:
         unknown = sorted(set(given) - set(allowed))
         if unknown:
             raise TypeError(f"unknown option {', '.join(unknown)}; allowed: {', '.join(allowed)}")
-        return cls(**given)
+        # lists come from JSON and from the command line
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+        }
+        return cls(**plain)
 
     @property
     def loading_processes(self) -> int:
@@ -163,4 +175,4 @@ class TrainCommand(TrainOptions):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The command of ``as_dict``."""
-        return cls.of({**values, "out": Path(values["out"]), "overrides": tuple(values["overrides"])})
+        return cls.of({**values, "out": Path(values["out"])})

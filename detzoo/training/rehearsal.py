@@ -87,7 +87,7 @@ def _copied(task: DetectionTask) -> DetectionTask:
 
 def _rehearse(task: DetectionTask, options: TrainOptions, steps: int, train: Train) -> Pace:
     silent = dataclasses.replace(
-        options, minutes=None, epochs=None, steps=steps, resume=False, progress=False, tensorboard=False
+        options, minutes=None, epochs=None, steps=steps, resume=False, progress=False, track=()
     )
     with tempfile.TemporaryDirectory(prefix="detzoo-rehearsal-") as folder:
         summary = train(task, Path(folder) / "run", silent)

@@ -14,6 +14,7 @@ from detzoo.interfaces import Stage
 from detzoo.training.plan import TrainPlan
 
 if TYPE_CHECKING:
+    from detzoo.runtime.drawing import ImageArray
     from detzoo.runtime.switches import Precision
 
 
@@ -130,6 +131,10 @@ class TrainingTask(ABC):
             out: run folder.
             found: their evaluation; None after an epoch where there is nothing to evaluate on.
         """
+
+    def drawn_predictions(self) -> dict[str, ImageArray]:
+        """Some images with what the present weights find in them, by name, for trackers; none by default."""
+        return {}
 
     @property
     def selection(self) -> dict[str, Any] | None:

@@ -17,14 +17,16 @@ from detzoo.interfaces import Detector
 from detzoo.prediction.apply_switches import compile_parts
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.device import pick_device
+from detzoo.runtime.environment import versions
 from detzoo.runtime.folder_claim import contents, locked_folder
 from detzoo.runtime.foreign_files import is_ordinary
+from detzoo.runtime.git_state import git_state
 from detzoo.runtime.interrupts import Interrupts
 from detzoo.training import rng
 from detzoo.training.detection_task import DetectionTask
 from detzoo.training.display import Display
 from detzoo.training.keyword_options import TrainKeywords
-from detzoo.training.log import CURVE, LOG, RunLog, check_board
+from detzoo.training.log import CURVE, LOG, RunLog
 from detzoo.training.options import TrainOptions
 from detzoo.training.rehearsal import planned_steps
 from detzoo.training.run import ALTERED, Run, RunState, check_same, run_settings, state_of
@@ -33,6 +35,7 @@ from detzoo.training.stages import run_stages
 from detzoo.training.step_failures import telling_failures
 from detzoo.training.summary import RunSummary
 from detzoo.training.task import TrainingTask
+from detzoo.training.trackers import TRACKED, Trackers, check_trackers, flat
 from detzoo.weights.checkpoint import INITIAL, LAST, Checkpoint, load_checkpoint
 from detzoo.weights.detector import check_values
 from detzoo.weights.values import key_problems
@@ -84,8 +87,7 @@ def train_task(task: TrainingTask, out: Path, options: TrainOptions) -> RunSumma
         DetzooError: as ``train``.
         Interrupted: as ``train``.
     """
-    if options.tensorboard:
-        check_board()  # before anything is written
+    check_trackers(options.track)  # before anything is written
     accumulate = options.accumulate or task.plan.accumulate
     accelerator = _accelerator(options, accumulate)
     timed = options
@@ -122,7 +124,7 @@ def _timed(task: TrainingTask, out: Path, options: TrainOptions, processes: int)
 
 
 def _train(run: Run) -> RunSummary:
-    out, options, task = run.out, run.options, run.task
+    out, task = run.out, run.task
     saved = _open_run(run)
     run.accelerator.wait_for_everyone()  # all have looked before the first file is written
     _place(run)
@@ -130,7 +132,7 @@ def _train(run: Run) -> RunSummary:
     log = RunLog(
         out,
         active=run.main,
-        board=options.tensorboard,
+        trackers=_trackers(run, state),
         step=state.base_step + state.step,
         epoch=state.base_epoch + state.epoch,
         metrics=task.curve,
@@ -138,6 +140,20 @@ def _train(run: Run) -> RunSummary:
     with Interrupts() as interrupts, log, telling_failures(run, interrupts):
         run_stages(run, state, log, interrupts, saved)
     return _summary(run, state)
+
+
+def _trackers(run: Run, state: RunState) -> Trackers:
+    """Started; none on the processes that only compute."""
+    names = run.options.track if run.main else ()
+    if not names:
+        return Trackers(run.out, (), step=0, parameters={})
+    facts = {
+        "recipe": run.task.values,
+        "run": run.settings.as_dict(),
+        "versions": versions(),
+        "git": git_state(Path.cwd()),
+    }
+    return Trackers(run.out, names, step=state.base_step + state.step, parameters=flat(facts))
 
 
 def _accelerator(options: TrainOptions, accumulate: int) -> Accelerator:
@@ -181,7 +197,7 @@ def _open_run(run: Run) -> Checkpoint | None:
     if not is_ordinary(last):
         return None
     if not run.options.resume:  # it stopped before its first step, and makes way
-        for name in (LAST, INITIAL, RECIPE, LOG, CURVE):
+        for name in (LAST, INITIAL, RECIPE, LOG, CURVE, TRACKED):
             (out / name).unlink(missing_ok=True)
         return None
     saved = load_checkpoint(last)

@@ -78,6 +78,8 @@ def evaluate_now(running: StageRun) -> Evaluated:
             precision=running.settings.precision,
             workers=run.options.loading_processes,
         )
+        if running.log.shows_images:
+            running.log.images(run.task.drawn_predictions(), running.state.base_step + running.state.step)
     running.state.metrics = dict(found.metrics)
     return found
 

@@ -6,7 +6,6 @@ import logging
 import math
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -356,19 +355,6 @@ def test_a_stage_with_an_unknown_setting(tmp_path: Path) -> None:
     detector.stages = lambda: [GradientStage(name="one", settings={"epoch": 1})]  # type: ignore[method-assign]
     with pytest.raises(TrainingError, match=r"^stage one: unknown setting epoch; allowed: accumulate, batch, "):
         run(detector, tmp_path / "run")
-
-
-def test_tensorboard_files_are_written(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    run(toy(epochs=1), tmp_path / "run", tensorboard=True)
-    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
-
-
-def test_tensorboard_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(TrainingError, match=r"^TensorBoard was asked for .*: pip install detzoo\[tensorboard\]$"):
-        run(toy(epochs=1), tmp_path / "run", tensorboard=True)
-    assert not (tmp_path / "run").exists()
 
 
 def test_two_trainings_never_share_a_folder(tmp_path: Path) -> None:
