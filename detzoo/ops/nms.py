@@ -5,10 +5,11 @@ than the threshold. Within a block the recurrence is solved by iterating it from
 takes as many rounds as the longest chain of suppressions, not as there are boxes. Groups are separated by comparing or
 sorting them, never by shifting the coordinates that IoU is computed from: that costs up to 7e-3 of IoU in float32.
 
-Three ways through. On the CPU only pairs are looked at that are of one group and near enough to each other, so shapes
-depend on the data; where nearly all are near, as with an untrained detector, torchvision's loop over a group is faster
-and decides the same. On other devices shapes are static, and the host is waited for once in some rounds. Under
-``torch.compile`` nothing waits: the recurrence runs box by box. ``torch.export`` sees one node (``exported.py``).
+Four ways through. On the CPU few boxes go through torchvision's kernel at once (``shifted_nms.py``). Of many, only
+pairs are looked at that are of one group and near enough to each other, so shapes depend on the data; where nearly all
+are near, as with an untrained detector, torchvision's loop over a group is faster and decides the same. On other
+devices shapes are static, and the host is waited for once in some rounds. Under ``torch.compile`` nothing waits: the
+recurrence runs box by box. ``torch.export`` sees one node (``exported.py``).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from detzoo.ops.boxes import area, iou_matrix
 from detzoo.ops.ranking import allows_dynamic_shapes
+from detzoo.ops.shifted_nms import keep_shifted
 
 BLOCK: Final = 1024
 """Boxes of one group solved together; later blocks meet only the kept boxes of earlier ones."""
@@ -31,8 +33,10 @@ COMPILED_BLOCK: Final = 128
 """The same under the compiler, where a block costs one small kernel per box."""
 MAX_PAIRS: Final = 1 << 17
 """Pairs whose IoU is computed at once on the CPU: 512 KB per intermediate, about a core's second-level cache."""
-CROWDED: Final = 0.15
-"""Share of a block's pairs that are near each other, from which on torchvision's loop is faster."""
+CROWDED: Final = 0.25
+"""Share of a block's pairs that are near each other, from which on torchvision's loop is faster, but for its calls."""
+CALL: Final = 1600
+"""Pairs that are looked at in the time of one such call."""
 ROUNDS: Final = 8
 """Rounds between two looks at whether anything still changes, on devices for which the host waits."""
 
@@ -61,13 +65,13 @@ def nms_keep(boxes: Tensor, scores: Tensor, group: Tensor, *, iou: float, valid:
     # the largest float32 not above the threshold decides as a comparison in float64 would
     threshold = float32_at_most(iou)
     if allows_dynamic_shapes(boxes) and bool((scores[:, 1:] <= scores[:, :-1]).all()):
-        return _keep_pairs(boxes, group, valid, threshold)  # sorted already, as post-processing hands them over
+        return _keep_sorted(boxes, group, valid, threshold)  # sorted already, as post-processing hands them over
     order = scores.masked_fill(~valid, -math.inf).argsort(dim=1, descending=True, stable=True)
     valid = valid.gather(1, order)
     group = group.gather(1, order)
     boxes = boxes.gather(1, order.unsqueeze(-1).expand(-1, -1, 4))
     if allows_dynamic_shapes(boxes):
-        keep = _keep_pairs(boxes, group, valid, threshold)
+        keep = _keep_sorted(boxes, group, valid, threshold)
     else:
         keep = _keep_static(boxes, group, valid, threshold)
     return torch.zeros_like(keep).scatter(1, order, keep)
@@ -110,8 +114,14 @@ def _by_rounds(over: Tensor, free: Tensor) -> Tensor:
     return alive
 
 
+def _keep_sorted(boxes: Tensor, group: Tensor, valid: Tensor, threshold: float) -> Tensor:
+    """Boxes sorted by score -> kept, bool [B,N]; shapes depend on the data."""
+    keep = keep_shifted(boxes, group, valid, threshold)
+    return _keep_pairs(boxes, group, valid, threshold) if keep is None else keep
+
+
 def _keep_pairs(boxes: Tensor, group: Tensor, valid: Tensor, threshold: float) -> Tensor:
-    """Boxes sorted by score -> kept, bool [B,N]; looks only at pairs that may overlap. Shapes depend on the data."""
+    """As ``_keep_sorted``; looks only at pairs that may overlap."""
     keep = torch.zeros_like(valid)
     where = valid.flatten().nonzero().squeeze(1)
     if where.numel() == 0:
@@ -213,7 +223,7 @@ class _Line:
         """Whether so many boxes of a segment are near each other that a loop over them is faster."""
         near = int(self._neighbours(threshold)[2].sum())
         sizes = torch.unique_consecutive(segment, return_counts=True)[1]
-        return near > CROWDED * int((sizes * (sizes - 1)).sum()) / 2
+        return near > CROWDED * int((sizes * (sizes - 1)).sum()) / 2 + CALL * len(sizes)
 
     def conflicts(self, threshold: float) -> tuple[Tensor, Tensor]:
         """Pairs of boxes that overlap, the later one first, each int64 [pairs]."""
