@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
+import textwrap
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -105,6 +107,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         groups=groups,
         examples=examples,
         switches=Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision),  # type: ignore[arg-type]  # checked there
+        command=shlex.join(["detzoo", *sys.argv[1:]]),
     )
     try:
         done = compare(plan, lambda line: print(line, file=sys.stderr, flush=True))
@@ -116,6 +119,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         typer.echo("\n" + done.seeds.terminal(shutil.get_terminal_size().columns))
     if done.curves is not None:
         typer.echo("\n" + done.curves.table.terminal(shutil.get_terminal_size().columns))
+    typer.echo(f"\n{textwrap.fill(done.verdict, min(100, shutil.get_terminal_size().columns))}")
     typer.echo("\n".join(["", *(f"wrote {path}" for path in done.files)]))
     if done.failures:
         raise DetzooError("\n".join(f"left out {target}: {why}" for target, why in done.failures.items()))

@@ -12,11 +12,13 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING, Any, Final
 
+from detzoo.comparison.ranking_html import ranking_html
 from detzoo.comparison.table_html import esc, notes_html, protocols_html, table_html
 from detzoo.comparison.wall_html import ENLARGED, wall_html
 
 if TYPE_CHECKING:
     from detzoo.comparison.image_grid import WallImage
+    from detzoo.comparison.ranking import RankedRows
     from detzoo.runtime.text_table import Table
 
 CLASS: Final = "class"
@@ -89,9 +91,12 @@ class Page:
     Args:
         title: of the page.
         table: measured numbers, then reported ones.
+        verdict: what to take, in words.
+        ranking: the rows that can be ranked.
+        command: that made it, to be typed again; empty where Python did.
         seeds: one row per recipe that was trained with several seeds.
         protocols: one row per detector.
-        sections: drawings.
+        sections: drawings; the first stands above the table.
         wall: images, the worst first.
         wall_note: how to read them.
         footer: versions and date.
@@ -99,6 +104,9 @@ class Page:
 
     title: str
     table: Table
+    verdict: str = ""
+    ranking: RankedRows | None = None
+    command: str = ""
     seeds: Table | None = None
     protocols: Table | None = None
     sections: Sequence[Section] = ()
@@ -123,15 +131,17 @@ class Page:
 
     def _parts(self) -> list[str]:
         wall = f'<p class="note">{esc(self.wall_note)}</p>{wall_html(self.wall)}{ENLARGED}' if self.wall else ""
+        seeds = "" if self.seeds is None else table_html(self.seeds, SEED_COLUMNS) + notes_html(self.seeds.notes)
         return [
-            table_html(self.table, FIRST_COLUMNS),
-            notes_html(self.table.notes),
-            ""
-            if self.seeds is None
-            else section("Over seeds", table_html(self.seeds, SEED_COLUMNS) + notes_html(self.seeds.notes)),
+            f'<p class="verdict">{esc(self.verdict)}</p>' if self.verdict else "",
+            section("Ranking", "" if self.ranking is None else ranking_html(self.ranking)),
+            section("Over seeds", seeds),
+            *(section_html(section) for section in self.sections[:1]),
+            section("All numbers", table_html(self.table, FIRST_COLUMNS) + notes_html(self.table.notes)),
             protocols_html(self.protocols),
-            *(section_html(section) for section in self.sections),
+            *(section_html(section) for section in self.sections[1:]),
             section("The same images under each detector, the worst first", wall),
+            section("The command", f"<pre><code>{esc(self.command)}</code></pre>" if self.command else ""),
         ]
 
 

@@ -23,6 +23,7 @@ from detzoo.training.log import read_curve
 
 if TYPE_CHECKING:
     from detzoo.comparison.entry import ComparisonEntry
+    from detzoo.comparison.ranking import RankedRows
     from detzoo.data import Dataset
     from detzoo.runtime.text_table import Table
 
@@ -35,14 +36,21 @@ def comparison_page(
     entries: Sequence[ComparisonEntry],
     table: Table,
     examples: int,
+    *,
+    verdict: str = "",
+    ranking: RankedRows | None = None,
     seeds: Table | None = None,
     trainings: Sequence[Section] = (),
+    command: str = "",
 ) -> Page:
     """Everything that is known of the entries, drawn; ``trainings`` stand below the learning curves."""
     count = f"{len(entries)} detector{'s' if len(entries) > 1 else ''} compared"
     return Page(
         title=f"{dataset.name} {dataset.split}: {count}",
         table=table,
+        verdict=verdict,
+        ranking=ranking,
+        command=command,
         seeds=seeds,
         protocols=protocol_table(entries),
         sections=[
@@ -78,8 +86,9 @@ def speed_section(entries: Sequence[ComparisonEntry], table: Table) -> Section:
     variants = tradeoffs(points_of(entries, table), table.counts)
     costs = [axis.title for axis in COSTS if any(key.startswith(f"{axis.title}|") for key in variants)]
     gains = [axis.title for axis in GAINS if any(key.endswith(f"|{axis.title}") for key in variants)]
-    note = "Colour: architecture; symbol: backbone; size: input; hollow: another protocol. The dotted line joins the "
-    note += f"detectors that no other one beats in both. Bars: {100 * LEVEL:g} % confidence interval over test images, "
+    note = "Colour: architecture; symbol: backbone; size: input; hollow: another protocol. Pale: another one is faster "
+    note += "and better, each by more than its bars; all others may be the best at some cost. Without bars the numbers "
+    note += f"alone decide. Bars: {100 * LEVEL:g} % confidence interval over test images, "
     note += "and how far the latency was off at other moments."
     plot = Plot("tradeoff", "accuracy over cost of each detector", variants, ("cost", "gain"))
     shown = {axis.title: counted_title(axis, table.counts) for axis in GAINS}

@@ -40,6 +40,7 @@ class ComparisonPlan(Places):
         groups: of images that intervals resample as a whole, see ``detzoo.data.groups``; None: the data.yaml's.
         examples: images on the page, the worst first.
         switches: how the detectors run.
+        command: as it was typed, for the page; empty from Python.
     """
 
     targets: Sequence[str]
@@ -64,6 +65,7 @@ class ComparisonPlan(Places):
     groups: str | None = None
     examples: int = 8
     switches: Switches = field(default_factory=Switches)
+    command: str = ""
 
     def training_places(self) -> Places:
         """Where names are trained."""

@@ -12,7 +12,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from detzoo.comparison.figures import UNKNOWN, colour, in_order
-from detzoo.comparison.tradeoff import COSTS, GAINS, MOST_NAMED, TradeoffPoint, known, log_range, mark_size, pareto
+from detzoo.comparison.tradeoff import (
+    COSTS,
+    GAINS,
+    MOST_NAMED,
+    PALE,
+    TradeoffPoint,
+    known,
+    log_range,
+    mark_size,
+    may_be_best,
+)
 from detzoo.evaluation.intervals import LEVEL
 from detzoo.runtime.atomic_files import write_bytes
 
@@ -51,9 +61,9 @@ def save(made: Figure, path: str | Path) -> Path:
 def speed_ap_figure(points: Sequence[TradeoffPoint], *, note: str = "", objects: int | None = None) -> Figure:
     """One mark per detector: median time of a batch (log) against AP; left and up is better.
 
-    As on the page: colour says the architecture, the symbol the backbone, the size the input. The dotted line joins the
-    detectors that no other one beats in both; among more than ``MOST_NAMED`` they alone are named. Lines through a mark
-    are the confidence interval of its AP, and how far its latency was off in turns at other moments.
+    As on the page: colour says the architecture, the symbol the backbone, the size the input. Pale is what another one
+    surely beats in both; among more than ``MOST_NAMED`` it has no name. Lines through a mark are the confidence
+    interval of its AP, and how far its latency was off in turns at other moments.
 
     Args:
         points: those without a time, or with one of 0, or without an AP are left out.
@@ -67,7 +77,8 @@ def speed_ap_figure(points: Sequence[TradeoffPoint], *, note: str = "", objects:
     spot = [(p.row[cost.key], 100 * p.row["AP"]) for p in there]
     colours = {name: colour(n) for n, name in enumerate(in_order(p.architecture for p in there))}
     symbols = {name: _SYMBOLS[n % len(_SYMBOLS)] for n, name in enumerate(in_order(p.backbone for p in there))}
-    for p, (x, y) in zip(there, spot, strict=True):
+    front = may_be_best(there, cost, GAINS[0])
+    for n, (p, (x, y)) in enumerate(zip(there, spot, strict=True)):
         _error_lines(axes, p, (x, y), colours[p.architecture or UNKNOWN])
         axes.plot(
             x,
@@ -76,8 +87,10 @@ def speed_ap_figure(points: Sequence[TradeoffPoint], *, note: str = "", objects:
             marker=symbols[p.backbone or UNKNOWN],
             markersize=0.7 * mark_size(p.side),
             fillstyle="none" if p.is_other(cost) else "full",
+            alpha=1.0 if n in front or p.is_other(cost) else PALE,
         )
-    _front(axes, there, spot)
+        if n in front or len(there) <= MOST_NAMED:
+            axes.annotate(str(p.row["name"]), (x, y), textcoords="offset points", xytext=(7, -9), fontsize=7)
     if there:
         _explain(made, "architecture", {name: (tone, "o") for name, tone in colours.items()}, "outside right upper")
         grey = {name: ("#888888", symbol) for name, symbol in symbols.items()}
@@ -105,16 +118,6 @@ def _error_lines(axes: Axes, p: TradeoffPoint, at: tuple[float, float], tone: st
         axes.vlines(at[0], *ends, **look)
     if off := p.time_off(COSTS[0]):
         axes.hlines(at[1], max(at[0] - off, at[0] / 10), at[0] + off, **look)
-
-
-def _front(axes: Axes, points: Sequence[TradeoffPoint], spot: Sequence[tuple[float, float]]) -> None:
-    """What the best detector reaches up to each time, and names."""
-    front = sorted(pareto(points, spot, COSTS[0]), key=lambda n: spot[n])
-    if len(front) > 1:
-        axes.step(*zip(*(spot[n] for n in front), strict=True), ":", color="#888888", where="post", zorder=1)
-    for n in range(len(points)) if len(points) <= MOST_NAMED else front:
-        name = str(points[n].row["name"])
-        axes.annotate(name, spot[n], textcoords="offset points", xytext=(7, -9), fontsize=7)
 
 
 def _round_ticks(axes: Axes, values: Sequence[float]) -> None:

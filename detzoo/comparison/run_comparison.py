@@ -21,11 +21,12 @@ from detzoo.comparison.measuring import Measuring, evaluate_detector, time_detec
 from detzoo.comparison.page import comparison_page, points_of
 from detzoo.comparison.plan import ComparisonPlan
 from detzoo.comparison.plots import save, speed_ap_figure
-from detzoo.comparison.protocol import protocol_table
+from detzoo.comparison.ranking import ranking_of
 from detzoo.comparison.recorded import find_recorded, is_trained_here, take_recorded
 from detzoo.comparison.seed_table import seed_table
 from detzoo.comparison.table import comparison_table
 from detzoo.comparison.training import check_places, train_missing
+from detzoo.comparison.verdict import verdict
 from detzoo.data import Dataset, open_dataset
 from detzoo.data.formats.opening import evaluation_split
 from detzoo.data.groups import regrouped
@@ -39,6 +40,7 @@ from detzoo.runtime.text_table import Table
 
 if TYPE_CHECKING:
     from detzoo.comparison.entry import ComparisonEntry
+    from detzoo.comparison.html_page import Page
     from detzoo.runtime.text_table import Table
 
 FORMAT: Final = "detzoo.compare/1"
@@ -58,6 +60,7 @@ class Comparison:
         files: what was written, the page first.
         seeds: recipes by their mean over seeds; None where none was trained with two.
         curves: AP over the number of training images; None where no parts of them were trained on.
+        verdict: what the numbers say, in words.
     """
 
     entries: list[ComparisonEntry]
@@ -66,6 +69,7 @@ class Comparison:
     files: list[Path]
     seeds: Table | None = None
     curves: DataCurves | None = None
+    verdict: str = ""
 
 
 def compare(plan: ComparisonPlan, say: Callable[[str], None] = lambda _: None) -> Comparison:
@@ -118,8 +122,21 @@ def _compared(plan: ComparisonPlan, say: Callable[[str], None]) -> Comparison:
     title = f"{dataset.name} {dataset.split}"
     seeds = seed_table(title, entries)
     curves = data_curves(plan, [one for one in candidates if one.name not in failures], title)
-    files = write_files(plan, dataset, entries, table, seeds, curves)
-    return Comparison(entries, by_label, table, files, seeds, curves)
+    ranking = ranking_of(entries, table)
+    words = verdict(ranking, title)
+    page = comparison_page(
+        dataset,
+        entries,
+        table,
+        plan.examples,
+        verdict=words,
+        ranking=ranking,
+        seeds=seeds,
+        trainings=[] if curves is None else [data_section(curves)],
+        command=plan.command,
+    )
+    files = write_files(plan.out, entries, page, curves)
+    return Comparison(entries, by_label, table, files, seeds, curves, words)
 
 
 def evaluated(
@@ -133,22 +150,13 @@ def evaluated(
     return evaluate_detector(plan, candidate, folder, dataset, say, key)
 
 
-def write_files(
-    plan: ComparisonPlan,
-    dataset: Dataset,
-    entries: Sequence[ComparisonEntry],
-    table: Table,
-    seeds: Table | None,
-    curves: DataCurves | None,
-) -> list[Path]:
+def write_files(out: Path, entries: Sequence[ComparisonEntry], page: Page, curves: DataCurves | None) -> list[Path]:
     """Write everything; returns the paths, the page first."""
-    out = plan.out
-    own = [*([] if seeds is None else [seeds]), *([] if curves is None else [curves.table])]
-    tables = [table, *own, protocol_table(entries)]
-    sections = [] if curves is None else [data_section(curves)]
-    markdown = "\n".join(one.markdown() for one in tables)
-    write_text(out / "index.html", comparison_page(dataset, entries, table, plan.examples, seeds, sections).html())
-    write_text(out / "table.md", markdown)
+    table, seeds = page.table, page.seeds
+    tables = [table, seeds, None if curves is None else curves.table, page.protocols]
+    words = f"{page.verdict}\n\n" if page.verdict else ""
+    write_text(out / "index.html", page.html())
+    write_text(out / "table.md", words + "\n".join(one.markdown() for one in tables if one is not None))
     write_text(out / "table.csv", table.csv())
     write_text(out / "table.json", table.json())
     save(speed_ap_figure(points_of(entries, table), objects=table.counts.get("AP")), out / "speed_ap.png")

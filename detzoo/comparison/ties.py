@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -178,6 +179,16 @@ def without_pair(group: frozenset[int], one: int, other: int) -> list[frozenset[
 def letter(place: int) -> str:
     """A to Z, then A1 to Z1 and so on: capitals, for small ones mark protocols."""
     return chr(ord("A") + place % 26) + (str(place // 26) if place >= 26 else "")
+
+
+def letters_apart(one: str, other: str) -> bool:
+    """Whether two rows have letters and share none; a letter is a capital and the digits that follow it."""
+    return bool(one and other) and not letters_of(one) & letters_of(other)
+
+
+def letters_of(text: str) -> frozenset[str]:
+    """``AB1`` -> A, B1."""
+    return frozenset(re.findall(r"[A-Z]\d*", text))
 
 
 def interval_note(fact: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
-"""The scatter plot of the page: accuracy over cost, one mark per detector, and the Pareto front.
+"""The scatter plot of the page: accuracy over cost, one mark per detector, and which of them may be the best.
 
 Colour says the architecture, the symbol the backbone, the size the input. Numbers of another protocol than most are
-hollow, and never on the front.
+hollow. A detector is pale where another one is surely faster and surely better; a line through the best numbers would
+say more than the numbers do.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from detzoo.comparison.figures import UNKNOWN, Spec, colour, in_order, layout, plain_text
+from detzoo.comparison.ties import letters_apart
 
 MOST_NAMED: Final = 8
-"""Detectors that are all named; among more of them the names would cover each other, and the front's alone stand."""
+"""Detectors that are all named; among more of them the names would cover each other: the pale ones have none."""
+PALE: Final = 0.35
+"""Opacity of a mark that another one surely beats."""
 SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagon")
 
 
@@ -69,7 +73,7 @@ class TradeoffPoint:
         backbone: decides the symbol.
         side: of the input, px; decides the size.
         size: of the input, as text.
-        other_accuracy: its accuracy was measured under another protocol than most: drawn hollow, never on the front.
+        other_accuracy: its accuracy was measured under another protocol than most: drawn hollow, compared with none.
         other_speed: the same of its times.
         intervals: key of an accuracy -> both ends of its confidence interval, 0..1.
     """
@@ -123,7 +127,7 @@ def counted_title(gain: TradeoffAxis, objects: Mapping[str, int]) -> str:
     return f"{gain.title} (n={objects[gain.key]})" if gain.key in objects else gain.title
 
 
-def known(value: Any) -> bool:
+def known(value: Any) -> TypeGuard[float]:
     """Whether it is a number that can be drawn."""
     return isinstance(value, int | float) and math.isfinite(value)
 
@@ -131,19 +135,21 @@ def known(value: Any) -> bool:
 def tradeoff(
     points: Sequence[TradeoffPoint], cost: TradeoffAxis, gain: TradeoffAxis, everybody: Sequence[TradeoffPoint]
 ) -> Spec:
-    """The Pareto front, one mark per detector, and the key to the marks: one colour and symbol in every variant."""
+    """One mark per detector, and the key to the marks: one colour and symbol in every variant."""
     spot = [(p.row[cost.key] * cost.factor, p.row[gain.key] * gain.factor) for p in points]
     architectures = in_order(p.architecture for p in everybody)
     backbones = in_order(p.backbone for p in everybody)
     tones = {name: colour(n) for n, name in enumerate(architectures)}
     symbols = {name: SYMBOLS[n % len(SYMBOLS)] for n, name in enumerate(backbones)}
     drawn = [p.architecture or UNKNOWN for p in points], [p.backbone or UNKNOWN for p in points]
-    front = pareto(points, spot, cost)
-    traces = front_line([spot[n] for n in front], cost)
+    front = may_be_best(points, cost, gain)
+    traces = []
     for n, (p, at) in enumerate(zip(points, spot, strict=True)):
         tone, symbol = tones[p.architecture or UNKNOWN], symbols[p.backbone or UNKNOWN]
         named = n in front or len(points) <= MOST_NAMED
         drawn_as = mark(p, at, tone, symbol, hollow=p.is_other(cost), named=named)
+        if n not in front and not p.is_other(cost):
+            drawn_as["opacity"] = PALE
         traces.append(drawn_as | error_lines(p, at, cost, gain, tone) | {"hovertemplate": hover(p, cost, gain)})
     traces += keys("architecture", {n: {"color": c, "symbol": "circle"} for n, c in tones.items() if n in drawn[0]})
     traces += keys("backbone", {n: {"color": "#888888", "symbol": s} for n, s in symbols.items() if n in drawn[1]})
@@ -154,16 +160,6 @@ def tradeoff(
     air = 0.15 * (high - low) or 5.0
     shape["yaxis"]["range"] = [max(0.0, low - air), high + air]
     return {"data": traces, "layout": shape}
-
-
-def front_line(front: Sequence[tuple[float, float]], cost: TradeoffAxis) -> list[Spec]:
-    """Steps through the front: what the best detector reaches up to each cost; nothing for a single one."""
-    if len(front) < 2:
-        return []
-    xs, ys = zip(*sorted(front), strict=True)
-    line = {"color": "#888888", "dash": "dot", "width": 1.5, "shape": "hv" if cost.better == "low" else "vh"}
-    trace = {"type": "scatter", "mode": "lines", "name": "Pareto front", "x": xs, "y": ys}
-    return [trace | {"line": line, "hoverinfo": "skip"}]
 
 
 def mark(p: TradeoffPoint, at: tuple[float, float], tone: str, symbol: str, *, hollow: bool, named: bool) -> Spec:
@@ -237,17 +233,33 @@ def mark_size(side: float | None) -> float:
     return 10.0 if side is None else min(24.0, max(7.0, 8 + (side - 224) * 14 / 776))
 
 
-def pareto(points: Sequence[TradeoffPoint], spot: Sequence[tuple[float, float]], cost: TradeoffAxis) -> list[int]:
-    """Detectors of the usual protocol for which no other one is at least as good in both and better in one."""
+def may_be_best(points: Sequence[TradeoffPoint], cost: TradeoffAxis, gain: TradeoffAxis) -> list[int]:
+    """Detectors of the usual protocol that may be the best at some cost: no other is surely cheaper and surely better.
+
+    Cheaper by more than both latencies were off; better as ``is_better`` has it.
+    """
     sign = 1 if cost.better == "low" else -1
     plain = [n for n, p in enumerate(points) if not p.is_other(cost)]
 
-    def beaten(n: int) -> bool:
-        x, y = sign * spot[n][0], spot[n][1]
-        others = [(sign * spot[m][0], spot[m][1]) for m in plain if m != n]
-        return any(a <= x and b >= y and (a, b) != (x, y) for a, b in others)
+    def is_cheaper(one: TradeoffPoint, other: TradeoffPoint) -> bool:
+        gap = sign * cost.factor * (other.row[cost.key] - one.row[cost.key])
+        return bool(gap >= one.time_off(cost) + other.time_off(cost))
 
-    return [n for n in plain if not beaten(n)]
+    def is_beaten(n: int) -> bool:
+        return any(is_cheaper(points[m], points[n]) and is_better(points[m], points[n], gain) for m in plain if m != n)
+
+    return [n for n in plain if not is_beaten(n)]
+
+
+def is_better(one: TradeoffPoint, other: TradeoffPoint, gain: TradeoffAxis) -> bool:
+    """AP: told apart on the same resamples; other accuracies: intervals do not meet; without intervals: the higher."""
+    if one.row[gain.key] <= other.row[gain.key]:
+        return False
+    letters = one.row.get("ties", ""), other.row.get("ties", "")
+    if gain.key == "AP" and all(letters):
+        return letters_apart(*letters)
+    ends = one.ends(gain), other.ends(gain)
+    return ends[0] is None or ends[1] is None or ends[0][0] > ends[1][1]
 
 
 def hover(p: TradeoffPoint, cost: TradeoffAxis, gain: TradeoffAxis) -> str:

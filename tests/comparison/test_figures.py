@@ -12,7 +12,17 @@ import pytest
 from detzoo.comparison import figures
 from detzoo.comparison.figures import ALL
 from detzoo.comparison.page import comparison_page
-from detzoo.comparison.tradeoff import COSTS, MOST_NAMED, TradeoffPoint, log_range, mark_size, pareto, tradeoffs
+from detzoo.comparison.tradeoff import (
+    COSTS,
+    GAINS,
+    MOST_NAMED,
+    PALE,
+    TradeoffPoint,
+    log_range,
+    mark_size,
+    may_be_best,
+    tradeoffs,
+)
 from tests.comparison.result_folders import DATA, Compared
 
 
@@ -74,15 +84,44 @@ def test_error_bars() -> None:
     assert high > 50
 
 
-def test_pareto_front() -> None:
+def test_without_intervals_the_numbers_decide_which_may_be_the_best() -> None:
     spots = [(10.0, 30.0), (20.0, 40.0), (30.0, 40.0), (5.0, 10.0), (10.0, 20.0), (1.0, 90.0), (20.0, 40.0)]
     points = [point(str(n), x, y, other_accuracy=n == 5) for n, (x, y) in enumerate(spots)]
-    # 2 is slower than 1 and no better; 4 as fast as 0 and worse; 5 is of another protocol; 6 is 1 again.
-    assert pareto(points, spots, COSTS[0]) == [0, 1, 3, 6]
-    # Where more is better, only the best in both is left of these: 30 images/s at 40 %.
-    assert pareto(points, spots, COSTS[1]) == [2]
-    line = next(trace for trace in tradeoffs(points)["median latency, ms|AP %"]["data"] if trace["mode"] == "lines")
-    assert line["x"] == (5.0, 10.0, 20.0, 20.0)
+    # 4 is as fast as 0 and worse; 2 is slower than 1 and as good, which may be chance; 5 is of another protocol
+    assert may_be_best(points, COSTS[0], GAINS[0]) == [0, 1, 2, 3, 6]
+    spec = tradeoffs(points)["median latency, ms|AP %"]
+    assert not [trace for trace in spec["data"] if trace["mode"] == "lines"]
+    assert [trace.get("opacity") for trace in traces(spec)] == [None, None, None, None, PALE, None, None]
+    # more images/s are better: 2 has most of them, and 1 is as good
+    rates = [
+        TradeoffPoint({"name": p.row["name"], "best_images_per_s": p.row["latency_p50_ms"], "AP": p.row["AP"]})
+        for p in points
+    ]
+    assert may_be_best(rates[:5], COSTS[1], GAINS[0]) == [1, 2]
+
+
+def test_only_what_is_surely_faster_and_better_beats() -> None:
+    rows: dict[str, dict[str, Any]] = {
+        "best": {"latency_p50_ms": 20.0, "AP": 0.50, "ties": "A", "latency_spread": 0.1},
+        "tied": {"latency_p50_ms": 30.0, "AP": 0.48, "ties": "AB", "latency_spread": 0.1},
+        "worse": {"latency_p50_ms": 30.0, "AP": 0.40, "ties": "B", "latency_spread": 0.1},
+        "about as fast": {"latency_p50_ms": 22.0, "AP": 0.30, "ties": "C", "latency_spread": 0.1},
+        "fast": {"latency_p50_ms": 5.0, "AP": 0.30, "ties": "C", "latency_spread": 0.1},
+    }
+    points = [TradeoffPoint({"name": name, **row}) for name, row in rows.items()]
+    assert [points[n].row["name"] for n in may_be_best(points, COSTS[0], GAINS[0])] == [
+        "best",
+        "tied",
+        "about as fast",
+        "fast",
+    ]
+    ends = [(0.45, 0.55), (0.41, 0.53), (0.30, 0.44)]
+    by_half = [
+        TradeoffPoint({"name": str(n), "params_m": 1.0 + n, "AP50": sum(end) / 2}, intervals={"AP50": end})
+        for n, end in enumerate(ends)
+    ]
+    # the last interval meets the second, and lies below the first
+    assert may_be_best(by_half, COSTS[2], GAINS[1]) == [0, 1]
 
 
 def test_among_many_detectors_the_front_alone_is_named() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import gzip
 import json
 import re
@@ -14,6 +15,7 @@ import numpy as np
 from detzoo.comparison.figures import ALL, class_bars
 from detzoo.comparison.html_page import CLASS, Menu, Page, Plot, Section, packed_library
 from detzoo.comparison.image_grid import Box, WallImage
+from detzoo.comparison.ranking import Ranked, RankedRows
 from detzoo.runtime.html_images import data_url
 from detzoo.runtime.text_table import MEASURED, Table
 
@@ -93,18 +95,29 @@ def parsed(page: Page) -> Checker:
 def test_page_of_nothing() -> None:
     page = Page(title="empty", table=Table("t", MEASURED, []))
     seen = parsed(page)
-    assert seen.count("svg") == seen.count("section") == 0
+    assert (seen.count("svg"), seen.count("section")) == (0, 1)  # the table of all numbers
     assert len(page.html()) < 30_000  # without a drawing the library stays away
 
 
 def test_structure() -> None:
     page = parsed(PAGE)
-    assert page.count("section") == 2  # the bars and the images; a section of nothing is none
+    assert page.count("section") == 3  # the table, the bars and the images; a section of nothing is none
     assert [a["id"] for tag, a in page.seen if tag == "div" and a.get("class") == "plot"] == ["classes"]
     assert page.count("tr") == 5 + 2
     assert page.count("select") == 1
     assert PAGE.html().count('class="number best"') == 3  # AP (the best one has a mark), AP50, and the time
     assert '<td class="number absent">not timed</td>' in PAGE.html()
+
+
+def test_the_verdict_comes_first_and_the_command_last() -> None:
+    ranking = RankedRows([Ranked("<b>ssd</b>", 0.5, 0.4, 0.6, "A", 0, 40.0), Ranked("fast", 0.4, 0.3, 0.5, "A")], 72)
+    page = dataclasses.replace(PAGE, verdict="take <this>", ranking=ranking, command="detzoo compare 'a b' --data <x>")
+    html = page.html()
+    places = [
+        html.index(words) for words in ("take &lt;this&gt;", 'class="ranking"', "All numbers", "--data &lt;x&gt;")
+    ]
+    assert places == sorted(places)
+    parsed(page)
 
 
 def test_an_image_is_embedded_once_and_boxes_are_drawn_over_it() -> None:

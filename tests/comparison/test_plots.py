@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from detzoo.comparison.plots import pr_figure, save, speed_ap_figure
-from detzoo.comparison.tradeoff import TradeoffPoint
+from detzoo.comparison.tradeoff import PALE, TradeoffPoint
 
 A = TradeoffPoint({"name": "a", "latency_p50_ms": 10.0, "AP": 0.3}, "ssd", "vgg16", 300.0)
 B = TradeoffPoint({"name": "b", "latency_p50_ms": 40.0, "AP": 0.5}, "ssd", "resnet50", 512.0)
@@ -28,14 +28,14 @@ def test_speed_against_ap(points: list[TradeoffPoint], marks: int, tmp_path: Pat
     assert b"<svg" in save(figure, tmp_path / "plot.svg").read_bytes()
 
 
-def test_colour_is_the_architecture_and_symbol_the_backbone_and_the_front_is_named() -> None:
+def test_colour_is_the_architecture_and_symbol_the_backbone_and_what_is_beaten_is_pale() -> None:
     axes = speed_ap_figure([A, B, WORSE]).axes[0]
-    a, b, worse, front = axes.lines
+    a, b, worse = axes.lines
     assert a.get_color() == b.get_color() != worse.get_color()
     assert b.get_marker() == worse.get_marker() != a.get_marker()
     assert a.get_markersize() < b.get_markersize()
     assert [text.get_text() for text in axes.texts] == ["a", "b", "worse"]
-    assert np.asarray(front.get_xydata()).tolist() == [[10.0, 30.0], [40.0, 50.0]]
+    assert [line.get_alpha() for line in (a, b, worse)] == [1.0, 1.0, PALE]
 
 
 def test_intervals_are_lines_through_the_marks() -> None:
@@ -56,7 +56,7 @@ def test_the_objects_behind_ap_are_told() -> None:
     assert speed_ap_figure([A, B], objects=384).axes[0].get_ylabel() == "AP % (n=384)"
 
 
-def test_among_many_the_front_alone_is_named() -> None:
+def test_among_many_what_is_beaten_has_no_name() -> None:
     axes = speed_ap_figure([A, B, *[WORSE] * 7]).axes[0]
     assert [text.get_text() for text in axes.texts] == ["a", "b"]
 
