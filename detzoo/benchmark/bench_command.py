@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from detzoo.runtime.isolated import Failure, isolated
 from detzoo.runtime.progress import progress_bar
 from detzoo.runtime.sizes import parse_size
 from detzoo.runtime.text_table import MEASURED, Table, protocol_note
+from detzoo.runtime.thread_counts import torch_threads
 
 if TYPE_CHECKING:
     from detzoo.data import Dataset
@@ -56,6 +58,7 @@ def bench_targets(
     settings: DetectionSettings,
     switches: Switches,
     runtime: str = "torch",
+    threads: Sequence[int] = (),
 ) -> Benched:
     """Benchmark targets in turns; arguments as on the command line.
 
@@ -77,22 +80,27 @@ def bench_targets(
         warmup=warmup,
         switches=switches,
         settings=settings,
+        deployment=True,
     )
-    timings, failed = {}, {}
+    timings, failed, named = {}, {}, {}
     for target in targets:
-        made = isolated(partial(_loaded, target, set_, options, runtime))
-        if isinstance(made, Failure):
-            failed[target] = made.message
-        else:
-            timings[target] = made
+        for count in threads or (None,):
+            name = target if count is None else f"{target} --threads {count}"
+            named[name] = target
+            # each its own detector: compiled code and weights may be laid out for a number of threads
+            made = isolated(partial(_loaded, target, set_, dataclasses.replace(options, threads=count), runtime))
+            if isinstance(made, Failure):
+                failed[name] = made.message
+            else:
+                timings[name] = made
     with progress_bar("benchmarking", BLOCKS, unit="turns") as advance:
         found = benchmark_in_turn(timings, turn_done=advance)
     results = []
-    for target, result in found.items():
+    for name, result in found.items():
         if isinstance(result, Failure):
-            failed[target] = result.message
+            failed[name] = result.message
             continue
-        if target in untrained:
+        if named[name] in untrained:
             result.protocol["weights"] = "untrained: post-processing takes another time after training"
         results.append(result)
     if not results:
@@ -101,7 +109,8 @@ def bench_targets(
 
 
 def _loaded(target: str, set_: Sequence[str] | None, options: TimingOptions, runtime: str) -> Timing:
-    return Timing(load_any_detector(target, set_=set_, weights="optional", runtime=runtime), options)
+    with torch_threads(options.threads):
+        return Timing(load_any_detector(target, set_=set_, weights="optional", runtime=runtime), options)
 
 
 def images_of(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:
@@ -129,6 +138,7 @@ def render(benched: Benched, *, as_json: bool) -> str:
     notes = list(dict.fromkeys(protocol_note(result.protocol) for result in results))
     notes += [f"{r.name}: {r.protocol['weights']}" for r in results if "weights" in r.protocol]
     notes += [f"memory: {kind}" for kind in dict.fromkeys(r.cost.peak_memory_of for r in results)]
+    notes += [f"energy: {kind}" for kind in dict.fromkeys(r.cost.energy_of for r in results) if kind]
     notes += [f"{r.name}: {name} could not be measured: {why}" for r in results for name, why in r.cost.failed.items()]
     notes += [f"{target}: not timed: {why}" for target, why in benched.failed.items()]
     notes += [warning for r in results if (warning := busy_warning(r.name, r.busy)) is not None]

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
+from detzoo.benchmark.energy import Energy, measure_energy
+from detzoo.benchmark.zipped import file_pieces, tensor_pieces, zipped_bytes
+from detzoo.prediction.foreign_detector import ForeignDetector
 from detzoo.prediction.fused_convolutions import supported
+from detzoo.runtime.foreign_files import is_ordinary
 from detzoo.runtime.isolated import Failure, isolated
 
 if TYPE_CHECKING:
     from detzoo.interfaces import Detector
-    from detzoo.prediction.foreign_detector import ForeignDetector
+    from detzoo.interfaces.any_detector import AnyDetector
     from detzoo.types import ImageBatch
 
 
@@ -32,6 +38,9 @@ class Cost:
         peak_memory_bytes: beyond what was in use before the pass, or None.
         peak_memory_of: what exactly was measured.
         failed: what could not be measured, by name, and why.
+        zipped_bytes: of the weights in a zip file; None where it was not asked for, or a foreign detector has no file.
+        joules_per_image: energy of the processor; None where it was not asked for, or the system does not tell.
+        energy_of: what exactly was measured, or why it was not; empty where it was not asked for.
     """
 
     parameters: int | None
@@ -40,6 +49,9 @@ class Cost:
     peak_memory_bytes: int | None
     peak_memory_of: str
     failed: dict[str, str] = field(default_factory=dict)
+    zipped_bytes: int | None = None
+    joules_per_image: float | None = None
+    energy_of: str = ""
 
 
 def count_parameters(detector: Detector) -> int:
@@ -164,3 +176,26 @@ def foreign_cost(detector: ForeignDetector) -> Cost:
         peak_memory_bytes=None,
         peak_memory_of="not measured of a foreign detector, which runs in a process of its own",
     )
+
+
+def with_deployment(
+    cost: Cost, detector: AnyDetector, run: Callable[[], object], images: int, device: torch.device
+) -> Cost:
+    """The cost with what matters on a small machine: zipped weights, and energy.
+
+    Args:
+        cost: so far.
+        detector: whose it is.
+        run: handles ``images`` images.
+        images: how many.
+        device: where the detector is.
+    """
+    if isinstance(detector, ForeignDetector):
+        file = Path(detector.name)
+        files = [file, file.with_suffix(".bin")] if file.suffix == ".xml" else [file]
+        size = zipped_bytes(file_pieces(files)) if all(is_ordinary(one) for one in files) else None
+    else:
+        size = zipped_bytes(tensor_pieces(detector.state_dict().values()))
+    tells = device.type == "cpu"
+    energy = measure_energy(run, images) if tells else Energy(None, f"not measured on {device.type}")
+    return dataclasses.replace(cost, zipped_bytes=size, joules_per_image=energy.joules_per_image, energy_of=energy.of)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detzoo.benchmark.cost import Cost, foreign_cost, measure_cost
+from detzoo.benchmark.cost import Cost, foreign_cost, measure_cost, with_deployment
 from detzoo.benchmark.other_load import OtherLoad
 from detzoo.benchmark.phases import PHASES, PROPOSAL_PHASES, Phases, WholeCall, percentiles, synchroniser
 from detzoo.errors import DetzooError
@@ -28,6 +28,7 @@ from detzoo.prediction.predict import inference
 from detzoo.runtime.device import pick_device
 from detzoo.runtime.environment import device_facts, short_name, versions
 from detzoo.runtime.switches import Switches
+from detzoo.runtime.thread_counts import torch_threads
 from detzoo.types import DetectionSettings
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ class Benchmark:
         total = self.latency_ms["total"]
         flops = self.cost.flops
         memory = self.cost.peak_memory_bytes
+        zipped = self.cost.zipped_bytes
         return {
+            **({"threads": self.protocol["device"].get("threads")} if self.protocol.get("threads_asked") else {}),
             "latency_p50_ms": total["p50"],
             "latency_p95_ms": total["p95"],
             "latency_p99_ms": total["p99"],
@@ -88,6 +91,8 @@ class Benchmark:
             "gflops": None if flops is None else flops / 1e9,
             "peak_memory_mib": None if memory is None else memory / 2**20,
             "weights_mib": None if self.cost.weights_bytes is None else self.cost.weights_bytes / 2**20,
+            "zipped_mib": None if zipped is None else zipped / 2**20,
+            "joules_per_image": self.cost.joules_per_image,
         }
 
 
@@ -106,6 +111,8 @@ class TimingOptions:
         max_seconds: of measuring; fewer rounds are made where they do not fit, at least 5.
         switches: ``compile``, ``channels_last``, ``fold``, ``precision``; applied here.
         settings: in place of the recipe's.
+        threads: that torch, or a foreign detector's process, computes with; None leaves their number.
+        deployment: measure zipped weights and energy too.
         prepared: the switches were applied to the detector before; they are only recorded.
 
     Raises:
@@ -121,6 +128,8 @@ class TimingOptions:
     max_seconds: float = 20.0
     switches: Switches = field(default_factory=Switches)
     settings: DetectionSettings = field(default_factory=DetectionSettings)
+    threads: int | None = None
+    deployment: bool = False
     prepared: bool = False
 
     def __post_init__(self) -> None:
@@ -142,6 +151,14 @@ class Timing:
 
     def __init__(self, detector: AnyDetector, options: TimingOptions) -> None:
         self.detector, self.options = detector, options
+        with torch_threads(options.threads):  # a foreign detector's process begins with their number
+            self._prepare()
+        self.times: dict[str, list[float]] = {phase: [] for phase in self.phases.names}
+        self.blocks: list[float] = []
+        self.seconds = 0.0
+
+    def _prepare(self) -> None:
+        detector, options = self.detector, self.options
         self.settings = detector.settings(options.settings)
         self.device = pick_device(None if options.device is None else str(options.device))
         images = options.images
@@ -156,20 +173,22 @@ class Timing:
             )
         else:
             self.phases, self.load = Phases(detector, self.groups, self.device, self.settings), OtherLoad()
-        self.times: dict[str, list[float]] = {phase: [] for phase in self.phases.names}
-        self.blocks: list[float] = []
-        self.seconds = 0.0
 
     def warm_up(self) -> None:
         """Rounds that do not count."""
-        with inference(self.detector, precision=self.switches.precision):
+        with torch_threads(self.options.threads), inference(self.detector, precision=self.switches.precision):
             for _ in range(self.options.warmup):
                 self.phases.warm_up()
 
     def block(self, rounds: int) -> None:
         """Some rounds; rounds of phases and of the whole take turns, so that drift hits both."""
         wait, before, begin = synchroniser(self.device), len(self.times["total"]), time.perf_counter()
-        with inference(self.detector, precision=self.switches.precision), without_collection(), self.load:
+        with (
+            torch_threads(self.options.threads),
+            inference(self.detector, precision=self.switches.precision),
+            without_collection(),
+            self.load,
+        ):
             for _ in range(rounds):
                 if len(self.times["total"]) >= FEWEST and self._over(begin):
                     break
@@ -184,11 +203,13 @@ class Timing:
     def result(self) -> Benchmark:
         """Times and costs."""
         total = self.times["total"]
-        with inference(self.detector, precision=self.switches.precision):
+        with torch_threads(self.options.threads), inference(self.detector, precision=self.switches.precision):
             cost = self._cost()
             protocol = _protocol(
                 self.detector, self.device, self.groups, len(total), self.options.warmup, self.switches, self.settings
             )
+        if self.options.threads is not None:
+            protocol["threads_asked"] = self.options.threads
         protocol["images"] = "given" if self.options.images is not None else "noise"
         several = len(self.blocks) > 1
         return Benchmark(
@@ -202,10 +223,20 @@ class Timing:
         )
 
     def _cost(self) -> Cost:
-        if isinstance(self.phases, WholeCall):
-            return foreign_cost(self.phases.detector)
-        phases, regions = self.phases, self.phases.proposals()
-        return measure_cost(phases.detector, phases.one(), lambda: phases.total(regions), self.device)
+        phases, wait = self.phases, synchroniser(self.device)
+        if isinstance(phases, WholeCall):
+            cost, run = foreign_cost(phases.detector), phases.warm_up
+        else:
+            regions = phases.proposals()
+            cost = measure_cost(phases.detector, phases.one(), lambda: phases.total(regions), self.device)
+
+            def run() -> None:
+                phases.total(phases.proposals())
+                wait()
+
+        if not self.options.deployment:
+            return cost
+        return with_deployment(cost, self.detector, run, self.options.batch, self.device)
 
 
 def benchmark(detector: AnyDetector, options: TimingOptions | None = None) -> Benchmark:

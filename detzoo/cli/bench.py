@@ -34,12 +34,16 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     runtime: Annotated[
         str, typer.Option(help="torch; onnxruntime or openvino run a one-stage detector's export, made once and kept.")
     ] = "torch",
+    threads: Annotated[
+        str | None, typer.Option(help="Numbers of processor threads to time with, as 1,2,4 (default: torch's own).")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print all measurements as JSON.")] = False,
 ) -> None:
     """Benchmark detectors from decoded image to detections: preprocessing, network, post-processing and total."""
     from detzoo.benchmark.bench_command import bench_targets, render
     from detzoo.errors import DetzooError
     from detzoo.runtime.switches import Switches
+    from detzoo.runtime.thread_counts import parse_threads
     from detzoo.types import DetectionSettings
 
     switches = Switches(compile=compile_, channels_last=channels_last, fold=fold, precision=precision)  # type: ignore[arg-type]  # checked there
@@ -56,6 +60,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
         settings=DetectionSettings(score_threshold, nms_iou, keep),
         switches=switches,
         runtime=runtime,
+        threads=() if threads is None else parse_threads(threads),
     )
     typer.echo(render(benched, as_json=json_))
     if benched.failed:

@@ -71,6 +71,7 @@ MEASURED: Final = (
     percent("mask_AP50", "mask AP50 %"),
     percent("voc07_AP50", "VOC07 %"),
     percent("voc10_AP50", "VOC10 %"),
+    Column("threads", "threads", 0),
     Column("latency_p50_ms", "p50 ms", 1, 1.0, "low"),
     Column("latency_p95_ms", "p95 ms", 1, 1.0, "low"),
     Column("latency_p99_ms", "p99 ms", 1, 1.0, "low"),
@@ -87,6 +88,8 @@ MEASURED: Final = (
     Column("gflops", "GFLOPs", 2),
     Column("peak_memory_mib", "memory MiB", 0),
     Column("weights_mib", "weights MiB", 1),
+    Column("zipped_mib", "zip MiB", 1),
+    Column("joules_per_image", "J/image", 2),
 )
 """Columns of what was measured here; those that no row has are left out."""
 PER_CLASS: Final = (Column("class", "class", None), percent("AP", "AP %"), percent("AP50", "AP50 %"),
