@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from detzoo.comparison.class_differences import class_facts
 from detzoo.comparison.ties import RESAMPLED, resampled_ap
 from detzoo.evaluation import Evaluation
 from detzoo.evaluation.classes import class_names
@@ -26,7 +27,8 @@ def analyse(evaluation: Evaluation) -> dict[str, Any]:
         ``precision``: class -> IoU in percent -> precision at recall 0, .01, ... 1; ``confusion``: classes, counts,
         score, iou; ``errors``: ap50, counts, gains, and gains per class; ``f1``: mean and by class, each with the
         curve, the threshold of its highest value, and that value; ``calibration``: see ``calibration_record``;
-        ``intervals``: metric -> low, high, of those that have one; ``resampled``: AP by resample (``ties``).
+        ``intervals``: metric -> low, high, of those that have one; ``resampled``: AP by resample (``ties``), and
+        of each class its AP and the units with an object of it.
     """
     truth = evaluation.ground_truth
     names = class_names(truth)
@@ -59,7 +61,7 @@ def analyse(evaluation: Evaluation) -> dict[str, Any]:
             },
             "calibration": calibration_record({names[category]: own for category, own in scored.items()}),
             "intervals": interval_ends(evaluation),
-            RESAMPLED: resampled_ap(evaluation),
+            RESAMPLED: resampled_ap(evaluation) | {"classes": class_facts(evaluation)},
         }
     )
     return done

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from detzoo.comparison import figures, score_figures
+from detzoo.comparison.class_differences import MOST_DETECTORS, difference_figures
 from detzoo.comparison.figures import ALL
 from detzoo.comparison.html_page import CLASS, Menu, Plot, Section
 from detzoo.evaluation.calibration import SCORED_FROM
 from detzoo.evaluation.classes import class_names
+from detzoo.evaluation.intervals import LEVEL
 from detzoo.evaluation.object_counts import object_counts, of_all_classes
 
 if TYPE_CHECKING:
@@ -41,8 +43,22 @@ def class_sections(entries: Sequence[ComparisonEntry], dataset: Dataset) -> list
             menu,
             size_note,
         ),
+        difference_section(entries),
         *detection_sections(entries, menu, [ALL, *classes]),
     ]
+
+
+def difference_section(entries: Sequence[ComparisonEntry]) -> Section:
+    """Two detectors, class by class."""
+    names, drawings = difference_figures(entries)
+    menus = [Menu("less", "AP of", names), Menu("from", "less AP of", [*names[1:], *names[:1]])]
+    note = (
+        f"Bars: {100 * LEVEL:g} % confidence interval of the difference, over the same resamples of the test images; "
+        "each class stands for itself: of twenty classes without any difference, one is told apart by chance. "
+        f"The {MOST_DETECTORS} detectors of the best AP can be chosen."
+    )
+    plot = Plot("differences", "difference of two detectors in each class", drawings, ("less", "from"))
+    return Section("Differences of two detectors in each class", [plot], menus, note)
 
 
 def detection_sections(

@@ -80,7 +80,7 @@ function draw(plot) {
   const figure = variant(plot);
   plot.classList.toggle("empty", !figure);
   if (!figure) {
-    plot.dataset.empty = `Nothing is known here of ${chosen("class")}.`;
+    plot.dataset.empty = plot.dataset.menus.includes("class") ? `Nothing is known here of ${chosen("class")}.` : "Nothing to draw: choose two different detectors.";
     plot.style.height = "";
     Plotly.purge(plot);
     return;

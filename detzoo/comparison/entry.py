@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from detzoo.comparison.analysis import analyse
+from detzoo.comparison.class_differences import write_class_resamples
 from detzoo.comparison.recipe_facts import Facts
 from detzoo.data.content_digest import content_digest
 from detzoo.errors import DataError
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 NUMBERS: Final = "numbers.json"
 ANALYSIS: Final = "analysis.json"
-FORMAT: Final = "detzoo.compare.entry/7"
+FORMAT: Final = "detzoo.compare.entry/8"
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,9 @@ def start_over(folder: Path) -> None:
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """results.json, detections.json and analysis.json."""
+    """results.json, detections.json, analysis.json, and the AP of each class by resample."""
     evaluation.write(folder)
+    write_class_resamples(folder, evaluation)
     write_text(folder / ANALYSIS, json.dumps(analyse(evaluation)) + "\n")
 
 

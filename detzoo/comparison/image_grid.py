@@ -7,7 +7,7 @@ filtered by class.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,14 +56,16 @@ class WallImage:
     Args:
         title: name of its file.
         pixels: uint8 [H,W,3] RGB.
-        boxes: caption -> boxes; the ground truth comes first.
+        boxes: ``ground truth``, then each detector -> boxes.
         score: mean F1 of the detectors on it, 0..1.
+        f1: detector -> its F1 on it.
     """
 
     title: str
     pixels: NDArray[np.uint8]
     boxes: Mapping[str, Sequence[Box]]
     score: float
+    f1: Mapping[str, float] = field(default_factory=dict)
 
 
 def image_wall(entries: Sequence[ComparisonEntry], dataset: Dataset, most: int) -> list[WallImage]:
@@ -101,8 +103,9 @@ def image_wall(entries: Sequence[ComparisonEntry], dataset: Dataset, most: int) 
             continue
         boxes = {"ground truth": [truth_box(a, names) for a in annotations.get(image, ())]}
         for name, one in judged[image].items():
-            boxes[f"{name}: F1 {f1(one):.2f}"] = detector_boxes(one, names)
-        shown.append(WallImage(Path(sample.path).name, sample.image, boxes, score[image]))
+            boxes[name] = detector_boxes(one, names)
+        each = {name: f1(one) for name, one in judged[image].items()}
+        shown.append(WallImage(Path(sample.path).name, sample.image, boxes, score[image], each))
     return shown
 
 

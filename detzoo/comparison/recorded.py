@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from detzoo.benchmark import Benchmark, Cost
+from detzoo.comparison.class_differences import FILE as CLASS_RESAMPLES
 from detzoo.comparison.entry import (
     ANALYSIS,
     NUMBERS,
@@ -179,7 +180,7 @@ def take_recorded(
             say(f"{name}: counting the detections of {recorded.files['detections.json']}")
             write_evaluation(folder, counted(plan, recorded, results, dataset))
         else:
-            for stale in ("detections.json", ANALYSIS):
+            for stale in ("detections.json", ANALYSIS, CLASS_RESAMPLES):
                 (folder / stale).unlink(missing_ok=True)
             write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
         numbers = write_numbers(folder, {"key": key} | recorded_numbers(recorded, results))

@@ -75,7 +75,7 @@ function enlarging(dialog) {
   }
 
   function step(by) {
-    const shown = (figure) => !figure.closest(".wall").classList.contains("aside");
+    const shown = (figure) => !figure.closest(".wall").matches(".aside, .unasked");
     do at = (at + by + figures.length) % figures.length; while (!shown(figures[at]));
     draw();
   }
@@ -99,8 +99,54 @@ function enlarging(dialog) {
   window.addEventListener("resize", () => dialog.open && draw());
 }
 
+// Which objects each detector misses on an image: its boxes of that kind lie where the ground truth's do.
+function missed(wall, name) {
+  const figure = [...wall.querySelectorAll("figure")].find((one) => one.dataset.detector === name);
+  const key = (box) => ["x", "y", "width", "height"].map((side) => box.querySelector("rect").getAttribute(side)).join();
+  return new Map([...figure.querySelectorAll(".box.missed")].map((box) => [`${box.dataset.class} ${key(box)}`, box]));
+}
+
+// The filter "this finds, that misses": images without such an object step aside; the address remembers the choice.
+function choosing(choice) {
+  const [finds, misses] = choice.querySelectorAll("select");
+  const asked = new URLSearchParams(location.hash.slice(1));
+  for (const menu of [finds, misses]) {
+    const name = asked.get(menu.dataset.wall);
+    if ([...menu.options].some((option) => option.value === name)) menu.value = name;
+  }
+
+  function apply() {
+    const both = finds.value && misses.value && finds.value !== misses.value;
+    let shown = 0;
+    for (const wall of walls) {
+      for (const box of wall.querySelectorAll(".told")) box.classList.remove("told");
+      const found = both ? missed(wall, finds.value) : new Map();
+      const lost = both ? [...missed(wall, misses.value)].filter(([key]) => !found.has(key)) : [];
+      for (const [, box] of lost) box.classList.add("told");
+      wall.classList.toggle("unasked", Boolean(both) && !lost.length);
+      shown += lost.length > 0;
+    }
+    choice.querySelector("output").textContent = both ? `${shown} of ${walls.length} images`
+      : finds.value && finds.value === misses.value ? "choose two different detectors" : "";
+    arrange();
+  }
+
+  function remember() {
+    const words = new URLSearchParams();
+    for (const menu of [finds, misses]) if (menu.value) words.set(menu.dataset.wall, menu.value);
+    history.replaceState(null, "", words.size ? `#${words}` : location.pathname + location.search);
+    apply();
+  }
+
+  for (const menu of [finds, misses]) menu.addEventListener("change", remember);
+  choice.hidden = false;
+  apply();
+}
+
 if (walls.length) {
   enlarging(document.getElementById("enlarged"));
   new ResizeObserver(arrange).observe(walls[0].parentElement);
   arrange();
+  const choice = document.getElementById("wall-choice");
+  if (choice) choosing(choice);
 }

@@ -30,7 +30,20 @@ def wall_html(images: Sequence[WallImage]) -> str:
     key = (("truth", "ground truth"), ("true", "found"), ("false", "false"), ("missed", "not found"))
     items = "".join(f'<li><span class="key {kind}"></span>{words}</li>' for kind, words in key)
     rows = "".join(image_html(image, number) for number, image in enumerate(images))
-    return f'<ul class="legend">{items}</ul>{rows}'
+    return f'<ul class="legend">{items}</ul>{choices_html(images)}{rows}'
+
+
+def choices_html(images: Sequence[WallImage]) -> str:
+    """Two detectors to choose; useless without JavaScript, which therefore unhides them."""
+    names = list(dict.fromkeys(name for image in images for name in image.f1))
+    if len(names) < 2:
+        return ""
+    options = "".join(f'<option value="{html.escape(name)}">{html.escape(name)}</option>' for name in names)
+    choices = "".join(
+        f'<label>{words} <select data-wall="{key}"><option value="">any</option>{options}</select></label>'
+        for key, words in (("finds", "objects that this finds"), ("misses", "and this misses"))
+    )
+    return f'<div class="menus" id="wall-choice" hidden>{choices}<output></output></div>'
 
 
 def image_html(image: WallImage, number: int) -> str:
@@ -44,10 +57,11 @@ def image_html(image: WallImage, number: int) -> str:
         below = photo if place == 0 else f'<use href="#photo{number}"/>'
         drawn = "".join(box_svg(box, width) for box in boxes)
         words = html.escape(caption)
+        said = f"{caption}: F1 {image.f1[caption]:.2f}" if caption in image.f1 else caption
         figures.append(
-            f'<figure><button type="button" class="enlarge" aria-label="enlarge {words}">'
+            f'<figure data-detector="{words}"><button type="button" class="enlarge" aria-label="enlarge {words}">'
             f'<svg viewBox="0 0 {width} {height}">{below}{drawn}</svg></button>'
-            f"<figcaption>{breakable(caption)}</figcaption></figure>"
+            f"<figcaption>{breakable(said)}</figcaption></figure>"
         )
     listed, title = html.escape(json.dumps(classes)), html.escape(image.title)
     return (

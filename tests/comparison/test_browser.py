@@ -51,10 +51,8 @@ def test_it_draws_everything_and_asks_for_nothing(page: Page) -> None:
     drawn = page.eval_on_selector_all(
         ".plot", "all => all.map(plot => [plot.id, plot.querySelectorAll('.main-svg').length > 0])"
     )
-    assert dict(drawn) == dict.fromkeys(
-        ("tradeoff", "learning", "classes", "sizes", "precision", "f1", "calibration", "lrp", "errors", "confusion"),
-        True,
-    )
+    names = "tradeoff learning classes sizes differences precision f1 calibration lrp errors confusion"
+    assert dict(drawn) == dict.fromkeys(names.split(), True)
     assert [url for url in REQUESTS if not url.startswith(("file:", "data:", "blob:"))] == []
     assert COMPLAINTS == []
 
@@ -109,6 +107,42 @@ def test_a_class_can_be_filtered(page: Page) -> None:
     menu.select_option(names[0])
     assert page.locator("#classes .bars .point").count() == before
     assert page.locator(".wall.aside, .box.aside").count() == 0
+
+
+def test_two_detectors_are_compared_class_by_class(page: Page) -> None:
+    first, second = page.locator("select[data-menu=less]"), page.locator("select[data-menu=from]")
+    first.select_option("good")
+    second.select_option("fast")
+    assert page.locator("#differences .xtitle").text_content() == "AP of good less AP of fast, points"
+    second.select_option("good")
+    assert "two different detectors" in (page.locator("#differences").get_attribute("data-empty") or "")
+    second.select_option("fast")
+
+
+def test_the_wall_shows_what_one_finds_and_the_other_misses(page: Page) -> None:
+    finds, misses = page.locator("select[data-wall=finds]"), page.locator("select[data-wall=misses]")
+    everything = page.locator(".wall:visible").count()
+    finds.select_option("good")
+    misses.select_option("fast")
+    shown = page.locator(".wall:visible")
+    assert page.locator("#wall-choice output").text_content() == f"{shown.count()} of {everything} images"
+    assert shown.count() > 0
+    for n in range(shown.count()):
+        assert shown.nth(n).locator("[data-detector=fast] .told").count() > 0
+        assert shown.nth(n).locator("[data-detector=good] .told").count() == 0
+    assert page.url.endswith("#finds=good&misses=fast")
+    told = page.locator(".box.told").count()
+    page.reload()  # the address is the choice
+    page.wait_for_selector("html[data-drawn=yes]")
+    assert (finds.input_value(), misses.input_value()) == ("good", "fast")
+    assert page.locator(".box.told").count() == told
+    finds.select_option("fast")
+    misses.select_option("good")  # whatever `good` misses, `fast` misses as well
+    assert page.locator(".wall:visible").count() == 0
+    finds.select_option("")
+    assert page.locator(".wall:visible").count() == everything
+    misses.select_option("")
+    assert "#" not in page.url
 
 
 def luminance(page: Page, selector: str, property_: str) -> float:

@@ -186,6 +186,7 @@ def test_every_drawing_of_a_page_is_one_that_plotly_knows(compared: Compared) ->
         "learning": 3,
         "classes": 6,
         "sizes": 6,
+        "differences": 4 * 3,
         "precision": 6,
         "f1": 6,
         "calibration": 6,
