@@ -38,6 +38,8 @@ PROJECT: Final = "detzoo"
 """Project (W&B, trackio) or experiment (MLflow) of all runs; MLFLOW_EXPERIMENT_NAME and WANDB_PROJECT replace it."""
 _STEPS: Final = 10
 """Steps between two points of a tracker to which each of them costs some 30 ms."""
+_LETTERS: Final = 200
+"""Of the message of what failed: those of servers are long."""
 _log = logging.getLogger("detzoo.training")
 
 
@@ -241,7 +243,7 @@ class Trackers:
                 yield
         except Exception as error:  # whatever a server, a disk or a package may raise
             self._live.pop(name, None)
-            first = f"{type(error).__name__}: {error}".splitlines()[0]
+            first = f"{type(error).__name__}: {error}".splitlines()[0][:_LETTERS]
             _log.warning("--track %s: failed (%s); the training goes on without it", name, first)
 
 
