@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from xml.etree import ElementTree
 
 from detzoo.errors import DataError
+from detzoo.prediction.mask_outlines import largest_outline
 from detzoo.runtime.atomic_files import write_text
 from detzoo.runtime.foreign_files import is_ordinary
 from detzoo.runtime.images import is_url
@@ -94,14 +95,30 @@ def write_pre_annotations(
     if frames:
         report(f"{frames} frames of videos are not in the files for {', '.join(tools)}: these name images")
     images = [record for record in records if "frame" not in record]
-    if any("segmentation" in one for record in images for one in record["detections"]):
-        report(f"masks are written as boxes for {', '.join(tools)}; {out} has them in detections.json")
+    images, more = _with_outlines(images)
+    if more:
+        report(
+            f"{more} masks of several parts: {', '.join(tools)} get the outline of the largest; {out} has them whole"
+        )
     used = {one["label"] for record in images for one in record["detections"]}
     names = [class_name(classes, label) for label, name in enumerate(classes) if name is not None or label in used]
     if "cvat" in tools:
         _write_cvat(out, images, names, report)
     if "labelstudio" in tools:
         _write_label_studio(out, images, names, model)
+
+
+def _with_outlines(records: Sequence[Record]) -> tuple[list[Record], int]:
+    """The records with ``outline`` for each mask, and how many masks have several parts."""
+    found, more = [], 0
+    for record in records:
+        detections = []
+        for one in record["detections"]:
+            corners, parts = largest_outline(one["segmentation"]) if "segmentation" in one else ([], 0)
+            more += parts > 1
+            detections.append(one | {"outline": corners})
+        found.append(record | {"detections": detections})
+    return found, more
 
 
 def common_folder(files: Sequence[str]) -> Path | None:
@@ -139,9 +156,12 @@ def _write_cvat(out: Path, records: Sequence[Record], names: Sequence[str], repo
         taken.add(name)
         image = ElementTree.SubElement(root, "image", given)
         for one in record["detections"]:
-            corners = {key: f"{value:.2f}" for key, value in zip(("xtl", "ytl", "xbr", "ybr"), one["box"], strict=True)}
-            plain = {"label": one["class"], "source": "auto", "occluded": "0", **corners, "z_order": "0"}
-            ElementTree.SubElement(image, "box", plain)
+            tag, place = "polygon", {"points": ";".join(f"{x:.2f},{y:.2f}" for x, y in one["outline"])}
+            if not one["outline"]:
+                tag = "box"
+                place = dict(zip(("xtl", "ytl", "xbr", "ybr"), (f"{value:.2f}" for value in one["box"]), strict=True))
+            plain = {"label": one["class"], "source": "auto", "occluded": "0", **place, "z_order": "0"}
+            ElementTree.SubElement(image, tag, plain)
     ElementTree.indent(root)
     head = f'<?xml version="1.0" encoding="utf-8"?>\n<!-- {_MARK} -->\n'
     write_text(out / FILES["cvat"][0], head + ElementTree.tostring(root, encoding="unicode") + "\n")
@@ -164,27 +184,35 @@ def _write_label_studio(out: Path, records: Sequence[Record], names: Sequence[st
     view = ElementTree.Element("View")
     view.append(ElementTree.Comment(f" {_MARK} "))
     ElementTree.SubElement(view, "Image", {"name": "image", "value": "$image"})
-    labels = ElementTree.SubElement(view, "RectangleLabels", {"name": "label", "toName": "image"})
-    for name in names:
-        ElementTree.SubElement(labels, "Label", {"value": name})
+    outlined = any(one["outline"] for record in records for one in record["detections"])
+    tags = {"RectangleLabels": "label"} | ({"PolygonLabels": "outline"} if outlined else {})
+    for tag, called in tags.items():
+        labels = ElementTree.SubElement(view, tag, {"name": called, "toName": "image"})
+        for name in names:
+            ElementTree.SubElement(labels, "Label", {"value": name})
     ElementTree.indent(view)
     write_text(out / FILES["labelstudio"][1], ElementTree.tostring(view, encoding="unicode") + "\n")
 
 
 def _region(one: dict[str, Any], record: Record, name: str) -> dict[str, Any]:
-    """A rectangle in percent of the image."""
+    """A rectangle or a polygon in percent of the image."""
     width, height = record["width"], record["height"]
-    x1, y1, x2, y2 = one["box"]
-    value = {
-        "x": 100 * x1 / width,
-        "y": 100 * y1 / height,
-        "width": 100 * (x2 - x1) / width,
-        "height": 100 * (y2 - y1) / height,
-        "rotation": 0,
-        "rectanglelabels": [one["class"]],
-    }
     size = {"original_width": width, "original_height": height, "image_rotation": 0}
+    value: dict[str, Any]
+    if one["outline"]:
+        kind, control = "polygonlabels", "outline"
+        value = {"points": [[100 * x / width, 100 * y / height] for x, y in one["outline"]], "closed": True}
+    else:
+        kind, control = "rectanglelabels", "label"
+        x1, y1, x2, y2 = one["box"]
+        value = {
+            "x": 100 * x1 / width,
+            "y": 100 * y1 / height,
+            "width": 100 * (x2 - x1) / width,
+            "height": 100 * (y2 - y1) / height,
+            "rotation": 0,
+        }
     return {
-        "id": name, "type": "rectanglelabels", "from_name": "label", "to_name": "image", **size,
-        "value": value, "score": one["score"],
+        "id": name, "type": kind, "from_name": control, "to_name": "image", **size,
+        "value": value | {kind: [one["class"]]}, "score": one["score"],
     }  # fmt: skip

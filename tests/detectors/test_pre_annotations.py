@@ -12,9 +12,11 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from numpy.typing import NDArray
 
 from detzoo.data import open_dataset
 from detzoo.errors import DataError
+from detzoo.ops.mask_encoding import run_lengths
 from detzoo.prediction.pre_annotations import TOOLS, check_replaceable, check_tools, write_pre_annotations
 
 HEIGHT, WIDTH = 30, 40
@@ -126,12 +128,67 @@ def test_the_label_studio_file_of_addresses_keeps_them(tmp_path: Path) -> None:
 
 def test_what_the_files_cannot_hold_is_told(tmp_path: Path) -> None:
     frames = [record("a.mp4", frame=number) for number in range(3)]
-    masked = record("a.jpg", ("Ä", [0.0, 0, 4, 4]))
-    masked["detections"][0]["segmentation"] = {}
+    mask = np.zeros((1, HEIGHT, WIDTH), np.bool_)
+    mask[0, :4, :4] = mask[0, 10:20, 10:30] = True
+    parted = record("a.jpg", ("Ä", [0.0, 0, 30, 20]))
+    (parted["detections"][0]["segmentation"],) = run_lengths(mask)
     told: list[str] = []
-    write_pre_annotations(tmp_path, TOOLS, [*frames, masked], classes=CLASSES, model="net", report=told.append)
-    assert [message[:20] for message in told] == ["3 frames of videos a", "masks are written as"]
-    assert (tmp_path / "cvat.xml").read_text().count("<image") == 1
+    write_pre_annotations(tmp_path, TOOLS, [*frames, parted], classes=CLASSES, model="net", report=told.append)
+    assert [message[:25] for message in told] == ["3 frames of videos are no", "1 masks of several parts:"]
+    text = (tmp_path / "cvat.xml").read_text()
+    assert text.count("<image") == 1
+    # the larger part, 10 to 30 by 10 to 20 px, an eighth of a px inside
+    assert 'points="10.12,10.12;10.12,19.88;29.88,19.88;29.88,10.12"' in text
+
+
+def disc() -> NDArray[np.bool_]:
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    return np.asarray((x - 20) ** 2 + (y - 15) ** 2 <= 100, np.bool_)
+
+
+def masked(tmp_path: Path) -> Path:
+    """Files for an image with a disc, and an object whose mask is empty."""
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+    one = record(tmp_path / "images" / "a.png", ("Ä", [10.0, 5, 31, 26]), ("Ä", [0.0, 0, 5, 5]))
+    codes = run_lengths(np.stack([disc(), np.zeros((HEIGHT, WIDTH), np.bool_)]))
+    for found, code in zip(one["detections"], codes, strict=True):
+        found["segmentation"] = code
+    write_pre_annotations(tmp_path, TOOLS, [one], classes=CLASSES, model="net", report=pytest.fail)
+    return tmp_path
+
+
+def test_masks_are_outlines(tmp_path: Path) -> None:
+    folder = masked(tmp_path)
+    sample = open_dataset(folder / "cvat.xml")[0]
+    np.testing.assert_allclose(sample.boxes, np.array([[10.12, 5.12, 30.88, 25.88], [0.0, 0.0, 5.0, 5.0]]), atol=1e-4)
+    assert sample.masks is not None
+    drawn = sample.masks[0].astype(np.bool_)
+    assert (drawn & disc()).sum() / (drawn | disc()).sum() > 0.98
+    (task,) = json.loads((folder / "label_studio.json").read_text())
+    outline, box = task["predictions"][0]["result"]
+    assert (outline["type"], box["type"]) == ("polygonlabels", "rectanglelabels")
+    points = np.array(outline["value"]["points"]) / 100 * (WIDTH, HEIGHT)
+    assert (points.min(0).round(2).tolist(), points.max(0).round(2).tolist()) == ([10.12, 5.12], [30.88, 25.88])
+
+
+def test_label_studios_sdk_accepts_outlines(tmp_path: Path) -> None:
+    pytest.importorskip("label_studio_sdk")
+    from label_studio_sdk.label_interface import LabelInterface
+
+    folder = masked(tmp_path)
+    interface = LabelInterface((folder / "label_studio.xml").read_text())
+    interface.validate()
+    (task,) = json.loads((folder / "label_studio.json").read_text())
+    assert interface.validate_prediction(task["predictions"][0], return_errors=True) == []
+
+
+def test_datumaro_reads_outlines(tmp_path: Path) -> None:
+    datumaro = pytest.importorskip("datumaro")
+    folder = masked(tmp_path)
+    (folder / "label_studio.xml").unlink()
+    (item,) = datumaro.Dataset.import_from(str(folder), "cvat")
+    assert sorted(one.type.name for one in item.annotations) == ["bbox", "polygon"]
 
 
 def test_nothing_to_write_is_fine(tmp_path: Path) -> None:
