@@ -28,7 +28,7 @@ def command(  # typer turns parameters into options: their order means nothing
     ] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
 ) -> None:
-    """Export: ONNX for one-stage detectors, torch.export for all. The file carries class names and input settings."""
+    """Export as ONNX or through torch.export. The file carries class names and input settings."""
     from detzoo.detector_loading import load_detector
     from detzoo.export.export_detector import export
     from detzoo.runtime.sizes import parse_size

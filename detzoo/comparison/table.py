@@ -129,7 +129,7 @@ def export_notes(entries: Sequence[ComparisonEntry]) -> list[str]:
         return []
     notes = [
         "ONNX, torch program: what the parts of a detector declare, nothing was exported; "
-        "raw head: without --postprocess alone"
+        "raw head: without --postprocess alone; detections: with it alone"
     ]
     facts = ((entry.name, fact) for entry in known for key, fact in entry.export.items() if key == "onnx")
     return notes + [f"{name}: ONNX {fact['can']}: {fact['why']}" for name, fact in facts if fact["can"] != "yes"]

@@ -234,6 +234,7 @@ class RoiAlign(PlainPool):
             and levels is not None
             and maps[0].device.type == "cpu"
             and not allows_dynamic_shapes(levels)
+            and not torch.compiler.is_exporting()  # other runtimes have the operation itself
         ):
             pooled = self.pool_compiled(maps, regions, levels)
         else:
@@ -326,9 +327,19 @@ class PsRoiAlign(PositionSensitivePool):
 
     def pool(self, values: Tensor, regions: Tensor, scale: float) -> Tensor:
         """[R,C // bins,*output]."""
-        # a region without extent has 0 adaptive samples: 0 / 0
-        pooled: Tensor = ops.ps_roi_align(values, with_extent(regions), self.output, scale, self.sampling_ratio)
+        regions = with_extent(regions)  # a region without extent has 0 adaptive samples: 0 / 0
+        if torch.compiler.is_exporting():
+            return self.pool_exported(values, regions, scale)
+        pooled: Tensor = ops.ps_roi_align(values, regions, self.output, scale, self.sampling_ratio)
         return pooled
+
+    def pool_exported(self, values: Tensor, regions: Tensor, scale: float) -> Tensor:
+        """By RoIAlign of every channel into every bin, of which each bin keeps its own: other runtimes have that."""
+        bins = self.output[0] * self.output[1]
+        every: Tensor = ops.roi_align(values, regions, self.output, scale, self.sampling_ratio, aligned=True)
+        own = torch.arange(bins, device=values.device) * (bins + 1)  # the diagonal of channel's bin by bin
+        kept = every.reshape(-1, values.shape[1] // bins, bins * bins)[:, :, own]
+        return kept.view(-1, kept.shape[1], *self.output)
 
 
 def chosen_levels(features: FeatureSpecs, levels: tuple[str, ...] | None) -> tuple[str, ...]:

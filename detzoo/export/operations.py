@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import torch
+import torchvision  # registers torch.ops.torchvision.roi_pool
 
 from detzoo.ops import exported as _registered  # torch.ops.detzoo.nms_keep
 from detzoo.ops.nms import float32_at_most
 
-del _registered
+del _registered, torchvision
 
 
 def nms_keep(boxes: Any, scores: Any, group: Any, valid: Any, iou: float) -> Any:
@@ -47,6 +48,13 @@ def sort_stable(values: Any, *, stable: bool = True, dim: int = -1, descending: 
     return op.TopK(values, count, axis=dim, largest=int(descending), sorted=1)
 
 
+def roi_pool(values: Any, regions: Any, scale: float, height: int, width: int) -> tuple[Any, Any]:
+    """``torchvision::roi_pool`` in ONNX, whose exporter has too few arguments for it; nobody uses its second result."""
+    op = _operations()
+    pooled = op.MaxRoiPool(values, regions, pooled_shape=[height, width], spatial_scale=scale)
+    return pooled, pooled
+
+
 def _zero() -> Any:
     import onnx
 
@@ -63,4 +71,5 @@ def _operations() -> Any:
 TRANSLATIONS: Final[dict[Callable[..., Any], Callable[..., Any]]] = {
     torch.ops.detzoo.nms_keep.default: nms_keep,
     torch.ops.aten.sort.stable: sort_stable,
+    torch.ops.torchvision.roi_pool.default: roi_pool,
 }

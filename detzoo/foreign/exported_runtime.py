@@ -39,23 +39,31 @@ def check_runtime(name: str) -> None:
 
 
 def in_runtime(detector: Detector, runtime: str, folder: Path) -> ProcessDetector:
-    """The detector as an ONNX file in a runtime; its raw head, followed by the recipe's own post-processing.
+    """The detector as an ONNX file in a runtime.
+
+    Its raw head is, followed by the recipe's own post-processing; a detector of several stages is as a whole.
 
     Args:
-        detector: one-stage, with its weights.
+        detector: with its weights.
         runtime: ``onnxruntime`` or ``openvino``.
         folder: where the file is kept; made where it is missing. A file of the same weights, recipe and version of
             detzoo is used again.
 
     Raises:
-        ExportError: the detector cannot be exported.
+        DetzooError: the detector cannot be exported, or is given regions that are found outside of it.
     """
+    if detector.proposer is not None:
+        raise DetzooError(
+            f"--runtime {runtime}: {detector.name} is given regions that a program outside of its network finds; use "
+            "--runtime torch"
+        )
+    whole = detector.raw_head is None
     path = folder / f"{digest(detector)[:16]}.onnx"
     if not is_ordinary(path):
         folder.mkdir(parents=True, exist_ok=True)
         _log.info("exporting %s to %s", detector.name, path)
         try:
-            export_onnx(detector, path, dynamic_size=detector.input.size is None)
+            export_onnx(detector, path, postprocess=whole, dynamic_size=detector.input.size is None and not whole)
         except DetzooError:
             if not is_ordinary(path):  # else another process was faster
                 raise

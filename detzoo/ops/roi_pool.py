@@ -172,7 +172,8 @@ def align_one(
     """
     samples = regions.shape[0] * output[0] * output[1] * sampling_ratio**2
     cells = values.shape[0] * values.shape[2] * values.shape[3]
-    if values.device.type == "cpu" and samples * CELLS_PER_SAMPLE > cells:
+    is_fixed = torch.compiler.is_exporting()  # other runtimes have the operation itself
+    if values.device.type == "cpu" and not is_fixed and samples * CELLS_PER_SAMPLE > cells:
         return align([values], regions, [1 / scale], None, output, sampling_ratio, aligned=aligned)
     pooled: Tensor = roi_align(values, regions, output, scale, sampling_ratio, aligned)
     return pooled

@@ -56,7 +56,7 @@ def test_export_by_declaration() -> None:
     regions, dense, soft = Guess(), Dense(), Dense()
     soft.postprocess.fits_onnx = False
     facts = [export_facts(detector) for detector in (regions, dense, soft)]
-    assert [fact["onnx"]["can"] for fact in facts] == ["no", "yes", "raw head"]
-    assert "regions" in facts[0]["onnx"]["why"]
+    assert [fact["onnx"]["can"] for fact in facts] == ["detections", "yes", "raw head"]
+    assert "--postprocess" in facts[0]["onnx"]["why"]
     assert "suppression" in facts[2]["onnx"]["why"]
     assert {fact["program"]["can"] for fact in facts} == {"not tried"}  # no part declares it

@@ -29,13 +29,15 @@ from tests.export.small_detectors import (
 FAST = "yolov3"
 FREE = [row.recipe for row in table() if row.raw == "yes" and row.recipe != FAST]
 FIXED = [row.recipe for row in table() if row.raw == "yes, of one size"]
-FOUND = [row.recipe for row in table() if row.found == "yes"]
+FOUND = [row.recipe for row in table() if row.found.startswith("yes")]
+GIVEN = [row.recipe for row in table() if row.found == "yes, given regions"]
 SLOW = [pytest.param(name, marks=() if name == FAST else (pytest.mark.slow,)) for name in FOUND]
 
 
 def test_no_cell_of_the_table_escapes_these_tests() -> None:
     assert len([row for row in table() if row.raw.startswith("yes")]) == len([FAST, *FREE, *FIXED]) == 20
-    assert len([row for row in table() if row.found.startswith("yes")]) == len(FOUND) == 19
+    assert len([row for row in table() if row.found.startswith("yes")]) == len(FOUND) == 30
+    assert set(GIVEN) == {"fast", "fast_max", "sppnet", "rcnn"}
 
 
 def run(path: Path, **given: torch.Tensor) -> dict[str, Float]:
@@ -123,6 +125,23 @@ def test_detections_of_two_images_of_which_one_is_empty(name: str, tmp_path: Pat
             empty, shown = sorted(expected.valid.sum(1).tolist())
             assert empty == 0
             assert shown >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GIVEN)
+def test_any_number_of_regions(name: str, tmp_path: Path) -> None:
+    detector, path = small(name), tmp_path / "found.onnx"
+    export_onnx(detector, path, postprocess=True)
+    for regions in (1, 50):
+        given = inputs(detector, images(2), regions=regions)
+        assert_same_detections(detections(detector, given), run(path, **given))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    assert json.loads(session.get_modelmeta().custom_metadata_map["detzoo.dynamic"]) == ["batch", "regions"]
+
+
+def test_a_box_stage_has_no_raw_head(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="--postprocess"):
+        export_onnx(small("faster"), tmp_path / "no.onnx")
 
 
 @pytest.mark.slow
