@@ -92,7 +92,7 @@ def load(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] | None =
     """A trained detector from a run folder (its best checkpoint, else its last) or a checkpoint file.
 
     Args:
-        path: of the run or checkpoint.
+        path: of the run or checkpoint; or ``hf:owner/name``, with ``@revision``: what ``detzoo push`` wrote to the Hub.
         overrides: as for ``build``: another suppression, threshold or input size; whatever the trained weights still
             fit.
 
@@ -101,8 +101,15 @@ def load(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] | None =
         WeightsError: there is no checkpoint, or it does not fit the recipe stored in it.
     """
     from detzoo.weights.checkpoint import load_model_state
+    from detzoo.weights.hub_run import fetch_hub_run, repository_of
 
-    values, classes, state = load_model_state(Path(path))
+    place = Path(path)
+    if isinstance(path, str) and repository_of(path) is not None:
+        fetched = fetch_hub_run(path)
+        if fetched is None:
+            raise WeightsError(f"{path}: its repository holds no run of detzoo; load it with detzoo.load_foreign")
+        place = fetched
+    values, classes, state = load_model_state(place)
     recipe = recipe_from_values(str(path), values, overrides)
     detector = build_recipe(recipe, classes=classes, backbone_weights=False)
     try:

@@ -102,7 +102,8 @@ def find_target(
     """Report what is wrong with a target before the slow work: searching images, fetching weights.
 
     Args:
-        target: a name from ``detzoo list``, a recipe file, a run folder, a checkpoint, or a foreign detector.
+        target: a name from ``detzoo list``, a recipe file, a run folder, a checkpoint, ``hf:owner/name``, or a foreign
+            detector.
         set_: ``key=value`` overrides of a recipe, of a run whose weights still fit, or of a foreign detector's options.
         weights: ``needed`` for whatever looks at detections: a name must have published weights; ``optional`` for
             timing and training: without published weights it is built untrained.
@@ -113,6 +114,12 @@ def find_target(
         ForeignError: a foreign detector whose file is not there.
     """
     overrides = tuple(set_ or ())
+    if target.startswith("hf:"):
+        from detzoo.weights.hub_run import fetch_hub_run  # it imports torch
+
+        fetched = fetch_hub_run(target)
+        if fetched is not None:
+            return Target(str(fetched), overrides, None)
     if is_foreign(target):
         from detzoo.foreign.options import described  # it imports torch
 

@@ -23,7 +23,7 @@ from detzoo.runtime.version import __version__
 COMMANDS: Final = (
     "list", "show", "diff", "matrix", "plugins", "new-plugin", "registry", "schema",
     "train", "sweep", "eval", "predict", "bench", "compare",
-    "data", "proposals", "pretrain", "weights", "export", "doctor", "demo",
+    "data", "proposals", "pretrain", "weights", "export", "push", "doctor", "demo",
 )  # fmt: skip
 """In the order of ``detzoo --help``."""
 _SHORT: Final = ("list", "show", "diff", "plugins", "new-plugin", "registry", "schema")

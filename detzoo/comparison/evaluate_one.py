@@ -81,7 +81,7 @@ def evaluate_target(
         voc=protocol,
         switches=applied.as_dict(),
     )
-    return with_weights(found, Path(target)) if is_run(target) else found
+    return with_weights(found, Path(named.name)) if is_run(named.name) else found  # of the Hub: its fetched file
 
 
 def _opened(data: str, split: str | None, groups: str | None) -> Dataset:

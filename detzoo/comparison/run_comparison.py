@@ -90,7 +90,12 @@ def compare(plan: ComparisonPlan, say: Callable[[str], None] = lambda _: None) -
     for target in filter(is_trained_here, plan.targets):
         find_target(target, set_=plan.overrides, weights="optional")  # before the others are trained for hours
     for target in filter(is_foreign, plan.targets):
-        find_target(target)  # a file that is not there, a wrong option
+        found = find_target(target)  # a file that is not there, a wrong option
+        if found.foreign is None:
+            raise DetzooError(
+                f"{target} is a run of detzoo on the Hub, and compare does not take it by this name; it was fetched, "
+                f"so give {found.name}"
+            )
     with claimed_folder(plan.out, marker=MARKER, written=FORMAT, what="comparison"):
         return _compared(plan, say)
 

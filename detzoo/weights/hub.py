@@ -75,8 +75,23 @@ def fetch_from_hub(location: str, *, progress: bool) -> Path:
         WeightsError: the address, the repository, its revision or file are wrong, or it cannot be reached.
         MachineError: the cache cannot be written.
     """
-    wanted = parse_hub_address(location)
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    return fetch_hub_file(parse_hub_address(location), progress=progress)
+
+
+class MissingOnHubError(WeightsError):
+    """The repository and its revision are there, and the file is not."""
+
+
+def fetch_hub_file(wanted: HubFile, *, progress: bool) -> Path:
+    """``fetch_from_hub`` for a file of any kind.
+
+    Raises:
+        MissingOnHubError: the repository does not hold the file.
+        WeightsError: the repository or its revision are wrong, or the Hub cannot be reached.
+        MachineError: the cache cannot be written.
+    """
+    location = f"{SCHEME}://{wanted.repository}@{wanted.revision}/{wanted.file}"
+    from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.utils.tqdm import tqdm
 
     class Quiet(tqdm):  # the library itself switches its bars off for the whole process only
@@ -86,7 +101,7 @@ def fetch_from_hub(location: str, *, progress: bool) -> Path:
     endpoint = os.environ.get("HF_ENDPOINT") or None  # the library reads it once, when imported
     try:
         kept = try_to_load_from_cache(wanted.repository, wanted.file, revision=wanted.revision)
-        if isinstance(kept, str) and is_pinned(location):
+        if isinstance(kept, str) and _COMMIT.fullmatch(wanted.revision) is not None:
             return Path(kept)
         unreachable = _unreachable(wanted, endpoint)
         if unreachable is not None:
@@ -102,6 +117,8 @@ def fetch_from_hub(location: str, *, progress: bool) -> Path:
                 tqdm_class=None if progress else Quiet,
             )
         )
+    except errors.RemoteEntryNotFoundError as error:
+        raise MissingOnHubError(f"cannot fetch {location}: {_reason(error, wanted)}") from None
     except Exception as error:  # its HTTP client raises kinds of its own, others in each of its versions
         if (reason := machine_failure(error)) is not None:
             raise MachineError(f"{location}: {reason}; make room, or set HF_HOME to another folder") from None

@@ -38,6 +38,7 @@ ROOMS = (
     "experiments",
     "comparison",
     "proposals",
+    "publishing",  # reads what training, evaluation and comparison know of a run
     "cli",
 )
 # An import inside a function keeps torch or another heavy package out of start-up, and has no other reason:

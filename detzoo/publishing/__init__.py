@@ -1,0 +1,1 @@
+"""Trained detectors for others: what is uploaded, its card, and the upload."""
