@@ -75,22 +75,26 @@ def fetch_from_hub(location: str, *, progress: bool) -> Path:
         WeightsError: the address, the repository, its revision or file are wrong, or it cannot be reached.
         MachineError: the cache cannot be written.
     """
-    return fetch_hub_file(parse_hub_address(location), progress=progress)
+    return fetch_hub_file(parse_hub_address(location), location, progress=progress)
 
 
 class MissingOnHubError(WeightsError):
     """The repository and its revision are there, and the file is not."""
 
 
-def fetch_hub_file(wanted: HubFile, *, progress: bool) -> Path:
+def fetch_hub_file(wanted: HubFile, location: str, *, progress: bool) -> Path:
     """``fetch_from_hub`` for a file of any kind.
+
+    Args:
+        wanted: the file.
+        location: as the user wrote it, for messages.
+        progress: show it on stderr.
 
     Raises:
         MissingOnHubError: the repository does not hold the file.
         WeightsError: the repository or its revision are wrong, or the Hub cannot be reached.
         MachineError: the cache cannot be written.
     """
-    location = f"{SCHEME}://{wanted.repository}@{wanted.revision}/{wanted.file}"
     from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.utils.tqdm import tqdm
 

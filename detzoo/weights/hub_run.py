@@ -60,7 +60,7 @@ def fetch_hub_run(target: str, *, progress: bool = True) -> Path | None:
         return None
     repository, revision = place
     try:
-        path = fetch_hub_file(HubFile(repository, revision, MARK), progress=False)
+        path = fetch_hub_file(HubFile(repository, revision, MARK), target, progress=False)
     except MissingOnHubError:
         return None
     except WeightsError:
