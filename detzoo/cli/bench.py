@@ -32,7 +32,7 @@ def command(  # noqa: PLR0917  # typer turns parameters into options: their orde
     channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC (channels-last) memory layout.")] = False,
     fold: Annotated[bool, typer.Option("--fold", help="Fold batch norms into convolutions.")] = False,
     runtime: Annotated[
-        str, typer.Option(help="torch; onnxruntime or openvino run a one-stage detector's export, made once and kept.")
+        str, typer.Option(help="torch; onnxruntime or openvino run the detector's export, made once and kept.")
     ] = "torch",
     threads: Annotated[
         str | None, typer.Option(help="Numbers of processor threads to time with, as 1,2,4 (default: torch's own).")

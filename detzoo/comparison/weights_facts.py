@@ -46,8 +46,8 @@ def _last_of(file: Path, own: dict[str, Any]) -> dict[str, Any]:
         return own
     try:
         return load_checkpoint(file.with_name(LAST), parts=()).run
-    except WeightsError:  # copied without its run
-        return {}
+    except WeightsError:  # copied without its run; one that was pushed to the Hub holds the settings itself
+        return own if "settings" in own else {}
 
 
 def weights_words(facts: Mapping[str, Any]) -> str:

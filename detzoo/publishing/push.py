@@ -79,10 +79,10 @@ def prepare_push(
     file = checkpoint_of(run)
     whole = load_checkpoint(file, parts=("model", "ema"))
     facts = weights_facts(run)
-    named = whole.recipe | {"name": Path(whole.recipe["name"]).name}  # not the folders of whoever trained it
+    named = without_folders(whole.recipe)
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / MODEL
-        save_checkpoint(written, Checkpoint(named, whole.classes, whole.ema or whole.model))
+        save_checkpoint(written, Checkpoint(named, whole.classes, whole.ema or whole.model, run=run_of(file)))
         model = written.read_bytes()
     digest = hashlib.sha256(model).hexdigest()
     found = results if results is not None else file.with_name(RESULTS)
@@ -177,6 +177,27 @@ def _reason(error: Exception) -> str:
         return "somebody else changed the repository meanwhile; look at it, and run again"
     said = (str(error) or type(error).__name__).strip().splitlines()[0]
     return f"{said.rstrip('.')}. Run again when the Hub can be reached, or name a mirror in HF_ENDPOINT"
+
+
+def without_folders(value: Any) -> Any:
+    """A recipe whose files are names: the folders of whoever trained it are nobody's business."""
+    if isinstance(value, dict):
+        return {name: without_folders(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folders(one) for one in value]
+    if isinstance(value, str) and (value.startswith(("/", "~", "./", "../")) or is_ordinary(Path(value))):
+        return Path(value).name
+    return value
+
+
+def run_of(file: Path) -> dict[str, Any]:
+    """Settings and state of the run, so that an evaluation knows what the weights have seen; nothing where unknown."""
+    from detzoo.weights.checkpoint import LAST, load_checkpoint
+
+    own, last = load_checkpoint(file, parts=()).run, file.with_name(LAST)
+    whole = load_checkpoint(last, parts=()).run if is_ordinary(last) else own
+    settings = {"settings": whole["settings"]} if "settings" in whole else {}
+    return settings | {name: own[name] for name in ("state", "selection") if name in own}
 
 
 def _results(path: Path) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 
 import detzoo
 from detzoo.cli import app
+from detzoo.comparison.weights_facts import weights_facts
 from detzoo.detector_loading import find_target
 from detzoo.errors import WeightsError
-from detzoo.publishing.push import PushError, prepare_push, push
-from detzoo.weights.checkpoint import save_model
+from detzoo.publishing.push import PushError, prepare_push, push, without_folders
+from detzoo.weights.checkpoint import Checkpoint, save_checkpoint, save_model
 from detzoo.weights.hub_run import fetch_hub_run, repository_of
 from tests.publishing.hub_server import HubServer, running
 
@@ -79,6 +80,35 @@ def test_what_was_pushed_is_loaded_and_detects_the_same(hub: HubServer, run: Pat
     found = find_target(f"{TARGET}@{commit}")  # what predict, eval, bench and export go through
     assert found.foreign is None
     assert found.load().classes == ("cat", "dog")
+
+
+def test_what_the_weights_have_seen_travels_with_them(hub: HubServer, tmp_path: Path) -> None:
+    data = {"name": "pets", "split": "train", "images": 40, "annotations": "0f"}
+    state = {"base_epoch": 3, "epoch": 0, "best_epoch": 3, "complete": True}
+    folder = tmp_path / "trained"
+    folder.mkdir()
+    built = detzoo.build("ssdlite_mobilenet_v2", num_classes=2, weights=None, overrides={"backbone.weights": None})
+    recipe = json.loads(json.dumps({"name": "/home/me/mine.yaml#mine", "values": built.recipe.values}))
+    recipe["values"]["backbone"]["weights"] = "/home/me/secret/backbone.pth"
+    whole = Checkpoint(recipe, ("cat", "dog"), built.state_dict(), run={"settings": {"data": data}, "state": state})
+    save_checkpoint(folder / "last.safetensors", whole)
+    prepared = prepare_push(folder, TARGET)
+    assert not [name for name, content in prepared.files.items() if b"/home/me" in content]
+    assert "Trained on pets, split train: 40 images" in prepared.files["README.md"].decode()
+    push(prepared)
+    file = fetch_hub_run(TARGET, progress=False)
+    assert file is not None
+    facts = weights_facts(file)
+    assert (facts["trained_on"], facts["epoch"], facts["finished"]) == (data, 3, True)
+    assert detzoo.load(TARGET).classes == ("cat", "dog")
+
+
+def test_folders_stay_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets" / "own.pth").write_bytes(b"")
+    here = {"a": "../x/y.pth", "b": ["~/z", "nets/own.pth"], "c": "core/nets", "d": "https://host/a/b.pth", "e": 1}
+    assert without_folders(here) == {"a": "y.pth", "b": ["z", "own.pth"], "c": "core/nets", "d": here["d"], "e": 1}
 
 
 def test_compare_says_where_a_pushed_run_lies(hub: HubServer, run: Path, tmp_path: Path) -> None:
