@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from detzoo.comparison.data_curve import DataCurve, DataCurves
-from detzoo.comparison.figures import Spec, colour, layout, line, plain_text
+from detzoo.comparison.figures import Spec, colour, layout, line, pale, plain_text
 from detzoo.comparison.html_page import Plot, Section
 from detzoo.comparison.plots import figure
 from detzoo.evaluation.intervals import LEVEL
@@ -55,8 +55,7 @@ def band_traces(one: DataCurve, n: int) -> list[Spec]:
     hidden: Spec = {"showlegend": False, "hoverinfo": "skip", "legendgroup": plain_text(one.name)}
     edge: Spec = {"line": {"width": 0}, **hidden}
     tone = colour(n)
-    red, green, blue = (int(tone[at : at + 2], 16) for at in (1, 3, 5))
-    fill = {"fill": "tonexty", "fillcolor": f"rgba({red},{green},{blue},0.18)"}
+    fill = {"fill": "tonexty", "fillcolor": pale(tone)}
     return [
         line(one.name, n, asked, low, **edge),
         line(one.name, n, asked, high, **edge) | fill,

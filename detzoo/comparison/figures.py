@@ -62,22 +62,46 @@ def in_order(names: Iterable[str | None]) -> list[str]:
     return list(dict.fromkeys(name or UNKNOWN for name in names))
 
 
-def learning(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> dict[str, Spec]:
-    """Learning curves, overlaid.
+def learning(series: Mapping[str, Mapping[str, Sequence[Sequence[tuple[float, float]]]]]) -> dict[str, Spec]:
+    """Learning curves, overlaid; of several seeds their mean, and a band from the lowest to the highest.
 
     Args:
-        series: quantity -> detector -> (epoch, value) points.
+        series: quantity -> detector -> the curve of each seed, (epoch, value) points.
     """
     found = {}
     for title, of_detectors in series.items():
         traces = [
-            line(name, n, [x for x, _ in points], [y for _, y in points], markers=True)
-            for n, (name, points) in enumerate(of_detectors.items())
-            if points
+            trace for n, (name, seeds) in enumerate(of_detectors.items()) for trace in curve_traces(name, n, seeds)
         ]
         if traces:
             found[title] = {"data": traces, "layout": layout("epoch", title)}
     return found
+
+
+def curve_traces(name: str, index: int, seeds: Sequence[Sequence[tuple[float, float]]]) -> list[Spec]:
+    """One detector's mean curve, at the epochs that all its seeds have, after its band; nothing without points."""
+    known = [dict(points) for points in seeds if points]
+    epochs = sorted(set.intersection(*map(set, known))) if known else []
+    if not epochs:
+        return []
+    values = [[one[epoch] for one in known] for epoch in epochs]
+    middle = line(name, index, epochs, [sum(own) / len(own) for own in values], markers=True)
+    if len(known) == 1:
+        return [middle]
+    group = {"legendgroup": plain_text(name)}
+    hidden: Spec = {"showlegend": False, "hoverinfo": "skip", "mode": "lines", "line": {"width": 0}, **group}
+    fill = {"fill": "tonexty", "fillcolor": pale(colour(index))}
+    return [
+        {"type": "scatter", "x": epochs, "y": [min(own) for own in values], **hidden},
+        {"type": "scatter", "x": epochs, "y": [max(own) for own in values], **hidden, **fill},
+        middle | group,
+    ]
+
+
+def pale(tone: str) -> str:
+    """A colour that lets what is below it through."""
+    red, green, blue = (int(tone[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.18)"
 
 
 def line(name: str, index: int, x: Sequence[float], y: Sequence[float], *, markers: bool = False, **more: Any) -> Spec:

@@ -13,6 +13,7 @@ from detzoo.comparison.class_sections import class_sections, lacking
 from detzoo.comparison.html_page import Menu, Page, Plot, Section
 from detzoo.comparison.image_grid import image_wall
 from detzoo.comparison.protocol import protocol_table
+from detzoo.comparison.seed_groups import seed_groups
 from detzoo.comparison.tradeoff import COSTS, GAINS, TradeoffPoint, counted_title, tradeoffs
 from detzoo.errors import DataError
 from detzoo.evaluation.intervals import LEVEL
@@ -97,9 +98,13 @@ def speed_section(entries: Sequence[ComparisonEntry], table: Table) -> Section:
 
 
 def learning_section(entries: Sequence[ComparisonEntry]) -> Section:
-    """Curves of the runs, overlaid."""
+    """Curves of the runs, overlaid; runs of one recipe that differ by their seed are one curve."""
+    groups, _ = seed_groups(entries, range(len(entries)))
     series = {
-        title: {e.name: [(x, factor * y) for x, y in curve_of(e.run, column)] for e in entries}
+        title: {
+            group.name: [[(x, factor * y) for x, y in curve_of(entries[n].run, column)] for n in group.rows]
+            for group in groups
+        }
         for title, (column, factor) in CURVES.items()
     }
     variants = figures.learning(series)
@@ -107,7 +112,10 @@ def learning_section(entries: Sequence[ComparisonEntry]) -> Section:
     counts = {e.name: count for e in entries if e.run is not None and (count := validation_objects(e.run)) is not None}
     same = len(set(counts.values())) == 1
     shown = str(next(iter(counts.values()))) if same else ", ".join(f"{name} {count}" for name, count in counts.items())
-    note = f"AP on the validation images of each run, objects: {shown}." if counts else ""
+    notes = [f"AP on the validation images of each run, objects: {shown}."] if counts else []
+    if any(len(group.rows) > 1 for group in groups):
+        notes.append("Of several seeds: the mean, and a band from the lowest to the highest.")
+    note = " ".join(notes)
     return Section("Learning curves", [plot], [Menu("quantity", "quantity", list(variants))], note)
 
 

@@ -38,7 +38,7 @@ def test_nothing_to_draw() -> None:
     assert tradeoffs([]) == {}
     assert tradeoffs([point("a", None, 0.5), point("b", math.nan, 0.5), point("c", 0.0, 0.5)]) == {}
     assert figures.class_bars({}, []) == figures.precision_curves({}, {}) == figures.confusions({}) == {}
-    assert figures.size_bars({ALL: {"a": [None, None, None]}}) == figures.learning({"AP": {"a": []}}) == {}
+    assert figures.size_bars({ALL: {"a": [None, None, None]}}) == figures.learning({"AP": {"a": [], "b": [[]]}}) == {}
     assert figures.error_bars({ALL: {}}, {}) == {}
 
 
@@ -134,6 +134,18 @@ def test_among_many_detectors_the_front_alone_is_named() -> None:
     assert named == [[str(n) for n in range(8)], ["0", "accurate"]]
     hidden = traces(tradeoffs(many)["median latency, ms|AP %"])[3]
     assert (hidden["name"], "<b>3</b>" in hidden["hovertemplate"]) == ("3", True)
+
+
+def test_a_learning_curve_of_several_seeds_has_a_band() -> None:
+    seeds = [[(1.0, 10.0), (2.0, 30.0), (3.0, 50.0)], [(1.0, 20.0), (2.0, 20.0)], []]
+    spec = figures.learning({"AP %": {"one": [[(5.0, 7.0)]], "two": seeds}})["AP %"]
+    one, low, high, middle = spec["data"]
+    assert (one["x"], one["y"]) == ([5.0], [7.0])
+    assert (low["y"], high["y"], middle["y"]) == ([10.0, 20.0], [20.0, 30.0], [15.0, 25.0])
+    assert low["x"] == middle["x"] == [1.0, 2.0]  # that both have
+    assert [trace.get("showlegend") for trace in spec["data"]] == [None, False, False, None]
+    assert middle["line"]["color"] == figures.colour(1)
+    go.Figure(spec)
 
 
 def test_sizes_of_marks() -> None:

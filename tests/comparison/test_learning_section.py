@@ -45,3 +45,17 @@ def test_the_note_names_runs_only_where_they_differ(tmp_path: Path) -> None:
     assert learning_section(entries()).note == ""
     assert learning_section(entries(a=one, b=one)).note.endswith(" 12.")
     assert "a 12, b 0" in learning_section(entries(a=one, b=other)).note
+
+
+def test_runs_that_differ_by_their_seed_are_one_curve(tmp_path: Path) -> None:
+    made = []
+    for seed, ap in ((0, 0.5), (1, 0.7)):
+        folder = run(tmp_path / f"run{seed}", {"per_class": CLASSES, "selection": "best"})
+        (folder / "curve.csv").write_text(f"epoch,step,loss,AP\n1,10,2.5,\n2,20,1.5,{ap}\n")
+        fact = {"seed": seed, "recipe": "00ff", "name": "ssd"}
+        made.append(ComparisonEntry(f"run{seed}", "", {}, {}, [], folder, folder, training=fact))
+    section = learning_section(made)
+    low, high, middle = section.plots[0].variants["AP %"]["data"]
+    assert (middle["name"], middle["x"], middle["y"]) == ("ssd", [2.0], [pytest.approx(60)])
+    assert (low["y"], high["y"]) == ([pytest.approx(50)], [pytest.approx(70)])
+    assert "lowest to the highest" in section.note
